@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -22,6 +23,35 @@ type Pools struct {
 	Task   []netip.Addr `json:"task,omitempty"`
 }
 
+// For is the pool of a role; empty where none was named for it.
+func (p Pools) For(r Role) []netip.Addr {
+	switch r {
+	case RoleMaster:
+		return p.Master
+	case RoleCore:
+		return p.Core
+	case RoleTask:
+		return p.Task
+	}
+	return nil
+}
+
+// Empty tells whether no role has a pool.
+func (p Pools) Empty() bool { return len(p.Master)+len(p.Core)+len(p.Task) == 0 }
+
+// Defaults of the flags.
+const (
+	DefaultScope       = "external"
+	DefaultBackend     = "auto"
+	DefaultPrefix      = "/emr-static-ip"
+	DefaultPutRate     = 3.0 // PutParameter/s that an account without paid throughput has in one region
+	DefaultTimeout     = 10 * time.Minute
+	DefaultIMDSTimeout = 2 * time.Minute
+	DefaultLockWait    = 30 * time.Second
+	DefaultStateDir    = "/var/lib/emr-static-ip"
+	DefaultLogFormat   = "console"
+)
+
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
 type Config struct {
 	Pools   Pools          // empty: take the pools of the last run from the state file
@@ -41,4 +71,103 @@ type Config struct {
 	StateDir          string        // where state.json is kept
 	Verbose           bool
 	LogFormat         string // console or json
+
+	// Given names the flags that the operator set, on the command line or in the environment, without their dashes.
+	// Only a run without pools looks at it: what is not given is repeated from the last run.
+	Given []string
 }
+
+// DefaultConfig is the configuration of a command line without arguments and flags.
+func DefaultConfig() Config {
+	return Config{
+		Scope:       DefaultScope,
+		Backend:     DefaultBackend,
+		Prefix:      DefaultPrefix,
+		NameTag:     true,
+		PutRate:     DefaultPutRate,
+		Timeout:     DefaultTimeout,
+		IMDSTimeout: DefaultIMDSTimeout,
+		LockWait:    DefaultLockWait,
+		StateDir:    DefaultStateDir,
+		LogFormat:   DefaultLogFormat,
+	}
+}
+
+// Settings are the part of a Config that a later run without addresses repeats. Left out are what belongs to one run only
+// (timeouts, logging) and what an operator must ask for each time: taking an address away from its holder.
+type Settings struct {
+	Pools   Pools          `json:"pools"`
+	Role    Role           `json:"role,omitempty"` // as given by --role, not as detected
+	Scope   string         `json:"snat_scope"`
+	Only    []netip.Prefix `json:"only_cidr,omitempty"`
+	Exclude []netip.Prefix `json:"exclude_cidr,omitempty"`
+	Backend string         `json:"nat_backend"`
+	Prefix  string         `json:"prefix"`
+	NameTag bool           `json:"name_tag"`
+	PutRate float64        `json:"ssm_put_rate"`
+}
+
+// Settings are what the state file keeps of c.
+func (c Config) Settings() Settings {
+	return Settings{
+		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
+		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, PutRate: c.PutRate,
+	}
+}
+
+// Repeating is c completed from the last run. A run that names addresses says all there is to say, and stays as it is; one
+// that names none repeats the last run, except for the flags that it was given.
+func (c Config) Repeating(last Settings) Config {
+	if !c.Pools.Empty() {
+		return c
+	}
+	c.Pools = last.Pools
+	given := func(flag string) bool { return slices.Contains(c.Given, flag) }
+	if !given(flagRole) {
+		c.Role = last.Role
+	}
+	if !given(flagScope) {
+		c.Scope = last.Scope
+	}
+	if !given(flagOnly) {
+		c.Only = last.Only
+	}
+	if !given(flagExclude) {
+		c.Exclude = last.Exclude
+	}
+	if !given(flagBackend) {
+		c.Backend = last.Backend
+	}
+	if !given(flagPrefix) {
+		c.Prefix = last.Prefix
+	}
+	if !given(flagNoNameTag) {
+		c.NameTag = last.NameTag
+	}
+	if !given(flagPutRate) {
+		c.PutRate = last.PutRate
+	}
+	return c
+}
+
+// The flags, without their dashes. Each is also an environment variable: see variableOf.
+const (
+	flagMasterIPs = "master-ips"
+	flagCoreIPs   = "core-ips"
+	flagTaskIPs   = "task-ips"
+	flagRole      = "role"
+	flagScope     = "snat-scope"
+	flagOnly      = "only-cidr"
+	flagExclude   = "exclude-cidr"
+	flagBackend   = "nat-backend"
+	flagPrefix    = "prefix"
+	flagReassign  = "allow-reassignment"
+	flagNoNameTag = "no-name-tag"
+	flagPutRate   = "ssm-put-rate"
+	flagTimeout   = "timeout"
+	flagIMDS      = "imds-timeout"
+	flagLockWait  = "lock-wait"
+	flagStateDir  = "state-dir"
+	flagLogFormat = "log-format"
+	flagVerbose   = "verbose"
+)

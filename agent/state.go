@@ -1,0 +1,47 @@
+package agent
+
+import (
+	"net/netip"
+	"time"
+)
+
+// StateVersion is the format of the state file that this version writes, and the only one it reads.
+const StateVersion = 1
+
+// Phase is how far the run that wrote the state file had come.
+type Phase string
+
+// The phases, in the order of a run.
+const (
+	PhaseClaiming   Phase = "claiming"   // the addresses in Intents may be claimed in this node's name
+	PhaseClaimed    Phase = "claimed"    // Static is claimed; EC2 was, or was about to be, asked for it
+	PhaseAttached   Phase = "attached"   // EC2 confirmed Static on the node's ENI; the kernel may be half programmed
+	PhaseProgrammed Phase = "programmed" // the kernel was verified
+	PhaseReleasing  Phase = "releasing"  // a release has begun: every part of it may be done or not
+	PhaseReleased   Phase = "released"   // nothing is left on this node
+)
+
+// State is what a run leaves behind for the next: a report, and a hint where to look. What is true is asked of the kernel
+// and of EC2 each time. The exception is Intents: a claim whose answer got lost is known from nowhere else.
+type State struct {
+	Version int       `json:"version"` // StateVersion
+	Tool    string    `json:"tool"`    // version of the program that wrote it
+	Written time.Time `json:"written"`
+	Phase   Phase     `json:"phase"`
+
+	InstanceID string `json:"instance"` // a state file that came with an AMI names another instance
+	ClusterID  string `json:"cluster,omitempty"`
+	Role       Role   `json:"role,omitempty"` // as detected
+	SubnetID   string `json:"subnet,omitempty"`
+	ENI        string `json:"eni,omitempty"`
+	MAC        string `json:"mac,omitempty"`
+	Link       string `json:"link,omitempty"`    // name of the interface that was programmed
+	Backend    string `json:"backend,omitempty"` // of the kernel, with its version
+
+	Primary netip.Addr   `json:"primary,omitzero"`
+	Static  netip.Addr   `json:"static,omitzero"`
+	Former  []netip.Addr `json:"former,omitempty"`  // static IPs this node had before and must not keep
+	Intents []netip.Addr `json:"intents,omitempty"` // written before each PutParameter: claimed, or about to be
+
+	Settings Settings `json:"settings"` // what a run without addresses repeats
+}
