@@ -1,0 +1,358 @@
+package ssmcoord
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Acquire gets the node an address of its role's pool and returns when EC2 has confirmed it on the node's own ENI. It waits while living owners
+// have all addresses, until shortly before the deadline of ctx; then it returns an *ExhaustedError. It may be killed at any point and called
+// again. The ledger is brought in line afterwards by Settle.
+func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
+	search, stop := reserve(ctx)
+	defer stop()
+	c.began = time.Now()
+	losses, round := 0, 0
+	for {
+		members, err := c.EC2.Survey(search)
+		if err != nil {
+			return Result{}, err
+		}
+		if carried := c.carried(members); len(carried) > 0 {
+			return c.keep(ctx, carried)
+		}
+		if round == 0 && len(c.Intents) == 0 {
+			if err := c.pace(search, members); err != nil {
+				return Result{}, err
+			}
+		}
+		found, err := c.scan(search, c.order(members, round), members)
+		if err != nil {
+			return Result{}, c.ended(ctx, search, err)
+		}
+		if len(found) == 0 {
+			if err := c.wait(search, round); err != nil {
+				return Result{}, c.ended(ctx, search, err)
+			}
+			round++
+			continue
+		}
+		pick := found[0]
+		if losses > 1 {
+			// Twice beaten: the ranks are not what they seem, so leave the order that others may share.
+			pick = found[int(c.Rand()*float64(len(found)))%len(found)]
+		}
+		won, err := c.try(ctx, pick)
+		if err != nil {
+			return Result{}, err
+		}
+		if won {
+			own, err := c.EC2.Confirm(ctx, pick.addr)
+			if err != nil {
+				return Result{}, err
+			}
+			return Result{Addr: pick.addr, Kept: pick.Action == Keep, Surplus: c.surplus(own, pick.addr)}, nil
+		}
+		losses++
+		round++
+		if err := sleep(search, time.Duration(c.Rand()*float64(time.Second))); err != nil {
+			return Result{}, c.ended(ctx, search, err)
+		}
+	}
+}
+
+// order is the pool as this round tries it: in the first round the intents of earlier runs come first.
+func (c *Coordinator) order(members []Member, round int) []netip.Addr {
+	order := Order(c.Self, members, c.Pools)
+	if round > 0 || len(c.Intents) == 0 {
+		return order
+	}
+	pool := c.Pools[c.Self.Role]
+	var first []netip.Addr
+	for _, a := range c.Intents {
+		if slices.Contains(pool, a) && !slices.Contains(first, a) {
+			first = append(first, a)
+		}
+	}
+	rest := slices.DeleteFunc(order, func(a netip.Addr) bool { return slices.Contains(first, a) })
+	return slices.Concat(first, rest)
+}
+
+// carried lists the pool's addresses that EC2 shows on the node itself, in the pool's order.
+func (c *Coordinator) carried(members []Member) []netip.Addr {
+	for _, m := range members {
+		if m.Instance == c.Self.Instance {
+			return c.inPool(m.Addresses)
+		}
+	}
+	return nil
+}
+
+func (c *Coordinator) inPool(addrs []netip.Addr) []netip.Addr {
+	var list []netip.Addr
+	for _, a := range c.Pools[c.Self.Role] {
+		if slices.Contains(addrs, a) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+func (c *Coordinator) surplus(own []netip.Addr, kept netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(c.inPool(own), func(a netip.Addr) bool { return a == kept })
+}
+
+func (c *Coordinator) keep(ctx context.Context, carried []netip.Addr) (Result, error) {
+	var entries map[netip.Addr]Entry
+	if len(carried) > 1 {
+		var err error
+		if entries, err = c.Ledger.Read(ctx, carried); err != nil {
+			return Result{}, err
+		}
+	}
+	kept := pickKept(c.Self, carried, c.Last, entries)
+	own, err := c.EC2.Confirm(ctx, kept)
+	if err != nil {
+		return Result{}, err
+	}
+	c.notify(EventKept, kept, false, "the node's network interface carries it")
+	return Result{Addr: kept, Kept: true, Surplus: c.surplus(own, kept)}, nil
+}
+
+// pace leaves room for the writes of the members whose turn is earlier, so that a launch uses the account's PutParameter quota without running
+// into it.
+func (c *Coordinator) pace(ctx context.Context, members []Member) error {
+	turn := Turn(c.Self, members, c.Pools)
+	if turn == 0 || c.PutRate <= 0 {
+		return nil
+	}
+	d := time.Duration(float64(turn) / c.PutRate * float64(time.Second))
+	if deadline, ok := ctx.Deadline(); ok {
+		// Never more than a third of the time: the rank is an optimisation, the deadline is a promise.
+		d = min(d, time.Until(deadline)/3)
+	}
+	if d > 2*time.Second {
+		c.notify(EventPacing, netip.Addr{}, false, "%d nodes of the cluster write their claims first, waiting %s", turn, d.Round(100*time.Millisecond))
+	}
+	return sleep(ctx, d)
+}
+
+// candidate is an address that can be tried.
+type candidate struct {
+	addr  netip.Addr
+	entry Entry
+	Verdict
+}
+
+// scan returns the candidates of the first ten addresses of the order, or, where there is none, of the first ten further on that no ENI
+// carries. The reads stay in proportion to what is really in doubt: an address that EC2 shows on another ENI costs no read of the ledger.
+func (c *Coordinator) scan(ctx context.Context, order []netip.Addr, members []Member) ([]candidate, error) {
+	c.exhausted = false
+	for _, part := range [][]netip.Addr{order[:min(namesPerRead, len(order))], order[min(namesPerRead, len(order)):]} {
+		if len(part) == 0 {
+			continue
+		}
+		holders, err := c.EC2.Holders(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for _, chunk := range chunks(c.open(part, holders), namesPerRead) {
+			if found, err := c.judge(ctx, chunk, holders, members); err != nil || len(found) > 0 {
+				return found, err
+			}
+		}
+	}
+	c.exhausted = true
+	return nil, nil
+}
+
+// open leaves out the addresses that another ENI carries and that this node never claimed.
+func (c *Coordinator) open(addrs []netip.Addr, holders map[netip.Addr]Holder) []netip.Addr {
+	var open []netip.Addr
+	for _, a := range addrs {
+		if h, held := holders[a]; held && h.ENI != c.Self.ENI && !c.Reassign && !slices.Contains(c.Intents, a) {
+			c.skip(a, "in use by "+h.String())
+		} else {
+			open = append(open, a)
+		}
+	}
+	return open
+}
+
+// judge decides about up to ten addresses and gives up own claims on addresses that somebody else has.
+func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map[netip.Addr]Holder, members []Member) ([]candidate, error) {
+	entries, err := c.Ledger.Read(ctx, addrs)
+	if err != nil {
+		return nil, err
+	}
+	lives, err := c.lives(ctx, entries, members)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var found []candidate
+	for _, a := range addrs {
+		e := entries[a]
+		v := Judge(c.Self, e, holders[a], lives[e.Record.Instance], now, c.Reassign)
+		if v.GiveUp {
+			if err := c.giveUp(ctx, a); err != nil {
+				return nil, err
+			}
+		}
+		if v.Action != Skip {
+			found = append(found, candidate{a, e, v})
+			continue
+		}
+		if e.State == Unreadable {
+			v.Reason += "; when no node uses it, remove it with: aws ssm delete-parameter --name " + c.Ledger.Name(a)
+		}
+		c.skip(a, v.Reason)
+	}
+	return found, nil
+}
+
+// lives looks up the owners of the entries that are not known to be alive from the survey.
+func (c *Coordinator) lives(ctx context.Context, entries map[netip.Addr]Entry, members []Member) (map[string]Life, error) {
+	lives := map[string]Life{c.Self.Instance: Living}
+	for _, m := range members {
+		lives[m.Instance] = Living
+	}
+	var ask []string
+	for _, e := range entries {
+		if id := e.Record.Instance; e.State == Claimed && !slices.Contains(ask, id) {
+			if _, known := lives[id]; !known {
+				ask = append(ask, id)
+			}
+		}
+	}
+	if len(ask) == 0 {
+		return lives, nil
+	}
+	slices.Sort(ask)
+	answers, err := c.EC2.Lives(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ask {
+		lives[id] = answers[id]
+	}
+	return lives, nil
+}
+
+// skip reports why an address is passed over, once for each reason.
+func (c *Coordinator) skip(a netip.Addr, reason string) {
+	if c.skipped == nil {
+		c.skipped = map[netip.Addr]string{}
+	}
+	if c.skipped[a] != reason {
+		c.skipped[a] = reason
+		c.notify(EventSkipped, a, false, "%s", reason)
+	}
+}
+
+// try goes for one candidate. False: somebody else has it, and nothing of this node's is left on it.
+func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
+	delete(c.skipped, p.addr)
+	switch p.Action {
+	case Keep:
+		c.notify(EventKept, p.addr, false, "%s", p.Reason)
+		return true, nil
+	case Create:
+		if err := c.intend(ctx, p.addr); err != nil {
+			return false, err
+		}
+		created, err := c.Ledger.Create(ctx, p.addr, c.Self.record(time.Now()))
+		if err != nil {
+			return false, err
+		}
+		if !created {
+			return c.collided(ctx, p.addr)
+		}
+		c.notify(EventClaimed, p.addr, true, "%s", c.Ledger.Name(p.addr))
+	case TakeOver:
+		c.notify(EventTakingOver, p.addr, false, "%s", p.Reason)
+		if err := c.intend(ctx, p.addr); err != nil {
+			return false, err
+		}
+		if won, err := c.attach(ctx, p.addr); err != nil || !won {
+			return false, err
+		}
+		if err := c.Ledger.Overwrite(ctx, p.addr, c.Self.record(time.Now())); err != nil {
+			return false, err
+		}
+		c.notify(EventTakenOver, p.addr, true, "%s", c.Ledger.Name(p.addr))
+		return true, nil
+	}
+	won, err := c.attach(ctx, p.addr)
+	if err != nil || won {
+		return won, err
+	}
+	return false, c.giveUp(ctx, p.addr)
+}
+
+// collided finds out whose the record is that Create met: this node's own, where the answer to an earlier attempt was lost.
+func (c *Coordinator) collided(ctx context.Context, a netip.Addr) (bool, error) {
+	e, err := c.Ledger.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent })
+	switch {
+	case err != nil:
+		return false, err
+	case e.State == Claimed && e.Record.Instance == c.Self.Instance:
+		c.notify(EventClaimed, a, true, "%s (an earlier attempt had done it)", c.Ledger.Name(a))
+		won, err := c.attach(ctx, a)
+		if err != nil || won {
+			return won, err
+		}
+		return false, c.giveUp(ctx, a)
+	case e.State == Claimed:
+		c.notify(EventLost, a, false, "%s was faster", owner(e.Record))
+		return false, c.forget(ctx, a)
+	}
+	return false, nil // the intent stays: Tidy looks again
+}
+
+func (c *Coordinator) attach(ctx context.Context, a netip.Addr) (bool, error) {
+	err := c.EC2.Attach(ctx, a)
+	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+		c.notify(EventLost, a, false, "%v", refused)
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	c.notify(EventAttached, a, true, "to %s", c.Self.ENI)
+	return true, nil
+}
+
+// giveUp deletes the own claim on an address that EC2 gave to somebody else. It reads first: that node may have made the record its own meanwhile.
+func (c *Coordinator) giveUp(ctx context.Context, a netip.Addr) error {
+	e, err := c.Ledger.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent })
+	if err != nil {
+		return err
+	}
+	if e.State == Claimed && e.Record.Instance == c.Self.Instance {
+		if err := c.Ledger.Delete(ctx, a); err != nil {
+			return err
+		}
+		c.notify(EventGivenUp, a, true, "%s", c.Ledger.Name(a))
+	}
+	return c.forget(ctx, a)
+}
+
+func (c *Coordinator) intend(ctx context.Context, a netip.Addr) error {
+	if slices.Contains(c.Intents, a) {
+		return nil
+	}
+	c.Intents = append(slices.Clone(c.Intents), a)
+	return c.Intend(ctx, c.Intents)
+}
+
+func (c *Coordinator) forget(ctx context.Context, a netip.Addr) error {
+	if !slices.Contains(c.Intents, a) {
+		return nil
+	}
+	c.Intents = slices.DeleteFunc(slices.Clone(c.Intents), func(b netip.Addr) bool { return a == b })
+	return c.Intend(ctx, c.Intents)
+}

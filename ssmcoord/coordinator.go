@@ -1,0 +1,103 @@
+package ssmcoord
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// EC2 is what the protocol asks of the arbiter. Package agent implements it with the SDK.
+type EC2 interface {
+	// Survey lists the living members of the node's cluster, always with the node itself.
+	Survey(ctx context.Context) ([]Member, error)
+	// Holders tells which ENI of the subnet carries each of the addresses; one that no ENI carries is not in the map.
+	Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]Holder, error)
+	// Lives tells what EC2 says of the instances; one that EC2 does not list is Unseen.
+	Lives(ctx context.Context, instances []string) (map[string]Life, error)
+	// Attach gives a to the node's primary ENI. nil: EC2 accepted it. *RefusedError: another ENI has it, for certain. It does
+	// not return any other error while the outcome is unknown and can still be found out. It may be called for an address that is attached.
+	Attach(ctx context.Context, a netip.Addr) error
+	// Confirm waits until EC2 shows a on the node's primary ENI, and returns all addresses of that ENI.
+	Confirm(ctx context.Context, a netip.Addr) ([]netip.Addr, error)
+	// Detach takes a from the node's primary ENI; an address that is not there is fine.
+	Detach(ctx context.Context, a netip.Addr) error
+}
+
+// RefusedError is EC2's definite answer that another ENI has the address.
+type RefusedError struct {
+	Addr   netip.Addr
+	Holder Holder // zero: EC2 did not say whose
+	Text   string // EC2's words
+}
+
+func (e *RefusedError) Error() string {
+	if e.Holder.ENI == "" {
+		return fmt.Sprintf("EC2 refused %s: %s", e.Addr, e.Text)
+	}
+	return fmt.Sprintf("EC2 refused %s: it is in use by %s (%s)", e.Addr, e.Holder, e.Text)
+}
+
+// EventKind says what happened to an address.
+type EventKind string
+
+// The events a run reports while it goes on.
+const (
+	EventKept       EventKind = "kept"
+	EventClaimed    EventKind = "claimed"
+	EventTakingOver EventKind = "taking over"
+	EventTakenOver  EventKind = "taken over"
+	EventAttached   EventKind = "attached"
+	EventSkipped    EventKind = "skipped"
+	EventLost       EventKind = "lost" // another node was faster
+	EventGivenUp    EventKind = "given up"
+	EventRepaired   EventKind = "repaired" // the record now names this node
+	EventReleased   EventKind = "released"
+	EventWaiting    EventKind = "waiting"
+	EventPacing     EventKind = "pacing"
+)
+
+// Event is one line for the operator.
+type Event struct {
+	Kind   EventKind
+	Addr   netip.Addr // may be zero
+	Detail string
+	Change bool // something outside the node was changed
+}
+
+// Coordinator is one node's side of the protocol. It is used by one goroutine.
+type Coordinator struct {
+	Ledger *Ledger
+	EC2    EC2
+	Self   Self
+	Pools  Pools
+	// Last is the address that the node's last run programmed, from its state file: a hint.
+	Last netip.Addr
+	// Intents are addresses that this or an earlier run of this node may have claimed or attached. Intend must have stored a new one durably before it returns.
+	Intents []netip.Addr
+	Intend  func(ctx context.Context, intents []netip.Addr) error
+
+	Reassign bool    // take addresses from ENIs outside the ledger
+	PutRate  float64 // PutParameter calls a second that a launch may use; 0: no pacing
+	Rand     func() float64
+	Notify   func(Event)
+
+	began     time.Time
+	exhausted bool                  // the last scan looked at every address and found none
+	skipped   map[netip.Addr]string // last reason reported for each, so that each is reported once
+	waited    string                // last progress line
+	waitLog   time.Time             // and when
+}
+
+// Result is what Acquire ends with: EC2 has confirmed Addr on the node's own ENI.
+type Result struct {
+	Addr    netip.Addr
+	Kept    bool         // the ENI carried it before
+	Surplus []netip.Addr // further addresses of the pool on the ENI
+}
+
+func (c *Coordinator) notify(kind EventKind, a netip.Addr, change bool, format string, args ...any) {
+	if c.Notify != nil {
+		c.Notify(Event{Kind: kind, Addr: a, Detail: fmt.Sprintf(format, args...), Change: change})
+	}
+}

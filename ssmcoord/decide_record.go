@@ -1,0 +1,93 @@
+package ssmcoord
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// RecordVersion is the version of the record's layout that this code writes.
+const RecordVersion = 1
+
+// maxRecord is Parameter Store's limit for the value of a standard parameter, in bytes.
+const maxRecord = 4096
+
+// Record is a claim: the value of one parameter. It says which instance is to hold the address.
+type Record struct {
+	Version  int       `json:"v"`
+	Instance string    `json:"instance"`          // i-...: the owner
+	ENI      string    `json:"eni"`               // eni-...: the owner's primary network interface
+	Cluster  string    `json:"cluster,omitempty"` // j-..., empty for an instance outside EMR
+	Role     string    `json:"role,omitempty"`    // MASTER, CORE or TASK
+	Time     time.Time `json:"time"`              // when the claim was made, by the owner's clock
+}
+
+// Render is the parameter value of r.
+func (r Record) Render() string {
+	r.Version, r.Time = RecordVersion, r.Time.UTC().Truncate(time.Second)
+	b, err := json.Marshal(r)
+	if err != nil {
+		// A struct of strings, an int and a time between the years 1 and 9999 always marshals.
+		panic(fmt.Sprintf("rendering a ledger record: %v", err))
+	}
+	return string(b)
+}
+
+// ParseRecord reads a parameter value. Anything that is not exactly a record of a known version is an
+// error: what cannot be understood is neither free nor stale. Fields added by a later release of the
+// same version are accepted.
+func ParseRecord(value string) (Record, error) {
+	if len(value) > maxRecord {
+		return Record{}, fmt.Errorf("the record has %d bytes, at most %d are possible", len(value), maxRecord)
+	}
+	var r Record
+	d := json.NewDecoder(bytes.NewReader([]byte(value)))
+	if err := d.Decode(&r); err != nil {
+		return Record{}, fmt.Errorf("the record is no JSON object of a claim: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Record{}, errors.New("the record has something behind its JSON object")
+	}
+	var problems []error
+	if r.Version != RecordVersion {
+		problems = append(problems, fmt.Errorf("the record has version %d, this release knows %d", r.Version, RecordVersion))
+	}
+	if !identifier(r.Instance, "i-", true) {
+		problems = append(problems, fmt.Errorf("%.40q is no instance id", r.Instance))
+	}
+	if !identifier(r.ENI, "eni-", true) {
+		problems = append(problems, fmt.Errorf("%.40q is no network interface id", r.ENI))
+	}
+	if r.Cluster != "" && !identifier(r.Cluster, "j-", false) {
+		problems = append(problems, fmt.Errorf("%.40q is no cluster id", r.Cluster))
+	}
+	switch r.Role {
+	case "", "MASTER", "CORE", "TASK":
+	default:
+		problems = append(problems, fmt.Errorf("%.40q is no role", r.Role))
+	}
+	if y := r.Time.UTC().Year(); y < 2000 || y > 9998 {
+		problems = append(problems, fmt.Errorf("the record's time is %d", y))
+	}
+	return r, errors.Join(problems...)
+}
+
+// identifier tells whether s is an AWS identifier: the prefix and then 1 to 40 lower-case hexadecimal digits, or
+// upper-case letters and digits, as EMR's cluster ids have them.
+func identifier(s, prefix string, hex bool) bool {
+	rest, ok := strings.CutPrefix(s, prefix)
+	if !ok || rest == "" || len(rest) > 40 {
+		return false
+	}
+	for _, c := range rest {
+		digit := c >= '0' && c <= '9'
+		if !digit && !(hex && c >= 'a' && c <= 'f') && !(!hex && c >= 'A' && c <= 'Z') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,166 @@
+package ssmcoord
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+)
+
+// namesPerRead is how many parameters one GetParameters call may ask for.
+const namesPerRead = 10
+
+// API is what the ledger calls of Parameter Store.
+type API interface {
+	GetParameters(context.Context, *ssm.GetParametersInput, ...func(*ssm.Options)) (*ssm.GetParametersOutput, error)
+	PutParameter(context.Context, *ssm.PutParameterInput, ...func(*ssm.Options)) (*ssm.PutParameterOutput, error)
+	DeleteParameter(context.Context, *ssm.DeleteParameterInput, ...func(*ssm.Options)) (*ssm.DeleteParameterOutput, error)
+}
+
+// Ledger is all claims of one subnet. Retrying is the SDK client's business: an error here is final.
+type Ledger struct {
+	api    API
+	prefix string
+	subnet string
+}
+
+// OpenLedger is the ledger of a subnet below a prefix such as /emr-static-ip. It calls nothing.
+func OpenLedger(api API, prefix, subnet string) *Ledger {
+	return &Ledger{api: api, prefix: prefix, subnet: subnet}
+}
+
+// NewLedger is OpenLedger with the SDK's client for cfg.
+func NewLedger(cfg aws.Config, prefix, subnet string) *Ledger {
+	return OpenLedger(ssm.NewFromConfig(cfg), prefix, subnet)
+}
+
+// Name is the parameter of an address: <prefix>/<subnet-id>/<ip>.
+func (l *Ledger) Name(a netip.Addr) string { return l.prefix + "/" + l.subnet + "/" + a.String() }
+
+// Read reads the entries of the given addresses, ten with one call. Every address gets an entry. What it returns may be
+// older than the last write: AWS does not document read-after-write.
+func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]Entry, error) {
+	entries := make(map[netip.Addr]Entry, len(addrs))
+	for _, chunk := range chunks(addrs, namesPerRead) {
+		names := make([]string, len(chunk))
+		byName := make(map[string]netip.Addr, len(chunk))
+		for i, a := range chunk {
+			names[i] = l.Name(a)
+			byName[names[i]] = a
+		}
+		out, err := l.api.GetParameters(ctx, &ssm.GetParametersInput{Names: names})
+		if err != nil {
+			return nil, fmt.Errorf("reading the claims of %s to %s in %s/%s: %w", chunk[0], chunk[len(chunk)-1], l.prefix, l.subnet, err)
+		}
+		for _, p := range out.Parameters {
+			if a, ok := byName[aws.ToString(p.Name)]; ok {
+				entries[a] = entryOf(p)
+			}
+		}
+		// Only a name that Parameter Store calls invalid is absent; one it says nothing about is unknown.
+		for _, n := range out.InvalidParameters {
+			if a, ok := byName[n]; ok {
+				if _, both := entries[a]; !both {
+					entries[a] = Entry{State: Absent}
+				}
+			}
+		}
+		for name, a := range byName {
+			if _, ok := entries[a]; !ok {
+				return nil, fmt.Errorf("reading the claim %s: the answer of GetParameters does not mention it", name)
+			}
+		}
+	}
+	return entries, nil
+}
+
+func entryOf(p types.Parameter) Entry {
+	e := Entry{State: Claimed, Modified: aws.ToTime(p.LastModifiedDate)}
+	if e.Record, e.Problem = ParseRecord(aws.ToString(p.Value)); e.Problem != nil {
+		e.State, e.Record = Unreadable, Record{}
+	}
+	return e
+}
+
+// Create writes a claim where there is none. False: there is a record already, perhaps this node's own, when the answer to an
+// earlier attempt was lost.
+func (l *Ledger) Create(ctx context.Context, a netip.Addr, r Record) (bool, error) {
+	err := l.put(ctx, a, r, false)
+	if exists := (*types.ParameterAlreadyExists)(nil); errors.As(err, &exists) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("creating the claim %s: %w", l.Name(a), err)
+	}
+	return true, nil
+}
+
+// Overwrite makes the record of a say r, whatever it said.
+func (l *Ledger) Overwrite(ctx context.Context, a netip.Addr, r Record) error {
+	if err := l.put(ctx, a, r, true); err != nil {
+		return fmt.Errorf("writing the claim %s: %w", l.Name(a), err)
+	}
+	return nil
+}
+
+func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool) error {
+	_, err := l.api.PutParameter(ctx, &ssm.PutParameterInput{
+		Name:        aws.String(l.Name(a)),
+		Value:       aws.String(r.Render()),
+		Type:        types.ParameterTypeString,
+		Overwrite:   aws.Bool(overwrite),
+		Description: aws.String("static IP claimed by emr-static-ip"),
+	})
+	return err
+}
+
+// Delete removes the record of a; one that is not there is fine. It is unconditional: the caller has read whose it is.
+func (l *Ledger) Delete(ctx context.Context, a netip.Addr) error {
+	_, err := l.api.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String(l.Name(a))})
+	if missing := (*types.ParameterNotFound)(nil); err != nil && !errors.As(err, &missing) {
+		return fmt.Errorf("deleting the claim %s: %w", l.Name(a), err)
+	}
+	return nil
+}
+
+// readOne is Read for one address.
+func (l *Ledger) readOne(ctx context.Context, a netip.Addr) (Entry, error) {
+	entries, err := l.Read(ctx, []netip.Addr{a})
+	return entries[a], err
+}
+
+// settleReads and settlePause bound how long a read that contradicts what this node has just seen is taken for a stale one.
+const (
+	settleReads = 4
+	settlePause = 1500 * time.Millisecond
+)
+
+// readSettled reads the entry of a until ok accepts it, at most settleReads times; then it returns what it read last.
+func (l *Ledger) readSettled(ctx context.Context, a netip.Addr, ok func(Entry) bool) (Entry, error) {
+	for i := 1; ; i++ {
+		e, err := l.readOne(ctx, a)
+		if err != nil || ok(e) || i == settleReads {
+			return e, err
+		}
+		if err := sleep(ctx, time.Duration(i)*settlePause); err != nil {
+			return e, err
+		}
+	}
+}
+
+// sleep waits for d or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

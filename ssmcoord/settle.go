@@ -1,0 +1,120 @@
+package ssmcoord
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// yieldTo bounds how long the record of another living node, which EC2 will refuse, is left to that node to give up.
+const (
+	yieldTo    = 20 * time.Second
+	yieldPause = 2 * time.Second
+	// settleWrites bounds how often a record is written that does not come to say what was written.
+	settleWrites = 5
+)
+
+// Settle makes the record of an address that the node's ENI carries name this node, and then removes what earlier runs may have left: claims on other
+// addresses, and those addresses on the ENI. It is the last step of a run, so that what others wrote at the same time has become visible.
+//
+// The returned notes are for the operator: things that were seen and left alone.
+func (c *Coordinator) Settle(ctx context.Context, res Result) (notes []string, err error) {
+	note, err := c.own(ctx, res.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if note != "" {
+		notes = append(notes, note)
+	}
+	for _, a := range res.Surplus {
+		if !slices.Contains(c.Intents, a) {
+			e, err := c.Ledger.readOne(ctx, a)
+			if err != nil {
+				return notes, err
+			}
+			if e.State != Claimed || e.Record.Instance != c.Self.Instance {
+				notes = append(notes, fmt.Sprintf("the network interface also carries %s of the pool, which this tool did not attach; it is left there", a))
+				continue
+			}
+		}
+		if err := c.Discard(ctx, a); err != nil {
+			return notes, err
+		}
+	}
+	for _, a := range slices.Clone(c.Intents) {
+		if a == res.Addr || slices.Contains(res.Surplus, a) {
+			continue
+		}
+		if err := c.Discard(ctx, a); err != nil {
+			return notes, err
+		}
+	}
+	return notes, nil
+}
+
+// own makes the record of a name this node. EC2 has confirmed the address on the node's ENI, so whatever else the record says is out of date.
+func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err error) {
+	began := time.Now()
+	mine := func(e Entry) bool { return e.State == Claimed && e.Record.Instance == c.Self.Instance }
+	wrote := slices.Contains(c.Intents, a) // by this run or an earlier one: a read that does not show it may be stale
+	for writes := 0; ; {
+		accept := func(e Entry) bool { return mine(e) || !wrote }
+		e, err := c.Ledger.readSettled(ctx, a, accept)
+		if err != nil {
+			return "", err
+		}
+		switch {
+		case mine(e):
+			return "", nil
+		case e.State == Unreadable:
+			return fmt.Sprintf("the record %s cannot be read (%v) and is left as it is; the address is this node's by EC2. Remove the record and run again: aws ssm delete-parameter --name %s",
+				c.Ledger.Name(a), e.Problem, c.Ledger.Name(a)), nil
+		case writes == settleWrites:
+			return fmt.Sprintf("the record %s does not come to name this node; the address is this node's by EC2. Run again to bring the ledger in line", c.Ledger.Name(a)), nil
+		case e.State == Absent:
+			if _, err := c.Ledger.Create(ctx, a, c.Self.record(time.Now())); err != nil {
+				return "", err
+			}
+		default:
+			lives, err := c.EC2.Lives(ctx, []string{e.Record.Instance})
+			if err != nil {
+				return "", err
+			}
+			if lives[e.Record.Instance] == Living && time.Since(began) < yieldTo {
+				// A living node that claimed the address a moment ago is about to be refused and to delete its claim. Writing now could be undone by that.
+				if err := sleep(ctx, yieldPause); err != nil {
+					return "", err
+				}
+				continue
+			}
+			if err := c.Ledger.Overwrite(ctx, a, c.Self.record(time.Now())); err != nil {
+				return "", err
+			}
+		}
+		writes++
+		wrote = true
+		c.notify(EventRepaired, a, true, "%s names this node now", c.Ledger.Name(a))
+	}
+}
+
+// Discard gives up an address this node does not use: off the ENI first, then the claim, so that nobody is offered an address that is still attached. It may
+// be called again, and for addresses that this node never had; a record that names another node is left alone. The caller has taken the
+// address out of the kernel.
+func (c *Coordinator) Discard(ctx context.Context, a netip.Addr) error {
+	if err := c.EC2.Detach(ctx, a); err != nil {
+		return err
+	}
+	e, err := c.Ledger.readOne(ctx, a)
+	if err != nil {
+		return err
+	}
+	if e.State == Claimed && e.Record.Instance == c.Self.Instance {
+		if err := c.Ledger.Delete(ctx, a); err != nil {
+			return err
+		}
+		c.notify(EventReleased, a, true, "%s", c.Ledger.Name(a))
+	}
+	return c.forget(ctx, a)
+}

@@ -1,0 +1,116 @@
+package ssmcoord
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Waiting starts at waitBase and doubles up to waitMax, each time between half and all of it. waitLine is how often a progress line
+// is repeated while nothing changes.
+const (
+	waitBase = 2 * time.Second
+	waitMax  = 16 * time.Second
+	waitLine = time.Minute
+)
+
+// HeldAddress is one address of the pool in an ExhaustedError.
+type HeldAddress struct {
+	Addr    netip.Addr
+	Reason  string    // in words
+	Cluster string    // of the record's owner, where known
+	Since   time.Time // when the claim was made; zero: no record
+}
+
+// ExhaustedError says that living owners have all addresses of the pool.
+type ExhaustedError struct {
+	Role      string
+	Addresses []HeldAddress
+	Waited    time.Duration
+	Cause     error // why the waiting ended, and what kept the list from being complete
+	now       time.Time
+}
+
+func (e *ExhaustedError) Unwrap() error { return e.Cause }
+
+func (e *ExhaustedError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "no free address among the %d for role %s after waiting %s:", len(e.Addresses), e.Role, e.Waited.Round(time.Second))
+	for _, a := range e.Addresses {
+		fmt.Fprintf(&b, "\n  %-15s %s", a.Addr, a.Reason)
+		if a.Cluster != "" && !strings.Contains(a.Reason, a.Cluster) {
+			fmt.Fprintf(&b, ", cluster %s", a.Cluster)
+		}
+		if !a.Since.IsZero() {
+			fmt.Fprintf(&b, ", for %s", e.now.Sub(a.Since).Round(time.Second))
+		}
+	}
+	return b.String()
+}
+
+// reserve is ctx with a deadline that leaves time to find out and to say who holds the addresses: a tenth of what is left, 15 s at most.
+func reserve(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(time.Until(deadline)/10, 15*time.Second)))
+}
+
+// wait sleeps before the next round and says for whom.
+func (c *Coordinator) wait(ctx context.Context, round int) error {
+	line := c.waitingFor()
+	if now := time.Now(); line != c.waited || now.Sub(c.waitLog) >= waitLine {
+		c.waited, c.waitLog = line, now
+		until := ""
+		if deadline, ok := ctx.Deadline(); ok {
+			until = fmt.Sprintf(" (at most %s more)", time.Until(deadline).Round(time.Second))
+		}
+		c.notify(EventWaiting, netip.Addr{}, false, "%s%s", line, until)
+	}
+	d := min(waitBase<<min(round, 10), waitMax)
+	return sleep(ctx, d/2+time.Duration(c.Rand()*float64(d/2)))
+}
+
+// waitingFor is the progress line: the addresses in the pool's order, the first few with their holders.
+func (c *Coordinator) waitingFor() string {
+	const named = 3
+	pool := c.Pools[c.Self.Role]
+	var parts []string
+	for _, a := range pool {
+		if reason := c.skipped[a]; reason != "" && len(parts) < named {
+			parts = append(parts, a.String()+" "+reason)
+		}
+	}
+	line := fmt.Sprintf("all %d addresses for role %s are taken: %s", len(pool), c.Self.Role, strings.Join(parts, "; "))
+	if more := len(pool) - len(parts); more > 0 {
+		line += fmt.Sprintf("; and %d more", more)
+	}
+	return line
+}
+
+// ended turns the end of the search into the error for the operator: only where the search's own deadline came after a scan that looked
+// at every address, the pool is exhausted.
+func (c *Coordinator) ended(ctx, search context.Context, err error) error {
+	if ctx.Err() != nil || !errors.Is(search.Err(), context.DeadlineExceeded) || !c.exhausted {
+		return err
+	}
+	pool := c.Pools[c.Self.Role]
+	entries, readErr := c.Ledger.Read(ctx, pool)
+	holders, holdErr := c.EC2.Holders(ctx, pool)
+	e := &ExhaustedError{Role: c.Self.Role, Waited: time.Since(c.began), now: time.Now(), Cause: errors.Join(err, readErr, holdErr)}
+	for _, a := range pool {
+		held := HeldAddress{Addr: a, Reason: c.skipped[a]}
+		if entry := entries[a]; entry.State == Claimed {
+			held.Cluster, held.Since = entry.Record.Cluster, entry.Modified
+		}
+		if h, ok := holders[a]; ok {
+			held.Reason = "in use by " + h.String()
+		}
+		e.Addresses = append(e.Addresses, held)
+	}
+	return e
+}
