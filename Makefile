@@ -1,0 +1,93 @@
+# Everything here runs with bounded time. `make` alone prints what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Go, and the programs that Debian keeps out of an ordinary user's PATH.
+export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STATIC_IPS ?= 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13
+SEEDS ?= 1000
+FUZZTIME ?= 10s
+TEST_TIMEOUT ?= 15m
+SIMULATE_TIMEOUT ?= 4h
+BENCH_TIMEOUT ?= 1h
+BENCH ?= .
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# One set of flags for all of vet, test and build, so that the AWS SDK is compiled once and not three times. The version goes
+# in by -X and not from version control: the build is the same in a checkout, an archive, and a directory of another user.
+export CGO_ENABLED := 0
+export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buildvcs=false
+LDFLAGS := -s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=$(VERSION)
+
+.PHONY: help
+help: ## this list
+	@echo "targets:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r t d; do printf '  %-16s %s\n' "$$t" "$$d"; done
+	@echo "variables: STATIC_IPS, SEEDS=$(SEEDS), FUZZTIME=$(FUZZTIME), BENCH=$(BENCH), TEST_TIMEOUT=$(TEST_TIMEOUT), VERSION=$(VERSION)"
+
+.PHONY: demo
+demo: setup bin/emr-static-ip bin/emrsim ## launch a whole EMR cluster on this machine, no AWS account needed (root, sudo or user namespaces)
+	scripts/as-root.sh bin/emrsim launch -- $(STATIC_IPS)
+
+.PHONY: setup
+setup: ## install the programs that the demo and the tests need and that are missing
+	@scripts/setup.sh run
+
+.PHONY: test
+test: setup lint ## all tests, with kernel and end-to-end tests; none of them is skipped
+	REQUIRE_NETNS=1 scripts/test.sh -timeout $(TEST_TIMEOUT) ./...
+
+.PHONY: test-unit
+test-unit: ## the tests that can run here; those that need root or namespaces are skipped where there are none
+	go test -short -timeout $(TEST_TIMEOUT) ./...
+
+.PHONY: test-container
+test-container: ## kernel and end-to-end tests in a container without network (docker, or podman with buildah)
+	VERSION=$(VERSION) scripts/test-container.sh
+
+.PHONY: simulate
+simulate: ## SEEDS simulated cluster launches with faults, in virtual time: make simulate SEEDS=100000
+	go test ./cmd/emrsim/simulation -count=1 -timeout $(SIMULATE_TIMEOUT) -run '^TestLaunches$$' -args -seeds $(SEEDS)
+
+.PHONY: fuzz
+fuzz: ## each fuzz test for FUZZTIME
+	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: setup ## benchmarks: launch time under AWS's quotas, cost of the rules; BENCH selects by name
+	scripts/test.sh -timeout $(BENCH_TIMEOUT) -run '^$$' -bench '$(BENCH)' -count=1 ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck; shellcheck where it is installed
+	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	timeout 15m go run $(STATICCHECK) ./...
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
+
+.PHONY: build
+build: bin/emr-static-ip bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## the static binary for this machine, for amd64 and for arm64, in bin/
+	scripts/check-binaries.sh '$(VERSION)' bin/emr-static-ip bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64
+
+bin/emr-static-ip: FORCE
+	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/emr-static-ip
+
+bin/emr-static-ip-linux-%: FORCE
+	GOOS=linux GOARCH=$* go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/emr-static-ip
+
+bin/emrsim: FORCE
+	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/emrsim
+
+.PHONY: clean
+clean: ## remove what the build made; the container base image stays (make clean-container removes it)
+	rm -rf bin
+
+.PHONY: clean-container
+clean-container: ## remove the images that test-container made
+	scripts/test-container.sh --clean
+
+.PHONY: FORCE
+FORCE:

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs every fuzz test of the module for the given time (default 10s): `go test` itself takes only one at a time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+time=${1:-10s}
+
+count=0
+for package in $(go list ./...); do
+	mapfile -t tests < <(go test -timeout 10m -list '^Fuzz' "$package" | grep '^Fuzz' || true)
+	for test in "${tests[@]}"; do
+		echo "== $package $test"
+		go test -vet=off -timeout 30m -run '^$' -fuzz "^$test\$" -fuzztime "$time" "$package"
+		count=$((count + 1))
+	done
+done
+echo "$count fuzz tests, $time each, nothing found"
+[ "$count" -gt 0 ]

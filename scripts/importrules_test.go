@@ -1,0 +1,215 @@
+package scripts
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/emr-static-ip/emr-static-ip"
+
+// A rule forbids imports in some of the module's files. Paths are relative to the module's root, with slashes.
+type rule struct {
+	name      string
+	forbidden func(imported string) bool
+	applies   func(file string) bool
+}
+
+// rules are the module's layering. Code that is not the product itself (tests, the rehearsal in cmd/emrsim) may use the SDK and
+// netlink as it likes.
+var rules = []rule{
+	{
+		name:      "only ssmcoord talks to Parameter Store",
+		forbidden: oneOf("github.com/aws/aws-sdk-go-v2/service/ssm"),
+		applies:   productOutside("ssmcoord"),
+	},
+	{
+		name:      "only agent talks to EC2 and IMDS",
+		forbidden: oneOf("github.com/aws/aws-sdk-go-v2/service/ec2", "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"),
+		applies:   productOutside("agent"),
+	},
+	{
+		name: "only netcfg touches the kernel's network",
+		forbidden: oneOf("github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/mdlayher/netlink",
+			"github.com/coreos/go-iptables", "github.com/google/nftables"),
+		applies: productOutside("netcfg"),
+	},
+	{
+		name:      "netcfg does not know the ledger",
+		forbidden: oneOf(module + "/ssmcoord"),
+		applies:   func(file string) bool { return within(file, "netcfg") },
+	},
+	{
+		name:      "ssmcoord does not know the kernel",
+		forbidden: oneOf(module + "/netcfg"),
+		applies:   func(file string) bool { return within(file, "ssmcoord") },
+	},
+	{
+		name:      "the rehearsal and its cloud model are for tests only",
+		forbidden: oneOf(module + "/cmd/emrsim"),
+		applies:   productOutside(),
+	},
+	{
+		name:      "decisions and plans are pure: the standard library only",
+		forbidden: func(imported string) bool { return strings.Contains(strings.Split(imported, "/")[0], ".") },
+		applies: func(file string) bool {
+			return !isTest(file) && slices.ContainsFunc(pure, func(pattern string) bool { return matches(pattern, file) })
+		},
+	},
+}
+
+// pure are the files, as path.Match patterns, that decide without touching anything: each pattern matches some file.
+var pure = []string{
+	"ssmcoord/decide*.go",
+}
+
+func isTest(file string) bool { return strings.HasSuffix(file, "_test.go") }
+
+func within(file, dir string) bool { return strings.HasPrefix(file, dir+"/") }
+
+func matches(pattern, file string) bool {
+	ok, err := path.Match(pattern, file)
+	return ok && err == nil
+}
+
+// oneOf matches the given packages and those below them.
+func oneOf(packages ...string) func(string) bool {
+	return func(imported string) bool {
+		return slices.ContainsFunc(packages, func(p string) bool { return imported == p || within(imported, p) })
+	}
+}
+
+// productOutside matches the files of the product that are in none of the given directories.
+func productOutside(dirs ...string) func(string) bool {
+	return func(file string) bool {
+		return !isTest(file) && !within(file, "cmd/emrsim") &&
+			!slices.ContainsFunc(dirs, func(dir string) bool { return within(file, dir) })
+	}
+}
+
+// sources are the Go files below root, in lexical order.
+func sources(root fs.FS) ([]string, error) {
+	var files []string
+	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != "." && strings.HasPrefix(entry.Name(), "."), entry.IsDir() && entry.Name() == "testdata":
+			return fs.SkipDir
+		case !entry.IsDir() && strings.HasSuffix(name, ".go"):
+			files = append(files, name)
+		}
+		return nil
+	})
+	return files, err
+}
+
+// violations checks one file's source against every rule.
+func violations(file string, source []byte) ([]string, error) {
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, source, parser.ImportsOnly)
+	if err != nil {
+		return nil, fmt.Errorf("parsing the imports of %s: %w", file, err)
+	}
+	var found []string
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return nil, fmt.Errorf("import %s in %s: %w", spec.Path.Value, file, err)
+		}
+		for _, r := range rules {
+			if r.applies(file) && r.forbidden(imported) {
+				found = append(found, fmt.Sprintf("%s imports %s: %s", file, imported, r.name))
+			}
+		}
+	}
+	return found, nil
+}
+
+func TestImportRules(t *testing.T) {
+	root := os.DirFS("..")
+	files, err := sources(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range pure {
+		if !slices.ContainsFunc(files, func(file string) bool { return matches(pattern, file) && !isTest(file) }) {
+			t.Errorf("no file matches %q, which is to be pure", pattern)
+		}
+	}
+	for _, file := range files {
+		source, err := fs.ReadFile(root, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := violations(file, source)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, v := range found {
+			t.Error(v)
+		}
+	}
+}
+
+// TestImportRulesFindViolations runs every rule on a file that breaks it, and on one nearby that does not.
+func TestImportRulesFindViolations(t *testing.T) {
+	const sdk = "github.com/aws/aws-sdk-go-v2/"
+	tests := []struct {
+		file, imported string
+		broken         string // the rule's name; empty where the import is allowed
+	}{
+		{"agent/run.go", sdk + "service/ssm", "only ssmcoord talks to Parameter Store"},
+		{"agent/run.go", sdk + "service/ssm/types", "only ssmcoord talks to Parameter Store"},
+		{"ssmcoord/store.go", sdk + "service/ssm", ""},
+		{"agent/run_test.go", sdk + "service/ssm", ""},
+		{"cmd/emrsim/cloud/ssm.go", sdk + "service/ssm", ""},
+		{"cmd/emr-static-ip/main.go", sdk + "service/ssm", "only ssmcoord talks to Parameter Store"},
+		{"ssmcoord/store.go", sdk + "service/ec2", "only agent talks to EC2 and IMDS"},
+		{"netcfg/observe.go", sdk + "feature/ec2/imds", "only agent talks to EC2 and IMDS"},
+		{"agent/ec2.go", sdk + "service/ec2", ""},
+		{"agent/net.go", "github.com/vishvananda/netlink", "only netcfg touches the kernel's network"},
+		{"agent/net.go", "github.com/coreos/go-iptables/iptables", "only netcfg touches the kernel's network"},
+		{"agent/net.go", "github.com/google/nftables/expr", "only netcfg touches the kernel's network"},
+		{"netcfg/observe.go", "github.com/vishvananda/netlink", ""},
+		{"cmd/emrsim/lab/link.go", "github.com/vishvananda/netlink", ""},
+		{"netcfg/observe.go", module + "/ssmcoord", "netcfg does not know the ledger"},
+		{"netcfg/observe_test.go", module + "/ssmcoord", "netcfg does not know the ledger"},
+		{"ssmcoord/store.go", module + "/netcfg", "ssmcoord does not know the kernel"},
+		{"agent/run.go", module + "/netcfg", ""},
+		{"agent/run.go", module + "/cmd/emrsim/cloud", "the rehearsal and its cloud model are for tests only"},
+		{"agent/run_test.go", module + "/cmd/emrsim/cloud", ""},
+		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/lab", ""},
+		{"ssmcoord/decide_claim.go", "go.uber.org/zap", "decisions and plans are pure: the standard library only"},
+		{"ssmcoord/decide_claim.go", module + "/agent", "decisions and plans are pure: the standard library only"},
+		{"ssmcoord/decide_claim.go", "net/netip", ""},
+		{"ssmcoord/store.go", "go.uber.org/zap", ""},
+	}
+	broken := map[string]bool{}
+	for _, tt := range tests {
+		source := fmt.Sprintf("package p\n\nimport _ %q\n", tt.imported)
+		found, err := violations(tt.file, []byte(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		if tt.broken != "" {
+			want = []string{fmt.Sprintf("%s imports %s: %s", tt.file, tt.imported, tt.broken)}
+			broken[tt.broken] = true
+		}
+		if !slices.Equal(found, want) {
+			t.Errorf("violations(%s importing %s) = %q, want %q", tt.file, tt.imported, found, want)
+		}
+	}
+	for _, r := range rules {
+		if !broken[r.name] {
+			t.Errorf("rule %q is never seen to fail", r.name)
+		}
+	}
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs `go test` with the given arguments and then checks that the tests left the checkout as it was. Built as the calling
+# user; where that is not root, the test programs alone run with more rights.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# state prints one line for what differs from the last commit: names, and contents of tracked files.
+state() { { git status --porcelain && git diff; } | git hash-object --stdin; }
+
+checkout=$(git rev-parse --is-inside-work-tree 2>/dev/null || true)
+before=$([ "$checkout" != true ] || state)
+
+flags=()
+[ "$(id -u)" = 0 ] || flags=(-exec "$PWD/scripts/as-root.sh")
+go test -vet=off "${flags[@]}" "$@"
+
+if [ "$checkout" = true ] && [ "$(state)" != "$before" ]; then
+	echo "the tests changed the checkout:" >&2
+	git status --short >&2
+	git diff --exit-code
+	exit 1
+fi
