@@ -1,0 +1,223 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// parseEMRFile reads what one of EMR's files says. There is no published schema and releases differ: each field is looked at on
+// its own, so that one that has changed its form does not hide the others; fields not used are not looked at.
+func parseEMRFile(name string, data []byte) EMRFile {
+	f := EMRFile{Name: name}
+	if name == fileState {
+		parseJobFlowState(&f, string(data))
+		return f
+	}
+	var o object
+	if err := json.Unmarshal(data, &o.fields); err != nil {
+		f.Err = fmt.Errorf("is not a JSON object: %w", jsonCause(err))
+		return f
+	}
+	f.ClusterID = o.id("jobFlowId", clusterIDForm())
+	f.Region = o.id("region", wordForm("a region"))
+	f.Release = o.id("releaseLabel", wordForm("a release label"))
+	f.HA = o.bool("haEnabled")
+	switch name {
+	case fileInstance:
+		f.IsMaster = o.bool("isMaster")
+		f.GroupID, f.Fleets = groupIDOf(&o)
+	case fileExtra:
+		f.Role = o.role("instanceRole")
+		f.GroupID, f.Fleets = groupIDOf(&o)
+		f.Groups = o.groupMap("instanceGroups")
+	case fileJobFlow:
+		f.Groups = o.groupList("instanceGroups", true)
+		if fleets := o.groupList("instanceFleets", false); len(fleets) > 0 {
+			f.Groups, f.Fleets = append(f.Groups, fleets...), true
+		}
+	}
+	for _, g := range f.Groups {
+		f.Fleets = f.Fleets || strings.HasPrefix(g.ID, "if-")
+	}
+	f.Problems = o.problems
+	return f
+}
+
+// groupIDOf is the node's group, or its fleet. No sample of a fleet's file is known: both names and both kinds of id are taken.
+func groupIDOf(o *object) (id string, fleet bool) {
+	if id = o.id("instanceGroupId", groupIDForm()); id == "" {
+		id = o.id("instanceFleetId", groupIDForm())
+	}
+	return id, strings.HasPrefix(id, "if-")
+}
+
+// form is what a value must look like to be used: it ends up in parameter names and messages.
+type form struct {
+	name string
+	fits func(string) bool
+}
+
+// EMR's ids have a letter or two, a dash and capital letters and digits; 13 of them today.
+func idForm(name string, prefixes ...string) form {
+	return form{name, func(s string) bool {
+		for _, p := range prefixes {
+			rest, ok := strings.CutPrefix(s, p)
+			if ok && rest != "" && len(rest) <= 32 && strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == "" {
+				return true
+			}
+		}
+		return false
+	}}
+}
+
+func clusterIDForm() form { return idForm("a cluster id (j-...)", "j-") }
+func groupIDForm() form {
+	return idForm("the id of an instance group or fleet (ig-..., if-...)", "ig-", "if-")
+}
+
+// wordForm is for names of regions and releases: letters, digits, dots and dashes.
+func wordForm(name string) form {
+	return form{name, func(s string) bool {
+		return s != "" && len(s) <= 64 &&
+			strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
+	}}
+}
+
+// object is a JSON object that is read field by field. Names are compared exactly, unlike what decoding into a struct does.
+type object struct {
+	fields   map[string]json.RawMessage
+	problems []error
+}
+
+func (o *object) problem(field string, format string, args ...any) {
+	if len(o.problems) < maxProblems {
+		o.problems = append(o.problems, fmt.Errorf("field "+field+": "+format, args...))
+	}
+}
+
+// get decodes a field. A field that is missing or null is not a problem.
+func (o *object) get(field string, into any) bool {
+	raw, ok := o.fields[field]
+	if !ok || string(raw) == "null" {
+		return false
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		o.problem(field, "%w", jsonCause(err))
+		return false
+	}
+	return true
+}
+
+func (o *object) string(field string) string {
+	var s string
+	o.get(field, &s)
+	return s
+}
+
+func (o *object) id(field string, f form) string {
+	s := o.string(field)
+	if s != "" && !f.fits(s) {
+		o.problem(field, "%s is not %s", quoted(s), f.name)
+		return ""
+	}
+	return s
+}
+
+func (o *object) bool(field string) *bool {
+	var b bool
+	if !o.get(field, &b) {
+		return nil
+	}
+	return &b
+}
+
+func (o *object) role(field string) Role {
+	s := o.string(field)
+	if s == "" {
+		return ""
+	}
+	r, err := ParseRole(s)
+	if err != nil {
+		o.problem(field, "%w", err)
+	}
+	return r
+}
+
+func (o *object) count(field string) (n int, ok bool) {
+	if !o.get(field, &n) {
+		return 0, false
+	}
+	if n < 0 || n > 1e6 {
+		o.problem(field, "%d is no number of nodes", n)
+		return 0, false
+	}
+	return n, true
+}
+
+// groupList reads the groups of job-flow.json: [{"instanceGroupId": "ig-1", "instanceRole": "Core", "requestedInstanceCount": 2}].
+func (o *object) groupList(field string, counted bool) []EMRGroup {
+	var elements []map[string]json.RawMessage
+	o.get(field, &elements)
+	var groups []EMRGroup
+	for i, fields := range elements {
+		e := object{fields: fields}
+		var g EMRGroup
+		g.ID, _ = groupIDOf(&e)
+		for _, name := range []string{"instanceRole", "instanceFleetType"} {
+			if g.Role == "" {
+				g.Role = e.role(name)
+			}
+		}
+		if counted {
+			g.Requested, g.Counted = e.count("requestedInstanceCount")
+		}
+		for _, p := range e.problems {
+			o.problem(fmt.Sprintf("%s[%d]", field, i), "%w", p)
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+// groupMap reads the groups of extraInstanceData.json: {"CORE": [{"instanceType": "m5.xlarge", "instanceCount": 2}]}.
+func (o *object) groupMap(field string) []EMRGroup {
+	var byRole map[string][]map[string]json.RawMessage
+	o.get(field, &byRole)
+	var groups []EMRGroup
+	for _, name := range slices.Sorted(maps.Keys(byRole)) {
+		role, err := ParseRole(name)
+		if err != nil {
+			o.problem(field, "%w", err)
+			continue
+		}
+		for i, fields := range byRole[name] {
+			e := object{fields: fields}
+			g := EMRGroup{Role: role}
+			g.Requested, g.Counted = e.count("instanceCount")
+			for _, p := range e.problems {
+				o.problem(fmt.Sprintf("%s.%s[%d]", field, role, i), "%w", p)
+			}
+			groups = append(groups, g)
+		}
+	}
+	return groups
+}
+
+// ParseRole reads a role in the spellings of EMR's files and API: MASTER, Core, task.
+func ParseRole(s string) (Role, error) {
+	for _, r := range []Role{RoleMaster, RoleCore, RoleTask} {
+		if strings.EqualFold(s, string(r)) {
+			return r, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not a role (MASTER, CORE or TASK)", quoted(s))
+}
+
+// jsonCause is a JSON error without the foreign text that it may quote at length.
+func jsonCause(err error) error {
+	return errors.New(clean(err.Error(), maxQuoted*2))
+}

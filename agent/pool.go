@@ -1,0 +1,272 @@
+package agent
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// maxPool bounds a list of addresses: a range or CIDR mistyped by a few bits must not fill the memory of a node. An EMR
+// subnet of 4096 addresses (a /20) is the largest that fits.
+const maxPool = 4096
+
+// maxProblems bounds how many problems of one kind are spelled out.
+const maxProblems = 50
+
+// PoolArgs are the lists of addresses as the operator wrote them. Each element is one argument, or one occurrence of a flag.
+type PoolArgs struct {
+	Positional         []string // the first address is the master's, all others are the core nodes'
+	Master, Core, Task []string
+	Names              map[string]string // how to call a list in messages, by flag; default: the flag with two dashes
+}
+
+// ParsePools reads the lists of addresses. An element is one or more items separated by commas or blanks, an item one of
+//
+//	10.0.1.20               an address
+//	10.0.1.20-10.0.1.29     a range, both ends included
+//	10.0.1.20-29            the same range
+//	10.0.1.32/28            all sixteen addresses of the block
+//
+// The error names every problem, each with the argument that it comes from: syntax, IPv6, more than 4096 addresses in a list,
+// an address named twice (within a pool, or by two pools), and master or core nodes named both by position and by flag.
+func ParsePools(a PoolArgs) (Pools, error) {
+	var problems []error
+	name := func(flag string) string {
+		if n := a.Names[flag]; n != "" {
+			return n
+		}
+		return "--" + flag
+	}
+	positional := list{}
+	for i, text := range a.Positional {
+		positional.add(fmt.Sprintf("argument %d", i+1), text)
+	}
+	flags := func(flag string, texts []string) *list {
+		l := &list{}
+		for _, text := range texts {
+			l.add(name(flag), text)
+		}
+		return l
+	}
+	master, core, task := flags(flagMasterIPs, a.Master), flags(flagCoreIPs, a.Core), flags(flagTaskIPs, a.Task)
+	if len(a.Positional) > 0 {
+		for _, clash := range []struct {
+			flag  string
+			texts []string
+		}{{flagMasterIPs, a.Master}, {flagCoreIPs, a.Core}} {
+			if len(clash.texts) > 0 {
+				problems = append(problems, fmt.Errorf("%s together with addresses by position: the first of those is the "+
+					"master's and the others are the core nodes'; use either form, not both", name(clash.flag)))
+			}
+		}
+	}
+	lists := []*list{&positional, master, core, task}
+	for _, l := range lists {
+		problems = append(problems, limited(l.problems)...)
+	}
+	problems = append(problems, duplicates(lists)...)
+	if len(problems) > 0 {
+		return Pools{}, errors.Join(problems...)
+	}
+	p := Pools{Master: master.addresses, Core: core.addresses, Task: task.addresses}
+	if len(positional.addresses) > 0 {
+		p.Master, p.Core = positional.addresses[:1:1], positional.addresses[1:]
+	}
+	return p, nil
+}
+
+// list is one list of addresses while it is read.
+type list struct {
+	addresses []netip.Addr
+	places    []string // where each address was named
+	full      bool     // more than maxPool addresses were named, and said so
+	problems  []error
+}
+
+// add reads one argument. place is how messages call it: "argument 2".
+func (l *list) add(place, text string) {
+	place += " " + quoted(text)
+	fail := func(format string, args ...any) {
+		l.problems = append(l.problems, fmt.Errorf("%s"+format, append([]any{place}, args...)...))
+	}
+	parts := strings.Split(text, ",")
+	for _, part := range parts {
+		items := strings.Fields(part)
+		if len(items) == 0 {
+			if len(parts) == 1 {
+				fail(" is empty; expected an IPv4 address, a range or a CIDR")
+			} else {
+				fail(" has an empty item between its commas")
+			}
+			continue
+		}
+		for _, item := range items {
+			first, last, err := parseSpan(item)
+			if err != nil {
+				if item == text {
+					fail(" %w", err)
+				} else {
+					fail(": %s %w", quoted(item), err)
+				}
+				continue
+			}
+			count := uint64(last-first) + 1
+			if uint64(len(l.addresses))+count > maxPool {
+				if !l.full {
+					fail(" makes the list longer than %d addresses (%d so far, %d more): is a range or prefix length mistyped?",
+						maxPool, len(l.addresses), count)
+				}
+				l.full = true
+				continue
+			}
+			for n := uint64(first); n <= uint64(last); n++ {
+				l.addresses = append(l.addresses, addrOf(uint32(n)))
+				l.places = append(l.places, place)
+			}
+		}
+	}
+}
+
+// parseSpan reads one item: an address, a range or a CIDR, as the first and the last address that it means.
+func parseSpan(item string) (first, last uint32, err error) {
+	if block, bits, ok := strings.Cut(item, "/"); ok {
+		a, err := readIPv4(block)
+		if err != nil {
+			return 0, 0, err
+		}
+		p, err := netip.ParsePrefix(item)
+		if err != nil {
+			return 0, 0, fmt.Errorf("has the prefix length %s; expected 0 to 32", quoted(bits))
+		}
+		if p.Masked() != p {
+			return 0, 0, fmt.Errorf("is not the beginning of a /%d block; meant is perhaps %s, or the single address %s",
+				p.Bits(), p.Masked(), p.Addr())
+		}
+		return number(a), number(a) + uint32(uint64(1)<<(32-p.Bits())-1), nil
+	}
+	from, to, isRange := strings.Cut(item, "-")
+	a, err := readIPv4(from)
+	if err != nil || !isRange {
+		return number(a), number(a), err
+	}
+	first = number(a)
+	if end, err := strconv.ParseUint(to, 10, 8); err == nil && to == strconv.FormatUint(end, 10) {
+		last = first&^0xff | uint32(end)
+	} else if b, err := readIPv4(to); err == nil {
+		last = number(b)
+	} else {
+		return 0, 0, fmt.Errorf("ends with %s; a range ends with an IPv4 address or with a number from 0 to 255", quoted(to))
+	}
+	if last < first {
+		return 0, 0, fmt.Errorf("is a range that ends (%s) before it begins (%s)", addrOf(last), addrOf(first))
+	}
+	return first, last, nil
+}
+
+// readIPv4 reads one address. The error is a predicate: what the text is instead.
+func readIPv4(s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err == nil && a.Is4():
+		return a, nil
+	case err == nil || strings.Count(s, ":") > 1:
+		return netip.Addr{}, errors.New("is IPv6; static IPs are IPv4 addresses of the node's subnet")
+	case strings.Contains(s, "."):
+		return netip.Addr{}, errors.New("is not an IPv4 address (four numbers from 0 to 255 without leading zeros)")
+	default:
+		return netip.Addr{}, errors.New("is neither an IPv4 address nor a range nor a CIDR")
+	}
+}
+
+// number is an IPv4 address as the integer that counts addresses; 0 for the zero Addr.
+func number(a netip.Addr) uint32 {
+	if !a.Is4() {
+		return 0
+	}
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+// addrOf is the inverse of number.
+func addrOf(n uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+// duplicates are the addresses that were named more than once, one problem for each pair of arguments.
+func duplicates(lists []*list) []error {
+	type pair struct{ first, again string }
+	named := map[netip.Addr]string{}
+	twice := map[pair][]netip.Addr{}
+	var order []pair
+	for _, l := range lists {
+		for i, a := range l.addresses {
+			first, ok := named[a]
+			if !ok {
+				named[a] = l.places[i]
+				continue
+			}
+			p := pair{first, l.places[i]}
+			if twice[p] == nil {
+				order = append(order, p)
+			}
+			twice[p] = append(twice[p], a)
+		}
+	}
+	var problems []error
+	for _, p := range order {
+		which := twice[p][0].String()
+		if more := len(twice[p]) - 1; more > 0 {
+			which += fmt.Sprintf(" (and %d more)", more)
+		}
+		if p.first == p.again {
+			problems = append(problems, fmt.Errorf("%s names %s twice", p.first, which))
+		} else {
+			problems = append(problems, fmt.Errorf("%s names %s, which %s names too", p.again, which, p.first))
+		}
+	}
+	return limited(problems)
+}
+
+// limited is the first problems, and how many there are beyond them.
+func limited(problems []error) []error {
+	if len(problems) <= maxProblems {
+		return problems
+	}
+	more := len(problems) - maxProblems
+	return append(problems[:maxProblems:maxProblems], fmt.Errorf("and %d more problems of this kind", more))
+}
+
+// ParseCIDRs reads lists of networks: CIDRs, or single addresses that mean /32, separated by commas or blanks. what names the
+// flag in messages.
+func ParseCIDRs(what string, texts []string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	var problems []error
+	for _, text := range texts {
+		for _, item := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+			p, err := parseCIDR(item)
+			if err != nil {
+				problems = append(problems, fmt.Errorf("%s %s %w", what, quoted(item), err))
+				continue
+			}
+			prefixes = append(prefixes, p)
+		}
+	}
+	if len(prefixes)+len(problems) == 0 && len(texts) > 0 {
+		problems = append(problems, fmt.Errorf("%s is empty; expected networks such as 192.168.0.0/16", what))
+	}
+	return prefixes, errors.Join(limited(problems)...)
+}
+
+func parseCIDR(item string) (netip.Prefix, error) {
+	if !strings.Contains(item, "/") {
+		a, err := readIPv4(item)
+		return netip.PrefixFrom(a, 32), err
+	}
+	if _, _, err := parseSpan(item); err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.ParsePrefix(item)
+}

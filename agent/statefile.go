@@ -1,0 +1,215 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Why a state file that is there is not used. A missing one is no error.
+var (
+	ErrStateCorrupt = errors.New("is damaged")
+	ErrStateVersion = errors.New("has a format that this version does not know")
+	ErrStateForeign = errors.New("belongs to another instance") // it came with an AMI made from that instance
+	ErrStateUnsafe  = errors.New("could have been written by somebody else")
+)
+
+// stateFile is the name inside the state directory.
+const stateFile = "state.json"
+
+// maxState bounds the state file: 4096 addresses in each of three pools, the intents and the former ones take less than half.
+const maxState = 1 << 20
+
+// LoadState reads the state that an earlier run left in dir. Nothing there is (State{}, false, nil). A file of another instance
+// than instanceID ("": not compared) is ErrStateForeign: its addresses are somebody else's. No state comes with an error.
+func LoadState(dir, instanceID string) (State, bool, error) {
+	p := filepath.Join(dir, stateFile)
+	s, err := loadState(dir, p)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return State{}, false, nil
+	case err != nil:
+		return State{}, false, fmt.Errorf("reading state file %s: %w", p, err)
+	case instanceID != "" && s.InstanceID != instanceID:
+		return State{}, false, fmt.Errorf("reading state file %s: it %w (%s; this is %s), as after a start from an image of that one",
+			p, ErrStateForeign, quoted(s.InstanceID), instanceID)
+	}
+	return s, true, nil
+}
+
+func loadState(dir, p string) (State, error) {
+	if err := checkOwn(dir, fs.ModeDir); err != nil {
+		return State{}, err
+	}
+	if err := checkOwn(p, 0); err != nil {
+		return State{}, err
+	}
+	data, err := readBounded(p, maxState)
+	if err != nil {
+		return State{}, err
+	}
+	return decodeState(data)
+}
+
+func decodeState(data []byte) (State, error) {
+	var v struct {
+		Version *int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, jsonCause(err))
+	}
+	if v.Version == nil {
+		return State{}, fmt.Errorf("it %w: no version", ErrStateCorrupt)
+	}
+	if *v.Version != StateVersion {
+		return State{}, fmt.Errorf("it %w: %d, not %d", ErrStateVersion, *v.Version, StateVersion)
+	}
+	var s State
+	if err := json.Unmarshal(data, &s); err != nil {
+		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, jsonCause(err))
+	}
+	if err := s.validate(); err != nil {
+		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, err)
+	}
+	return s, nil
+}
+
+// validate looks at what a later run would act upon.
+func (s State) validate() error {
+	if s.InstanceID == "" {
+		return errors.New("no instance")
+	}
+	switch s.Phase {
+	case PhaseClaiming, PhaseClaimed, PhaseAttached, PhaseProgrammed, PhaseReleasing, PhaseReleased:
+	default:
+		return fmt.Errorf("unknown phase %s", quoted(string(s.Phase)))
+	}
+	single := []struct {
+		what string
+		addr interface {
+			IsValid() bool
+			Is4() bool
+		}
+	}{{"primary", s.Primary}, {"static", s.Static}}
+	for _, a := range single {
+		if a.addr.IsValid() && !a.addr.Is4() {
+			return fmt.Errorf("%s address %v is not IPv4", a.what, a.addr)
+		}
+	}
+	pools := append(s.Settings.Pools.named(), named{"former", s.Former}, named{"intended", s.Intents})
+	for _, pool := range pools {
+		if len(pool.addrs) > maxPool {
+			return fmt.Errorf("%d %s addresses", len(pool.addrs), pool.what)
+		}
+		for _, a := range pool.addrs {
+			if !a.Is4() {
+				return fmt.Errorf("%s address %q is not IPv4", pool.what, a)
+			}
+		}
+	}
+	return nil
+}
+
+// SaveState replaces the state file in dir, in such a way that a crash or a power failure leaves the old or the new one. Version is
+// filled in; dir is made, for this user alone, where it is missing. Call it with the Lock of dir held.
+func SaveState(dir string, s State) (err error) {
+	p := filepath.Join(dir, stateFile)
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("writing state file %s: %w", p, err)
+		}
+	}()
+	s.Version = StateVersion
+	if err := s.validate(); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := ensureStateDir(dir); err != nil {
+		return err
+	}
+	if err := checkOwn(p, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := replaceFile(p, append(data, '\n')); err != nil {
+		return err
+	}
+	if err := syncDir(dir); err != nil { // the rename itself is in the directory
+		return fmt.Errorf("making the directory durable: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes a temporary file (mode 0600), makes it durable and puts it in the place of p. The temporary file has one fixed
+// name, so that one left by a killed run is replaced, not collected; who writes holds the Lock.
+func replaceFile(p string, data []byte) error {
+	temporary := p + ".tmp"
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(temporary, p)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// ensureStateDir makes dir, or checks that it is this user's alone.
+func ensureStateDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return checkOwn(dir, fs.ModeDir)
+}
+
+// checkOwn checks that p is of the wanted type (not a link to one), belongs to the user this program runs as, and that nobody else
+// may write it.
+func checkOwn(p string, want fs.FileMode) error {
+	info, err := os.Lstat(p)
+	if err != nil {
+		return err
+	}
+	mode := info.Mode()
+	if mode.Type() != want {
+		return fmt.Errorf("%s %w: unexpected type of file (%s)", p, ErrStateUnsafe, mode)
+	}
+	if mode.Perm()&0o022 != 0 {
+		return fmt.Errorf("%s %w: mode %s", p, ErrStateUnsafe, mode)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("%s: its owner cannot be told", p)
+	}
+	if own := os.Geteuid(); int(stat.Uid) != own {
+		return fmt.Errorf("%s %w: it belongs to user %d, not %d", p, ErrStateUnsafe, stat.Uid, own)
+	}
+	return nil
+}
