@@ -1,7 +1,12 @@
 package agent
 
 import (
+	"fmt"
+	"io"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -25,4 +30,96 @@ type Report struct {
 	Duration  time.Duration
 	Notes     []string // for the operator's information
 	Warnings  []string // for the operator's attention
+}
+
+// Summary is the report's last line; scripts may rely on its form.
+func (r Report) Summary() string {
+	return fmt.Sprintf("changed=%d unchanged=%d duration=%.1fs", len(r.Changes), r.Unchanged, r.Duration.Seconds())
+}
+
+// CallCount is how many calls to AWS were made.
+func (r Report) CallCount() int {
+	n := 0
+	for _, c := range r.Calls {
+		n += c
+	}
+	return n
+}
+
+// Render writes the report for people. Lines without a value are left out.
+//
+//	instance   i-0a1b2c3d4e5f60001
+//	role       CORE (from job-flow.json)
+//	...
+//	static IP  10.0.1.11
+//	changes
+//	  claimed 10.0.1.11
+//	changed=1 unchanged=9 duration=1.2s
+func (r Report) Render(w io.Writer) error {
+	var b strings.Builder
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-10s %s\n", name, clean(value, maxLine))
+		}
+	}
+	list := func(name string, items []string) {
+		if len(items) > 0 {
+			b.WriteString(name + "\n")
+		}
+		for _, item := range items {
+			for i, l := range cleanLines(item) {
+				indent := "  "
+				if i > 0 {
+					indent = "    "
+				}
+				b.WriteString(indent + l + "\n")
+			}
+		}
+	}
+	line("instance", r.InstanceID)
+	line("cluster", r.ClusterID)
+	line("role", with(string(r.Role), "from "+r.RoleSource, r.RoleSource != ""))
+	line("subnet", r.SubnetID)
+	line("interface", with(r.Link, r.ENI, r.ENI != ""))
+	line("primary IP", address(r.Primary))
+	line("static IP", address(r.Static))
+	line("back end", r.Backend)
+	line("AWS calls", r.calls())
+	line("left alone", r.LeftAlone)
+	list("changes", r.Changes)
+	list("notes", r.Notes)
+	list("warnings", r.Warnings)
+	b.WriteString(r.Summary() + "\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// calls is "3 (ssm:GetParameter 2, ssm:PutParameter 1)".
+func (r Report) calls() string {
+	if r.CallCount() == 0 {
+		return ""
+	}
+	var each []string
+	for _, name := range slices.Sorted(maps.Keys(r.Calls)) {
+		each = append(each, fmt.Sprintf("%s %d", name, r.Calls[name]))
+	}
+	return fmt.Sprintf("%d (%s)", r.CallCount(), strings.Join(each, ", "))
+}
+
+// with is a value with an addition in parentheses; the addition alone where there is no value.
+func with(value, addition string, add bool) string {
+	switch {
+	case !add:
+		return value
+	case value == "":
+		return addition
+	}
+	return value + " (" + addition + ")"
+}
+
+func address(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }

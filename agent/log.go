@@ -1,0 +1,51 @@
+package agent
+
+import (
+	"io"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// NewLogger is the log of a run on w: a line for people (format console) or a JSON object for programs (json) per entry, with the
+// time in UTC. verbose adds what is only of use when something is being looked for.
+func NewLogger(w io.Writer, format string, verbose bool) *zap.Logger {
+	config := zapcore.EncoderConfig{
+		TimeKey: "time", LevelKey: "level", MessageKey: "message", NameKey: "logger",
+		LineEnding: zapcore.DefaultLineEnding,
+		EncodeTime: func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
+			e.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
+		},
+		EncodeLevel:      zapcore.CapitalLevelEncoder,
+		EncodeDuration:   zapcore.StringDurationEncoder,
+		ConsoleSeparator: " ",
+	}
+	encoder := zapcore.NewConsoleEncoder(config)
+	if format == "json" {
+		config.EncodeLevel = zapcore.LowercaseLevelEncoder
+		encoder = zapcore.NewJSONEncoder(config)
+	}
+	level := zapcore.InfoLevel
+	if verbose {
+		level = zapcore.DebugLevel
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(cleanWriter{w})), level),
+		zap.ErrorOutput(zapcore.AddSync(io.Discard)))
+}
+
+// cleanWriter writes log entries, one for each Write, with everything in them that a terminal could obey shown as an escape:
+// messages hold words of AWS, of other programs and of EMR's files.
+type cleanWriter struct{ w io.Writer }
+
+// maxEntry bounds a log entry, in runes. It is large, so that an entry in JSON is never cut.
+const maxEntry = 1 << 20
+
+func (c cleanWriter) Write(p []byte) (int, error) {
+	line := clean(strings.TrimSuffix(string(p), "\n"), maxEntry) + "\n"
+	if _, err := io.WriteString(c.w, line); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
