@@ -1,0 +1,142 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A firewall stands between the VPC and the data centre: real netfilter, which drops what it was not told to admit.
+//
+//	*filter
+//	:FORWARD DROP
+//	-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+//	-A FORWARD -s STATIC -d SERVER -i vpc -o onprem -p tcp --dport 80 -j ACCEPT      for each admitted static IP
+//	-A FORWARD -s SERVER -i onprem -o vpc -p tcp --dport 9866 -j ACCEPT              the data centre may call nodes
+//	-A FORWARD -s ADDRESS -i vpc -j DROP                                             for each source it dropped: a counter
+type firewall struct {
+	*namespace
+	plan     Plan
+	admitted []netip.Addr
+	watched  []netip.Addr
+}
+
+// newFirewall joins the data centre's namespace to the router through a firewall that admits the given addresses.
+func newFirewall(ctx context.Context, plan Plan, r *router, server *namespace, admitted []netip.Addr) (*firewall, error) {
+	ns, err := newNamespace(ctx, "firewall", nil)
+	if err != nil {
+		return nil, err
+	}
+	f := &firewall{namespace: ns, plan: plan, admitted: admitted}
+	if err := f.connect(ctx, r, server); err != nil {
+		ns.close()
+		return nil, fmt.Errorf("building the firewall: %w", err)
+	}
+	return f, nil
+}
+
+func (f *firewall) connect(ctx context.Context, r *router, server *namespace) error {
+	if err := cable(ctx, r.namespace, "onprem", f.namespace, "vpc", nil); err != nil {
+		return err
+	}
+	if err := cable(ctx, f.namespace, "onprem", server, "eth0", nil); err != nil {
+		return err
+	}
+	if err := f.load(ctx); err != nil { // before any address: there is no moment without rules
+		return err
+	}
+	gateway := f.plan.OnPrem.Addr().Next()
+	if err := f.ip(ctx,
+		"link set dev vpc up",
+		fmt.Sprintf("addr add %s peer %s dev vpc", transitFirewall, transitRouter),
+		fmt.Sprintf("addr add %s/%d dev onprem", gateway, f.plan.OnPrem.Bits()),
+		fmt.Sprintf("route add %s via %s", f.plan.VPC, transitRouter),
+	); err != nil {
+		return err
+	}
+	if err := f.setting("ipv4/ip_forward", "1"); err != nil {
+		return err
+	}
+	if err := r.ip(ctx,
+		fmt.Sprintf("addr add %s peer %s dev onprem", transitRouter, transitFirewall),
+		fmt.Sprintf("route add %s via %s", f.plan.OnPrem, transitFirewall),
+	); err != nil {
+		return err
+	}
+	return server.ip(ctx,
+		"link set dev eth0 up",
+		fmt.Sprintf("addr add %s/%d dev eth0", f.plan.Server, f.plan.OnPrem.Bits()),
+		fmt.Sprintf("route add default via %s", gateway),
+	)
+}
+
+// watch has the packets counted that are dropped because they come from a.
+func (f *firewall) watch(ctx context.Context, a netip.Addr) error {
+	if slices.Contains(f.watched, a) {
+		return nil
+	}
+	f.watched = append(f.watched, a)
+	return f.load(ctx)
+}
+
+// load replaces all rules at once.
+func (f *firewall) load(ctx context.Context) error {
+	var b bytes.Buffer
+	b.WriteString("*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n")
+	b.WriteString("-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n")
+	for _, a := range f.admitted {
+		fmt.Fprintf(&b, "-A FORWARD -s %s/32 -d %s/32 -i vpc -o onprem -p tcp -m tcp --dport %d -j ACCEPT\n", a, f.plan.Server, httpPort)
+	}
+	fmt.Fprintf(&b, "-A FORWARD -s %s/32 -i onprem -o vpc -p tcp -m tcp --dport %d -j ACCEPT\n", f.plan.Server, nodePort)
+	for _, a := range f.watched {
+		fmt.Fprintf(&b, "-A FORWARD -s %s/32 -i vpc -j DROP\n", a)
+	}
+	b.WriteString("COMMIT\n")
+	_, err := f.output(ctx, command{path: f.tool("restore"), stdin: b.String()})
+	return err
+}
+
+var droppedRule = regexp.MustCompile(`^\[(\d+):\d+\] -A FORWARD -s ([0-9.]+)/32 -i vpc -j DROP$`)
+
+// dropped tells how many packets from each watched source were dropped since the last change of rules.
+func (f *firewall) dropped(ctx context.Context) (map[netip.Addr]int, error) {
+	out, err := f.output(ctx, command{path: f.tool("save"), args: []string{"-c", "-t", "filter"}})
+	if err != nil {
+		return nil, err
+	}
+	counts := map[netip.Addr]int{}
+	for line := range strings.SplitSeq(string(out), "\n") {
+		m := droppedRule.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		packets, err := strconv.Atoi(m[1])
+		if err != nil {
+			return nil, fmt.Errorf("counting dropped packets in %q: %w", line, err)
+		}
+		source, err := netip.ParseAddr(m[2])
+		if err != nil {
+			return nil, fmt.Errorf("counting dropped packets in %q: %w", line, err)
+		}
+		counts[source] = packets
+	}
+	return counts, nil
+}
+
+// tool is the machine's iptables-restore or iptables-save: of the nft variant where both are there.
+func (f *firewall) tool(what string) string {
+	if name := "iptables-nft-" + what; nil == missing(name) {
+		return name
+	}
+	return "iptables-" + what
+}
+
+func missing(name string) error {
+	_, err := program(name)
+	return err
+}

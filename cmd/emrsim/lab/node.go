@@ -1,0 +1,346 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A Node is an instance of the cluster: a namespace with the instance's links, a file system of its own, and its metadata service.
+type Node struct {
+	NodeSpec
+	Link       string // of the primary interface: eth0, ens5
+	SecondLink string // of EMR's own interface; empty where there is none
+
+	lab      *Lab
+	ns       *namespace
+	devices  []string // the router's ends of its cables
+	services []*whoami
+
+	mu      sync.Mutex
+	imds    []*http.Server
+	started bool                // Run was called
+	asked   map[netip.Addr]bool // source addresses that IMDS saw
+	program string              // machine's path of the program that is installed on the node
+}
+
+// modern tells whether a release is based on Amazon Linux 2023 (EMR 7 and later): interface names and iptables differ.
+func modern(release string) bool {
+	var major int
+	_, err := fmt.Sscanf(release, "emr-%d", &major)
+	return err == nil && major >= 7
+}
+
+// newNode makes the namespace of an instance, plugs its interfaces into the router, and configures them as Amazon Linux does at boot.
+func (l *Lab) newNode(ctx context.Context, spec NodeSpec) (*Node, error) {
+	fs := fileSystem{
+		iptables: l.spec.Iptables,
+		release:  l.spec.Release,
+		hostname: "ip-" + strings.ReplaceAll(spec.Primary.Address.String(), ".", "-"),
+		address:  spec.Primary.Address.String(),
+		files:    spec.Files,
+	}
+	ns, err := newNamespace(ctx, spec.Name, fs.mount)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{NodeSpec: spec, lab: l, ns: ns, Link: "eth0", asked: map[netip.Addr]bool{}}
+	second := "eth1"
+	if modern(l.spec.Release) {
+		n.Link, second = "ens5", "ens6"
+	}
+	if spec.Second != nil {
+		n.SecondLink = second
+	}
+	err = ns.do(fs.verifyPrograms)
+	if err == nil {
+		err = n.boot(ctx)
+	}
+	if err != nil {
+		n.close()
+		return nil, fmt.Errorf("building node %s: %w", spec.Name, err)
+	}
+	return n, nil
+}
+
+// boot brings the links up. A second interface gets a routing table of its own, as Amazon's network scripts give it.
+func (n *Node) boot(ctx context.Context) error {
+	plan := n.lab.spec.Plan
+	device, err := n.lab.router.plug(ctx, n.ns, n.Link, n.Primary)
+	if err != nil {
+		return err
+	}
+	n.devices = append(n.devices, device)
+	address := func(link string, a netip.Addr) string {
+		return fmt.Sprintf("addr add %s/%d brd + dev %s", a, plan.Subnet.Bits(), link)
+	}
+	batch := []string{
+		"link set dev " + n.Link + " up",
+		address(n.Link, n.Primary.Address),
+	}
+	reverse := "1" // what Amazon Linux 2 and 2023 set rp_filter to
+	if modern(n.lab.spec.Release) {
+		reverse = "2"
+		batch = append(batch, fmt.Sprintf("route add default via %s dev %s proto dhcp src %s metric 512", plan.Gateway, n.Link, n.Primary.Address))
+	} else {
+		batch = append(batch, fmt.Sprintf("route add default via %s dev %s", plan.Gateway, n.Link), fmt.Sprintf("route add %s dev %s", metadata, n.Link))
+	}
+	if n.Second != nil {
+		if device, err = n.lab.router.plug(ctx, n.ns, n.SecondLink, *n.Second); err != nil {
+			return err
+		}
+		n.devices = append(n.devices, device)
+		batch = append(batch,
+			"link set dev "+n.SecondLink+" up",
+			address(n.SecondLink, n.Second.Address)+" metric 10001",
+			fmt.Sprintf("route add default via %s dev %s table 10001", plan.Gateway, n.SecondLink),
+			fmt.Sprintf("rule add from %s lookup 10001 priority 32765", n.Second.Address),
+		)
+	}
+	if err := n.ns.ip(ctx, batch...); err != nil {
+		return err
+	}
+	for _, link := range []string{n.Link, n.SecondLink} {
+		if link == "" {
+			continue
+		}
+		if err := n.ns.setting("ipv4/conf/"+link+"/rp_filter", reverse); err != nil {
+			return err
+		}
+	}
+	if err := n.lab.sync(ctx); err != nil {
+		return err
+	}
+	if err := n.serve(ctx, n.Name, n.Primary.Address); err != nil {
+		return err
+	}
+	if n.Second != nil {
+		if err := n.serve(ctx, n.Name+"/second", n.Second.Address); err != nil {
+			return err
+		}
+	}
+	if n.lab.spec.IMDSDelay > 0 {
+		return nil
+	}
+	return n.startIMDS(ctx)
+}
+
+// serve starts a service on the node that listens on one address only.
+func (n *Node) serve(ctx context.Context, name string, at netip.Addr) error {
+	w, err := newWhoami(ctx, n.ns, name, netip.AddrPortFrom(at, nodePort))
+	if err != nil {
+		return err
+	}
+	n.services = append(n.services, w)
+	return nil
+}
+
+// startIMDS opens the metadata service at 169.254.169.254, out on the wire where EC2 has it: the node's packets to it leave by a
+// real link, with whatever source address the node's rules gave them. Each cable leads to its own instance's service.
+func (n *Node) startIMDS(ctx context.Context) error {
+	h := n.lab.spec.Fabric.IMDS(n.Instance)
+	seen := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if source, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+			n.mu.Lock()
+			n.asked[source.Addr()] = true
+			n.mu.Unlock()
+		}
+		h.ServeHTTP(w, r)
+	})
+	for _, device := range n.devices {
+		l, err := n.lab.router.listenOn(ctx, device, netip.AddrPortFrom(metadata, httpPort))
+		if err != nil {
+			return err
+		}
+		n.mu.Lock()
+		n.imds = append(n.imds, serveHTTP(l, seen))
+		n.mu.Unlock()
+	}
+	return nil
+}
+
+// IMDSSources are the source addresses that the node's metadata service was asked from.
+func (n *Node) IMDSSources() []netip.Addr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return ordered(n.asked)
+}
+
+// A Command is a run of a program on a node.
+type Command struct {
+	Program string   // path on this machine; it is copied to the node
+	Args    []string // without the program's name
+	Env     []string // beside the node's own: NAME=value; a later one wins
+	User    string   // root or hadoop; empty is root. EMR starts a bootstrap action as hadoop, which has sudo; a lab's node has not
+	Quiet   bool     // its stderr is not passed on as progress
+}
+
+// A Result is what a program left behind.
+type Result struct {
+	Stdout   string
+	Stderr   string
+	ExitCode int // 128 plus the signal's number where a signal ended it
+	Duration time.Duration
+}
+
+// installed is where EMR puts a bootstrap action.
+const installed = "/emr/instance-controller/lib/bootstrap-actions/1/"
+
+// Run starts a program on a node as EMR starts a bootstrap action, and waits for it. Credentials and identity come from
+// the node's IMDS; only the address of the AWS API is passed on, as AWS_ENDPOINT_URL. When ctx is cancelled the program gets
+// SIGTERM, and ten seconds later SIGKILL. The error is about starting it; how it ended is in the result.
+func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
+	path, err := n.install(c.Program)
+	if err != nil {
+		return Result{}, err
+	}
+	n.wakeIMDS(ctx)
+	var stdout bytes.Buffer
+	stderr := &lineWriter{quiet: c.Quiet, emit: func(line string) { l.event(n.Name, line) }}
+	attributes := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	env := []string{
+		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "LANG=C.UTF-8", "HOME=/root", "USER=root",
+		"AWS_ENDPOINT_URL=" + l.spec.Plan.EndpointURL(),
+	}
+	switch c.User {
+	case "", "root":
+	case "hadoop":
+		if OneUser() {
+			return Result{}, fmt.Errorf("running %s on %s as hadoop: this user namespace has no user but root: run the lab as root", c.Program, n.Name)
+		}
+		attributes.Credential = &syscall.Credential{Uid: hadoopID, Gid: hadoopID, NoSetGroups: false}
+		env = append(env, "HOME=/home/hadoop", "USER=hadoop")
+	default:
+		return Result{}, fmt.Errorf("running %s on %s: no user %s there", c.Program, n.Name, c.User)
+	}
+	cmd := exec.CommandContext(ctx, path, c.Args...)
+	cmd.Env = append(env, c.Env...)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = &stdout, stderr
+	cmd.SysProcAttr = attributes
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	start := time.Now()
+	err = n.ns.do(cmd.Run)
+	stderr.flush()
+	result := Result{Stdout: stdout.String(), Stderr: stderr.all.String(), Duration: time.Since(start)}
+	if cmd.ProcessState == nil {
+		return result, fmt.Errorf("running %s on %s: %w", c.Program, n.Name, err)
+	}
+	result.ExitCode = cmd.ProcessState.ExitCode()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		result.ExitCode = 128 + int(status.Signal())
+	}
+	return result, nil
+}
+
+// hadoopID is the user and group id of hadoop in a node's /etc/passwd.
+const hadoopID = 498
+
+// install copies a program of the machine to the node, unless it is there.
+func (n *Node) install(from string) (string, error) {
+	to := installed + filepath.Base(from)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.program == from {
+		return to, nil
+	}
+	source, err := os.Open(from)
+	if err != nil {
+		return "", fmt.Errorf("copying the program to %s: %w", n.Name, err)
+	}
+	defer source.Close()
+	err = n.ns.do(func() error {
+		if err := os.MkdirAll(installed, 0o755); err != nil {
+			return err
+		}
+		if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(target, source)
+		return errors.Join(err, target.Close())
+	})
+	if err != nil {
+		return "", fmt.Errorf("copying %s to %s: %w", from, n.Name, err)
+	}
+	n.program = from
+	return to, nil
+}
+
+// wakeIMDS opens a metadata service that is late by design, counted from the node's first program.
+func (n *Node) wakeIMDS(ctx context.Context) {
+	n.mu.Lock()
+	first := !n.started
+	n.started = true
+	n.mu.Unlock()
+	if delay := n.lab.spec.IMDSDelay; first && delay > 0 {
+		go func() {
+			select {
+			case <-ctx.Done():
+			case <-time.After(delay):
+				if err := n.startIMDS(ctx); err != nil {
+					n.lab.fail(err)
+				}
+			}
+		}()
+	}
+}
+
+// ReadFile reads a file of the node.
+func (n *Node) ReadFile(path string) (content []byte, err error) {
+	err = n.ns.do(func() error {
+		content, err = os.ReadFile(path)
+		return err
+	})
+	return content, err
+}
+
+// WriteFile writes a file of the node, readable by root only, and the directories it needs.
+func (n *Node) WriteFile(path string, content []byte) error {
+	return n.ns.do(func() error {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(path, content, 0o600)
+	})
+}
+
+// Output runs a program of the machine inside the node, as root, and returns its stdout: for looking, and for a neighbour that
+// changes something.
+func (n *Node) Output(ctx context.Context, program string, args ...string) (string, error) {
+	out, err := n.ns.output(ctx, command{path: program, args: args})
+	return string(out), err
+}
+
+func (n *Node) close() {
+	for _, s := range n.services {
+		s.stop()
+	}
+	n.mu.Lock()
+	servers := slices.Clone(n.imds)
+	n.mu.Unlock()
+	for _, s := range servers {
+		s.Close()
+	}
+	for _, device := range n.devices {
+		n.lab.router.unplug(device)
+	}
+	n.ns.kill()
+	n.ns.close()
+}

@@ -1,0 +1,66 @@
+package lab
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"unicode"
+)
+
+// longestLine is how much of one line of a program's output is shown as progress, in bytes.
+const longestLine = 2000
+
+// A lineWriter keeps all that a program writes, and passes it on line by line.
+type lineWriter struct {
+	emit  func(line string)
+	quiet bool // keep only
+
+	mu      sync.Mutex
+	all     bytes.Buffer
+	partial []byte
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all.Write(p)
+	if w.quiet {
+		return len(p), nil
+	}
+	w.partial = append(w.partial, p...)
+	for {
+		end := bytes.IndexByte(w.partial, '\n')
+		if end < 0 {
+			return len(p), nil
+		}
+		w.emit(string(w.partial[:end]))
+		w.partial = w.partial[end+1:]
+	}
+}
+
+// flush passes on a last line without an end.
+func (w *lineWriter) flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.partial) > 0 {
+		w.emit(string(w.partial))
+		w.partial = nil
+	}
+}
+
+// printable makes one line of a foreign text: no control characters, and not too long.
+func printable(text string) string {
+	if len(text) > longestLine {
+		text = text[:longestLine] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r):
+			return '?'
+		default:
+			return r
+		}
+	}, strings.ToValidUTF8(text, "?"))
+}

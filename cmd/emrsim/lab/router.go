@@ -1,0 +1,178 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// A router is the VPC: what EC2's network does between interfaces. One cable leads to each ENI, and as in EC2
+//
+//   - an address is delivered to an interface when EC2 says it is on that ENI, by the ENI's MAC, whether or not anything there
+//     answers ARP for it; an address that is on no ENI is delivered nowhere;
+//   - a packet whose source address is not on the sending ENI is dropped (the source/destination check): strict reverse-path
+//     filtering does that here, because the only route to an address leads to its ENI;
+//   - the gateway and all neighbours answer ARP by way of the router.
+//
+// A node that programs an address into its kernel without having attached it is therefore heard by nobody.
+type router struct {
+	*namespace
+	plan Plan
+	log  func(node, text string)
+
+	mu     sync.Mutex
+	ports  map[string]port       // by ENI
+	routes map[netip.Addr]string // address -> ENI it is delivered to
+	made   int                   // ports so far: names are never used twice
+}
+
+// port is the router's end of an ENI's cable.
+type port struct {
+	Port
+	node   string // for messages
+	device string // the router's link
+}
+
+func newRouter(ctx context.Context, plan Plan, log func(node, text string)) (*router, error) {
+	ns, err := newNamespace(ctx, "vpc-router", nil)
+	if err != nil {
+		return nil, err
+	}
+	r := &router{namespace: ns, plan: plan, log: log, ports: map[string]port{}, routes: map[netip.Addr]string{}}
+	err = r.ip(ctx,
+		"addr add "+plan.Gateway.String()+"/32 dev lo",
+		"addr add "+metadata.String()+"/32 dev lo",
+		"addr add "+plan.Witness.String()+"/32 dev lo",
+		"route add blackhole "+plan.VPC.String(),
+	)
+	for _, s := range [][2]string{
+		{"ipv4/ip_forward", "1"},
+		{"ipv4/conf/all/rp_filter", "0"}, // the larger of this and the link's own counts
+		{"ipv4/conf/all/send_redirects", "0"},
+		{"ipv4/conf/default/send_redirects", "0"},
+		{"ipv6/conf/all/disable_ipv6", "1"},
+		{"ipv6/conf/default/disable_ipv6", "1"},
+	} {
+		if err == nil && (!strings.HasPrefix(s[0], "ipv6") || r.hasIPv6()) {
+			err = r.setting(s[0], s[1])
+		}
+	}
+	if err != nil {
+		ns.close()
+		return nil, fmt.Errorf("building the VPC router: %w", err)
+	}
+	return r, nil
+}
+
+// plug lays the cable between the router and an ENI, whose link on the node is named link. Nothing is delivered yet.
+func (r *router) plug(ctx context.Context, node *namespace, link string, p Port) (device string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.made++
+	device = "eni" + strconv.Itoa(r.made)
+	if err := cable(ctx, r.namespace, device, node, link, p.MAC); err != nil {
+		return "", err
+	}
+	for _, s := range [][2]string{
+		{"ipv4/conf/" + device + "/rp_filter", "1"},
+		{"ipv4/conf/" + device + "/proxy_arp", "1"},
+		{"ipv4/neigh/" + device + "/proxy_delay", "0"},
+	} {
+		if err := r.setting(s[0], s[1]); err != nil {
+			return "", err
+		}
+	}
+	r.ports[p.ENI] = port{Port: p, node: node.name, device: device}
+	return device, nil
+}
+
+// sync makes the router deliver what EC2 says now: addresses that left an ENI stop, those that came to one begin.
+func (r *router) sync(ctx context.Context, interfaces []Interface) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wanted := map[netip.Addr]string{}
+	for _, i := range interfaces {
+		if _, plugged := r.ports[i.ID]; !plugged {
+			continue
+		}
+		for _, a := range i.Addresses {
+			if other, twice := wanted[a]; twice {
+				return fmt.Errorf("the cloud model has %s on two interfaces: %s and %s", a, other, i.ID)
+			}
+			wanted[a] = i.ID
+		}
+	}
+	var batch []string
+	for _, a := range ordered(r.routes) {
+		if eni := r.routes[a]; wanted[a] != eni {
+			p := r.ports[eni]
+			batch = append(batch, fmt.Sprintf("route del %s/32 dev %s", a, p.device), fmt.Sprintf("neigh del %s dev %s", a, p.device))
+			r.log(p.node, fmt.Sprintf("EC2 took %s away from %s", a, eni))
+		}
+	}
+	for _, a := range ordered(wanted) {
+		if eni := wanted[a]; r.routes[a] != eni {
+			p := r.ports[eni]
+			batch = append(batch, fmt.Sprintf("neigh replace %s lladdr %s nud permanent dev %s", a, p.MAC, p.device),
+				fmt.Sprintf("route replace %s/32 dev %s", a, p.device))
+			if a != p.Address {
+				r.log(p.node, fmt.Sprintf("EC2 attached %s to %s; the VPC delivers it there", a, eni))
+			}
+		}
+	}
+	if err := r.ip(ctx, batch...); err != nil {
+		return fmt.Errorf("following EC2's addresses: %w", err)
+	}
+	r.routes = wanted
+	return nil
+}
+
+// unplug forgets a cable. The kernel removes it, and the routes by it, with the node's namespace.
+func (r *router) unplug(device string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for eni, p := range r.ports {
+		if p.device == device {
+			delete(r.ports, eni)
+			maps.DeleteFunc(r.routes, func(_ netip.Addr, holder string) bool { return holder == eni })
+		}
+	}
+}
+
+// spoofed counts the packets dropped because their source address was not on the sending ENI.
+func (r *router) spoofed(ctx context.Context) (int, error) {
+	out, err := r.output(ctx, command{path: "cat", args: []string{"/proc/net/netstat"}})
+	if err != nil {
+		return 0, err
+	}
+	lines := strings.Split(string(out), "\n")
+	for i := 0; i+1 < len(lines); i += 2 { // a line of names, then a line of values
+		names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+		if at := slices.Index(names, "IPReversePathFilter"); at >= 0 && at < len(values) {
+			return strconv.Atoi(values[at])
+		}
+	}
+	return 0, errors.New("counting dropped packets of the VPC router: the kernel does not say")
+}
+
+// ordered returns the keys of m in the order of addresses.
+func ordered[V any](m map[netip.Addr]V) []netip.Addr {
+	keys := make([]netip.Addr, 0, len(m))
+	for a := range m {
+		keys = append(keys, a)
+	}
+	slices.SortFunc(keys, netip.Addr.Compare)
+	return keys
+}
+
+// listenOn opens a listener of the router that only one ENI's cable reaches.
+func (r *router) listenOn(ctx context.Context, device string, at netip.AddrPort) (net.Listener, error) {
+	return r.listen(ctx, at.String(), device)
+}
