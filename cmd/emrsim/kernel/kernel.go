@@ -1,0 +1,287 @@
+// Package kernel is one node's network state in memory: a netcfg.Kernel for simulations in virtual time, with the
+// neighbours that rewrite addresses and rules, and with accessors for oracles. It passes the contract suite of the real
+// back ends. It starts no goroutine and reads no clock.
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+// The names of the table's built-in chains that can hold jumps.
+var builtin = []string{"OUTPUT", "POSTROUTING", "PREROUTING"}
+
+// Kernel holds links with addresses, and one nat table. It is safe for concurrent use.
+type Kernel struct {
+	mu      sync.Mutex
+	links   []netcfg.Link
+	chains  []netcfg.Chain    // ours, by name
+	table   map[string][]rule // rules of the built-in chains, ours and others', in order
+	applied []netcfg.Change
+}
+
+// rule is one rule of a built-in chain; to is the chain of ours that it jumps to, or "" for somebody else's rule.
+type rule struct {
+	to, text string
+}
+
+// New returns a kernel with these links, their addresses included, and an empty nat table.
+func New(links ...netcfg.Link) *Kernel {
+	k := &Kernel{table: map[string][]rule{}}
+	for _, l := range links {
+		l.Addrs = slices.Clone(l.Addrs)
+		k.links = append(k.links, l)
+	}
+	return k
+}
+
+// Link describes a link of kind veth for New; each address comes with its prefix length.
+func Link(name string, index int, mac net.HardwareAddr, addrs ...netip.Prefix) netcfg.Link {
+	l := netcfg.Link{Name: name, Index: index, MAC: mac, Kind: "veth", Promote: true}
+	for _, p := range addrs {
+		l.Addrs = append(l.Addrs, netcfg.Address{Prefix: p})
+	}
+	return l
+}
+
+// Backend says that nothing real is behind it.
+func (k *Kernel) Backend() string { return "in memory" }
+
+// Observe reads links and rules.
+func (k *Kernel) Observe(ctx context.Context, mac net.HardwareAddr) (netcfg.Observed, error) {
+	if err := ctx.Err(); err != nil {
+		return netcfg.Observed{}, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	links := make([]netcfg.Link, 0, len(k.links))
+	for _, l := range k.links {
+		l.Addrs = slices.Clone(l.Addrs)
+		links = append(links, l)
+	}
+	link, others, err := netcfg.FindLink(links, mac)
+	if err != nil {
+		return netcfg.Observed{}, err
+	}
+	return netcfg.Observed{Link: link, Others: others, Backend: netcfg.IptablesLegacy, Rules: k.rules()}, nil
+}
+
+func (k *Kernel) rules() (set netcfg.RuleSet) {
+	for _, c := range k.chains {
+		set.Chains = append(set.Chains, netcfg.Chain{Name: c.Name, Rules: slices.Clone(c.Rules)})
+	}
+	for _, name := range builtin {
+		for i, r := range k.table[name] {
+			if r.to != "" {
+				set.Jumps = append(set.Jumps, netcfg.Jump{Chain: name, Position: i + 1, To: r.to, Text: r.text})
+			}
+		}
+	}
+	return set
+}
+
+// Apply makes one change, all or nothing. A change of the rules that was planned on another state is refused where
+// iptables-restore would refuse it: it deletes what is not there.
+func (k *Kernel) Apply(ctx context.Context, c netcfg.Change) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch c := c.(type) {
+	case netcfg.AddAddress:
+		l, err := k.link(c.Index)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c, err)
+		}
+		if !slices.ContainsFunc(l.Addrs, func(a netcfg.Address) bool { return a.Prefix == c.Prefix }) {
+			l.Addrs = append(l.Addrs, netcfg.Address{Prefix: c.Prefix})
+		}
+	case netcfg.DeleteAddress:
+		l, err := k.link(c.Index)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c, err)
+		}
+		l.Addrs = slices.DeleteFunc(l.Addrs, func(a netcfg.Address) bool { return a.Prefix == c.Prefix })
+	case netcfg.SetRules:
+		if err := k.setRules(c); err != nil {
+			return fmt.Errorf("%s: %w", c.Summary(), err)
+		}
+	default:
+		return fmt.Errorf("a change of unknown type %T", c)
+	}
+	k.applied = append(k.applied, c)
+	return nil
+}
+
+func (k *Kernel) link(index int) (*netcfg.Link, error) {
+	for i := range k.links {
+		if k.links[i].Index == index {
+			return &k.links[i], nil
+		}
+	}
+	return nil, fmt.Errorf("there is no link %d", index)
+}
+
+func (k *Kernel) setRules(c netcfg.SetRules) error {
+	if c.Backend != netcfg.IptablesLegacy {
+		return fmt.Errorf("back end %s is not this kernel's", c.Backend)
+	}
+	table := map[string][]rule{}
+	for name, rules := range k.table {
+		table[name] = slices.Clone(rules)
+	}
+	missing, surplus := c.Have.JumpsAgainst(c.Want)
+	for _, j := range surplus {
+		i := slices.IndexFunc(table[j.Chain], func(r rule) bool { return r.text == j.Text })
+		if i < 0 {
+			return fmt.Errorf("deleting from %s: no rule %s", j.Chain, j.Text)
+		}
+		table[j.Chain] = slices.Delete(table[j.Chain], i, i+1)
+	}
+	for _, j := range missing {
+		at := len(table[j.Chain])
+		if j.Position > 0 {
+			at = j.Position - 1
+		}
+		table[j.Chain] = slices.Insert(table[j.Chain], at, rule{j.To, j.Text})
+	}
+	chains := slices.Clone(c.Want.Chains)
+	for name, rules := range table {
+		for _, r := range rules {
+			if r.to != "" && !slices.ContainsFunc(chains, func(c netcfg.Chain) bool { return c.Name == r.to }) {
+				return fmt.Errorf("chain %s is still in use by %s", r.to, name)
+			}
+		}
+	}
+	k.table, k.chains = table, chains
+	return nil
+}
+
+// What neighbours do.
+
+// AddAddress puts an address on a link, as a DHCP hook or ec2-net-utils would.
+func (k *Kernel) AddAddress(link string, p netip.Prefix) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range k.links {
+		if k.links[i].Name == link {
+			k.links[i].Addrs = append(k.links[i].Addrs, netcfg.Address{Prefix: p})
+		}
+	}
+}
+
+// RemoveAddress takes an address from all links, whatever its prefix length.
+func (k *Kernel) RemoveAddress(a netip.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range k.links {
+		k.links[i].Addrs = slices.DeleteFunc(k.links[i].Addrs, func(e netcfg.Address) bool { return e.Prefix.Addr() == a })
+	}
+}
+
+// InsertRule puts somebody else's rule in front of a built-in chain, as Docker does.
+func (k *Kernel) InsertRule(chain, text string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.table[chain] = slices.Insert(k.table[chain], 0, rule{text: text})
+}
+
+// FlushNAT empties the nat table, as a restarted firewall service does.
+func (k *Kernel) FlushNAT() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.table, k.chains = map[string][]rule{}, nil
+}
+
+// Reboot loses all rules, and all addresses but these.
+func (k *Kernel) Reboot(keep ...netip.Addr) {
+	k.FlushNAT()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range k.links {
+		k.links[i].Addrs = slices.DeleteFunc(k.links[i].Addrs, func(e netcfg.Address) bool { return !slices.Contains(keep, e.Prefix.Addr()) })
+	}
+}
+
+// What oracles ask.
+
+// Addresses are those of a link, in the order in which they came.
+func (k *Kernel) Addresses(link string) (list []netip.Prefix) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range k.links {
+		if l.Name == link {
+			for _, a := range l.Addrs {
+				list = append(list, a.Prefix)
+			}
+		}
+	}
+	return list
+}
+
+// Has says whether any link has the address.
+func (k *Kernel) Has(a netip.Addr) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.ContainsFunc(k.links, func(l netcfg.Link) bool { return len(l.Find(a)) > 0 })
+}
+
+// RuleStatic is the static IP that the rules translate to, if there are any.
+func (k *Kernel) RuleStatic() (netip.Addr, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.rules().Static()
+}
+
+// Uses lists the addresses in use by this node beside its primary ones: what a link has or a rule names.
+func (k *Kernel) Uses(primary ...netip.Addr) (list []netip.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range k.links {
+		for _, a := range l.Addrs {
+			list = append(list, a.Prefix.Addr())
+		}
+	}
+	if s, ok := k.rules().Static(); ok {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	list = slices.Compact(list)
+	return slices.DeleteFunc(list, func(a netip.Addr) bool { return slices.Contains(primary, a) })
+}
+
+// Rules prints the table as `iptables -t nat -S` would, without policies.
+func (k *Kernel) Rules() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var b strings.Builder
+	for _, c := range k.chains {
+		fmt.Fprintf(&b, "-N %s\n", c.Name)
+	}
+	for _, name := range builtin {
+		for _, r := range k.table[name] {
+			fmt.Fprintf(&b, "-A %s %s\n", name, r.text)
+		}
+	}
+	for _, c := range k.chains {
+		for _, r := range c.Rules {
+			fmt.Fprintf(&b, "-A %s %s\n", c.Name, r)
+		}
+	}
+	return b.String()
+}
+
+// Applied lists the changes made, oldest first.
+func (k *Kernel) Applied() []netcfg.Change {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.applied)
+}

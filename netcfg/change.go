@@ -1,0 +1,97 @@
+package netcfg
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Change is one step from the observed to the wanted state. What is printed is what is done: the same value is
+// the dry run, the log line and the work order.
+type Change interface {
+	fmt.Stringer     // the equivalent commands, as an operator could type them; may have several lines
+	Summary() string // one line
+}
+
+// AddAddress puts an address on a link. An address that is there already is no error.
+type AddAddress struct {
+	Link   string
+	Index  int
+	Prefix netip.Prefix
+}
+
+func (a AddAddress) String() string { return fmt.Sprintf("ip addr add %s dev %s", a.Prefix, a.Link) }
+
+// Summary is the command.
+func (a AddAddress) Summary() string { return a.String() }
+
+// DeleteAddress takes an address from a link. An address that is not there is no error.
+type DeleteAddress struct {
+	Link   string
+	Index  int
+	Prefix netip.Prefix
+	// Promote asks for promote_secondaries to be on meanwhile: without it the kernel, deleting the first address of a
+	// subnet, deletes all others of that subnet too, and the primary IP may be one of them.
+	Promote bool
+}
+
+func (d DeleteAddress) String() string {
+	del := fmt.Sprintf("ip addr del %s dev %s", d.Prefix, d.Link)
+	if !d.Promote {
+		return del
+	}
+	key := fmt.Sprintf("sysctl -w net.ipv4.conf.%s.promote_secondaries", strings.ReplaceAll(d.Link, ".", "/"))
+	return key + "=1\n" + del + "\n" + key + "=0"
+}
+
+// Summary is the command.
+func (d DeleteAddress) Summary() string {
+	return fmt.Sprintf("ip addr del %s dev %s", d.Prefix, d.Link)
+}
+
+// SetRules makes one back end's rules what Want says, in one atomic transaction. An empty Want removes all.
+type SetRules struct {
+	Backend Backend
+	Have    RuleSet // as observed
+	Want    RuleSet
+}
+
+// Differences lists what is added and taken away.
+func (s SetRules) Differences() []string {
+	lines, _ := s.Have.Differences(s.Want)
+	return lines
+}
+
+// Summary says how many rules, chains and jumps come and go.
+func (s SetRules) Summary() string {
+	var plus, minus int
+	for _, l := range s.Differences() {
+		if strings.HasPrefix(l, "+") {
+			plus++
+		} else {
+			minus++
+		}
+	}
+	verb := "set"
+	switch {
+	case s.Want.Empty():
+		verb = "remove"
+	case !s.Have.Empty():
+		verb = "repair"
+	}
+	return fmt.Sprintf("%s the %s rules in one transaction: %d added, %d taken away", verb, s.Backend, plus, minus)
+}
+
+// String gives the transaction in the words of iptables-restore or nft.
+func (s SetRules) String() string {
+	if s.Backend == Nftables {
+		return "nft -f - <<'END'\n" + renderNft(s.Want) + "END"
+	}
+	text := string(s.Backend) + "-restore --noflush <<'END'\n" + renderRestore(s.Have, s.Want) + "END"
+	if s.Backend == IptablesNFT && s.Want.Empty() {
+		for _, line := range nftLeftovers(s.Have) {
+			text += "\nnft " + line
+		}
+	}
+	return text
+}

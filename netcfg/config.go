@@ -1,0 +1,108 @@
+package netcfg
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+)
+
+// Scope says which destinations see the static IP as the source.
+type Scope string
+
+// The scopes. Link-local, multicast and local destinations keep the primary IP in both.
+const (
+	ScopeExternal Scope = "external" // destinations outside every CIDR of the VPC
+	ScopeAll      Scope = "all"      // the VPC too, except for the DHCP renewal
+)
+
+// Config holds the facts that the wanted kernel state is made from.
+type Config struct {
+	MAC     net.HardwareAddr // of the primary interface, as IMDS gives it
+	Primary netip.Addr       // the address EC2 gave that interface at launch
+	Static  netip.Addr       // the address that the node is to use outside
+	Former  []netip.Addr     // static IPs that this node had before and must not keep
+	VPC     []netip.Prefix   // every IPv4 CIDR of the VPC; needed in scope external
+	Scope   Scope            // empty: external
+	Only    []netip.Prefix   // only these destinations see the static IP; empty: all in the scope
+	Exclude []netip.Prefix   // these destinations never see it
+}
+
+// Validate returns every problem of c, joined.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(c.MAC) != 6 {
+		bad("MAC address %q of the primary interface is not six bytes long", c.MAC)
+	}
+	unicast := func(what string, a netip.Addr) {
+		switch {
+		case !a.IsValid():
+			bad("%s is missing", what)
+		case !a.Is4() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() || a == broadcast.Addr():
+			bad("%s %s is not an IPv4 unicast address", what, a)
+		}
+	}
+	unicast("primary IP", c.Primary)
+	unicast("static IP", c.Static)
+	if c.Static.IsValid() && c.Static == c.Primary {
+		bad("static IP %s is the primary IP", c.Static)
+	}
+	for _, f := range c.Former {
+		unicast("former static IP", f)
+		if f.IsValid() && (f == c.Static || f == c.Primary) {
+			bad("former static IP %s is in use as the node's static or primary IP", f)
+		}
+	}
+	networks := func(what string, list []netip.Prefix) {
+		for _, p := range list {
+			if !p.IsValid() || !p.Addr().Is4() {
+				bad("%s %s is not an IPv4 network", what, p)
+			}
+		}
+	}
+	networks("VPC CIDR", c.VPC)
+	networks("only-cidr", c.Only)
+	networks("exclude-cidr", c.Exclude)
+	switch c.scope() {
+	case ScopeAll:
+	case ScopeExternal:
+		if len(c.VPC) == 0 {
+			bad("no VPC CIDR is known, and scope %s needs all of them", ScopeExternal)
+		}
+		for _, o := range c.Only {
+			for _, v := range c.VPC {
+				if o.IsValid() && v.IsValid() && v.Contains(o.Addr()) && v.Bits() <= o.Bits() {
+					bad("only-cidr %s has no effect: it is inside VPC CIDR %s, which scope %s leaves alone", o, v, ScopeExternal)
+				}
+			}
+		}
+	default:
+		bad("scope %q is neither %s nor %s", c.Scope, ScopeExternal, ScopeAll)
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) scope() Scope {
+	if c.Scope == "" {
+		return ScopeExternal
+	}
+	return c.Scope
+}
+
+// sorted returns the networks masked, each once, in a fixed order: IMDS promises none, and an order that
+// differs between two runs would look like drift.
+func sorted(list []netip.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(list))
+	for _, p := range list {
+		out = append(out, p.Masked())
+	}
+	slices.SortFunc(out, func(a, b netip.Prefix) int {
+		if n := a.Addr().Compare(b.Addr()); n != 0 {
+			return n
+		}
+		return a.Bits() - b.Bits()
+	})
+	return slices.Compact(out)
+}

@@ -1,0 +1,91 @@
+package netcfg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// rounds bounds how often observe, plan, apply is repeated: once for the work, and again where somebody else changed the
+// kernel meanwhile. Two runs at once need one round more than one.
+const rounds = 4
+
+// pause is what a round waits for after a change that failed.
+const pause = 100 * time.Millisecond
+
+// Result says what was done.
+type Result struct {
+	Changes   []Change // in the order in which they were made
+	Unchanged int      // objects that were right from the beginning
+	Link      string   // name of the primary interface
+	Backend   string
+	Notes     []string // see Observed
+}
+
+// Ensure brings the kernel into the wanted state and verifies that it is there: it observes, plans, applies, and observes again until
+// the difference is empty. Where nothing differs it changes nothing. onChange, if not nil, hears of each change made.
+//
+// Connections that exist keep the source address they began with: the kernel decides on it by a connection's first packet.
+func Ensure(ctx context.Context, k Kernel, c Config, onChange func(Change)) (Result, error) {
+	return converge(ctx, k, c.MAC, onChange, func(o Observed) ([]Change, int, error) { return Plan(c, o) })
+}
+
+// Remove takes all rules of ours out of the kernel, in every back end, and then these addresses. A second call changes nothing.
+func Remove(ctx context.Context, k Kernel, mac net.HardwareAddr, static []netip.Addr, onChange func(Change)) (Result, error) {
+	return converge(ctx, k, mac, onChange, func(o Observed) ([]Change, int, error) { return PlanRemoval(static, o) })
+}
+
+func converge(ctx context.Context, k Kernel, mac net.HardwareAddr, onChange func(Change), plan func(Observed) ([]Change, int, error)) (Result, error) {
+	result := Result{Backend: k.Backend()}
+	var failed error // of the last round: if the state is right all the same, it does not matter
+	for round := 0; ; round++ {
+		o, err := k.Observe(ctx, mac)
+		if err != nil {
+			return result, errors.Join(err, failed)
+		}
+		changes, unchanged, err := plan(o)
+		if err != nil {
+			return result, errors.Join(err, failed)
+		}
+		if round == 0 {
+			result.Link, result.Unchanged, result.Notes = o.Link.Name, unchanged, o.Notes
+		}
+		if len(changes) == 0 {
+			return result, nil
+		}
+		if round == rounds {
+			errs := []error{ErrNotConverged, failed}
+			for _, ch := range changes {
+				errs = append(errs, fmt.Errorf("still to do: %s", ch.Summary()))
+			}
+			return result, errors.Join(errs...)
+		}
+		failed = nil
+		for _, ch := range changes {
+			if err := ctx.Err(); err != nil {
+				return result, fmt.Errorf("before %s: %w", ch.Summary(), err)
+			}
+			if failed = k.Apply(ctx, ch); failed != nil {
+				break
+			}
+			result.Changes = append(result.Changes, ch)
+			if onChange != nil {
+				onChange(ch)
+			}
+		}
+		switch {
+		case failed == nil:
+		case errors.Is(failed, ErrBusy) || ctx.Err() != nil:
+			return result, errors.Join(failed, ctx.Err())
+		default:
+			select {
+			case <-ctx.Done():
+				return result, errors.Join(failed, ctx.Err())
+			case <-time.After(pause):
+			}
+		}
+	}
+}

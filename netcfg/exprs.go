@@ -1,0 +1,225 @@
+package netcfg
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Offsets in the IPv4 and UDP headers.
+const (
+	ipSource, ipDestination   = 12, 16
+	udpSource, udpDestination = 0, 2
+)
+
+// register is the one that all our rules use.
+const register = unix.NFT_REG_1
+
+// localAddress is what a fib lookup of the address type gives for an address of this node (RTN_LOCAL), in host order.
+var localAddress = binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)
+
+// encodeExprs gives the rule in the kernel's virtual machine, as nft itself would write it.
+func encodeExprs(r Rule) (list []expr.Any) {
+	add := func(e ...expr.Any) { list = append(list, e...) }
+	compare := func(op expr.CmpOp, data []byte) { add(&expr.Cmp{Op: op, Register: register, Data: data}) }
+	load := func(base expr.PayloadBase, offset, n uint32) {
+		add(&expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: n})
+	}
+	address := func(op expr.CmpOp, offset uint32, p netip.Prefix) {
+		load(expr.PayloadBaseNetworkHeader, offset, 4)
+		if p.Bits() < 32 {
+			add(&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: make([]byte, 4)})
+		}
+		compare(op, p.Addr().AsSlice())
+	}
+	if r.NotSource.IsValid() {
+		address(expr.CmpOpNeq, ipSource, r.NotSource)
+	}
+	if r.Destination.IsValid() {
+		address(expr.CmpOpEq, ipDestination, r.Destination)
+	}
+	if r.Out != "" {
+		add(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register})
+		compare(expr.CmpOpEq, linkName(r.Out))
+	}
+	if r.DHCPRenewal {
+		add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register})
+		compare(expr.CmpOpEq, []byte{unix.IPPROTO_UDP})
+		load(expr.PayloadBaseTransportHeader, udpSource, 2)
+		compare(expr.CmpOpEq, []byte{0, 68})
+		load(expr.PayloadBaseTransportHeader, udpDestination, 2)
+		compare(expr.CmpOpEq, []byte{0, 67})
+	}
+	if r.SourceHere {
+		add(&expr.Fib{Register: register, ResultADDRTYPE: true, FlagSADDR: true, FlagOIF: true})
+		compare(expr.CmpOpEq, localAddress)
+	}
+	if r.DestHere {
+		add(&expr.Fib{Register: register, ResultADDRTYPE: true, FlagDADDR: true})
+		compare(expr.CmpOpEq, localAddress)
+	}
+	add(&expr.Counter{})
+	switch r.Action {
+	case Return:
+		add(&expr.Verdict{Kind: expr.VerdictReturn})
+	case DNAT, SNAT:
+		kind := expr.NATTypeDestNAT
+		if r.Action == SNAT {
+			kind = expr.NATTypeSourceNAT
+		}
+		add(&expr.Immediate{Register: register, Data: r.To.AsSlice()},
+			&expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register})
+	}
+	return list
+}
+
+// linkName is a link's name as the kernel compares it: 16 bytes, filled up with zeros.
+func linkName(name string) []byte {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, name)
+	return b
+}
+
+// decodeExprs says which of our rules the expressions are. It guesses a rule from what it finds, encodes that one again, and
+// accepts it only if the two agree in everything: what it does not know cannot pass.
+func decodeExprs(list []nfExpr) Rule {
+	var r Rule
+	var seen []expr.Any
+	unknown := func() Rule {
+		text := "nft rule:"
+		for _, e := range list {
+			text += " " + e.name
+		}
+		return Rule{Unknown: clean(fmt.Sprintf("%s (%d expressions)", text, len(list)))}
+	}
+	prefix := netip.PrefixFrom(netip.IPv4Unspecified(), 32)
+	var last expr.Any // the load that a comparison is about
+	for _, raw := range list {
+		e, ok := decodeExpr(raw)
+		if !ok {
+			return unknown()
+		}
+		seen = append(seen, e)
+		switch e := e.(type) {
+		case *expr.Payload, *expr.Meta, *expr.Fib:
+			last, prefix = e, netip.PrefixFrom(netip.IPv4Unspecified(), 32)
+		case *expr.Bitwise:
+			ones, _ := net.IPMask(e.Mask).Size()
+			prefix = netip.PrefixFrom(prefix.Addr(), ones)
+		case *expr.Cmp:
+			r.note(last, e, prefix.Bits())
+		case *expr.Immediate:
+			r.To, _ = netip.AddrFromSlice(e.Data)
+		case *expr.Verdict:
+			if e.Kind == expr.VerdictReturn {
+				r.Action = Return
+			}
+		case *expr.NAT:
+			r.Action = DNAT
+			if e.Type == expr.NATTypeSourceNAT {
+				r.Action = SNAT
+			}
+		}
+	}
+	if r.To.IsValid() && !r.To.Is4() || !equalExprs(encodeExprs(r), seen) {
+		return unknown()
+	}
+	return r
+}
+
+// note guesses what a comparison with something loaded before means.
+func (r *Rule) note(loaded expr.Any, c *expr.Cmp, bits int) {
+	switch l := loaded.(type) {
+	case *expr.Payload:
+		if l.Base == expr.PayloadBaseTransportHeader {
+			r.DHCPRenewal = true
+			return
+		}
+		a, _ := netip.AddrFromSlice(c.Data)
+		if l.Offset == ipSource {
+			r.NotSource = netip.PrefixFrom(a, bits)
+		} else {
+			r.Destination = netip.PrefixFrom(a, bits)
+		}
+	case *expr.Meta:
+		if l.Key == expr.MetaKeyOIFNAME {
+			r.Out = string(bytes.TrimRight(c.Data, "\x00"))
+		}
+	case *expr.Fib:
+		if l.FlagSADDR {
+			r.SourceHere = true
+		} else {
+			r.DestHere = true
+		}
+	}
+}
+
+// decodeExpr decodes an expression of a kind that our rules have.
+func decodeExpr(raw nfExpr) (expr.Any, bool) {
+	var e expr.Any
+	switch raw.name {
+	case "payload":
+		e = &expr.Payload{}
+	case "bitwise":
+		e = &expr.Bitwise{}
+	case "cmp":
+		e = &expr.Cmp{}
+	case "meta":
+		e = &expr.Meta{}
+	case "fib":
+		e = &expr.Fib{}
+	case "counter":
+		e = &expr.Counter{}
+	case "nat":
+		e = &expr.NAT{}
+	case "immediate":
+		e = &expr.Immediate{}
+		if err := expr.Unmarshal(unix.NFPROTO_IPV4, raw.data, e); err == nil && e.(*expr.Immediate).Register == unix.NFT_REG_VERDICT {
+			e = &expr.Verdict{}
+		}
+	default:
+		return nil, false
+	}
+	return e, expr.Unmarshal(unix.NFPROTO_IPV4, raw.data, e) == nil
+}
+
+// equalExprs compares expressions in the kernel's own format; counters count, and do not differ for it.
+func equalExprs(a, b []expr.Any) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		x, y := normal(a[i]), normal(b[i])
+		if fmt.Sprintf("%T", x) != fmt.Sprintf("%T", y) {
+			return false
+		}
+		p, err1 := expr.Marshal(unix.NFPROTO_IPV4, x)
+		q, err2 := expr.Marshal(unix.NFPROTO_IPV4, y)
+		if err1 != nil || err2 != nil || !bytes.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+// normal takes away what the kernel adds when it lists an expression.
+func normal(e expr.Any) expr.Any {
+	switch e := e.(type) {
+	case *expr.Counter:
+		return &expr.Counter{}
+	case *expr.NAT:
+		n := *e
+		if n.RegAddrMax == n.RegAddrMin {
+			n.RegAddrMax = 0
+		}
+		n.Specified = false
+		return &n
+	default:
+		return e
+	}
+}

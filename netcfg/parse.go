@@ -1,0 +1,240 @@
+package netcfg
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// maxLine bounds a line of foreign text that is kept or shown.
+const maxLine = 512
+
+// ownChain says whether a chain's name is one of ours, of this version or another.
+func ownChain(name string) bool { return strings.HasPrefix(name, ownPrefix) }
+
+// ownPrefix begins the names of all our chains.
+const ownPrefix = "EMR-STATIC-IP-"
+
+// ParseRules reads the output of `iptables -t nat -S`. Of other people's chains only jumps to ours matter, and
+// whatever else they hold is passed over. A rule of ours that the tool would never write becomes an Unknown one. A line that
+// names one of our chains and cannot be understood is an error: it must not read as absent.
+func ParseRules(text string) (RuleSet, error) {
+	var set RuleSet
+	place := map[string]int{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		kind, rest, _ := strings.Cut(line, " ")
+		chain, args, _ := strings.Cut(rest, " ")
+		switch {
+		case kind == "-N" && ownChain(chain) && args == "":
+			if _, ok := set.chain(chain); ok {
+				return RuleSet{}, fmt.Errorf("parsing iptables rules: chain %s is there twice", clean(chain))
+			}
+			set.Chains = append(set.Chains, Chain{Name: chain})
+		case kind == "-A" && ownChain(chain):
+			i := slices.IndexFunc(set.Chains, func(c Chain) bool { return c.Name == chain })
+			if i < 0 {
+				return RuleSet{}, fmt.Errorf("parsing iptables rules: a rule comes before its chain: %s", clean(line))
+			}
+			set.Chains[i].Rules = append(set.Chains[i].Rules, parseRule(args))
+		case kind == "-A":
+			place[chain]++
+			to, err := jumpTarget(args)
+			if err != nil {
+				return RuleSet{}, fmt.Errorf("parsing iptables rules: %w in %s", err, clean(line))
+			}
+			if to != "" {
+				set.Jumps = append(set.Jumps, Jump{chain, place[chain], to, args})
+			}
+		case (kind == "-N" || kind == "-P") && !ownChain(chain), strings.HasPrefix(line, "#"), line == "":
+		default:
+			if strings.Contains(line, ownPrefix) {
+				return RuleSet{}, fmt.Errorf("parsing iptables rules: not understood: %s", clean(line))
+			}
+		}
+	}
+	set.sort()
+	return set, nil
+}
+
+// sort brings chains and jumps into an order that does not depend on who listed them.
+func (s *RuleSet) sort() {
+	slices.SortStableFunc(s.Chains, func(a, b Chain) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(s.Jumps, func(a, b Jump) int { return strings.Compare(a.Chain, b.Chain) })
+	slices.Sort(s.Built)
+	slices.Sort(s.Extra)
+}
+
+// jumpTarget finds the chain of ours that a rule of somebody else's chain sends packets to, or "".
+func jumpTarget(args string) (string, error) {
+	if !strings.Contains(args, ownPrefix) {
+		return "", nil
+	}
+	words, err := splitWords(args)
+	if err != nil {
+		return "", err
+	}
+	for i := 0; i+1 < len(words); i++ {
+		switch words[i] {
+		case "--comment":
+			i++ // its text may look like anything
+		case "-j", "-g":
+			if ownChain(words[i+1]) {
+				return words[i+1], nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// parseRule reads one rule's arguments; options may come in any order, each at most once.
+func parseRule(args string) Rule {
+	unknown := Rule{Unknown: clean(args)}
+	words, err := splitWords(args)
+	if err != nil {
+		return unknown
+	}
+	var r Rule
+	var udp, sport, dport, limit, src, dst bool
+	comment := ""
+	seen := map[string]bool{}
+	for len(words) > 0 {
+		option := words[0]
+		words = words[1:]
+		if option == "!" {
+			if len(words) == 0 || words[0] != "-s" {
+				return unknown
+			}
+			option, words = "! -s", words[1:]
+		}
+		value := ""
+		if option != "--limit-iface-out" {
+			if len(words) == 0 {
+				return unknown
+			}
+			value, words = words[0], words[1:]
+		}
+		if option == "-m" { // an extension is known by its options
+			if !slices.Contains([]string{"comment", "addrtype", "udp"}, value) {
+				return unknown
+			}
+			continue
+		}
+		if seen[option] {
+			return unknown
+		}
+		seen[option] = true
+		ok := true
+		switch option {
+		case "! -s":
+			r.NotSource, ok = parsePrefix(value)
+		case "-d":
+			r.Destination, ok = parsePrefix(value)
+		case "-o":
+			r.Out = value
+			ok = value != "" && !strings.ContainsAny(value, "+ \"\\'") // + is a wildcard
+		case "-p":
+			udp = true
+			ok = value == "udp"
+		case "--sport":
+			sport = true
+			ok = value == "68"
+		case "--dport":
+			dport = true
+			ok = value == "67"
+		case "--src-type":
+			src = true
+			ok = value == "LOCAL"
+		case "--limit-iface-out":
+			limit = true
+		case "--dst-type":
+			dst = true
+			ok = value == "LOCAL"
+		case "--comment":
+			comment = value
+		case "-j":
+			r.Action = Action(value)
+			ok = slices.Contains([]Action{Return, DNAT, SNAT}, r.Action)
+		case "--to-destination", "--to-source":
+			r.To, err = netip.ParseAddr(value)
+			ok = err == nil && r.To.Is4()
+		default:
+			ok = false
+		}
+		if !ok {
+			return unknown
+		}
+	}
+	r.DHCPRenewal, r.SourceHere, r.DestHere = udp, src, dst
+	if made, ok := strings.CutPrefix(comment, Tag+":"); ok && r == (Rule{}) {
+		return Rule{Made: clean(made)}
+	}
+	ports := udp == sport && udp == dport
+	target := r.Action == Return && !seen["--to-source"] && !seen["--to-destination"] ||
+		r.Action == SNAT && seen["--to-source"] && !seen["--to-destination"] ||
+		r.Action == DNAT && seen["--to-destination"] && !seen["--to-source"]
+	if comment != Tag || !ports || !target || src != limit {
+		return unknown
+	}
+	return r
+}
+
+func parsePrefix(s string) (netip.Prefix, bool) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return p, false
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	return p, p.Addr().Is4() && p == p.Masked() && p.Bits() > 0
+}
+
+// splitWords splits a rule's arguments at spaces, with the quoting that iptables-save and iptables-restore share:
+// double quotes, and a backslash before a quote or a backslash.
+func splitWords(s string) (words []string, err error) {
+	var word strings.Builder
+	inWord, quoted, escaped := false, false, false
+	for _, c := range []byte(s) {
+		switch {
+		case escaped:
+			word.WriteByte(c)
+			escaped = false
+		case quoted && c == '\\':
+			escaped = true
+		case c == '"':
+			quoted, inWord = !quoted, true
+		case c == ' ' && !quoted:
+			if inWord {
+				words = append(words, word.String())
+				word.Reset()
+			}
+			inWord = false
+		default:
+			word.WriteByte(c)
+			inWord = true
+		}
+	}
+	if quoted || escaped {
+		return nil, fmt.Errorf("a quote is not closed")
+	}
+	if inWord {
+		words = append(words, word.String())
+	}
+	return words, nil
+}
+
+// clean makes foreign text fit for one line of an error or a log: bounded, without control characters.
+func clean(s string) string {
+	if len(s) > maxLine {
+		s = s[:maxLine] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}

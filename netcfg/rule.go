@@ -1,0 +1,92 @@
+package netcfg
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Names that mark what is ours. Nothing else in the kernel's tables is touched.
+const (
+	Tag      = "emr-static-ip"     // comment of every rule, and name of the native nftables table
+	ChainIn  = "EMR-STATIC-IP-IN"  // jumped to from PREROUTING and OUTPUT
+	ChainOut = "EMR-STATIC-IP-OUT" // jumped to from POSTROUTING, in first place
+	ChainNew = "EMR-STATIC-IP-NEW" // never jumped to; iptables-nft only: which built-in chains exist because of us
+)
+
+// The built-in chains that jump to ours.
+const (
+	preRouting  = "PREROUTING"
+	output      = "OUTPUT"
+	postRouting = "POSTROUTING"
+)
+
+// Action is what a rule does with a packet that it matches.
+type Action string
+
+// The actions that occur in our chains.
+const (
+	Return Action = "RETURN" // our chain leaves the packet alone
+	DNAT   Action = "DNAT"
+	SNAT   Action = "SNAT"
+)
+
+// Rule is one rule of our chains, in the words that all back ends share. The zero value of a match field
+// matches everything. Rules are compared with ==.
+type Rule struct {
+	NotSource   netip.Prefix // the source is not in here
+	Destination netip.Prefix
+	Out         string // the packet leaves by this link
+	DHCPRenewal bool   // UDP, from port 68 to port 67
+	SourceHere  bool   // the source is an address of the very link by which the packet leaves
+	DestHere    bool   // the destination is an address of this node
+	Action      Action
+	To          netip.Addr // the new address, for DNAT and SNAT
+
+	Made    string // in ChainNew, instead of all others: this built-in chain was made for us
+	Unknown string // the text of a rule that the tool never writes: always a difference
+}
+
+// comment is the rule's comment.
+func (r Rule) comment() string {
+	if r.Made != "" {
+		return Tag + ":" + r.Made
+	}
+	return Tag
+}
+
+// String gives the rule's arguments in the order in which `iptables -S` prints them.
+func (r Rule) String() string {
+	if r.Unknown != "" {
+		return r.Unknown
+	}
+	var b strings.Builder
+	if r.NotSource.IsValid() {
+		b.WriteString("! -s " + r.NotSource.String() + " ")
+	}
+	if r.Destination.IsValid() {
+		b.WriteString("-d " + r.Destination.String() + " ")
+	}
+	if r.Out != "" {
+		b.WriteString("-o " + r.Out + " ")
+	}
+	if r.DHCPRenewal {
+		b.WriteString("-p udp -m udp --sport 68 --dport 67 ")
+	}
+	if r.SourceHere {
+		b.WriteString("-m addrtype --src-type LOCAL --limit-iface-out ")
+	}
+	if r.DestHere {
+		b.WriteString("-m addrtype --dst-type LOCAL ")
+	}
+	b.WriteString("-m comment --comment " + r.comment())
+	if r.Action != "" {
+		b.WriteString(" -j " + string(r.Action))
+	}
+	switch r.Action {
+	case DNAT:
+		b.WriteString(" --to-destination " + r.To.String())
+	case SNAT:
+		b.WriteString(" --to-source " + r.To.String())
+	}
+	return b.String()
+}
