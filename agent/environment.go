@@ -1,24 +1,29 @@
 package agent
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 
 	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // Environment is what a run touches outside its own memory: a node's by default; in tests a namespace, a file tree, a
 // model of the cloud.
 type Environment struct {
-	Root      string                      // put before every path of a node: its EMR files, its state; empty on a node
-	HTTP      http.RoundTripper           // for AWS and IMDS; nil: the SDK's own transport, and one that ignores proxies
-	Rand      func() float64              // jitter, in [0,1)
-	LookupEnv func(string) (string, bool) // environment variables
-	Stdout    io.Writer                   // the report
-	Stderr    io.Writer                   // the log, and the error that ends the run
-	Log       *zap.Logger                 // nil until the command line has said which format is wanted
+	Root string            // put before every path of a node: its EMR files, its state; empty on a node
+	HTTP http.RoundTripper // for AWS and IMDS; nil: the SDK's own transport, and one that ignores proxies
+	Rand func() float64    // jitter, in [0,1)
+	// OpenKernel reaches the node's kernel; nil: netcfg.Open.
+	OpenKernel func(context.Context, netcfg.Options) (netcfg.Kernel, error)
+	LookupEnv  func(string) (string, bool) // environment variables
+	Stdout     io.Writer                   // the report
+	Stderr     io.Writer                   // the log, and the error that ends the run
+	Log        *zap.Logger                 // nil until the command line has said which format is wanted
 }
 
 // Path is where the node's absolute path p is found.

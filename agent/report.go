@@ -27,6 +27,7 @@ type Report struct {
 	Changes   []string       // in the order they were made: claims, attachments, commands, tags
 	Unchanged int            // objects that were as wanted
 	Calls     map[string]int // calls to AWS, retries included: "ssm:PutParameter" -> 1
+	Throttled int            // calls among these that AWS throttled
 	Duration  time.Duration
 	Notes     []string // for the operator's information
 	Warnings  []string // for the operator's attention

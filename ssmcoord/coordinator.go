@@ -20,8 +20,8 @@ type EC2 interface {
 	Attach(ctx context.Context, a netip.Addr) error
 	// Confirm waits until EC2 shows a on the node's primary ENI, and returns all addresses of that ENI.
 	Confirm(ctx context.Context, a netip.Addr) ([]netip.Addr, error)
-	// Detach takes a from the node's primary ENI; an address that is not there is fine.
-	Detach(ctx context.Context, a netip.Addr) error
+	// Detach takes a from the node's primary ENI. False: it was not there.
+	Detach(ctx context.Context, a netip.Addr) (bool, error)
 }
 
 // RefusedError is EC2's definite answer that another ENI has the address.
@@ -48,6 +48,7 @@ const (
 	EventTakingOver EventKind = "taking over"
 	EventTakenOver  EventKind = "taken over"
 	EventAttached   EventKind = "attached"
+	EventDetached   EventKind = "detached"
 	EventSkipped    EventKind = "skipped"
 	EventLost       EventKind = "lost" // another node was faster
 	EventGivenUp    EventKind = "given up"

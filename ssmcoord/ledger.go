@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,6 +19,7 @@ const namesPerRead = 10
 // API is what the ledger calls of Parameter Store.
 type API interface {
 	GetParameters(context.Context, *ssm.GetParametersInput, ...func(*ssm.Options)) (*ssm.GetParametersOutput, error)
+	GetParametersByPath(context.Context, *ssm.GetParametersByPathInput, ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error)
 	PutParameter(context.Context, *ssm.PutParameterInput, ...func(*ssm.Options)) (*ssm.PutParameterOutput, error)
 	DeleteParameter(context.Context, *ssm.DeleteParameterInput, ...func(*ssm.Options)) (*ssm.DeleteParameterOutput, error)
 }
@@ -163,4 +165,25 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// Claims lists the addresses whose records name the instance. It reads the whole ledger, ten records with one call: for the rare case in which a node
+// does not know what it has claimed. A record that cannot be read is nobody's.
+func (l *Ledger) Claims(ctx context.Context, instance string) ([]netip.Addr, error) {
+	root := l.prefix + "/" + l.subnet + "/"
+	var found []netip.Addr
+	pages := ssm.NewGetParametersByPathPaginator(l.api, &ssm.GetParametersByPathInput{Path: aws.String(root), MaxResults: aws.Int32(namesPerRead)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("reading the ledger %s: %w", root, err)
+		}
+		for _, p := range page.Parameters {
+			a, err := netip.ParseAddr(strings.TrimPrefix(aws.ToString(p.Name), root))
+			if e := entryOf(p); err == nil && e.State == Claimed && e.Record.Instance == instance {
+				found = append(found, a)
+			}
+		}
+	}
+	return found, nil
 }

@@ -103,8 +103,12 @@ func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err e
 // be called again, and for addresses that this node never had; a record that names another node is left alone. The caller has taken the
 // address out of the kernel.
 func (c *Coordinator) Discard(ctx context.Context, a netip.Addr) error {
-	if err := c.EC2.Detach(ctx, a); err != nil {
+	detached, err := c.EC2.Detach(ctx, a)
+	if err != nil {
 		return err
+	}
+	if detached {
+		c.notify(EventDetached, a, true, "from %s", c.Self.ENI)
 	}
 	e, err := c.Ledger.readOne(ctx, a)
 	if err != nil {

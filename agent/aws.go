@@ -1,0 +1,245 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// Bounds of one attempt of one call. A black-holed endpoint costs an attempt, not the run.
+const (
+	dialTimeout    = 5 * time.Second
+	attemptTimeout = 20 * time.Second
+)
+
+// retryBase and retryMax bound the waits between attempts: full jitter below a ceiling that doubles from one to the other. The ceiling is low, since the
+// account's quotas refill each second and a node that sleeps long leaves quota unused.
+const (
+	retryBase = 500 * time.Millisecond
+	retryMax  = 5 * time.Second
+)
+
+// unreachableAfter is how long an endpoint that never answered in this run is tried. One that has answered is tried until the deadline.
+const unreachableAfter = 90 * time.Second
+
+// credentialsTimeout is how long credentials from IMDS are waited for: the instance profile may be attached late.
+const credentialsTimeout = 30 * time.Second
+
+// awsSession is the SDK's configuration for one run, and the tally of its calls.
+type awsSession struct {
+	config aws.Config
+	tally  *tally
+}
+
+// openAWS loads the SDK's standard configuration (environment, shared files, instance profile) and waits a moment for credentials. region is the node's
+// own, used where the operator's settings name none.
+func openAWS(ctx context.Context, env Environment, region string) (*awsSession, error) {
+	t := &tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{}}
+	cfg, err := awsconfig.LoadDefaultConfig(ctx,
+		awsconfig.WithHTTPClient(httpClient(env, attemptTimeout)),
+		awsconfig.WithDefaultRegion(region),
+		awsconfig.WithEC2IMDSEndpoint(env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")),
+	)
+	if err != nil {
+		return nil, coded(ExitUsage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
+	}
+	if cfg.Region == "" {
+		return nil, coded(ExitUsage, errors.New("no AWS region is known"), "set AWS_REGION")
+	}
+	// Where the operator set AWS_MAX_ATTEMPTS or AWS_RETRY_MODE (or the same in a shared file), those count.
+	if cfg.RetryMaxAttempts == 0 && cfg.RetryMode == "" {
+		cfg.Retryer = func() aws.Retryer { return newRetryer(env.random(), t) }
+	}
+	cfg.APIOptions = append(cfg.APIOptions, t.register)
+	if err := waitForCredentials(ctx, cfg, env); err != nil {
+		return nil, err
+	}
+	return &awsSession{config: cfg, tally: t}, nil
+}
+
+func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment) error {
+	for began := time.Now(); ; {
+		_, err := cfg.Credentials.Retrieve(ctx)
+		if err == nil {
+			return nil
+		}
+		if time.Since(began) > credentialsTimeout {
+			return coded(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
+				"give the instance an instance profile (EMR: JobFlowRole) with the policy from the README, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+		}
+		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
+			return fmt.Errorf("getting AWS credentials: %w", errors.Join(err, serr))
+		}
+	}
+}
+
+// httpClient is env's transport, or the SDK's with a proxy rule that never sends a request for IMDS to a proxy.
+func httpClient(env Environment, timeout time.Duration) aws.HTTPClient {
+	if env.HTTP != nil {
+		return &http.Client{Transport: env.HTTP, Timeout: timeout}
+	}
+	return awshttp.NewBuildableClient().WithTimeout(timeout).
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
+		WithTransportOptions(func(t *http.Transport) {
+			t.TLSHandshakeTimeout = dialTimeout
+			t.Proxy = func(r *http.Request) (*url.URL, error) {
+				if isIMDS(env, r.URL.Hostname()) {
+					return nil, nil
+				}
+				return http.ProxyFromEnvironment(r)
+			}
+		})
+}
+
+// isIMDS tells whether host is the Instance Metadata Service, under its fixed addresses or the one of the environment.
+func isIMDS(env Environment, host string) bool {
+	if host == "169.254.169.254" || host == "fd00:ec2::254" {
+		return true
+	}
+	u, err := url.Parse(env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"))
+	return err == nil && u.Hostname() != "" && u.Hostname() == host
+}
+
+// newRetryer retries whatever may pass until the context ends, whatever the number of attempts: throttling, 5xx, lost connections, slow answers, and
+// concurrent updates of one parameter. The SDK's own limits (three attempts, a retry quota, an adaptive mode) give up or stall too
+// early for a launch in which all nodes share one quota.
+func newRetryer(random func() float64, t *tally) aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = math.MaxInt32
+		o.RateLimiter = ratelimit.None
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) {
+			ceiling := min(retryBase<<min(max(attempt-1, 0), 10), retryMax)
+			return time.Duration(random() * float64(ceiling)), nil
+		})
+		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(t.retryable)}, o.Retryables...)
+		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
+			"TooManyUpdates": {}, "InternalServerError": {}, "InternalError": {}, "InternalFailure": {},
+			"ServiceUnavailable": {}, "Unavailable": {}, "ThrottledException": {},
+		}})
+	})
+}
+
+// tally counts the attempts of every call and remembers what went wrong last, which the SDK forgets when the deadline ends a wait.
+type tally struct {
+	mu       sync.Mutex
+	calls    map[string]int       // "ssm:PutParameter" -> attempts
+	throttle int                  // of these, throttled
+	last     map[string]error     // last error of each call since it last succeeded
+	answered map[string]bool      // services that have answered, with anything
+	first    map[string]time.Time // when a service that has not answered was first tried
+}
+
+func (t *tally) register(stack *middleware.Stack) error {
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("Tally", t.attempt), "Retry", middleware.After)
+}
+
+func (t *tally) attempt(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+	service := serviceName(awsmiddleware.GetServiceID(ctx))
+	name := service + ":" + awsmiddleware.GetOperationName(ctx)
+	t.mu.Lock()
+	t.calls[name]++
+	if _, ok := t.first[service]; !ok {
+		t.first[service] = time.Now()
+	}
+	t.mu.Unlock()
+
+	out, meta, err := next.HandleFinalize(ctx, in)
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err == nil {
+		delete(t.last, name)
+	} else if ctx.Err() == nil {
+		t.last[name] = err
+	}
+	if hasResponse(err) {
+		t.answered[service] = true
+	}
+	if isThrottle(err) {
+		t.throttle++
+	}
+	if err != nil && !hasResponse(err) && !t.answered[service] && time.Since(t.first[service]) > unreachableAfter {
+		err = &unreachableError{service: service, err: err}
+	}
+	return out, meta, err
+}
+
+// retryable ends the attempts at an endpoint that has never answered.
+func (t *tally) retryable(err error) aws.Ternary {
+	if u := (*unreachableError)(nil); errors.As(err, &u) {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
+}
+
+// pending is what the calls that have not succeeded since failed with, for a run that the deadline ended.
+func (t *tally) pending() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []error
+	for _, err := range t.last {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// silent is a service that was called and has never answered; empty where there is none.
+func (t *tally) silent() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range slices.Sorted(maps.Keys(t.first)) {
+		if !t.answered[s] {
+			return s
+		}
+	}
+	return ""
+}
+
+// snapshot is the number of attempts of each call, and how many were throttled.
+func (t *tally) snapshot() (map[string]int, int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.calls), t.throttle
+}
+
+// random is the run's source of jitter.
+func (e Environment) random() func() float64 {
+	if e.Rand != nil {
+		return e.Rand
+	}
+	return rand.Float64
+}
+
+// jitter is a duration between half of d and d.
+func jitter(env Environment, d time.Duration) time.Duration {
+	return d/2 + time.Duration(env.random()()*float64(d/2))
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

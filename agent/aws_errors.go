@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+)
+
+// This file is where the codes and texts of AWS's errors are matched.
+
+// unreachableError is an endpoint that never answered.
+type unreachableError struct {
+	service string // ssm, ec2
+	err     error
+}
+
+func (e *unreachableError) Error() string {
+	return fmt.Sprintf("the %s endpoint does not answer: %v", e.service, e.err)
+}
+func (e *unreachableError) Unwrap() error { return e.err }
+
+// serviceName is the prefix of a service's IAM actions.
+func serviceName(id string) string { return strings.ToLower(strings.ReplaceAll(id, " ", "")) }
+
+func errorCode(err error) string {
+	if api := smithy.APIError(nil); errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+func errorMessage(err error) string {
+	if api := smithy.APIError(nil); errors.As(err, &api) {
+		return api.ErrorMessage()
+	}
+	return err.Error()
+}
+
+func isThrottle(err error) bool {
+	switch errorCode(err) {
+	case "ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException", "EC2ThrottledException":
+		return true
+	}
+	return false
+}
+
+// hasResponse tells whether the endpoint has answered, be it with an error.
+func hasResponse(err error) bool {
+	if err == nil {
+		return true
+	}
+	r := (*awshttp.ResponseError)(nil)
+	return errors.As(err, &r) && r.HTTPStatusCode() != 0
+}
+
+func isPermission(err error) bool {
+	switch errorCode(err) {
+	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "UnauthorizedException":
+		return true
+	}
+	return false
+}
+
+// isHeldElsewhere tells whether AssignPrivateIpAddresses was refused because an ENI has the address: as a secondary one ("[10.0.1.21] assigned, but move is not allowed.") or as its primary
+// one ("secondary-addresses"). That ENI may be the node's own.
+func isHeldElsewhere(err error) bool {
+	if errorCode(err) != "InvalidParameterValue" {
+		return false
+	}
+	m := errorMessage(err)
+	return strings.Contains(m, "move is not allowed") || strings.Contains(m, "secondary-addresses") || strings.Contains(m, "already assigned")
+}
+
+// isBadAddress tells whether EC2 will never give the address: outside the subnet, or reserved there.
+func isBadAddress(err error) bool {
+	if errorCode(err) != "InvalidParameterValue" {
+		return false
+	}
+	m := strings.ToLower(errorMessage(err))
+	return strings.Contains(m, "does not fall within") || strings.Contains(m, "reserved")
+}
+
+func isENIFull(err error) bool { return errorCode(err) == "PrivateIpAddressLimitExceeded" }
+
+// iamAction is the action that a denied call needs: the name of the operation.
+func iamAction(err error) (action, resource string) {
+	op := (*smithy.OperationError)(nil)
+	if !errors.As(err, &op) {
+		return "", ""
+	}
+	action = serviceName(op.Service()) + ":" + op.Operation()
+	switch op.Operation() {
+	case "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses":
+		return action, "arn:aws:ec2:REGION:ACCOUNT:network-interface/*"
+	case "CreateTags":
+		return action, "arn:aws:ec2:REGION:ACCOUNT:instance/*"
+	case "GetParameters", "PutParameter", "DeleteParameter", "GetParametersByPath":
+		return action, "arn:aws:ssm:REGION:ACCOUNT:parameter/emr-static-ip/*"
+	}
+	return action, "*"
+}
+
+// explain gives an error of a call to AWS its exit code and its remedy.
+func explain(err error, region, prefix string) error {
+	if err == nil || hasCode(err) {
+		return err
+	}
+	if isPermission(err) {
+		action, resource := iamAction(err)
+		resource = strings.ReplaceAll(strings.ReplaceAll(resource, "REGION", region), "parameter/emr-static-ip/", "parameter"+prefix+"/")
+		return coded(ExitPermission, err, fmt.Sprintf(
+			`allow %s in the role of the instance profile (EMR: JobFlowRole): {"Effect": "Allow", "Action": %q, "Resource": %q}`, action, action, resource))
+	}
+	service := ""
+	if u := (*unreachableError)(nil); errors.As(err, &u) {
+		service = u.service
+	} else if op := (*smithy.OperationError)(nil); errors.As(err, &op) && isNetwork(err) {
+		service = serviceName(op.Service())
+	}
+	if service != "" {
+		return coded(ExitUnreachable, err, fmt.Sprintf(
+			"in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on) whose security group admits TCP 443 from the nodes; "+
+				"otherwise check routes, network ACLs, DNS and HTTPS_PROXY", region, service))
+	}
+	if code := errorCode(err); code == "ExpiredToken" || code == "ExpiredTokenException" || code == "RequestExpired" || code == "InvalidSignatureException" || code == "SignatureDoesNotMatch" || code == "AuthFailure" || code == "UnrecognizedClientException" || code == "InvalidClientTokenId" {
+		return coded(ExitPermission, err, "AWS does not accept the node's credentials: check its clock (chronyc tracking) and the AWS_* environment variables")
+	}
+	if r := (*awshttp.ResponseError)(nil); errors.As(err, &r) && (r.HTTPStatusCode() >= http.StatusInternalServerError || isThrottle(err)) {
+		return coded(ExitDeadline, err, "AWS kept failing; run again")
+	}
+	return err
+}
+
+// isNetwork tells whether no answer came because of the network: refused, reset, no such host, timed out.
+func isNetwork(err error) bool {
+	if hasResponse(err) {
+		return false
+	}
+	n := net.Error(nil)
+	return errors.As(err, &n)
+}
+
+func hasCode(err error) bool {
+	e := (*Error)(nil)
+	return errors.As(err, &e)
+}

@@ -1,0 +1,361 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// EMR's own tags on the instances of a cluster.
+const (
+	tagCluster = "aws:elasticmapreduce:job-flow-id"
+	tagRole    = "aws:elasticmapreduce:instance-group-role"
+	tagName    = "Name"
+)
+
+// Limits of one describe call: values in one filter, and results in one page.
+const (
+	filterValues = 200
+	pageSize     = 1000
+)
+
+// confirmPause and confirmMax bound the waits between looks at the ENI while EC2's answer is on its way to its describe calls. lookFor is how long an
+// answer that says no is doubted, before it counts.
+const (
+	confirmPause = 250 * time.Millisecond
+	confirmMax   = 5 * time.Second
+	lookFor      = 10 * time.Second
+)
+
+// ec2API is what the run calls of EC2.
+type ec2API interface {
+	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
+	DescribeNetworkInterfaces(context.Context, *ec2.DescribeNetworkInterfacesInput, ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error)
+	DescribeInstanceTypes(context.Context, *ec2.DescribeInstanceTypesInput, ...func(*ec2.Options)) (*ec2.DescribeInstanceTypesOutput, error)
+	AssignPrivateIpAddresses(context.Context, *ec2.AssignPrivateIpAddressesInput, ...func(*ec2.Options)) (*ec2.AssignPrivateIpAddressesOutput, error)
+	UnassignPrivateIpAddresses(context.Context, *ec2.UnassignPrivateIpAddressesInput, ...func(*ec2.Options)) (*ec2.UnassignPrivateIpAddressesOutput, error)
+	CreateTags(context.Context, *ec2.CreateTagsInput, ...func(*ec2.Options)) (*ec2.CreateTagsOutput, error)
+}
+
+// arbiter is EC2 as this node sees it. It implements ssmcoord.EC2.
+type arbiter struct {
+	api      ec2API
+	id       Identity
+	cluster  string // may be empty
+	role     Role
+	reassign bool
+	env      Environment
+	tags     map[string]string // the node's own, as the last Survey saw them; nil before
+}
+
+var _ ssmcoord.EC2 = (*arbiter)(nil)
+
+func newArbiter(cfg aws.Config, id Identity, cluster string, reassign bool, env Environment) *arbiter {
+	return &arbiter{api: ec2.NewFromConfig(cfg), id: id, cluster: cluster, reassign: reassign, env: env}
+}
+
+// Survey lists the running members of the cluster with one call, and the node's own addresses and tags with it. EC2 may not list the
+// node itself yet; then its interface is looked up.
+func (a *arbiter) Survey(ctx context.Context) ([]ssmcoord.Member, error) {
+	filters := []types.Filter{filter("instance-id", a.id.InstanceID)}
+	if a.cluster != "" {
+		filters = []types.Filter{filter("tag:"+tagCluster, a.cluster), filter("instance-state-name", "pending", "running")}
+	}
+	var members []ssmcoord.Member
+	listed := false
+	err := a.instances(ctx, filters, func(i types.Instance) {
+		m := ssmcoord.Member{Instance: aws.ToString(i.InstanceId), Role: strings.ToUpper(tagsOf(i.Tags)[tagRole])}
+		for _, n := range i.NetworkInterfaces {
+			if n.Attachment != nil && aws.ToInt32(n.Attachment.DeviceIndex) == 0 {
+				for _, p := range n.PrivateIpAddresses {
+					if addr, err := readIPv4(aws.ToString(p.PrivateIpAddress)); err == nil {
+						m.Addresses = append(m.Addresses, addr)
+					}
+				}
+			}
+		}
+		if m.Instance == a.id.InstanceID {
+			listed = true
+			m.Role = string(a.role)
+			a.tags = tagsOf(i.Tags)
+		}
+		members = append(members, m)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the members of the cluster: %w", err)
+	}
+	if !listed {
+		own, err := a.Own(ctx)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, ssmcoord.Member{Instance: a.id.InstanceID, Role: string(a.role), Addresses: own})
+	}
+	return members, nil
+}
+
+// instances calls each for every instance that matches the filters.
+func (a *arbiter) instances(ctx context.Context, filters []types.Filter, each func(types.Instance)) error {
+	pages := ec2.NewDescribeInstancesPaginator(a.api, &ec2.DescribeInstancesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range page.Reservations {
+			for _, i := range r.Instances {
+				each(i)
+			}
+		}
+	}
+	return nil
+}
+
+// Tags are the node's own tags.
+func (a *arbiter) Tags(ctx context.Context) (map[string]string, error) {
+	if a.tags != nil {
+		return a.tags, nil
+	}
+	err := a.instances(ctx, []types.Filter{filter("instance-id", a.id.InstanceID)}, func(i types.Instance) { a.tags = tagsOf(i.Tags) })
+	if err != nil {
+		return nil, fmt.Errorf("reading the tags of %s: %w", a.id.InstanceID, err)
+	}
+	if a.tags == nil {
+		return nil, fmt.Errorf("reading the tags of %s: EC2 does not list the instance yet", a.id.InstanceID)
+	}
+	return a.tags, nil
+}
+
+// Holders asks EC2 which ENIs of the node's subnet carry the addresses.
+func (a *arbiter) Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]ssmcoord.Holder, error) {
+	holders := map[netip.Addr]ssmcoord.Holder{}
+	for chunk := range slices.Chunk(addrs, filterValues) {
+		values := make([]string, len(chunk))
+		for i, addr := range chunk {
+			values[i] = addr.String()
+		}
+		filters := []types.Filter{filter("subnet-id", a.id.SubnetID), filter("addresses.private-ip-address", values...)}
+		pages := ec2.NewDescribeNetworkInterfacesPaginator(a.api, &ec2.DescribeNetworkInterfacesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("asking EC2 who holds %s: %w", span(chunk), err)
+			}
+			for _, n := range page.NetworkInterfaces {
+				h := ssmcoord.Holder{ENI: aws.ToString(n.NetworkInterfaceId)}
+				if n.Attachment != nil {
+					h.Instance = aws.ToString(n.Attachment.InstanceId)
+				}
+				h.Cluster = clean(tagsOf(n.TagSet)[tagCluster], maxQuoted)
+				for _, p := range n.PrivateIpAddresses {
+					if addr, err := readIPv4(aws.ToString(p.PrivateIpAddress)); err == nil && slices.Contains(chunk, addr) {
+						h.Primary = aws.ToBool(p.Primary)
+						holders[addr] = h
+					}
+				}
+			}
+		}
+	}
+	return holders, nil
+}
+
+// Lives tells which of the instances exist.
+func (a *arbiter) Lives(ctx context.Context, instances []string) (map[string]ssmcoord.Life, error) {
+	lives := map[string]ssmcoord.Life{}
+	for chunk := range slices.Chunk(instances, filterValues) {
+		err := a.instances(ctx, []types.Filter{filter("instance-id", chunk...)}, func(i types.Instance) {
+			life := ssmcoord.Living
+			if i.State != nil && i.State.Name == types.InstanceStateNameTerminated {
+				life = ssmcoord.Terminated
+			}
+			lives[aws.ToString(i.InstanceId)] = life
+		})
+		if err != nil {
+			return nil, fmt.Errorf("asking EC2 whether the owners of claims exist: %w", err)
+		}
+	}
+	return lives, nil
+}
+
+// Own lists all addresses of the node's primary ENI, the primary IP included.
+func (a *arbiter) Own(ctx context.Context) ([]netip.Addr, error) {
+	out, err := a.api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{a.id.ENI}})
+	if err != nil {
+		return nil, fmt.Errorf("looking at the network interface %s: %w", a.id.ENI, err)
+	}
+	var own []netip.Addr
+	for _, n := range out.NetworkInterfaces {
+		if aws.ToString(n.NetworkInterfaceId) != a.id.ENI {
+			continue
+		}
+		for _, p := range n.PrivateIpAddresses {
+			addr, err := readIPv4(aws.ToString(p.PrivateIpAddress))
+			if err != nil {
+				return nil, fmt.Errorf("looking at the network interface %s: its address %s %w", a.id.ENI, quoted(aws.ToString(p.PrivateIpAddress)), err)
+			}
+			own = append(own, addr)
+		}
+	}
+	if len(own) == 0 {
+		return nil, fmt.Errorf("looking at the network interface %s: EC2 lists no address on it", a.id.ENI)
+	}
+	return own, nil
+}
+
+// Attach assigns addr to the primary ENI as a secondary private IP.
+//
+// An ENI that has the address already gets success from EC2 (not verified on AWS), so every error is held against what the ENI shows
+// before it counts. A refusal counts when EC2 shows the address on another ENI, or on none for a while.
+func (a *arbiter) Attach(ctx context.Context, addr netip.Addr) error {
+	_, err := a.api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
+		NetworkInterfaceId: aws.String(a.id.ENI),
+		PrivateIpAddresses: []string{addr.String()},
+		AllowReassignment:  aws.Bool(a.reassign),
+	})
+	if err == nil {
+		return nil
+	}
+	failed := fmt.Errorf("attaching %s to %s: %w", addr, a.id.ENI, err)
+	switch {
+	case isPermission(err):
+		return failed
+	case isBadAddress(err):
+		return coded(ExitUsage, failed, "take the address out of the list: EC2 will never give it")
+	case isHeldElsewhere(err):
+		return a.refused(ctx, addr, err)
+	}
+	// Full, or the outcome is unknown: only the ENI can tell.
+	own, lookErr := a.Own(ctx)
+	switch {
+	case lookErr == nil && slices.Contains(own, addr):
+		return nil
+	case isENIFull(err):
+		return coded(ExitUsage, failed, "the network interface has as many addresses as its instance type "+a.id.InstanceType+" allows: use a larger type or release one")
+	}
+	return errors.Join(failed, lookErr)
+}
+
+// refused finds out who has the address that EC2 would not assign.
+func (a *arbiter) refused(ctx context.Context, addr netip.Addr, cause error) error {
+	for began, d := time.Now(), confirmPause; ; d = min(2*d, confirmMax) {
+		own, err := a.Own(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(own, addr) {
+			return nil
+		}
+		holders, err := a.Holders(ctx, []netip.Addr{addr})
+		if err != nil {
+			return err
+		}
+		if h, ok := holders[addr]; ok && h.ENI == a.id.ENI {
+			return nil
+		} else if ok || time.Since(began) > lookFor {
+			return &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: clean(errorMessage(cause), maxQuoted)}
+		}
+		if err := pause(ctx, jitter(a.env, d)); err != nil {
+			return fmt.Errorf("finding out who holds %s: %w", addr, errors.Join(cause, err))
+		}
+	}
+}
+
+// Confirm waits until EC2 shows addr on the primary ENI: an accepted assignment is carried out later, and describe calls follow later still.
+func (a *arbiter) Confirm(ctx context.Context, addr netip.Addr) ([]netip.Addr, error) {
+	for d := confirmPause; ; d = min(2*d, confirmMax) {
+		own, err := a.Own(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(own, addr) {
+			return own, nil
+		}
+		if err := pause(ctx, jitter(a.env, d)); err != nil {
+			return nil, fmt.Errorf("waiting for EC2 to show %s on %s, which it had accepted: %w", addr, a.id.ENI, err)
+		}
+	}
+}
+
+// Detach takes addr from the primary ENI. False: it was not there.
+func (a *arbiter) Detach(ctx context.Context, addr netip.Addr) (bool, error) {
+	_, err := a.api.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{
+		NetworkInterfaceId: aws.String(a.id.ENI),
+		PrivateIpAddresses: []string{addr.String()},
+	})
+	if err == nil {
+		return true, nil
+	}
+	failed := fmt.Errorf("detaching %s from %s: %w", addr, a.id.ENI, err)
+	if isPermission(err) {
+		return false, failed
+	}
+	own, lookErr := a.Own(ctx)
+	if lookErr == nil && !slices.Contains(own, addr) {
+		return false, nil
+	}
+	return false, errors.Join(failed, lookErr)
+}
+
+// Capacity is how many private IPv4 addresses, the primary one included, the instance type allows on one ENI.
+func (a *arbiter) Capacity(ctx context.Context) (int, error) {
+	out, err := a.api.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{InstanceTypes: []types.InstanceType{types.InstanceType(a.id.InstanceType)}})
+	if err != nil {
+		return 0, fmt.Errorf("looking up how many addresses a %s may have: %w", quoted(a.id.InstanceType), err)
+	}
+	for _, t := range out.InstanceTypes {
+		if n := t.NetworkInfo; n != nil && n.Ipv4AddressesPerInterface != nil {
+			return int(*n.Ipv4AddressesPerInterface), nil
+		}
+	}
+	return 0, fmt.Errorf("looking up how many addresses a %s may have: EC2 does not say", quoted(a.id.InstanceType))
+}
+
+// NameRole appends the role to the Name tag unless it ends with it. It returns the new name, empty where nothing was to be done.
+func (a *arbiter) NameRole(ctx context.Context) (string, error) {
+	tags, err := a.Tags(ctx)
+	if err != nil {
+		return "", err
+	}
+	name, suffix := tags[tagName], "-"+string(a.role)
+	if name == "" || strings.HasSuffix(name, suffix) || len(name)+len(suffix) > 256 {
+		return "", nil
+	}
+	_, err = a.api.CreateTags(ctx, &ec2.CreateTagsInput{
+		Resources: []string{a.id.InstanceID},
+		Tags:      []types.Tag{{Key: aws.String(tagName), Value: aws.String(name + suffix)}},
+	})
+	if err != nil {
+		return "", fmt.Errorf("renaming %s to %s: %w", a.id.InstanceID, quoted(name+suffix), err)
+	}
+	return name + suffix, nil
+}
+
+func filter(name string, values ...string) types.Filter {
+	return types.Filter{Name: aws.String(name), Values: values}
+}
+
+func tagsOf(tags []types.Tag) map[string]string {
+	m := make(map[string]string, len(tags))
+	for _, t := range tags {
+		m[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return m
+}
+
+// span names a list of addresses in a message.
+func span(addrs []netip.Addr) string {
+	if len(addrs) == 1 {
+		return addrs[0].String()
+	}
+	return fmt.Sprintf("%s to %s", addrs[0], addrs[len(addrs)-1])
+}

@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// Release gives the node's static IP back: rules and address out of the kernel first, so that nothing uses it; then off the network interface; then
+// the claim, so that nobody is offered an address that is still attached. It may be interrupted and run again, and a second run changes
+// nothing. The addresses are those that this node's state file names; without one, those of the given pools and of the ledger that name this node.
+func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
+	return perform(ctx, cfg, env, (*run).release)
+}
+
+func (r *run) release(ctx context.Context) error {
+	r.role = RoleDecision{Role: r.state.Role, Source: "the state file"}
+	if !r.hasState {
+		r.role = RoleDecision{}
+	}
+	r.ec2.role = r.role.Role
+	r.rep.Role, r.rep.RoleSource = r.role.Role, r.role.Source
+	open := r.env.OpenKernel
+	if open == nil {
+		open = netcfg.Open
+	}
+	var err error
+	if r.kernel, err = open(ctx, netcfg.Options{Backend: r.cfg.Backend, LockWait: r.cfg.LockWait}); err != nil {
+		return kernelError(err)
+	}
+	r.rep.Backend = r.kernel.Backend()
+	c := r.coordinator()
+	addrs := r.touched()
+	if len(addrs) == 0 {
+		if r.hasState && r.state.Phase == PhaseReleased {
+			return r.unprogram(ctx, nil)
+		}
+		if addrs, err = r.found(ctx, c); err != nil {
+			return err
+		}
+	}
+	r.rep.Static = r.state.Static
+	if r.hasState || len(addrs) > 0 {
+		if err := r.save(PhaseReleasing, r.state.Static, r.state.Former, addrs); err != nil {
+			return err
+		}
+	}
+	if err := r.unprogram(ctx, addrs); err != nil {
+		return err
+	}
+	c.Intents = addrs
+	// Nothing is forgotten on disk before all is done: an interrupted release begins again with the whole list.
+	c.Intend = func(context.Context, []netip.Addr) error { return nil }
+	for _, a := range addrs {
+		if err := c.Discard(ctx, a); err != nil {
+			return err
+		}
+	}
+	if !r.hasState {
+		return nil
+	}
+	return r.save(PhaseReleased, netip.Addr{}, nil, nil)
+}
+
+// found looks for this node's addresses where no state file names them: those of the ledger that name it.
+func (r *run) found(ctx context.Context, c *ssmcoord.Coordinator) ([]netip.Addr, error) {
+	claims, err := c.Ledger.Claims(ctx, r.id.InstanceID)
+	if err != nil {
+		return nil, err
+	}
+	own, err := r.ec2.Own(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, pool := range c.Pools {
+		for _, a := range pool {
+			if !slices.Contains(own, a) || slices.Contains(claims, a) {
+				continue
+			}
+			// On the interface and in the operator's list, but claimed by nobody: the operator named it.
+			claims = append(claims, a)
+		}
+	}
+	if slices.Contains(claims, r.id.PrimaryIP) {
+		return nil, coded(ExitUsage, errors.New("the list names "+r.id.PrimaryIP.String()+", this node's primary IP"), "take it out of the list")
+	}
+	return claims, nil
+}

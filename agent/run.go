@@ -1,0 +1,378 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// run is one run on one node: what it has found out so far.
+type run struct {
+	cfg   Config
+	env   Environment
+	log   *zap.Logger
+	dir   string // the state directory
+	began time.Time
+
+	id       Identity
+	files    EMRFiles
+	cluster  string
+	role     RoleDecision
+	state    State // as it is on disk
+	hasState bool
+	aws      *awsSession
+	ec2      *arbiter
+	kernel   netcfg.Kernel
+	rep      Report
+}
+
+// Apply gives the node its static IP: it claims an address of the role's pool, attaches it, programs the kernel, and verifies all three. Run again, it finds
+// each as it should be and changes nothing; killed at any point and run again, it ends like a run that was never killed.
+//
+// Nothing is changed before every check has passed, and nothing is programmed before EC2 has confirmed the address on the node's own network
+// interface. An error carries its exit code (CodeOf) and remedy; the report then tells what had been done.
+func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
+	return perform(ctx, cfg, env, (*run).apply)
+}
+
+// perform surrounds a run: its time limit, its lock, who the node is, and the explanation of what failed.
+func perform(ctx context.Context, cfg Config, env Environment, work func(*run, context.Context) error) (Report, error) {
+	r := &run{cfg: cfg, env: env, log: env.Log, dir: env.Path(cfg.StateDir), began: time.Now()}
+	if r.log == nil {
+		r.log = zap.NewNop()
+	}
+	over := fmt.Errorf("the time of --timeout %s is over: %w", cfg.Timeout, context.DeadlineExceeded)
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, over)
+	defer cancel()
+	err := r.locked(ctx, work)
+	if err != nil {
+		err = r.explain(ctx, err)
+	}
+	r.rep.Duration = time.Since(r.began)
+	if r.aws != nil {
+		r.rep.Calls, r.rep.Throttled = r.aws.tally.snapshot()
+	}
+	return r.rep, err
+}
+
+func (r *run) locked(ctx context.Context, work func(*run, context.Context) error) error {
+	unlock, err := Lock(ctx, r.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := r.identify(ctx); err != nil {
+		return err
+	}
+	return work(r, ctx)
+}
+
+// identify finds out who this node is and what its last run left, without changing anything.
+func (r *run) identify(ctx context.Context) error {
+	var err error
+	if r.id, err = openIMDS(r.env).Identity(ctx, r.env, r.cfg.IMDSTimeout); err != nil {
+		return err
+	}
+	r.rep.InstanceID, r.rep.SubnetID, r.rep.ENI, r.rep.Primary = r.id.InstanceID, r.id.SubnetID, r.id.ENI, r.id.PrimaryIP
+	r.state, r.hasState, err = LoadState(r.dir, r.id.InstanceID)
+	switch {
+	case errors.Is(err, ErrStateForeign):
+		r.rep.Notes = append(r.rep.Notes, err.Error()+"; it is not used")
+	case err != nil:
+		return coded(ExitInternal, err, "look at "+filepath.Join(r.dir, stateFile)+"; when nothing in it is needed, remove it and run again with the list of addresses")
+	}
+	if r.hasState {
+		r.cfg = r.cfg.Repeating(r.state.Settings)
+	}
+	r.files = ReadEMRFiles(r.env.Root)
+	for _, p := range r.files.Problems() {
+		r.rep.Warnings = append(r.rep.Warnings, p.Error())
+	}
+	r.cluster, _ = r.files.ClusterID()
+	if r.cluster == "" && r.hasState {
+		r.cluster = r.state.ClusterID
+	}
+	r.rep.ClusterID = r.cluster
+	if r.aws, err = openAWS(ctx, r.env, r.id.Region); err != nil {
+		return err
+	}
+	r.ec2 = newArbiter(r.aws.config, r.id, r.cluster, r.cfg.AllowReassignment, r.env)
+	return nil
+}
+
+func (r *run) apply(ctx context.Context) error {
+	if done, err := r.check(ctx); err != nil || done {
+		return err
+	}
+	c := r.coordinator()
+	if err := r.outOfUse(ctx); err != nil {
+		return err
+	}
+	res, err := c.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	r.rep.Static = res.Addr
+	if res.Kept {
+		r.rep.Unchanged++
+	}
+	former := r.former(c.Intents, res.Addr)
+	if err := r.save(PhaseAttached, res.Addr, former, c.Intents); err != nil {
+		return err
+	}
+	if err := r.program(ctx, res.Addr, former); err != nil {
+		return err
+	}
+	if err := r.save(PhaseProgrammed, res.Addr, former, c.Intents); err != nil {
+		return err
+	}
+	if r.cfg.NameTag {
+		r.name(ctx)
+	}
+	changes := len(r.rep.Changes)
+	notes, err := c.Settle(ctx, res)
+	r.rep.Warnings = append(r.rep.Warnings, notes...)
+	if err != nil {
+		return err
+	}
+	if len(r.rep.Changes) == changes {
+		r.rep.Unchanged++ // the record
+	}
+	rest := slices.DeleteFunc(slices.Clone(c.Intents), func(a netip.Addr) bool { return a == res.Addr })
+	return r.save(PhaseProgrammed, res.Addr, nil, rest)
+}
+
+// check does everything that can be refused before anything is changed. True: the node is to be left as it is.
+func (r *run) check(ctx context.Context) (bool, error) {
+	var err error
+	if r.role, err = DetectRole(ctx, r.cfg.Role, r.files, r.ec2.Tags); err != nil {
+		return false, err
+	}
+	r.ec2.role = r.role.Role
+	r.rep.Role, r.rep.RoleSource = r.role.Role, r.role.Source
+	r.rep.Warnings = append(r.rep.Warnings, r.role.Warnings...)
+	r.log.Info("identified the node", zap.String("instance", r.id.InstanceID), zap.String("role", string(r.role.Role)), zap.String("by", r.role.Source),
+		zap.String("cluster", r.cluster), zap.String("subnet", r.id.SubnetID), zap.Stringer("primary", r.id.PrimaryIP))
+	if alone, why := LeftAlone(r.cfg.Pools, r.role.Role); alone {
+		r.rep.LeftAlone = why
+		return true, nil
+	}
+	problems := []error{CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files)}
+	pool := r.cfg.Pools.For(r.role.Role)
+	carried := slices.ContainsFunc(r.id.Addresses, func(a netip.Addr) bool { return slices.Contains(pool, a) })
+	if !carried && len(r.id.Addresses) > 1 { // every instance type allows two
+		limit, err := r.ec2.Capacity(ctx)
+		if err != nil {
+			return false, errors.Join(append(problems, err)...)
+		}
+		problems = append(problems, CheckRoom(r.id, limit, r.id.Addresses, pool))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return false, err
+	}
+	open := r.env.OpenKernel
+	if open == nil {
+		open = netcfg.Open
+	}
+	if r.kernel, err = open(ctx, netcfg.Options{Backend: r.cfg.Backend, LockWait: r.cfg.LockWait}); err != nil {
+		return false, kernelError(err)
+	}
+	if _, err := r.kernel.Observe(ctx, r.id.MAC); err != nil {
+		return false, kernelError(err)
+	}
+	r.rep.Backend = r.kernel.Backend()
+	return false, nil
+}
+
+// outOfUse takes the last run's address out of the kernel where EC2 shows it on this node no more: from here on until another one is programmed the node has none.
+func (r *run) outOfUse(ctx context.Context) error {
+	last := r.state.Static
+	if !r.hasState || !last.IsValid() || slices.Contains(r.id.Addresses, last) {
+		return nil
+	}
+	own, err := r.ec2.Own(ctx)
+	if err != nil || slices.Contains(own, last) {
+		return err
+	}
+	r.rep.Warnings = append(r.rep.Warnings, fmt.Sprintf("EC2 does not give %s to this node any more", last))
+	return r.unprogram(ctx, []netip.Addr{last})
+}
+
+func (r *run) coordinator() *ssmcoord.Coordinator {
+	c := &ssmcoord.Coordinator{
+		Ledger: ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, r.id.SubnetID),
+		EC2:    r.ec2,
+		Self:   ssmcoord.Self{Instance: r.id.InstanceID, ENI: r.id.ENI, Cluster: r.cluster, Role: string(r.role.Role)},
+		Pools: ssmcoord.Pools{
+			string(RoleMaster): r.cfg.Pools.Master, string(RoleCore): r.cfg.Pools.Core, string(RoleTask): r.cfg.Pools.Task,
+		},
+		Last:     r.state.Static,
+		Intents:  r.touched(),
+		Reassign: r.cfg.AllowReassignment,
+		PutRate:  r.cfg.PutRate,
+		Rand:     r.env.random(),
+		Notify:   r.event,
+	}
+	c.Intend = func(_ context.Context, intents []netip.Addr) error {
+		return r.save(PhaseClaiming, r.state.Static, r.state.Former, intents)
+	}
+	return c
+}
+
+// touched lists the addresses that earlier runs of this node may have claimed, attached or programmed.
+func (r *run) touched() []netip.Addr {
+	var list []netip.Addr
+	for _, a := range slices.Concat([]netip.Addr{r.state.Static}, r.state.Intents, r.state.Former) {
+		if a.IsValid() && !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+func (r *run) former(touched []netip.Addr, static netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(touched), func(a netip.Addr) bool { return a == static || a == r.id.PrimaryIP })
+}
+
+func (r *run) program(ctx context.Context, static netip.Addr, former []netip.Addr) error {
+	res, err := netcfg.Ensure(ctx, r.kernel, netcfg.Config{
+		MAC: r.id.MAC, Primary: r.id.PrimaryIP, Static: static, Former: former, VPC: r.id.VPC,
+		Scope: netcfg.Scope(r.cfg.Scope), Only: r.cfg.Only, Exclude: r.cfg.Exclude,
+	}, r.changed)
+	r.rep.Unchanged += res.Unchanged
+	r.rep.Link = res.Link
+	r.rep.Notes = append(r.rep.Notes, res.Notes...)
+	return kernelError(err)
+}
+
+func (r *run) unprogram(ctx context.Context, addrs []netip.Addr) error {
+	res, err := netcfg.Remove(ctx, r.kernel, r.id.MAC, addrs, r.changed)
+	r.rep.Link = res.Link
+	r.rep.Notes = append(r.rep.Notes, res.Notes...)
+	return kernelError(err)
+}
+
+// name appends the role to the Name tag. The tag is a convenience: a node is not failed for it.
+func (r *run) name(ctx context.Context) {
+	name, err := r.ec2.NameRole(ctx)
+	switch {
+	case err != nil:
+		err = r.explain(ctx, err)
+		w := err.Error()
+		if e := (*Error)(nil); errors.As(err, &e) && e.Remedy != "" {
+			w += "; " + e.Remedy
+		}
+		r.rep.Warnings = append(r.rep.Warnings, w+"; or use --no-name-tag")
+	case name != "":
+		r.change("named the instance " + quoted(name))
+	default:
+		r.rep.Unchanged++
+	}
+}
+
+// save writes the state file, unless it says the same already.
+func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr) error {
+	s := State{
+		Version: StateVersion, Tool: Version(), Written: time.Now().UTC(), Phase: phase,
+		InstanceID: r.id.InstanceID, ClusterID: r.cluster, Role: r.role.Role, SubnetID: r.id.SubnetID, ENI: r.id.ENI, MAC: r.id.MAC.String(),
+		Link: r.rep.Link, Backend: r.rep.Backend, Primary: r.id.PrimaryIP, Static: static,
+		Former: slices.Clip(former), Intents: slices.Clip(intents), Settings: r.cfg.Settings(),
+	}
+	if s.Link == "" {
+		s.Link = r.state.Link
+	}
+	same := s
+	same.Written, same.Tool = r.state.Written, r.state.Tool
+	if phase == PhaseAttached && r.state.Phase == PhaseProgrammed && r.state.Static == static {
+		same.Phase = PhaseProgrammed // a rerun does not step back
+	}
+	if r.hasState && reflect.DeepEqual(normal(same), normal(r.state)) {
+		return nil
+	}
+	if err := SaveState(r.dir, s); err != nil {
+		return err
+	}
+	r.state, r.hasState = s, true
+	return nil
+}
+
+// normal makes states comparable: an empty list is no list.
+func normal(s State) State {
+	for _, list := range []*[]netip.Addr{&s.Former, &s.Intents, &s.Settings.Pools.Master, &s.Settings.Pools.Core, &s.Settings.Pools.Task} {
+		if len(*list) == 0 {
+			*list = nil
+		}
+	}
+	for _, list := range []*[]netip.Prefix{&s.Settings.Only, &s.Settings.Exclude} {
+		if len(*list) == 0 {
+			*list = nil
+		}
+	}
+	return s
+}
+
+// event is one line of the claim protocol.
+func (r *run) event(e ssmcoord.Event) {
+	text := string(e.Kind)
+	if e.Addr.IsValid() {
+		text += " " + e.Addr.String()
+	}
+	text += ": " + clean(e.Detail, maxLine)
+	if e.Change {
+		r.change(text)
+		return
+	}
+	r.log.Info(text)
+}
+
+func (r *run) changed(c netcfg.Change) { r.change(c.String()) }
+
+func (r *run) change(text string) {
+	r.rep.Changes = append(r.rep.Changes, text)
+	r.log.Info(text)
+}
+
+// explain gives an error its exit code and remedy.
+func (r *run) explain(ctx context.Context, err error) error {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return err
+	}
+	if x := (*ssmcoord.ExhaustedError)(nil); errors.As(err, &x) {
+		return coded(ExitNoAddress, err, "name more addresses, or end a cluster or node that holds one; a node that is shutting down gives its address back by itself")
+	}
+	if r.aws == nil {
+		return err
+	}
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		// The SDK reports that it was cancelled; what it was trying in vain is what the operator needs.
+		pending := r.aws.tally.pending()
+		if service := r.aws.tally.silent(); service != "" && pending != nil {
+			return explain(&unreachableError{service: service, err: errors.Join(pending, err)}, r.id.Region, r.cfg.Prefix)
+		}
+		return coded(ExitDeadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
+	}
+	return explain(err, r.id.Region, r.cfg.Prefix)
+}
+
+// kernelError gives an error of netcfg its exit code and remedy.
+func kernelError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, netcfg.ErrBusy):
+		return coded(ExitKernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
+	case errors.Is(err, netcfg.ErrNoBackend):
+		return coded(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft)")
+	}
+	return coded(ExitKernel, err, "run again; compare with ip addr and iptables -t nat -S")
+}
