@@ -66,6 +66,15 @@ check_go() {
 	said=$(go list -m 2>&1) || fail "the installed Go cannot build this module: $said"
 }
 
+# quietly shows a command's output only when the command fails.
+quietly() {
+	local said
+	said=$("$@" 2>&1) || {
+		tail -n 30 <<<"$said" >&2
+		return 1
+	}
+}
+
 install() {
 	local sudo=()
 	if [ "$(id -u)" != 0 ]; then
@@ -74,10 +83,10 @@ install() {
 	fi
 	case $manager in
 	apt-get)
-		timeout 300 "${sudo[@]}" apt-get -q update || echo "setup: apt-get update failed; going on with the lists that are there" >&2
-		timeout 900 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@"
+		quietly timeout 300 "${sudo[@]}" apt-get -q update || echo "setup: apt-get update failed; going on with the lists that are there" >&2
+		quietly timeout 900 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@"
 		;;
-	dnf | yum) timeout 900 "${sudo[@]}" "$manager" -q install -y "$@" ;;
+	dnf | yum) quietly timeout 900 "${sudo[@]}" "$manager" -q install -y "$@" ;;
 	esac
 }
 
