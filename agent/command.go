@@ -1,0 +1,265 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+)
+
+// Run is the work of a command: Apply or Release. It returns what it did also with an error.
+type Run func(context.Context, Config, Environment) (Report, error)
+
+// Program is the command line and what it starts.
+type Program struct {
+	Apply   Run
+	Release Run
+	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
+	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
+	Elevate func(ctx context.Context, args []string) error
+}
+
+// SignalError is the cause that a context is cancelled with when a signal asked the program to end.
+type SignalError struct{ Signal syscall.Signal }
+
+func (e *SignalError) Error() string { return "ended by signal " + e.Signal.String() }
+
+// ExitCode is 128 and the signal's number, as shells have it.
+func (e *SignalError) ExitCode() ExitCode { return ExitCode(128 + int(e.Signal)) }
+
+const usageHint = "emr-static-ip --help explains the arguments; nothing was changed on this node"
+
+// Main runs the program with args (without its name) and returns its exit code. The report goes to env.Stdout, the log and the error
+// to env.Stderr. A context cancelled with a SignalError ends the run with that signal's exit code.
+func (p Program) Main(ctx context.Context, args []string, env Environment) ExitCode {
+	if env.Stdout == nil {
+		env.Stdout = io.Discard
+	}
+	if env.Stderr == nil {
+		env.Stderr = io.Discard
+	}
+	c := commandLine{program: p, args: args, env: env, logFormat: DefaultLogFormat}
+	err := c.execute(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	code := CodeOf(err)
+	if signal := (*SignalError)(nil); errors.As(context.Cause(ctx), &signal) {
+		code = signal.ExitCode()
+		err = fmt.Errorf("%w: %w", signal, err)
+		if len(c.report.Changes) > 0 {
+			err = &Error{Code: code, Err: err, Remedy: "run the same command again: it goes on where this run ended"}
+		}
+	}
+	renderFailure(env.Stderr, c.logFormat, code, err, c.report)
+	return code
+}
+
+// commandLine is one execution of the command line.
+type commandLine struct {
+	program   Program
+	args      []string
+	env       Environment
+	flags     flags
+	problems  []error // of the command line as such, found before its values are looked at
+	logFormat string  // as asked for, as soon as that is known
+	report    Report
+}
+
+const helpText = `emr-static-ip gives a node of an Amazon EMR cluster a private IP address from a list.
+
+As a bootstrap action, with the same arguments on every node:
+
+    emr-static-ip MASTER_IP CORE_IP [CORE_IP ...]
+
+On a node, at any time and any number of times, with or without arguments (without: as the last time):
+
+    emr-static-ip [apply] [flags] [MASTER_IP CORE_IP ...]
+    emr-static-ip release
+
+Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
+is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
+
+const exitText = `
+Every flag can be given as an environment variable too: EMR_STATIC_IP_CORE_IPS for --core-ips. The command line goes first.
+
+Exit codes: 0 done or nothing to do, 1 other failure, 2 arguments or addresses wrong (nothing was changed), 3 role or identity
+unknown, 4 permission missing, 5 endpoint unreachable, 6 every address in use, 7 kernel not programmed, 8 out of time, 9 not root,
+130 SIGINT, 143 SIGTERM.
+`
+
+// tree makes the commands. Flags that release knows too are the root's persistent ones; the others belong to apply, and to the
+// root, which is the same command by its shorter name.
+func (c *commandLine) tree() *cobra.Command {
+	root := &cobra.Command{
+		Use:               "emr-static-ip [flags] MASTER_IP CORE_IP...",
+		Short:             "Give an EMR node a static private IP",
+		Long:              helpText,
+		Version:           Version(),
+		Args:              cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		RunE:              c.run(c.program.Apply),
+	}
+	root.SetVersionTemplate(versionLine() + "\n")
+	root.SetOut(c.env.Stdout)
+	root.SetErr(c.env.Stderr)
+	root.SetHelpTemplate("{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}\n\n{{end}}{{.UsageString}}" + exitText)
+	apply := &cobra.Command{
+		Use:   "apply [flags] [MASTER_IP CORE_IP...]",
+		Short: "Give this node its static IP (what happens without a command)",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  c.run(c.program.Apply),
+	}
+	release := &cobra.Command{
+		Use:   "release [flags]",
+		Short: "Give this node's static IP back: rules, address, attachment, claim",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				c.problem("release takes no addresses (%s): it gives back what this node has", quoted(args[0]))
+			}
+			return c.run(c.program.Release)(cmd, nil)
+		},
+	}
+	c.flags = newFlags(c.env)
+	c.flags.shared(root)
+	c.flags.apply(root, apply)
+	root.AddCommand(apply, release, c.plain("version", "Print the version", false, versionLine))
+	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
+	return root
+}
+
+// plain is a command that prints one line.
+func (c *commandLine) plain(name, short string, hidden bool, line func() string) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, Hidden: hidden, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(c.env.Stdout, line())
+			return err
+		},
+	}
+}
+
+func (c *commandLine) problem(format string, args ...any) {
+	c.problems = append(c.problems, fmt.Errorf(format, args...))
+}
+
+func (c *commandLine) execute(ctx context.Context) error {
+	root := c.tree()
+	root.InitDefaultHelpFlag()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultVersionFlag()
+	kept := c.scan(root, slices.Clone(c.args))
+	root.SetArgs(append([]string{}, kept...)) // never nil, for which cobra takes os.Args
+	err := root.ExecuteContext(ctx)
+	if e := (*Error)(nil); err != nil && !errors.As(err, &e) && !c.flags.read {
+		// What cobra itself has to say is about the command line: too many arguments for version, say.
+		return usage(errors.Join(append(c.problems, err)...), usageHint)
+	}
+	return err
+}
+
+// run is the body of a command that does something to the node: configuration, root, work, report.
+func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		for i, a := range args {
+			if s := cmd.Root().SuggestionsFor(a); len(s) > 0 && strings.Trim(a, "abcdefghijklmnopqrstuvwxyz") == "" {
+				c.problem("argument %d %s: is the command %s meant? It goes before addresses", i+1, quoted(a), s[0])
+			}
+		}
+		cfg, err := c.flags.config(cmd, args)
+		c.logFormat = cfg.LogFormat
+		if err := errors.Join(append(c.problems, err)...); err != nil {
+			return usage(err, usageHint)
+		}
+		if c.program.Elevate != nil {
+			if err := c.program.Elevate(ctx, c.args); err != nil {
+				return err
+			}
+		}
+		env := c.env
+		if env.Log == nil {
+			env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
+		}
+		c.report, err = do(ctx, cfg, env)
+		if err != nil {
+			return err
+		}
+		if err := c.report.Render(env.Stdout); err != nil {
+			// The node is as it was asked to be; a bootstrap action must not end it because nobody reads the report.
+			env.Log.Warn("the report could not be written", zap.Error(err))
+		}
+		return nil
+	}
+}
+
+// scan finds every flag that the command does not have and every flag without its value, all at once, and returns the other
+// arguments, with which cobra has nothing to complain about.
+func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
+	cmd, _, err := root.Find(args)
+	if err != nil || cmd == nil {
+		cmd = root
+	}
+	cmd.InitDefaultHelpFlag()
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		switch {
+		case arg == "--":
+			return append(kept, args[i:]...)
+		case arg == "-h", arg == "-" || !strings.HasPrefix(arg, "-"):
+			kept = append(kept, arg)
+			continue
+		}
+		name, _, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		flag := cmd.Flag(name)
+		next := ""
+		if i+1 < len(args) {
+			next = args[i+1]
+		}
+		switch {
+		case flag == nil || !strings.HasPrefix(arg, "--"):
+			c.problem("%s", unknownFlag(cmd, arg, name))
+			if !hasValue && next != "" && !strings.HasPrefix(next, "-") && !isList(next) && cmd.Name() != next {
+				i++ // its value, one supposes
+			}
+		case hasValue || flag.NoOptDefVal != "":
+			kept = append(kept, arg)
+		case i+1 == len(args) || strings.HasPrefix(next, "--"):
+			c.problem("--%s has no value", name)
+		default:
+			kept = append(kept, arg, next)
+			i++
+		}
+	}
+	return kept
+}
+
+func unknownFlag(cmd *cobra.Command, arg, name string) string {
+	text := "unknown flag " + quoted(arg)
+	if cmd.HasParent() {
+		text += " of the command " + cmd.Name()
+	}
+	switch {
+	case !strings.HasPrefix(arg, "--") && cmd.Flag(strings.TrimLeft(name, "-")) != nil:
+		text += "; flags begin with two dashes"
+	case cmd.Root().Flag(name) != nil:
+		text += "; it belongs to apply"
+	}
+	return text
+}
+
+// isList tells whether an argument can be read as a list of addresses.
+func isList(arg string) bool {
+	l := list{}
+	l.add("", arg)
+	return len(l.problems) == 0
+}

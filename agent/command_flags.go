@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// variableOf is the environment variable that stands for a flag: EMR_STATIC_IP_CORE_IPS for core-ips.
+func variableOf(flag string) string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+const variablePrefix = "EMR_STATIC_IP_"
+
+// flagText is a flag's value as it was written. It takes anything: what it means is looked at when all flags are known, so that all
+// problems can be reported at once.
+type flagText struct {
+	texts []string
+	shown string // the default, for the help text
+	kind  string // what the help text calls the value
+	list  bool   // each occurrence adds to the ones before
+}
+
+func (f *flagText) String() string { return f.shown }
+func (f *flagText) Type() string   { return f.kind }
+
+func (f *flagText) Set(s string) error {
+	if f.list {
+		f.texts = append(f.texts, s)
+	} else {
+		f.texts = []string{s}
+	}
+	return nil
+}
+
+// flags are the flags of one command line.
+type flags struct {
+	env   Environment
+	texts map[string]*flagText
+	read  bool // config was called
+}
+
+func newFlags(env Environment) flags {
+	return flags{env: env, texts: map[string]*flagText{}}
+}
+
+// add defines a flag for several commands, which share its value.
+func (f *flags) add(name, kind, shown, help string, commands ...*cobra.Command) {
+	f.texts[name] = &flagText{shown: shown, kind: kind, list: kind == "IPS" || kind == "CIDRS"}
+	flag := commands[0].Flags().VarPF(f.texts[name], name, "", help)
+	if kind == "bool" {
+		flag.NoOptDefVal = "true"
+	}
+	for _, cmd := range commands[1:] {
+		cmd.Flags().AddFlag(flag)
+	}
+}
+
+// apply defines the flags of the commands that give a node its address.
+func (f *flags) apply(commands ...*cobra.Command) {
+	for _, cmd := range commands {
+		cmd.Flags().SortFlags = false
+		cmd.PersistentFlags().SortFlags = false
+	}
+	f.add(flagMasterIPs, "IPS", "", "addresses for master nodes", commands...)
+	f.add(flagCoreIPs, "IPS", "", "addresses for core nodes", commands...)
+	f.add(flagTaskIPs, "IPS", "", "addresses for task nodes (without: task nodes are left as they are)", commands...)
+	f.add(flagRole, "ROLE", "", "this node's role: MASTER, CORE or TASK (without: found out)", commands...)
+	f.add(flagScope, "SCOPE", DefaultScope, "traffic that leaves with the static IP: external (to outside the VPC), all", commands...)
+	f.add(flagOnly, "CIDRS", "", "only traffic to these networks leaves with the static IP", commands...)
+	f.add(flagExclude, "CIDRS", "", "traffic to these networks never does", commands...)
+	f.add(flagReassign, "bool", "", "take an address away from another network interface that has it", commands...)
+	f.add(flagNoNameTag, "bool", "", "leave the instance's Name tag as it is", commands...)
+	f.add(flagPutRate, "N", fmt.Sprint(DefaultPutRate), "PutParameter calls a second that the account allows", commands...)
+}
+
+// shared defines the flags of all commands, as persistent ones of root.
+func (f *flags) shared(root *cobra.Command) {
+	add := func(name, kind, shown, help string) {
+		f.texts[name] = &flagText{shown: shown, kind: kind}
+		flag := root.PersistentFlags().VarPF(f.texts[name], name, "", help)
+		if kind == "bool" {
+			flag.NoOptDefVal = "true"
+		}
+	}
+	add(flagBackend, "NAME", DefaultBackend, "what programs the rules: auto, iptables, nftables")
+	add(flagPrefix, "PATH", DefaultPrefix, "where the claims are in Parameter Store")
+	add(flagTimeout, "TIME", shortDuration(DefaultTimeout), "bound for the whole run")
+	add(flagIMDS, "TIME", shortDuration(DefaultIMDSTimeout), "how long a late metadata service is waited for")
+	add(flagLockWait, "TIME", shortDuration(DefaultLockWait), "how long the xtables lock is waited for")
+	add(flagStateDir, "DIR", DefaultStateDir, "where this node's state is kept")
+	add(flagLogFormat, "FORMAT", DefaultLogFormat, "of the log on stderr: console, json")
+	add(flagVerbose, "bool", "", "log more")
+}
+
+// shortDuration is 10m, not 10m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if d >= time.Minute {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	return s
+}
+
+// written is a flag as the operator gave it.
+type written struct {
+	texts    []string
+	name     string // how messages call it: --timeout, or EMR_STATIC_IP_TIMEOUT
+	variable bool   // it came from the environment
+}
+
+// get is what the operator gave for a flag; no texts where nothing was given, or where the command does not have the flag. An empty
+// variable is one that is not set.
+func (f *flags) get(cmd *cobra.Command, flag string) written {
+	if cmd.Flag(flag) == nil {
+		return written{}
+	}
+	if cmd.Flag(flag).Changed {
+		return written{texts: f.texts[flag].texts, name: "--" + flag}
+	}
+	if v := f.env.Getenv(variableOf(flag)); v != "" {
+		return written{texts: []string{v}, name: variableOf(flag), variable: true}
+	}
+	return written{}
+}
+
+// config is the configuration that flags, environment and addresses by position make. The error names every problem.
+func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) {
+	f.read = true
+	c := DefaultConfig()
+	var problems []error
+	// each calls parse with the value of a flag that was given.
+	each := func(flag string, parse func(name, text string) error) {
+		w := f.get(cmd, flag)
+		if len(w.texts) == 0 {
+			return
+		}
+		c.Given = append(c.Given, flag)
+		if err := parse(w.name, w.texts[0]); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	args := PoolArgs{Positional: positional, Names: map[string]string{}}
+	for _, pool := range []struct {
+		flag  string
+		texts *[]string
+	}{{flagMasterIPs, &args.Master}, {flagCoreIPs, &args.Core}, {flagTaskIPs, &args.Task}} {
+		w := f.get(cmd, pool.flag)
+		if w.variable && len(positional) > 0 && pool.flag != flagTaskIPs {
+			continue // the command line goes before the environment
+		}
+		if len(w.texts) > 0 {
+			*pool.texts, args.Names[pool.flag] = w.texts, w.name
+			c.Given = append(c.Given, pool.flag)
+		}
+	}
+	var err error
+	if c.Pools, err = ParsePools(args); err != nil {
+		problems = append(problems, err)
+	}
+	for _, networks := range []struct {
+		flag string
+		into *[]netip.Prefix
+	}{{flagOnly, &c.Only}, {flagExclude, &c.Exclude}} {
+		w := f.get(cmd, networks.flag)
+		if len(w.texts) == 0 {
+			continue
+		}
+		c.Given = append(c.Given, networks.flag)
+		if *networks.into, err = ParseCIDRs(w.name, w.texts); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	each(flagRole, func(name, text string) (err error) {
+		if c.Role, err = ParseRole(text); err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		return err
+	})
+	each(flagScope, oneOf(&c.Scope, "external", "all"))
+	each(flagBackend, oneOf(&c.Backend, "auto", "iptables", "nftables"))
+	each(flagLogFormat, oneOf(&c.LogFormat, "console", "json"))
+	each(flagPrefix, parsePrefix(&c.Prefix))
+	each(flagPutRate, parseRate(&c.PutRate))
+	each(flagTimeout, parseDuration(&c.Timeout, 24*time.Hour))
+	each(flagIMDS, parseDuration(&c.IMDSTimeout, time.Hour))
+	each(flagLockWait, parseDuration(&c.LockWait, time.Hour))
+	each(flagStateDir, parseDir(&c.StateDir))
+	each(flagReassign, parseBool(&c.AllowReassignment))
+	each(flagVerbose, parseBool(&c.Verbose))
+	var noNameTag bool
+	each(flagNoNameTag, parseBool(&noNameTag))
+	c.NameTag = !noNameTag
+	return c, errors.Join(problems...)
+}
+

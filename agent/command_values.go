@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The functions below make parsers of one flag's value: they store it, or say what is wrong with it and where it was written (name).
+
+func oneOf(into *string, values ...string) func(name, text string) error {
+	return func(name, text string) error {
+		for _, v := range values {
+			if text == v {
+				*into = v
+				return nil
+			}
+		}
+		return fmt.Errorf("%s %s is none of %s", name, quoted(text), strings.Join(values, ", "))
+	}
+}
+
+func parseBool(into *bool) func(name, text string) error {
+	return func(name, text string) error {
+		v, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("%s %s is neither true nor false", name, quoted(text))
+		}
+		*into = v
+		return nil
+	}
+}
+
+func parseDuration(into *time.Duration, most time.Duration) func(name, text string) error {
+	return func(name, text string) error {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%s %s is not a time with its unit, such as 90s or 10m", name, quoted(text))
+		}
+		if d <= 0 || d > most {
+			return fmt.Errorf("%s %s must be more than 0 and at most %s", name, quoted(text), most)
+		}
+		*into = d
+		return nil
+	}
+}
+
+func parseRate(into *float64) func(name, text string) error {
+	return func(name, text string) error {
+		r, err := strconv.ParseFloat(text, 64)
+		if err != nil || math.IsNaN(r) || r <= 0 || r > 1000 {
+			return fmt.Errorf("%s %s is not a number above 0 and up to 1000 (calls a second)", name, quoted(text))
+		}
+		*into = r
+		return nil
+	}
+}
+
+func parseDir(into *string) func(name, text string) error {
+	return func(name, text string) error {
+		if !filepath.IsAbs(text) || strings.ContainsRune(text, 0) {
+			return fmt.Errorf("%s %s is not an absolute path", name, quoted(text))
+		}
+		if text = filepath.Clean(text); text == "/" {
+			return fmt.Errorf("%s must not be the root directory", name)
+		}
+		*into = text
+		return nil
+	}
+}
+
+// parsePrefix reads the ledger's place in Parameter Store. AWS allows letters, digits and ._- in 15 levels, of which the subnet and the
+// address take two, and 1011 characters; names must not begin with aws or ssm.
+func parsePrefix(into *string) func(name, text string) error {
+	return func(name, text string) error {
+		fail := func(why string) error { return fmt.Errorf("%s %s %s", name, quoted(text), why) }
+		levels := strings.Split(strings.TrimPrefix(text, "/"), "/")
+		first := strings.ToLower(levels[0])
+		switch {
+		case !strings.HasPrefix(text, "/"):
+			return fail("must begin with a slash")
+		case strings.HasSuffix(text, "/") || strings.Contains(text, "//"):
+			return fail("has an empty part (two slashes together, or one at the end)")
+		case strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm"):
+			return fail("begins with aws or ssm, which AWS keeps for itself")
+		case len(levels) > 13 || len(text) > 900:
+			return fail("is too long: at most 13 parts and 900 characters")
+		}
+		if strings.ContainsFunc(text, func(r rune) bool { return r > 127 || !prefixByte(byte(r)) }) {
+			return fail("has a character other than letters, digits and . _ - /")
+		}
+		*into = text
+		return nil
+	}
+}
+
+func prefixByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._-/", c) >= 0
+}

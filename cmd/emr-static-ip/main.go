@@ -1,0 +1,41 @@
+// Command emr-static-ip gives a node of an Amazon EMR cluster a private IP address from a list.
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+func main() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		cancel(signalError(<-signals))                  // the first one: come to an end
+		os.Exit(int(signalError(<-signals).ExitCode())) // the second one: at once
+	}()
+	// A reader of the log that goes away must not end a run half way.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	if err := os.Setenv("PATH", agent.SearchPath(os.Getenv("PATH"))); err != nil {
+		panic(err) // only for a name that is no name
+	}
+	program := agent.Program{Apply: agent.Apply, Release: agent.Release, Elevate: agent.Elevate}
+	os.Exit(int(program.Main(ctx, os.Args[1:], agent.Environment{
+		OpenKernel: netcfg.Open,
+		Rand:       rand.Float64,
+		LookupEnv:  os.LookupEnv,
+		Stdout:     os.Stdout,
+		Stderr:     os.Stderr,
+	})))
+}
+
+func signalError(s os.Signal) *agent.SignalError {
+	number, _ := s.(syscall.Signal)
+	return &agent.SignalError{Signal: number}
+}
