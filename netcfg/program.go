@@ -89,6 +89,10 @@ func (p *program) list(ctx context.Context) (RuleSet, error) {
 	if err != nil {
 		return RuleSet{}, err
 	}
+	// The nft variant passes over base chains that nft made, with a remark and exit code 0: ours might be behind it.
+	if strings.Contains(out, "contains incompatible base-chains") {
+		return RuleSet{}, fmt.Errorf("reading table nat with %s: the table holds chains made by nft, which the program does not show; use the nftables back end", p.path)
+	}
 	set, err := ParseRules(out)
 	if err != nil {
 		return RuleSet{}, fmt.Errorf("reading table nat with %s: %w", p.path, err)

@@ -194,6 +194,13 @@ func (k *Kernel) InsertRule(chain, text string) {
 	k.table[chain] = slices.Insert(k.table[chain], 0, rule{text: text})
 }
 
+// DeleteJump takes our jumps out of a built-in chain, as somebody who flushes that one chain does.
+func (k *Kernel) DeleteJump(chain string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.table[chain] = slices.DeleteFunc(k.table[chain], func(r rule) bool { return r.to != "" })
+}
+
 // FlushNAT empties the nat table, as a restarted firewall service does.
 func (k *Kernel) FlushNAT() {
 	k.mu.Lock()
