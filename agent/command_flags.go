@@ -198,4 +198,3 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	c.NameTag = !noNameTag
 	return c, errors.Join(problems...)
 }
-

@@ -95,7 +95,7 @@ func (r Report) Render(w io.Writer) error {
 	return err
 }
 
-// calls is "3 (ssm:GetParameter 2, ssm:PutParameter 1)".
+// calls is "3 (ssm:GetParameter 2, ssm:PutParameter 1; 1 throttled)".
 func (r Report) calls() string {
 	if r.CallCount() == 0 {
 		return ""
@@ -104,7 +104,11 @@ func (r Report) calls() string {
 	for _, name := range slices.Sorted(maps.Keys(r.Calls)) {
 		each = append(each, fmt.Sprintf("%s %d", name, r.Calls[name]))
 	}
-	return fmt.Sprintf("%d (%s)", r.CallCount(), strings.Join(each, ", "))
+	throttled := ""
+	if r.Throttled > 0 {
+		throttled = fmt.Sprintf("; %d throttled", r.Throttled)
+	}
+	return fmt.Sprintf("%d (%s%s)", r.CallCount(), strings.Join(each, ", "), throttled)
 }
 
 // with is a value with an addition in parentheses; the addition alone where there is no value.

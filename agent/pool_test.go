@@ -1,0 +1,226 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// addrList are the addresses of a text, separated by blanks.
+func addrList(text string) []netip.Addr {
+	var all []netip.Addr
+	for _, s := range strings.Fields(text) {
+		all = append(all, netip.MustParseAddr(s))
+	}
+	return all
+}
+
+// addrRange is n consecutive addresses.
+func addrRange(first string, n int) []netip.Addr {
+	var all []netip.Addr
+	for a := netip.MustParseAddr(first); len(all) < n; a = a.Next() {
+		all = append(all, a)
+	}
+	return all
+}
+
+func TestParsePools(t *testing.T) {
+	tests := []struct {
+		name string
+		args PoolArgs
+		want Pools
+	}{
+		{"nothing", PoolArgs{}, Pools{}},
+		{"the script's own form", PoolArgs{Positional: strings.Fields("10.0.1.10 10.0.1.11 10.0.1.12")},
+			Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}},
+		{"master only", PoolArgs{Positional: []string{"10.0.1.10"}}, Pools{Master: addrList("10.0.1.10")}},
+		{"one comma list", PoolArgs{Positional: []string{"10.0.1.10,10.0.1.12,10.0.1.11"}},
+			Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.12 10.0.1.11")}},
+		{"one argument with blanks, as typed into a console field", PoolArgs{Positional: []string{" 10.0.1.10 10.0.1.11, 10.0.1.12\t"}},
+			Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}},
+		{"range", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.20-10.0.1.29"}},
+			Pools{Master: addrList("10.0.1.10"), Core: addrRange("10.0.1.20", 10)}},
+		{"short range", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.20-29"}},
+			Pools{Master: addrList("10.0.1.10"), Core: addrRange("10.0.1.20", 10)}},
+		{"range whose first address is the master's", PoolArgs{Positional: []string{"10.0.1.20-22"}},
+			Pools{Master: addrList("10.0.1.20"), Core: addrList("10.0.1.21 10.0.1.22")}},
+		{"range across a byte", PoolArgs{Core: []string{"10.0.1.254-10.0.2.1"}},
+			Pools{Core: addrList("10.0.1.254 10.0.1.255 10.0.2.0 10.0.2.1")}},
+		{"range of one", PoolArgs{Core: []string{"10.0.1.7-7"}}, Pools{Core: addrList("10.0.1.7")}},
+		{"range to the last address there is", PoolArgs{Core: []string{"255.255.255.254-255"}},
+			Pools{Core: addrList("255.255.255.254 255.255.255.255")}},
+		{"CIDR", PoolArgs{Core: []string{"10.0.1.32/29"}}, Pools{Core: addrRange("10.0.1.32", 8)}},
+		{"CIDR of one", PoolArgs{Core: []string{"10.0.1.32/32"}}, Pools{Core: addrList("10.0.1.32")}},
+		{"as many as a list may have", PoolArgs{Core: []string{"10.0.0.0/20"}}, Pools{Core: addrRange("10.0.0.0", 4096)}},
+		{"the limit is per list", PoolArgs{Core: []string{"10.0.0.0/20"}, Task: []string{"10.1.0.0/20"}},
+			Pools{Core: addrRange("10.0.0.0", 4096), Task: addrRange("10.1.0.0", 4096)}},
+		{"a mixture, in the operator's order", PoolArgs{Positional: []string{"10.0.1.9,10.0.1.40-41", "10.0.1.16/30", "10.0.1.5"}},
+			Pools{Master: addrList("10.0.1.9"), Core: addrList("10.0.1.40 10.0.1.41 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.5")}},
+		{"flags", PoolArgs{Master: []string{"10.0.1.10-12"}, Core: []string{"10.0.1.20", "10.0.1.21"}, Task: []string{"10.0.1.30"}},
+			Pools{Master: addrRange("10.0.1.10", 3), Core: addrList("10.0.1.20 10.0.1.21"), Task: addrList("10.0.1.30")}},
+		{"task nodes beside the list", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.11"}, Task: []string{"10.0.1.30"}},
+			Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11"), Task: addrList("10.0.1.30")}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ParsePools(test.args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, role := range []Role{RoleMaster, RoleCore, RoleTask} {
+				if !slices.Equal(got.For(role), test.want.For(role)) {
+					t.Errorf("%s: got %v, want %v", role, got.For(role), test.want.For(role))
+				}
+			}
+		})
+	}
+}
+
+func TestParsePoolsProblems(t *testing.T) {
+	tests := []struct {
+		name string
+		args PoolArgs
+		want []string // one line for each problem
+	}{
+		{"every problem, by its argument", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.300", "10.0.1.11", "host", "010.0.1.12"}}, []string{
+			`argument 2 "10.0.1.300" is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`,
+			`argument 4 "host" is neither an IPv4 address nor a range nor a CIDR`,
+			`argument 5 "010.0.1.12" is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`}},
+		{"IPv6", PoolArgs{Core: []string{"fd00::1,::ffff:10.0.1.1,fd00::/64"}}, []string{
+			`--core-ips "fd00::1,::ffff:10.0.1.1,fd00::/64": "fd00::1" is IPv6; static IPs are IPv4 addresses of the node's subnet`,
+			`--core-ips "fd00::1,::ffff:10.0.1.1,fd00::/64": "::ffff:10.0.1.1" is IPv6; static IPs are IPv4 addresses of the node's subnet`,
+			`--core-ips "fd00::1,::ffff:10.0.1.1,fd00::/64": "fd00::/64" is IPv6; static IPs are IPv4 addresses of the node's subnet`}},
+		{"empty argument", PoolArgs{Positional: []string{"10.0.1.10", ""}}, []string{
+			`argument 2 "" is empty; expected an IPv4 address, a range or a CIDR`}},
+		{"a variable of a template that was empty", PoolArgs{Positional: []string{"10.0.1.10,,10.0.1.11"}}, []string{
+			`argument 1 "10.0.1.10,,10.0.1.11" has an empty item between its commas`}},
+		{"range backwards", PoolArgs{Core: []string{"10.0.1.29-20"}}, []string{
+			`--core-ips "10.0.1.29-20" is a range that ends (10.0.1.20) before it begins (10.0.1.29)`}},
+		{"range without an end", PoolArgs{Core: []string{"10.0.1.29-"}}, []string{
+			`--core-ips "10.0.1.29-" ends with ""; a range ends with an IPv4 address or with a number from 0 to 255`}},
+		{"range with a wrong end", PoolArgs{Core: []string{"10.0.1.1-256", "10.0.1.1-07", "10.0.1.1-2-3"}}, []string{
+			`--core-ips "10.0.1.1-256" ends with "256"; a range ends with an IPv4 address or with a number from 0 to 255`,
+			`--core-ips "10.0.1.1-07" ends with "07"; a range ends with an IPv4 address or with a number from 0 to 255`,
+			`--core-ips "10.0.1.1-2-3" ends with "2-3"; a range ends with an IPv4 address or with a number from 0 to 255`}},
+		{"CIDR inside a block", PoolArgs{Core: []string{"10.0.1.5/24"}}, []string{
+			`--core-ips "10.0.1.5/24" is not the beginning of a /24 block; meant is perhaps 10.0.1.0/24, or the single address 10.0.1.5`}},
+		{"CIDR with a wrong length", PoolArgs{Core: []string{"10.0.1.0/33"}}, []string{
+			`--core-ips "10.0.1.0/33" has the prefix length "33"; expected 0 to 32`}},
+		{"too many", PoolArgs{Core: []string{"10.0.0.1", "10.0.0.0/8", "0.0.0.0/0"}}, []string{
+			`--core-ips "10.0.0.0/8" makes the list longer than 4096 addresses (1 so far, 16777216 more): is a range or prefix length mistyped?`}},
+		{"one too many", PoolArgs{Core: []string{"10.0.0.0/20,10.1.0.1"}}, []string{
+			`--core-ips "10.0.0.0/20,10.1.0.1" makes the list longer than 4096 addresses (4096 so far, 1 more): is a range or prefix length mistyped?`}},
+		{"named twice", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.11", "10.0.1.10"}}, []string{
+			`argument 3 "10.0.1.10" names 10.0.1.10, which argument 1 "10.0.1.10" names too`}},
+		{"overlapping ranges are one problem", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.20-29", "10.0.1.25-34"}}, []string{
+			`argument 3 "10.0.1.25-34" names 10.0.1.25 (and 4 more), which argument 2 "10.0.1.20-29" names too`}},
+		{"twice in one argument", PoolArgs{Core: []string{"10.0.1.20,10.0.1.20"}}, []string{
+			`--core-ips "10.0.1.20,10.0.1.20" names 10.0.1.20 twice`}},
+		{"in two pools", PoolArgs{Core: []string{"10.0.1.20-29"}, Task: []string{"10.0.1.29"}}, []string{
+			`--task-ips "10.0.1.29" names 10.0.1.29, which --core-ips "10.0.1.20-29" names too`}},
+		{"by position and by flag", PoolArgs{Positional: []string{"10.0.1.10"}, Master: []string{"10.0.1.11"}, Core: []string{"x"}}, []string{
+			`--master-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both`,
+			`--core-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both`,
+			`--core-ips "x" is neither an IPv4 address nor a range nor a CIDR`}},
+		{"from the environment", PoolArgs{Core: []string{"x"}, Names: map[string]string{flagCoreIPs: "EMR_STATIC_IP_CORE_IPS"}}, []string{
+			`EMR_STATIC_IP_CORE_IPS "x" is neither an IPv4 address nor a range nor a CIDR`}},
+		{"what a terminal would obey", PoolArgs{Positional: []string{"\x1b[2J\u202e10.0.1.1"}}, []string{
+			`argument 1 "\u001b[2J\u202e10.0.1.1" is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ParsePools(test.args)
+			if err == nil {
+				t.Fatalf("no error, but %v", got)
+			}
+			if !reflect.DeepEqual(got, Pools{}) {
+				t.Errorf("pools with an error: %v", got)
+			}
+			if lines := strings.Split(err.Error(), "\n"); !slices.Equal(lines, test.want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(test.want, "\n"))
+			}
+		})
+	}
+}
+
+func TestParsePoolsLimitsWhatItSays(t *testing.T) {
+	var args []string
+	for i := range 1000 {
+		args = append(args, fmt.Sprint("bad", i), strings.Repeat("x", 1000))
+	}
+	_, err := ParsePools(PoolArgs{Positional: args})
+	lines := strings.Split(err.Error(), "\n")
+	if want := maxProblems + 1; len(lines) != want {
+		t.Fatalf("%d lines, want %d", len(lines), want)
+	}
+	if want := "and 1950 more problems of this kind"; lines[maxProblems] != want {
+		t.Errorf("last line %q, want %q", lines[maxProblems], want)
+	}
+	for _, line := range lines {
+		if len(line) > 300 {
+			t.Errorf("line of %d bytes", len(line))
+		}
+	}
+}
+
+func TestParseCIDRs(t *testing.T) {
+	got, err := ParseCIDRs("--only-cidr", []string{"192.168.0.0/16,172.16.0.0/12", "10.9.9.9 0.0.0.0/0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "[192.168.0.0/16 172.16.0.0/12 10.9.9.9/32 0.0.0.0/0]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	_, err = ParseCIDRs("--only-cidr", []string{"192.168.1.0/16", "fd00::/8,10.0.0.0/8", "10.0.0.0/x", "10.0.0.1-2"})
+	want := `--only-cidr "192.168.1.0/16" is not the beginning of a /16 block; meant is perhaps 192.168.0.0/16, or the single address 192.168.1.0
+--only-cidr "fd00::/8" is IPv6; static IPs are IPv4 addresses of the node's subnet
+--only-cidr "10.0.0.0/x" has the prefix length "x"; expected 0 to 32
+--only-cidr "10.0.0.1-2" is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	if _, err = ParseCIDRs("--only-cidr", []string{" ,"}); err == nil {
+		t.Error("a list without networks was taken for no restriction")
+	}
+}
+
+// FuzzParsePools: whatever is typed, there is either an error or a list within its bounds, without duplicates, that reads the same
+// when its addresses are written out one by one.
+func FuzzParsePools(f *testing.F) {
+	for _, seed := range []string{
+		"10.0.1.10", "10.0.1.20-10.0.1.29", "10.0.1.20-29", "10.0.1.0/28", "10.0.1.10,10.0.1.11 10.0.1.12", "fd00::1", "0.0.0.0/0",
+		"255.255.255.255-0", "-", "/", ",", "10.0.1.1-255.255.255.255", "10.0.1.1/-1", "10.0.1.1-2/30", "\x00", "１０.0.1.1",
+	} {
+		f.Add(seed, "10.0.1.30")
+	}
+	f.Fuzz(func(t *testing.T, list, task string) {
+		p, err := ParsePools(PoolArgs{Positional: []string{list}, Task: []string{task}})
+		if err != nil {
+			if text := err.Error(); clean(strings.ReplaceAll(text, "\n", ""), len(text)+1) != strings.ReplaceAll(text, "\n", "") {
+				t.Fatalf("foreign text in %q", text)
+			}
+			return
+		}
+		seen := map[netip.Addr]bool{}
+		var written []string
+		for _, a := range slices.Concat(p.Master, p.Core, p.Task) {
+			if !a.Is4() || seen[a] {
+				t.Fatalf("%v in %v", a, p)
+			}
+			seen[a] = true
+		}
+		if len(p.Master) != 1 || len(p.Core) >= maxPool || len(p.Task) > maxPool {
+			t.Fatalf("%d, %d, %d addresses", len(p.Master), len(p.Core), len(p.Task))
+		}
+		for _, a := range slices.Concat(p.Master, p.Core) {
+			written = append(written, a.String())
+		}
+		again, err := ParsePools(PoolArgs{Positional: written})
+		if err != nil || !slices.Equal(again.Master, p.Master) || !slices.Equal(again.Core, p.Core) {
+			t.Fatalf("%v reads back as %v, %v", p, again, err)
+		}
+	})
+}
