@@ -1,0 +1,208 @@
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+)
+
+// roleName is the role of the EMR instance profile.
+const roleName = "EMR_EC2_DefaultRole"
+
+// caller is an identity with credentials and its own counters and streams.
+type caller struct {
+	Caller
+	creds aws.Credentials
+	index int
+	seed  uint64
+	calls int
+	kinds map[kind]*kindCount
+}
+
+type kind struct{ service, action string }
+
+type kindCount struct {
+	calls int
+	seed  uint64
+}
+
+// addCaller makes credentials for an instance, or for the operator. They are derived from the seed and do not change: IMDS says each
+// time that they are good for six more hours.
+func (c *Cloud) addCaller(instanceID string) *caller {
+	secret := sha256.Sum256([]byte(fmt.Sprintf("secret %d %s", c.opts.Seed, instanceID)))
+	text := strings.ToUpper(hex.EncodeToString(secret[:]))
+	w := &caller{index: len(c.callers), seed: mix(c.opts.Seed, "caller", instanceID), kinds: map[kind]*kindCount{}}
+	w.InstanceID = instanceID
+	w.creds = aws.Credentials{SecretAccessKey: text[:40]}
+	if instanceID == "" {
+		w.creds.AccessKeyID = "AKIA" + text[48:64]
+		w.ARN = "arn:aws:iam::" + c.opts.Account + ":user/operator"
+	} else {
+		w.creds.AccessKeyID = "ASIA" + text[48:64]
+		w.creds.SessionToken = "model-token-" + text[40:60]
+		w.ARN = "arn:aws:sts::" + c.opts.Account + ":assumed-role/" + roleName + "/" + instanceID
+	}
+	w.AccessKeyID = w.creds.AccessKeyID
+	c.callers[instanceID] = w
+	c.byKey[w.AccessKeyID] = w
+	return w
+}
+
+// callerOf finds an instance's caller; an unknown id counts as the operator.
+func (c *Cloud) callerOf(instanceID string) *caller {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w := c.callers[instanceID]; w != nil {
+		return w
+	}
+	return c.callers[""]
+}
+
+// Credentials are the instance's temporary credentials, the same that its IMDS gives; for "", the operator's.
+func (c *Cloud) Credentials(instanceID string) aws.Credentials { return c.callerOf(instanceID).creds }
+
+// authorization is a parsed SigV4 Authorization header.
+type authorization struct {
+	key, date, region, service string
+	signed                     []string
+}
+
+// parseAuthorization reads "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=a;b, Signature=hex".
+func parseAuthorization(h string) (a authorization, ok bool) {
+	rest, ok := strings.CutPrefix(h, "AWS4-HMAC-SHA256 ")
+	if !ok {
+		return a, false
+	}
+	signature := ""
+	for part := range strings.SplitSeq(rest, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		switch name {
+		case "Credential":
+			f := strings.Split(value, "/")
+			if len(f) != 5 || f[4] != "aws4_request" {
+				return a, false
+			}
+			a.key, a.date, a.region, a.service = f[0], f[1], f[2], f[3]
+		case "SignedHeaders":
+			a.signed = strings.Split(value, ";")
+		case "Signature":
+			signature = value
+		}
+	}
+	return a, a.key != "" && len(a.signed) > 0 && len(signature) == 64
+}
+
+// authenticate finds the caller by its signature. The errors are those of the service that was called.
+func (c *Cloud) authenticate(in *inbound, service string) (*caller, *Error) {
+	h := in.header.Get("Authorization")
+	if h == "" {
+		return nil, authError(service, "MissingAuthenticationToken", "Missing Authentication Token")
+	}
+	a, ok := parseAuthorization(h)
+	if !ok {
+		return nil, authError(service, "IncompleteSignature", "Authorization header is not a complete AWS4-HMAC-SHA256 signature")
+	}
+	c.mu.Lock()
+	who := c.byKey[a.key]
+	c.mu.Unlock()
+	if who == nil {
+		if c.opts.AnyCredentials {
+			return c.callerOf(in.via), nil
+		}
+		return nil, authError(service, "UnrecognizedClient", "The security token included in the request is invalid.")
+	}
+	if in.header.Get("X-Amz-Security-Token") != who.creds.SessionToken {
+		return nil, authError(service, "UnrecognizedClient", "The security token included in the request is invalid.")
+	}
+	if a.region != c.opts.Region || (service != "" && a.service != service) {
+		return nil, authError(service, "InvalidSignature", fmt.Sprintf("Credential should be scoped to a valid region and service: %s/%s, not %.64s/%.64s", c.opts.Region, service, a.region, a.service))
+	}
+	if in.verify || c.opts.VerifyInProcess {
+		if err := c.signer.check(in, a, who.creds, c.now()); err != nil {
+			return nil, authError(service, "InvalidSignature", err.Error())
+		}
+	}
+	return who, nil
+}
+
+// authError words an authentication failure as the service does.
+func authError(service, what, message string) *Error {
+	if service == "ec2" {
+		switch what {
+		case "MissingAuthenticationToken":
+			return &Error{Code: what, Message: message, Status: http.StatusForbidden}
+		case "IncompleteSignature":
+			return &Error{Code: what, Message: message, Status: http.StatusBadRequest}
+		case "InvalidSignature":
+			return &Error{Code: "SignatureDoesNotMatch", Message: message, Status: http.StatusForbidden}
+		}
+		return &Error{Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials", Status: http.StatusUnauthorized}
+	}
+	return &Error{Code: what + "Exception", Message: message, Status: http.StatusBadRequest}
+}
+
+// maxSkew is how far a request's date may be from the service's clock.
+const maxSkew = 5 * time.Minute
+
+// verifier recomputes signatures with the SDK's own signer, which caches derived keys.
+type verifier struct{ signer *v4.Signer }
+
+func newVerifier() *verifier {
+	return &verifier{signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })}
+}
+
+// check signs the same request again and compares.
+func (v *verifier) check(in *inbound, a authorization, creds aws.Credentials, now time.Time) error {
+	date := in.header.Get("X-Amz-Date")
+	at, err := time.Parse("20060102T150405Z", date)
+	if err != nil {
+		return fmt.Errorf("Date must be in ISO-8601 'basic format': %.40q", date)
+	}
+	if d := now.Sub(at); d > maxSkew || d < -maxSkew {
+		return fmt.Errorf("Signature expired: %s is not within 5 minutes of %s", date, now.UTC().Format("20060102T150405Z"))
+	}
+	url := "http://" + in.host + in.path
+	if in.rawQuery != "" {
+		url += "?" + in.rawQuery
+	}
+	again, err := http.NewRequest(in.method, url, bytes.NewReader(in.body))
+	if err != nil {
+		return fmt.Errorf("the request cannot be read: %w", err)
+	}
+	again.Body = io.NopCloser(bytes.NewReader(in.body))
+	again.ContentLength = 0
+	for _, name := range a.signed {
+		switch name {
+		case "host":
+		case "content-length":
+			again.ContentLength = int64(len(in.body))
+		default:
+			for _, value := range in.header.Values(name) {
+				again.Header.Add(name, value)
+			}
+		}
+	}
+	hash := sha256.Sum256(in.body)
+	// The signature covers the security token when the header is among the signed ones.
+	if err := v.signer.SignHTTP(context.Background(), creds, again, hex.EncodeToString(hash[:]), a.service, a.region, at); err != nil {
+		return fmt.Errorf("signing the request again: %w", err)
+	}
+	if signatureOf(again.Header.Get("Authorization")) != signatureOf(in.header.Get("Authorization")) {
+		return fmt.Errorf("The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+	}
+	return nil
+}
+
+func signatureOf(authorization string) string {
+	_, s, _ := strings.Cut(authorization, "Signature=")
+	return s
+}

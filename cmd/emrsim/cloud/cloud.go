@@ -1,0 +1,118 @@
+// Package cloud is one in-memory model of the parts of AWS that a node of an EMR cluster meets: SSM Parameter Store, EC2
+// (addresses, instances, tags), EMR's describing calls, STS GetCallerIdentity and IMDSv2. It speaks the real wire protocols to
+// the unmodified AWS SDK, in process ([Cloud.Transport], fit for testing/synctest) and over HTTP ([Cloud.Handler]).
+//
+// The model refuses what it does not implement: an unknown service, action or parameter is answered with the error
+// ModelNotImplemented (HTTP 501) and recorded, never ignored.
+//
+// All randomness comes from [Options.Seed], the calling instance and that caller's own call counters, never from the order in which
+// goroutines happen to run. With [Options.UniqueTimes] in a synctest bubble, one seed gives one trace.
+package cloud
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Cloud is one account in one region. Its methods may be called from any goroutine. It starts no goroutines of its own: what
+// is due by time (an instance that ends, a quota that refills) is settled by the next call.
+type Cloud struct {
+	opts    Options
+	actions map[string]*action
+	signer  *verifier
+
+	mu        sync.Mutex
+	vpcs      []*vpc
+	subnets   []*subnet
+	instances []*instance // in order of launch
+	byID      map[string]*instance
+	enis      []*eni
+	eniByID   map[string]*eni
+	clusters  map[string]*cluster
+	params    parameterStore
+	buckets   map[string]*bucket
+	drains    map[string]float64
+	callers   map[string]*caller // by instance id; "" is the operator
+	byKey     map[string]*caller // by access key id
+	due       []dueRelease       // ENIs to be freed, soonest first
+	ids       uint64             // identifiers made so far
+	calls     []Call
+	fault     func(Call) FaultAction
+}
+
+// New makes an empty account: no VPC, no instance, no parameter.
+func New(o Options) *Cloud {
+	o = o.withDefaults()
+	c := &Cloud{
+		opts:     o,
+		actions:  allActions(),
+		signer:   newVerifier(),
+		byID:     map[string]*instance{},
+		eniByID:  map[string]*eni{},
+		clusters: map[string]*cluster{},
+		buckets:  map[string]*bucket{},
+		drains:   map[string]float64{},
+		callers:  map[string]*caller{},
+		byKey:    map[string]*caller{},
+	}
+	c.params.init()
+	c.addCaller("")
+	return c
+}
+
+func (c *Cloud) now() time.Time { return c.opts.Now() }
+
+// mix folds strings and numbers into one well-spread seed.
+func mix(seed uint64, words ...string) uint64 {
+	h := sha256.New()
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], seed)
+	h.Write(b[:])
+	for _, w := range words {
+		h.Write([]byte{0})
+		h.Write([]byte(w))
+	}
+	var sum [sha256.Size]byte
+	return binary.BigEndian.Uint64(h.Sum(sum[:0]))
+}
+
+// mixNumber is mix's cheap form for a counter (splitmix64): it is on the path of every call.
+func mixNumber(seed, n uint64) uint64 {
+	z := seed + (n+1)*0x9e3779b97f4a7c15
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb
+	return z ^ (z >> 31)
+}
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, mixNumber(seed, 0))) }
+
+// nextRand is a stream for one change made through the Go API (launching, terminating): those come one after the other.
+func (c *Cloud) nextRand(what string) *rand.Rand {
+	c.ids++
+	return newRand(mix(c.opts.Seed, what, strconv.FormatUint(c.ids, 10)))
+}
+
+// newID makes an identifier in the form EC2 uses since 2016: a prefix and 17 hexadecimal digits.
+func (c *Cloud) newID(prefix string) string {
+	r := c.nextRand(prefix)
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], r.Uint64())
+	binary.BigEndian.PutUint64(b[8:], r.Uint64())
+	return prefix + "-0" + hex.EncodeToString(b[:])[:16]
+}
+
+// newEMRID makes an identifier in EMR's form: a prefix and 13 capital letters and digits.
+func (c *Cloud) newEMRID(prefix string) string {
+	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	r := c.nextRand(prefix)
+	b := make([]byte, 13)
+	for i := range b {
+		b[i] = digits[r.IntN(len(digits))]
+	}
+	return prefix + "-" + string(b)
+}

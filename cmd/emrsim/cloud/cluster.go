@@ -1,0 +1,272 @@
+package cloud
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Roles as in the EC2 tag aws:elasticmapreduce:instance-group-role.
+const (
+	RoleMaster = "MASTER"
+	RoleCore   = "CORE"
+	RoleTask   = "TASK"
+)
+
+// ClusterSpec describes an EMR cluster to launch.
+type ClusterSpec struct {
+	Name         string // default "cluster"; EMR gives it to the instances' Name tag only where the operator tags so: see NameTag
+	Subnet       string
+	ReleaseLabel string // default emr-7.5.0
+	InstanceType string // default m5.xlarge
+	Masters      int    // default 1; 3 for a highly available cluster
+	Cores        int
+	Tasks        int
+	Fleets       bool     // instance fleets in place of instance groups
+	NameTag      string   // the Name tag of all instances; empty: none
+	Args         []string // of the bootstrap action
+	// SecondENIOnMaster gives each master the second interface that EMR attaches in private subnets.
+	SecondENIOnMaster bool
+}
+
+// Cluster is an EMR cluster as it was when this value was made.
+type Cluster struct {
+	ID           string
+	Name         string
+	ReleaseLabel string
+	Fleets       bool
+	Args         []string
+	State        string  // RUNNING, TERMINATING, TERMINATED
+	Nodes        []*Node // all that are not terminated, in order of launch
+}
+
+type cluster struct {
+	spec    ClusterSpec
+	id      string
+	created time.Time
+	groups  []*group
+	ending  time.Time // when TerminateCluster was called
+	members []*instance
+}
+
+// group is an instance group or fleet.
+type group struct {
+	id, role  string
+	requested int
+}
+
+// LaunchCluster launches a cluster and all its instances at once; they are pending or running by Options.BootTime.
+func (c *Cloud) LaunchCluster(spec ClusterSpec) (*Cluster, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	spec.defaults()
+	now := c.now()
+	c.settle(now)
+	cl := &cluster{spec: spec, id: c.newEMRID("j"), created: now}
+	for _, g := range []struct {
+		role string
+		n    int
+	}{{RoleMaster, spec.Masters}, {RoleCore, spec.Cores}, {RoleTask, spec.Tasks}} {
+		if g.n == 0 {
+			continue
+		}
+		grp := c.newGroup(cl, g.role)
+		for range g.n {
+			if _, err := c.addMember(cl, grp, netip.Addr{}, now); err != nil {
+				return nil, fmt.Errorf("launching cluster %s: %w", spec.Name, err)
+			}
+		}
+	}
+	c.clusters[cl.id] = cl
+	return c.snapshot(cl, now), nil
+}
+
+func (s *ClusterSpec) defaults() {
+	if s.Name == "" {
+		s.Name = "cluster"
+	}
+	if s.ReleaseLabel == "" {
+		s.ReleaseLabel = "emr-7.5.0"
+	}
+	if s.InstanceType == "" {
+		s.InstanceType = "m5.xlarge"
+	}
+	if s.Masters == 0 {
+		s.Masters = 1
+	}
+	s.Args = slices.Clone(s.Args)
+}
+
+func (c *Cloud) newGroup(cl *cluster, role string) *group {
+	prefix := "ig"
+	if cl.spec.Fleets {
+		prefix = "if"
+	}
+	g := &group{id: c.newEMRID(prefix), role: role}
+	cl.groups = append(cl.groups, g)
+	return g
+}
+
+func (cl *cluster) group(role string) *group {
+	for _, g := range cl.groups {
+		if g.role == role {
+			return g
+		}
+	}
+	return nil
+}
+
+// addMember launches one node of a group.
+func (c *Cloud) addMember(cl *cluster, g *group, primary netip.Addr, now time.Time) (*instance, error) {
+	i, err := c.launch(cl.instanceSpec(g, primary), now)
+	if err != nil {
+		return nil, err
+	}
+	g.requested++
+	if err := c.join(cl, g, i, now); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+func (cl *cluster) instanceSpec(g *group, primary netip.Addr) InstanceSpec {
+	return InstanceSpec{Subnet: cl.spec.Subnet, InstanceType: cl.spec.InstanceType, Name: cl.spec.NameTag, PrimaryIP: primary, Tags: map[string]string{
+		"aws:elasticmapreduce:job-flow-id":         cl.id,
+		"aws:elasticmapreduce:instance-group-role": g.role,
+	}}
+}
+
+// join makes an instance a member of a group, with EMR's second interface where the cluster has it.
+func (c *Cloud) join(cl *cluster, g *group, i *instance, now time.Time) error {
+	i.cluster, i.Role, i.ClusterID, i.GroupID = cl, g.role, cl.id, g.id
+	cl.members = append(cl.members, i)
+	if g.role != RoleMaster || !cl.spec.SecondENIOnMaster {
+		return nil
+	}
+	a, err := i.subnet.free(c.nextRand("second"))
+	if err != nil {
+		return fmt.Errorf("attaching the second interface of %s: %w", i.InstanceID, err)
+	}
+	e := c.newENI(i.subnet, a, now)
+	e.instance, e.device, e.managed = i, 1, true
+	e.description = "ElasticMapReduce-" + cl.id
+	i.enis = append(i.enis, e)
+	return nil
+}
+
+// AddNode launches one more node of a role, as a resize does; the group is made where there is none.
+func (c *Cloud) AddNode(clusterID, role string) (*Node, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cl := c.clusters[clusterID]
+	if cl == nil {
+		return nil, fmt.Errorf("adding a %s node: no cluster %q", role, clusterID)
+	}
+	role = strings.ToUpper(role)
+	g := cl.group(role)
+	if g == nil {
+		g = c.newGroup(cl, role)
+	}
+	now := c.now()
+	c.settle(now)
+	i, err := c.addMember(cl, g, netip.Addr{}, now)
+	if err != nil {
+		return nil, fmt.Errorf("adding a %s node to %s: %w", role, clusterID, err)
+	}
+	return i.node(), nil
+}
+
+// RemoveNode scales a node in: it is terminated as by Terminate, and its group is asked for one fewer.
+func (c *Cloud) RemoveNode(instanceID string) {
+	c.mu.Lock()
+	if i := c.byID[instanceID]; i != nil && i.cluster != nil {
+		if g := i.cluster.group(i.Role); g.requested > 0 {
+			g.requested--
+		}
+	}
+	c.mu.Unlock()
+	c.Terminate(instanceID)
+}
+
+// ReplaceMaster ends a master at once and launches another on the same primary interface, so that the primary address, the MAC and
+// the ENI stay, as EMR does in a cluster with three. Secondary addresses stay on the ENI where keepSecondaries says so.
+func (c *Cloud) ReplaceMaster(instanceID string, keepSecondaries bool) (*Node, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	c.settle(now)
+	old := c.byID[instanceID]
+	if old == nil || old.cluster == nil || old.Role != RoleMaster || !old.enis[0].deleted.IsZero() {
+		return nil, fmt.Errorf("replacing master %q: no living master", instanceID)
+	}
+	e := old.enis[0]
+	e.instance = nil
+	c.endInstance(old, now, now)
+	c.settle(now)
+	if !keepSecondaries {
+		for _, a := range slices.Clone(e.held[1:]) {
+			e.unassign(a, now, 0, 0)
+		}
+	}
+	e.attachID = c.newID("eni-attach")
+	cl := old.cluster
+	g := cl.group(RoleMaster)
+	i := c.launchOn(e, cl.instanceSpec(g, netip.Addr{}), now)
+	if err := c.join(cl, g, i, now); err != nil {
+		return nil, err
+	}
+	return i.node(), nil
+}
+
+// TerminateCluster ends all nodes of a cluster.
+func (c *Cloud) TerminateCluster(clusterID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cl := c.clusters[clusterID]
+	if cl == nil {
+		return
+	}
+	now := c.now()
+	c.settle(now)
+	if cl.ending.IsZero() {
+		cl.ending = now
+	}
+	for _, i := range cl.members {
+		c.endInstance(i, now, now.Add(c.opts.ShutdownTime.draw(c.nextRand("terminate"))))
+	}
+	c.settle(now)
+}
+
+// Cluster returns a cluster as it is now, nil when there is none.
+func (c *Cloud) Cluster(clusterID string) *Cluster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cl := c.clusters[clusterID]; cl != nil {
+		return c.snapshot(cl, c.now())
+	}
+	return nil
+}
+
+func (c *Cloud) snapshot(cl *cluster, now time.Time) *Cluster {
+	out := &Cluster{ID: cl.id, Name: cl.spec.Name, ReleaseLabel: cl.spec.ReleaseLabel, Fleets: cl.spec.Fleets, Args: slices.Clone(cl.spec.Args), State: cl.state(now)}
+	for _, i := range cl.members {
+		if i.state(now) != StateTerminated {
+			out.Nodes = append(out.Nodes, i.node())
+		}
+	}
+	return out
+}
+
+func (cl *cluster) state(now time.Time) string {
+	if cl.ending.IsZero() {
+		return "RUNNING"
+	}
+	for _, i := range cl.members {
+		if i.state(now) != StateTerminated {
+			return "TERMINATING"
+		}
+	}
+	return "TERMINATED"
+}

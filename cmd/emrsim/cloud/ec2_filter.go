@@ -1,0 +1,226 @@
+package cloud
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of filters in one EC2 call.
+const (
+	maxFilters      = 50
+	maxFilterValues = 200
+	maxFilterLength = 255
+)
+
+func ec2Error(code, message string) *Error {
+	return &Error{Code: code, Message: message, Status: http.StatusBadRequest}
+}
+
+// filter is one of a describe's filters: its values are alternatives.
+type filter struct {
+	name   string
+	values []string
+}
+
+// filters reads Filter.1.Name, Filter.1.Value.1, ...; each name must be known, exactly or with the prefix "tag:".
+func (q *query) filters(known ...string) []filter {
+	var out []filter
+	for n := 1; ; n++ {
+		prefix := "Filter." + strconv.Itoa(n)
+		if _, ok := q.form[prefix+".Name"]; !ok {
+			break
+		}
+		f := filter{q.text(prefix + ".Name"), q.list(prefix + ".Value")}
+		switch {
+		case len(f.values) > maxFilterValues:
+			q.fail("FilterLimitExceeded", "The maximum number of filter values specified on a single call is "+strconv.Itoa(maxFilterValues))
+		case len(f.values) == 0:
+			q.fail("InvalidParameterValue", "The filter '"+printable(f.name)+"' has no values")
+		case !slices.Contains(known, f.name) && !(strings.HasPrefix(f.name, "tag:") && slices.Contains(known, "tag:")):
+			q.fail("InvalidParameterValue", "The filter '"+printable(f.name)+"' is invalid")
+		}
+		for _, v := range f.values {
+			if len(v) > maxFilterLength {
+				q.fail("FilterLimitExceeded", "The maximum length for a filter value is 255 characters")
+			}
+		}
+		out = append(out, f)
+	}
+	if len(out) > maxFilters {
+		q.fail("FilterLimitExceeded", "The maximum number of filters on a single call is "+strconv.Itoa(maxFilters))
+	}
+	return out
+}
+
+// matches tells whether the values that field gives for each filter's name match it.
+func matches(filters []filter, tags tagSet, field func(name string, yield func(string) bool)) bool {
+	for i := range filters {
+		f := &filters[i]
+		hit := false
+		accept := func(v string) bool {
+			if f.accepts(v) {
+				hit = true
+			}
+			return !hit
+		}
+		switch key, isTag := strings.CutPrefix(f.name, "tag:"); {
+		case isTag:
+			if v, ok := tags.get(key); ok {
+				accept(v)
+			}
+		case f.name == "tag-key":
+			for _, t := range tags {
+				accept(t.key)
+			}
+		default:
+			field(f.name, accept)
+		}
+		if !hit {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *filter) accepts(v string) bool {
+	for _, want := range f.values {
+		if wildcard(want, v) {
+			return true
+		}
+	}
+	return false
+}
+
+// wildcard compares with a pattern in which * stands for any text and ? for any character.
+func wildcard(pattern, s string) bool {
+	if !strings.ContainsAny(pattern, "*?") {
+		return pattern == s
+	}
+	p, star, mark, i := 0, -1, 0, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, i
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
+			p, i = p+1, i+1
+		case star >= 0:
+			mark++
+			p, i = star+1, mark
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
+
+// describe is what all describes have in common.
+type describe struct {
+	ids     []string
+	filters []filter
+	limit   int // 0: no paging
+	start   int
+	dryRun  bool
+}
+
+// describeInput reads the common parameters. idName is the list of ids ("" for none); pages are of least to most entries.
+func (q *query) describeInput(idName string, least, most int, known ...string) describe {
+	d := describe{dryRun: q.flag("DryRun")}
+	if idName != "" {
+		d.ids = q.list(idName)
+	}
+	d.filters = q.filters(known...)
+	size := q.number("MaxResults")
+	token := q.text("NextToken")
+	if size >= 0 {
+		switch {
+		case len(d.ids) > 0:
+			q.fail("InvalidParameterCombination", "The parameter "+idName+" cannot be used with the parameter maxResults")
+		case size < least || size > most:
+			q.fail("InvalidParameterValue", "Value ( "+strconv.Itoa(size)+" ) for parameter maxResults is invalid. Expecting a value between "+strconv.Itoa(least)+" and "+strconv.Itoa(most)+".")
+		}
+		d.limit = size
+	}
+	if token != "" {
+		n, err := strconv.Atoi(strings.TrimPrefix(token, "page-"))
+		if err != nil || n < 0 || !strings.HasPrefix(token, "page-") {
+			q.fail("InvalidNextToken", "The token '"+printable(token)+"' is invalid")
+		}
+		d.start = n
+		if d.limit == 0 {
+			d.limit = most
+		}
+	}
+	return d
+}
+
+// params are the describe's parameters for the record.
+func (d *describe) params() string {
+	if len(d.filters) == 0 && len(d.ids) == 1 {
+		return d.ids[0]
+	}
+	var b strings.Builder
+	b.WriteString(few(d.ids))
+	for _, f := range d.filters {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(printable(f.name))
+		b.WriteByte('=')
+		b.WriteString(few(f.values))
+	}
+	return b.String()
+}
+
+// few joins values, with only the first three of a long list.
+func few(values []string) string {
+	if len(values) <= 3 {
+		return printable(strings.Join(values, ","))
+	}
+	return printable(strings.Join(values[:3], ",")) + ",+" + strconv.Itoa(len(values)-3)
+}
+
+// operation makes a describe's operation; list writes the entries as of t.
+func (d *describe) operation(r *request, list func(x *xmlWriter, now, t time.Time) *Error) (*operation, *Error) {
+	op := &operation{params: d.params(), unfiltered: len(d.ids) == 0 && len(d.filters) == 0, dryRun: d.dryRun}
+	if err := r.query.rest(r.call); err != nil {
+		return op, err
+	}
+	op.run = func(now time.Time) ([]byte, bool, *Error) {
+		t := now
+		if r.cloud.opts.StaleEC2.Probability > 0 {
+			t = now.Add(-r.cloud.opts.StaleEC2.draw(newRand(mixNumber(r.call.Seed, 6))))
+		}
+		var x xmlWriter
+		if err := list(&x, now, t); err != nil {
+			return nil, false, err
+		}
+		return x.b, false, nil
+	}
+	return op, nil
+}
+
+// page picks one page of n entries. The token counts entries of the same filtered list: an entry that comes or goes between two pages
+// may be missed or shown twice, as on AWS.
+func (d *describe) page(n int) (from, to int, token string) {
+	from, to = min(d.start, n), n
+	if d.limit > 0 && from+d.limit < n {
+		to = from + d.limit
+		token = "page-" + strconv.Itoa(to)
+	}
+	return from, to, token
+}
+
+// notFound names ids that do not exist as EC2 does.
+func notFound(code, noun string, missing []string) *Error {
+	if len(missing) == 1 {
+		return ec2Error(code, "The "+noun+" ID '"+printable(missing[0])+"' does not exist")
+	}
+	return ec2Error(code, "The "+noun+" IDs '"+printable(strings.Join(missing, ", "))+"' do not exist")
+}

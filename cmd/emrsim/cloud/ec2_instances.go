@@ -1,0 +1,219 @@
+package cloud
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func prepareDescribeInstances(r *request) (*operation, *Error) {
+	d := r.query.describeInput("InstanceId", 5, 1000, "tag:", "tag-key", "instance-id", "instance-state-name", "instance-state-code", "instance-type",
+		"private-ip-address", "private-dns-name", "subnet-id", "vpc-id", "availability-zone", "reservation-id",
+		"network-interface.network-interface-id", "network-interface.addresses.private-ip-address", "network-interface.subnet-id",
+		"network-interface.vpc-id", "network-interface.mac-address", "network-interface.attachment.device-index")
+	for _, id := range d.ids {
+		if !strings.HasPrefix(id, "i-") {
+			r.query.fail("InvalidInstanceID.Malformed", `Invalid id: "`+printable(id)+`"`)
+		}
+	}
+	return d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
+		c := r.cloud
+		list := c.instances
+		if len(d.ids) > 0 {
+			var missing []string
+			list = nil
+			for _, id := range d.ids {
+				if i := c.byID[id]; i != nil && i.visible(t, c.opts.TerminatedVisible) {
+					list = append(list, i)
+				} else {
+					missing = append(missing, id)
+				}
+			}
+			if missing != nil {
+				return notFound("InvalidInstanceID.NotFound", "instance", missing)
+			}
+		}
+		var found []*instance
+		for _, i := range list {
+			if i.visible(t, c.opts.TerminatedVisible) && matches(d.filters, i.tags, func(name string, yield func(string) bool) { i.field(name, t, yield) }) {
+				found = append(found, i)
+			}
+		}
+		from, to, token := d.page(len(found))
+		x.open("reservationSet")
+		for _, i := range found[from:to] {
+			i.write(x, c, t)
+		}
+		x.close("reservationSet")
+		x.text("nextToken", token)
+		return nil
+	})
+}
+
+// attached are the instance's interfaces as of t.
+func (i *instance) attached(t time.Time) []*eni {
+	state := i.state(t)
+	if state == StateTerminated {
+		return nil
+	}
+	n := 0
+	for _, e := range i.enis {
+		if e.instance == i && e.exists(t) {
+			n++
+		}
+	}
+	if n == len(i.enis) {
+		return i.enis
+	}
+	var out []*eni
+	for _, e := range i.enis {
+		if e.instance == i && e.exists(t) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// field gives the values of a filter's name.
+func (i *instance) field(name string, t time.Time, yield func(string) bool) {
+	state := i.state(t)
+	switch name {
+	case "instance-id":
+		yield(i.InstanceID)
+		return
+	case "instance-state-name":
+		yield(state)
+		return
+	case "instance-state-code":
+		yield(strconv.Itoa(stateCodes[state]))
+		return
+	case "instance-type":
+		yield(i.InstanceType)
+		return
+	case "availability-zone":
+		yield(i.subnet.az)
+		return
+	case "reservation-id":
+		yield(i.reservation)
+		return
+	}
+	if state == StateTerminated {
+		return // EC2 shows no network of a terminated instance
+	}
+	switch name {
+	case "private-ip-address":
+		yield(i.PrimaryIP.String())
+	case "private-dns-name":
+		yield(i.Hostname)
+	case "subnet-id":
+		yield(i.SubnetID)
+	case "vpc-id":
+		yield(i.VPCID)
+	default:
+		for _, e := range i.attached(t) {
+			switch name {
+			case "network-interface.network-interface-id":
+				yield(e.id)
+			case "network-interface.subnet-id":
+				yield(e.subnet.id)
+			case "network-interface.vpc-id":
+				yield(e.subnet.vpc.id)
+			case "network-interface.mac-address":
+				yield(e.mac.String())
+			case "network-interface.attachment.device-index":
+				yield(strconv.Itoa(e.device))
+			case "network-interface.addresses.private-ip-address":
+				for _, a := range e.addresses(t) {
+					if !yield(a.String()) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// write writes one reservation with the instance.
+func (i *instance) write(x *xmlWriter, c *Cloud, t time.Time) {
+	state := i.state(t)
+	x.open("item")
+	x.text("reservationId", i.reservation)
+	x.text("ownerId", c.opts.Account)
+	x.open("instancesSet")
+	x.open("item")
+	x.text("instanceId", i.InstanceID)
+	x.text("imageId", imageID)
+	x.open("instanceState")
+	x.number("code", stateCodes[state])
+	x.text("name", state)
+	x.close("instanceState")
+	x.text("instanceType", i.InstanceType)
+	x.time("launchTime", i.launched)
+	x.open("placement")
+	x.text("availabilityZone", i.subnet.az)
+	x.text("tenancy", "default")
+	x.close("placement")
+	if it, ok := typeOf(i.InstanceType); ok {
+		x.text("architecture", it.architecture())
+	}
+	enis := i.attached(t)
+	if len(enis) > 0 {
+		x.text("privateDnsName", i.Hostname)
+		x.text("privateIpAddress", i.PrimaryIP.String())
+		x.text("subnetId", i.SubnetID)
+		x.text("vpcId", i.VPCID)
+	}
+	x.tags(i.tags)
+	x.open("networkInterfaceSet")
+	for _, e := range enis {
+		x.open("item")
+		e.writeCommon(x, c, t)
+		x.open("attachment")
+		x.text("attachmentId", e.attachID)
+		x.number("deviceIndex", e.device)
+		x.text("status", "attached")
+		x.time("attachTime", i.launched)
+		x.flag("deleteOnTermination", true)
+		x.close("attachment")
+		x.close("item")
+	}
+	x.close("networkInterfaceSet")
+	x.close("item")
+	x.close("instancesSet")
+	x.close("item")
+}
+
+// writeCommon writes what an interface shows both on its own and within its instance.
+func (e *eni) writeCommon(x *xmlWriter, c *Cloud, t time.Time) {
+	list := e.addresses(t)
+	primary := e.shown[0].addr
+	x.text("networkInterfaceId", e.id)
+	x.text("subnetId", e.subnet.id)
+	x.text("vpcId", e.subnet.vpc.id)
+	x.text("description", e.description)
+	x.text("ownerId", c.opts.Account)
+	x.text("status", "in-use")
+	x.text("macAddress", e.mac.String())
+	x.text("privateIpAddress", primary.String())
+	x.text("privateDnsName", c.hostname(primary))
+	x.flag("sourceDestCheck", true)
+	x.text("interfaceType", "interface")
+	x.open("privateIpAddressesSet")
+	for _, a := range list {
+		x.writeAddress(a, a == primary)
+	}
+	x.close("privateIpAddressesSet")
+}
+
+func (x *xmlWriter) writeAddress(a netip.Addr, primary bool) {
+	x.open("item")
+	x.open("privateIpAddress")
+	x.b = a.AppendTo(x.b)
+	x.close("privateIpAddress")
+	x.flag("primary", primary)
+	x.close("item")
+}
+
+// imageID is the machine image of all instances.
+const imageID = "ami-0123456789abcdef0"

@@ -1,0 +1,192 @@
+package cloud
+
+import (
+	"net/http"
+	"time"
+)
+
+func prepareDescribeSubnets(r *request) (*operation, *Error) {
+	d := r.query.describeInput("SubnetId", 5, 1000, "tag:", "tag-key", "subnet-id", "vpc-id", "cidr-block", "availability-zone", "state")
+	return d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
+		c := r.cloud
+		list := c.subnets
+		if len(d.ids) > 0 {
+			list = nil
+			for _, id := range d.ids {
+				s := c.findSubnet(id)
+				if s == nil {
+					return notFound("InvalidSubnetID.NotFound", "subnet", []string{id})
+				}
+				list = append(list, s)
+			}
+		}
+		var found []*subnet
+		for _, s := range list {
+			if matches(d.filters, s.tags, func(name string, yield func(string) bool) {
+				switch name {
+				case "subnet-id":
+					yield(s.id)
+				case "vpc-id":
+					yield(s.vpc.id)
+				case "cidr-block":
+					yield(s.cidr.String())
+				case "availability-zone":
+					yield(s.az)
+				case "state":
+					yield("available")
+				}
+			}) {
+				found = append(found, s)
+			}
+		}
+		from, to, token := d.page(len(found))
+		x.open("subnetSet")
+		for _, s := range found[from:to] {
+			x.open("item")
+			x.text("subnetId", s.id)
+			x.text("subnetArn", c.ec2ARN("subnet", s.id))
+			x.text("state", "available")
+			x.text("vpcId", s.vpc.id)
+			x.text("ownerId", c.opts.Account)
+			x.text("cidrBlock", s.cidr.String())
+			x.text("availabilityZone", s.az)
+			x.number("availableIpAddressCount", s.available())
+			x.flag("mapPublicIpOnLaunch", false)
+			x.tags(s.tags)
+			x.close("item")
+		}
+		x.close("subnetSet")
+		x.text("nextToken", token)
+		return nil
+	})
+}
+
+func prepareDescribeVpcs(r *request) (*operation, *Error) {
+	d := r.query.describeInput("VpcId", 5, 1000, "tag:", "tag-key", "vpc-id", "cidr", "cidr-block-association.cidr-block", "state")
+	return d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
+		c := r.cloud
+		list := c.vpcs
+		if len(d.ids) > 0 {
+			list = nil
+			for _, id := range d.ids {
+				v := c.findVPC(id)
+				if v == nil {
+					return notFound("InvalidVpcID.NotFound", "vpc", []string{id})
+				}
+				list = append(list, v)
+			}
+		}
+		var found []*vpc
+		for _, v := range list {
+			if matches(d.filters, v.tags, func(name string, yield func(string) bool) {
+				switch name {
+				case "vpc-id":
+					yield(v.id)
+				case "cidr":
+					yield(v.cidrs[0].String())
+				case "cidr-block-association.cidr-block":
+					for _, p := range v.cidrs {
+						yield(p.String())
+					}
+				case "state":
+					yield("available")
+				}
+			}) {
+				found = append(found, v)
+			}
+		}
+		from, to, token := d.page(len(found))
+		x.open("vpcSet")
+		for _, v := range found[from:to] {
+			x.open("item")
+			x.text("vpcId", v.id)
+			x.text("ownerId", c.opts.Account)
+			x.text("state", "available")
+			x.text("cidrBlock", v.cidrs[0].String())
+			x.open("cidrBlockAssociationSet")
+			for _, p := range v.cidrs {
+				x.open("item")
+				x.text("cidrBlock", p.String())
+				x.text("associationId", "vpc-cidr-assoc-"+v.id[len("vpc-"):])
+				x.open("cidrBlockState")
+				x.text("state", "associated")
+				x.close("cidrBlockState")
+				x.close("item")
+			}
+			x.close("cidrBlockAssociationSet")
+			x.text("instanceTenancy", "default")
+			x.flag("isDefault", false)
+			x.tags(v.tags)
+			x.close("item")
+		}
+		x.close("vpcSet")
+		x.text("nextToken", token)
+		return nil
+	})
+}
+
+func prepareGetSubnetCidrReservations(r *request) (*operation, *Error) {
+	id := r.query.text("SubnetId")
+	d := r.query.describeInput("", 5, 1000, "subnetCidrReservationId", "reservationType", "subnet-id")
+	op, err := d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
+		c := r.cloud
+		s := c.findSubnet(id)
+		if s == nil {
+			return notFound("InvalidSubnetID.NotFound", "subnet", []string{id})
+		}
+		var found []reservation
+		for _, v := range s.reservations {
+			if matches(d.filters, nil, func(name string, yield func(string) bool) {
+				switch name {
+				case "subnetCidrReservationId":
+					yield(v.id)
+				case "reservationType":
+					yield(v.kind)
+				case "subnet-id":
+					yield(s.id)
+				}
+			}) {
+				found = append(found, v)
+			}
+		}
+		from, to, token := d.page(len(found))
+		x.open("subnetIpv4CidrReservationSet")
+		for _, v := range found[from:to] {
+			x.open("item")
+			x.text("subnetCidrReservationId", v.id)
+			x.text("subnetId", s.id)
+			x.text("cidr", v.cidr.String())
+			x.text("reservationType", v.kind)
+			x.text("ownerId", c.opts.Account)
+			x.close("item")
+		}
+		x.close("subnetIpv4CidrReservationSet")
+		x.text("nextToken", token)
+		return nil
+	})
+	op.unfiltered = false // the subnet is an id
+	op.params = printable(id) + " " + op.params
+	if err == nil && id == "" {
+		err = ec2Error("MissingParameter", "The request must contain the parameter subnetId")
+	}
+	return op, err
+}
+
+func prepareGetCallerIdentity(r *request) (*operation, *Error) {
+	if err := r.query.rest(r.call); err != nil {
+		return nil, &Error{Code: err.Code, Message: err.Message, Status: http.StatusNotImplemented}
+	}
+	return &operation{run: func(time.Time) ([]byte, bool, *Error) {
+		var x xmlWriter
+		id := r.caller.InstanceID
+		if id == "" {
+			id = "AIDAMODELOPERATOR000"
+		} else {
+			id = "AROAMODELEMREC2ROLE0:" + id
+		}
+		x.text("Arn", r.caller.ARN)
+		x.text("UserId", id)
+		x.text("Account", r.cloud.opts.Account)
+		return x.b, false, nil
+	}}, nil
+}

@@ -1,0 +1,205 @@
+package cloud
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+func emrActions() []*action {
+	return []*action{
+		{service: "elasticmapreduce", name: "DescribeCluster", prepare: prepareDescribeCluster},
+		{service: "elasticmapreduce", name: "ListInstanceGroups", prepare: prepareListInstanceGroups},
+		{service: "elasticmapreduce", name: "ListInstanceFleets", prepare: prepareListInstanceFleets},
+		{service: "elasticmapreduce", name: "ListInstances", prepare: prepareListInstances},
+	}
+}
+
+func invalidEMR(message string) *Error {
+	return &Error{Code: "InvalidRequestException", Message: message, Status: http.StatusBadRequest}
+}
+
+// emrOperation finds the cluster when the operation runs.
+func emrOperation(r *request, clusterID string, run func(*cluster, time.Time) (any, *Error)) *operation {
+	c := r.cloud
+	op := &operation{params: printable(clusterID)}
+	if c.opts.Authorize != nil {
+		op.resources = []string{"arn:aws:elasticmapreduce:" + c.opts.Region + ":" + c.opts.Account + ":cluster/" + clusterID}
+	}
+	op.run = func(now time.Time) ([]byte, bool, *Error) {
+		cl := c.clusters[clusterID]
+		if cl == nil {
+			return nil, false, invalidEMR("Cluster id '" + printable(clusterID) + "' is not valid.")
+		}
+		v, err := run(cl, now)
+		if err != nil {
+			return nil, false, err
+		}
+		return encode(v), false, nil
+	}
+	return op
+}
+
+// status is the State, StateChangeReason and Timeline that EMR's objects have.
+func status(state string, created, ended time.Time) object {
+	line := object{"CreationDateTime": epoch(created), "ReadyDateTime": epoch(created)}
+	if !ended.IsZero() {
+		line["EndDateTime"] = epoch(ended)
+	}
+	return object{"State": state, "StateChangeReason": object{}, "Timeline": line}
+}
+
+func prepareDescribeCluster(r *request) (*operation, *Error) {
+	var in struct{ ClusterId string }
+	if err := r.decode(&in); err != nil {
+		return nil, err
+	}
+	return emrOperation(r, in.ClusterId, func(cl *cluster, now time.Time) (any, *Error) {
+		c := r.cloud
+		v := object{
+			"Id": cl.id, "Name": cl.spec.Name, "ReleaseLabel": cl.spec.ReleaseLabel,
+			"ClusterArn":             "arn:aws:elasticmapreduce:" + c.opts.Region + ":" + c.opts.Account + ":cluster/" + cl.id,
+			"Status":                 status(cl.state(now), cl.created, cl.ending),
+			"InstanceCollectionType": cl.groupKey("INSTANCE_GROUP", "INSTANCE_FLEET"),
+			"AutoTerminate":          false, "TerminationProtected": cl.highlyAvailable(), "VisibleToAllUsers": true,
+			"NormalizedInstanceHours": 0, "ServiceRole": "EMR_DefaultRole",
+			"Applications": []object{}, "Tags": []object{}, "Configurations": []object{},
+		}
+		attributes := object{"IamInstanceProfile": roleName}
+		if s := c.findSubnet(cl.spec.Subnet); s != nil {
+			attributes["Ec2SubnetId"], attributes["Ec2AvailabilityZone"] = s.id, s.az
+		}
+		v["Ec2InstanceAttributes"] = attributes
+		if m := cl.masters(); len(m) > 0 {
+			v["MasterPublicDnsName"] = m[0].Hostname
+		}
+		return object{"Cluster": v}, nil
+	}), nil
+}
+
+// running counts a group's nodes that are pending or running.
+func (cl *cluster) running(g *group, now time.Time) int {
+	n := 0
+	for _, i := range cl.members {
+		if s := i.state(now); i.GroupID == g.id && (s == StateRunning || s == StatePending) {
+			n++
+		}
+	}
+	return n
+}
+
+// emrPage picks one page; EMR calls its token Marker.
+func emrPage[T any](list []T, marker string, size int) ([]T, string, *Error) {
+	from := 0
+	if marker != "" {
+		var err error
+		if from, err = strconv.Atoi(marker); err != nil || from < 0 || from > len(list) {
+			return nil, "", invalidEMR("Invalid marker")
+		}
+	}
+	to := min(from+size, len(list))
+	if to < len(list) {
+		return list[from:to], strconv.Itoa(to), nil
+	}
+	return list[from:to], "", nil
+}
+
+func prepareListInstanceGroups(r *request) (*operation, *Error) {
+	var in struct{ ClusterId, Marker string }
+	if err := r.decode(&in); err != nil {
+		return nil, err
+	}
+	return emrOperation(r, in.ClusterId, func(cl *cluster, now time.Time) (any, *Error) {
+		if cl.spec.Fleets {
+			return nil, invalidEMR("Instance fleets and instance groups are mutually exclusive. The EMR cluster specified in the request uses instance fleets. The ListInstanceGroups request does not support clusters that use instance fleets. Use the ListInstanceFleets request instead.")
+		}
+		list := []object{}
+		for _, g := range cl.groups {
+			list = append(list, object{"Id": g.id, "Name": capital(g.role) + " instance group", "InstanceGroupType": g.role, "Market": "ON_DEMAND",
+				"InstanceType": cl.spec.InstanceType, "RequestedInstanceCount": g.requested, "RunningInstanceCount": cl.running(g, now),
+				"Status": status(cl.state(now), cl.created, cl.ending)})
+		}
+		page, marker, err := emrPage(list, in.Marker, 50)
+		if err != nil {
+			return nil, err
+		}
+		return withMarker(object{"InstanceGroups": page}, marker), nil
+	}), nil
+}
+
+func withMarker(v object, marker string) object {
+	if marker != "" {
+		v["Marker"] = marker
+	}
+	return v
+}
+
+func prepareListInstanceFleets(r *request) (*operation, *Error) {
+	var in struct{ ClusterId, Marker string }
+	if err := r.decode(&in); err != nil {
+		return nil, err
+	}
+	return emrOperation(r, in.ClusterId, func(cl *cluster, now time.Time) (any, *Error) {
+		if !cl.spec.Fleets {
+			return nil, invalidEMR("Instance fleets and instance groups are mutually exclusive. The EMR cluster specified in the request uses instance groups. The ListInstanceFleets request does not support clusters that use instance groups. Use the ListInstanceGroups request instead.")
+		}
+		list := []object{}
+		for _, g := range cl.groups {
+			// Every node weighs one unit here; on AWS a unit is not a node.
+			list = append(list, object{"Id": g.id, "Name": capital(g.role) + " fleet", "InstanceFleetType": g.role,
+				"TargetOnDemandCapacity": g.requested, "TargetSpotCapacity": 0,
+				"ProvisionedOnDemandCapacity": cl.running(g, now), "ProvisionedSpotCapacity": 0,
+				"InstanceTypeSpecifications": []object{{"InstanceType": cl.spec.InstanceType, "WeightedCapacity": 1}},
+				"Status":                     status(cl.state(now), cl.created, cl.ending)})
+		}
+		page, marker, err := emrPage(list, in.Marker, 50)
+		if err != nil {
+			return nil, err
+		}
+		return withMarker(object{"InstanceFleets": page}, marker), nil
+	}), nil
+}
+
+func prepareListInstances(r *request) (*operation, *Error) {
+	var in struct {
+		ClusterId, Marker, InstanceGroupId, InstanceFleetId, InstanceFleetType string
+		InstanceGroupTypes, InstanceStates                                     []string
+	}
+	if err := r.decode(&in); err != nil {
+		return nil, err
+	}
+	return emrOperation(r, in.ClusterId, func(cl *cluster, now time.Time) (any, *Error) {
+		list := []object{}
+		for _, i := range cl.members {
+			state, ended := i.emrState(now)
+			if in.InstanceGroupId != "" && (in.InstanceGroupId != i.GroupID || cl.spec.Fleets) ||
+				in.InstanceFleetId != "" && (in.InstanceFleetId != i.GroupID || !cl.spec.Fleets) ||
+				in.InstanceFleetType != "" && in.InstanceFleetType != i.Role ||
+				len(in.InstanceGroupTypes) > 0 && !slices.Contains(in.InstanceGroupTypes, i.Role) ||
+				len(in.InstanceStates) > 0 && !slices.Contains(in.InstanceStates, state) {
+				continue
+			}
+			v := object{"Id": "ci-" + i.InstanceID[len("i-"):], "Ec2InstanceId": i.InstanceID, "PrivateIpAddress": i.PrimaryIP.String(), "PrivateDnsName": i.Hostname,
+				"PublicDnsName": "", "InstanceType": i.InstanceType, "Market": "ON_DEMAND", "EbsVolumes": []object{}, "Status": status(state, i.launched, ended)}
+			v[cl.groupKey("InstanceGroupId", "InstanceFleetId")] = i.GroupID
+			list = append(list, v)
+		}
+		page, marker, err := emrPage(list, in.Marker, 2000)
+		if err != nil {
+			return nil, err
+		}
+		return withMarker(object{"Instances": page}, marker), nil
+	}), nil
+}
+
+// emrState is EMR's word for an instance's state, and when it ended.
+func (i *instance) emrState(now time.Time) (string, time.Time) {
+	switch i.state(now) {
+	case StatePending:
+		return "PROVISIONING", time.Time{}
+	case StateTerminated, StateShuttingDown:
+		return "TERMINATED", i.states[len(i.states)-1].at
+	}
+	return "RUNNING", time.Time{}
+}

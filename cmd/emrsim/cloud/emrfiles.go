@@ -1,0 +1,178 @@
+package cloud
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// FileStyle says which of EMR's files a node has. Instance fleets and three masters show in every style, by the node's cluster.
+type FileStyle int
+
+// The styles.
+const (
+	FilesFull    FileStyle = iota // the set seen on EMR 5.23 and 5.29
+	FilesMinimal                  // only instance.json and job-flow.json
+	FilesNoGroup                  // FilesMinimal, and job-flow.json does not know the node's own group, added later
+)
+
+// infoDirs hold the same files on a node.
+var infoDirs = [...]string{"mnt/var/lib/info", "emr/instance-controller/lib/info", "var/lib/info"}
+
+// EMRFiles renders the files that EMR's instance controller writes on the node before bootstrap actions run: path below the root
+// -> content. It is nil for an instance that is not EMR's. No sample of a cluster with instance fleets or three masters has been
+// published: what differs there is a guess from the field names of the EMR API.
+func (n *Node) EMRFiles(style FileStyle) map[string][]byte {
+	c := n.cloud
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := c.byID[n.InstanceID]
+	if i == nil || i.cluster == nil {
+		return nil
+	}
+	files := map[string][]byte{}
+	put := func(name string, content []byte) {
+		for _, dir := range infoDirs {
+			files[dir+"/"+name] = content
+		}
+	}
+	put("instance.json", i.instanceJSON())
+	put("job-flow.json", i.jobFlowJSON(c, style))
+	if style == FilesFull {
+		extra := i.extraInstanceData(c)
+		put("extraInstanceData.json", extra)
+		files["mnt/var/lib/instance-controller/extraInstanceData.json"] = extra
+		put("job-flow-state.txt", i.jobFlowState())
+	}
+	return files
+}
+
+type object = map[string]any
+
+func render(v any) []byte {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		panic(err) // strings, numbers and maps of them always marshal
+	}
+	return append(b, '\n')
+}
+
+func (i *instance) instanceJSON() []byte {
+	v := object{"isMaster": i.Role == RoleMaster}
+	v[i.cluster.groupKey("instanceGroupId", "instanceFleetId")] = i.GroupID
+	return render(v)
+}
+
+// groupKey picks the field's name for groups or for fleets.
+func (cl *cluster) groupKey(groups, fleets string) string {
+	if cl.spec.Fleets {
+		return fleets
+	}
+	return groups
+}
+
+func (cl *cluster) masters() []*instance {
+	var out []*instance
+	for _, m := range cl.members {
+		if m.Role == RoleMaster && m.states[len(m.states)-1].state != StateTerminated {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func (cl *cluster) highlyAvailable() bool { return cl.spec.Masters > 1 }
+
+func (cl *cluster) requested() int {
+	n := 0
+	for _, g := range cl.groups {
+		n += g.requested
+	}
+	return n
+}
+
+func (i *instance) jobFlowJSON(c *Cloud, style FileStyle) []byte {
+	cl := i.cluster
+	v := object{
+		"jobFlowId":              cl.id,
+		"jobFlowCreationInstant": cl.created.UnixMilli(),
+		"instanceCount":          cl.requested(),
+	}
+	if m := cl.masters(); len(m) > 0 {
+		v["masterInstanceId"] = m[0].InstanceID
+		v["masterPrivateDnsName"] = m[0].Hostname
+	}
+	list := []object{}
+	for _, g := range cl.groups {
+		if style == FilesNoGroup && g.id == i.GroupID {
+			continue
+		}
+		name := capital(g.role)
+		if cl.spec.Fleets {
+			list = append(list, object{"instanceFleetId": g.id, "instanceFleetName": name + " fleet", "instanceFleetType": name,
+				"targetOnDemandCapacity": g.requested, "targetSpotCapacity": 0})
+			continue
+		}
+		list = append(list, object{"instanceGroupId": g.id, "instanceGroupName": name + " instance group", "instanceRole": name,
+			"marketType": "OnDemand", "instanceType": cl.spec.InstanceType, "requestedInstanceCount": g.requested})
+	}
+	v[cl.groupKey("instanceGroups", "instanceFleets")] = list
+	return render(v)
+}
+
+// capital spells a role as EMR does in job-flow.json: Core.
+func capital(role string) string { return role[:1] + strings.ToLower(role[1:]) }
+
+func (i *instance) extraInstanceData(c *Cloud) []byte {
+	cl := i.cluster
+	masterHost := "localhost"
+	if i.Role != RoleMaster {
+		if m := cl.masters(); len(m) > 0 {
+			masterHost = m[0].Hostname
+		}
+	}
+	v := object{
+		"jobFlowId":              cl.id,
+		"jobFlowCreationInstant": cl.created.UnixMilli(),
+		"instanceCount":          cl.requested(),
+		"instanceRole":           strings.ToLower(i.Role),
+		"masterHost":             masterHost,
+		"marketType":             "on_demand",
+		"region":                 c.opts.Region,
+		"accountId":              c.opts.Account,
+		"releaseLabel":           cl.spec.ReleaseLabel,
+		"haEnabled":              cl.highlyAvailable(),
+		"numCandidates":          0,
+		"candidates":             []string{},
+		"startupScripts":         []object{{"name": "static ip", "args": cl.spec.Args}},
+		"serviceEndpoints":       object{"elasticmapreduce": "https://elasticmapreduce." + c.opts.Region + ".amazonaws.com"},
+	}
+	if cl.highlyAvailable() {
+		hosts := []string{}
+		for _, m := range cl.masters() {
+			hosts = append(hosts, m.Hostname)
+		}
+		v["numCandidates"], v["candidates"] = len(hosts), hosts
+	}
+	v[cl.groupKey("instanceGroupId", "instanceFleetId")] = i.GroupID
+	if !cl.spec.Fleets {
+		groups := object{}
+		for _, g := range cl.groups {
+			groups[g.role] = []object{{"instanceType": cl.spec.InstanceType, "instanceCount": g.requested}}
+		}
+		v["instanceGroups"] = groups
+	}
+	return render(v)
+}
+
+func (i *instance) jobFlowState() []byte {
+	cl := i.cluster
+	var b strings.Builder
+	fmt.Fprintf(&b, "jobFlowId: %q\n", cl.id)
+	fmt.Fprintf(&b, "jobFlowCreationInstant: %d\n", cl.created.UnixMilli())
+	fmt.Fprintf(&b, "instanceRole: %q\n", strings.ToLower(i.Role))
+	fmt.Fprintf(&b, "releaseLabel: %q\n", cl.spec.ReleaseLabel)
+	fmt.Fprintf(&b, "startTime: %q\n", i.launched.UTC().Format(time.RFC3339))
+	return []byte(b.String())
+}

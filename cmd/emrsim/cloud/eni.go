@@ -1,0 +1,153 @@
+package cloud
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// eni is a network interface. What it has by EC2's decision (held, the arbiter's truth) and what describes and IMDS show at
+// some moment (shown) are kept apart.
+type eni struct {
+	id, attachID string
+	mac          net.HardwareAddr
+	subnet       *subnet
+	instance     *instance
+	device       int
+	description  string
+	managed      bool // requester-managed: EMR's
+	created      time.Time
+	deleted      time.Time // zero while it exists; may lie ahead
+	held         []netip.Addr
+	shown        []span
+	tags         tagSet
+}
+
+// span is the time in which an address of an ENI is shown; a zero end is open.
+type span struct {
+	addr               netip.Addr
+	from, until        time.Time // by Describe*
+	imdsFrom, imdsGone time.Time
+	primary            bool
+}
+
+type dueRelease struct {
+	at  time.Time
+	eni *eni
+}
+
+func within(t, from, until time.Time) bool {
+	return !t.Before(from) && (until.IsZero() || t.Before(until))
+}
+
+func (e *eni) exists(t time.Time) bool { return within(t, e.created, e.deleted) }
+
+func (e *eni) primary() netip.Addr { return e.held[0] }
+
+// addresses are those shown by describes as of t, the primary first.
+func (e *eni) addresses(t time.Time) []netip.Addr {
+	out := make([]netip.Addr, 0, len(e.shown))
+	for i := range e.shown {
+		if s := &e.shown[i]; within(t, s.from, s.until) && !slices.Contains(out, s.addr) {
+			out = append(out, s.addr)
+		}
+	}
+	return out
+}
+
+// imdsAddresses are those shown by IMDS at t.
+func (e *eni) imdsAddresses(t time.Time) []netip.Addr {
+	out := make([]netip.Addr, 0, len(e.shown))
+	for i := range e.shown {
+		if s := &e.shown[i]; within(t, s.imdsFrom, s.imdsGone) && !slices.Contains(out, s.addr) {
+			out = append(out, s.addr)
+		}
+	}
+	return out
+}
+
+// assign gives the ENI an address at now; describes and IMDS show it later.
+func (e *eni) assign(a netip.Addr, now time.Time, shownAfter, imdsAfter time.Duration) {
+	e.held = append(e.held, a)
+	e.subnet.owner[a] = e
+	from := now.Add(shownAfter)
+	e.shown = append(e.shown, span{addr: a, from: from, imdsFrom: from.Add(imdsAfter), primary: len(e.held) == 1})
+}
+
+// unassign takes an address away.
+func (e *eni) unassign(a netip.Addr, now time.Time, shownAfter, imdsAfter time.Duration) {
+	e.held = slices.DeleteFunc(e.held, func(h netip.Addr) bool { return h == a })
+	if e.subnet.owner[a] == e {
+		delete(e.subnet.owner, a)
+	}
+	until := now.Add(shownAfter)
+	for i := range e.shown {
+		if s := &e.shown[i]; s.addr == a && s.until.IsZero() {
+			// A span never ends before it began: an address given and taken quickly is just never shown.
+			s.until = later(until, s.from)
+			s.imdsGone = later(until.Add(imdsAfter), s.imdsFrom)
+		}
+	}
+	e.prune(now)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// prune forgets spans that no stale read can show any more.
+func (e *eni) prune(now time.Time) {
+	if len(e.shown) < 32 {
+		return
+	}
+	e.shown = slices.DeleteFunc(e.shown, func(s span) bool {
+		return !s.imdsGone.IsZero() && now.Sub(s.imdsGone) > 10*time.Minute && now.Sub(s.until) > 10*time.Minute
+	})
+}
+
+// newENI makes an interface with its primary address. The lock must be held.
+func (c *Cloud) newENI(s *subnet, primary netip.Addr, now time.Time) *eni {
+	r := c.nextRand("mac")
+	x := r.Uint64()
+	e := &eni{
+		id:       c.newID("eni"),
+		attachID: c.newID("eni-attach"),
+		mac:      net.HardwareAddr{0x02, byte(x), byte(x >> 8), byte(x >> 16), byte(x >> 24), byte(x >> 32)},
+		subnet:   s,
+		created:  now,
+	}
+	e.assign(primary, now, 0, 0)
+	c.enis = append(c.enis, e)
+	c.eniByID[e.id] = e
+	return e
+}
+
+// endENI schedules the end of an interface: its addresses come free at t.
+func (c *Cloud) endENI(e *eni, t time.Time) {
+	e.deleted = t
+	i, _ := slices.BinarySearchFunc(c.due, t, func(d dueRelease, t time.Time) int {
+		if d.at.After(t) {
+			return 1
+		}
+		return -1
+	})
+	c.due = slices.Insert(c.due, i, dueRelease{t, e})
+}
+
+// settle does what is due: addresses of ended interfaces come free.
+func (c *Cloud) settle(now time.Time) {
+	for len(c.due) > 0 && !c.due[0].at.After(now) {
+		e := c.due[0].eni
+		c.due = c.due[1:]
+		for _, a := range e.held {
+			if e.subnet.owner[a] == e {
+				delete(e.subnet.owner, a)
+			}
+		}
+		e.held = e.held[:0:0]
+	}
+}

@@ -1,0 +1,288 @@
+package cloud
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Error is a service's error answer.
+type Error struct {
+	Code, Message string
+	Status        int
+}
+
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// notImplemented is the answer to what AWS may know but the model does not.
+func notImplemented(what string) *Error {
+	return &Error{Code: "ModelNotImplemented", Message: "the cloud model does not implement " + what, Status: http.StatusNotImplemented}
+}
+
+// action is one API action. prepare parses and checks the parameters without touching the model's state.
+type action struct {
+	service, name string
+	shared        string // name of a shared quota
+	prepare       func(*request) (*operation, *Error)
+}
+
+func (a *action) key() string { return a.service + ":" + a.name }
+
+// request is a call on its way through the model.
+type request struct {
+	cloud  *Cloud
+	body   []byte // JSON
+	query  *query // EC2 and STS
+	caller *caller
+	call   *Call
+}
+
+// operation is a parsed call, ready to run.
+type operation struct {
+	params     string   // for the record
+	unfiltered bool     // an EC2 describe with neither ids nor filters
+	resources  []string // ARNs, for Authorize
+	dryRun     bool
+	// run does it, with the model's lock held, and returns the response's body. applied tells that state was changed.
+	run func(now time.Time) (body []byte, applied bool, err *Error)
+}
+
+// inbound is a received HTTP request.
+type inbound struct {
+	method, host, path, rawQuery string
+	header                       http.Header
+	body                         []byte
+	via                          string // the instance whose transport is used; empty over HTTP
+	verify                       bool
+}
+
+// reply is an HTTP response.
+type reply struct {
+	status      int
+	contentType string
+	body        []byte
+	requestID   string
+	errorType   string
+	tokenTTL    string // of an IMDS token
+}
+
+// serve answers an AWS API call. An error is the connection's, or the context's.
+func (c *Cloud) serve(ctx context.Context, in *inbound) (*reply, error) {
+	w := c.identify(in)
+	caller, authErr := c.authenticate(in, w.service)
+	who := caller
+	if who == nil {
+		who = c.callerOf("")
+		if in.via != "" {
+			who = c.callerOf(in.via)
+		}
+	}
+	call := c.begin(who, w.service, w.action)
+	r := &request{cloud: c, body: in.body, query: w.query, caller: who, call: &call}
+
+	var op *operation
+	err := w.err
+	if err == nil {
+		err = authErr
+	}
+	var perr *Error
+	if err == nil {
+		op, perr = w.act.prepare(r)
+		if op != nil {
+			call.Params = op.params
+		}
+	}
+	return c.perform(ctx, &call, func(now time.Time) ([]byte, bool, *Error) {
+		switch {
+		case err != nil:
+			return nil, false, err
+		case !c.allow(c.bucketName(w.act, op), w.act.shared, now):
+			return nil, false, throttled(w.service)
+		case perr != nil:
+			return nil, false, perr
+		}
+		if e := c.authorize(w.act, op, who, &call); e != nil {
+			return nil, false, e
+		}
+		if op.dryRun {
+			return nil, false, &Error{Code: "DryRunOperation", Message: "Request would have succeeded, but DryRun flag is set.", Status: http.StatusPreconditionFailed}
+		}
+		return op.run(now)
+	}, w.render)
+}
+
+// perform is the frame of every call, IMDS included: faults, latency, the effect under the lock, the record.
+func (c *Cloud) perform(ctx context.Context, call *Call, effect func(time.Time) ([]byte, bool, *Error), render func(*Call, []byte, *Error) *reply) (*reply, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, c.canceled(call, err)
+	}
+	c.mu.Lock()
+	hook := c.fault
+	c.mu.Unlock()
+	var f FaultAction
+	if hook != nil {
+		f = hook(*call)
+		call.Fault = f.Kind
+	}
+	var latency time.Duration
+	if c.opts.Latency != nil {
+		latency = c.opts.Latency(newRand(mixNumber(call.Seed, 1)), *call)
+	}
+	if err := c.wait(ctx, c.slot(latency/2+f.Delay, call)); err != nil {
+		return nil, c.canceled(call, err)
+	}
+	var body []byte
+	var failure *Error
+	place := -1
+	switch f.Kind {
+	case FaultFail:
+		failure = f.errorFor(call.Service)
+		call.Status, call.Code, call.Message = failure.Status, failure.Code, failure.Message
+		c.recordNow(*call)
+	case FaultReset:
+		call.Code = "ConnectionReset"
+		c.recordNow(*call)
+		return nil, errReset
+	case FaultHang:
+		<-ctx.Done()
+		call.Code = "Hung"
+		c.recordNow(*call)
+		return nil, ctx.Err()
+	default:
+		c.mu.Lock()
+		now := c.now()
+		c.settle(now)
+		call.Time = now
+		body, call.Applied, failure = effect(now)
+		call.Status = http.StatusOK
+		if failure != nil {
+			call.Status, call.Code = failure.Status, failure.Code
+			if call.Message == "" {
+				call.Message = failure.Message
+			}
+		}
+		place = c.record(*call)
+		c.mu.Unlock()
+	}
+	if f.Then != nil {
+		f.Then()
+	}
+	switch f.Kind {
+	case FaultLose:
+		c.lost(place)
+		return nil, errReset
+	case FaultHangAfter:
+		<-ctx.Done()
+		c.lost(place)
+		return nil, ctx.Err()
+	case FaultFailAfter:
+		c.lost(place)
+		body, failure = nil, f.errorFor(call.Service)
+	}
+	if err := c.wait(ctx, latency-latency/2); err != nil {
+		c.lost(place)
+		return nil, err
+	}
+	return render(call, body, failure), nil
+}
+
+func (c *Cloud) canceled(call *Call, err error) error {
+	call.Code = "Canceled"
+	c.recordNow(*call)
+	return err
+}
+
+func (c *Cloud) lost(place int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if place >= 0 && place < len(c.calls) {
+		c.calls[place].Lost = true
+	}
+}
+
+// slots is how many callers can have instants of their own.
+const slots = 4096
+
+// slot lengthens a wait so that it ends at a nanosecond that is this caller's alone.
+func (c *Cloud) slot(d time.Duration, call *Call) time.Duration {
+	if !c.opts.UniqueTimes {
+		return d
+	}
+	t := c.now().Add(d).UnixNano()
+	want := call.slot
+	return d + time.Duration((want-t%slots+slots)%slots)
+}
+
+// wait sleeps, or returns the context's error as soon as it ends.
+func (c *Cloud) wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// begin counts a call and gives it its seed.
+func (c *Cloud) begin(who *caller, service, action string) Call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	who.calls++
+	k := kind{service, action}
+	n := who.kinds[k]
+	if n == nil {
+		n = &kindCount{seed: mix(who.seed, service, action)}
+		who.kinds[k] = n
+	}
+	n.calls++
+	return Call{Service: service, Action: action, Caller: who.InstanceID, slot: int64(who.index % slots), Nth: who.calls, OfKind: n.calls, Seed: mixNumber(n.seed, uint64(n.calls))}
+}
+
+func (c *Cloud) bucketName(a *action, op *operation) string {
+	if op != nil && op.unfiltered {
+		return a.key() + unfilteredSuffix
+	}
+	return a.key()
+}
+
+func throttled(service string) *Error {
+	if service == "ec2" {
+		return &Error{Code: "RequestLimitExceeded", Message: "Request limit exceeded.", Status: http.StatusServiceUnavailable}
+	}
+	return &Error{Code: "ThrottlingException", Message: "Rate exceeded", Status: http.StatusBadRequest}
+}
+
+// authorize asks the policy. The lock is held: a policy must not call the model.
+func (c *Cloud) authorize(a *action, op *operation, who *caller, call *Call) *Error {
+	if c.opts.Authorize == nil {
+		return nil
+	}
+	resources := op.resources
+	if len(resources) == 0 {
+		resources = []string{"*"}
+	}
+	err := c.opts.Authorize(AccessRequest{Caller: who.Caller, Action: a.key(), Resources: resources})
+	if err == nil {
+		return nil
+	}
+	call.Message = "denied by the policy: " + err.Error()
+	what := "User: " + who.ARN + " is not authorized to perform: " + a.key()
+	why := " because no identity-based policy allows the " + a.key() + " action"
+	switch {
+	case resources[0] != "*":
+		what += " on resource: " + resources[0]
+	case a.service != "ec2":
+		what += " on resource: arn:aws:" + a.service + ":" + c.opts.Region + ":" + c.opts.Account + ":*"
+	}
+	if a.service == "ec2" {
+		return &Error{Code: "UnauthorizedOperation", Status: http.StatusForbidden, Message: "You are not authorized to perform this operation. " +
+			what + why + ". Encoded authorization failure message: " + strconv.FormatUint(call.Seed, 36)}
+	}
+	return &Error{Code: "AccessDeniedException", Message: what + why, Status: http.StatusBadRequest}
+}

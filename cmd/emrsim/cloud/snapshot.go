@@ -1,0 +1,94 @@
+package cloud
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// ENI is a network interface as EC2 has decided, whatever stale describes show.
+type ENI struct {
+	ID         string
+	InstanceID string // empty when attached to none
+	Device     int
+	SubnetID   string
+	Addresses  []netip.Addr // the primary first
+	Shown      []netip.Addr // what describes that are not stale show now
+}
+
+// Instance is an instance now.
+type Instance struct {
+	Node
+	State    string
+	Launched time.Time
+	Tags     map[string]string
+}
+
+// Parameter is a parameter's newest version.
+type Parameter struct {
+	Name, Value, Type string
+	Version           int64
+	Modified          time.Time
+	ModifiedBy        string // the calling instance, empty for the operator
+	Tags              map[string]string
+}
+
+// ENIs returns the interfaces that exist now, in order of creation: the truth about who has an address.
+func (c *Cloud) ENIs() []ENI {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	c.settle(now)
+	var out []ENI
+	for _, e := range c.enis {
+		if !e.exists(now) {
+			continue
+		}
+		x := ENI{ID: e.id, Device: e.device, SubnetID: e.subnet.id, Addresses: slices.Clone(e.held), Shown: e.addresses(now)}
+		if e.instance != nil {
+			x.InstanceID = e.instance.InstanceID
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// Holders returns the ids of all ENIs that have the address in the subnet now: at most one, unless Options.NoArbiter is set.
+func (c *Cloud) Holders(subnetID string, a netip.Addr) []string {
+	var out []string
+	for _, e := range c.ENIs() {
+		if e.SubnetID == subnetID && slices.Contains(e.Addresses, a) {
+			out = append(out, e.ID)
+		}
+	}
+	return out
+}
+
+// Instances returns all instances ever launched, in order, those that are long gone included.
+func (c *Cloud) Instances() []Instance {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	out := make([]Instance, len(c.instances))
+	for n, i := range c.instances {
+		out[n] = Instance{Node: *i.node(), State: i.state(now), Launched: i.launched, Tags: i.tags.toMap()}
+	}
+	return out
+}
+
+// State is the instance's state now, empty for an unknown one.
+func (c *Cloud) State(instanceID string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := c.byID[instanceID]; i != nil {
+		return i.state(c.now())
+	}
+	return ""
+}
+
+// Parameters returns the newest version of all parameters, by name.
+func (c *Cloud) Parameters() []Parameter {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.params.snapshot()
+}

@@ -1,0 +1,116 @@
+package cloud
+
+import (
+	"strings"
+	"time"
+)
+
+// checkSSMTags checks tags to be set.
+func checkSSMTags(tags []ssmTag) *Error {
+	for _, t := range tags {
+		switch {
+		case t.Key == "" || len(t.Key) > 128 || len(t.Value) > 256:
+			return validation("1 validation error detected: a tag key has 1 to 128 and a value at most 256 characters.")
+		case strings.HasPrefix(strings.ToLower(t.Key), "aws:"):
+			return validation("aws: prefixed tag key names are not allowed for external use.")
+		}
+	}
+	return nil
+}
+
+// taggedParameter checks ResourceType and finds the parameter when the operation runs.
+func taggedParameter(r *request, kind, name string) (find func() (*parameter, *Error), err *Error) {
+	if kind != "Parameter" {
+		return nil, notImplemented("the resource type " + printable(kind) + " of " + r.call.Key())
+	}
+	return func() (*parameter, *Error) {
+		if p := r.cloud.params.byName[name]; p != nil && p.newest() != nil {
+			return p, nil
+		}
+		return nil, ssmError("InvalidResourceId", "The resource ID "+printable(name)+" is not valid. Verify that you entered the correct ID and try again.")
+	}, nil
+}
+
+func prepareAddTags(r *request) (*operation, *Error) {
+	var in struct {
+		ResourceType, ResourceId string
+		Tags                     []ssmTag
+	}
+	if err := r.decode(&in); err != nil {
+		return nil, err
+	}
+	op := &operation{params: "ResourceId=" + printable(in.ResourceId), resources: r.cloud.parameterARNs(in.ResourceId)}
+	find, err := taggedParameter(r, in.ResourceType, in.ResourceId)
+	if err == nil {
+		err = checkSSMTags(in.Tags)
+	}
+	if err != nil {
+		return op, err
+	}
+	op.run = func(time.Time) ([]byte, bool, *Error) {
+		p, err := find()
+		if err != nil {
+			return nil, false, err
+		}
+		merged := append(tagSet(nil), p.tags...)
+		for _, t := range in.Tags {
+			merged.set(t.Key, t.Value)
+		}
+		if len(merged) > 50 {
+			return nil, false, ssmError("TooManyTagsError", "The maximum of 50 tags for a parameter is reached.")
+		}
+		p.tags = merged
+		return []byte("{}"), true, nil
+	}
+	return op, nil
+}
+
+func prepareRemoveTags(r *request) (*operation, *Error) {
+	var in struct {
+		ResourceType, ResourceId string
+		TagKeys                  []string
+	}
+	if err := r.decode(&in); err != nil {
+		return nil, err
+	}
+	op := &operation{params: "ResourceId=" + printable(in.ResourceId), resources: r.cloud.parameterARNs(in.ResourceId)}
+	find, err := taggedParameter(r, in.ResourceType, in.ResourceId)
+	if err != nil {
+		return op, err
+	}
+	op.run = func(time.Time) ([]byte, bool, *Error) {
+		p, err := find()
+		if err != nil {
+			return nil, false, err
+		}
+		for _, k := range in.TagKeys {
+			p.tags.remove(k)
+		}
+		return []byte("{}"), true, nil
+	}
+	return op, nil
+}
+
+func prepareListTags(r *request) (*operation, *Error) {
+	var in struct{ ResourceType, ResourceId string }
+	if err := r.decode(&in); err != nil {
+		return nil, err
+	}
+	op := &operation{params: "ResourceId=" + printable(in.ResourceId), resources: r.cloud.parameterARNs(in.ResourceId)}
+	find, err := taggedParameter(r, in.ResourceType, in.ResourceId)
+	if err != nil {
+		return op, err
+	}
+	op.run = func(time.Time) ([]byte, bool, *Error) {
+		p, err := find()
+		if err != nil {
+			return nil, false, err
+		}
+		list := []ssmTag{}
+		for _, t := range p.tags {
+			list = append(list, ssmTag{t.key, t.value})
+		}
+		return encode(struct{ TagList []ssmTag }{list}), false, nil
+	}
+	return op, nil
+}

@@ -1,0 +1,68 @@
+package cloud
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const contentJSON = "application/x-amz-json-1.1"
+
+// decode reads the parameters of an AWS JSON call into a struct that has all implemented ones; any other is refused.
+func (r *request) decode(into any) *Error {
+	body := r.body
+	if len(bytes.TrimSpace(body)) == 0 {
+		body = []byte("{}")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil {
+		if _, more := d.Token(); more == io.EOF {
+			return nil
+		}
+		return &Error{Code: "SerializationException", Message: "text after the parameters", Status: http.StatusBadRequest}
+	}
+	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return notImplemented("the parameter " + printable(field) + " of " + r.call.Key())
+	}
+	return &Error{Code: "SerializationException", Message: printable(err.Error()), Status: http.StatusBadRequest}
+}
+
+// encode writes a response; HTML escaping, which AWS does not do, is off.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(err) // the responses are plain structs
+	}
+	return bytes.TrimRight(b.Bytes(), "\n")
+}
+
+// epoch is a time as AWS JSON has it: seconds with milliseconds.
+type epoch time.Time
+
+// MarshalJSON writes seconds since 1970.
+func (t epoch) MarshalJSON() ([]byte, error) {
+	return []byte(appendSeconds(time.Time(t))), nil
+}
+
+func appendSeconds(t time.Time) string {
+	b, _ := json.Marshal(float64(t.UnixMilli()) / 1000)
+	return string(b)
+}
+
+func renderJSON(call *Call, body []byte, err *Error) *reply {
+	if err == nil {
+		return &reply{status: http.StatusOK, contentType: contentJSON, body: body, requestID: requestID(call)}
+	}
+	return &reply{status: err.Status, contentType: contentJSON, requestID: requestID(call), errorType: err.Code,
+		body: encode(struct {
+			Type    string `json:"__type"`
+			Message string `json:"message"`
+		}{err.Code, err.Message})}
+}
