@@ -11,11 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Offsets in the IPv4 and UDP headers.
-const (
-	ipSource, ipDestination   = 12, 16
-	udpSource, udpDestination = 0, 2
-)
+// Offsets in the IPv4 header.
+const ipSource, ipDestination = 12, 16
 
 // register is the one that all our rules use.
 const register = unix.NFT_REG_1
@@ -31,10 +28,13 @@ func encodeExprs(r Rule) (list []expr.Any) {
 		add(&expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: n})
 	}
 	address := func(op expr.CmpOp, offset uint32, p netip.Prefix) {
-		load(expr.PayloadBaseNetworkHeader, offset, 4)
-		if p.Bits() < 32 {
-			add(&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: make([]byte, 4)})
+		if p.Bits()%8 == 0 { // whole bytes are compared without a mask
+			load(expr.PayloadBaseNetworkHeader, offset, uint32(p.Bits()/8))
+			compare(op, p.Addr().AsSlice()[:p.Bits()/8])
+			return
 		}
+		load(expr.PayloadBaseNetworkHeader, offset, 4)
+		add(&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: make([]byte, 4)})
 		compare(op, p.Addr().AsSlice())
 	}
 	if r.NotSource.IsValid() {
@@ -50,10 +50,8 @@ func encodeExprs(r Rule) (list []expr.Any) {
 	if r.DHCPRenewal {
 		add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register})
 		compare(expr.CmpOpEq, []byte{unix.IPPROTO_UDP})
-		load(expr.PayloadBaseTransportHeader, udpSource, 2)
-		compare(expr.CmpOpEq, []byte{0, 68})
-		load(expr.PayloadBaseTransportHeader, udpDestination, 2)
-		compare(expr.CmpOpEq, []byte{0, 67})
+		load(expr.PayloadBaseTransportHeader, 0, 4) // both ports, which come first in the header
+		compare(expr.CmpOpEq, []byte{0, 68, 0, 67})
 	}
 	if r.SourceHere {
 		add(&expr.Fib{Register: register, ResultADDRTYPE: true, FlagSADDR: true, FlagOIF: true})
@@ -97,7 +95,7 @@ func decodeExprs(list []nfExpr) Rule {
 		}
 		return Rule{Unknown: clean(fmt.Sprintf("%s (%d expressions)", text, len(list)))}
 	}
-	prefix := netip.PrefixFrom(netip.IPv4Unspecified(), 32)
+	bits := -1        // of a mask between them
 	var last expr.Any // the load that a comparison is about
 	for _, raw := range list {
 		e, ok := decodeExpr(raw)
@@ -107,12 +105,11 @@ func decodeExprs(list []nfExpr) Rule {
 		seen = append(seen, e)
 		switch e := e.(type) {
 		case *expr.Payload, *expr.Meta, *expr.Fib:
-			last, prefix = e, netip.PrefixFrom(netip.IPv4Unspecified(), 32)
+			last, bits = e, -1
 		case *expr.Bitwise:
-			ones, _ := net.IPMask(e.Mask).Size()
-			prefix = netip.PrefixFrom(prefix.Addr(), ones)
+			bits, _ = net.IPMask(e.Mask).Size()
 		case *expr.Cmp:
-			r.note(last, e, prefix.Bits())
+			r.note(last, e, bits)
 		case *expr.Immediate:
 			r.To, _ = netip.AddrFromSlice(e.Data)
 		case *expr.Verdict:
@@ -140,7 +137,10 @@ func (r *Rule) note(loaded expr.Any, c *expr.Cmp, bits int) {
 			r.DHCPRenewal = true
 			return
 		}
-		a, _ := netip.AddrFromSlice(c.Data)
+		if bits < 0 {
+			bits = 8 * len(c.Data)
+		}
+		a, _ := netip.AddrFromSlice(append(bytes.Clone(c.Data), make([]byte, max(0, 4-len(c.Data)))...))
 		if l.Offset == ipSource {
 			r.NotSource = netip.PrefixFrom(a, bits)
 		} else {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ func Open(ctx context.Context, o Options) (Kernel, error) {
 			h.program, h.backend = p, p.variant
 			return h, nil
 		}
-		if o.Backend == "iptables" || !errors.Is(err, exec.ErrNotFound) {
+		if o.Backend == "iptables" || !absent(err) {
 			return nil, err
 		}
 		missing = err
@@ -112,7 +111,7 @@ func (h *host) read(ctx context.Context, b Backend) (set RuleSet, note string, e
 		}
 		var p *program
 		p, err = h.legacy(ctx)
-		if errors.Is(err, exec.ErrNotFound) {
+		if absent(err) {
 			return RuleSet{}, "a legacy nat table exists, and no iptables-legacy program to look into it", nil
 		}
 		if err == nil {

@@ -34,7 +34,10 @@ type program struct {
 // systemDirs are searched after $PATH: a bootstrap action runs with the PATH of user hadoop, which need not have them.
 var systemDirs = []string{"/usr/sbin", "/sbin", "/usr/local/sbin"}
 
-// lookPath finds a program; exec.ErrNotFound says there is none.
+// absent says that a program is not there, as opposed to there and failing.
+func absent(err error) bool { return errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) }
+
+// lookPath finds a program; the error is absent if there is none.
 func lookPath(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil || strings.Contains(name, "/") {
@@ -50,7 +53,7 @@ func lookPath(name string) (string, error) {
 
 var versionLine = regexp.MustCompile(`^iptables v\d+\.\d+\.\d+(?: \((legacy|nf_tables)\))?$`)
 
-// findProgram looks for an iptables program and asks for its version and variant. exec.ErrNotFound says there is none.
+// findProgram looks for an iptables program and asks for its version and variant. The error is absent if there is none.
 func findProgram(ctx context.Context, name string, lockWait time.Duration) (*program, error) {
 	path, err := lookPath(name)
 	if err != nil {
@@ -58,7 +61,7 @@ func findProgram(ctx context.Context, name string, lockWait time.Duration) (*pro
 	}
 	p := &program{path: path, restore: path + "-restore", wait: max(1, int((lockWait+time.Second-1)/time.Second))}
 	if _, err := exec.LookPath(p.restore); err != nil {
-		return nil, fmt.Errorf("looking for the program that belongs to %s: %w", path, err)
+		return nil, fmt.Errorf("looking for the program that belongs to %s: %v", path, err) // %v: half a program is not absent
 	}
 	tables, err := iptables.New(iptables.Path(path), iptables.Timeout(p.wait))
 	if err != nil {

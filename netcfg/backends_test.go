@@ -1,0 +1,391 @@
+package netcfg_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+// A switch of the back end leaves the rules in one place only, and looking creates nothing anywhere.
+func TestSwitchCleansUp(t *testing.T) {
+	for _, from := range variants {
+		for _, to := range variants {
+			if from.name == to.name {
+				continue
+			}
+			t.Run(from.name+" to "+to.name, func(t *testing.T) {
+				enter(t, "iptables-nft", "iptables-legacy")
+				a := realNode(t, from.options, from.program)
+				a.ensure(t, config(), 2)
+				b, err := netcfg.Open(bounded(t), to.options)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := &node{Kernel: b, dump: func() string { return a.dump() + sh(t, "iptables-legacy-save") }}
+				n.ensure(t, config(), 2) // new rules, then the old ones away
+				dump := sh(t, "iptables-legacy -w 5 -t nat -S; iptables-nft -t nat -S; nft list tables")
+				if got := strings.Count(dump, "SNAT") + strings.Count(dump, "table ip emr-static-ip"); got != 1 {
+					t.Errorf("rules in %d places:\n%s", got, dump)
+				}
+				n.removeAll(t, 2, static)
+				if left := sh(t, "iptables-legacy-save; iptables-nft-save; nft list ruleset"); strings.Contains(strings.ToLower(left), "emr-static-ip") {
+					t.Errorf("left:\n%s", left)
+				}
+			})
+		}
+	}
+}
+
+// Removal through one back end also takes out what another holds.
+func TestRemovalFindsStrays(t *testing.T) {
+	for _, from := range variants {
+		for _, to := range variants {
+			t.Run(from.name+" by "+to.name, func(t *testing.T) {
+				enter(t, "iptables-nft", "iptables-legacy")
+				a := realNode(t, from.options, from.program)
+				before := a.dump()
+				a.ensure(t, config(), 2)
+				b, err := netcfg.Open(bounded(t), to.options)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := netcfg.Remove(bounded(t), b, mac, []netip.Addr{static}, nil); err != nil {
+					t.Fatal(err)
+				}
+				if got := a.dump(); got != before {
+					t.Errorf("after:\n%s\nbefore:\n%s", got, before)
+				}
+			})
+		}
+	}
+}
+
+func TestLookingCreatesNothing(t *testing.T) {
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			enter(t, v.program)
+			sh(t, setUp)
+			k, err := netcfg.Open(bounded(t), v.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, err := k.Observe(bounded(t), mac)
+			if err != nil || !o.Rules.Empty() || len(o.Strays) > 0 || len(o.Notes) > 0 {
+				t.Errorf("observed %+v, error %v", o, err)
+			}
+			legacy := strings.TrimSpace(sh(t, "cat /proc/thread-self/net/ip_tables_names"))
+			if got := sh(t, "nft list ruleset"); got != "" || legacy != "" && v.name != "legacy" {
+				t.Errorf("looking made legacy tables %q, nft rules %q", legacy, got)
+			}
+		})
+	}
+}
+
+// In the nft variant the table and built-in chains that were made for us go away again, but not those that somebody else made or began to use.
+func TestBuiltInChains(t *testing.T) {
+	const docker = "iptables-nft -t nat -A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE"
+	cases := []struct{ name, before, meanwhile, left string }{
+		{"nothing there", "", "", ""},
+		{"an empty table", "nft add table ip nat", "", "table ip nat {\n}\n"},
+		{"one built-in chain", docker, "", "POSTROUTING"},
+		{"somebody begins to use them", "", docker, "POSTROUTING"},
+		{"somebody adds a chain", "", "iptables-nft -t nat -N OTHER", "OTHER"},
+		{"somebody deletes one", "", "iptables-nft -t nat -F OUTPUT && nft delete chain ip nat OUTPUT", ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			enter(t, "iptables-nft")
+			if c.before != "" {
+				sh(t, c.before)
+			}
+			n := realNode(t, variants[1].options, "iptables-nft")
+			before := n.dump()
+			n.ensure(t, config(), 2)
+			if c.meanwhile != "" {
+				sh(t, c.meanwhile)
+				if _, err := netcfg.Ensure(bounded(t), n, config(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n.removeAll(t, 2, static)
+			if c.meanwhile == "" && n.dump() != before {
+				t.Errorf("after the removal:\n%s\nbefore:\n%s", n.dump(), before)
+			}
+			left := sh(t, "nft list ruleset")
+			if strings.Contains(left, "EMR") || !strings.Contains(left, c.left) || c.left == "" && left != "" {
+				t.Errorf("left:\n%s", left)
+			}
+			for _, made := range []string{"PREROUTING", "OUTPUT"} {
+				if strings.Contains(left, "chain "+made+" ") {
+					t.Errorf("%s was made for us and is still there:\n%s", made, left)
+				}
+			}
+		})
+	}
+}
+
+// What a change prints does the same as the change.
+func TestPrintedCommandsDoTheSame(t *testing.T) {
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			enter(t, v.program)
+			n := realNode(t, v.options, v.program)
+			before := n.dump()
+			typed := func(plan []netcfg.Change, _ int, err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range plan {
+					sh(t, c.String())
+				}
+			}
+			observe := func() netcfg.Observed {
+				o, err := n.Observe(bounded(t), mac)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return o
+			}
+			c := config()
+			c.Only = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/17"), netip.MustParsePrefix("0.0.0.0/0")}
+			typed(netcfg.Plan(c, observe()))
+			n.ensure(t, c, 0)
+			c.Scope = netcfg.ScopeAll
+			if v.name != "native" {
+				n.docker()
+			}
+			typed(netcfg.Plan(c, observe()))
+			n.ensure(t, c, 0)
+			if v.name != "native" {
+				sh(t, v.program+" -w 5 -t nat -D POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE")
+			}
+			typed(netcfg.PlanRemoval([]netip.Addr{static}, observe()))
+			if got := n.dump(); got != before {
+				t.Errorf("after the removal:\n%s\nbefore:\n%s", got, before)
+			}
+		})
+	}
+}
+
+// Whatever is done to our own chains is noticed.
+func TestTamperedRules(t *testing.T) {
+	cases := map[string][]string{
+		"iptables": {
+			"$P -t nat -A EMR-STATIC-IP-OUT -j RETURN",
+			"$P -t nat -I EMR-STATIC-IP-OUT -p tcp --dport 80 -m comment --comment emr-static-ip -j RETURN",
+			"$P -t nat -D EMR-STATIC-IP-OUT 2",
+			"$P -t nat -F EMR-STATIC-IP-IN",
+			"$P -t nat -R EMR-STATIC-IP-IN 1 -d 10.0.1.20 -p tcp -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5:80",
+			"$P -t nat -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT",
+			"$P -t nat -I PREROUTING -p tcp -m comment --comment 'a \"quoted\" word' -j EMR-STATIC-IP-IN",
+			"$P -t nat -N EMR-STATIC-IP-OLD; $P -t nat -A EMR-STATIC-IP-OLD -j ACCEPT; $P -t nat -A OUTPUT -j EMR-STATIC-IP-OLD",
+		},
+		"native": {
+			"nft add rule ip emr-static-ip EMR-STATIC-IP-OUT return",
+			"nft insert rule ip emr-static-ip EMR-STATIC-IP-OUT ip daddr 192.168.0.0/16 ct state new counter return",
+			"nft insert rule ip emr-static-ip EMR-STATIC-IP-OUT meta mark 1 counter return",
+			"nft insert rule ip emr-static-ip EMR-STATIC-IP-OUT ip daddr 10.9.0.0/16 numgen inc mod 2 1 counter return",
+			"nft flush chain ip emr-static-ip EMR-STATIC-IP-IN",
+			"nft insert rule ip emr-static-ip POSTROUTING meta l4proto tcp return",
+			"nft insert rule ip emr-static-ip POSTROUTING jump EMR-STATIC-IP-OUT",
+			"nft add chain ip emr-static-ip more",
+			"nft add chain ip emr-static-ip more '{ type filter hook input priority 5; policy drop; }'",
+			"nft add table ip emr-static-ip '{ flags dormant; }'",
+			"nft delete chain ip emr-static-ip PREROUTING; nft add chain ip emr-static-ip PREROUTING '{ type nat hook prerouting priority -50; }'; nft add rule ip emr-static-ip PREROUTING counter jump EMR-STATIC-IP-IN",
+			"nft flush table ip emr-static-ip",
+		},
+	}
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			enter(t, v.program)
+			n := realNode(t, v.options, v.program)
+			n.ensure(t, config(), 2)
+			want := n.dump()
+			list := cases["iptables"]
+			if v.name == "native" {
+				list = cases["native"]
+			}
+			for _, c := range list {
+				sh(t, strings.ReplaceAll(c, "$P", v.program+" -w 5"))
+				n.ensure(t, config(), 1)
+				if got := n.dump(); got != want {
+					t.Errorf("%s\nafter the repair:\n%s\nbefore:\n%s", c, got, want)
+				}
+			}
+		})
+	}
+}
+
+// Deleting an address that the kernel takes for the first of its subnet must not take the primary IP with it.
+func TestPrimarySurvivesDeletion(t *testing.T) {
+	for _, promote := range []string{"0", "1"} {
+		t.Run("promote_secondaries="+promote, func(t *testing.T) {
+			enter(t)
+			n := realNode(t, variants[2].options, "iptables-nft")
+			sh(t, "sysctl -qw net.ipv4.conf.all.promote_secondaries=0; sysctl -qw net.ipv4.conf.eth0.promote_secondaries="+promote)
+			sh(t, "ip addr flush dev eth0; ip addr add 10.0.1.20/24 dev eth0; ip addr add 10.0.1.5/24 dev eth0; ip addr add 10.0.1.77/24 dev eth0")
+			n.ensure(t, config(), 1)
+			n.removeAll(t, 2, static)
+			got := sh(t, "ip -br -4 addr show dev eth0; cat /proc/sys/net/ipv4/conf/eth0/promote_secondaries")
+			if f := strings.Fields(got); len(f) != 5 || f[2] != "10.0.1.5/24" || f[3] != "10.0.1.77/24" || f[4] != promote {
+				t.Errorf("left: %s", got)
+			}
+		})
+	}
+}
+
+func TestBusyLock(t *testing.T) {
+	enter(t, "iptables-legacy")
+	n := realNode(t, netcfg.Options{Iptables: "iptables-legacy", LockWait: time.Second}, "iptables-legacy")
+	lock, err := os.OpenFile(os.Getenv("XTABLES_LOCKFILE"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_, err = netcfg.Ensure(bounded(t), n, config(), nil)
+	if d := time.Since(start); !errors.Is(err, netcfg.ErrBusy) || d > 3*time.Second {
+		t.Errorf("after %v: %v", d, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	start = time.Now()
+	_, err = netcfg.Ensure(ctx, n, config(), nil)
+	if d := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || d > 800*time.Millisecond {
+		t.Errorf("with a deadline, after %v: %v", d, err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	n.ensure(t, config(), 2)
+}
+
+func TestConcurrentRuns(t *testing.T) {
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			enter(t, v.program)
+			n := realNode(t, v.options, v.program)
+			before := n.dump()
+			for round := range 5 {
+				run := func(f func(netcfg.Kernel) error) {
+					var wg sync.WaitGroup
+					for range 3 {
+						other := newNamespace(t, ns(t))
+						wg.Go(func() {
+							other.do(t, func() {
+								k, err := netcfg.Open(bounded(t), v.options)
+								if err == nil {
+									err = f(k)
+								}
+								if err != nil {
+									t.Errorf("round %d: %v", round, err)
+								}
+							})
+						})
+					}
+					wg.Wait()
+				}
+				run(func(k netcfg.Kernel) error {
+					_, err := netcfg.Ensure(bounded(t), k, config(), nil)
+					return err
+				})
+				n.ensure(t, config(), 0)
+				run(func(k netcfg.Kernel) error {
+					_, err := netcfg.Remove(bounded(t), k, mac, []netip.Addr{static}, nil)
+					return err
+				})
+				if got := n.dump(); got != before {
+					t.Fatalf("round %d, after the removal:\n%s\nbefore:\n%s", round, got, before)
+				}
+			}
+		})
+	}
+}
+
+// Auto takes the iptables program where there is one, whatever its variant, and nf_tables otherwise.
+func TestOpenChooses(t *testing.T) {
+	enter(t, "iptables-legacy", "iptables-nft")
+	program := func(dir, name, body string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	real := map[string]string{}
+	for _, p := range []string{"iptables-legacy", "iptables-nft"} {
+		real[p], _ = exec.LookPath(p)
+	}
+	for _, c := range []struct{ name, version, backend, want, wrong string }{
+		{"nft", "iptables v1.8.9 (nf_tables)", "auto", "iptables v1.8.9 (nf_tables)", ""},
+		{"legacy", "iptables v1.8.4 (legacy)", "", "iptables v1.8.4 (legacy)", ""},
+		{"before there were variants", "iptables v1.6.2", "iptables", "iptables v1.6.2", ""},
+		{"too old", "iptables v1.4.21", "auto", "", "1.6.2"},
+		{"not an iptables", "busybox v1.36.1", "auto", "", "busybox"},
+		{"nftables asked for", "iptables v1.8.9 (nf_tables)", "nftables", "nftables over netlink", ""},
+		{"nonsense asked for", "iptables v1.8.9 (nf_tables)", "pf", "", "none of auto"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			enter(t)
+			dir := t.TempDir()
+			program(dir, "iptables", "echo '"+c.version+"'")
+			program(dir, "iptables-restore", "exit 1")
+			k, err := netcfg.Open(bounded(t), netcfg.Options{Backend: c.backend, Iptables: filepath.Join(dir, "iptables")})
+			if c.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), c.wrong) {
+					t.Errorf("error %v, want %q", err, c.wrong)
+				}
+				return
+			}
+			if err != nil || k.Backend() != c.want {
+				t.Errorf("back end %v, error %v, want %s", k, err, c.want)
+			}
+		})
+	}
+	t.Run("no program", func(t *testing.T) {
+		enter(t)
+		absent := netcfg.Options{Iptables: filepath.Join(t.TempDir(), "iptables")}
+		k, err := netcfg.Open(bounded(t), absent)
+		if err != nil || k.Backend() != "nftables over netlink" {
+			t.Errorf("auto: %v, %v", k, err)
+		}
+		absent.Backend = "iptables"
+		if k, err = netcfg.Open(bounded(t), absent); !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("iptables: %v, %v", k, err)
+		}
+	})
+	// A program that fails, or prints what nobody understands, is not a table without rules.
+	for name, body := range map[string]string{
+		"fails":        "echo oops >&2; exit 1",
+		"is cut short": `echo '-A EMR-STATIC-IP-IN -j RETURN'`,
+		"hides chains": "echo \"# Table \\`nat' contains incompatible base-chains, use 'nft' tool to list them.\"; echo '-P PREROUTING ACCEPT'",
+	} {
+		t.Run("a program that "+name, func(t *testing.T) {
+			enter(t)
+			sh(t, setUp)
+			dir := t.TempDir()
+			program(dir, "iptables", "case $* in *version*) echo 'iptables v1.8.9 (nf_tables)'; exit;; esac\n"+body)
+			program(dir, "iptables-restore", "exit 1")
+			k, err := netcfg.Open(bounded(t), netcfg.Options{Iptables: filepath.Join(dir, "iptables")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o, err := k.Observe(bounded(t), mac); err == nil {
+				t.Errorf("observed %+v", o.Rules)
+			}
+		})
+	}
+}
