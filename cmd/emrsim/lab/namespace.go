@@ -90,6 +90,16 @@ func (n *namespace) do(f func() error) error {
 	})
 }
 
+// doNetwork is do with the machine's files: only the network is the namespace's.
+func (n *namespace) doNetwork(f func() error) error {
+	return onThread(func() error {
+		if err := unix.Setns(int(n.net.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("entering network namespace %s: %w", n.name, err)
+		}
+		return f()
+	})
+}
+
 // onThread runs f on a thread that ends afterwards, so that whatever f does to the thread's namespaces is seen by nothing else.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
@@ -113,6 +123,8 @@ type command struct {
 	args  []string
 	stdin string
 	files []*os.File // descriptors 3, 4, ...
+	// machine shows the program the machine's files, not those of the namespace.
+	machine bool
 }
 
 // output runs a program of the machine inside the namespace and returns what it wrote to stdout. The error has what it wrote to stderr.
@@ -122,7 +134,11 @@ func (n *namespace) output(ctx context.Context, c command) ([]byte, error) {
 		return nil, err
 	}
 	var stdout, stderr bytes.Buffer
-	err = n.do(func() error {
+	enter := n.do
+	if c.machine {
+		enter = n.doNetwork
+	}
+	err = enter(func() error {
 		cmd := exec.CommandContext(ctx, path, c.args...)
 		cmd.Stdin = strings.NewReader(c.stdin)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -211,7 +211,7 @@ func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
 	stderr := &lineWriter{quiet: c.Quiet, emit: func(line string) { l.event(n.Name, line) }}
 	attributes := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	env := []string{
-		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "LANG=C.UTF-8", "HOME=/root", "USER=root",
+		nodePath, "LANG=C.UTF-8", "HOME=/root", "USER=root",
 		"AWS_ENDPOINT_URL=" + l.spec.Plan.EndpointURL(),
 	}
 	switch c.User {
@@ -344,3 +344,27 @@ func (n *Node) close() {
 	n.ns.kill()
 	n.ns.close()
 }
+
+// Addresses lists what is on a link of the node, IPv4 and IPv6, with prefix lengths, sorted.
+func (n *Node) Addresses(ctx context.Context, link string) ([]string, error) {
+	return n.ns.addresses(ctx, link)
+}
+
+// Shell runs an interactive shell on a node, on this process's terminal, until it ends.
+func (l *Lab) Shell(ctx context.Context, n *Node) error {
+	return n.ns.do(func() error {
+		cmd := exec.CommandContext(ctx, "/bin/sh")
+		cmd.Env = []string{nodePath, "HOME=/root", "TERM=" + os.Getenv("TERM"), "PS1=" + n.Name + "# ", "AWS_ENDPOINT_URL=" + l.spec.Plan.EndpointURL()}
+		cmd.Dir = "/"
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		var status *exec.ExitError
+		if err := cmd.Run(); err != nil && !errors.As(err, &status) {
+			return fmt.Errorf("running a shell on %s: %w", n.Name, err)
+		}
+		return nil
+	})
+}
+
+// nodePath is the search path of programs on a node.
+const nodePath = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+// lookAfter looks at what each node got, and at what others see of it.
+func (r *rehearsal) lookAfter(ctx context.Context) {
+	r.say("", "after: the same download from every node, and connections in all other directions")
+	r.each(func(w *row) {
+		pool := r.wanted.Pools.For(agent.Role(w.node.Role))
+		if !r.checkAttached(w, pool) {
+			return
+		}
+		w.seen, w.after = r.cluster.Download(ctx, w.node)
+		if len(pool) == 0 {
+			r.checkLeftAlone(w)
+			return
+		}
+		switch {
+		case w.after != nil:
+			r.problem(w.node.Name, "the download was not done afterwards: %v", w.after)
+		case w.seen != w.static:
+			r.problem(w.node.Name, "the file server saw %s, which is not the node's static IP %s", w.seen, w.static)
+		default:
+			r.say(w.node.Name, "download done: %d bytes; the file server saw %s", lab.FileSize, w.seen)
+		}
+		r.checkKernel(ctx, w)
+		r.checkRecords(w)
+		r.checkTraffic(ctx, w)
+	})
+}
+
+// checkAttached looks at EC2: one address of the pool on the primary interface, or none where there is no pool.
+func (r *rehearsal) checkAttached(w *row, pool []netip.Addr) bool {
+	attached := r.cluster.Secondary(w.node)
+	if len(pool) == 0 && len(attached) == 0 {
+		return true
+	}
+	if len(attached) != 1 || !slices.Contains(pool, attached[0]) {
+		r.problem(w.node.Name, "EC2 has the secondary addresses %v on its primary interface; expected is one of %v", attached, pool)
+		return false
+	}
+	w.static = attached[0]
+	return true
+}
+
+// checkLeftAlone is for a node whose role has no pool.
+func (r *rehearsal) checkLeftAlone(w *row) {
+	if w.after == nil {
+		r.problem(w.node.Name, "the download was done, although there is no static IP for %s nodes", w.node.Role)
+	}
+	r.say(w.node.Name, "no addresses were named for %s nodes: left as it is", w.node.Role)
+}
+
+// checkKernel looks for the address on the primary interface.
+func (r *rehearsal) checkKernel(ctx context.Context, w *row) {
+	addresses, err := w.node.Addresses(ctx, w.node.Link)
+	if err != nil {
+		r.problem(w.node.Name, "%v", err)
+		return
+	}
+	if !slices.ContainsFunc(addresses, func(a string) bool { return strings.HasPrefix(a, w.static.String()+"/") }) {
+		r.problem(w.node.Name, "%s is not on %s, which has %v", w.static, w.node.Link, addresses)
+	}
+}
+
+// checkRecords looks at the ledger and at the instance's name.
+func (r *rehearsal) checkRecords(w *row) {
+	record, found, err := r.cluster.Ledger(w.static)
+	switch {
+	case err != nil:
+		r.problem(w.node.Name, "the ledger: %v", err)
+	case !found || !strings.Contains(record, w.node.Instance):
+		r.problem(w.node.Name, "the ledger does not say that %s holds %s: %q", w.node.Instance, w.static, record)
+	}
+	want := r.spec.NameTag
+	if r.wanted.NameTag {
+		want += "-" + w.node.Role
+	}
+	if got := r.cluster.NameTag(w.node); got != want {
+		r.problem(w.node.Name, "the instance's Name tag is %q, expected %q", got, want)
+	}
+}
+
+// scopeAll is the SNAT scope in which traffic inside the VPC leaves with the static IP too.
+const scopeAll = string(netcfg.ScopeAll)
+
+// checkTraffic connects in the other directions: in to the static IP, to a neighbour, out by EMR's interface.
+func (r *rehearsal) checkTraffic(ctx context.Context, w *row) {
+	if answer, err := r.cluster.CallNode(ctx, w.static); err != nil {
+		r.problem(w.node.Name, "a connection from the data centre to %s, for a service bound to %s: %v", w.static, w.node.Primary.Address, err)
+	} else if answer.Name != w.node.Name {
+		r.problem(w.node.Name, "a connection from the data centre to %s reached %s", w.static, answer.Name)
+	}
+	want := w.node.Primary.Address
+	if r.wanted.Scope == scopeAll {
+		want = w.static
+	}
+	nodes := r.cluster.Nodes()
+	if other := nodes[(slices.Index(nodes, w.node)+1)%len(nodes)]; other != w.node {
+		if answer, err := r.cluster.Call(ctx, w.node, other); err != nil {
+			r.problem(w.node.Name, "a connection inside the VPC to %s: %v", other.Name, err)
+		} else if answer.Source != want {
+			r.problem(w.node.Name, "inside the VPC %s saw %s, expected %s", other.Name, answer.Source, want)
+		}
+	}
+	if sources := w.node.IMDSSources(); !slices.Equal(sources, []netip.Addr{w.node.Primary.Address}) {
+		r.problem(w.node.Name, "IMDS was asked from %v, expected the primary IP only", sources)
+	}
+}
+
+// secondInterface is what is known about the interface that EMR attached to a master.
+type secondInterface struct {
+	addresses []string
+	out, in   lab.Answer
+	problem   error
+}
+
+func (r *rehearsal) lookAtSecond(ctx context.Context, n *lab.Node) (s secondInterface) {
+	if n.Second == nil {
+		return s
+	}
+	if s.addresses, s.problem = n.Addresses(ctx, n.SecondLink); s.problem != nil {
+		return s
+	}
+	if s.out, s.problem = r.cluster.CallOutsideBySecond(ctx, n); s.problem != nil {
+		return s
+	}
+	s.in, s.problem = r.cluster.CallSecond(ctx, n)
+	return s
+}
+
+// compare holds all nodes against each other, and the masters' second interfaces against what they were.
+func (r *rehearsal) compare(ctx context.Context) {
+	holders := map[netip.Addr]string{}
+	var primaries []netip.Addr
+	for _, w := range r.rows {
+		primaries = append(primaries, w.node.Primary.Address)
+		if other, twice := holders[w.static]; twice && w.static.IsValid() {
+			r.problem(w.node.Name, "has %s, and so has %s", w.static, other)
+		}
+		holders[w.static] = w.node.Name
+		if now := r.lookAtSecond(ctx, w.node); now.String() != w.other.String() || now.problem != nil {
+			r.problem(w.node.Name, "EMR's own interface %s is not what it was: before %s, after %s", w.node.SecondLink, w.other, now)
+		} else if w.node.Second != nil {
+			r.say(w.node.Name, "EMR's own interface %s was not touched: it has %v, and leaves as %s", w.node.SecondLink, now.addresses, now.out.Source)
+		}
+	}
+	for _, source := range r.cluster.APISources() {
+		if !slices.Contains(primaries, source) && r.wanted.Scope != scopeAll {
+			r.problem("", "the AWS API was called from %s, which is no node's primary IP", source)
+		}
+	}
+	if n, err := r.cluster.Spoofed(ctx); err != nil {
+		r.problem("", "%v", err)
+	} else if n > 0 {
+		r.problem("", "the VPC dropped %d packets whose source address EC2 had not given to the sending interface", n)
+	}
+}
+
+func (s secondInterface) String() string {
+	return fmt.Sprintf("addresses %v, out as %s, in to %s, error %v", s.addresses, s.out.Source, s.in.Name, s.problem)
+}
+
+var changed = regexp.MustCompile(`(?m)^changed=(\d+) unchanged=\d+ duration=\S+$`)
+
+// changedOf is the number of changes that a run's report names; -1 where it names none.
+func changedOf(report string) int {
+	m := changed.FindStringSubmatch(report)
+	if m == nil {
+		return -1
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// summaryOf is the last line of a report.
+func summaryOf(report string) string {
+	if m := changed.FindString(report); m != "" {
+		return m
+	}
+	return "no report"
+}

@@ -1,0 +1,188 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// A ClusterSpec says which EMR cluster to launch in a cloud model, and to build.
+type ClusterSpec struct {
+	Account      cloud.Options // quotas, latency, staleness: the zero value is prompt and unlimited
+	Subnet       netip.Prefix  // default 10.0.1.0/24
+	Release      string        // default emr-7.5.0
+	InstanceType string        // default m5.xlarge
+	Masters      int           // default 1
+	Cores        int
+	Tasks        int
+	Fleets       bool            // instance fleets in place of instance groups
+	NameTag      string          // of all instances; empty: none
+	Args         []string        // the bootstrap action's, as EMR's files show them
+	Files        cloud.FileStyle // which of EMR's files the nodes have
+
+	// Static are the static IPs: admitted by the firewall, and kept from new instances by a reservation in the subnet.
+	Static []netip.Addr
+
+	Iptables        Iptables      // as in Spec
+	IMDSDelay       time.Duration // as in Spec
+	EndpointBlocked bool          // as in Spec
+	Progress        func(Event)   // as in Spec
+}
+
+// A Cluster is a lab whose nodes are an EMR cluster of a cloud model.
+type Cluster struct {
+	*Lab
+	Cloud    *cloud.Cloud
+	ID       string // j-...
+	SubnetID string
+
+	files cloud.FileStyle
+
+	mu    sync.Mutex
+	count map[string]int // nodes of a role so far
+}
+
+// Launch starts the cluster in the cloud model and builds its nodes. Nothing runs on them yet.
+func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
+	if !spec.Subnet.IsValid() {
+		spec.Subnet = netip.MustParsePrefix("10.0.1.0/24")
+	}
+	if spec.Release == "" {
+		spec.Release = "emr-7.5.0"
+	}
+	plan, err := NewPlan(spec.Subnet)
+	if err != nil {
+		return nil, err
+	}
+	account := cloud.New(spec.Account)
+	vpc := account.CreateVPC(plan.VPC)
+	subnet := account.CreateSubnet(vpc, plan.Subnet)
+	for _, a := range spec.Static {
+		if plan.Subnet.Contains(a) {
+			account.ReserveCIDR(subnet, netip.PrefixFrom(a, 32), "explicit")
+		}
+	}
+	launched, err := account.LaunchCluster(cloud.ClusterSpec{
+		Name: "rehearsal", Subnet: subnet, ReleaseLabel: spec.Release, InstanceType: spec.InstanceType,
+		Masters: spec.Masters, Cores: spec.Cores, Tasks: spec.Tasks, Fleets: spec.Fleets, NameTag: spec.NameTag,
+		Args: spec.Args, SecondENIOnMaster: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Cloud: account, ID: launched.ID, SubnetID: subnet, files: spec.Files, count: map[string]int{}}
+	var nodes []NodeSpec
+	for _, n := range launched.Nodes {
+		nodes = append(nodes, c.nodeSpec(n, n.Role == cloud.RoleMaster && spec.Masters <= 1))
+	}
+	c.Lab, err = Build(ctx, Spec{
+		Fabric: cloudFabric{account}, Plan: plan, Release: spec.Release, Nodes: nodes, Admitted: spec.Static, Iptables: spec.Iptables,
+		IMDSDelay: spec.IMDSDelay, EndpointBlocked: spec.EndpointBlocked, Progress: spec.Progress,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("building cluster %s: %w", launched.ID, err)
+	}
+	return c, nil
+}
+
+// nodeSpec names an instance: master, or master-1, core-1, core-2, ... by its role.
+func (c *Cluster) nodeSpec(n *cloud.Node, alone bool) NodeSpec {
+	c.mu.Lock()
+	c.count[n.Role]++
+	name := fmt.Sprintf("%s-%d", strings.ToLower(n.Role), c.count[n.Role])
+	c.mu.Unlock()
+	if alone {
+		name = strings.ToLower(n.Role)
+	}
+	spec := NodeSpec{
+		Name: name, Role: n.Role, Instance: n.InstanceID,
+		Primary: Port{ENI: n.ENI, MAC: n.MAC, Address: n.PrimaryIP},
+		Files:   n.EMRFiles(c.files),
+	}
+	if s := n.SecondENI; s != nil {
+		spec.Second = &Port{ENI: s.ID, MAC: s.MAC, Address: s.PrimaryIP}
+	}
+	return spec
+}
+
+// Grow adds a node of a role, as a resize does.
+func (c *Cluster) Grow(ctx context.Context, role string) (*Node, error) {
+	n, err := c.Cloud.AddNode(c.ID, role)
+	if err != nil {
+		return nil, err
+	}
+	return c.AddNode(ctx, c.nodeSpec(n, false))
+}
+
+// Terminate ends an instance: its processes and its network at once, its ENI with its addresses when EC2 gets to it.
+func (c *Cluster) Terminate(n *Node) {
+	c.Cloud.RemoveNode(n.Instance)
+	c.RemoveNode(n)
+}
+
+// Replace ends a master of three and starts another on the same primary interface, which may still have the static IP.
+func (c *Cluster) Replace(ctx context.Context, master *Node, keepStatic bool) (*Node, error) {
+	n, err := c.Cloud.ReplaceMaster(master.Instance, keepStatic)
+	if err != nil {
+		return nil, err
+	}
+	c.RemoveNode(master)
+	return c.AddNode(ctx, c.nodeSpec(n, false))
+}
+
+// APICalls counts a node's calls to the AWS API so far, repeated ones included and IMDS not.
+func (c *Cluster) APICalls(n *Node) int {
+	return len(c.Calls(n))
+}
+
+// Calls are a node's calls to the AWS API so far.
+func (c *Cluster) Calls(n *Node) []cloud.Call {
+	return slices.DeleteFunc(c.Cloud.Calls(), func(call cloud.Call) bool { return call.Caller != n.Instance || call.Service == "imds" })
+}
+
+// Ledger finds the parameter that names an address: its value, and false where there is none. Two are an error.
+func (c *Cluster) Ledger(a netip.Addr) (value string, found bool, err error) {
+	for _, p := range c.Cloud.Parameters() {
+		if !strings.HasSuffix(p.Name, "/"+c.SubnetID+"/"+a.String()) {
+			continue
+		}
+		if found {
+			return "", false, errors.New("two parameters for " + a.String())
+		}
+		value, found = p.Value, true
+	}
+	return value, found, nil
+}
+
+// NameTag is the Name tag of a node's instance.
+func (c *Cluster) NameTag(n *Node) string {
+	for _, i := range c.Cloud.Instances() {
+		if i.InstanceID == n.Instance {
+			return i.Tags["Name"]
+		}
+	}
+	return ""
+}
+
+// cloudFabric lets the wires follow what EC2 has decided, whatever its describes show as yet.
+type cloudFabric struct{ cloud *cloud.Cloud }
+
+func (f cloudFabric) Interfaces() []Interface {
+	var out []Interface
+	for _, e := range f.cloud.ENIs() {
+		out = append(out, Interface{ID: e.ID, Addresses: e.Addresses})
+	}
+	return out
+}
+
+func (f cloudFabric) API() http.Handler { return f.cloud.Handler() }
+
+func (f cloudFabric) IMDS(instance string) http.Handler { return f.cloud.IMDSHandler(instance) }

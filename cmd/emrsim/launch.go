@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+)
+
+// options are the flags of launch.
+type options struct {
+	release   string
+	core      int // -1: as many as addresses for core nodes were given
+	masters   int
+	tasks     int
+	fleets    bool
+	subnet    string
+	binary    string
+	iptables  string
+	noTables  bool
+	files     string
+	imdsDelay time.Duration
+	timeout   time.Duration
+	seed      uint64
+	verbose   bool
+	shell     string
+}
+
+const launchText = `Launches an EMR cluster that is made of network namespaces of this machine, runs emr-static-ip on every node with the arguments
+after --, as EMR runs a bootstrap action, and shows what a firewall in another network saw before and after.
+
+The nodes, the VPC between them, the data centre behind its firewall and all files of the nodes vanish with the program; the
+machine's own network is not touched. Root, or a kernel that allows user namespaces, is needed.`
+
+func launchCommand() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:     "launch [flags] -- MASTER_IP CORE_IP...",
+		Short:   "Launch a cluster, run emr-static-ip on its nodes, check the outcome",
+		Long:    launchText,
+		Example: "  emrsim launch -- 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13\n  emrsim launch --release emr-6.x --masters 3 --core 2 -- --master-ips 10.0.1.10-12 --core-ips 10.0.1.20-29",
+		RunE:    func(cmd *cobra.Command, args []string) error { return launch(cmd.Context(), o, args) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.release, "release", "emr-7.x", "EMR release: decides on interface names (eth0, ens5) and iptables (legacy, nft)")
+	f.IntVar(&o.core, "core", -1, "core nodes (without: as many as addresses for them)")
+	f.IntVar(&o.masters, "masters", 1, "masters: 1 or 3")
+	f.IntVar(&o.tasks, "tasks", 0, "task nodes")
+	f.BoolVar(&o.fleets, "fleets", false, "instance fleets in place of instance groups")
+	f.StringVar(&o.subnet, "subnet", "", "the cluster's subnet (without: the /24 of the first address)")
+	f.StringVar(&o.binary, "binary", "", "the emr-static-ip to run (without: the one beside emrsim, or in PATH)")
+	f.StringVar(&o.iptables, "iptables", "", "the nodes' iptables: legacy or nft (without: as the release has it)")
+	f.BoolVar(&o.noTables, "no-iptables", false, "nodes without an iptables program")
+	f.StringVar(&o.files, "files", "full", "EMR's files on the nodes: full, or minimal (instance.json and job-flow.json)")
+	f.DurationVar(&o.imdsDelay, "imds-delay", 0, "how late each node's metadata service is")
+	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "bound for the whole rehearsal")
+	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
+	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
+	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")
+	return cmd
+}
+
+// launch checks the flags, moves into namespaces of its own, and rehearses.
+func launch(ctx context.Context, o options, args []string) error {
+	wanted, err := understand(args)
+	if err != nil {
+		return err
+	}
+	spec, err := o.cluster(args, wanted)
+	if err != nil {
+		return err
+	}
+	if o.binary, err = findBinary(o.binary); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	inside, code, err := lab.Isolate(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !inside && code != 0:
+		return exitError(code)
+	case !inside:
+		return nil
+	}
+	r := rehearsal{out: os.Stdout, spec: spec, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, start: time.Now()}
+	return r.run(ctx)
+}
+
+// understand has the agent's own command line read the arguments, so that the rehearsal expects what they mean.
+func understand(args []string) (agent.Config, error) {
+	var wanted agent.Config
+	read := func(_ context.Context, c agent.Config, _ agent.Environment) (agent.Report, error) {
+		wanted = c
+		return agent.Report{}, nil
+	}
+	refuse := func(context.Context, agent.Config, agent.Environment) (agent.Report, error) {
+		return agent.Report{}, errors.New("only apply can be rehearsed")
+	}
+	var problems strings.Builder
+	env := agent.Environment{Stdout: io.Discard, Stderr: &problems, LookupEnv: func(string) (string, bool) { return "", false }}
+	// The command line is only read; nothing waits.
+	if code := (agent.Program{Apply: read, Release: refuse}).Main(context.Background(), args, env); code != agent.ExitOK {
+		fmt.Fprint(os.Stderr, problems.String())
+		return wanted, exitError(code)
+	}
+	if wanted.Pools.Empty() {
+		fmt.Fprintln(os.Stderr, "emrsim: no addresses: emrsim launch -- MASTER_IP CORE_IP...")
+		return wanted, exitError(agent.ExitUsage)
+	}
+	return wanted, nil
+}
+
+// cluster is what to launch: what the flags say, completed from the addresses.
+func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, error) {
+	pools := wanted.Pools
+	spec := lab.ClusterSpec{
+		Release: releaseLabel(o.release), Masters: o.masters, Cores: o.core, Tasks: o.tasks, Fleets: o.fleets,
+		NameTag: "rehearsal", Args: args, IMDSDelay: o.imdsDelay, Iptables: lab.Iptables(o.iptables),
+		Static: slices.Concat(pools.Master, pools.Core, pools.Task),
+	}
+	var problems []error
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if o.core < 0 {
+		spec.Cores = len(pools.Core)
+	}
+	if o.masters != 1 && o.masters != 3 {
+		problem("--masters %d: EMR has clusters with 1 and with 3", o.masters)
+	}
+	if o.tasks < 0 {
+		problem("--tasks %d: less than none", o.tasks)
+	}
+	if nodes := spec.Masters + spec.Cores + spec.Tasks; nodes > maxNodes {
+		problem("%d nodes: more than %d do not fit on one machine", nodes, maxNodes)
+	}
+	if !releases.MatchString(spec.Release) {
+		problem("--release %q: a release label such as emr-7.x or emr-6.15.0", o.release)
+	}
+	switch spec.Iptables {
+	case "", lab.IptablesLegacy, lab.IptablesNFT:
+	default:
+		problem("--iptables %q: legacy or nft", o.iptables)
+	}
+	if o.noTables {
+		if o.iptables != "" {
+			problem("--iptables and --no-iptables: one of them")
+		}
+		spec.Iptables = lab.IptablesNone
+	}
+	switch o.files {
+	case "full":
+	case "minimal":
+		spec.Files = cloud.FilesMinimal
+	default:
+		problem("--files %q: full or minimal", o.files)
+	}
+	var err error
+	if spec.Subnet, err = netip.PrefixFrom(spec.Static[0], 24).Masked(), nil; o.subnet != "" {
+		if spec.Subnet, err = netip.ParsePrefix(o.subnet); err != nil {
+			problem("--subnet: %w", err)
+		}
+	}
+	spec.Account = account(o.seed)
+	return spec, errors.Join(problems...)
+}
+
+// releases matches the release labels of EMR.
+var releases = regexp.MustCompile(`^emr-[5-9]\.\d+\.\d+$`)
+
+// releaseLabel completes emr-7.x to a release that there is.
+func releaseLabel(release string) string {
+	switch release {
+	case "emr-5.x":
+		return "emr-5.36.2"
+	case "emr-6.x":
+		return "emr-6.15.0"
+	case "emr-7.x":
+		return "emr-7.5.0"
+	}
+	return release
+}
+
+// maxNodes bounds a rehearsal: each node is a process, two namespaces and a few megabytes.
+const maxNodes = 100
+
+// account is an AWS account as it is on a usual day: AWS's quotas, calls that take some time, addresses that EC2's describes and
+// IMDS show a little late.
+func account(seed uint64) cloud.Options {
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	return cloud.Options{
+		Seed:       seed,
+		Quotas:     cloud.DefaultQuotas(),
+		Latency:    func(r *rand.Rand, _ cloud.Call) time.Duration { return time.Duration(5+r.IntN(30)) * time.Millisecond },
+		RemapDelay: cloud.Range{Max: time.Second},
+		IMDSDelay:  cloud.Range{Max: 2 * time.Second},
+	}
+}
+
+// findBinary finds the program to rehearse.
+func findBinary(named string) (string, error) {
+	if named == "" {
+		named = "emr-static-ip"
+		if self, err := os.Executable(); err == nil {
+			beside := filepath.Join(filepath.Dir(self), named)
+			if _, err := os.Stat(beside); err == nil {
+				return beside, nil
+			}
+		}
+		path, err := exec.LookPath(named)
+		if err != nil {
+			return "", fmt.Errorf("finding emr-static-ip beside emrsim and in PATH: %w; build it with `make build`, or name it with --binary", err)
+		}
+		named = path
+	}
+	path, err := filepath.Abs(named)
+	if err != nil {
+		return "", err
+	}
+	if info, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("looking for the program to rehearse: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("looking for the program to rehearse: %s is not a file", path)
+	}
+	return path, nil
+}

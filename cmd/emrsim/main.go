@@ -1,0 +1,47 @@
+// Command emrsim rehearses the launch of an EMR cluster on one Linux machine, without an AWS account.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	root := &cobra.Command{
+		Use:               "emrsim",
+		Short:             "Rehearse an EMR cluster with static IPs on this machine",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.AddCommand(launchCommand())
+	err := root.ExecuteContext(ctx)
+	var ended exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &ended): // what there is to say was said
+		return int(ended)
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "emrsim: interrupted; everything was removed")
+		return 130
+	default:
+		fmt.Fprintln(os.Stderr, "emrsim:", err)
+		return 1
+	}
+}
+
+// exitError ends the program with its value, without a message.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

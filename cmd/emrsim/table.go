@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+)
+
+// table prints what became of each node, then what was wrong, if anything.
+func (r *rehearsal) table() {
+	fmt.Fprintln(r.out)
+	t := tabwriter.NewWriter(r.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "NODE\tROLE\tINSTANCE\tPRIMARY IP\tSTATIC IP\tSEEN ON PREMISES\tBEFORE\tAFTER\tSECONDS\tAPI CALLS\tSECOND RUN")
+	for _, w := range r.rows {
+		static, seen, second := "-", "-", "-"
+		if w.static.IsValid() {
+			static = w.static.String()
+		}
+		if w.seen.IsValid() {
+			seen = w.seen.String()
+		}
+		if w.changed >= 0 {
+			second = "changed=" + strconv.Itoa(w.changed)
+		}
+		fmt.Fprintln(t, strings.Join([]string{
+			w.node.Name, w.node.Role, w.node.Instance, w.node.Primary.Address.String(), static, seen, outcome(w.before), outcome(w.after),
+			fmt.Sprintf("%.1f", w.first.Duration.Seconds()), strconv.Itoa(w.calls), second,
+		}, "\t"))
+	}
+	t.Flush()
+	took := time.Since(r.start).Round(100 * time.Millisecond)
+	if len(r.problems) == 0 {
+		fmt.Fprintf(r.out, "\nall is as it should be (%d nodes, %s iptables, %s)\n", len(r.rows), r.cluster.Iptables(), took)
+		return
+	}
+	fmt.Fprintf(r.out, "\nFAILED: %d problems (%s)\n", len(r.problems), took)
+	for _, p := range r.problems {
+		fmt.Fprintln(r.out, " -", p)
+	}
+}
+
+// outcome is a download's, in one word.
+func outcome(err error) string {
+	switch {
+	case err == nil:
+		return "done"
+	case errors.Is(err, errNotTried):
+		return "not tried"
+	case errors.Is(err, lab.ErrRefused):
+		return "refused"
+	default:
+		return "failed"
+	}
+}
+
+// errNotTried stands for a download that did not come to be tried, because something before it was not as it should be.
+var errNotTried = errors.New("not tried")
