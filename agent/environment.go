@@ -20,10 +20,12 @@ type Environment struct {
 	Rand func() float64    // jitter, in [0,1)
 	// OpenKernel reaches the node's kernel; nil: netcfg.Open.
 	OpenKernel func(context.Context, netcfg.Options) (netcfg.Kernel, error)
-	LookupEnv  func(string) (string, bool) // environment variables
-	Stdout     io.Writer                   // the report
-	Stderr     io.Writer                   // the log, and the error that ends the run
-	Log        *zap.Logger                 // nil until the command line has said which format is wanted
+	// SaveState writes the state file; nil: the function of that name.
+	SaveState func(dir string, s State) error
+	LookupEnv func(string) (string, bool) // environment variables
+	Stdout    io.Writer                   // the report
+	Stderr    io.Writer                   // the log, and the error that ends the run
+	Log       *zap.Logger                 // nil until the command line has said which format is wanted
 }
 
 // Path is where the node's absolute path p is found.

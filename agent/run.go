@@ -299,7 +299,11 @@ func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr)
 	if r.hasState && reflect.DeepEqual(normal(same), normal(r.state)) {
 		return nil
 	}
-	if err := SaveState(r.dir, s); err != nil {
+	write := r.env.SaveState
+	if write == nil {
+		write = SaveState
+	}
+	if err := write(r.dir, s); err != nil {
 		return err
 	}
 	r.state, r.hasState = s, true

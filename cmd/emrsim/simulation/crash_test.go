@@ -1,0 +1,299 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+const testPrefix = agent.DefaultPrefix
+
+var testSubnet = netip.MustParsePrefix("10.0.1.0/24")
+
+func addrs(list ...string) []netip.Addr {
+	out := make([]netip.Addr, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParseAddr(s)
+	}
+	return out
+}
+
+// scene is a world with one node under test, just before the run that is to be disturbed.
+type scene struct {
+	w      *World
+	node   *Node
+	run    func(context.Context, Kill) Outcome
+	before func(*testing.T) // what happened on the node before
+}
+
+// crashCase is a situation in which a run may be interrupted.
+type crashCase struct {
+	name  string
+	build func(t *testing.T) *scene
+}
+
+func newScene(t *testing.T, role string, o cloud.Options) *scene {
+	o.Seed = 7
+	o.UniqueTimes = true
+	w, err := NewWorld(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vpc := w.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"))
+	subnet := w.Cloud.CreateSubnet(vpc, testSubnet)
+	// EC2 never gives the pool's addresses to new instances here.
+	w.Cloud.ReserveCIDR(subnet, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
+	cl, err := w.Cloud.LaunchCluster(cloud.ClusterSpec{Name: "crash", NameTag: "crash", Subnet: subnet, Masters: 1, Cores: 1, Tasks: 1, SecondENIOnMaster: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := agent.DefaultConfig()
+	cfg.Pools = agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22"), Task: addrs("10.0.1.23")}
+	s := &scene{w: w}
+	for _, cn := range cl.Nodes {
+		if cn.Role == role {
+			s.node = w.newNode(cn, cfg, cloud.FilesFull)
+		}
+	}
+	s.run = s.node.Apply
+	w.Step = w.CheckSafety
+	return s
+}
+
+func crashCases() []crashCase {
+	var cases []crashCase
+	add := func(name string, build func(t *testing.T) *scene) { cases = append(cases, crashCase{name, build}) }
+	for _, role := range []string{cloud.RoleMaster, cloud.RoleCore, cloud.RoleTask} {
+		add("first run/"+role, func(t *testing.T) *scene { return newScene(t, role, cloud.Options{}) })
+		add("rerun/"+role, func(t *testing.T) *scene {
+			s := newScene(t, role, cloud.Options{})
+			s.before = func(t *testing.T) { succeed(t, s.node.Apply(t.Context(), Kill{})) }
+			return s
+		})
+		add("rerun without arguments/"+role, func(t *testing.T) *scene {
+			s := newScene(t, role, cloud.Options{})
+			s.before = func(t *testing.T) {
+				succeed(t, s.node.Apply(t.Context(), Kill{}))
+				s.node.Config.Pools = agent.Pools{}
+			}
+			return s
+		})
+		add("release/"+role, func(t *testing.T) *scene {
+			s := newScene(t, role, cloud.Options{})
+			s.before = func(t *testing.T) { succeed(t, s.node.Apply(t.Context(), Kill{})) }
+			s.run = s.node.Release
+			return s
+		})
+		add("take-over/"+role, func(t *testing.T) *scene {
+			s := newScene(t, role, cloud.Options{})
+			s.before = func(t *testing.T) {
+				for _, a := range s.node.Config.Pools.For(agent.Role(role)) {
+					s.claimFor(t, a, "i-0dead", "eni-0dead")
+				}
+				time.Sleep(2 * ssmcoord.UnseenGrace)
+			}
+			return s
+		})
+	}
+	add("first run, slow and late EC2/CORE", func(t *testing.T) *scene {
+		return newScene(t, cloud.RoleCore, cloud.Options{RemapDelay: cloud.Range{Min: 2 * time.Second, Max: 6 * time.Second}, AssignSameENI: cloud.OutcomeError})
+	})
+	add("take-over, slow and late EC2/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, cloud.Options{RemapDelay: cloud.Range{Min: 2 * time.Second, Max: 6 * time.Second}, AssignSameENI: cloud.OutcomeError})
+		s.before = func(t *testing.T) {
+			for _, a := range s.node.Config.Pools.Core {
+				s.claimFor(t, a, "i-0dead", "eni-0dead")
+			}
+			time.Sleep(2 * ssmcoord.UnseenGrace)
+		}
+		return s
+	})
+	add("the list has changed/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, cloud.Options{})
+		s.before = func(t *testing.T) {
+			succeed(t, s.node.Apply(t.Context(), Kill{}))
+			s.node.Config.Pools.Core = addrs("10.0.1.24", "10.0.1.25")
+		}
+		return s
+	})
+	add("the ledger was lost/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, cloud.Options{})
+		s.before = func(t *testing.T) {
+			succeed(t, s.node.Apply(t.Context(), Kill{}))
+			s.forget(t, s.node.Static())
+		}
+		return s
+	})
+	add("EC2 took the address away/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, cloud.Options{})
+		s.before = func(t *testing.T) {
+			succeed(t, s.node.Apply(t.Context(), Kill{}))
+			s.w.Step = nil // the move itself is what must not be, until the agent is run
+			s.moveToStranger(t, s.node.Static())
+		}
+		return s
+	})
+	add("a stranger is faster/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, cloud.Options{})
+		s.before = func(t *testing.T) {
+			taken := false
+			s.w.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				if c.Service == "ssm" && c.Action == "PutParameter" && !taken {
+					taken = true
+					a := s.node.Config.Pools.Core[0]
+					if !strings.Contains(c.Params, a.String()) {
+						a = s.node.Config.Pools.Core[1]
+					}
+					return cloud.FaultAction{Then: func() { s.moveToStranger(t, a) }}
+				}
+				return cloud.FaultAction{}
+			})
+		}
+		return s
+	})
+	return cases
+}
+
+func succeed(t *testing.T, o Outcome) {
+	t.Helper()
+	if o.Err != nil {
+		t.Fatalf("a run that nobody disturbs: %v", o.Err)
+	}
+}
+
+// crashPoint disturbs one run at one point, runs the agent again, and compares with a run that nobody disturbed.
+func crashPoint(t *testing.T, c crashCase, kills []Kill, want string) (points int, got string) {
+	synctest.Test(t, func(t *testing.T) {
+		s := c.build(t)
+		defer s.w.Close()
+		if s.before != nil {
+			s.before(t)
+		}
+		for _, k := range kills {
+			o := s.run(t.Context(), k)
+			points = o.Points
+			if k.Point == 0 {
+				succeed(t, o)
+			}
+			if o.Err != nil && !o.Killed && !k.Fail {
+				t.Errorf("killed at %+v: the run failed by itself: %v", k, o.Err)
+			}
+			if k.Fail && o.Err != nil && !strings.Contains(o.Err.Error(), errFailed.Error()) {
+				t.Errorf("disturbed at %+v: %v", k, o.Err)
+			}
+		}
+		if want != "" {
+			o := s.run(t.Context(), Kill{})
+			if o.Err != nil {
+				t.Errorf("after %+v a clean run fails: %v", kills, o.Err)
+			}
+		}
+		time.Sleep(10 * time.Second) // all that EC2 shows late has come
+		got = s.snapshot(t)
+		again := s.run(t.Context(), Kill{})
+		if again.Err != nil || len(again.Report.Changes) != 0 {
+			t.Errorf("after %+v a further run changes %q: %v", kills, again.Report.Changes, again.Err)
+		}
+		if after := s.snapshot(t); after != got {
+			t.Errorf("after %+v a further run leaves\n%s\nit was\n%s", kills, after, got)
+		}
+		s.w.CheckSafety()
+		for _, v := range s.w.violations {
+			t.Errorf("after %+v: %s", kills, v)
+		}
+		if want != "" && got != want {
+			t.Errorf("after %+v:\n%s\nundisturbed:\n%s", kills, got, want)
+		}
+	})
+	return points, got
+}
+
+// A run that is killed, or whose call fails, at any point, and then run again, ends like a run that nobody disturbed.
+func TestCrashPoints(t *testing.T) {
+	total := 0
+	for _, c := range crashCases() {
+		t.Run(c.name, func(t *testing.T) {
+			points, want := crashPoint(t, c, []Kill{{}}, "")
+			for p := 1; p <= points && !t.Failed(); p++ {
+				for _, fail := range []bool{false, true} {
+					crashPoint(t, c, []Kill{{Point: p, Fail: fail}}, want)
+					total++
+				}
+			}
+			t.Logf("%d points, each killed and failed", points)
+		})
+	}
+	t.Logf("%d crash points covered", total)
+	if total < 1000 {
+		t.Errorf("only %d crash points: is every call counted?", total)
+	}
+}
+
+// claimFor writes a record in the name of another instance.
+func (s *scene) claimFor(t *testing.T, a netip.Addr, instance, eni string) {
+	t.Helper()
+	if _, err := s.w.Ledger(testPrefix, s.node.SubnetID).Create(t.Context(), a, ssmcoord.Record{Instance: instance, ENI: eni, Cluster: "j-OLD", Role: "CORE", Time: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *scene) forget(t *testing.T, a netip.Addr) {
+	t.Helper()
+	if err := s.w.Ledger(testPrefix, s.node.SubnetID).Delete(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *scene) moveToStranger(t *testing.T, a netip.Addr) {
+	t.Helper()
+	stranger, err := s.w.Cloud.RunInstance(cloud.InstanceSpec{Subnet: s.node.SubnetID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.w.Take(t.Context(), stranger, a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// snapshot is all that a run leaves: ledger, EC2, kernel and state file, without times.
+func (s *scene) snapshot(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	for _, p := range s.w.Cloud.Parameters() {
+		r, err := ssmcoord.ParseRecord(p.Value)
+		r.Time = time.Time{}
+		fmt.Fprintln(&b, p.Name, r, err)
+	}
+	for _, e := range s.w.Cloud.ENIs() {
+		fmt.Fprintln(&b, e.ID, e.Addresses)
+	}
+	for _, i := range s.w.Cloud.Instances() {
+		fmt.Fprintln(&b, i.InstanceID, i.Tags["Name"])
+	}
+	used := s.node.Kernel.Uses()
+	slices.SortFunc(used, netip.Addr.Compare)
+	fmt.Fprintln(&b, used)
+	b.WriteString(s.node.Kernel.Rules())
+	data, err := os.ReadFile(filepath.Join(s.node.root, agent.DefaultStateDir, "state.json"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if !strings.Contains(line, `"written"`) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,198 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+// Node is an instance on which the agent can be run, killed, and run again. Its files and its kernel outlive the agent's
+// process, and end with the instance.
+type Node struct {
+	*cloud.Node
+	Kernel *kernel.Kernel
+	Config agent.Config // of every run on this node
+
+	world *World
+	root  string // its file tree
+	runs  int
+	gone  bool // terminated: its kernel uses nothing any more
+}
+
+// Kill says where a process ends: at the n-th point, counted from 1, at which it can. Every call to AWS or IMDS, every change to the kernel and
+// every write of the state file has two, before its effect and after it.
+type Kill struct {
+	Point int
+	// Only the effect fails, as by a reset connection, and the process goes on.
+	Fail bool
+}
+
+// errKilled is what a killed process sees. No effect of it is left to come.
+var errKilled = errors.New("killed by the simulation")
+
+// errFailed is a fault that the process survives.
+var errFailed = errors.New("failed by the simulation: connection reset by peer")
+
+// Outcome is how one run of the agent ended.
+type Outcome struct {
+	Report agent.Report
+	Err    error
+	Killed bool
+	Points int // that were passed
+}
+
+// process is one run of the agent.
+type process struct {
+	node   *Node
+	kill   Kill
+	points int
+	dead   bool
+	die    context.CancelCauseFunc
+}
+
+// step passes the two points around one effect.
+func (p *process) step(effect func() error) error {
+	if err := p.point(); err != nil {
+		return err
+	}
+	if err := effect(); err != nil {
+		return err
+	}
+	if p.node.world.Step != nil {
+		p.node.world.Step()
+	}
+	return p.point()
+}
+
+func (p *process) point() error {
+	if p.dead {
+		return errKilled
+	}
+	p.points++
+	if p.points != p.kill.Point {
+		return nil
+	}
+	if p.kill.Fail {
+		return errFailed
+	}
+	p.dead = true
+	p.die(errKilled)
+	return errKilled
+}
+
+// RoundTrip is a call to AWS or IMDS.
+func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+	err = p.step(func() (err error) {
+		resp, err = p.node.world.Transport(p.node.InstanceID).RoundTrip(req)
+		return err
+	})
+	if err != nil && resp != nil {
+		resp.Body.Close()
+		resp = nil
+	}
+	return resp, err
+}
+
+// processKernel is the node's kernel as one process reaches it.
+type processKernel struct {
+	*kernel.Kernel
+	process *process
+}
+
+func (k processKernel) Apply(ctx context.Context, c netcfg.Change) error {
+	return k.process.step(func() error { return k.Kernel.Apply(ctx, c) })
+}
+
+// Apply runs the agent as a bootstrap action or by hand.
+func (n *Node) Apply(ctx context.Context, kill Kill) Outcome { return n.run(ctx, kill, agent.Apply) }
+
+// Release runs the agent as a shutdown action.
+func (n *Node) Release(ctx context.Context, kill Kill) Outcome {
+	return n.run(ctx, kill, agent.Release)
+}
+
+func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, agent.Config, agent.Environment) (agent.Report, error)) Outcome {
+	n.runs++
+	ctx, die := context.WithCancelCause(ctx)
+	defer die(nil)
+	p := &process{node: n, kill: kill, die: die}
+	jitter := rand.New(rand.NewPCG(n.world.Seed, hash(n.InstanceID)+uint64(n.runs)))
+	env := agent.Environment{
+		Root:       n.root,
+		HTTP:       p,
+		Rand:       jitter.Float64,
+		LookupEnv:  func(string) (string, bool) { return "", false },
+		OpenKernel: func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return processKernel{n.Kernel, p}, nil },
+		SaveState: func(dir string, s agent.State) error {
+			return p.step(func() error { return agent.SaveState(dir, s) })
+		},
+		Log: n.world.log(n, n.runs),
+	}
+	rep, err := work(ctx, n.Config, env)
+	return Outcome{Report: rep, Err: err, Killed: p.dead, Points: p.points}
+}
+
+// Static is the address that the node uses, as its kernel shows it; the zero address when it uses none.
+func (n *Node) Static() netip.Addr {
+	if n.gone {
+		return netip.Addr{}
+	}
+	used := n.Kernel.Uses(n.primaries()...)
+	if len(used) == 0 {
+		return netip.Addr{}
+	}
+	return used[0]
+}
+
+func (n *Node) primaries() []netip.Addr {
+	list := []netip.Addr{n.PrimaryIP}
+	if n.SecondENI != nil {
+		list = append(list, n.SecondENI.PrimaryIP)
+	}
+	return list
+}
+
+// newNode makes the node's file tree and kernel.
+func (w *World) newNode(cn *cloud.Node, cfg agent.Config, style cloud.FileStyle) *Node {
+	n := &Node{Node: cn, Config: cfg, world: w, root: filepath.Join(w.dir, cn.InstanceID)}
+	links := []netcfg.Link{kernel.Link("ens5", 2, cn.MAC, netip.PrefixFrom(cn.PrimaryIP, cn.Subnet.Bits()))}
+	if cn.SecondENI != nil {
+		links = append(links, kernel.Link("ens6", 3, cn.SecondENI.MAC, netip.PrefixFrom(cn.SecondENI.PrimaryIP, cn.Subnet.Bits())))
+	}
+	n.Kernel = kernel.New(links...)
+	for path, content := range cn.EMRFiles(style) {
+		full := filepath.Join(n.root, path)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			panic(fmt.Sprintf("making a simulated node's files: %v", err))
+		}
+		if err := os.WriteFile(full, content, 0o644); err != nil {
+			panic(fmt.Sprintf("making a simulated node's files: %v", err))
+		}
+	}
+	w.Nodes = append(w.Nodes, n)
+	return n
+}
+
+// living are the nodes whose instances are not terminated.
+func (w *World) living() []*Node {
+	return slices.DeleteFunc(slices.Clone(w.Nodes), func(n *Node) bool { return n.gone })
+}
+
+func hash(s string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return h
+}

@@ -1,0 +1,143 @@
+// Package simulation runs many agents, each the real one with the real AWS SDK, against the model of the cloud in virtual time: launches, crashes,
+// restarts, terminations and resizes, under throttling, stale reads and lost responses. What must hold is checked after every step.
+//
+// Everything follows from a seed. All waiting is virtual (testing/synctest), every choice comes from a stream of its own, and no
+// two calls of different nodes take effect at one instant, so that a seed gives the same run each time.
+package simulation
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// World is a cloud with the nodes on which agents run.
+type World struct {
+	Seed  uint64
+	Cloud *cloud.Cloud
+	Nodes []*Node
+	// Step is called after every effect of any agent.
+	Step func()
+	// Transport is how an instance reaches AWS.
+	Transport func(instanceID string) http.RoundTripper
+	// Log, if not nil, is where the agents' logs go.
+	Log *zap.Logger
+
+	dir        string
+	violations []string
+}
+
+// NewWorld is an empty world. Close removes its files.
+func NewWorld(o cloud.Options) (*World, error) {
+	dir, err := os.MkdirTemp(memoryDir(), "emrsim-")
+	if err != nil {
+		return nil, err
+	}
+	w := &World{Seed: o.Seed, Cloud: cloud.New(o), dir: dir}
+	w.Transport = w.Cloud.Transport
+	return w, nil
+}
+
+// Close removes the nodes' files.
+func (w *World) Close() error { return os.RemoveAll(w.dir) }
+
+// memoryDir is a file system in memory, where there is one: the agent syncs its state file to disk.
+func memoryDir() string {
+	const shm = "/dev/shm"
+	if f, err := os.CreateTemp(shm, "emrsim-probe-"); err == nil {
+		f.Close()
+		os.Remove(f.Name())
+		return shm
+	}
+	return ""
+}
+
+func (w *World) log(n *Node, run int) *zap.Logger {
+	if w.Log == nil {
+		return zap.NewNop()
+	}
+	return w.Log.With(zap.String("node", n.InstanceID), zap.Int("run", run))
+}
+
+// violate records that something that must hold does not.
+func (w *World) violate(format string, args ...any) {
+	const most = 20
+	if text := fmt.Sprintf(format, args...); len(w.violations) < most && !slices.Contains(w.violations, text) {
+		w.violations = append(w.violations, text)
+	}
+}
+
+// CheckSafety checks what must hold at every moment: an address in use by a node's kernel is one that EC2 has on that node's own
+// interface, and no two nodes use one address.
+func (w *World) CheckSafety() {
+	users := map[netip.Addr]*Node{}
+	for _, n := range w.living() {
+		for _, a := range n.Kernel.Uses(n.primaries()...) {
+			if other := users[a]; other != nil && other.SubnetID == n.SubnetID {
+				w.violate("safety: %s is in use by %s and by %s", a, other.InstanceID, n.InstanceID)
+			}
+			users[a] = n
+			if holders := w.Cloud.Holders(n.SubnetID, a); !slices.Contains(holders, n.ENI) {
+				w.violate("safety: %s uses %s, which EC2 has on %v", n.InstanceID, a, holders)
+			}
+		}
+	}
+}
+
+// CheckTruth checks what must hold when all is quiet: ledger, EC2 and kernel agree about every node, and nothing is left behind. The addresses in foreign are
+// held, or blocked by an unreadable record, by somebody who is no node of this world.
+func (w *World) CheckTruth(prefix string, foreign map[netip.Addr]bool) {
+	records := map[string]ssmcoord.Record{} // by parameter
+	for _, p := range w.Cloud.Parameters() {
+		r, err := ssmcoord.ParseRecord(p.Value)
+		if err == nil {
+			records[p.Name] = r
+		} else if a, aerr := netip.ParseAddr(p.Name[strings.LastIndex(p.Name, "/")+1:]); aerr != nil || !foreign[a] {
+			w.violate("truth: the record %s cannot be read: %v", p.Name, err)
+		}
+	}
+	enis := map[string]cloud.ENI{}
+	for _, e := range w.Cloud.ENIs() {
+		enis[e.ID] = e
+	}
+	owns := map[string]string{} // parameter -> the node that rightly has it
+	for _, n := range w.living() {
+		pool := n.Config.Pools.For(agent.Role(n.Role))
+		carried := slices.DeleteFunc(slices.Clone(enis[n.ENI].Addresses[1:]), func(a netip.Addr) bool { return foreign[a] })
+		used := n.Kernel.Uses(n.primaries()...)
+		slices.SortFunc(carried, netip.Addr.Compare)
+		slices.SortFunc(used, netip.Addr.Compare)
+		if !slices.Equal(carried, used) {
+			w.violate("truth: EC2 has %v on %s of %s, its kernel uses %v", carried, n.ENI, n.InstanceID, used)
+		}
+		if len(carried) > 1 || len(carried) > 0 && !slices.Contains(pool, carried[0]) {
+			w.violate("truth: %s has %v of the pool %v", n.InstanceID, carried, pool)
+		}
+		if len(carried) == 0 {
+			continue
+		}
+		name := fmt.Sprintf("%s/%s/%s", prefix, n.SubnetID, carried[0])
+		owns[name] = n.InstanceID
+		if r, ok := records[name]; !ok {
+			w.violate("truth: %s has %s, and there is no record %s", n.InstanceID, carried[0], name)
+		} else if r.Instance != n.InstanceID || r.ENI != n.ENI || r.Role != n.Role || r.Cluster != n.ClusterID {
+			w.violate("truth: %s has %s, and the record %s names %+v", n.InstanceID, carried[0], name, r)
+		}
+	}
+	for name, r := range records {
+		for _, n := range w.living() {
+			if r.Instance == n.InstanceID && owns[name] != n.InstanceID {
+				w.violate("truth: the record %s names %s, which does not have that address", name, n.InstanceID)
+			}
+		}
+	}
+}
