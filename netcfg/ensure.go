@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// rounds bounds how often observe, plan, apply is repeated: once for the work, and again where somebody else changed the
-// kernel meanwhile. Two runs at once need one round more than one.
-const rounds = 4
+// rounds bounds how often observe, plan, apply is repeated: once for the work, and again where somebody else, such as another run of
+// this program, changed the kernel meanwhile.
+const rounds = 8
 
 // pause is what a round waits for after a change that failed.
 const pause = 100 * time.Millisecond

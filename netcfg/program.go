@@ -35,7 +35,9 @@ type program struct {
 var systemDirs = []string{"/usr/sbin", "/sbin", "/usr/local/sbin"}
 
 // absent says that a program is not there, as opposed to there and failing.
-func absent(err error) bool { return errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) }
+func absent(err error) bool {
+	return errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist)
+}
 
 // lookPath finds a program; the error is absent if there is none.
 func lookPath(name string) (string, error) {

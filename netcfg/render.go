@@ -32,11 +32,11 @@ func renderRestore(have, want RuleSet) string {
 			fmt.Fprintf(&b, "-A %s %s\n", w.Name, r)
 		}
 	}
-	missing, surplus := have.JumpsAgainst(want)
-	for _, j := range surplus {
+	remove, insert := have.JumpEdits(want)
+	for _, j := range remove {
 		fmt.Fprintf(&b, "-D %s %s\n", j.Chain, j.Text)
 	}
-	for _, j := range missing {
+	for _, j := range insert {
 		if j.Position > 0 {
 			fmt.Fprintf(&b, "-I %s %d %s\n", j.Chain, j.Position, j.Text)
 		} else {

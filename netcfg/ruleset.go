@@ -185,7 +185,7 @@ func (s RuleSet) Differences(want RuleSet) (lines []string, same int) {
 			lines = append(lines, "- -N "+h.Name)
 		}
 	}
-	missing, surplus := s.JumpsAgainst(want)
+	missing, surplus := s.jumpsAgainst(want)
 	for _, j := range surplus {
 		lines = append(lines, fmt.Sprintf("- -A %s %s (place %d)", j.Chain, j.Text, j.Position))
 	}
@@ -198,9 +198,9 @@ func (s RuleSet) Differences(want RuleSet) (lines []string, same int) {
 	return lines, same + len(want.Jumps) - len(missing)
 }
 
-// JumpsAgainst returns the jumps of want that are not in place in s, and those of s that want has no use for: of two
+// jumpsAgainst returns the jumps of want that are not in place in s, and those of s that want has no use for: of two
 // equal ones the second.
-func (s RuleSet) JumpsAgainst(want RuleSet) (missing, surplus []Jump) {
+func (s RuleSet) jumpsAgainst(want RuleSet) (missing, surplus []Jump) {
 	used := make([]bool, len(s.Jumps))
 	for _, w := range want.Jumps {
 		i := -1
@@ -222,6 +222,28 @@ func (s RuleSet) JumpsAgainst(want RuleSet) (missing, surplus []Jump) {
 		}
 	}
 	return missing, surplus
+}
+
+// JumpEdits are the jumps that a transaction deletes, and those that it then makes. In a chain where anything differs all of
+// ours are deleted and the wanted one is made anew: so whatever two runs at once have planned, the later transaction either
+// fails, for it deletes what is not there any more, or leaves at least one jump behind.
+func (s RuleSet) JumpEdits(want RuleSet) (remove, insert []Jump) {
+	missing, surplus := s.jumpsAgainst(want)
+	differs := map[string]bool{}
+	for _, j := range slices.Concat(missing, surplus) {
+		differs[j.Chain] = true
+	}
+	for _, j := range s.Jumps {
+		if differs[j.Chain] {
+			remove = append(remove, j)
+		}
+	}
+	for _, j := range want.Jumps {
+		if differs[j.Chain] {
+			insert = append(insert, j)
+		}
+	}
+	return remove, insert
 }
 
 // without returns the rules of a that are not in b.

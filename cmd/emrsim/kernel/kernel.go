@@ -138,15 +138,15 @@ func (k *Kernel) setRules(c netcfg.SetRules) error {
 	for name, rules := range k.table {
 		table[name] = slices.Clone(rules)
 	}
-	missing, surplus := c.Have.JumpsAgainst(c.Want)
-	for _, j := range surplus {
+	remove, insert := c.Have.JumpEdits(c.Want)
+	for _, j := range remove {
 		i := slices.IndexFunc(table[j.Chain], func(r rule) bool { return r.text == j.Text })
 		if i < 0 {
 			return fmt.Errorf("deleting from %s: no rule %s", j.Chain, j.Text)
 		}
 		table[j.Chain] = slices.Delete(table[j.Chain], i, i+1)
 	}
-	for _, j := range missing {
+	for _, j := range insert {
 		at := len(table[j.Chain])
 		if j.Position > 0 {
 			at = j.Position - 1
