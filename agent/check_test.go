@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func testIdentity() Identity {
+	return Identity{
+		InstanceID: "i-0a1", InstanceType: "m5.xlarge", ENI: "eni-0a1", SubnetID: "subnet-0a1",
+		Subnet: netip.MustParsePrefix("10.0.1.0/24"), PrimaryIP: netip.MustParseAddr("10.0.1.99"),
+	}
+}
+
+func TestCheckPools(t *testing.T) {
+	three := `{"haEnabled":true,"instanceGroups":{"MASTER":[{"instanceCount":3}],"CORE":[{"instanceCount":2}]}}`
+	tests := []struct {
+		name  string
+		pools Pools
+		role  Role
+		files string // job-flow.json, or extraInstanceData.json where it has haEnabled
+		want  []string
+	}{
+		{"enough", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}, RoleCore, jobFlow, nil},
+		{"more than enough", Pools{Master: addrList("10.0.1.10"), Core: addrRange("10.0.1.11", 80)}, RoleMaster, jobFlow, nil},
+		{"first and last that AWS leaves", Pools{Master: addrList("10.0.1.4"), Core: addrList("10.0.1.254 10.0.1.5")}, RoleMaster, jobFlow, nil},
+		{"counts not known", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11")}, RoleCore, "{}", nil},
+		{"no addresses at all", Pools{}, RoleCore, jobFlow, []string{
+			"Insufficient arguments: no static IPs are named, and no earlier run on this node named any"}},
+		{"too few, with both numbers", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11")}, RoleCore, jobFlow, []string{
+			"Insufficient arguments: 1 address for core nodes, but /mnt/var/lib/info/job-flow.json says that 2 are requested"}},
+		{"too few, seen from the master", Pools{Master: addrList("10.0.1.10")}, RoleMaster, jobFlow, []string{
+			"Insufficient arguments: 0 addresses for core nodes, but /mnt/var/lib/info/job-flow.json says that 2 are requested"}},
+		{"none for this core node", Pools{Master: addrList("10.0.1.10")}, RoleCore, jobFlow, []string{
+			"Insufficient arguments: this is a core node, and no address is named for core nodes (0 addresses; /mnt/var/lib/info/job-flow.json says that 2 are requested)"}},
+		{"none for this core node, counts not known", Pools{Master: addrList("10.0.1.10")}, RoleCore, "{}", []string{
+			"Insufficient arguments: this is a core node, and no address is named for core nodes"}},
+		{"none for this master", Pools{Core: addrList("10.0.1.11 10.0.1.12")}, RoleMaster, jobFlow, []string{
+			"Insufficient arguments: this is a master node, and no address is named for it (--master-ips, or the first of the list)"}},
+		{"one node by its own pool", Pools{Core: addrList("10.0.1.11 10.0.1.12")}, RoleCore, three, nil},
+		{"task node by its own pool", Pools{Task: addrList("10.0.1.11")}, RoleTask, three, nil},
+		{"three masters", Pools{Master: addrRange("10.0.1.10", 3), Core: addrRange("10.0.1.20", 2)}, RoleMaster, three, nil},
+		{"three masters, one address", Pools{Master: addrRange("10.0.1.10", 1), Core: addrRange("10.0.1.20", 2)}, RoleCore, three, []string{
+			"Insufficient arguments: 1 address for the master, but /mnt/var/lib/info/extraInstanceData.json says that the cluster has 3 masters (name 3 with --master-ips)"}},
+		{"everything at once", Pools{Master: addrList("10.0.1.99"), Core: addrList("10.0.1.0 10.0.2.1 10.0.1.255 10.0.1.3 192.168.0.1"), Task: addrList("10.0.1.99")}, RoleCore,
+			strings.ReplaceAll(jobFlow, `"requestedInstanceCount":2`, `"requestedInstanceCount":12`), []string{
+				"master address 10.0.1.99 is this node's primary IP, which EC2 gave it at launch: a static IP must be another one",
+				"core addresses 10.0.2.1, 192.168.0.1 are not in this node's subnet 10.0.1.0/24 (subnet-0a1)",
+				"core addresses 10.0.1.0, 10.0.1.255, 10.0.1.3 are reserved by AWS: the first four and the last of subnet 10.0.1.0/24 (subnet-0a1)",
+				"task address 10.0.1.99 is this node's primary IP, which EC2 gave it at launch: a static IP must be another one",
+				"task address 10.0.1.99 is named twice (also as master)",
+				"Insufficient arguments: 5 addresses for core nodes, but /mnt/var/lib/info/job-flow.json says that 12 are requested"}},
+		{"a whole block, most of it elsewhere", Pools{Task: addrRange("10.0.2.0", 300)}, RoleTask, "{}", []string{
+			"task addresses 10.0.2.0, 10.0.2.1, 10.0.2.2, 10.0.2.3, 10.0.2.4, 10.0.2.5, 10.0.2.6, 10.0.2.7, 10.0.2.8, 10.0.2.9 and 290 more " +
+				"are not in this node's subnet 10.0.1.0/24 (subnet-0a1)"}},
+		{"the whole subnet", Pools{Task: addrRange("10.0.1.0", 256)}, RoleTask, "{}", []string{
+			"task address 10.0.1.99 is this node's primary IP, which EC2 gave it at launch: a static IP must be another one",
+			"task addresses 10.0.1.0, 10.0.1.1, 10.0.1.2, 10.0.1.3, 10.0.1.255 are reserved by AWS: the first four and the last of subnet 10.0.1.0/24 (subnet-0a1)"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			name := fileJobFlow
+			if strings.Contains(test.files, "haEnabled") {
+				name = fileExtra
+			}
+			files := ReadEMRFiles(emrTree(t, map[string]string{"/mnt/var/lib/info/" + name: test.files}))
+			err := CheckPools(test.pools, test.role, testIdentity(), files)
+			if test.want == nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if CodeOf(err) != ExitUsage || len(remedies(err)) == 0 {
+				t.Fatalf("code %d, remedies %q, %v", CodeOf(err), remedies(err), err)
+			}
+			if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, test.want) {
+				t.Errorf("got\n%v\nwant\n%s", err, strings.Join(test.want, "\n"))
+			}
+		})
+	}
+}
+
+func TestReserved(t *testing.T) {
+	tests := []struct {
+		subnet string
+		want   string // the reserved addresses
+	}{
+		{"10.0.1.16/28", "10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.31"},
+		{"10.0.0.0/16", "10.0.0.0 10.0.0.1 10.0.0.2 10.0.0.3 10.0.255.255"},
+		{"255.255.255.240/28", "255.255.255.240 255.255.255.241 255.255.255.242 255.255.255.243 255.255.255.255"},
+	}
+	for _, test := range tests {
+		subnet := netip.MustParsePrefix(test.subnet)
+		var got []netip.Addr
+		for a := subnet.Addr(); a.IsValid() && subnet.Contains(a); a = a.Next() {
+			if reserved(subnet, a) {
+				got = append(got, a)
+			}
+		}
+		if !slices.Equal(got, addrList(test.want)) {
+			t.Errorf("%s: got %v, want %s", subnet, got, test.want)
+		}
+	}
+}
+
+func TestLeftAlone(t *testing.T) {
+	for _, test := range []struct {
+		pools Pools
+		role  Role
+		want  bool
+	}{
+		{Pools{Core: addrList("10.0.1.11")}, RoleTask, true},
+		{Pools{Task: addrList("10.0.1.11")}, RoleTask, false},
+		{Pools{Master: addrList("10.0.1.11")}, RoleCore, false},
+		{Pools{Core: addrList("10.0.1.11")}, RoleMaster, false},
+	} {
+		if got, why := LeftAlone(test.pools, test.role); got != test.want || got != (why != "") {
+			t.Errorf("%+v: %t %q", test, got, why)
+		}
+	}
+}
+
+func TestCheckRoom(t *testing.T) {
+	pool := addrList("10.0.1.11 10.0.1.12")
+	for _, test := range []struct {
+		name    string
+		limit   int
+		present string
+		ok      bool
+	}{
+		{"room", 3, "10.0.1.99 10.0.1.98", true},
+		{"full", 2, "10.0.1.99 10.0.1.98", false},
+		{"full, with an address of the pool", 2, "10.0.1.99 10.0.1.12", true},
+		{"limit not known", 0, "10.0.1.99 10.0.1.98", true},
+	} {
+		err := CheckRoom(testIdentity(), test.limit, addrList(test.present), pool)
+		if (err == nil) != test.ok || err != nil && CodeOf(err) != ExitUsage {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}

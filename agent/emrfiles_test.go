@@ -1,0 +1,328 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A node of EMR 5.29, and one that has only what every release has.
+const (
+	extraMaster = `{"jobFlowId":"j-3H4A2KJ5EXAMPLE","jobFlowCreationInstant":1577836800000,"instanceCount":3,
+		"instanceGroups":{"CORE":[{"instanceType":"m5.xlarge","instanceCount":2}],"MASTER":[{"instanceType":"m5.xlarge","instanceCount":1}]},
+		"instanceGroupId":"ig-1MASTER","instanceRole":"master","masterHost":"localhost","marketType":"ON_DEMAND","region":"eu-west-1",
+		"accountId":"123456789012","releaseLabel":"emr-5.29.0","haEnabled":false,"startupScripts":[{"name":"ip","args":["10.0.1.10"]}],
+		"serviceEndpoints":{"s3":"https://s3"}}`
+	jobFlow = `{"jobFlowId":"j-3H4A2KJ5EXAMPLE","instanceCount":3,"masterInstanceId":"i-1","instanceGroups":[
+		{"instanceGroupId":"ig-1MASTER","instanceGroupName":"m","instanceRole":"Master","marketType":"ON_DEMAND","instanceType":"m5.xlarge","requestedInstanceCount":1},
+		{"instanceGroupId":"ig-2CORE","instanceGroupName":"c","instanceRole":"Core","marketType":"ON_DEMAND","instanceType":"m5.xlarge","requestedInstanceCount":2},
+		{"instanceGroupId":"ig-3TASK","instanceGroupName":"t","instanceRole":"Task","marketType":"SPOT","instanceType":"m5.xlarge","requestedInstanceCount":4}]}`
+	jobFlowState = `# written by the instance controller
+jobFlowId: "j-3H4A2KJ5EXAMPLE"
+jobFlowCreationInstant: 1577836800000
+instanceGroups { instanceGroupId: "ig-9OTHER" instanceRole: "core" steps: [1, 2] note: "a { brace" }
+candidates < instanceRole: 'task' >
+instanceRole: "master" releaseLabel: 'emr-5.29.0';
+`
+	instanceMaster = `{"instanceGroupId": "ig-1MASTER", "isMaster": true}`
+)
+
+// emrTree writes files (path below the root -> content) and returns the root.
+func emrTree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for p, content := range files {
+		p = filepath.Join(root, p)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestReadEMRFilesInEveryDirectory(t *testing.T) {
+	tests := []struct{ dir, name, content string }{
+		{"/mnt/var/lib/info", fileInstance, instanceMaster},
+		{"/emr/instance-controller/lib/info", fileInstance, instanceMaster},
+		{"/var/lib/info", fileInstance, instanceMaster},
+		{"/mnt/var/lib/info", fileExtra, extraMaster},
+		{"/emr/instance-controller/lib/info", fileExtra, extraMaster},
+		{"/var/lib/info", fileExtra, extraMaster},
+		{"/mnt/var/lib/instance-controller", fileExtra, extraMaster},
+		{"/mnt/var/lib/info", fileJobFlow, jobFlow},
+		{"/emr/instance-controller/lib/info", fileJobFlow, jobFlow},
+		{"/var/lib/info", fileJobFlow, jobFlow},
+		{"/mnt/var/lib/info", fileState, jobFlowState},
+		{"/emr/instance-controller/lib/info", fileState, jobFlowState},
+		{"/var/lib/info", fileState, jobFlowState},
+	}
+	for _, test := range tests {
+		t.Run(test.dir+"/"+test.name, func(t *testing.T) {
+			got := ReadEMRFiles(emrTree(t, map[string]string{test.dir + "/" + test.name: test.content}))
+			if len(got.Files) != 1 {
+				t.Fatalf("%d files", len(got.Files))
+			}
+			f := got.Files[0]
+			if want := test.dir + "/" + test.name; f.Path != want || f.Name != test.name || f.Err != nil || len(f.Problems) > 0 {
+				t.Errorf("got %+v, want %s", f, want)
+			}
+			if f.ClusterID == "" && f.GroupID == "" {
+				t.Errorf("nothing was read: %+v", f)
+			}
+		})
+	}
+}
+
+func TestReadEMRFilesAllAtOnce(t *testing.T) {
+	got := ReadEMRFiles(emrTree(t, map[string]string{
+		"/mnt/var/lib/info/instance.json":                         instanceMaster,
+		"/mnt/var/lib/info/job-flow.json":                         jobFlow,
+		"/var/lib/info/job-flow.json":                             jobFlow,
+		"/mnt/var/lib/info/job-flow-state.txt":                    jobFlowState,
+		"/mnt/var/lib/instance-controller/extraInstanceData.json": extraMaster,
+		"/mnt/var/lib/instance-controller/instance.json":          `{"isMaster": "not looked for here"}`,
+	}))
+	var paths []string
+	for _, f := range got.Files {
+		paths = append(paths, f.Path)
+	}
+	if want := []string{"/mnt/var/lib/instance-controller/extraInstanceData.json", "/mnt/var/lib/info/job-flow.json",
+		"/var/lib/info/job-flow.json", "/mnt/var/lib/info/job-flow-state.txt", "/mnt/var/lib/info/instance.json"}; !slices.Equal(paths, want) {
+		t.Errorf("got %q, want %q", paths, want)
+	}
+	if problems := got.Problems(); len(problems) > 0 {
+		t.Errorf("problems %v", problems)
+	}
+	check := func(what string, got, from, want, wantFrom string) {
+		t.Helper()
+		if got != want || from != wantFrom {
+			t.Errorf("%s: %q from %s, want %q from %s", what, got, from, want, wantFrom)
+		}
+	}
+	id, from := got.ClusterID()
+	check("cluster", id, from, "j-3H4A2KJ5EXAMPLE", "/mnt/var/lib/instance-controller/extraInstanceData.json")
+	id, from = got.GroupID()
+	check("group", id, from, "ig-1MASTER", "/mnt/var/lib/info/instance.json")
+	check("release", got.Release(), "", "emr-5.29.0", "")
+	check("region", got.Region(), "", "eu-west-1", "")
+	if n, from := got.Requested(RoleCore); n != 2 || from != "/mnt/var/lib/info/job-flow.json" {
+		t.Errorf("%d core nodes from %s", n, from)
+	}
+	if n, _ := got.Masters(); n != 1 {
+		t.Errorf("%d masters", n)
+	}
+	state := got.Files[3]
+	if state.Role != RoleMaster || state.GroupID != "" || state.Release != "emr-5.29.0" {
+		t.Errorf("job-flow-state.txt: %+v", state)
+	}
+}
+
+func TestReadEMRFilesUnreadable(t *testing.T) {
+	root := emrTree(t, map[string]string{
+		"/mnt/var/lib/info/job-flow.json":                     "{",
+		"/mnt/var/lib/info/job-flow-state.txt/not-a-file":     "",
+		"/emr/instance-controller":                            "a file where a directory is looked for",
+		"/var/lib/info/instance.json":                         strings.Repeat(" ", maxEMRFile) + "{}",
+		"/mnt/var/lib/instance-controller/something-else.txt": "",
+	})
+	// Opening a pipe that nobody writes to must not wait.
+	if err := syscall.Mkfifo(filepath.Join(root, "/mnt/var/lib/info/instance.json"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"reading /mnt/var/lib/info/job-flow.json: is not a JSON object: unexpected end of JSON input",
+		"reading /mnt/var/lib/info/job-flow-state.txt: is not a regular file (d---------)",
+		"reading /mnt/var/lib/info/instance.json: is not a regular file (p---------)",
+		"reading /var/lib/info/instance.json: is longer than 1048576 bytes",
+	}
+	if os.Geteuid() != 0 {
+		if err := os.WriteFile(filepath.Join(root, "/var/lib/info/job-flow.json"), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		want = slices.Insert(want, 1, "reading /var/lib/info/job-flow.json: permission denied")
+	}
+	got := ReadEMRFiles(root)
+	var texts []string
+	for _, f := range got.Files {
+		if f.Err == nil {
+			t.Errorf("%s was read", f.Path)
+		}
+	}
+	for _, err := range got.Problems() {
+		texts = append(texts, err.Error())
+	}
+	if !slices.Equal(texts, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(texts, "\n"), strings.Join(want, "\n"))
+	}
+	if got.Empty() {
+		t.Error("files that cannot be read were taken for none")
+	}
+	if !ReadEMRFiles(t.TempDir()).Empty() {
+		t.Error("files in an empty directory")
+	}
+}
+
+func TestParseEMRFileTolerates(t *testing.T) {
+	tests := []struct {
+		name, file, content string
+		want                EMRFile
+		problems            []string
+	}{
+		{"unknown, missing and null fields", fileJobFlow, `{"jobFlowId":"j-1","new":{"deep":[1]},"instanceGroups":null}`,
+			EMRFile{ClusterID: "j-1"}, nil},
+		{"a field that has changed its form", fileExtra, `{"jobFlowId":"j-1","instanceGroups":[1],"instanceRole":"CORE","haEnabled":"yes"}`,
+			EMRFile{ClusterID: "j-1", Role: RoleCore}, []string{
+				"field haEnabled: json: cannot unmarshal string into Go value of type bool",
+				"field instanceGroups: json: cannot unmarshal array into Go value of type map[string][]map[string]json.RawMessage"}},
+		{"names are compared exactly", fileInstance, `{"ismaster":true,"IsMaster":true,"instancegroupid":"ig-1"}`, EMRFile{}, nil},
+		{"hostile ids", fileInstance, `{"instanceGroupId":"ig-../../x","jobFlowId":"j-` + strings.Repeat("A", 33) + `"}`, EMRFile{}, []string{
+			`field jobFlowId: "j-` + strings.Repeat("A", 33) + `" is not a cluster id (j-...)`,
+			`field instanceGroupId: "ig-../../x" is not the id of an instance group or fleet (ig-..., if-...)`}},
+		{"unknown role", fileExtra, "{\"instanceRole\":\"x\\u001b[0m\"}", EMRFile{}, []string{
+			`field instanceRole: "x\u001b[0m" is not a role (MASTER, CORE or TASK)`}},
+		{"counts that are none", fileJobFlow, `{"instanceGroups":[{"instanceGroupId":"ig-1","instanceRole":"CORE","requestedInstanceCount":-1},
+			{"instanceGroupId":"ig-2","instanceRole":"TASK","requestedInstanceCount":1.5},{"instanceRole":"MASTER"}]}`,
+			EMRFile{Groups: []EMRGroup{{ID: "ig-1", Role: RoleCore}, {ID: "ig-2", Role: RoleTask}, {Role: RoleMaster}}}, []string{
+				"field instanceGroups[0]: field requestedInstanceCount: -1 is no number of nodes",
+				"field instanceGroups[1]: field requestedInstanceCount: json: cannot unmarshal number 1.5 into Go value of type int"}},
+		{"two groups of one role", fileExtra, `{"instanceGroups":{"TASK":[{"instanceCount":1},{"instanceCount":2}],"core":[{"instanceCount":3}]}}`,
+			EMRFile{Groups: []EMRGroup{{Role: RoleTask, Requested: 1, Counted: true}, {Role: RoleTask, Requested: 2, Counted: true}, {Role: RoleCore, Requested: 3, Counted: true}}}, nil},
+		{"fleets", fileJobFlow, `{"instanceFleets":[{"instanceFleetId":"if-1","instanceFleetType":"CORE","targetOnDemandCapacity":8}]}`,
+			EMRFile{Fleets: true, Groups: []EMRGroup{{ID: "if-1", Role: RoleCore}}}, nil},
+		{"fleets listed as groups", fileJobFlow, `{"instanceGroups":[{"instanceGroupId":"if-1","instanceRole":"Core","requestedInstanceCount":8}]}`,
+			EMRFile{Fleets: true, Groups: []EMRGroup{{ID: "if-1", Role: RoleCore, Requested: 8, Counted: true}}}, nil},
+		{"a fleet's node", fileInstance, `{"instanceFleetId":"if-1","isMaster":false}`, EMRFile{Fleets: true, GroupID: "if-1", IsMaster: new(false)}, nil},
+		{"protobuf text", fileState, "a { b { instanceRole: \"core\" } } jobFlowId: \"j-1\" c: { instanceRole: \"task\" } region : 'eu-west-1'\ninstanceRole: CORE # core",
+			EMRFile{ClusterID: "j-1", Region: "eu-west-1", Role: RoleCore}, nil},
+		{"the last value counts", fileState, "instanceRole: \"core\"\ninstanceRole: \"task\"", EMRFile{Role: RoleTask}, nil},
+		{"damaged protobuf text", fileState, "jobFlowId: \"j-1\ninstanceRole: \"core\\\"\"\n}}} releaseLabel: \"emr-6.1.0\" region: :",
+			EMRFile{ClusterID: "j-1", Release: "emr-6.1.0"}, []string{`field instanceRole: "core\"" is not a role (MASTER, CORE or TASK)`}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := parseEMRFile(test.file, []byte(test.content))
+			var problems []string
+			for _, p := range got.Problems {
+				problems = append(problems, p.Error())
+			}
+			if !slices.Equal(problems, test.problems) {
+				t.Errorf("problems\n%s\nwant\n%s", strings.Join(problems, "\n"), strings.Join(test.problems, "\n"))
+			}
+			want := test.want
+			if got.Err != nil || got.ClusterID != want.ClusterID || got.GroupID != want.GroupID || got.Role != want.Role || got.Region != want.Region ||
+				got.Release != want.Release || got.Fleets != want.Fleets || !slices.Equal(got.Groups, want.Groups) ||
+				!equalBool(got.IsMaster, want.IsMaster) || !equalBool(got.HA, want.HA) {
+				t.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+func equalBool(a, b *bool) bool {
+	return a == nil && b == nil || a != nil && b != nil && *a == *b
+}
+
+func TestRequested(t *testing.T) {
+	ha := `{"haEnabled":true,"instanceGroups":{"MASTER":[{"instanceCount":3}],"CORE":[{"instanceCount":5}]}}`
+	tests := []struct {
+		name                     string
+		files                    map[string]string // below /mnt/var/lib/info
+		cores, masters           int
+		coresKnown, mastersKnown bool
+	}{
+		{"nothing", nil, 0, 1, false, false},
+		{"job-flow.json", map[string]string{fileJobFlow: jobFlow}, 2, 1, true, true},
+		{"extraInstanceData.json", map[string]string{fileExtra: extraMaster}, 2, 1, true, true},
+		{"both: job-flow.json", map[string]string{fileJobFlow: jobFlow, fileExtra: ha}, 2, 3, true, true},
+		{"three masters", map[string]string{fileExtra: ha}, 5, 3, true, true},
+		{"three masters by their group", map[string]string{fileJobFlow: `{"instanceGroups":[{"instanceRole":"MASTER","requestedInstanceCount":3}]}`}, 0, 3, true, true},
+		{"three masters by the flag alone", map[string]string{fileExtra: `{"haEnabled":true}`}, 0, 3, false, true},
+		{"job-flow.json without counts", map[string]string{fileJobFlow: `{"instanceGroups":[{"instanceRole":"CORE"}]}`, fileExtra: ha}, 5, 3, true, true},
+		{"fleets have units, not nodes", map[string]string{fileJobFlow: jobFlow, fileInstance: `{"instanceFleetId":"if-1"}`}, 0, 1, false, false},
+		{"damaged", map[string]string{fileJobFlow: `{"instanceGroups":{}}`}, 0, 1, false, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			below := map[string]string{}
+			for name, content := range test.files {
+				below["/mnt/var/lib/info/"+name] = content
+			}
+			files := ReadEMRFiles(emrTree(t, below))
+			cores, from := files.Requested(RoleCore)
+			if cores != test.cores || (from != "") != test.coresKnown {
+				t.Errorf("core: %d from %q, want %d", cores, from, test.cores)
+			}
+			masters, from := files.Masters()
+			if masters != test.masters || (from != "") != test.mastersKnown {
+				t.Errorf("masters: %d from %q, want %d", masters, from, test.masters)
+			}
+		})
+	}
+}
+
+func TestEMRFilesDisagree(t *testing.T) {
+	files := ReadEMRFiles(emrTree(t, map[string]string{
+		"/mnt/var/lib/info/job-flow.json": `{"jobFlowId":"j-NEW"}`,
+		"/var/lib/info/job-flow.json":     `{"jobFlowId":"j-OLD"}`,
+		"/var/lib/info/instance.json":     `{"instanceGroupId":"ig-1"}`,
+	}))
+	problems := files.Problems()
+	want := "EMR's files disagree about the cluster: j-NEW in /mnt/var/lib/info/job-flow.json, j-OLD in /var/lib/info/job-flow.json"
+	if len(problems) != 1 || problems[0].Error() != want {
+		t.Errorf("got %v, want %s", problems, want)
+	}
+	if id, _ := files.ClusterID(); id != "j-NEW" {
+		t.Errorf("cluster %s", id)
+	}
+}
+
+// FuzzEMRFile: whatever is in a file, what is taken from it is well formed, bounded and harmless.
+func FuzzEMRFile(f *testing.F) {
+	for _, seed := range []string{
+		extraMaster, jobFlow, jobFlowState, instanceMaster, "", "null", "[]", "{}", `{"instanceGroups":[{}]}`, `{"instanceGroups":{"":[{}]}}`,
+		`{"isMaster":null}`, "a:<b:[", `jobFlowId: "j-1\`, `instanceRole: "`, "{\"region\":\"\\u001b\"}", strings.Repeat("[", 20000),
+		`{"instanceGroups":[{"requestedInstanceCount":1e99}]}`,
+	} {
+		for kind := range uint8(4) {
+			f.Add(kind, []byte(seed))
+		}
+	}
+	f.Fuzz(func(t *testing.T, kind uint8, data []byte) {
+		name := []string{fileExtra, fileJobFlow, fileState, fileInstance}[kind%4]
+		got := parseEMRFile(name, data)
+		if got.ClusterID != "" && !clusterIDForm().fits(got.ClusterID) || got.GroupID != "" && !groupIDForm().fits(got.GroupID) {
+			t.Fatalf("ids %q, %q", got.ClusterID, got.GroupID)
+		}
+		for _, s := range []string{got.Region, got.Release} {
+			if clean(s, 64) != s {
+				t.Fatalf("%q", s)
+			}
+		}
+		if _, err := ParseRole(string(got.Role)); got.Role != "" && err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range got.Groups {
+			if _, err := ParseRole(string(g.Role)); g.Role != "" && err != nil || g.Requested < 0 || g.Requested > 1e6 {
+				t.Fatalf("%+v", g)
+			}
+		}
+		if len(got.Problems) > 3*maxProblems {
+			t.Fatalf("%d problems", len(got.Problems))
+		}
+		for _, err := range append(got.Problems, got.Err) {
+			if err != nil && clean(err.Error(), 1000) != err.Error() {
+				t.Fatalf("%q", err)
+			}
+		}
+		all := EMRFiles{Files: []EMRFile{got}}
+		if n, _ := all.Masters(); n < 1 {
+			t.Fatalf("%d masters", n)
+		}
+	})
+}
