@@ -1,0 +1,61 @@
+package netcfg_test
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// What the kernel shows for each back end and scope, counters aside.
+func TestGoldenRules(t *testing.T) {
+	scopes := []struct {
+		name   string
+		change func(*netcfg.Config)
+	}{
+		{"external", func(*netcfg.Config) {}},
+		{"all", func(c *netcfg.Config) { c.Scope = netcfg.ScopeAll }},
+		{"only", func(c *netcfg.Config) {
+			c.Only = []netip.Prefix{netip.MustParsePrefix("192.168.50.0/24"), netip.MustParsePrefix("172.30.0.0/17")}
+		}},
+		{"exclude", func(c *netcfg.Config) { c.Exclude = []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")} }},
+	}
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			enter(t, v.program)
+			n := realNode(t, v.options, v.program)
+			for _, s := range scopes {
+				c := config()
+				s.change(&c)
+				n.ensure(t, c, -1)
+				dump := "nft list table ip emr-static-ip"
+				if v.name != "native" {
+					dump = v.program + "-save -t nat"
+				}
+				golden(t, v.name+"-"+s.name, withoutCounters(sh(t, dump)))
+			}
+		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; run with -update if that is meant. Now:\n%s", file, got)
+	}
+}
