@@ -87,7 +87,7 @@ func (s SetRules) String() string {
 	if s.Backend == Nftables {
 		return "nft -f - <<'END'\n" + renderNft(s.Want) + "END"
 	}
-	text := string(s.Backend) + "-restore --noflush <<'END'\n" + renderRestore(s.Have, s.Want) + "END"
+	text := string(s.Backend) + "-restore --noflush <<'END'\n" + printable(renderRestore(s.Have, s.Want)) + "END"
 	if s.Backend == IptablesNFT && s.Want.Empty() {
 		for _, line := range nftLeftovers(s.Have) {
 			text += "\nnft " + line

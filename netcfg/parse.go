@@ -10,11 +10,11 @@ import (
 // maxLine bounds a line of foreign text that is kept or shown.
 const maxLine = 512
 
-// ownChain says whether a chain's name is one of ours, of this version or another.
-func ownChain(name string) bool { return strings.HasPrefix(name, ownPrefix) }
-
 // ownPrefix begins the names of all our chains.
 const ownPrefix = "EMR-STATIC-IP-"
+
+// ownChain says whether a chain's name is one of ours, of this version or another.
+func ownChain(name string) bool { return strings.HasPrefix(name, ownPrefix) }
 
 // ParseRules reads the output of `iptables -t nat -S`. Of other people's chains only jumps to ours matter, and
 // whatever else they hold is passed over. A rule of ours that the tool would never write becomes an Unknown one. A line that
@@ -231,8 +231,13 @@ func clean(s string) string {
 	if len(s) > maxLine {
 		s = s[:maxLine] + "..."
 	}
+	return strings.ReplaceAll(printable(s), "\n", "?")
+}
+
+// printable replaces control characters and whatever is not ASCII, except for the ends of lines.
+func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f {
+		if (r < ' ' || r >= 0x7f) && r != '\n' {
 			return '?'
 		}
 		return r
