@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+)
+
+func TestRepeating(t *testing.T) {
+	last := testState().Settings
+	c := DefaultConfig()
+	if got := c.Repeating(last).Settings(); !reflect.DeepEqual(got, last) {
+		t.Errorf("without arguments: got %+v, want %+v", got, last)
+	}
+	named := c
+	named.Pools = Pools{Master: addrList("10.0.1.77")}
+	if got := named.Repeating(last); !reflect.DeepEqual(got, named) {
+		t.Errorf("with addresses: got %+v, want %+v", got, named)
+	}
+	asked := c
+	asked.AllowReassignment = true
+	if got := c.Repeating(asked.Settings()); got.AllowReassignment {
+		t.Error("a rerun takes addresses away without being asked to")
+	}
+	// Each flag that was given wins over the last run, and nothing else changes.
+	given := c
+	given.Role, given.Scope, given.Backend, given.Prefix, given.PutRate = RoleTask, "external", "auto", "/emr-static-ip", 3
+	given.Only, given.Exclude = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, nil
+	for flag, set := range map[string]func(*Settings){
+		flagRole:      func(s *Settings) { s.Role = given.Role },
+		flagScope:     func(s *Settings) { s.Scope = given.Scope },
+		flagOnly:      func(s *Settings) { s.Only = given.Only },
+		flagExclude:   func(s *Settings) { s.Exclude = given.Exclude },
+		flagBackend:   func(s *Settings) { s.Backend = given.Backend },
+		flagPrefix:    func(s *Settings) { s.Prefix = given.Prefix },
+		flagPutRate:   func(s *Settings) { s.PutRate = given.PutRate },
+		flagNoNameTag: func(s *Settings) { s.NameTag = false },
+	} {
+		c := given
+		c.Given = []string{flag}
+		c.NameTag = flag != flagNoNameTag
+		want := last
+		set(&want)
+		if got := c.Repeating(last).Settings(); !reflect.DeepEqual(got, want) {
+			t.Errorf("--%s: got %+v, want %+v", flag, got, want)
+		}
+	}
+}
+
+func TestPoolsFor(t *testing.T) {
+	p := Pools{Master: addrList("10.0.1.1"), Core: addrList("10.0.1.2"), Task: addrList("10.0.1.3")}
+	for role, want := range map[Role]string{RoleMaster: "10.0.1.1", RoleCore: "10.0.1.2", RoleTask: "10.0.1.3"} {
+		if got := p.For(role); len(got) != 1 || got[0].String() != want {
+			t.Errorf("%s: %v", role, got)
+		}
+	}
+	if p.For("") != nil || p.Empty() || !(Pools{}).Empty() {
+		t.Error("empty pools")
+	}
+}
