@@ -13,6 +13,9 @@ import "slices"
 // madeTable stands for the table itself among the names of built-in chains.
 const madeTable = "TABLE"
 
+// madeNames are all names that the record can hold.
+var madeNames = []string{madeTable, preRouting, output, postRouting}
+
 // withMade adds that record to the wanted rules: what have says, and what is about to be made.
 func (s RuleSet) withMade(have RuleSet) RuleSet {
 	made := have.made()
@@ -44,8 +47,7 @@ func (s RuleSet) withMade(have RuleSet) RuleSet {
 func (s RuleSet) made() (names []string) {
 	rules, _ := s.chain(ChainNew)
 	for _, r := range rules {
-		switch r.Made {
-		case madeTable, preRouting, output, postRouting:
+		if r.Made != "" {
 			names = append(names, r.Made)
 		}
 	}

@@ -135,7 +135,7 @@ func madeComment(r nfRule) (string, bool) {
 	for _, e := range r.exprs {
 		places = append(places, e.data)
 	}
-	for _, name := range []string{madeTable, preRouting, output, postRouting} {
+	for _, name := range madeNames {
 		for _, p := range places {
 			if bytes.Contains(p, []byte(Tag+":"+name+"\x00")) {
 				return name, true

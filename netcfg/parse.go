@@ -91,6 +91,9 @@ func jumpTarget(args string) (string, error) {
 // parseRule reads one rule's arguments; options may come in any order, each at most once.
 func parseRule(args string) Rule {
 	unknown := Rule{Unknown: clean(args)}
+	if unknown.Unknown == "" {
+		unknown.Unknown = "(no condition, no target)"
+	}
 	words, err := splitWords(args)
 	if err != nil {
 		return unknown
@@ -167,8 +170,8 @@ func parseRule(args string) Rule {
 		}
 	}
 	r.DHCPRenewal, r.SourceHere, r.DestHere = udp, src, dst
-	if made, ok := strings.CutPrefix(comment, Tag+":"); ok && r == (Rule{}) {
-		return Rule{Made: clean(made)}
+	if made, ok := strings.CutPrefix(comment, Tag+":"); ok && r == (Rule{}) && slices.Contains(madeNames, made) {
+		return Rule{Made: made}
 	}
 	ports := udp == sport && udp == dport
 	target := r.Action == Return && !seen["--to-source"] && !seen["--to-destination"] ||
