@@ -34,7 +34,7 @@ func CheckPools(p Pools, r Role, id Identity, files EMRFiles) error {
 	}
 	problems = append(problems, checkAddresses(p, id)...)
 	problems = append(problems, checkCounts(p, r, files)...)
-	return usage(errors.Join(problems...), "correct the list of addresses; nothing was changed on this node")
+	return usage(errors.Join(problems...), "correct the list of addresses")
 }
 
 // usage is an error of the operator's input.

@@ -33,7 +33,7 @@ func (e *SignalError) Error() string { return "ended by signal " + e.Signal.Stri
 // ExitCode is 128 and the signal's number, as shells have it.
 func (e *SignalError) ExitCode() ExitCode { return ExitCode(128 + int(e.Signal)) }
 
-const usageHint = "emr-static-ip --help explains the arguments; nothing was changed on this node"
+const usageHint = "emr-static-ip --help explains the arguments"
 
 // Main runs the program with args (without its name) and returns its exit code. The report goes to env.Stdout, the log and the error
 // to env.Stderr. A context cancelled with a SignalError ends the run with that signal's exit code.
@@ -108,6 +108,7 @@ func (c *commandLine) tree() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		RunE:              c.run(c.program.Apply),
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate(versionLine() + "\n")
 	root.SetOut(c.env.Stdout)
 	root.SetErr(c.env.Stderr)

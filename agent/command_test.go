@@ -1,0 +1,327 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// called is what a test program was asked to do.
+type called struct {
+	what string // apply, release, or "" for nothing
+	cfg  Config
+	root []string // arguments that Elevate got
+}
+
+// runMain runs the command line with stand-ins for the work, which return report and err.
+func runMain(t *testing.T, ctx context.Context, args []string, env map[string]string, report Report, err error) (code ExitCode, stdout, stderr string, got called) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	work := func(what string) Run {
+		return func(_ context.Context, cfg Config, env Environment) (Report, error) {
+			if got.what != "" {
+				t.Error("called twice")
+			}
+			if env.Log == nil {
+				t.Error("no log")
+			}
+			got.what, got.cfg = what, cfg
+			return report, err
+		}
+	}
+	p := Program{Apply: work("apply"), Release: work("release"), Elevate: func(_ context.Context, args []string) error {
+		got.root = args
+		return nil
+	}}
+	code = p.Main(ctx, args, Environment{Stdout: &out, Stderr: &errOut, LookupEnv: func(name string) (string, bool) {
+		v, ok := env[name]
+		return v, ok
+	}})
+	return code, out.String(), errOut.String(), got
+}
+
+func TestCommandLine(t *testing.T) {
+	// want is the default configuration with changes.
+	want := func(change func(*Config)) Config {
+		c := DefaultConfig()
+		change(&c)
+		return c
+	}
+	pools := Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11")}
+	tests := []struct {
+		name string
+		args string
+		env  map[string]string
+		what string
+		want Config
+	}{
+		{"the script's own form", "10.0.1.10 10.0.1.11", nil, "apply", want(func(c *Config) { c.Pools = pools })},
+		{"apply", "apply 10.0.1.10 10.0.1.11", nil, "apply", want(func(c *Config) { c.Pools = pools })},
+		{"without arguments", "", nil, "apply", want(func(*Config) {})},
+		{"apply without arguments", "apply", nil, "apply", want(func(*Config) {})},
+		{"release", "release", nil, "release", want(func(*Config) {})},
+		{"flags before a command", "--timeout 5m --verbose release", nil, "release", want(func(c *Config) {
+			c.Timeout, c.Verbose, c.Given = 5*time.Minute, true, []string{flagTimeout, flagVerbose}
+		})},
+		{"apply's flags before it", "--role core apply 10.0.1.10 10.0.1.11", nil, "apply", want(func(c *Config) {
+			c.Pools, c.Role, c.Given = pools, RoleCore, []string{flagRole}
+		})},
+		{"flags after and between addresses", "10.0.1.10 --snat-scope=all 10.0.1.11 --role CORE", nil, "apply", want(func(c *Config) {
+			c.Pools, c.Scope, c.Role, c.Given = pools, "all", RoleCore, []string{flagRole, flagScope}
+		})},
+		{"after two dashes", "--role CORE -- 10.0.1.10 10.0.1.11", nil, "apply", want(func(c *Config) {
+			c.Pools, c.Role, c.Given = pools, RoleCore, []string{flagRole}
+		})},
+		{"every flag", "--master-ips 10.0.1.10 --core-ips 10.0.1.11 --task-ips 10.0.1.20-21 --task-ips 10.0.1.30 --role task --snat-scope all " +
+			"--only-cidr 192.168.0.0/16,172.16.0.0/12 --only-cidr 10.9.0.1 --exclude-cidr 192.168.9.0/24 --nat-backend nftables --prefix /team/x " +
+			"--allow-reassignment --no-name-tag --ssm-put-rate 10 --timeout 90s --imds-timeout 1m --lock-wait 5s --state-dir /var/tmp/x/ --log-format json --verbose",
+			nil, "apply", Config{
+				Pools: Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11"), Task: addrList("10.0.1.20 10.0.1.21 10.0.1.30")}, Role: RoleTask, Scope: "all",
+				Only:    []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("10.9.0.1/32")},
+				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", AllowReassignment: true, PutRate: 10,
+				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Verbose: true,
+				Given: []string{flagMasterIPs, flagCoreIPs, flagTaskIPs, flagOnly, flagExclude, flagRole, flagScope, flagBackend, flagLogFormat, flagPrefix,
+					flagPutRate, flagTimeout, flagIMDS, flagLockWait, flagStateDir, flagReassign, flagVerbose, flagNoNameTag},
+			}},
+		{"from the environment", "", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.10", "EMR_STATIC_IP_CORE_IPS": "10.0.1.11", "EMR_STATIC_IP_VERBOSE": "1",
+			"EMR_STATIC_IP_ROLE": "", "EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply",
+			want(func(c *Config) {
+				c.Pools, c.Verbose, c.NameTag, c.Given = pools, true, false, []string{flagMasterIPs, flagCoreIPs, flagVerbose, flagNoNameTag}
+			})},
+		{"the command line goes before the environment", "10.0.1.10 10.0.1.11 --timeout 5m", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.77", "EMR_STATIC_IP_TASK_IPS": "10.0.1.20",
+			"EMR_STATIC_IP_TIMEOUT": "1h"}, "apply", want(func(c *Config) {
+			c.Pools, c.Timeout, c.Given = pools, 5*time.Minute, []string{flagTaskIPs, flagTimeout}
+			c.Pools.Task = addrList("10.0.1.20")
+		})},
+		{"a switch turned off", "--no-name-tag=false --allow-reassignment=0", map[string]string{"EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply", want(func(c *Config) {
+			c.Given = []string{flagReassign, flagNoNameTag}
+		})},
+		{"variables of flags that a command does not have", "release", map[string]string{"EMR_STATIC_IP_ROLE": "nonsense"}, "release", want(func(*Config) {})},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			args := strings.Fields(test.args)
+			code, _, stderr, got := runMain(t, t.Context(), args, test.env, Report{}, nil)
+			if code != ExitOK || got.what != test.what {
+				t.Fatalf("code %d, called %q, want %q\n%s", code, got.what, test.what, stderr)
+			}
+			if !reflect.DeepEqual(got.cfg, test.want) {
+				t.Errorf("got  %+v\nwant %+v", got.cfg, test.want)
+			}
+			if !slices.Equal(got.root, args) {
+				t.Errorf("root is asked to run %q, not %q", got.root, args)
+			}
+		})
+	}
+}
+
+func TestCommandLineProblems(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+		env  map[string]string
+		want []string // one line for each problem
+	}{
+		{"everything at once", strings.Fields("--bogus 10.0.1.300 --also=x -x --role chief --timeout ten --snat-scope some --ssm-put-rate NaN --prefix aws --state-dir here --nat-backend"), nil, []string{
+			`unknown flag "--bogus"`,
+			`unknown flag "--also=x"`,
+			`unknown flag "-x"`,
+			`--nat-backend has no value`,
+			`--role: "chief" is not a role (MASTER, CORE or TASK)`,
+			`--snat-scope "some" is none of external, all`,
+			`--prefix "aws" must begin with a slash`,
+			`--ssm-put-rate "NaN" is not a number above 0 and up to 1000 (calls a second)`,
+			`--timeout "ten" is not a time with its unit, such as 90s or 10m`,
+			`--state-dir "here" is not an absolute path`}},
+		{"an unknown flag does not hide a wrong address", strings.Fields("--bogus=1 10.0.1.10 10.0.1.300"), nil, []string{
+			`unknown flag "--bogus=1"`,
+			`argument 2 "10.0.1.300" is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`}},
+		{"an unknown flag does not swallow an address", strings.Fields("--bogus 10.0.1.10 10.0.1.10"), nil, []string{
+			`unknown flag "--bogus"`,
+			`argument 2 "10.0.1.10" names 10.0.1.10, which argument 1 "10.0.1.10" names too`}},
+		{"one dash", strings.Fields("-role CORE"), nil, []string{`unknown flag "-role"; flags begin with two dashes`}},
+		{"no value before the next flag", strings.Fields("--role --verbose"), nil, []string{`--role has no value`}},
+		{"from the environment", nil, map[string]string{"EMR_STATIC_IP_TIMEOUT": "600", "EMR_STATIC_IP_CORE_IPS": "x", "EMR_STATIC_IP_VERBOSE": "perhaps"}, []string{
+			`EMR_STATIC_IP_CORE_IPS "x" is neither an IPv4 address nor a range nor a CIDR`,
+			`EMR_STATIC_IP_TIMEOUT "600" is not a time with its unit, such as 90s or 10m`,
+			`EMR_STATIC_IP_VERBOSE "perhaps" is neither true nor false`}},
+		{"both forms", strings.Fields("10.0.1.10 --core-ips 10.0.1.11"), nil, []string{
+			`--core-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both`}},
+		{"release with addresses and flags of apply", strings.Fields("release 10.0.1.10 --role CORE --lock-wait 0s"), nil, []string{
+			`unknown flag "--role" of the command release; it belongs to apply`,
+			`release takes no addresses ("10.0.1.10"): it gives back what this node has`,
+			`--lock-wait "0s" must be more than 0 and at most 1h0m0s`}},
+		{"a command mistyped", strings.Fields("relase"), nil, []string{
+			`argument 1 "relase": is the command release meant? It goes before addresses`,
+			`argument 1 "relase" is neither an IPv4 address nor a range nor a CIDR`}},
+		{"an argument for version", strings.Fields("version x"), nil, []string{`unknown command "x" for "emr-static-ip version"`}},
+		{"hostile text", []string{"--\x1b[2J", "--role", "\u202e", "--prefix", "/a\x00", "--state-dir", "/\x00"}, nil, []string{
+			`unknown flag "--\u001b[2J"`,
+			`--role: "\u202e" is not a role (MASTER, CORE or TASK)`,
+			`--prefix "/a\u0000" has a character other than letters, digits and . _ - /`,
+			`--state-dir "/\u0000" is not an absolute path`}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			code, stdout, stderr, got := runMain(t, t.Context(), test.args, test.env, Report{}, nil)
+			if code != ExitUsage || got.what != "" || got.root != nil || stdout != "" {
+				t.Errorf("code %d, called %+v, stdout %q", code, got, stdout)
+			}
+			want := "\nemr-static-ip failed: arguments or addresses are wrong (exit code 2)\nwhat failed\n  " + strings.Join(test.want, "\n  ") +
+				"\nno change was completed before\nwhat to do\n  " + usageHint + "\n"
+			if stderr != want {
+				t.Errorf("got\n%s\nwant\n%s", stderr, want)
+			}
+		})
+	}
+}
+
+func TestPrefixValues(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"/emr-static-ip": true, "/a/b.c/d_e": true, "/teams/aws": true, "/" + strings.Repeat("a/", 12) + "a": true,
+		"": false, "/": false, "x": false, "/x/": false, "/x//y": false, "/aws": false, "/AWSome": false, "/ssm/x": false, "/ä": false, "/a b": false,
+		"/{{x}}": false, "/" + strings.Repeat("a/", 13) + "a": false, "/" + strings.Repeat("a", 900): false,
+	} {
+		var got string
+		if err := parsePrefix(&got)("--prefix", text); (err == nil) != ok || ok && got != text {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"help"}, {"--bogus", "--help"}} {
+		code, stdout, stderr, got := runMain(t, t.Context(), args, nil, Report{}, nil)
+		if code != ExitOK || got.what != "" || stderr != "" {
+			t.Errorf("%q: code %d, called %q, %s", args, code, got.what, stderr)
+		}
+		bootstrap := strings.Index(stdout, "emr-static-ip MASTER_IP CORE_IP [CORE_IP ...]")
+		if other := strings.Index(stdout, "release"); bootstrap < 0 || other < bootstrap {
+			t.Errorf("%q: the bootstrap form does not come first:\n%s", args, stdout)
+		}
+		for _, c := range []ExitCode{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130, 143} {
+			if !slices.Contains(strings.Fields(stdout), fmt.Sprint(int(c))) {
+				t.Errorf("%q: exit code %d is not explained", args, c)
+			}
+		}
+		if strings.Contains(stdout, euidCommand+" ") || strings.Contains(stdout, "completion") {
+			t.Errorf("%q: shows internals\n%s", args, stdout)
+		}
+	}
+	if _, stdout, _, _ := runMain(t, t.Context(), []string{"release", "--help"}, nil, Report{}, nil); !strings.Contains(stdout, "emr-static-ip release") ||
+		!strings.Contains(stdout, "--timeout") || strings.Contains(stdout, "--role") {
+		t.Errorf("release --help:\n%s", stdout)
+	}
+	for _, arg := range []string{"version", "--version"} {
+		if code, stdout, _, got := runMain(t, t.Context(), []string{arg}, nil, Report{}, nil); code != ExitOK || got.what != "" || stdout != versionLine()+"\n" {
+			t.Errorf("%s: code %d, %q", arg, code, stdout)
+		}
+	}
+	if _, stdout, _, got := runMain(t, t.Context(), []string{euidCommand}, nil, Report{}, nil); stdout != fmt.Sprintln(os.Geteuid()) || got.root != nil {
+		t.Errorf("euid: %q", stdout)
+	}
+}
+
+func TestMainReports(t *testing.T) {
+	report := Report{InstanceID: "i-1", Changes: []string{"claimed 10.0.1.11"}, Unchanged: 9, Duration: 1234 * time.Millisecond}
+	code, stdout, stderr, _ := runMain(t, t.Context(), nil, nil, report, nil)
+	if want := "instance   i-1\nchanges\n  claimed 10.0.1.11\nchanged=1 unchanged=9 duration=1.2s\n"; code != ExitOK || stdout != want || stderr != "" {
+		t.Errorf("code %d, stdout\n%s\nwant\n%s\nstderr %s", code, stdout, want, stderr)
+	}
+}
+
+func TestMainFailures(t *testing.T) {
+	report := Report{Changes: []string{"claimed 10.0.1.11", "evil\x1b[2J"}, Warnings: []string{"careful"}}
+	denied := fmt.Errorf("attaching 10.0.1.11: %w", &Error{Code: ExitPermission, Err: errors.New("denied\n\x1b[2J"), Remedy: "grant ec2:AssignPrivateIpAddresses"})
+	code, stdout, stderr, _ := runMain(t, t.Context(), nil, nil, report, denied)
+	want := `
+emr-static-ip failed: a permission is missing (exit code 4)
+what failed
+  attaching 10.0.1.11: denied
+  \u001b[2J
+warnings
+  careful
+done before, and kept
+  claimed 10.0.1.11
+  evil\u001b[2J
+what to do
+  grant ec2:AssignPrivateIpAddresses
+`
+	if code != ExitPermission || stderr != want || stdout != "" {
+		t.Errorf("code %d, stderr\n%s\nwant\n%s\nstdout %s", code, stderr, want, stdout)
+	}
+	code, _, stderr, _ = runMain(t, t.Context(), []string{"--log-format", "json"}, nil, report, denied)
+	var entry struct {
+		Level    string   `json:"level"`
+		Code     int      `json:"exit_code"`
+		Error    string   `json:"error"`
+		Done     []string `json:"done"`
+		Remedies []string `json:"remedies"`
+	}
+	if err := json.Unmarshal([]byte(stderr), &entry); err != nil || entry.Level != "error" || entry.Code != 4 || entry.Error != denied.Error() ||
+		!slices.Equal(entry.Done, report.Changes) || len(entry.Remedies) != 1 {
+		t.Errorf("code %d, %v, %+v in\n%s", code, err, entry, stderr)
+	}
+	for _, test := range []struct {
+		err  error
+		want ExitCode
+	}{
+		{errors.New("x"), ExitInternal},
+		{fmt.Errorf("waiting: %w", context.DeadlineExceeded), ExitDeadline},
+		{&Error{Code: ExitKernel, Err: errors.New("x")}, ExitKernel},
+	} {
+		if code, _, _, _ := runMain(t, t.Context(), nil, nil, Report{}, test.err); code != test.want {
+			t.Errorf("%v: code %d, want %d", test.err, code, test.want)
+		}
+	}
+}
+
+func TestMainSignals(t *testing.T) {
+	for signal, want := range map[syscall.Signal]ExitCode{syscall.SIGINT: ExitInterrupt, syscall.SIGTERM: ExitTerminate} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(&SignalError{signal})
+		failed := &Error{Code: ExitUnreachable, Err: fmt.Errorf("calling EC2: %w", context.Canceled), Remedy: "check the endpoint"}
+		code, _, stderr, _ := runMain(t, ctx, nil, nil, Report{Changes: []string{"claimed 10.0.1.11"}}, failed)
+		if code != want || !strings.Contains(stderr, "ended by signal "+signal.String()) || !strings.Contains(stderr, "run the same command again") {
+			t.Errorf("%v: code %d\n%s", signal, code, stderr)
+		}
+		if code, _, _, _ := runMain(t, ctx, nil, nil, Report{}, nil); code != ExitOK {
+			t.Errorf("%v came too late to end anything: code %d", signal, code)
+		}
+	}
+}
+
+func TestMainWithoutRoot(t *testing.T) {
+	var errOut bytes.Buffer
+	refused := errors.New("no")
+	p := Program{
+		Apply:   func(context.Context, Config, Environment) (Report, error) { panic("ran without root") },
+		Elevate: func(context.Context, []string) error { return notRoot(refused, "") },
+	}
+	if code := p.Main(t.Context(), nil, Environment{Stderr: &errOut}); code != ExitNotRoot {
+		t.Errorf("code %d\n%s", code, &errOut)
+	}
+}
+
+// FuzzCommandLine: whatever the arguments, there is no panic, and either the work is done or the exit code says that they are wrong.
+func FuzzCommandLine(f *testing.F) {
+	for _, seed := range []string{"10.0.1.10\n10.0.1.11", "release", "--role\nCORE", "-", "--", "---", "--=", "-=", "--role=", "-h=", "--help=x", "help\nx", "--verbose=\n-v", "\n\n", "__complete\nx"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		code, _, stderr, got := runMain(t, t.Context(), strings.Split(text, "\n"), nil, Report{}, nil)
+		if code != ExitOK && (code != ExitUsage || stderr == "" || got.what != "") {
+			t.Fatalf("code %d, called %q, stderr %q", code, got.what, stderr)
+		}
+	})
+}

@@ -1,0 +1,159 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+func TestReportRender(t *testing.T) {
+	full := Report{
+		Role: RoleCore, RoleSource: "job-flow.json", InstanceID: "i-0a1", ClusterID: "j-1", SubnetID: "subnet-1", ENI: "eni-1", Link: "ens5",
+		Backend: "iptables v1.8.9 (nf_tables)", Primary: netip.MustParseAddr("10.0.1.99"), Static: netip.MustParseAddr("10.0.1.11"),
+		Changes: []string{"claimed 10.0.1.11", "nft -f - <<EOF\nadd table ip x\nEOF"}, Unchanged: 9,
+		Calls: map[string]int{"ssm:PutParameter": 1, "ec2:AssignPrivateIpAddresses": 2}, Throttled: 1, Duration: 1250 * time.Millisecond,
+		Notes: []string{"Name is x\x1b[2J"}, Warnings: []string{"careful"},
+	}
+	tests := []struct {
+		name   string
+		report Report
+		want   string
+	}{
+		{"full", full, `instance   i-0a1
+cluster    j-1
+role       CORE (from job-flow.json)
+subnet     subnet-1
+interface  ens5 (eni-1)
+primary IP 10.0.1.99
+static IP  10.0.1.11
+back end   iptables v1.8.9 (nf_tables)
+AWS calls  3 (ec2:AssignPrivateIpAddresses 2, ssm:PutParameter 1; 1 throttled)
+changes
+  claimed 10.0.1.11
+  nft -f - <<EOF
+    add table ip x
+    EOF
+notes
+  Name is x\u001b[2J
+warnings
+  careful
+changed=2 unchanged=9 duration=1.2s
+`},
+		{"left alone", Report{Role: RoleTask, RoleSource: "--role", ENI: "eni-1", LeftAlone: "a task node"}, `role       TASK (from --role)
+interface  eni-1
+left alone a task node
+changed=0 unchanged=0 duration=0.0s
+`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := test.report.Render(&b); err != nil {
+				t.Fatal(err)
+			}
+			if b.String() != test.want {
+				t.Errorf("got\n%s\nwant\n%s", &b, test.want)
+			}
+			if !strings.HasSuffix(b.String(), "\n"+test.report.Summary()+"\n") {
+				t.Error("the summary is not the last line")
+			}
+		})
+	}
+}
+
+func TestLogger(t *testing.T) {
+	log := func(format string, verbose bool) string {
+		var b bytes.Buffer
+		l := NewLogger(&b, format, verbose)
+		l.Debug("details")
+		l.Info("assigned \x1b[2J\u009b1m", zap.String("address", "10.0.1.11\n\u202e"), zap.Duration("after", 1500*time.Millisecond), zap.Error(errors.New("x\x7fy")))
+		return b.String()
+	}
+	console := log("console", false)
+	stamp, rest, _ := strings.Cut(console, " ")
+	if at, err := time.Parse("2006-01-02T15:04:05.000Z", stamp); err != nil || time.Since(at) > time.Minute {
+		t.Errorf("time %q: %v", stamp, err)
+	}
+	if want := `INFO assigned \u001b[2J\u009b1m {"address": "10.0.1.11\n\u202e", "after": "1.5s", "error": "x\u007fy"}` + "\n"; rest != want {
+		t.Errorf("got  %q\nwant %q", rest, want)
+	}
+	lines := strings.Split(strings.TrimSuffix(log("json", true), "\n"), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("%q", lines)
+	}
+	var entry map[string]string
+	if err := json.Unmarshal([]byte(lines[1]), &entry); err != nil {
+		t.Fatalf("%s: %v", lines[1], err)
+	}
+	for name, want := range map[string]string{"level": "info", "message": "assigned \x1b[2J\u009b1m", "address": "10.0.1.11\n\u202e", "after": "1.5s", "error": "x\x7fy"} {
+		if entry[name] != want {
+			t.Errorf("%s: %q, want %q", name, entry[name], want)
+		}
+	}
+	if strings.ContainsAny(lines[1], "\x7f\x1b\u009b\u202e") {
+		t.Errorf("a terminal would obey %q", lines[1])
+	}
+}
+
+func TestRemedies(t *testing.T) {
+	inner := &Error{Code: ExitPermission, Err: errors.New("a"), Remedy: "first"}
+	err := fmt.Errorf("all: %w", errors.Join(inner, fmt.Errorf("b: %w", &Error{Code: ExitUsage, Err: inner, Remedy: "second"}), nil, &Error{Err: errors.New("none")}))
+	if got, want := remedies(err), []string{"first", "second"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if remedies(nil) != nil {
+		t.Error("a remedy for nothing")
+	}
+}
+
+func TestCodes(t *testing.T) {
+	inner := &Error{Code: ExitPermission, Err: errors.New("a")}
+	if err := coded(ExitUsage, fmt.Errorf("b: %w", inner), "x"); CodeOf(err) != ExitPermission {
+		t.Errorf("the innermost cause does not decide: %d", CodeOf(err))
+	}
+	if coded(ExitUsage, nil, "x") != nil {
+		t.Error("an error of nothing")
+	}
+	seen := map[string]ExitCode{}
+	for _, c := range []ExitCode{ExitOK, ExitUsage, ExitIdentity, ExitPermission, ExitUnreachable, ExitNoAddress, ExitKernel, ExitDeadline, ExitNotRoot, ExitInterrupt} {
+		if other, ok := seen[c.Meaning()]; ok || c.Meaning() == "failed" {
+			t.Errorf("%d means the same as %d: %s", c, other, c.Meaning())
+		}
+		seen[c.Meaning()] = c
+	}
+}
+
+func TestVersionOf(t *testing.T) {
+	build := func(version string, settings ...string) *debug.BuildInfo {
+		info := &debug.BuildInfo{Main: debug.Module{Version: version}}
+		for i := 0; i < len(settings); i += 2 {
+			info.Settings = append(info.Settings, debug.BuildSetting{Key: settings[i], Value: settings[i+1]})
+		}
+		return info
+	}
+	for _, test := range []struct {
+		stamped string
+		info    *debug.BuildInfo
+		want    string
+	}{
+		{"v1.2.3", build("v9"), "v1.2.3"},
+		{"", nil, "unknown"},
+		{"", build("v1.4.0"), "v1.4.0"},
+		{"", build("(devel)"), "devel"},
+		{"", build("", "vcs.revision", "0123456789abcdef", "vcs.modified", "true"), "devel-0123456789ab+changes"},
+		{"", build("(devel)", "vcs.revision", "0123", "vcs.modified", "false"), "devel-0123"},
+	} {
+		if got := versionOf(test.stamped, test.info); got != test.want {
+			t.Errorf("%+v: got %s", test, got)
+		}
+	}
+}
