@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// build makes the program as the Makefile does, and returns its path.
+func build(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds the program")
+	}
+	bin := filepath.Join(t.TempDir(), "emr-static-ip")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false",
+		"-ldflags", "-s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=v1.2.3-test", "-o", bin, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return bin
+}
+
+func TestProgram(t *testing.T) {
+	bin := build(t)
+	t.Run("is static", func(t *testing.T) {
+		f, err := elf.Open(bin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if libraries, err := f.ImportedLibraries(); len(libraries) > 0 {
+			t.Errorf("needs %v, %v", libraries, err)
+		}
+		for _, p := range f.Progs {
+			if p.Type == elf.PT_INTERP {
+				t.Error("needs a dynamic linker")
+			}
+		}
+	})
+	t.Run("prints the version it was built with", func(t *testing.T) {
+		out, err := exec.CommandContext(t.Context(), bin, "version").Output()
+		if fields := strings.Fields(string(out)); err != nil || len(fields) < 2 || fields[1] != "v1.2.3-test" {
+			t.Errorf("%q, %v", out, err)
+		}
+	})
+	t.Run("exits with 2 for wrong arguments", func(t *testing.T) {
+		cmd := exec.CommandContext(t.Context(), bin, "10.0.1.300")
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Run(); exitCode(err) != 2 || !strings.Contains(stderr.String(), `argument 1 "10.0.1.300"`) {
+			t.Errorf("%v\n%s", err, &stderr)
+		}
+	})
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run("ends with "+signal.String(), func(t *testing.T) { testSignal(t, bin, signal) })
+	}
+}
+
+// testSignal sends a signal to a run that waits for a metadata service that accepts connections and never answers.
+func testSignal(t *testing.T, bin string, signal syscall.Signal) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	hole, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hole.Close()
+	accepted := make(chan struct{}, 1)
+	go func() {
+		for {
+			c, err := hole.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			select {
+			case accepted <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, "--state-dir", filepath.Join(t.TempDir(), "state"), "10.0.1.10", "10.0.1.11")
+	cmd.Env = append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://"+hole.Addr().String())
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-accepted:
+	case <-ctx.Done():
+	}
+	sent := time.Now()
+	if err := cmd.Process.Signal(signal); err != nil {
+		t.Error(err)
+	}
+	err = cmd.Wait()
+	if want := 128 + int(signal); exitCode(err) != want {
+		t.Errorf("%v, want exit code %d\n%s%s", err, want, &stdout, &stderr)
+	}
+	if d := time.Since(sent); d > 5*time.Second {
+		t.Errorf("took %v", d)
+	}
+	if !strings.Contains(stderr.String(), "ended by signal "+signal.String()) {
+		t.Errorf("stderr:\n%s", &stderr)
+	}
+}
+
+func exitCode(err error) int {
+	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
+		return e.ExitCode()
+	}
+	return -1
+}
