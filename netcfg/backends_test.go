@@ -389,3 +389,17 @@ func TestOpenChooses(t *testing.T) {
 		})
 	}
 }
+
+// A bridge that has inherited the MAC address is not the interface; a second real device with it is an error.
+func TestLinkAmongOthers(t *testing.T) {
+	enter(t)
+	n := realNode(t, variants[2].options, "iptables-nft")
+	sh(t, "ip link add br0 type bridge; ip link set br0 address 02:00:00:00:00:05; ip link add tap0 type veth peer name tap1; ip link set tap0 master br0")
+	if r := n.ensure(t, config(), 2); r.Link != "eth0" {
+		t.Errorf("link %s", r.Link)
+	}
+	sh(t, "ip link set tap0 nomaster; ip link set tap0 address 02:00:00:00:00:05")
+	if _, err := n.Observe(bounded(t), mac); err == nil || !strings.Contains(err.Error(), "tap0") || !strings.Contains(err.Error(), "eth0") {
+		t.Errorf("two links with the MAC address: %v", err)
+	}
+}

@@ -15,6 +15,7 @@ import (
 type host struct {
 	backend  Backend
 	program  *program // nil with native nftables
+	iptables string   // name or path of the program
 	lockWait time.Duration
 }
 
@@ -25,14 +26,13 @@ func Open(ctx context.Context, o Options) (Kernel, error) {
 	if h.lockWait <= 0 {
 		h.lockWait = defaultLockWait
 	}
-	name := o.Iptables
-	if name == "" {
-		name = "iptables"
+	if h.iptables = o.Iptables; h.iptables == "" {
+		h.iptables = "iptables"
 	}
 	var missing error
 	switch o.Backend {
 	case "", "auto", "iptables":
-		p, err := findProgram(ctx, name, h.lockWait)
+		p, err := findProgram(ctx, h.iptables, h.lockWait)
 		if err == nil {
 			h.program, h.backend = p, p.variant
 			return h, nil
@@ -121,13 +121,23 @@ func (h *host) read(ctx context.Context, b Backend) (set RuleSet, note string, e
 	return set, "", err
 }
 
-// legacy finds the program for the legacy table where it is not the one in use.
+// legacy finds the program for the legacy table where it is not the one in use. Where there is one variant only, as on Amazon
+// Linux 2, it has the plain name.
 func (h *host) legacy(ctx context.Context) (*program, error) {
-	p, err := findProgram(ctx, "iptables-legacy", h.lockWait)
-	if err == nil && p.variant != IptablesLegacy {
-		return nil, fmt.Errorf("%s says it is %s", p.path, p.version)
+	var missing error
+	for _, name := range []string{"iptables-legacy", h.iptables} {
+		p, err := findProgram(ctx, name, h.lockWait)
+		switch {
+		case err == nil && p.variant == IptablesLegacy:
+			return p, nil
+		case err == nil:
+		case absent(err):
+			missing = errors.Join(missing, err)
+		default:
+			return nil, err
+		}
 	}
-	return p, err
+	return nil, errors.Join(missing, fmt.Errorf("no iptables program of the legacy variant: %w", os.ErrNotExist))
 }
 
 // legacyNat says whether the legacy nat table exists in this namespace. The program cannot be asked: asking creates the table.

@@ -232,3 +232,54 @@ func TestTraffic(t *testing.T) {
 		})
 	}
 }
+
+// While rules are repaired, changed, or moved to another back end, no new connection leaves with the primary IP.
+func TestNoMomentWithoutRules(t *testing.T) {
+	for i, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			enter(t, v.program, "iptables-nft", "iptables-legacy")
+			w := newNetwork(t, v.options, v.program)
+			w.node.ensure(t, config(), 2)
+			caller := newNamespace(t, ns(t))
+			stop, done := make(chan struct{}), make(chan struct{})
+			seen := map[string]int{}
+			go func() {
+				defer close(done)
+				caller.do(t, func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+							seen[talk("udp", "", onPremises)]++
+						}
+					}
+				})
+			}()
+			next, err := netcfg.Open(bounded(t), variants[(i+1)%len(variants)].options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for round := range 8 {
+				c := config()
+				if round%2 == 0 {
+					c.Scope = netcfg.ScopeAll
+				}
+				if v.name != "native" {
+					w.node.docker()
+				}
+				for _, k := range []netcfg.Kernel{w.node, next} {
+					if _, err := netcfg.Ensure(bounded(t), k, c, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			close(stop)
+			<-done
+			if len(seen) != 1 || seen["10.0.1.20"] < 100 {
+				t.Errorf("packets by the source that was seen: %v", seen)
+			}
+			t.Logf("packets by the source that was seen: %v", seen)
+		})
+	}
+}

@@ -1,0 +1,117 @@
+package netcfg_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+// The cost of the rules, between two namespaces: a new connection, and the bytes of one that exists. What the script that this
+// replaces did is measured beside it.
+//
+//	go test -run '^$' -bench . -count 5 ./netcfg/
+func eachCost(b *testing.B, f func(b *testing.B)) {
+	run := func(name string, set func(b *testing.B)) {
+		b.Run(name, func(b *testing.B) {
+			enter(b, "iptables-legacy", "iptables-nft")
+			set(b)
+			f(b)
+		})
+	}
+	run("none", func(b *testing.B) { newNetwork(b, variants[2].options, "iptables-nft").sink(b) })
+	for _, p := range []string{"iptables-legacy", "iptables-nft"} {
+		run("script-"+p, func(b *testing.B) {
+			newNetwork(b, variants[2].options, "iptables-nft").sink(b)
+			sh(b, "ip addr add 10.0.1.20/24 dev eth0; "+p+" -t nat -A PREROUTING -d 10.0.1.20 -j DNAT --to-destination 10.0.1.5; "+
+				p+" -t nat -A POSTROUTING -s 10.0.1.5 -j SNAT --to 10.0.1.20")
+		})
+	}
+	for _, v := range variants {
+		run(v.name, func(b *testing.B) {
+			w := newNetwork(b, v.options, v.program)
+			w.sink(b)
+			if _, err := netcfg.Ensure(bounded(b), w.node, config(), nil); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+const sinkPort = 7001
+
+// sink swallows what it is sent, on-premises.
+func (w *network) sink(b *testing.B) {
+	w.world.do(b, func() {
+		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort(fmt.Sprintf("%s:%d", onPremises, sinkPort))))
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		b.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() { defer c.Close(); io.Copy(io.Discard, c) }()
+			}
+		}()
+	})
+}
+
+func dialSink(b *testing.B) *net.TCPConn {
+	c, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", onPremises, sinkPort), 5*time.Second)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return c.(*net.TCPConn)
+}
+
+func BenchmarkConnection(b *testing.B) {
+	eachCost(b, func(b *testing.B) {
+		for b.Loop() {
+			c := dialSink(b)
+			c.SetLinger(0) // no port is left waiting
+			c.Close()
+		}
+	})
+}
+
+func BenchmarkThroughput(b *testing.B) {
+	eachCost(b, func(b *testing.B) {
+		c := dialSink(b)
+		defer c.Close()
+		chunk := make([]byte, 256<<10)
+		b.SetBytes(int64(len(chunk)))
+		for b.Loop() {
+			if _, err := c.Write(chunk); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// What a run costs that finds all in order.
+func BenchmarkEnsure(b *testing.B) {
+	for _, v := range variants {
+		b.Run(v.name, func(b *testing.B) {
+			enter(b, v.program)
+			n := realNode(b, v.options, v.program)
+			ctx := bounded(b)
+			if _, err := netcfg.Ensure(ctx, n, config(), nil); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if r, err := netcfg.Ensure(ctx, n, config(), nil); err != nil || len(r.Changes) > 0 {
+					b.Fatal(r.Changes, err)
+				}
+			}
+		})
+	}
+}
