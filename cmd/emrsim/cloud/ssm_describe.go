@@ -102,7 +102,7 @@ func (f *parameterFilter) check() *Error {
 		return ssmError("InvalidFilterValue", "The following filter values are missing : null for filter key "+printable(f.Key)+".")
 	}
 	if len(f.Values) > 50 {
-		return validation("1 validation error detected: a filter has at most 50 values.")
+		return validation("1 validation error detected: a filter has at most 50 values")
 	}
 	return nil
 }

@@ -24,7 +24,8 @@ func validation(format string, args ...any) *Error {
 
 // checkNewName checks the name of a parameter that is to be created or changed.
 func checkNewName(name string) *Error {
-	const rule = `Parameter name: can't be prefixed with "aws" or "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_`
+	const plain = `Parameter name: can't be prefixed with "aws" or "ssm" (case-insensitive).`
+	const rule = `Parameter name: can't be prefixed with "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_`
 	switch first := strings.ToLower(strings.TrimPrefix(name, "/")); {
 	case name == "":
 		return validation("1 validation error detected: Value '' at 'name' failed to satisfy constraint: Member must have length greater than or equal to 1.")
@@ -34,7 +35,9 @@ func checkNewName(name string) *Error {
 		if strings.HasPrefix(name, "/") {
 			return ssmError("AccessDeniedException", "No access to reserved parameter name: "+printable(name)+".")
 		}
-		return validation("%s", rule)
+		return validation("%s", plain)
+	case strings.HasPrefix(first, "ssm") && !strings.HasPrefix(name, "/"):
+		return validation("%s", plain)
 	case strings.HasPrefix(first, "ssm"):
 		return validation("%s", rule)
 	case strings.Contains(name, "/") && !strings.HasPrefix(name, "/"):

@@ -156,9 +156,9 @@ func pageSize(asked *int, most int) (int, *Error) {
 	case asked == nil:
 		return most, nil
 	case *asked < 1:
-		return 0, validation("1 validation error detected: Value '%d' at 'maxResults' failed to satisfy constraint: Member must have value greater than or equal to 1.", *asked)
+		return 0, validation("1 validation error detected: Value '%d' at 'maxResults' failed to satisfy constraint: Member must have value greater than or equal to 1", *asked)
 	case *asked > most:
-		return 0, validation("1 validation error detected: Value '%d' at 'maxResults' failed to satisfy constraint: Member must have value less than or equal to %d.", *asked, most)
+		return 0, validation("1 validation error detected: Value '%d' at 'maxResults' failed to satisfy constraint: Member must have value less than or equal to %d", *asked, most)
 	}
 	return *asked, nil
 }

@@ -10,7 +10,7 @@ func checkSSMTags(tags []ssmTag) *Error {
 	for _, t := range tags {
 		switch {
 		case t.Key == "" || len(t.Key) > 128 || len(t.Value) > 256:
-			return validation("1 validation error detected: a tag key has 1 to 128 and a value at most 256 characters.")
+			return validation("1 validation error detected: a tag key has 1 to 128 and a value at most 256 characters")
 		case strings.HasPrefix(strings.ToLower(t.Key), "aws:"):
 			return validation("aws: prefixed tag key names are not allowed for external use.")
 		}
