@@ -47,6 +47,9 @@ func (r *rehearsal) checkAttached(w *row, pool []netip.Addr) bool {
 	if len(pool) == 0 && len(attached) == 0 {
 		return true
 	}
+	if len(attached) == 0 && w.first.ExitCode != 0 {
+		return false // as it said
+	}
 	if len(attached) != 1 || !slices.Contains(pool, attached[0]) {
 		r.problem(w.node.Name, "EC2 has the secondary addresses %v on its primary interface; expected is one of %v", attached, pool)
 		return false

@@ -159,7 +159,7 @@ func (r *rehearsal) runAgent(ctx context.Context, w *row, args []string) lab.Res
 		r.problem(w.node.Name, "%v", err)
 		result.ExitCode = -1
 	case result.ExitCode != 0:
-		r.problem(w.node.Name, "emr-static-ip ended with exit code %d", result.ExitCode)
+		r.problem(w.node.Name, "emr-static-ip ended with exit code %d: %s", result.ExitCode, firstError(result.Stderr))
 	}
 	if r.verbose {
 		for line := range strings.Lines(result.Stdout) {
@@ -168,6 +168,21 @@ func (r *rehearsal) runAgent(ctx context.Context, w *row, args []string) lab.Res
 	}
 	r.say(w.node.Name, "ended with exit code %d after %.1f s: %s", result.ExitCode, result.Duration.Seconds(), summaryOf(result.Stdout))
 	return result
+}
+
+// firstError is the line of a log that says what was wrong, as far as one line can.
+func firstError(log string) string {
+	last := "it said nothing"
+	for line := range strings.Lines(log) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		last = line
+		if strings.HasPrefix(line, "emr-static-ip: ") {
+			break
+		}
+	}
+	return last
 }
 
 // each does something for all nodes at once.

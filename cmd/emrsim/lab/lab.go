@@ -56,7 +56,7 @@ type Lab struct {
 	failure  error               // of the lab's own doing, found in the background
 }
 
-// followEvery is how often the router looks at EC2's addresses: a remapped address takes about as long to move.
+// followEvery is how often the router looks at EC2's addresses on its own, beside each answer of the API: instances end without one.
 const followEvery = 20 * time.Millisecond
 
 // Build makes the cluster. The context ends what runs in the background, but only Close frees everything.
@@ -125,10 +125,42 @@ func (l *Lab) openEndpoint(ctx context.Context) error {
 			l.callers[source.Addr()] = true
 			l.mu.Unlock()
 		}
-		api.ServeHTTP(w, r)
+		api.ServeHTTP(&synced{ResponseWriter: w, sync: func() {
+			if err := l.sync(ctx); err != nil && ctx.Err() == nil {
+				l.fail(err)
+			}
+		}}, r)
 	}))
 	return nil
 }
+
+// synced is a response before whose first byte the router does what EC2 has decided: who was told that an address is his can
+// use it.
+type synced struct {
+	http.ResponseWriter
+	sync  func()
+	begun bool
+}
+
+func (s *synced) begin() {
+	if !s.begun {
+		s.begun = true
+		s.sync()
+	}
+}
+
+func (s *synced) WriteHeader(status int) {
+	s.begin()
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *synced) Write(p []byte) (int, error) {
+	s.begin()
+	return s.ResponseWriter.Write(p)
+}
+
+// Unwrap lets the model cut the connection.
+func (s *synced) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 // AddNode builds one more node: at the first launch, or for an instance that joins later.
 func (l *Lab) AddNode(ctx context.Context, spec NodeSpec) (*Node, error) {
@@ -232,7 +264,7 @@ func (l *Lab) followEC2(ctx context.Context) {
 	}
 }
 
-func (l *Lab) sync(ctx context.Context) error { return l.router.sync(ctx, l.spec.Fabric.Interfaces()) }
+func (l *Lab) sync(ctx context.Context) error { return l.router.sync(ctx, l.spec.Fabric) }
 
 // fail remembers a failure of the lab itself and shows it.
 func (l *Lab) fail(err error) {

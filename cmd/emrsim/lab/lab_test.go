@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -29,10 +30,27 @@ func TestMain(m *testing.M) {
 	case !inside:
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "emrsim-lab")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Setenv(buildVariable, dir)
+	// A lab waits far more than it computes: more of them at once than there are processors.
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		parallel.Value.Set("6")
+	}
+	code = m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
-const skipVariable = "EMRSIM_NO_NAMESPACES"
+// What TestMain tells the tests.
+const (
+	skipVariable  = "EMRSIM_NO_NAMESPACES" // there are none here
+	buildVariable = "EMRSIM_BUILD_DIR"     // where a program may be built; removed at the end
+)
 
 // needNamespaces skips a test on a machine that cannot make them; TestMain has failed already where REQUIRE_NETNS=1.
 func needNamespaces(t *testing.T) {
@@ -84,6 +102,7 @@ func testPort(n byte) Port {
 // buildTest makes a master with a second interface (.101 and .201) and a core node (.102), whose static IPs may be .10 and .11.
 func buildTest(t *testing.T, change func(*Spec)) (*Lab, *testFabric) {
 	t.Helper()
+	t.Parallel()
 	needNamespaces(t)
 	plan, err := NewPlan(netip.MustParsePrefix("10.0.1.0/24"))
 	if err != nil {

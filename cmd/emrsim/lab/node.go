@@ -1,20 +1,15 @@
 package lab
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -109,9 +104,6 @@ func (n *Node) boot(ctx context.Context) error {
 			fmt.Sprintf("rule add from %s lookup 10001 priority 32765", n.Second.Address),
 		)
 	}
-	if err := n.ns.ip(ctx, batch...); err != nil {
-		return err
-	}
 	for _, link := range []string{n.Link, n.SecondLink} {
 		if link == "" {
 			continue
@@ -119,6 +111,16 @@ func (n *Node) boot(ctx context.Context) error {
 		if err := n.ns.setting("ipv4/conf/"+link+"/rp_filter", reverse); err != nil {
 			return err
 		}
+		if !n.ns.hasIPv6() {
+			continue
+		}
+		// Without duplicate address detection the node is at once what it would be a second later.
+		if err := n.ns.setting("ipv6/conf/"+link+"/accept_dad", "0"); err != nil {
+			return err
+		}
+	}
+	if err := n.ns.ip(ctx, batch...); err != nil {
+		return err
 	}
 	if err := n.lab.sync(ctx); err != nil {
 		return err
@@ -176,111 +178,6 @@ func (n *Node) IMDSSources() []netip.Addr {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return ordered(n.asked)
-}
-
-// A Command is a run of a program on a node.
-type Command struct {
-	Program string   // path on this machine; it is copied to the node
-	Args    []string // without the program's name
-	Env     []string // beside the node's own: NAME=value; a later one wins
-	User    string   // root or hadoop; empty is root. EMR starts a bootstrap action as hadoop, which has sudo; a lab's node has not
-	Quiet   bool     // its stderr is not passed on as progress
-}
-
-// A Result is what a program left behind.
-type Result struct {
-	Stdout   string
-	Stderr   string
-	ExitCode int // 128 plus the signal's number where a signal ended it
-	Duration time.Duration
-}
-
-// installed is where EMR puts a bootstrap action.
-const installed = "/emr/instance-controller/lib/bootstrap-actions/1/"
-
-// Run starts a program on a node as EMR starts a bootstrap action, and waits for it. Credentials and identity come from
-// the node's IMDS; only the address of the AWS API is passed on, as AWS_ENDPOINT_URL. When ctx is cancelled the program gets
-// SIGTERM, and ten seconds later SIGKILL. The error is about starting it; how it ended is in the result.
-func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
-	path, err := n.install(c.Program)
-	if err != nil {
-		return Result{}, err
-	}
-	n.wakeIMDS(ctx)
-	var stdout bytes.Buffer
-	stderr := &lineWriter{quiet: c.Quiet, emit: func(line string) { l.event(n.Name, line) }}
-	attributes := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	env := []string{
-		nodePath, "LANG=C.UTF-8", "HOME=/root", "USER=root",
-		"AWS_ENDPOINT_URL=" + l.spec.Plan.EndpointURL(),
-	}
-	switch c.User {
-	case "", "root":
-	case "hadoop":
-		if OneUser() {
-			return Result{}, fmt.Errorf("running %s on %s as hadoop: this user namespace has no user but root: run the lab as root", c.Program, n.Name)
-		}
-		attributes.Credential = &syscall.Credential{Uid: hadoopID, Gid: hadoopID, NoSetGroups: false}
-		env = append(env, "HOME=/home/hadoop", "USER=hadoop")
-	default:
-		return Result{}, fmt.Errorf("running %s on %s: no user %s there", c.Program, n.Name, c.User)
-	}
-	cmd := exec.CommandContext(ctx, path, c.Args...)
-	cmd.Env = append(env, c.Env...)
-	cmd.Dir = "/"
-	cmd.Stdout, cmd.Stderr = &stdout, stderr
-	cmd.SysProcAttr = attributes
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
-	start := time.Now()
-	err = n.ns.do(cmd.Run)
-	stderr.flush()
-	result := Result{Stdout: stdout.String(), Stderr: stderr.all.String(), Duration: time.Since(start)}
-	if cmd.ProcessState == nil {
-		return result, fmt.Errorf("running %s on %s: %w", c.Program, n.Name, err)
-	}
-	result.ExitCode = cmd.ProcessState.ExitCode()
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		result.ExitCode = 128 + int(status.Signal())
-	}
-	return result, nil
-}
-
-// hadoopID is the user and group id of hadoop in a node's /etc/passwd.
-const hadoopID = 498
-
-// install copies a program of the machine to the node, unless it is there.
-func (n *Node) install(from string) (string, error) {
-	to := installed + filepath.Base(from)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.program == from {
-		return to, nil
-	}
-	source, err := os.Open(from)
-	if err != nil {
-		return "", fmt.Errorf("copying the program to %s: %w", n.Name, err)
-	}
-	defer source.Close()
-	err = n.ns.do(func() error {
-		if err := os.MkdirAll(installed, 0o755); err != nil {
-			return err
-		}
-		if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(target, source)
-		return errors.Join(err, target.Close())
-	})
-	if err != nil {
-		return "", fmt.Errorf("copying %s to %s: %w", from, n.Name, err)
-	}
-	n.program = from
-	return to, nil
 }
 
 // wakeIMDS opens a metadata service that is late by design, counted from the node's first program.
@@ -350,21 +247,5 @@ func (n *Node) Addresses(ctx context.Context, link string) ([]string, error) {
 	return n.ns.addresses(ctx, link)
 }
 
-// Shell runs an interactive shell on a node, on this process's terminal, until it ends.
-func (l *Lab) Shell(ctx context.Context, n *Node) error {
-	return n.ns.do(func() error {
-		cmd := exec.CommandContext(ctx, "/bin/sh")
-		cmd.Env = []string{nodePath, "HOME=/root", "TERM=" + os.Getenv("TERM"), "PS1=" + n.Name + "# ", "AWS_ENDPOINT_URL=" + l.spec.Plan.EndpointURL()}
-		cmd.Dir = "/"
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		var status *exec.ExitError
-		if err := cmd.Run(); err != nil && !errors.As(err, &status) {
-			return fmt.Errorf("running a shell on %s: %w", n.Name, err)
-		}
-		return nil
-	})
-}
-
-// nodePath is the search path of programs on a node.
-const nodePath = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+// Kill ends every program on the node at once, as SIGKILL or a power failure does.
+func (n *Node) Kill() { n.ns.kill() }

@@ -94,11 +94,11 @@ func (r *router) plug(ctx context.Context, node *namespace, link string, p Port)
 }
 
 // sync makes the router deliver what EC2 says now: addresses that left an ENI stop, those that came to one begin.
-func (r *router) sync(ctx context.Context, interfaces []Interface) error {
+func (r *router) sync(ctx context.Context, fabric Fabric) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	wanted := map[netip.Addr]string{}
-	for _, i := range interfaces {
+	for _, i := range fabric.Interfaces() { // asked with the lock held, so that no older answer comes after a newer one
 		if _, plugged := r.ports[i.ID]; !plugged {
 			continue
 		}

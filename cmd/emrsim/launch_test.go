@@ -1,0 +1,309 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+)
+
+// buildVariable names the directory that programs may be built in.
+const buildVariable = "EMRSIM_BUILD_DIR"
+
+// TestMain runs all tests of the package in namespaces of their own: what a rehearsal could leave behind is then looked for where nobody
+// else changes anything.
+func TestMain(m *testing.M) {
+	inside, code, err := lab.Isolate(context.Background())
+	switch {
+	case err != nil && os.Getenv("REQUIRE_NETNS") == "1":
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	case err == nil && !inside:
+		os.Exit(code)
+	}
+	// A rehearsal waits far more than it computes: more of them at once than there are processors.
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		parallel.Value.Set("6")
+	}
+	dir, err := os.MkdirTemp("", "emrsim")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Setenv(buildVariable, dir)
+	code = m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// built are the two programs: from this checkout, or (where there is no Go) those in PATH.
+var built = sync.OnceValues(func() (dir string, err error) {
+	if _, err := exec.LookPath("go"); err != nil {
+		path, err := exec.LookPath("emrsim")
+		return filepath.Dir(path), err
+	}
+	dir = os.Getenv(buildVariable)
+	out, err := exec.Command("go", "build", "-o", dir+"/", "github.com/emr-static-ip/emr-static-ip/cmd/emrsim",
+		"github.com/emr-static-ip/emr-static-ip/cmd/emr-static-ip").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building the programs: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// emrsim runs the built program. It skips the test where there can be no namespaces.
+func emrsim(t *testing.T, args ...string) (output string, exitCode int) {
+	t.Helper()
+	cmd := command(t, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	skipWithoutNamespaces(t, out.String())
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
+		t.Fatal(err)
+	}
+	return out.String(), cmd.ProcessState.ExitCode()
+}
+
+func command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return exec.CommandContext(ctx, filepath.Join(dir, "emrsim"), args...)
+}
+
+func skipWithoutNamespaces(t *testing.T, output string) {
+	t.Helper()
+	if strings.Contains(output, lab.ErrNoNamespaces.Error()) && os.Getenv("REQUIRE_NETNS") != "1" {
+		t.Skip(lab.ErrNoNamespaces)
+	}
+}
+
+// node matches a line of the table: role, primary, static and seen address, before, after, second run.
+var node = regexp.MustCompile(`(?m)^[a-z]+(?:-\d+)? +(MASTER|CORE|TASK) +i-[0-9a-f]+ +([0-9.]+) +([0-9.]+|-) +([0-9.]+|-) +(\w+) +(\w+) +[0-9.]+ +\d+ +(\S+)$`)
+
+func TestLaunch(t *testing.T) {
+	for _, test := range []struct {
+		args  []string
+		roles map[string]int // nodes with a static IP, by role
+	}{
+		{[]string{"--", "10.0.1.10", "10.0.1.11", "10.0.1.12", "10.0.1.13"}, map[string]int{"MASTER": 1, "CORE": 3}},
+		{[]string{"--release", "emr-6.x", "--tasks", "1", "--", "10.0.1.10", "10.0.1.11"}, map[string]int{"MASTER": 1, "CORE": 1}},
+		{[]string{"--no-iptables", "--core", "1", "--", "10.0.1.10-19"}, map[string]int{"MASTER": 1, "CORE": 1}},
+		{[]string{"--iptables", "legacy", "--masters", "3", "--", "--master-ips", "10.0.1.10-12", "--core-ips", "10.0.1.20", "--snat-scope", "all"},
+			map[string]int{"MASTER": 3, "CORE": 1}},
+	} {
+		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
+			t.Parallel()
+			output, code := emrsim(t, append([]string{"launch"}, test.args...)...)
+			if code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			holders := map[netip.Addr]bool{}
+			roles := map[string]int{}
+			for _, m := range node.FindAllStringSubmatch(output, -1) {
+				role, primary, static, seen, before, after, second := m[1], m[2], m[3], m[4], m[5], m[6], m[7]
+				if static == "-" {
+					if role != "TASK" || after != "refused" || second != "changed=0" {
+						t.Errorf("a node without static IP: %s", m[0])
+					}
+					continue
+				}
+				if static != seen || static == primary || before != "refused" || after != "done" || second != "changed=0" {
+					t.Errorf("not as it should be: %s", m[0])
+				}
+				if a := netip.MustParseAddr(static); holders[a] {
+					t.Errorf("%s is there twice", static)
+				} else {
+					holders[a] = true
+				}
+				roles[role]++
+			}
+			if fmt.Sprint(roles) != fmt.Sprint(test.roles) {
+				t.Errorf("nodes with static IP: %v, want %v", roles, test.roles)
+			}
+			if t.Failed() {
+				t.Log(output)
+			}
+		})
+	}
+}
+
+// TestLaunchFindsProblems rehearses programs that are wrong; each must be found out.
+func TestLaunchFindsProblems(t *testing.T) {
+	const done = "echo changed=0 unchanged=1 duration=0.1s\n"
+	for _, test := range []struct {
+		name, script, problem string
+	}{
+		{"fails", "echo 'emr-static-ip: no luck' >&2; exit 4\n", "core-1: emr-static-ip ended with exit code 4: emr-static-ip: no luck"},
+		{"does nothing", done, "core-1: EC2 has the secondary addresses [] on its primary interface"},
+		{"programs only the kernel", "ip addr add 10.0.1.11/32 dev ens5\niptables -t nat -A POSTROUTING -o ens5 -j SNAT --to-source 10.0.1.11\n" + done,
+			"core-1: EC2 has the secondary addresses [] on its primary interface"},
+		{"touches the second interface", "ip addr add 10.0.1.99/32 dev ens6 2>/dev/null\n" + done, "master: EMR's own interface ens6 is not what it was"},
+		{"rewrites packets of the second interface", "iptables -t nat -A POSTROUTING -j SNAT --to-source $(ip -o -4 addr show ens5 | sed 's|.*inet ||;s|/.*||')\n" + done,
+			"master: EMR's own interface ens6 is not what it was"},
+		{"changes something each time", "ip addr add 10.0.1.$((100 + $(ip -o addr | wc -l)))/32 dev ens5\n" + done, "core-1: the second run changed the kernel's state"},
+		{"reports changes each time", "echo changed=2 unchanged=1 duration=0.1s\n", "core-1: the second run did not report changed=0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "agent.sh")
+			if err := os.WriteFile(path, []byte("#!/bin/sh\n"+test.script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			output, code := emrsim(t, "launch", "--binary", path, "--", "10.0.1.10", "10.0.1.11")
+			if code != 1 || !strings.Contains(output, "\n - "+test.problem) {
+				t.Errorf("exit code %d, want 1 and the problem %q\n%s", code, test.problem, output)
+			}
+		})
+	}
+}
+
+func TestLaunchRefusesArguments(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		code int
+		says []string
+	}{
+		{[]string{"--"}, 2, []string{"no addresses"}},
+		{[]string{"--", "10.0.1.10", "10.0.1.300", "x"}, 2, []string{"10.0.1.300", `"x"`}},
+		{[]string{"--", "release"}, 1, nil},
+		{[]string{"--masters", "2", "--release", "seven", "--iptables", "x", "--files", "y", "--tasks", "-1", "--subnet", "z", "--", "10.0.1.10"}, 1,
+			[]string{"--masters", "--release", "--iptables", "--files", "--tasks", "--subnet"}},
+		{[]string{"--core", "1000", "--", "10.0.1.10"}, 1, []string{"1001 nodes"}},
+		{[]string{"--binary", "/nowhere/at/all", "--", "10.0.1.10"}, 1, []string{"/nowhere/at/all"}},
+	} {
+		output, code := emrsim(t, append([]string{"launch"}, test.args...)...)
+		if code != test.code {
+			t.Errorf("%q: exit code %d, want %d\n%s", test.args, code, test.code, output)
+		}
+		for _, s := range test.says {
+			if !strings.Contains(output, s) {
+				t.Errorf("%q: output does not name %s\n%s", test.args, s, output)
+			}
+		}
+	}
+}
+
+// TestLaunchLeavesNothing ends a rehearsal in the middle of the agents' work, in each way in which it can end.
+func TestLaunchLeavesNothing(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
+		t.Run(signal.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			// A name that no other process has in its command line.
+			name := fmt.Sprintf("agent-%d-%d.sh", os.Getpid(), signal)
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho working >&2\nsleep 60\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			temporary := filepath.Join(dir, "tmp")
+			if err := os.Mkdir(temporary, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			before := machine(t)
+			cmd := command(t, "launch", "--binary", filepath.Join(dir, name), "--", "10.0.1.10", "10.0.1.11")
+			cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
+			output, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var errors bytes.Buffer
+			cmd.Stderr = &errors
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			var seen bytes.Buffer
+			buffer := make([]byte, 1024)
+			for strings.Count(seen.String(), "working") < 2 {
+				n, err := output.Read(buffer)
+				seen.Write(buffer[:n])
+				if err != nil {
+					cmd.Wait()
+					skipWithoutNamespaces(t, errors.String())
+					t.Fatalf("ended before the agents worked: %v\n%s%s", err, &seen, &errors)
+				}
+			}
+			if processes(t, name) == 0 {
+				t.Fatal("the running agents are not seen")
+			}
+			start := time.Now()
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			go func() { // until its end
+				for err := error(nil); err == nil; _, err = output.Read(buffer) {
+				}
+			}()
+			cmd.Wait()
+			want := map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 130, syscall.SIGKILL: -1}[signal]
+			if got := cmd.ProcessState.ExitCode(); got != want {
+				t.Errorf("exit code %d, want %d\n%s", got, want, &errors)
+			}
+			for processes(t, name) > 0 && time.Since(start) < 20*time.Second {
+				time.Sleep(20 * time.Millisecond)
+			}
+			if n := processes(t, name); n > 0 {
+				t.Errorf("%d processes are left", n)
+			}
+			if after := machine(t); after != before {
+				t.Errorf("the machine is not what it was: before\n%s\nafter\n%s", before, after)
+			}
+			if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
+				t.Errorf("files are left: %v %v", left, err)
+			}
+		})
+	}
+}
+
+// machine is the network and mount state of the namespaces that the test is in.
+func machine(t *testing.T) string {
+	t.Helper()
+	state := ""
+	for _, c := range [][]string{{"ip", "-oneline", "link"}, {"ip", "-oneline", "address"}, {"ip", "rule"}, {"ip", "route", "show", "table", "all"},
+		{"nft", "--stateless", "list", "ruleset"}} {
+		out, err := exec.Command(c[0], c[1:]...).CombinedOutput()
+		if err != nil && c[0] == "ip" {
+			t.Fatalf("%v: %v\n%s", c, err, out)
+		}
+		state += string(out)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, _ := filepath.Glob("/run/netns/*")
+	return state + string(mounts) + strings.Join(names, "\n")
+}
+
+// processes counts those that have a text in their command line.
+func processes(t *testing.T, text string) (n int) {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range lines {
+		if line, err := os.ReadFile(l); err == nil && bytes.Contains(line, []byte(text)) && !strings.HasPrefix(l, fmt.Sprintf("/proc/%d/", os.Getpid())) {
+			n++
+		}
+	}
+	return n
+}
