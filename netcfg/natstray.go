@@ -74,6 +74,10 @@ func removeNat(ctx context.Context) error {
 	if t == nil || err != nil {
 		return err
 	}
+	return removeNatAsRead(ctx, t)
+}
+
+func removeNatAsRead(ctx context.Context, t *nfTable) error {
 	ours, leftovers, err := natRemoval(t)
 	if err != nil {
 		return err

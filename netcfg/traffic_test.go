@@ -112,7 +112,7 @@ func serve(t testing.TB, address string, port int) {
 // talk connects from the calling thread's namespace, bound to an address and port if they are given, and returns the source address that
 // the other side sees, or the error.
 func talk(protocol, from, to string) string {
-	d := net.Dialer{Timeout: 2 * time.Second}
+	d := net.Dialer{Timeout: 5 * time.Second}
 	if from != "" {
 		ap, err := netip.ParseAddrPort(from)
 		if err != nil {
@@ -134,7 +134,7 @@ func talk(protocol, from, to string) string {
 }
 
 func ask(c net.Conn) string {
-	c.SetDeadline(time.Now().Add(2 * time.Second))
+	c.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := c.Write([]byte("?")); err != nil {
 		return err.Error()
 	}
@@ -170,7 +170,7 @@ func TestTraffic(t *testing.T) {
 			w := newNetwork(t, v.options, v.program)
 			w.node.docker()
 			serve(t, p, testPort) // a service that is bound to the primary IP only
-			old, err := net.DialTimeout("tcp", onPremises+":7000", 2*time.Second)
+			old, err := net.DialTimeout("tcp", onPremises+":7000", 5*time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
