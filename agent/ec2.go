@@ -187,14 +187,28 @@ func (a *arbiter) Lives(ctx context.Context, instances []string) (map[string]ssm
 	return lives, nil
 }
 
-// Own lists all addresses of the node's primary ENI, the primary IP included.
+// Own lists all addresses of the node's primary ENI, the primary IP included. IMDS has named the ENI, so that EC2 does not know it can only mean that
+// EC2's describe calls do not show it yet.
 func (a *arbiter) Own(ctx context.Context) ([]netip.Addr, error) {
-	out, err := a.api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{a.id.ENI}})
-	if err != nil {
-		return nil, fmt.Errorf("looking at the network interface %s: %w", a.id.ENI, err)
+	for began, d := time.Now(), confirmPause; ; d = min(2*d, confirmMax) {
+		out, err := a.api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{a.id.ENI}})
+		if err == nil {
+			return a.addresses(out.NetworkInterfaces)
+		}
+		err = fmt.Errorf("looking at the network interface %s: %w", a.id.ENI, err)
+		if errorCode(err) != "InvalidNetworkInterfaceID.NotFound" || time.Since(began) > lookFor {
+			return nil, err
+		}
+		if perr := pause(ctx, jitter(a.env, d)); perr != nil {
+			return nil, errors.Join(err, perr)
+		}
 	}
+}
+
+// addresses are those of the node's own among the interfaces.
+func (a *arbiter) addresses(interfaces []types.NetworkInterface) ([]netip.Addr, error) {
 	var own []netip.Addr
-	for _, n := range out.NetworkInterfaces {
+	for _, n := range interfaces {
 		if aws.ToString(n.NetworkInterfaceId) != a.id.ENI {
 			continue
 		}

@@ -15,7 +15,6 @@ type Identity struct {
 	ENI          string           // the primary interface's id
 	SubnetID     string
 	Subnet       netip.Prefix
-	VPCID        string
 	VPC          []netip.Prefix // every IPv4 CIDR of the VPC
 	PrimaryIP    netip.Addr
 	Addresses    []netip.Addr // all private IPv4 addresses of the ENI, as IMDS lists them: up to 30 s behind EC2

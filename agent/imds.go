@@ -36,10 +36,12 @@ func openIMDS(env Environment) metadata {
 	})}
 }
 
-// Identity asks IMDS who this node is. IMDS may be late at boot: it is asked again until everything is there, for at most the given time.
+// Identity asks IMDS who this node is. IMDS may be late at boot: it is asked again until everything is there, for at most the given time. What it
+// has answered once is not asked again: none of it changes during a boot.
 func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Duration) (Identity, error) {
+	known := map[string]string{}
 	for began := time.Now(); ; {
-		id, err := m.identity(ctx)
+		id, err := m.identity(ctx, known)
 		if err == nil {
 			return id, nil
 		}
@@ -56,17 +58,22 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 	}
 }
 
-func (m metadata) identity(ctx context.Context) (Identity, error) {
+func (m metadata) identity(ctx context.Context, known map[string]string) (Identity, error) {
 	var id Identity
 	var errs []error
 	get := func(path string) string {
 		if len(errs) > 0 {
 			return ""
 		}
+		if v, ok := known[path]; ok {
+			return v
+		}
 		v, err := m.get(ctx, path)
 		if err != nil {
 			errs = append(errs, err)
+			return ""
 		}
+		known[path] = v
 		return v
 	}
 	id.InstanceID = get("instance-id")
@@ -77,7 +84,6 @@ func (m metadata) identity(ctx context.Context) (Identity, error) {
 	primary := get("local-ipv4")
 	id.ENI = get(nic + "interface-id")
 	id.SubnetID = get(nic + "subnet-id")
-	id.VPCID = get(nic + "vpc-id")
 	subnet := get(nic + "subnet-ipv4-cidr-block")
 	vpc := get(nic + "vpc-ipv4-cidr-blocks")
 	addrs := get(nic + "local-ipv4s")
@@ -115,7 +121,7 @@ func (m metadata) identity(ctx context.Context) (Identity, error) {
 		id.Addresses = append(id.Addresses, a)
 	}
 	for _, f := range []struct{ what, value, prefix string }{
-		{"instance-id", id.InstanceID, "i-"}, {"interface-id", id.ENI, "eni-"}, {"subnet-id", id.SubnetID, "subnet-"}, {"vpc-id", id.VPCID, "vpc-"},
+		{"instance-id", id.InstanceID, "i-"}, {"interface-id", id.ENI, "eni-"}, {"subnet-id", id.SubnetID, "subnet-"},
 	} {
 		if !isResourceID(f.value, f.prefix) {
 			fail(f.what, f.value, fmt.Errorf("not %s and hexadecimal digits", f.prefix))

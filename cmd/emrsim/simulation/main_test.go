@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"os"
+	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -15,5 +16,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv("AWS_CONFIG_FILE", os.DevNull)
 	os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	// The worlds are small and short-lived.
+	debug.SetGCPercent(800)
 	os.Exit(m.Run())
 }

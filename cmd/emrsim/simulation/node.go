@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -28,6 +30,10 @@ type Node struct {
 	root  string // its file tree
 	runs  int
 	gone  bool // terminated: its kernel uses nothing any more
+
+	ending bool            // its instance is being terminated
+	life   context.Context // ends with the instance or its reboot
+	end    context.CancelCauseFunc
 }
 
 // Kill says where a process ends: at the n-th point, counted from 1, at which it can. Every call to AWS or IMDS, every change to the kernel and
@@ -62,15 +68,17 @@ type process struct {
 }
 
 // step passes the two points around one effect.
-func (p *process) step(effect func() error) error {
+func (p *process) step(mutates bool, effect func() error) error {
 	if err := p.point(); err != nil {
 		return err
 	}
-	if err := effect(); err != nil {
-		return err
-	}
-	if p.node.world.Step != nil {
+	err := effect()
+	// A call that failed may have had its effect.
+	if mutates && p.node.world.Step != nil {
 		p.node.world.Step()
+	}
+	if err != nil {
+		return err
 	}
 	return p.point()
 }
@@ -93,7 +101,7 @@ func (p *process) point() error {
 
 // RoundTrip is a call to AWS or IMDS.
 func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) {
-	err = p.step(func() (err error) {
+	err = p.step(mutates(req), func() (err error) {
 		resp, err = p.node.world.Transport(p.node.InstanceID).RoundTrip(req)
 		return err
 	})
@@ -104,6 +112,27 @@ func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) 
 	return resp, err
 }
 
+// mutates tells whether a request may change anything, so that only then everything is checked.
+func mutates(req *http.Request) bool {
+	if req.Method != http.MethodPost {
+		return false
+	}
+	if target := req.Header.Get("X-Amz-Target"); target != "" {
+		return !strings.Contains(target, ".Get")
+	}
+	if req.GetBody == nil {
+		return true
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return true
+	}
+	defer body.Close()
+	start := make([]byte, len("Action=Describe"))
+	_, err = io.ReadFull(body, start)
+	return err != nil || string(start) != "Action=Describe"
+}
+
 // processKernel is the node's kernel as one process reaches it.
 type processKernel struct {
 	*kernel.Kernel
@@ -111,7 +140,7 @@ type processKernel struct {
 }
 
 func (k processKernel) Apply(ctx context.Context, c netcfg.Change) error {
-	return k.process.step(func() error { return k.Kernel.Apply(ctx, c) })
+	return k.process.step(true, func() error { return k.Kernel.Apply(ctx, c) })
 }
 
 // Apply runs the agent as a bootstrap action or by hand.
@@ -135,7 +164,7 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 		LookupEnv:  func(string) (string, bool) { return "", false },
 		OpenKernel: func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return processKernel{n.Kernel, p}, nil },
 		SaveState: func(dir string, s agent.State) error {
-			return p.step(func() error { return agent.SaveState(dir, s) })
+			return p.step(false, func() error { return agent.SaveState(dir, s) })
 		},
 		Log: n.world.log(n, n.runs),
 	}
@@ -182,6 +211,11 @@ func (w *World) newNode(cn *cloud.Node, cfg agent.Config, style cloud.FileStyle)
 	}
 	w.Nodes = append(w.Nodes, n)
 	return n
+}
+
+// streamFor is a node's stream of choices for one more life.
+func (l *Launch) streamFor(n *Node) *rand.Rand {
+	return rand.New(rand.NewPCG(l.w.Seed, hash(n.InstanceID)+uint64(n.runs)+1))
 }
 
 // living are the nodes whose instances are not terminated.

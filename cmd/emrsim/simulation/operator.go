@@ -1,12 +1,20 @@
 package simulation
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
@@ -18,6 +26,13 @@ func (w *World) operatorConfig() aws.Config {
 	return aws.Config{
 		Region:     "us-east-1",
 		HTTPClient: &http.Client{Transport: w.Cloud.Transport("")},
+		// Without chance, so that a seed stays a seed, and as patient as it must be.
+		Retryer: func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) {
+				o.MaxAttempts, o.RateLimiter = 1000, ratelimit.None
+				o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Second, nil })
+			})
+		},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return creds, nil
 		}),
@@ -27,6 +42,41 @@ func (w *World) operatorConfig() aws.Config {
 // Ledger is the ledger of a subnet in the operator's hands.
 func (w *World) Ledger(prefix, subnet string) *ssmcoord.Ledger {
 	return ssmcoord.NewLedger(w.operatorConfig(), prefix, subnet)
+}
+
+// PutRaw writes a parameter as somebody else would, with whatever value.
+func (w *World) PutRaw(ctx context.Context, name, value string) error {
+	_, err := ssm.NewFromConfig(w.operatorConfig()).PutParameter(ctx, &ssm.PutParameterInput{
+		Name: aws.String(name), Value: aws.String(value), Type: types.ParameterTypeString, Overwrite: aws.Bool(true),
+	})
+	return err
+}
+
+// blindStale is a network that shows every other instance as terminated.
+func (w *World) blindStale(instanceID string) http.RoundTripper {
+	return blind{w.Cloud.Transport(instanceID)}
+}
+
+type blind struct{ http.RoundTripper }
+
+func (b blind) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(req)
+	if err != nil || !strings.Contains(resp.Header.Get("Content-Type"), "xml") {
+		return resp, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	// Only look-ups of claims' owners ask by id; the survey of the cluster stays as it is.
+	if bytes.Contains(body, []byte("DescribeInstancesResponse")) {
+		body = bytes.ReplaceAll(body, []byte("<name>running</name>"), []byte("<name>terminated</name>"))
+		body = bytes.ReplaceAll(body, []byte("<name>pending</name>"), []byte("<name>terminated</name>"))
+	}
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	resp.Header.Del("Content-Length")
+	return resp, nil
 }
 
 // Take gives an address to an instance outside the ledger, from whoever has it.

@@ -80,14 +80,21 @@ func (w *World) violate(format string, args ...any) {
 // interface, and no two nodes use one address.
 func (w *World) CheckSafety() {
 	users := map[netip.Addr]*Node{}
-	for _, n := range w.living() {
+	carried := map[string][]netip.Addr{}
+	for _, e := range w.Cloud.ENIs() {
+		carried[e.ID] = e.Addresses
+	}
+	for _, n := range w.Nodes {
+		if n.gone {
+			continue
+		}
 		for _, a := range n.Kernel.Uses(n.primaries()...) {
 			if other := users[a]; other != nil && other.SubnetID == n.SubnetID {
 				w.violate("safety: %s is in use by %s and by %s", a, other.InstanceID, n.InstanceID)
 			}
 			users[a] = n
-			if holders := w.Cloud.Holders(n.SubnetID, a); !slices.Contains(holders, n.ENI) {
-				w.violate("safety: %s uses %s, which EC2 has on %v", n.InstanceID, a, holders)
+			if !slices.Contains(carried[n.ENI], a) {
+				w.violate("safety: %s uses %s, which EC2 has on %v", n.InstanceID, a, w.Cloud.Holders(n.SubnetID, a))
 			}
 		}
 	}

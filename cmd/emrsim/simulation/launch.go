@@ -1,0 +1,348 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// shutdown is how long an instance keeps its interface while it shuts down.
+const shutdown = 30 * time.Second
+
+// maxTries bounds how often an operator runs the agent again after an error in one simulated launch.
+const maxTries = 4
+
+// Launch is one simulated story: clusters of one subnet, what happens to their nodes, and a cloud that misbehaves.
+type Launch struct {
+	Stats Stats
+
+	w       *World
+	rng     *rand.Rand // of the story; the nodes have their own
+	subnet  string
+	pools   agent.Pools
+	strange map[netip.Addr]bool // held or blocked by somebody outside
+	races   bool                // creates are not linearizable in this cloud
+	style   cloud.FileStyle
+	calm    bool // faults are over
+
+	mu      sync.Mutex
+	pending sync.WaitGroup
+}
+
+// Stats count what a launch has exercised.
+type Stats struct {
+	Nodes, Runs, Kills, Errors, TakeOvers, Losses, Terminations, Calls, Throttled int
+}
+
+// Add adds o to s.
+func (s *Stats) Add(o Stats) {
+	s.Nodes += o.Nodes
+	s.Runs += o.Runs
+	s.Kills += o.Kills
+	s.Errors += o.Errors
+	s.TakeOvers += o.TakeOvers
+	s.Losses += o.Losses
+	s.Terminations += o.Terminations
+	s.Calls += o.Calls
+	s.Throttled += o.Throttled
+}
+
+// Mutation breaks something on purpose, to see that the simulation notices.
+type Mutation int
+
+// The mutations.
+const (
+	NoMutation Mutation = iota
+	NoArbiter           // EC2 hands one address to two interfaces
+	BlindStale          // EC2 calls every other instance terminated
+)
+
+// RunLaunch tells the story of a seed, inside a synctest bubble, and returns what did not hold. configure, if not nil, sees the world before
+// it begins.
+func RunLaunch(ctx context.Context, seed uint64, mutation Mutation, configure func(*World)) ([]string, Stats, error) {
+	rng := rand.New(rand.NewPCG(seed, 0x5eed))
+	o, races := options(rng, seed)
+	o.NoArbiter = mutation == NoArbiter
+	w, err := NewWorld(o)
+	if err != nil {
+		return nil, Stats{}, err
+	}
+	defer w.Close()
+	if mutation == BlindStale {
+		w.Transport = w.blindStale
+	}
+	if configure != nil {
+		configure(w)
+	}
+	l := &Launch{w: w, rng: rng, races: races, strange: map[netip.Addr]bool{}}
+	w.Step = l.step
+	if err := l.tell(ctx); err != nil {
+		return nil, l.Stats, err
+	}
+	for _, c := range w.Cloud.Counts() {
+		l.Stats.Calls += c.Calls
+		l.Stats.Throttled += c.Throttled
+	}
+	return w.violations, l.Stats, nil
+}
+
+// options are the misbehaviour of this story's cloud.
+func options(rng *rand.Rand, seed uint64) (o cloud.Options, races bool) {
+	ms := func(lo, hi int) time.Duration { return time.Duration(lo+rng.IntN(hi-lo+1)) * time.Millisecond }
+	latency := ms(5, 300)
+	o = cloud.Options{
+		Seed:         seed,
+		UniqueTimes:  true,
+		ShutdownTime: cloud.Exactly(shutdown),
+		BootTime:     cloud.Range{Max: ms(0, 30000)},
+		Latency: func(r *rand.Rand, _ cloud.Call) time.Duration {
+			return latency/4 + time.Duration(r.ExpFloat64()*float64(latency))
+		},
+	}
+	switch rng.IntN(4) {
+	case 0:
+		o.Quotas = cloud.WithSSMBurst(cloud.DefaultQuotas(), 0)
+	default:
+		o.Quotas = cloud.DefaultQuotas()
+	}
+	if rng.IntN(2) == 0 {
+		o.StaleSSM = cloud.Staleness{Probability: rng.Float64() * 0.5, MaxAge: ms(100, 3000)}
+	}
+	if rng.IntN(2) == 0 {
+		o.StaleEC2 = cloud.Staleness{Probability: rng.Float64() * 0.5, MaxAge: ms(100, 5000)}
+	}
+	if rng.IntN(2) == 0 {
+		o.RemapDelay = cloud.Range{Max: ms(100, 5000)}
+		o.IMDSDelay = cloud.Range{Max: ms(100, 30000)}
+	}
+	if rng.IntN(3) == 0 {
+		o.IMDSBoot = cloud.Range{Max: ms(0, 20000)}
+		o.IMDSBootMode = cloud.BootMode(rng.IntN(4))
+	}
+	if rng.IntN(2) == 0 {
+		o.AssignSameENI = cloud.OutcomeError
+	}
+	if rng.IntN(4) == 0 {
+		o.ConcurrentUpdates = cloud.Race{Probability: 0.5, Window: ms(10, 500)}
+	}
+	if rng.IntN(8) == 0 {
+		races = true
+		o.ConcurrentCreates = cloud.Race{Probability: 0.7, Window: ms(10, 500)}
+	}
+	return o, races
+}
+
+// tell runs the story to its quiet end and checks it.
+func (l *Launch) tell(ctx context.Context) error {
+	vpc := l.w.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"))
+	l.subnet = l.w.Cloud.CreateSubnet(vpc, netip.MustParsePrefix("10.0.1.0/24"))
+	l.w.Cloud.ReserveCIDR(l.subnet, netip.MustParsePrefix("10.0.1.64/26"), "explicit")
+	l.style = cloud.FileStyle(l.rng.IntN(2))
+	if l.rng.IntN(3) > 0 {
+		l.w.Cloud.Fault(l.faults())
+	}
+	if l.rng.IntN(3) == 0 {
+		l.w.Cloud.Drain("ssm:PutParameter", l.rng.Float64()*2)
+		l.w.Cloud.Drain(cloud.BucketSSMReads, l.rng.Float64()*30)
+	}
+	if err := l.cast(ctx); err != nil {
+		return err
+	}
+	l.pending.Wait()
+	l.calm = true
+	if err := sleep(ctx, time.Minute); err != nil {
+		return err
+	}
+	l.w.CheckSafety()
+	l.checkProgress()
+	l.w.CheckTruth(agent.DefaultPrefix, l.strange)
+	l.rerun(ctx)
+	l.w.CheckTruth(agent.DefaultPrefix, l.strange)
+	return nil
+}
+
+// faults are over after a while, or when the story is.
+func (l *Launch) faults() func(cloud.Call) cloud.FaultAction {
+	rates := cloud.FaultRates{
+		Fail: l.rng.Float64() * 0.1, Reset: l.rng.Float64() * 0.1, Lose: l.rng.Float64() * 0.1, Hang: l.rng.Float64() * 0.02,
+		Slow: l.rng.Float64() * 0.1, MaxSlow: 15 * time.Second,
+	}
+	random := cloud.RandomFaults(rates, func(c cloud.Call) bool { return c.Caller != "" })
+	return func(c cloud.Call) cloud.FaultAction {
+		if l.calm {
+			return cloud.FaultAction{}
+		}
+		return random(c)
+	}
+}
+
+// rerun runs the agent once more on every node: it must find everything as it should be.
+func (l *Launch) rerun(ctx context.Context) {
+	for _, n := range l.w.living() {
+		o := n.Apply(ctx, Kill{})
+		l.Stats.Runs++
+		if o.Err != nil {
+			l.w.violate("rerun: %s: %v", n.InstanceID, o.Err)
+		} else if len(o.Report.Changes) > 0 {
+			l.w.violate("rerun: %s changes %q", n.InstanceID, o.Report.Changes)
+		}
+	}
+}
+
+func (l *Launch) checkProgress() {
+	for _, n := range l.w.living() {
+		pool := n.Config.Pools.For(agent.Role(n.Role))
+		if len(pool) > 0 && !slices.Contains(pool, n.Static()) {
+			l.w.violate("progress: %s (%s) has no address of its pool", n.InstanceID, n.Role)
+		}
+		if len(pool) == 0 && n.Static().IsValid() {
+			l.w.violate("safety: %s has no pool and uses %s", n.InstanceID, n.Static())
+		}
+	}
+}
+
+// step is after each effect of any agent.
+func (l *Launch) step() {
+	l.w.CheckSafety()
+	if !l.races {
+		l.checkClaims()
+	}
+}
+
+// checkClaims checks that no node gets an address that a living node has claimed.
+func (l *Launch) checkClaims() {
+	owner := map[netip.Addr]string{}
+	for _, p := range l.w.Cloud.Parameters() {
+		if r, err := ssmcoord.ParseRecord(p.Value); err == nil {
+			if a, err := netip.ParseAddr(p.Name[len(agent.DefaultPrefix)+len(l.subnet)+2:]); err == nil {
+				owner[a] = r.Instance
+			}
+		}
+	}
+	for _, e := range l.w.Cloud.ENIs() {
+		for _, a := range e.Addresses[1:] {
+			if owner[a] == "" || owner[a] == e.InstanceID || l.w.node(e.InstanceID) == nil {
+				continue
+			}
+			if o := l.w.node(owner[a]); o != nil && !o.gone {
+				l.w.violate("claims: %s has %s, which the living %s had claimed", e.InstanceID, a, o.InstanceID)
+			}
+		}
+	}
+}
+
+func (w *World) node(id string) *Node {
+	for _, n := range w.Nodes {
+		if n.InstanceID == id {
+			return n
+		}
+	}
+	return nil
+}
+
+// start begins a node's life: its bootstrap action, with crashes and reruns, until it has succeeded or the instance has ended.
+func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, kills float64) *Node {
+	cfg := agent.DefaultConfig()
+	cfg.Pools = pools
+	l.mu.Lock()
+	n := l.w.newNode(cn, cfg, l.style)
+	l.Stats.Nodes++
+	l.mu.Unlock()
+	rng := l.streamFor(n)
+	n.life, n.end = context.WithCancelCause(ctx)
+	l.pending.Go(func() { l.live(n, rng, kills) })
+	return n
+}
+
+func (l *Launch) live(n *Node, rng *rand.Rand, kills float64) {
+	// Boot times differ; never two nodes at the same nanosecond.
+	if sleep(n.life, time.Duration(rng.Float64()*float64(40*time.Second))) != nil {
+		return
+	}
+	tries := 0
+	for n.life.Err() == nil {
+		var k Kill
+		if rng.Float64() < kills {
+			k = Kill{Point: 1 + rng.IntN(90), Fail: rng.IntN(4) == 0}
+		}
+		o := n.Apply(n.life, k)
+		l.count(o)
+		switch {
+		case n.life.Err() != nil:
+			return
+		case o.Killed:
+			kills /= 2
+		case o.Err == nil:
+			return
+		case k.Point > 0 && errors.Is(o.Err, errFailed):
+			kills /= 2
+		default:
+			tries++
+			l.mu.Lock()
+			l.Stats.Errors++
+			l.w.violate("progress: %s (%s) fails: %v", n.InstanceID, n.Role, o.Err)
+			l.mu.Unlock()
+			if tries == maxTries {
+				return
+			}
+		}
+		if sleep(n.life, time.Duration(rng.Float64()*float64(30*time.Second))) != nil {
+			return
+		}
+	}
+}
+
+func (l *Launch) count(o Outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Stats.Runs++
+	if o.Killed {
+		l.Stats.Kills++
+	}
+	for _, c := range o.Report.Changes {
+		if len(c) > 10 && c[:10] == "taken over" {
+			l.Stats.TakeOvers++
+		}
+	}
+}
+
+// end terminates a node's instance: it goes on for a while, then its process and kernel are gone.
+func (l *Launch) end(n *Node) {
+	if n.ending {
+		return
+	}
+	n.ending = true
+	l.Stats.Terminations++
+	l.w.Cloud.RemoveNode(n.InstanceID)
+	l.pending.Go(func() {
+		time.Sleep(shutdown - time.Millisecond)
+		n.end(errKilled)
+		n.gone = true
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// String names what a launch has exercised.
+func (s Stats) String() string {
+	return fmt.Sprintf("%d nodes, %d runs (%d killed, %d ended in an error), %d terminations, %d take-overs, %d calls (%d throttled)",
+		s.Nodes, s.Runs, s.Kills, s.Errors, s.Terminations, s.TakeOvers, s.Calls, s.Throttled)
+}

@@ -1,0 +1,165 @@
+package simulation
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+var (
+	seeds = flag.Int("seeds", 200, "how many fresh launches TestLaunches simulates, beside the fixed ones")
+	seed  = flag.Uint64("seed", 0, "replay the launch of this seed, with the agents' logs")
+)
+
+// fixedSeeds are always run, so that two runs of the tests have something in common.
+const fixedSeeds = 100
+
+// shards run beside each other, one for each processor of a small machine.
+const shards = 2
+
+// What must hold holds in every launch, whatever fails in it.
+func TestLaunches(t *testing.T) {
+	if *seed != 0 {
+		replay(t, *seed)
+		return
+	}
+	var base [8]byte
+	if _, err := rand.Read(base[:]); err != nil {
+		t.Fatal(err)
+	}
+	fresh := binary.BigEndian.Uint64(base[:]) >> 1
+	began := time.Now()
+	var total [shards]Stats
+	var failed atomic.Int32
+	t.Run("shards", func(t *testing.T) {
+		for shard := range shards {
+			t.Run(fmt.Sprint(shard), func(t *testing.T) {
+				t.Parallel()
+				for i := shard; i < fixedSeeds+*seeds && failed.Load() < 5; i += shards {
+					s := uint64(i + 1)
+					if i >= fixedSeeds {
+						s = fresh + uint64(i)
+					}
+					violations, stats := launchOnce(t, s, NoMutation, nil)
+					total[shard].Add(stats)
+					if len(violations) > 0 {
+						failed.Add(1)
+						t.Errorf("seed %d:\n  %s\nreplay: go test ./cmd/emrsim/simulation -run TestLaunches -v -args -seed %d", s, strings.Join(violations, "\n  "), s)
+					}
+				}
+			})
+		}
+	})
+	all := total[0]
+	for _, s := range total[1:] {
+		all.Add(s)
+	}
+	t.Logf("%d launches in %s: %s", fixedSeeds+*seeds, time.Since(began).Round(time.Millisecond), all)
+}
+
+// launchOnce runs one launch in a bubble of its own.
+func launchOnce(t *testing.T, s uint64, m Mutation, configure func(*World)) (violations []string, stats Stats) {
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		if violations, stats, err = RunLaunch(t.Context(), s, m, configure); err != nil {
+			t.Errorf("seed %d: %v", s, err)
+		}
+	})
+	return violations, stats
+}
+
+func replay(t *testing.T, s uint64) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	var w *World
+	violations, stats := launchOnce(t, s, NoMutation, func(world *World) { w = world; world.Log = zap.New(core) })
+	type line struct {
+		at   time.Time
+		text string
+	}
+	var lines []line
+	for _, e := range logs.All() {
+		lines = append(lines, line{e.Time, fmt.Sprintf("%v %s", e.ContextMap(), e.Message)})
+	}
+	for _, c := range w.Cloud.Calls() {
+		if c.Service != "imds" {
+			lines = append(lines, line{c.Time, c.String()})
+		}
+	}
+	for i := 1; i < len(lines); i++ {
+		for j := i; j > 0 && lines[j].at.Before(lines[j-1].at); j-- {
+			lines[j], lines[j-1] = lines[j-1], lines[j]
+		}
+	}
+	for _, l := range lines {
+		t.Logf("%s %s", l.at.Format("15:04:05.000000"), l.text)
+	}
+	t.Logf("seed %d: %s", s, stats)
+	for _, v := range violations {
+		t.Error(v)
+	}
+}
+
+// The same seed gives the same calls at the same times, or a replay would be worth nothing.
+func TestReplayIsExact(t *testing.T) {
+	trace := func(s uint64) string {
+		var w *World
+		launchOnce(t, s, NoMutation, func(world *World) { w = world })
+		var b strings.Builder
+		for _, c := range w.Cloud.Calls() {
+			fmt.Fprintln(&b, c.Time.UnixNano(), c.Caller, c.Service, c.Action, c.Params, c.Status, c.Code, c.Applied)
+		}
+		return b.String()
+	}
+	for s := uint64(1); s <= 60; s++ {
+		a, b := trace(s), trace(s)
+		if a != b {
+			t.Errorf("seed %d gives two traces; they part at %s", s, firstDifference(a, b))
+		}
+	}
+}
+
+func firstDifference(a, b string) string {
+	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range min(len(x), len(y)) {
+		if x[i] != y[i] {
+			return fmt.Sprintf("line %d:\n%s\n%s", i, x[i], y[i])
+		}
+	}
+	return "the end"
+}
+
+// The simulation is able to fail: where EC2 gives one address to two interfaces, or every owner looks dead, it says so.
+func TestMutationsAreFound(t *testing.T) {
+	const within = 1000
+	for _, m := range []struct {
+		name     string
+		mutation Mutation
+		sign     string
+	}{
+		{"the arbiter is off", NoArbiter, "safety: "},
+		{"the stale check is blind", BlindStale, "claims: "},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			for s := uint64(1); s <= within; s++ {
+				violations, _ := launchOnce(t, s, m.mutation, nil)
+				for _, v := range violations {
+					if strings.HasPrefix(v, m.sign) {
+						t.Logf("found with seed %d: %s", s, v)
+						return
+					}
+				}
+			}
+			t.Errorf("not found within %d seeds", within)
+		})
+	}
+}

@@ -1,0 +1,199 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// cast chooses what happens, starts it, and returns when the last event has begun.
+//
+// The pools are as small as they can be: as many addresses as nodes that need one at the same time, and one more for each address that
+// a stranger holds or an unreadable record blocks.
+func (l *Launch) cast(ctx context.Context) error {
+	masters, cores, tasks := 1, 1+l.rng.IntN(4), 0
+	if l.rng.IntN(5) == 0 {
+		masters = 3
+	}
+	if l.rng.IntN(3) == 0 {
+		tasks = 1 + l.rng.IntN(2)
+	}
+	two := l.rng.IntN(4) == 0 // two clusters at once with one list
+	taskPool := tasks > 0 && l.rng.IntN(3) > 0
+	clusters := 1
+	if two {
+		clusters = 2
+	}
+	next := netip.MustParseAddr("10.0.1.64")
+	take := func(n int) (list []netip.Addr) {
+		for range n {
+			list = append(list, next)
+			next = next.Next()
+		}
+		return list
+	}
+	spare := l.rng.IntN(2)
+	l.pools = agent.Pools{Master: take(masters * clusters), Core: take(cores*clusters + spare)}
+	if taskPool {
+		l.pools.Task = take(tasks * clusters)
+	}
+	if err := l.obstacles(ctx, take); err != nil {
+		return err
+	}
+	kills := []float64{0, 0.3, 0.6}[l.rng.IntN(3)]
+	spec := cloud.ClusterSpec{Subnet: l.subnet, Masters: masters, Cores: cores, Tasks: tasks, NameTag: "sim", SecondENIOnMaster: l.rng.IntN(2) == 0, Fleets: l.rng.IntN(6) == 0}
+	var nodes []*Node
+	launch := func() (*cloud.Cluster, []*Node, error) {
+		cl, err := l.w.Cloud.LaunchCluster(spec)
+		if err != nil {
+			return nil, nil, err
+		}
+		var started []*Node
+		for _, cn := range cl.Nodes {
+			started = append(started, l.start(ctx, cn, l.pools, kills))
+		}
+		nodes = append(nodes, started...)
+		return cl, started, nil
+	}
+	first, _, err := launch()
+	if err != nil {
+		return err
+	}
+	if two {
+		if _, _, err := launch(); err != nil {
+			return err
+		}
+	}
+	for range l.rng.IntN(3) {
+		if err := sleep(ctx, time.Duration(l.rng.Float64()*float64(90*time.Second))); err != nil {
+			return err
+		}
+		if err := l.event(ctx, first, &nodes, kills, launch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// obstacles are what the launch finds in its way: claims of the dead, records that cannot be read, strangers' addresses. Each that takes an address out of the pool
+// for good gets the pool another one.
+func (l *Launch) obstacles(ctx context.Context, take func(int) []netip.Addr) error {
+	ledger := l.w.Ledger(agent.DefaultPrefix, l.subnet)
+	for _, a := range slices.Concat(l.pools.Master, l.pools.Core, l.pools.Task) {
+		if l.rng.IntN(4) != 0 {
+			continue
+		}
+		dead := fmt.Sprintf("i-0dead%x", l.rng.IntN(3)) // never existed as far as EC2 can tell
+		if _, err := ledger.Create(ctx, a, ssmcoord.Record{Instance: dead, ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE", Time: time.Now()}); err != nil {
+			return err
+		}
+	}
+	if l.rng.IntN(4) == 0 { // a stranger's secondary or primary address
+		a := l.pools.Core[l.rng.IntN(len(l.pools.Core))]
+		spec := cloud.InstanceSpec{Subnet: l.subnet}
+		if l.rng.IntN(2) == 0 {
+			spec.PrimaryIP = a
+		} else {
+			spec.Secondary = []netip.Addr{a}
+		}
+		if _, err := l.w.Cloud.RunInstance(spec); err != nil {
+			return err
+		}
+		l.strange[a] = true
+		l.pools.Core = append(l.pools.Core, take(1)...)
+	}
+	if l.rng.IntN(5) == 0 {
+		a := l.pools.Core[l.rng.IntN(len(l.pools.Core))]
+		if !l.strange[a] {
+			l.strange[a] = true
+			l.pools.Core = append(l.pools.Core, take(1)...)
+			if err := l.w.PutRaw(ctx, ledger.Name(a), []string{"blank", "{", `{"v":9}`}[l.rng.IntN(3)]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// event is one thing that happens to a cluster. None of them asks for more addresses at a time than there are, once the terminated instances are gone.
+func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node, kills float64, launch func() (*cloud.Cluster, []*Node, error)) error {
+	var candidates []*Node
+	for _, n := range *nodes {
+		if !n.ending && n.ClusterID == first.ID {
+			candidates = append(candidates, n)
+		}
+	}
+	if len(candidates) == 0 {
+		return nil
+	}
+	n := candidates[l.rng.IntN(len(candidates))]
+	switch l.rng.IntN(5) {
+	case 0: // a node fails and is replaced
+		l.end(n)
+		cn, err := l.w.Cloud.AddNode(first.ID, n.Role)
+		if err != nil {
+			return err
+		}
+		*nodes = append(*nodes, l.start(ctx, cn, l.pools, kills))
+	case 1: // scaled in, with its shutdown action, which may not be finished in time; later scaled out again
+		l.shutdownAction(ctx, n)
+		l.end(n)
+		if l.rng.IntN(2) == 0 {
+			cn, err := l.w.Cloud.AddNode(first.ID, n.Role)
+			if err != nil {
+				return err
+			}
+			*nodes = append(*nodes, l.start(ctx, cn, l.pools, kills))
+		}
+	case 2: // the cluster ends, and a clone of it is launched while it is still shutting down
+		for _, n := range candidates {
+			l.end(n)
+		}
+		if _, _, err := launch(); err != nil {
+			return err
+		}
+	case 3: // the node reboots: the kernel is empty, a process that ran is dead; somebody runs the agent again
+		n.end(errKilled)
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		n.Kernel.Reboot(n.primaries()...)
+		l.revive(ctx, n)
+	case 4: // an operator runs the agent by hand, while the bootstrap action may still be at it
+		l.pending.Go(func() {
+			o := n.Apply(n.life, Kill{})
+			l.count(o)
+			if o.Err != nil && n.life.Err() == nil {
+				l.w.violate("progress: %s run by hand: %v", n.InstanceID, o.Err)
+			}
+		})
+	}
+	return nil
+}
+
+// shutdownAction releases the node's address as EMR's shutdown action does: it may be killed half way.
+func (l *Launch) shutdownAction(ctx context.Context, n *Node) {
+	k := Kill{}
+	if l.rng.IntN(2) == 0 {
+		k.Point = 1 + l.rng.IntN(60)
+	}
+	n.end(errKilled) // EMR stops what runs
+	if sleep(ctx, time.Millisecond) != nil {
+		return
+	}
+	released, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	l.count(n.Release(released, k))
+}
+
+func (l *Launch) revive(ctx context.Context, n *Node) {
+	n.life, n.end = context.WithCancelCause(ctx)
+	rng := l.streamFor(n)
+	l.pending.Go(func() { l.live(n, rng, 0) })
+}
