@@ -153,6 +153,7 @@ func (c *Cloud) join(cl *cluster, g *group, i *instance, now time.Time) error {
 	e.instance, e.device, e.managed = i, 1, true
 	e.description = "ElasticMapReduce-" + cl.id
 	i.enis = append(i.enis, e)
+	i.touch()
 	return nil
 }
 
@@ -198,10 +199,11 @@ func (c *Cloud) ReplaceMaster(instanceID string, keepSecondaries bool) (*Node, e
 	now := c.now()
 	c.settle(now)
 	old := c.byID[instanceID]
-	if old == nil || old.cluster == nil || old.Role != RoleMaster || !old.enis[0].deleted.IsZero() {
+	if old == nil || old.cluster == nil || old.Role != RoleMaster || old.enis[0].instance != old || !old.enis[0].deleted.IsZero() {
 		return nil, fmt.Errorf("replacing master %q: no living master", instanceID)
 	}
 	e := old.enis[0]
+	e.touch()
 	e.instance = nil
 	c.endInstance(old, now, now)
 	c.settle(now)

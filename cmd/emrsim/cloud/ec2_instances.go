@@ -41,9 +41,10 @@ func prepareDescribeInstances(r *request) (*operation, *Error) {
 			}
 		}
 		from, to, token := d.page(len(found))
+		x.b = make([]byte, 0, 64+1300*(to-from))
 		x.open("reservationSet")
 		for _, i := range found[from:to] {
-			i.write(x, c, t)
+			i.append(x, c, t)
 		}
 		x.close("reservationSet")
 		x.text("nextToken", token)
@@ -134,6 +135,55 @@ func (i *instance) field(name string, t time.Time, yield func(string) bool) {
 	}
 }
 
+// chunk is an instance as DescribeInstances writes it, good for the time in which nothing about it changes. Rendering is most of the cost
+// of a describe, and in a big launch each node may ask for all nodes.
+type chunk struct {
+	xml         []byte
+	from, until time.Time // until zero: for ever
+}
+
+// append writes the instance as of t, from the chunk where that is still good.
+func (i *instance) append(x *xmlWriter, c *Cloud, t time.Time) {
+	if i.chunk.xml == nil || !within(t, i.chunk.from, i.chunk.until) {
+		var own xmlWriter
+		i.write(&own, c, t)
+		i.chunk = chunk{xml: own.b}
+		i.chunk.from, i.chunk.until = i.steady(t)
+	}
+	x.b = append(x.b, i.chunk.xml...)
+}
+
+// touch is called when anything about the instance changes.
+func (i *instance) touch() { i.chunk.xml = nil }
+
+// steady is the time around t in which all that describes show of the instance stays the same.
+func (i *instance) steady(t time.Time) (from, until time.Time) {
+	from = i.launched
+	edge := func(at time.Time) {
+		switch {
+		case at.IsZero():
+		case at.After(t):
+			if until.IsZero() || at.Before(until) {
+				until = at
+			}
+		case at.After(from):
+			from = at
+		}
+	}
+	for _, s := range i.states {
+		edge(s.at)
+	}
+	for _, e := range i.enis {
+		edge(e.created)
+		edge(e.deleted)
+		for _, s := range e.shown {
+			edge(s.from)
+			edge(s.until)
+		}
+	}
+	return from, until
+}
+
 // write writes one reservation with the instance.
 func (i *instance) write(x *xmlWriter, c *Cloud, t time.Time) {
 	state := i.state(t)
@@ -152,7 +202,6 @@ func (i *instance) write(x *xmlWriter, c *Cloud, t time.Time) {
 	x.time("launchTime", i.launched)
 	x.open("placement")
 	x.text("availabilityZone", i.subnet.az)
-	x.text("tenancy", "default")
 	x.close("placement")
 	if it, ok := typeOf(i.InstanceType); ok {
 		x.text("architecture", it.architecture())
@@ -173,7 +222,6 @@ func (i *instance) write(x *xmlWriter, c *Cloud, t time.Time) {
 		x.text("attachmentId", e.attachID)
 		x.number("deviceIndex", e.device)
 		x.text("status", "attached")
-		x.time("attachTime", i.launched)
 		x.flag("deleteOnTermination", true)
 		x.close("attachment")
 		x.close("item")
@@ -192,12 +240,9 @@ func (e *eni) writeCommon(x *xmlWriter, c *Cloud, t time.Time) {
 	x.text("subnetId", e.subnet.id)
 	x.text("vpcId", e.subnet.vpc.id)
 	x.text("description", e.description)
-	x.text("ownerId", c.opts.Account)
-	x.text("status", "in-use")
+	x.text("status", e.status())
 	x.text("macAddress", e.mac.String())
 	x.text("privateIpAddress", primary.String())
-	x.text("privateDnsName", c.hostname(primary))
-	x.flag("sourceDestCheck", true)
 	x.text("interfaceType", "interface")
 	x.open("privateIpAddressesSet")
 	for _, a := range list {

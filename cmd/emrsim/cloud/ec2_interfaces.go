@@ -108,6 +108,8 @@ func (e *eni) status() string {
 func (e *eni) write(x *xmlWriter, c *Cloud, t time.Time) {
 	x.open("item")
 	e.writeCommon(x, c, t)
+	x.text("ownerId", c.opts.Account)
+	x.text("privateDnsName", c.hostname(e.shown[0].addr))
 	x.text("availabilityZone", e.subnet.az)
 	x.flag("requesterManaged", e.managed)
 	if i := e.instance; i != nil {

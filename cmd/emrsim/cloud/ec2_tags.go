@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// tagged finds a resource's tags and kind by its id.
+// tagged finds a resource's tags and kind by its id, for changing them.
 func (c *Cloud) tagged(id string, now time.Time) (*tagSet, string, *Error) {
 	prefix, _, _ := strings.Cut(id, "-")
 	switch prefix {
 	case "i":
 		if i := c.byID[id]; i != nil && i.visible(now, c.opts.TerminatedVisible) {
+			i.touch()
 			return &i.tags, "instance", nil
 		}
 		return nil, "", notFound("InvalidInstanceID.NotFound", "instance", []string{id})

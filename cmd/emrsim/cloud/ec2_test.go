@@ -156,8 +156,11 @@ func TestDescribeInstances(t *testing.T) {
 			{[]ec2types.Filter{ec2Filter("network-interface.network-interface-id", core.ENI)}, 1},
 		} {
 			out, err := c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: test.filters})
-			if err != nil || len(out.Reservations) != test.want {
-				t.Errorf("%v: %d, %v; want %d", *test.filters[0].Name, len(out.Reservations), err, test.want)
+			if err != nil {
+				t.Fatalf("%v: %v", *test.filters[0].Name, err)
+			}
+			if len(out.Reservations) != test.want {
+				t.Errorf("%v: %d, want %d", *test.filters[0].Name, len(out.Reservations), test.want)
 			}
 		}
 		for _, test := range []struct {

@@ -71,6 +71,7 @@ func (e *eni) imdsAddresses(t time.Time) []netip.Addr {
 func (e *eni) assign(a netip.Addr, now time.Time, shownAfter, imdsAfter time.Duration) {
 	e.held = append(e.held, a)
 	e.subnet.owner[a] = e
+	e.touch()
 	from := now.Add(shownAfter)
 	e.shown = append(e.shown, span{addr: a, from: from, imdsFrom: from.Add(imdsAfter), primary: len(e.held) == 1})
 }
@@ -81,6 +82,7 @@ func (e *eni) unassign(a netip.Addr, now time.Time, shownAfter, imdsAfter time.D
 	if e.subnet.owner[a] == e {
 		delete(e.subnet.owner, a)
 	}
+	e.touch()
 	until := now.Add(shownAfter)
 	for i := range e.shown {
 		if s := &e.shown[i]; s.addr == a && s.until.IsZero() {
@@ -97,6 +99,13 @@ func later(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// touch says that what describes show of the ENI's instance has changed.
+func (e *eni) touch() {
+	if e.instance != nil {
+		e.instance.touch()
+	}
 }
 
 // prune forgets spans that no stale read can show any more.
@@ -129,6 +138,7 @@ func (c *Cloud) newENI(s *subnet, primary netip.Addr, now time.Time) *eni {
 // endENI schedules the end of an interface: its addresses come free at t.
 func (c *Cloud) endENI(e *eni, t time.Time) {
 	e.deleted = t
+	e.touch()
 	i, _ := slices.BinarySearchFunc(c.due, t, func(d dueRelease, t time.Time) int {
 		if d.at.After(t) {
 			return 1

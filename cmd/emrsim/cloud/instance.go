@@ -66,6 +66,7 @@ type instance struct {
 	tags        tagSet
 	caller      *caller
 	imdsFrom    time.Time
+	chunk       chunk
 	imdsTokens  map[string]time.Time // token -> its end
 }
 
@@ -94,6 +95,7 @@ func (i *instance) visible(t time.Time, after time.Duration) bool {
 func (i *instance) setStates(now time.Time, changes ...stateChange) {
 	i.states = slices.DeleteFunc(i.states, func(s stateChange) bool { return s.at.After(now) })
 	i.states = append(i.states, changes...)
+	i.touch()
 }
 
 // InstanceSpec describes an instance that is not EMR's.

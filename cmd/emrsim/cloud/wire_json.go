@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,13 +48,28 @@ func encode(v any) []byte {
 type epoch time.Time
 
 // MarshalJSON writes seconds since 1970.
-func (t epoch) MarshalJSON() ([]byte, error) {
-	return []byte(appendSeconds(time.Time(t))), nil
+func (t epoch) MarshalJSON() ([]byte, error) { return appendSeconds(nil, time.Time(t)), nil }
+
+func appendSeconds(b []byte, t time.Time) []byte {
+	return strconv.AppendFloat(b, float64(t.UnixMilli())/1000, 'f', -1, 64)
 }
 
-func appendSeconds(t time.Time) string {
-	b, _ := json.Marshal(float64(t.UnixMilli()) / 1000)
-	return string(b)
+// appendText writes a JSON string.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			return append(b, encode(s)...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+// comma writes the separator unless b has just begun a list.
+func comma(b []byte) []byte {
+	if b[len(b)-1] == '[' {
+		return b
+	}
+	return append(b, ',')
 }
 
 func renderJSON(call *Call, body []byte, err *Error) *reply {
