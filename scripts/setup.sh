@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing for the work named by its arguments, and nothing that is there already:
-#   run        what the demo and the tests need: ip, nft, both variants of iptables, unshare
+#   run        what the demo and the tests need: ip, nft, both variants of iptables, unshare, sysctl
 #   test       for a full check: make, file, git, shellcheck
 #   container  podman with buildah, and debootstrap for a base image without a registry
 # Debian and Ubuntu (apt-get), Amazon Linux 2023 (dnf) and 2 (yum). As root, or through sudo.
@@ -30,6 +30,8 @@ package_for() {
 	dnf:iptables-legacy) echo iptables-legacy ;;
 	*:iptables | apt-get:iptables-nft | apt-get:iptables-legacy) echo iptables ;;
 	*:unshare) echo util-linux ;;
+	apt-get:sysctl) echo procps ;;
+	dnf:sysctl | yum:sysctl) echo procps-ng ;;
 	apt-get:shellcheck) echo shellcheck ;;
 	*:file | *:git | *:make | *:tar | apt-get:podman | apt-get:buildah | apt-get:runc | apt-get:debootstrap) echo "$1" ;;
 	esac
@@ -41,7 +43,7 @@ for work in "$@"; do
 	case $work in
 	run)
 		need+=(ip iptables unshare)
-		wanted+=(nft iptables-nft iptables-legacy)
+		wanted+=(nft iptables-nft iptables-legacy sysctl)
 		;;
 	test)
 		need+=(make)

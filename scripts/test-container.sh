@@ -59,7 +59,7 @@ make_base() {
 	source=$(mirror "$release")
 	scratch=$(mktemp -d)
 	say "making a base image of Debian $release with debootstrap (once; about a minute)"
-	root env "${settings[@]}" timeout 900 debootstrap --variant=minbase --include=iptables,nftables,iproute2 \
+	root env "${settings[@]}" timeout 900 debootstrap --variant=minbase --include=iptables,nftables,iproute2,procps \
 		"$release" "$scratch/root" ${source:+"$source"} >"$scratch/log" 2>&1 || {
 		tail -n 20 "$scratch/log" >&2
 		fail "debootstrap failed"
@@ -127,7 +127,8 @@ fi
 
 trap cleanup EXIT
 [ "$kind" = docker ] || scripts/setup.sh container
-export CGO_ENABLED=0
+# As in the Makefile, so that nothing is compiled twice.
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
 stage
 choose_base
 say "$kind, base image $base"
