@@ -59,7 +59,7 @@ func (s sudo) elevate(ctx context.Context, args []string) error {
 	}
 	program, err := s.lookPath("sudo")
 	if err != nil {
-		return notRoot(fmt.Errorf("becoming root: %w", err), "sudo is not installed, or not in PATH: ")
+		return notRoot(fmt.Errorf("becoming root: %w", err), "install sudo or put it into PATH")
 	}
 	argv := []string{program, "-n"}
 	if names := passedOn(s.environ()); len(names) > 0 {
@@ -75,7 +75,7 @@ func (s sudo) elevate(ctx context.Context, args []string) error {
 		return fmt.Errorf("becoming root with %s -n: %w", program, context.Cause(ctx))
 	case err != nil:
 		return notRoot(fmt.Errorf("becoming root with %s -n: %w: %s", program, err, clean(strings.TrimSpace(stderr), maxLine)),
-			"allow this user to use sudo without a password and with its environment (NOPASSWD:SETENV:) for "+self+": ")
+			"allow this user to use sudo without a password and with its environment (NOPASSWD:SETENV:) for "+self)
 	case strings.TrimSpace(stdout) != "0":
 		return notRoot(fmt.Errorf("becoming root with %s -n: it leads to user %s, not to root", program, quoted(strings.TrimSpace(stdout))), "")
 	}
@@ -86,8 +86,10 @@ func (s sudo) elevate(ctx context.Context, args []string) error {
 }
 
 func notRoot(err error, remedy string) error {
-	return coded(ExitNotRoot, err, remedy+"addresses and rules need root; run it as root, or where sudo -n works for this user, "+
-		"as it does for hadoop on EMR")
+	if remedy != "" {
+		remedy += "; or "
+	}
+	return coded(ExitNotRoot, err, remedy+"run it as root: addresses and rules need that (on EMR, sudo -n works for the user hadoop)")
 }
 
 // passedOn are the names of the variables that the program needs behind sudo, sorted.

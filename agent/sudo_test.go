@@ -78,7 +78,7 @@ func TestElevateRefused(t *testing.T) {
 	}{
 		{"no sudo", func(s *sudo) {
 			s.lookPath = func(string) (string, error) { return "", &exec.Error{Name: "sudo", Err: exec.ErrNotFound} }
-		}, []string{"executable file not found", "sudo is not installed"}},
+		}, []string{"executable file not found", "install sudo"}},
 		{"a password is wanted", func(s *sudo) {
 			s.output = func(context.Context, []string) (string, string, error) {
 				return "", "sudo: a password is required\n\x1b[2J", errors.New("exit status 1")

@@ -62,6 +62,26 @@ func TestProgram(t *testing.T) {
 			t.Errorf("%v\n%s", err, &stderr)
 		}
 	})
+	t.Run("exits with 9 for a user who cannot become root", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("needs root, to be somebody else")
+		}
+		// Test directories are the test user's alone.
+		cmd := exec.CommandContext(t.Context(), "/proc/self/fd/3", "10.0.1.10", "10.0.1.11")
+		f, err := os.Open(bin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cmd.ExtraFiles = []*os.File{f}
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Run(); exitCode(err) != 9 || !strings.Contains(stderr.String(), "becoming root") {
+			t.Errorf("%v\n%s", err, &stderr)
+		}
+	})
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run("ends with "+signal.String(), func(t *testing.T) { testSignal(t, bin, signal) })
 	}
