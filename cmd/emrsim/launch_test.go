@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -218,7 +219,7 @@ func TestLaunchLeavesNothing(t *testing.T) {
 			if err := os.Mkdir(temporary, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			before := machine(t)
+			before, mounted := machine(t), mounts(t)
 			cmd := command(t, "launch", "--binary", filepath.Join(dir, name), "--", "10.0.1.10", "10.0.1.11")
 			cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
 			output, err := cmd.StdoutPipe()
@@ -266,6 +267,11 @@ func TestLaunchLeavesNothing(t *testing.T) {
 			if after := machine(t); after != before {
 				t.Errorf("the machine is not what it was: before\n%s\nafter\n%s", before, after)
 			}
+			for _, m := range mounts(t) {
+				if !slices.Contains(mounted, m) {
+					t.Errorf("a mount is left: %s", m)
+				}
+			}
 			if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
 				t.Errorf("files are left: %v %v", left, err)
 			}
@@ -273,7 +279,7 @@ func TestLaunchLeavesNothing(t *testing.T) {
 	}
 }
 
-// machine is the network and mount state of the namespaces that the test is in.
+// machine is the network state of the namespaces that the test is in.
 func machine(t *testing.T) string {
 	t.Helper()
 	state := ""
@@ -285,12 +291,21 @@ func machine(t *testing.T) string {
 		}
 		state += string(out)
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	names, err := filepath.Glob("/run/netns/*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	names, _ := filepath.Glob("/run/netns/*")
-	return state + string(mounts) + strings.Join(names, "\n")
+	return state + strings.Join(names, "\n")
+}
+
+// mounts are the lines of mountinfo. One may vanish by somebody else's doing: when the directory below it is removed.
+func mounts(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
 }
 
 // processes counts those that have a text in their command line.

@@ -272,22 +272,6 @@ func TestProblemsAtOnce(t *testing.T) {
 	expectUntouched(t, c, core, before)
 }
 
-// TestNotRoot runs the agent as EMR does, but where sudo is missing.
-func TestNotRoot(t *testing.T) {
-	needNamespaces(t)
-	if OneUser() && os.Getenv("REQUIRE_NETNS") != "1" {
-		t.Skip("only root exists in this user namespace")
-	}
-	c := launch(t, nil)
-	core := c.Nodes()[1]
-	before := snapshot(t, core)
-	got := start(t, c, core, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}, User: "hadoop"})
-	if got.ExitCode != 9 || !strings.Contains(got.Stderr, "sudo") {
-		t.Errorf("exit code %d, want 9 and a word about sudo\n%s", got.ExitCode, got.Stderr)
-	}
-	expectUntouched(t, c, core, before)
-}
-
 func TestLateIMDS(t *testing.T) {
 	c := launch(t, func(s *ClusterSpec) { s.IMDSDelay = 4 * time.Second })
 	core := c.Nodes()[1]

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,10 @@ import (
 
 // TestMain runs all tests of the package in namespaces of their own.
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "sudo" {
+		fmt.Fprintln(os.Stderr, "sudo:", actAsSudo(os.Args[1:])) // when it returns
+		os.Exit(1)
+	}
 	inside, code, err := Isolate(context.Background())
 	switch {
 	case err != nil && os.Getenv("REQUIRE_NETNS") == "1":

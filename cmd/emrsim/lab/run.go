@@ -85,7 +85,7 @@ func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
 // hadoopID is the user and group id of hadoop in a node's /etc/passwd.
 const hadoopID = 498
 
-// install copies a program of the machine to the node, unless it is there.
+// install copies a program of the machine to where EMR puts a bootstrap action, unless it is there.
 func (n *Node) install(from string) (string, error) {
 	to := installed + filepath.Base(from)
 	n.mu.Lock()
@@ -93,9 +93,18 @@ func (n *Node) install(from string) (string, error) {
 	if n.program == from {
 		return to, nil
 	}
+	if err := n.Copy(from, to, 0o755); err != nil {
+		return "", err
+	}
+	n.program = from
+	return to, nil
+}
+
+// Copy copies a file of the machine to the node.
+func (n *Node) Copy(from, to string, mode os.FileMode) error {
 	source, err := os.Open(from)
 	if err != nil {
-		return "", fmt.Errorf("copying the program to %s: %w", n.Name, err)
+		return fmt.Errorf("copying to %s: %w", n.Name, err)
 	}
 	defer source.Close()
 	// A process that starts anywhere while the copy is open for writing would keep it open, and a program that somebody can write cannot
@@ -103,24 +112,23 @@ func (n *Node) install(from string) (string, error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	err = n.ns.do(func() error {
-		if err := os.MkdirAll(installed, 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err
 		}
 		if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+		target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
 		if err != nil {
 			return err
 		}
 		_, err = io.Copy(target, source)
-		return errors.Join(err, target.Close())
+		return errors.Join(err, target.Chmod(mode), target.Close())
 	})
 	if err != nil {
-		return "", fmt.Errorf("copying %s to %s: %w", from, n.Name, err)
+		return fmt.Errorf("copying %s to %s: %w", from, n.Name, err)
 	}
-	n.program = from
-	return to, nil
+	return nil
 }
 
 // Shell runs an interactive shell on a node, on this process's terminal, until it ends.

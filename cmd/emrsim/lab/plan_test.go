@@ -1,0 +1,78 @@
+package lab
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+func TestNewPlan(t *testing.T) {
+	for _, test := range []struct {
+		subnet, vpc, gateway, endpoint string // vpc empty: refused
+	}{
+		{"10.0.1.0/24", "10.0.0.0/16", "10.0.1.1", "10.0.0.10"},
+		{"10.0.0.0/24", "10.0.0.0/16", "10.0.0.1", "10.0.255.10"},
+		{"10.0.0.0/17", "10.0.0.0/16", "10.0.0.1", "10.0.255.10"},
+		{"10.9.128.0/20", "10.9.0.0/16", "10.9.128.1", "10.9.0.10"},
+		{"172.31.5.16/28", "172.31.0.0/16", "172.31.5.17", "172.31.0.10"},
+		{"10.0.1.7/24", "10.0.0.0/16", "10.0.1.1", "10.0.0.10"},
+		{"10.0.0.0/16", "", "", ""},
+		{"10.0.1.0/29", "", "", ""},
+		{"fd00::/64", "", "", ""},
+		{"192.168.1.0/24", "", "", ""},  // the data centre's network
+		{"198.51.100.0/24", "", "", ""}, // the witness's
+		{"100.64.7.0/24", "", "", ""},   // the transit link's
+	} {
+		p, err := NewPlan(netip.MustParsePrefix(test.subnet))
+		if test.vpc == "" {
+			if err == nil {
+				t.Errorf("%s: got %+v, want an error", test.subnet, p)
+			}
+			continue
+		}
+		if err != nil || p.VPC.String() != test.vpc || p.Gateway.String() != test.gateway || p.Endpoint.String() != test.endpoint {
+			t.Errorf("%s: got %+v, %v", test.subnet, p, err)
+		}
+		if p.Subnet.Contains(p.Endpoint) || !p.VPC.Contains(p.Endpoint) {
+			t.Errorf("%s: the endpoint %s is not in another subnet of the VPC", test.subnet, p.Endpoint)
+		}
+	}
+}
+
+func TestModern(t *testing.T) {
+	for release, want := range map[string]bool{"emr-5.36.2": false, "emr-6.15.0": false, "emr-7.5.0": true, "emr-10.0.0": true, "": false, "x": false} {
+		if got := modern(release); got != want {
+			t.Errorf("%q: %v", release, got)
+		}
+	}
+}
+
+func TestLineWriter(t *testing.T) {
+	var lines []string
+	w := &lineWriter{emit: func(line string) { lines = append(lines, line) }}
+	for _, s := range []string{"a", "b\nc", "", "\n\nd"} {
+		w.Write([]byte(s))
+	}
+	w.flush()
+	w.flush()
+	if want := []string{"ab", "c", "", "d"}; !slices.Equal(lines, want) || w.all.String() != "ab\nc\n\nd" {
+		t.Errorf("lines %q of %q, want %q", lines, w.all.String(), want)
+	}
+}
+
+func FuzzPrintable(f *testing.F) {
+	for _, seed := range []string{"", "plain", "a\x1b[31mb\r\n\tc", "\xff\xfe", "\u009b", string(make([]byte, longestLine+1))} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got := printable(text)
+		if len(got) > 3*longestLine {
+			t.Errorf("%d bytes", len(got))
+		}
+		for _, r := range got {
+			if r < ' ' || (r >= 0x7f && r < 0xa0) {
+				t.Errorf("%q has a control character", got)
+			}
+		}
+	})
+}
