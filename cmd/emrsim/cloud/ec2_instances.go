@@ -41,7 +41,7 @@ func prepareDescribeInstances(r *request) (*operation, *Error) {
 			}
 		}
 		from, to, token := d.page(len(found))
-		x.b = make([]byte, 0, 64+1300*(to-from))
+		x.b = make([]byte, 0, 64+2000*(to-from))
 		x.open("reservationSet")
 		for _, i := range found[from:to] {
 			i.append(x, c, t)
