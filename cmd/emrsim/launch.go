@@ -88,8 +88,6 @@ func launch(ctx context.Context, o options, args []string) error {
 	if o.binary, err = findBinary(o.binary); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
 	inside, code, err := lab.Isolate(ctx)
 	switch {
 	case err != nil:
@@ -99,6 +97,8 @@ func launch(ctx context.Context, o options, args []string) error {
 	case !inside:
 		return nil
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the rehearsal was not done within --timeout %s", o.timeout))
+	defer cancel()
 	r := rehearsal{out: os.Stdout, spec: spec, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, start: time.Now()}
 	return r.run(ctx)
 }

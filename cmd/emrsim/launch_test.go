@@ -179,6 +179,30 @@ func TestLaunchFindsProblems(t *testing.T) {
 	}
 }
 
+func TestLaunchIsBounded(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "agent.sh")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec sleep 100\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	output, code := emrsim(t, "launch", "--timeout", "6s", "--binary", path, "--", "10.0.1.10", "10.0.1.11")
+	if code != 1 || !strings.Contains(output, "--timeout 6s") || time.Since(start) > 20*time.Second {
+		t.Errorf("exit code %d after %v, want 1 soon after 6 s\n%s", code, time.Since(start), output)
+	}
+}
+
+func TestLaunchOpensShell(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "launch", "--shell", "core-1", "--", "10.0.1.10", "10.0.1.11")
+	cmd.Stdin = strings.NewReader("ip -oneline address show dev ens5; cat /etc/hostname; exit 3\n")
+	out, err := cmd.CombinedOutput()
+	skipWithoutNamespaces(t, string(out))
+	if err != nil || !strings.Contains(string(out), "inet 10.0.1.11/32 ") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestLaunchRefusesArguments(t *testing.T) {
 	for _, test := range []struct {
 		args []string

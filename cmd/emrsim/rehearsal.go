@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,9 +54,12 @@ func (r *rehearsal) run(ctx context.Context) error {
 		r.spec.Tasks, r.spec.Subnet, r.spec.Account.Seed)
 	var err error
 	if r.cluster, err = lab.Launch(ctx, r.spec); err != nil {
-		return err
+		return errors.Join(err, context.Cause(ctx))
 	}
 	defer r.cluster.Close()
+	if r.shell != "" && r.named(r.shell) == nil {
+		return fmt.Errorf("--shell: there is no node %q", r.shell)
+	}
 	for _, n := range r.cluster.Nodes() {
 		r.rows = append(r.rows, &row{node: n, before: errNotTried, after: errNotTried, changed: -1})
 		second := ""
@@ -68,8 +70,8 @@ func (r *rehearsal) run(ctx context.Context) error {
 	}
 	for _, step := range []func(context.Context){r.lookBefore, r.runFirst, r.lookAfter, r.runSecond, r.compare} {
 		step(ctx)
-		if err := ctx.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 	}
 	if err := r.cluster.Err(); err != nil {
@@ -236,10 +238,16 @@ func (r *rehearsal) say(node, format string, args ...any) {
 
 // openShell gives the operator a shell on a node, until it ends.
 func (r *rehearsal) openShell(ctx context.Context) error {
-	i := slices.IndexFunc(r.rows, func(w *row) bool { return w.node.Name == r.shell })
-	if i < 0 {
-		return fmt.Errorf("opening a shell: no node %q", r.shell)
+	fmt.Fprintf(r.out, "\na shell on %s; the cluster ends with it\n", r.shell)
+	return r.cluster.Shell(ctx, r.named(r.shell))
+}
+
+// named finds a node.
+func (r *rehearsal) named(name string) *lab.Node {
+	for _, n := range r.cluster.Nodes() {
+		if n.Name == name {
+			return n
+		}
 	}
-	fmt.Fprintf(r.out, "\na shell on %s; it ends the rehearsal when it ends\n", r.shell)
-	return r.cluster.Shell(ctx, r.rows[i].node)
+	return nil
 }

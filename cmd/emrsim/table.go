@@ -35,7 +35,11 @@ func (r *rehearsal) table() {
 	t.Flush()
 	took := time.Since(r.start).Round(100 * time.Millisecond)
 	if len(r.problems) == 0 {
-		fmt.Fprintf(r.out, "\nall is as it should be (%d nodes, %s iptables, %s)\n", len(r.rows), r.cluster.Iptables(), took)
+		iptables := string(r.cluster.Iptables())
+		if r.cluster.Iptables() == lab.IptablesNone {
+			iptables = "without"
+		}
+		fmt.Fprintf(r.out, "\nall is as it should be (%d nodes, %s, %s iptables, %s)\n", len(r.rows), r.spec.Release, iptables, took)
 		return
 	}
 	fmt.Fprintf(r.out, "\nFAILED: %d problems (%s)\n", len(r.problems), took)
