@@ -29,11 +29,12 @@ const (
 	attemptTimeout = 20 * time.Second
 )
 
-// retryBase and retryMax bound the waits between attempts: full jitter below a ceiling that doubles from one to the other. The ceiling is low, since the
-// account's quotas refill each second and a node that sleeps long leaves quota unused.
+// retryBase and retryMax bound the waits between attempts: full jitter below a ceiling that doubles from one to the other. After throttling the ceiling
+// grows further: then there are others, and the more often each of them asks, the more is thrown away.
 const (
-	retryBase = 500 * time.Millisecond
-	retryMax  = 5 * time.Second
+	retryBase        = 500 * time.Millisecond
+	retryMax         = 5 * time.Second
+	retryThrottleMax = 20 * time.Second
 )
 
 // unreachableAfter is how long an endpoint that never answered in this run is tried. One that has answered is tried until the deadline.
@@ -124,8 +125,12 @@ func newRetryer(random func() float64, t *tally) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = math.MaxInt32
 		o.RateLimiter = ratelimit.None
-		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) {
-			ceiling := min(retryBase<<min(max(attempt-1, 0), 10), retryMax)
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
+			limit := retryMax
+			if isThrottle(err) {
+				limit = retryThrottleMax
+			}
+			ceiling := min(retryBase<<min(max(attempt-1, 0), 10), limit)
 			return time.Duration(random() * float64(ceiling)), nil
 		})
 		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(t.retryable)}, o.Retryables...)

@@ -122,17 +122,31 @@ func (c *Coordinator) keep(ctx context.Context, carried []netip.Addr) (Result, e
 	return Result{Addr: kept, Kept: true, Surplus: c.surplus(own, kept)}, nil
 }
 
+// paceShare is the part of the PutParameter quota that a launch uses for its first attempts. Calls arrive with jitter; at the whole quota each one
+// that comes too early is throttled, comes again, and delays others.
+const paceShare = 0.95
+
+// Describe calls of EC2 have a bucket of describeBurst, refilled with describeRate a second: before so many nodes have learned their turn, the first turns cannot begin.
+const (
+	describeBurst = 100
+	describeRate  = 20
+)
+
 // pace leaves room for the writes of the members whose turn is earlier, so that a launch uses the account's PutParameter quota without running
-// into it.
+// into it. The turns of nodes that start together begin together, however long each of them had to wait for its survey.
 func (c *Coordinator) pace(ctx context.Context, members []Member) error {
 	turn := Turn(c.Self, members, c.Pools)
 	if turn == 0 || c.PutRate <= 0 {
 		return nil
 	}
-	d := time.Duration(float64(turn) / c.PutRate * float64(time.Second))
+	seconds := float64(turn)/(c.PutRate*paceShare) + max(0, float64(len(members)-describeBurst)/describeRate)
+	d := time.Duration(seconds*float64(time.Second)) - time.Since(c.began)
 	if deadline, ok := ctx.Deadline(); ok {
-		// Never more than a third of the time: the rank is an optimisation, the deadline is a promise.
-		d = min(d, time.Until(deadline)/3)
+		// Never more than two thirds of the time: the turn is an optimisation, the deadline is a promise.
+		d = min(d, time.Until(deadline)*2/3)
+	}
+	if d <= 0 {
+		return nil
 	}
 	if d > 2*time.Second {
 		c.notify(EventPacing, netip.Addr{}, false, "%d nodes of the cluster write their claims first, waiting %s", turn, d.Round(100*time.Millisecond))
