@@ -34,7 +34,7 @@ const (
 const (
 	retryBase        = 500 * time.Millisecond
 	retryMax         = 5 * time.Second
-	retryThrottleMax = 20 * time.Second
+	retryThrottleMax = 10 * time.Second
 )
 
 // unreachableAfter is how long an endpoint that never answered in this run is tried. One that has answered is tried until the deadline.

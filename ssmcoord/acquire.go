@@ -126,10 +126,11 @@ func (c *Coordinator) keep(ctx context.Context, carried []netip.Addr) (Result, e
 // that comes too early is throttled, comes again, and delays others.
 const paceShare = 0.95
 
-// Describe calls of EC2 have a bucket of describeBurst, refilled with describeRate a second: before so many nodes have learned their turn, the first turns cannot begin.
+// Describe calls of EC2 have a bucket of describeBurst, refilled 20 times a second, of which nodes that come again at random use describeRate: a large launch
+// takes that long to learn its turns, and the first of them begins then.
 const (
 	describeBurst = 100
-	describeRate  = 20
+	describeRate  = 17
 )
 
 // pace leaves room for the writes of the members whose turn is earlier, so that a launch uses the account's PutParameter quota without running
