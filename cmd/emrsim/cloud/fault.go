@@ -1,7 +1,6 @@
 package cloud
 
 import (
-	"errors"
 	"net"
 	"os"
 	"syscall"
@@ -105,5 +104,3 @@ var (
 	errReset   = &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 	errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 )
-
-func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
