@@ -6,11 +6,10 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// Release gives the node's static IP back: rules and address out of the kernel first, so that nothing uses it; then off the network interface; then
+// Release gives the node's static IP back: rules and address out of the kernel first; then off the network interface; then
 // the claim, so that nobody is offered an address that is still attached. It may be interrupted and run again, and a second run changes
 // nothing. The addresses are those that this node's state file names; without one, those of the given pools and of the ledger that name this node.
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
@@ -18,21 +17,19 @@ func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 }
 
 func (r *run) release(ctx context.Context) error {
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
 	r.role = RoleDecision{Role: r.state.Role, Source: "the state file"}
 	if !r.hasState {
 		r.role = RoleDecision{}
 	}
 	r.ec2.role = r.role.Role
 	r.rep.Role, r.rep.RoleSource = r.role.Role, r.role.Source
-	open := r.env.OpenKernel
-	if open == nil {
-		open = netcfg.Open
+	err := r.openKernel(ctx)
+	if err != nil {
+		return err
 	}
-	var err error
-	if r.kernel, err = open(ctx, netcfg.Options{Backend: r.cfg.Backend, LockWait: r.cfg.LockWait}); err != nil {
-		return kernelError(err)
-	}
-	r.rep.Backend = r.kernel.Backend()
 	c := r.coordinator()
 	addrs := r.touched()
 	if len(addrs) == 0 {

@@ -103,6 +103,12 @@ func (r *run) identify(ctx context.Context) error {
 		r.cluster = r.state.ClusterID
 	}
 	r.rep.ClusterID = r.cluster
+	return nil
+}
+
+// connect gets the node's credentials for AWS.
+func (r *run) connect(ctx context.Context) error {
+	var err error
 	if r.aws, err = openAWS(ctx, r.env, r.id.Region); err != nil {
 		return err
 	}
@@ -110,7 +116,23 @@ func (r *run) identify(ctx context.Context) error {
 	return nil
 }
 
+// openKernel reaches the node's kernel.
+func (r *run) openKernel(ctx context.Context) (err error) {
+	open := r.env.OpenKernel
+	if open == nil {
+		open = netcfg.Open
+	}
+	if r.kernel, err = open(ctx, netcfg.Options{Backend: r.cfg.Backend, LockWait: r.cfg.LockWait}); err != nil {
+		return kernelError(err)
+	}
+	r.rep.Backend = r.kernel.Backend()
+	return nil
+}
+
 func (r *run) apply(ctx context.Context) error {
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
 	if done, err := r.check(ctx); err != nil || done {
 		return err
 	}
@@ -180,18 +202,11 @@ func (r *run) check(ctx context.Context) (bool, error) {
 	if err := errors.Join(problems...); err != nil {
 		return false, err
 	}
-	open := r.env.OpenKernel
-	if open == nil {
-		open = netcfg.Open
+	if err := r.openKernel(ctx); err != nil {
+		return false, err
 	}
-	if r.kernel, err = open(ctx, netcfg.Options{Backend: r.cfg.Backend, LockWait: r.cfg.LockWait}); err != nil {
-		return false, kernelError(err)
-	}
-	if _, err := r.kernel.Observe(ctx, r.id.MAC); err != nil {
-		return false, kernelError(err)
-	}
-	r.rep.Backend = r.kernel.Backend()
-	return false, nil
+	_, err = r.kernel.Observe(ctx, r.id.MAC)
+	return false, kernelError(err)
 }
 
 // outOfUse takes the last run's address out of the kernel where EC2 shows it on this node no more: from here on until another one is programmed the node has none.
@@ -339,7 +354,10 @@ func (r *run) event(e ssmcoord.Event) {
 	r.log.Info(text)
 }
 
-func (r *run) changed(c netcfg.Change) { r.change(c.String()) }
+func (r *run) changed(c netcfg.Change) {
+	r.change(c.Summary())
+	r.log.Debug("the change as a command", zap.String("command", c.String()))
+}
 
 func (r *run) change(text string) {
 	r.rep.Changes = append(r.rep.Changes, text)

@@ -15,6 +15,7 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 	search, stop := reserve(ctx)
 	defer stop()
 	c.began = time.Now()
+	c.skipped, c.reported = map[netip.Addr]string{}, map[netip.Addr]string{}
 	losses, round := 0, 0
 	for {
 		members, err := c.EC2.Survey(search)
@@ -175,13 +176,28 @@ func (c *Coordinator) scan(ctx context.Context, order []netip.Addr, members []Me
 			return nil, err
 		}
 		for _, chunk := range chunks(c.open(part, holders), namesPerRead) {
-			if found, err := c.judge(ctx, chunk, holders, members); err != nil || len(found) > 0 {
-				return found, err
+			found, err := c.judge(ctx, chunk, holders, members)
+			if err != nil {
+				return nil, err
+			}
+			if len(found) > 0 {
+				c.passedOver(order, found[0].addr)
+				return found, nil
 			}
 		}
 	}
 	c.exhausted = true
 	return nil, nil
+}
+
+// passedOver reports the addresses that come before a in the order, and why they were not taken.
+func (c *Coordinator) passedOver(order []netip.Addr, a netip.Addr) {
+	for _, b := range order[:slices.Index(order, a)] {
+		if reason := c.skipped[b]; reason != "" && c.reported[b] != reason {
+			c.reported[b] = reason
+			c.notify(EventSkipped, b, false, "%s", reason)
+		}
+	}
 }
 
 // open leaves out the addresses that another ENI carries and that this node never claimed.
@@ -223,6 +239,10 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 		}
 		if e.State == Unreadable {
 			v.Reason += "; when no node uses it, remove it with: aws ssm delete-parameter --name " + c.Ledger.Name(a)
+			if c.reported[a] != v.Reason {
+				c.reported[a] = v.Reason
+				c.notify(EventSkipped, a, false, "%s", v.Reason)
+			}
 		}
 		c.skip(a, v.Reason)
 	}
@@ -257,16 +277,8 @@ func (c *Coordinator) lives(ctx context.Context, entries map[netip.Addr]Entry, m
 	return lives, nil
 }
 
-// skip reports why an address is passed over, once for each reason.
-func (c *Coordinator) skip(a netip.Addr, reason string) {
-	if c.skipped == nil {
-		c.skipped = map[netip.Addr]string{}
-	}
-	if c.skipped[a] != reason {
-		c.skipped[a] = reason
-		c.notify(EventSkipped, a, false, "%s", reason)
-	}
-}
+// skip remembers why an address is passed over.
+func (c *Coordinator) skip(a netip.Addr, reason string) { c.skipped[a] = reason }
 
 // try goes for one candidate. False: somebody else has it, and nothing of this node's is left on it.
 func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {

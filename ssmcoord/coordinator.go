@@ -85,7 +85,8 @@ type Coordinator struct {
 
 	began     time.Time
 	exhausted bool                  // the last scan looked at every address and found none
-	skipped   map[netip.Addr]string // last reason reported for each, so that each is reported once
+	skipped   map[netip.Addr]string // why each address was passed over last
+	reported  map[netip.Addr]string // and what of it the operator was told
 	waited    string                // last progress line
 	waitLog   time.Time             // and when
 }
