@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,6 +95,9 @@ unknown, 4 permission missing, 5 endpoint unreachable, 6 every address in use, 7
 130 SIGINT, 143 SIGTERM.
 `
 
+// flagVersion is the flag that does what the version command does.
+const flagVersion = "version"
+
 // tree makes the commands. Flags that release knows too are the root's persistent ones; the others belong to apply, and to the
 // root, which is the same command by its shorter name.
 func (c *commandLine) tree() *cobra.Command {
@@ -101,18 +105,26 @@ func (c *commandLine) tree() *cobra.Command {
 		Use:               "emr-static-ip [flags] MASTER_IP CORE_IP...",
 		Short:             "Give an EMR node a static private IP",
 		Long:              helpText,
-		Version:           Version(),
 		Args:              cobra.ArbitraryArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		RunE:              c.run(c.program.Apply),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if asked, err := cmd.Flags().GetBool(flagVersion); err != nil || asked {
+				fmt.Fprintln(c.env.Stdout, versionLine())
+				return err
+			}
+			return c.run(c.program.Apply)(cmd, args)
+		},
 	}
+	root.Flags().Bool(flagVersion, false, "version for emr-static-ip")
 	root.SuggestionsMinimumDistance = 2
-	root.SetVersionTemplate(versionLine() + "\n")
 	root.SetOut(c.env.Stdout)
 	root.SetErr(c.env.Stderr)
-	root.SetHelpTemplate("{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}\n\n{{end}}{{.UsageString}}" + exitText)
+	// Not by cobra's templates: with text/template the linker must keep every method of the EC2 client, 36 MB of them.
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		fmt.Fprint(cmd.OutOrStdout(), cmp.Or(cmd.Long, cmd.Short), "\n\n", cmd.UsageString(), exitText)
+	})
 	apply := &cobra.Command{
 		Use:   "apply [flags] [MASTER_IP CORE_IP...]",
 		Short: "Give this node its static IP (what happens without a command)",
@@ -157,7 +169,6 @@ func (c *commandLine) execute(ctx context.Context) error {
 	root := c.tree()
 	root.InitDefaultHelpFlag()
 	root.InitDefaultHelpCmd()
-	root.InitDefaultVersionFlag()
 	kept := c.scan(root, slices.Clone(c.args))
 	root.SetArgs(append([]string{}, kept...)) // never nil, for which cobra takes os.Args
 	err := root.ExecuteContext(ctx)
