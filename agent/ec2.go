@@ -35,6 +35,7 @@ const (
 	confirmPause = 250 * time.Millisecond
 	confirmMax   = 5 * time.Second
 	lookFor      = 10 * time.Second
+	listedAfter  = 30 * time.Second // by when EC2 lists a new instance
 )
 
 // ec2API is what the run calls of EC2.
@@ -121,17 +122,19 @@ func (a *arbiter) instances(ctx context.Context, filters []types.Filter, each fu
 	return nil
 }
 
-// Tags are the node's own tags.
+// Tags are the node's own tags. EC2 may not list a new instance yet: then it is asked again, for a while.
 func (a *arbiter) Tags(ctx context.Context) (map[string]string, error) {
-	if a.tags != nil {
-		return a.tags, nil
-	}
-	err := a.instances(ctx, []types.Filter{filter("instance-id", a.id.InstanceID)}, func(i types.Instance) { a.tags = tagsOf(i.Tags) })
-	if err != nil {
-		return nil, fmt.Errorf("reading the tags of %s: %w", a.id.InstanceID, err)
-	}
-	if a.tags == nil {
-		return nil, fmt.Errorf("reading the tags of %s: EC2 does not list the instance yet", a.id.InstanceID)
+	for began, d := time.Now(), confirmPause; a.tags == nil; d = min(2*d, confirmMax) {
+		err := a.instances(ctx, []types.Filter{filter("instance-id", a.id.InstanceID)}, func(i types.Instance) { a.tags = tagsOf(i.Tags) })
+		if err == nil && a.tags == nil && time.Since(began) > listedAfter {
+			err = errors.New("EC2 does not list the instance yet")
+		}
+		if err == nil && a.tags == nil {
+			err = pause(ctx, jitter(a.env, d))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the tags of %s: %w", a.id.InstanceID, err)
+		}
 	}
 	return a.tags, nil
 }
@@ -196,7 +199,7 @@ func (a *arbiter) Own(ctx context.Context) ([]netip.Addr, error) {
 			return a.addresses(out.NetworkInterfaces)
 		}
 		err = fmt.Errorf("looking at the network interface %s: %w", a.id.ENI, err)
-		if errorCode(err) != "InvalidNetworkInterfaceID.NotFound" || time.Since(began) > lookFor {
+		if errorCode(err) != "InvalidNetworkInterfaceID.NotFound" || time.Since(began) > listedAfter {
 			return nil, err
 		}
 		if perr := pause(ctx, jitter(a.env, d)); perr != nil {

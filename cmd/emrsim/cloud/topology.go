@@ -24,8 +24,8 @@ type subnet struct {
 
 // reservation is a subnet CIDR reservation: its addresses are not given out by EC2 on its own.
 type reservation struct {
-	id, kind, description string
-	cidr                  netip.Prefix
+	id, kind string
+	cidr     netip.Prefix
 }
 
 // CreateVPC makes a VPC with one or more IPv4 CIDRs; the first is the primary one.

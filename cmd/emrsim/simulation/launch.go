@@ -12,7 +12,6 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // shutdown is how long an instance keeps its interface while it shuts down.
@@ -222,7 +221,7 @@ func (l *Launch) step() {
 func (l *Launch) checkClaims() {
 	owner := map[netip.Addr]string{}
 	for _, p := range l.w.Cloud.Parameters() {
-		if r, err := ssmcoord.ParseRecord(p.Value); err == nil {
+		if r, err := l.w.parse(p.Value); err == nil {
 			if a, err := netip.ParseAddr(p.Name[len(agent.DefaultPrefix)+len(l.subnet)+2:]); err == nil {
 				owner[a] = r.Instance
 			}

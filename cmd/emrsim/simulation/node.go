@@ -201,6 +201,9 @@ func (w *World) newNode(cn *cloud.Node, cfg agent.Config, style cloud.FileStyle)
 	}
 	n.Kernel = kernel.New(links...)
 	for path, content := range cn.EMRFiles(style) {
+		if !strings.HasPrefix(path, "mnt/") {
+			continue // the same files again
+		}
 		full := filepath.Join(n.root, path)
 		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
 			panic(fmt.Sprintf("making a simulated node's files: %v", err))

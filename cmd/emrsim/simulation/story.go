@@ -17,14 +17,17 @@ import (
 // The pools are as small as they can be: as many addresses as nodes that need one at the same time, and one more for each address that
 // a stranger holds or an unreadable record blocks.
 func (l *Launch) cast(ctx context.Context) error {
-	masters, cores, tasks := 1, 1+l.rng.IntN(4), 0
-	if l.rng.IntN(5) == 0 {
+	masters, cores, tasks := 1, 1+l.rng.IntN(2), 0
+	if l.rng.IntN(10) == 0 {
+		cores = 3 + l.rng.IntN(8)
+	}
+	if l.rng.IntN(10) == 0 {
 		masters = 3
 	}
-	if l.rng.IntN(3) == 0 {
+	if l.rng.IntN(5) == 0 {
 		tasks = 1 + l.rng.IntN(2)
 	}
-	two := l.rng.IntN(4) == 0 // two clusters at once with one list
+	two := l.rng.IntN(5) == 0 // two clusters at once with one list
 	taskPool := tasks > 0 && l.rng.IntN(3) > 0
 	clusters := 1
 	if two {

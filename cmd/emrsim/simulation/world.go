@@ -33,6 +33,7 @@ type World struct {
 	Log *zap.Logger
 
 	dir        string
+	parsed     map[string]parsedRecord
 	violations []string
 }
 
@@ -42,7 +43,7 @@ func NewWorld(o cloud.Options) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &World{Seed: o.Seed, Cloud: cloud.New(o), dir: dir}
+	w := &World{Seed: o.Seed, Cloud: cloud.New(o), dir: dir, parsed: map[string]parsedRecord{}}
 	w.Transport = w.Cloud.Transport
 	return w, nil
 }
@@ -76,6 +77,21 @@ func (w *World) violate(format string, args ...any) {
 	}
 }
 
+// parsedRecord is what ParseRecord made of a value: after each step all records are looked at again, and few have changed.
+type parsedRecord struct {
+	record ssmcoord.Record
+	err    error
+}
+
+func (w *World) parse(value string) (ssmcoord.Record, error) {
+	p, ok := w.parsed[value]
+	if !ok {
+		p.record, p.err = ssmcoord.ParseRecord(value)
+		w.parsed[value] = p
+	}
+	return p.record, p.err
+}
+
 // CheckSafety checks what must hold at every moment: an address in use by a node's kernel is one that EC2 has on that node's own
 // interface, and no two nodes use one address.
 func (w *World) CheckSafety() {
@@ -105,7 +121,7 @@ func (w *World) CheckSafety() {
 func (w *World) CheckTruth(prefix string, foreign map[netip.Addr]bool) {
 	records := map[string]ssmcoord.Record{} // by parameter
 	for _, p := range w.Cloud.Parameters() {
-		r, err := ssmcoord.ParseRecord(p.Value)
+		r, err := w.parse(p.Value)
 		if err == nil {
 			records[p.Name] = r
 		} else if a, aerr := netip.ParseAddr(p.Name[strings.LastIndex(p.Name, "/")+1:]); aerr != nil || !foreign[a] {
