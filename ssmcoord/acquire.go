@@ -20,14 +20,14 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 	for {
 		members, err := c.EC2.Survey(search)
 		if err != nil {
-			return Result{}, err
+			return Result{}, c.ended(ctx, search, err)
 		}
 		if carried := c.carried(members); len(carried) > 0 {
 			return c.keep(ctx, carried)
 		}
 		if round == 0 && len(c.Intents) == 0 {
 			if err := c.pace(search, members); err != nil {
-				return Result{}, err
+				return Result{}, c.ended(ctx, search, err)
 			}
 		}
 		found, err := c.scan(search, c.order(members, round), members)

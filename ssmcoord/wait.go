@@ -92,11 +92,17 @@ func (c *Coordinator) waitingFor() string {
 	return line
 }
 
+// ErrOutOfTime says that the time for finding an address was over before every address had been looked at: AWS did not answer as it should.
+var ErrOutOfTime = errors.New("the time for finding an address is over")
+
 // ended turns the end of the search into the error for the operator: only where the search's own deadline came after a scan that looked
 // at every address, the pool is exhausted.
 func (c *Coordinator) ended(ctx, search context.Context, err error) error {
-	if ctx.Err() != nil || !errors.Is(search.Err(), context.DeadlineExceeded) || !c.exhausted {
+	if ctx.Err() != nil || !errors.Is(search.Err(), context.DeadlineExceeded) {
 		return err
+	}
+	if !c.exhausted {
+		return errors.Join(err, ErrOutOfTime)
 	}
 	pool := c.Pools[c.Self.Role]
 	entries, readErr := c.Ledger.Read(ctx, pool)
