@@ -14,13 +14,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// Run is the work of a command: Apply or Release. It returns what it did also with an error.
+// Run is the work of a command such as Apply. It returns what it did also with an error.
 type Run func(context.Context, Config, Environment) (Report, error)
 
 // Program is the command line and what it starts.
 type Program struct {
 	Apply   Run
 	Release Run
+	Restore Run
 	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
 	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
 	Elevate func(ctx context.Context, args []string) error
@@ -83,6 +84,7 @@ On a node, at any time and any number of times, with or without arguments (witho
 
     emr-static-ip [apply] [flags] [MASTER_IP CORE_IP ...]
     emr-static-ip release
+    emr-static-ip restore
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
@@ -92,7 +94,7 @@ Every flag can be given as an environment variable too: EMR_STATIC_IP_CORE_IPS f
 
 Exit codes: 0 done or nothing to do, 1 other failure, 2 arguments or addresses wrong (nothing was changed), 3 role or identity
 unknown, 4 permission missing, 5 endpoint unreachable, 6 every address in use, 7 kernel not programmed, 8 out of time, 9 not root,
-130 SIGINT, 143 SIGTERM.
+10 not as it should be, 11 no static IP, 12 the static IP is not this node's any more, 130 SIGINT, 143 SIGTERM.
 `
 
 // flagVersion is the flag that does what the version command does.
@@ -131,23 +133,27 @@ func (c *commandLine) tree() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  c.run(c.program.Apply),
 	}
-	release := &cobra.Command{
-		Use:   "release [flags]",
-		Short: "Give this node's static IP back: rules, address, attachment, claim",
-		Args:  cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				c.problem("release takes no addresses (%s): it gives back what this node has", quoted(args[0]))
-			}
-			return c.run(c.program.Release)(cmd, nil)
-		},
-	}
+	release := c.alone("release", "Give this node's static IP back: rules, address, attachment, claim", "it gives back what this node has", c.program.Release)
+	restore := c.alone("restore", "Put back what the kernel has lost; calls no AWS API", "it restores what the last run left", c.program.Restore)
 	c.flags = newFlags(c.env)
 	c.flags.shared(root)
 	c.flags.apply(root, apply)
-	root.AddCommand(apply, release, c.plain("version", "Print the version", false, versionLine))
+	root.AddCommand(apply, release, restore, c.plain("version", "Print the version", false, versionLine))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
 	return root
+}
+
+// alone is a command without arguments; why is what it works on instead.
+func (c *commandLine) alone(name, short, why string, do Run) *cobra.Command {
+	return &cobra.Command{
+		Use: name + " [flags]", Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				c.problem("%s takes no addresses (%s): %s", name, quoted(args[0]), why)
+			}
+			return c.run(do)(cmd, nil)
+		},
+	}
 }
 
 // plain is a command that prints one line.

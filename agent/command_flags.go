@@ -76,6 +76,8 @@ func (f *flags) apply(commands ...*cobra.Command) {
 	f.add(flagExclude, "CIDRS", "", "traffic to these networks never does", commands...)
 	f.add(flagReassign, "bool", "", "take an address away from another network interface that has it", commands...)
 	f.add(flagNoNameTag, "bool", "", "leave the instance's Name tag as it is", commands...)
+	f.add(flagNoUnits, "bool", "", "install no systemd units that restore address and rules", commands...)
+	f.add(flagDryRun, "bool", "", "say what would be changed, and change nothing: the command plan", commands...)
 	f.add(flagPutRate, "N", fmt.Sprint(DefaultPutRate), "PutParameter calls a second that the account allows", commands...)
 }
 
@@ -193,6 +195,9 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	each(flagStateDir, parseDir(&c.StateDir))
 	each(flagReassign, parseBool(&c.AllowReassignment))
 	each(flagVerbose, parseBool(&c.Verbose))
+	each(flagNoUnits, parseBool(&c.NoUnits))
+	each(flagDryRun, parseBool(&c.DryRun))
+	each(flagOutput, oneOf(&c.Output, "text", "json"))
 	var noNameTag bool
 	each(flagNoNameTag, parseBool(&noNameTag))
 	c.NameTag = !noNameTag

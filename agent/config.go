@@ -50,6 +50,7 @@ const (
 	DefaultLockWait    = 30 * time.Second
 	DefaultStateDir    = "/var/lib/emr-static-ip"
 	DefaultLogFormat   = "console"
+	DefaultOutput      = "text"
 )
 
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
@@ -65,6 +66,9 @@ type Config struct {
 	AllowReassignment bool          // take the address from whoever has it
 	NameTag           bool          // append the role to the Name tag
 	PutRate           float64       // PutParameter calls a second that the account allows, for pacing a launch
+	NoUnits           bool          // install no systemd units
+	DryRun            bool          // say what would be changed, and change nothing
+	Output            string        // of status: text or json
 	Timeout           time.Duration // bounds the whole run
 	IMDSTimeout       time.Duration // how long a late IMDS is waited for
 	LockWait          time.Duration // how long the xtables lock is waited for
@@ -90,6 +94,7 @@ func DefaultConfig() Config {
 		LockWait:    DefaultLockWait,
 		StateDir:    DefaultStateDir,
 		LogFormat:   DefaultLogFormat,
+		Output:      DefaultOutput,
 	}
 }
 
@@ -104,6 +109,7 @@ type Settings struct {
 	Backend string         `json:"nat_backend"`
 	Prefix  string         `json:"prefix"`
 	NameTag bool           `json:"name_tag"`
+	NoUnits bool           `json:"no_units,omitempty"`
 	PutRate float64        `json:"ssm_put_rate"`
 }
 
@@ -111,7 +117,7 @@ type Settings struct {
 func (c Config) Settings() Settings {
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
-		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, PutRate: c.PutRate,
+		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate,
 	}
 }
 
@@ -144,6 +150,9 @@ func (c Config) Repeating(last Settings) Config {
 	if !given(flagNoNameTag) {
 		c.NameTag = last.NameTag
 	}
+	if !given(flagNoUnits) {
+		c.NoUnits = last.NoUnits
+	}
 	if !given(flagPutRate) {
 		c.PutRate = last.PutRate
 	}
@@ -163,6 +172,9 @@ const (
 	flagPrefix    = "prefix"
 	flagReassign  = "allow-reassignment"
 	flagNoNameTag = "no-name-tag"
+	flagNoUnits   = "no-units"
+	flagDryRun    = "dry-run"
+	flagOutput    = "output"
 	flagPutRate   = "ssm-put-rate"
 	flagTimeout   = "timeout"
 	flagIMDS      = "imds-timeout"

@@ -22,10 +22,14 @@ type Environment struct {
 	OpenKernel func(context.Context, netcfg.Options) (netcfg.Kernel, error)
 	// SaveState writes the state file; nil: the function of that name.
 	SaveState func(dir string, s State) error
-	LookupEnv func(string) (string, bool) // environment variables
-	Stdout    io.Writer                   // the report
-	Stderr    io.Writer                   // the log, and the error that ends the run
-	Log       *zap.Logger                 // nil until the command line has said which format is wanted
+	// Systemctl runs systemctl with these arguments; nil: the program, without a shell.
+	Systemctl func(ctx context.Context, args ...string) error
+	// Executable is the file that this program was started from; nil: /proc/self/exe.
+	Executable func() (string, error)
+	LookupEnv  func(string) (string, bool) // environment variables
+	Stdout     io.Writer                   // the report
+	Stderr     io.Writer                   // the log, and the error that ends the run
+	Log        *zap.Logger                 // nil until the command line has said which format is wanted
 }
 
 // Path is where the node's absolute path p is found.

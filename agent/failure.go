@@ -30,6 +30,12 @@ func (c ExitCode) Meaning() string {
 		return "out of time"
 	case ExitNotRoot:
 		return "not root"
+	case ExitDrifted:
+		return "not as it should be"
+	case ExitNotGiven:
+		return "this node has no static IP"
+	case ExitWithdrawn:
+		return "the static IP is not this node's any more"
 	case ExitInterrupt, ExitTerminate:
 		return "ended by a signal"
 	}

@@ -34,7 +34,7 @@ func (r *run) release(ctx context.Context) error {
 	addrs := r.touched()
 	if len(addrs) == 0 {
 		if r.hasState && r.state.Phase == PhaseReleased {
-			return r.unprogram(ctx, nil)
+			return errors.Join(r.unprogram(ctx, nil), r.removeUnits(ctx))
 		}
 		if addrs, err = r.found(ctx, c); err != nil {
 			return err
@@ -56,6 +56,9 @@ func (r *run) release(ctx context.Context) error {
 		if err := c.Discard(ctx, a); err != nil {
 			return err
 		}
+	}
+	if err := errors.Join(r.removeUnits(ctx), forgetAbsence(r.dir)); err != nil {
+		return err
 	}
 	if !r.hasState {
 		return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"time"
@@ -45,8 +44,13 @@ func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return perform(ctx, cfg, env, (*run).apply)
 }
 
-// perform surrounds a run: its time limit, its lock, who the node is, and the explanation of what failed.
+// perform is a run that changes something: it waits for its lock, and for IMDS to tell who the node is.
 func perform(ctx context.Context, cfg Config, env Environment, work func(*run, context.Context) error) (Report, error) {
+	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error { return r.locked(ctx, work) })
+}
+
+// conduct surrounds a run: its time limit, and the explanation of what failed.
+func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, context.Context) error) (Report, error) {
 	r := &run{cfg: cfg, env: env, log: env.Log, dir: env.Path(cfg.StateDir), began: time.Now()}
 	if r.log == nil {
 		r.log = zap.NewNop()
@@ -54,7 +58,7 @@ func perform(ctx context.Context, cfg Config, env Environment, work func(*run, c
 	over := fmt.Errorf("the time of --timeout %s is over: %w", cfg.Timeout, context.DeadlineExceeded)
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, over)
 	defer cancel()
-	err := r.locked(ctx, work)
+	err := work(r, ctx)
 	if err != nil {
 		err = r.explain(ctx, err)
 	}
@@ -89,7 +93,7 @@ func (r *run) identify(ctx context.Context) error {
 	case errors.Is(err, ErrStateForeign):
 		r.rep.Notes = append(r.rep.Notes, err.Error()+"; it is not used")
 	case err != nil:
-		return coded(ExitInternal, err, "look at "+filepath.Join(r.dir, stateFile)+"; when nothing in it is needed, remove it and run again with the list of addresses")
+		return stateError(r.dir, err)
 	}
 	if r.hasState {
 		r.cfg = r.cfg.Repeating(r.state.Settings)
@@ -170,6 +174,10 @@ func (r *run) apply(ctx context.Context) error {
 	if len(r.rep.Changes) == changes {
 		r.rep.Unchanged++ // the record
 	}
+	if err := forgetAbsence(r.dir); err != nil {
+		return err
+	}
+	r.installUnits(ctx)
 	rest := slices.DeleteFunc(slices.Clone(c.Intents), func(a netip.Addr) bool { return a == res.Addr })
 	return r.save(PhaseProgrammed, res.Addr, nil, rest)
 }
@@ -220,6 +228,10 @@ func (r *run) outOfUse(ctx context.Context) error {
 		return err
 	}
 	r.rep.Warnings = append(r.rep.Warnings, fmt.Sprintf("EC2 does not give %s to this node any more", last))
+	// On disk first: from here on a restore must not put it back.
+	if err := r.save(PhaseWithdrawn, last, r.state.Former, r.state.Intents); err != nil {
+		return err
+	}
 	return r.unprogram(ctx, []netip.Addr{last})
 }
 
@@ -260,10 +272,7 @@ func (r *run) former(touched []netip.Addr, static netip.Addr) []netip.Addr {
 }
 
 func (r *run) program(ctx context.Context, static netip.Addr, former []netip.Addr) error {
-	res, err := netcfg.Ensure(ctx, r.kernel, netcfg.Config{
-		MAC: r.id.MAC, Primary: r.id.PrimaryIP, Static: static, Former: former, VPC: r.id.VPC,
-		Scope: netcfg.Scope(r.cfg.Scope), Only: r.cfg.Only, Exclude: r.cfg.Exclude,
-	}, r.changed)
+	res, err := netcfg.Ensure(ctx, r.kernel, r.wanted(static, former), r.changed)
 	r.rep.Unchanged += res.Unchanged
 	r.rep.Link = res.Link
 	r.rep.Notes = append(r.rep.Notes, res.Notes...)
@@ -301,7 +310,7 @@ func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr)
 		Version: StateVersion, Tool: Version(), Written: time.Now().UTC(), Phase: phase,
 		InstanceID: r.id.InstanceID, ClusterID: r.cluster, Role: r.role.Role, SubnetID: r.id.SubnetID, ENI: r.id.ENI, MAC: r.id.MAC.String(),
 		Link: r.rep.Link, Backend: r.rep.Backend, Primary: r.id.PrimaryIP, Static: static,
-		Former: slices.Clip(former), Intents: slices.Clip(intents), Settings: r.cfg.Settings(),
+		VPC: sorted(r.id.VPC), Former: slices.Clip(former), Intents: slices.Clip(intents), Settings: r.cfg.Settings(),
 	}
 	if s.Link == "" {
 		s.Link = r.state.Link
@@ -314,6 +323,11 @@ func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr)
 	if r.hasState && reflect.DeepEqual(normal(same), normal(r.state)) {
 		return nil
 	}
+	return r.store(s)
+}
+
+// store writes the state file.
+func (r *run) store(s State) error {
 	write := r.env.SaveState
 	if write == nil {
 		write = SaveState
@@ -332,7 +346,7 @@ func normal(s State) State {
 			*list = nil
 		}
 	}
-	for _, list := range []*[]netip.Prefix{&s.Settings.Only, &s.Settings.Exclude} {
+	for _, list := range []*[]netip.Prefix{&s.VPC, &s.Settings.Only, &s.Settings.Exclude} {
 		if len(*list) == 0 {
 			*list = nil
 		}
@@ -375,7 +389,7 @@ func (r *run) explain(ctx context.Context, err error) error {
 	if r.aws == nil {
 		return err
 	}
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) || errors.Is(err, ssmcoord.ErrOutOfTime) {
 		// The SDK reports that it was cancelled; what it was trying in vain is what the operator needs.
 		pending := r.aws.tally.pending()
 		if service := r.aws.tally.silent(); service != "" && pending != nil {

@@ -17,6 +17,7 @@ const (
 	PhaseClaimed    Phase = "claimed"    // Static is claimed; EC2 was, or was about to be, asked for it
 	PhaseAttached   Phase = "attached"   // EC2 confirmed Static on the node's ENI; the kernel may be half programmed
 	PhaseProgrammed Phase = "programmed" // the kernel was verified
+	PhaseWithdrawn  Phase = "withdrawn"  // EC2 gives Static to this node no more: it is, or was about to be, taken out of the kernel
 	PhaseReleasing  Phase = "releasing"  // a release has begun: every part of it may be done or not
 	PhaseReleased   Phase = "released"   // nothing is left on this node
 )
@@ -37,6 +38,8 @@ type State struct {
 	MAC        string `json:"mac,omitempty"`
 	Link       string `json:"link,omitempty"`    // name of the interface that was programmed
 	Backend    string `json:"backend,omitempty"` // of the kernel, with its version
+
+	VPC []netip.Prefix `json:"vpc,omitempty"` // every IPv4 CIDR of the VPC; missing in files of versions before restore
 
 	Primary netip.Addr   `json:"primary,omitzero"`
 	Static  netip.Addr   `json:"static,omitzero"`

@@ -84,7 +84,7 @@ func (s State) validate() error {
 		return errors.New("no instance")
 	}
 	switch s.Phase {
-	case PhaseClaiming, PhaseClaimed, PhaseAttached, PhaseProgrammed, PhaseReleasing, PhaseReleased:
+	case PhaseClaiming, PhaseClaimed, PhaseAttached, PhaseProgrammed, PhaseWithdrawn, PhaseReleasing, PhaseReleased:
 	default:
 		return fmt.Errorf("unknown phase %s", quoted(string(s.Phase)))
 	}
@@ -111,8 +111,19 @@ func (s State) validate() error {
 			}
 		}
 	}
+	if len(s.VPC) > maxNetworks {
+		return fmt.Errorf("%d VPC CIDRs", len(s.VPC))
+	}
+	for _, p := range s.VPC {
+		if !p.IsValid() || !p.Addr().Is4() {
+			return fmt.Errorf("VPC CIDR %v is not IPv4", p)
+		}
+	}
 	return nil
 }
+
+// maxNetworks bounds the VPC CIDRs: AWS allows 50 at most.
+const maxNetworks = 1000
 
 // SaveState replaces the state file in dir, in such a way that a crash or a power failure leaves the old or the new one. Version is
 // filled in; dir is made, for this user alone, where it is missing. Call it with the Lock of dir held.

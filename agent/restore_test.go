@@ -1,0 +1,338 @@
+package agent
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+func TestRestoreRepairsDrift(t *testing.T) {
+	tests := []struct {
+		name  string
+		drift func(n *testNode, static netip.Addr)
+		want  []string // in the changes
+	}{
+		{"nothing lost", func(*testNode, netip.Addr) {}, nil},
+		{"a DHCP renewal deletes the address", func(n *testNode, a netip.Addr) { n.kernel.RemoveAddress(a) }, []string{"ip addr add 10.0.1.2"}},
+		{"the nat table is flushed", func(n *testNode, _ netip.Addr) { n.kernel.FlushNAT() }, []string{"+ -N EMR-STATIC-IP-OUT", "+ -A POSTROUTING"}},
+		{"Docker comes in front", func(n *testNode, _ netip.Addr) { n.kernel.InsertRule("POSTROUTING", "-j MASQUERADE") }, []string{"- -A POSTROUTING", "+ -A POSTROUTING"}},
+		{"one chain is flushed", func(n *testNode, _ netip.Addr) { n.kernel.DeleteJump("OUTPUT") }, []string{"+ -A OUTPUT"}},
+		{"a reboot", func(n *testNode, _ netip.Addr) { n.kernel.Reboot(n.PrimaryIP) }, []string{"ip addr add", "+ -N EMR-STATIC-IP-IN"}},
+		{"a former address comes back", func(n *testNode, _ netip.Addr) {
+			s := n.state()
+			s.Former = addrList("10.0.1.29")
+			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+				n.t.Fatal(err)
+			}
+			n.kernel.AddAddress(testLink, netip.MustParsePrefix("10.0.1.29/32"))
+		}, []string{"ip addr del 10.0.1.29"}},
+	}
+	for _, test := range tests {
+		for _, silent := range []bool{false, true} {
+			name := test.name + ", IMDS answers"
+			if silent {
+				name = test.name + ", IMDS is silent"
+			}
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					n := newTestNode(t, cloud.Options{})
+					n.cfg.Scope, n.cfg.Exclude = "external", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+					static := n.apply().Static
+					want, addresses := n.kernel.Rules(), n.kernel.Addresses(testLink)
+					n.silent = silent
+					n.cloud.ForgetCalls()
+					test.drift(n, static)
+					rep := n.restore(ExitOK)
+					changes := strings.Join(rep.Changes, "\n")
+					for _, w := range test.want {
+						if !strings.Contains(changes, w) {
+							t.Errorf("changes do not tell of %s:\n%s", w, changes)
+						}
+					}
+					if len(test.want) == 0 && len(rep.Changes) > 0 {
+						t.Errorf("changes %q", rep.Changes)
+					}
+					rules := strings.ReplaceAll(n.kernel.Rules(), "-A POSTROUTING -j MASQUERADE\n", "")
+					if got := n.kernel.Addresses(testLink); rules != want || !slices.Equal(got, addresses) {
+						t.Errorf("%v\n%s\nwant %v\n%s", got, rules, addresses, want)
+					}
+					if rep := n.restore(ExitOK); len(rep.Changes) > 0 {
+						t.Errorf("again: %q", rep.Changes)
+					}
+					for _, c := range n.cloud.Calls() {
+						if c.Service != "imds" {
+							t.Errorf("called AWS: %s", c)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// The address is taken out after so many proper answers without it, and not put back while IMDS is silent.
+func TestRestoreOfAnAddressThatWasMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		static := n.apply().Static
+		n.unassign(static)
+		n.kernel.FlushNAT()
+		for check := 1; check < absentChecks; check++ {
+			for range 3 { // by hand, one after the other: one check
+				if rep := n.restore(ExitOK); len(rep.Changes) > 0 || len(rep.Warnings) != 1 || !strings.Contains(rep.Warnings[0], "check") {
+					t.Fatalf("check %d: %q %q", check, rep.Changes, rep.Warnings)
+				}
+				time.Sleep(time.Second)
+			}
+			n.silent = true // no evidence, in neither direction, and nothing is forgotten
+			if check == 2 {
+				n.restore(ExitOK)
+				n.kernel.FlushNAT()
+			}
+			n.silent = false
+			time.Sleep(time.Minute)
+			if got := n.uses(); !slices.Equal(got, []netip.Addr{static}) {
+				t.Fatalf("after check %d: in use: %v", check, got)
+			}
+		}
+		for range 2 { // and it goes on to say so
+			n.restore(ExitWithdrawn)
+			if got := n.uses(); len(got) > 0 || n.kernel.Rules() != "" {
+				t.Fatalf("in use: %v\n%s", got, n.kernel.Rules())
+			}
+		}
+		n.silent = true
+		n.restore(ExitWithdrawn)
+		if got := n.uses(); len(got) > 0 {
+			t.Fatalf("put back without evidence: %v", got)
+		}
+		n.silent = false
+		n.assign(static)
+		time.Sleep(time.Minute)
+		n.restore(ExitOK)
+		if got := n.uses(); !slices.Equal(got, []netip.Addr{static}) || n.state().Phase != PhaseProgrammed {
+			t.Errorf("EC2 gives it again, in use: %v, phase %s", got, n.state().Phase)
+		}
+	})
+}
+
+func TestRestoreCountsInARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		static := n.apply().Static
+		for range 3 {
+			n.unassign(static)
+			for range absentChecks - 1 {
+				n.restore(ExitOK)
+				time.Sleep(time.Minute)
+			}
+			n.assign(static)
+			n.restore(ExitOK)
+			if exists(filepath.Join(n.env.Path(n.cfg.StateDir), absenceFile)) {
+				t.Error("a listing does not end the count")
+			}
+		}
+		n.unassign(static)
+		for boot := range 3 {
+			n.write(n.env.Path("/proc/sys/kernel/random/boot_id"), strings.Repeat("x", boot+1))
+			for range absentChecks - 1 {
+				n.restore(ExitOK)
+				time.Sleep(time.Minute)
+			}
+		}
+	})
+}
+
+// Another run takes the address out of the kernel; from then on a restore must not put it back.
+func TestRestoreAfterApplyFoundTheAddressMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		static := n.apply().Static
+		n.unassign(static)
+		broken := n.cfg
+		broken.Pools, broken.Timeout = Pools{}, 30*time.Second
+		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Action == "AssignPrivateIpAddresses" || c.Action == "PutParameter" {
+				return cloud.FaultAction{Kind: cloud.FaultHang}
+			}
+			return cloud.FaultAction{}
+		})
+		if _, err := Apply(t.Context(), broken, n.env); err == nil {
+			t.Fatal("done")
+		}
+		n.cloud.Fault(nil)
+		n.silent = true
+		if _, err := Restore(t.Context(), DefaultConfig(), n.env); CodeOf(err) != ExitOK && CodeOf(err) != ExitWithdrawn {
+			t.Error(err)
+		}
+		if got := n.uses(); len(got) > 0 {
+			t.Errorf("%v is in use (phase %s)", got, n.state().Phase)
+		}
+	})
+}
+
+func TestRestoreLeavesAlone(t *testing.T) {
+	phase := func(p Phase) func(n *testNode) {
+		return func(n *testNode) {
+			n.apply()
+			n.kernel.FlushNAT()
+			s := n.state()
+			s.Phase = p
+			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+				n.t.Fatal(err)
+			}
+		}
+	}
+	tests := []struct {
+		name   string
+		before func(n *testNode)
+		silent bool
+		want   string
+	}{
+		{"never configured", func(*testNode) {}, false, "not configured"},
+		{"released", func(n *testNode) {
+			n.apply()
+			if _, err := Release(n.t.Context(), n.cfg, n.env); err != nil {
+				n.t.Fatal(err)
+			}
+		}, false, "was released"},
+		{"a release was begun", phase(PhaseReleasing), false, "release"},
+		{"claiming, IMDS silent", phase(PhaseClaiming), true, "interrupted"},
+		{"of another instance", func(n *testNode) {
+			n.apply()
+			s := n.state()
+			s.InstanceID = "i-0123456789abcdef0"
+			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+				n.t.Fatal(err)
+			}
+			n.kernel.FlushNAT()
+		}, false, "another instance"},
+		{"another run is at work", func(n *testNode) {
+			n.apply()
+			n.kernel.FlushNAT()
+			unlock, err := Lock(n.t.Context(), n.env.Path(n.cfg.StateDir))
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			n.t.Cleanup(unlock)
+		}, false, "at work"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				test.before(n)
+				n.silent = test.silent
+				files, rules, addresses := n.snapshot(), n.kernel.Rules(), n.kernel.Addresses(testLink)
+				rep := n.restore(ExitOK)
+				if !strings.Contains(rep.LeftAlone, test.want) || len(rep.Changes) > 0 {
+					t.Errorf("left alone: %q, changes %q", rep.LeftAlone, rep.Changes)
+				}
+				if after := n.snapshot(); !slices.Equal(after, files) || n.kernel.Rules() != rules || !slices.Equal(n.kernel.Addresses(testLink), addresses) {
+					t.Errorf("something was changed:\n%s\nwas\n%s", after, files)
+				}
+			})
+		})
+	}
+}
+
+func TestRestoreOfAnOldStateFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.apply()
+		s := n.state()
+		if want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("10.7.0.0/16")}; !slices.Equal(s.VPC, want) {
+			t.Errorf("apply writes the VPC %v, want %v", s.VPC, want)
+		}
+		s.VPC = nil
+		if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			t.Fatal(err)
+		}
+		n.kernel.FlushNAT()
+		n.silent = true
+		n.restore(ExitIdentity)
+		if n.kernel.Rules() != "" {
+			t.Error("rules without the VPC's CIDRs")
+		}
+		n.silent = false
+		if rep := n.restore(ExitOK); len(rep.Changes) != 1 || len(n.state().VPC) != 2 {
+			t.Errorf("changes %q, VPC %v", rep.Changes, n.state().VPC)
+		}
+	})
+}
+
+// The interface comes late, as at boot.
+func TestRestoreWaitsForTheInterface(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		static := n.apply().Static
+		n.kernel.Reboot()
+		go func() {
+			time.Sleep(7 * time.Second)
+			n.kernel.AddAddress(testLink, netip.PrefixFrom(n.PrimaryIP, 24))
+		}()
+		n.restore(ExitOK)
+		if got := n.uses(); !slices.Equal(got, []netip.Addr{static}) {
+			t.Errorf("in use: %v", got)
+		}
+		n.kernel.Reboot()
+		began := time.Now()
+		n.restore(ExitKernel)
+		if d := time.Since(began); d > restoreLink+5*time.Second {
+			t.Errorf("waited %v", d)
+		}
+	})
+}
+
+func TestAbsenceFile(t *testing.T) {
+	dir := t.TempDir()
+	static, env := netip.MustParseAddr("10.0.1.20"), Environment{Root: t.TempDir()}
+	now := time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC)
+	count := func(after time.Duration, want int) {
+		t.Helper()
+		now = now.Add(after)
+		if a, err := countAbsence(env, dir, "i-1", static, now); err != nil || a.Count != want {
+			t.Errorf("%+v, %v, want count %d", a, err, want)
+		}
+	}
+	count(0, 1)
+	count(absentApart-time.Second, 1)
+	count(time.Second, 2)
+	count(-time.Hour, 2) // the clock is set back
+	count(absentApart, 3)
+	if err := os.WriteFile(filepath.Join(dir, absenceFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	count(time.Hour, 1)
+	if a, err := countAbsence(env, dir, "i-2", static, now.Add(time.Hour)); err != nil || a.Count != 1 {
+		t.Errorf("another instance: %+v, %v", a, err)
+	}
+	if err := os.Chmod(filepath.Join(dir, absenceFile), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := countAbsence(env, dir, "i-2", static, now); err == nil {
+		t.Error("a file that others can write is believed")
+	}
+}
+
+func FuzzAbsence(f *testing.F) {
+	f.Add(`{"instance":"i-1","static":"10.0.1.20","count":4,"last":"2025-01-02T03:04:05Z"}`)
+	f.Add(`{"count":-1,"static":""}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, absenceFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, err := countAbsence(Environment{Root: dir}, dir, "i-1", netip.MustParseAddr("10.0.1.20"), time.Now())
+		if err == nil && a.Count < 1 {
+			t.Errorf("count %d", a.Count)
+		}
+	})
+}

@@ -1,0 +1,270 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	_ "embed" // the units
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+//go:embed systemd/emr-static-ip-restore.service
+var serviceTemplate string
+
+//go:embed systemd/emr-static-ip-restore.timer
+var timerText string
+
+// Where the units and the program they run are. The program that a bootstrap action is run from may be in a temporary place.
+const (
+	unitService  = "emr-static-ip-restore.service"
+	unitTimer    = "emr-static-ip-restore.timer"
+	unitDir      = "/etc/systemd/system"
+	unitProgram  = "/usr/local/sbin/emr-static-ip"
+	systemdSign  = "/run/systemd/system" // a directory where systemd is running: sd_booted(3)
+	systemctlMax = 30 * time.Second      // bounds one call
+)
+
+// unit is one of the files that apply installs for systemd.
+type unit struct {
+	name, text string
+	link       string // below unitDir; systemctl enable makes it
+}
+
+// units are the service that restores at boot and the timer that does so every minute.
+func units(cfg Config) []unit {
+	args := ""
+	if cfg.StateDir != DefaultStateDir {
+		args = " --state-dir " + unitQuoted(cfg.StateDir)
+	}
+	service := strings.NewReplacer("@PROGRAM@", unitProgram, "@ARGS@", args).Replace(serviceTemplate)
+	return []unit{
+		{unitService, service, "multi-user.target.wants/" + unitService},
+		{unitTimer, timerText, "timers.target.wants/" + unitTimer},
+	}
+}
+
+// unitQuoted is an argument of ExecStart as systemd.service(5) wants it: % begins a specifier, $ a variable.
+func unitQuoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$", "\n", `\n`).Replace(s) + `"`
+}
+
+// hasSystemd tells whether systemd runs this node.
+func (e Environment) hasSystemd() bool {
+	info, err := os.Lstat(e.Path(systemdSign))
+	return err == nil && info.IsDir()
+}
+
+// systemctl runs systemctl, within a bound.
+func (e Environment) systemctl(ctx context.Context, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, systemctlMax)
+	defer cancel()
+	what := "systemctl " + strings.Join(args, " ")
+	if e.Systemctl != nil {
+		if err := e.Systemctl(ctx, args...); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		return nil
+	}
+	if _, stderr, err := outputOf(ctx, append([]string{"systemctl"}, args...)); err != nil {
+		return fmt.Errorf("%s: %w: %s", what, err, clean(strings.TrimSpace(stderr), maxLine))
+	}
+	return nil
+}
+
+// installUnits makes the static IP outlive a reboot and what neighbours do to it. Run again it changes nothing. The node is in order
+// without units until its next reboot, so that a failure is a warning, and the node is kept.
+func (r *run) installUnits(ctx context.Context) {
+	switch {
+	case r.cfg.NoUnits:
+		r.note("no systemd units are installed (--no-units): nothing restores the address and the rules after a reboot")
+		return
+	case !r.env.hasSystemd():
+		r.note("systemd does not run here (no " + systemdSign + "): nothing restores the address and the rules after a reboot; run emr-static-ip restore at boot and every minute")
+		return
+	}
+	if err := r.ensureUnits(ctx); err != nil {
+		r.warn(fmt.Sprintf("the systemd units are not complete, and a reboot may lose the address and the rules: %v; run again, or use --no-units", err))
+	}
+}
+
+func (r *run) ensureUnits(ctx context.Context) error {
+	changed, err := r.env.installProgram()
+	if err != nil {
+		return err
+	}
+	if changed {
+		r.change("installed " + unitProgram)
+	} else {
+		r.rep.Unchanged++
+	}
+	var names []string
+	written, enabled := false, true
+	for _, u := range units(r.cfg) {
+		names = append(names, u.name)
+		changed, err := replaceDiffering(r.env.Path(filepath.Join(unitDir, u.name)), []byte(u.text))
+		if err != nil {
+			return err
+		}
+		if changed {
+			written = true
+			r.change("installed " + filepath.Join(unitDir, u.name))
+		} else {
+			r.rep.Unchanged++
+		}
+		enabled = enabled && exists(r.env.Path(filepath.Join(unitDir, u.link)))
+	}
+	if written || !enabled {
+		// Also where an earlier run ended between its files and this.
+		if err := r.env.systemctl(ctx, "daemon-reload"); err != nil {
+			return err
+		}
+	}
+	if !enabled {
+		if err := r.env.systemctl(ctx, append([]string{"enable"}, names...)...); err != nil {
+			return err
+		}
+		r.change("enabled " + strings.Join(names, " and "))
+	}
+	if active := r.env.systemctl(ctx, "is-active", "--quiet", unitTimer); active == nil && !written {
+		r.rep.Unchanged++
+		return nil
+	}
+	if err := r.env.systemctl(ctx, "restart", unitTimer); err != nil {
+		return err
+	}
+	r.change("started " + unitTimer)
+	return nil
+}
+
+// removeUnits takes the units away. The program stays where it is: who put it there first is not known.
+func (r *run) removeUnits(ctx context.Context) error {
+	var paths []string
+	for _, u := range units(r.cfg) {
+		for _, p := range []string{u.link, u.name} {
+			if p := r.env.Path(filepath.Join(unitDir, p)); exists(p) {
+				paths = append(paths, p)
+			}
+		}
+	}
+	if len(paths) == 0 {
+		return nil
+	}
+	running := r.env.hasSystemd()
+	if running {
+		// The service is not stopped: it may be this very process's sibling that waits for the lock.
+		if err := r.env.systemctl(ctx, "stop", unitTimer); err != nil {
+			return err
+		}
+		if err := r.env.systemctl(ctx, "disable", unitService, unitTimer); err != nil {
+			return err
+		}
+	}
+	for _, p := range paths {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing the systemd unit: %w", err)
+		}
+	}
+	r.change("removed " + unitService + " and " + unitTimer)
+	if running {
+		return r.env.systemctl(ctx, "daemon-reload")
+	}
+	return nil
+}
+
+// exists tells whether anything, a dangling link too, is at p.
+func exists(p string) bool {
+	_, err := os.Lstat(p)
+	return err == nil
+}
+
+// replaceDiffering makes text the content of p (mode 0644). False: it is already.
+func replaceDiffering(p string, text []byte) (bool, error) {
+	if old, err := os.ReadFile(p); err == nil && bytes.Equal(old, text) {
+		return false, nil
+	}
+	if err := installFile(p, bytes.NewReader(text), 0o644); err != nil {
+		return false, fmt.Errorf("installing %s: %w", p, err)
+	}
+	return true, nil
+}
+
+// installProgram puts a copy of the running program where the units expect it. False: it is there already, with the same content.
+func (e Environment) installProgram() (bool, error) {
+	find := e.Executable
+	if find == nil {
+		find = func() (string, error) { return "/proc/self/exe", nil } // also when its file is gone
+	}
+	self, err := find()
+	if err != nil {
+		return false, fmt.Errorf("finding this program's own file: %w", err)
+	}
+	p := e.Path(unitProgram)
+	same, err := sameContent(self, p)
+	if err != nil || same {
+		return false, err
+	}
+	f, err := os.Open(self)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if err := installFile(p, f, 0o755); err != nil {
+		return false, fmt.Errorf("installing %s: %w", p, err)
+	}
+	return true, nil
+}
+
+// sameContent tells whether b is a program with the content of a. A missing b is not; an a that cannot be read is an error.
+func sameContent(a, b string) (bool, error) {
+	infoA, err := os.Stat(a)
+	if err != nil {
+		return false, err
+	}
+	infoB, err := os.Lstat(b)
+	if err != nil || !infoB.Mode().IsRegular() || infoB.Mode().Perm()&0o111 == 0 || infoA.Size() != infoB.Size() {
+		return false, nil
+	}
+	if os.SameFile(infoA, infoB) {
+		return true, nil
+	}
+	dataA, err := os.ReadFile(a)
+	if err != nil {
+		return false, err
+	}
+	dataB, err := os.ReadFile(b)
+	return err == nil && bytes.Equal(dataA, dataB), nil
+}
+
+// installFile puts a file in the place of p, all of it or nothing, and makes it durable.
+func installFile(p string, content io.Reader, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		return err
+	}
+	// One fixed name, so that what a killed run leaves is replaced; who installs holds the Lock. systemd ignores files called so.
+	temporary := filepath.Join(filepath.Dir(p), "."+filepath.Base(p)+".tmp")
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, content)
+	if err == nil {
+		err = errors.Join(f.Chmod(mode), f.Sync())
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(temporary, p)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	return syncDir(filepath.Dir(p))
+}

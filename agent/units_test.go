@@ -1,0 +1,190 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// withSystemd makes the node look like one that systemd runs.
+func (n *testNode) withSystemd() *testNode {
+	n.t.Helper()
+	if err := os.MkdirAll(n.env.Path(systemdSign), 0o755); err != nil {
+		n.t.Fatal(err)
+	}
+	return n
+}
+
+func (n *testNode) read(p string) string {
+	n.t.Helper()
+	data, err := os.ReadFile(n.env.Path(p))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestUnitsAreInstalledAndRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		rep := n.apply()
+		changes := strings.Join(rep.Changes, "\n")
+		for _, want := range []string{"installed " + unitProgram, "installed /etc/systemd/system/emr-static-ip-restore.service", "enabled", "started"} {
+			if !strings.Contains(changes, want) {
+				t.Errorf("changes do not tell of %q:\n%s", want, changes)
+			}
+		}
+		if got := n.read(unitProgram); got != "the program" {
+			t.Errorf("installed program: %q", got)
+		}
+		if info, err := os.Stat(n.env.Path(unitProgram)); err != nil || info.Mode() != 0o755 {
+			t.Error(info.Mode(), err)
+		}
+		if got := n.read(filepath.Join(unitDir, unitService)); !strings.Contains(got, "ExecStart="+unitProgram+" restore --timeout 50s\n") || strings.Contains(got, "@") {
+			t.Errorf("service:\n%s", got)
+		}
+		if want := []string{"daemon-reload", "enable emr-static-ip-restore.service emr-static-ip-restore.timer", "is-active --quiet emr-static-ip-restore.timer",
+			"restart emr-static-ip-restore.timer"}; !slices.Equal(n.calls, want) {
+			t.Errorf("systemctl %q\nwant %q", n.calls, want)
+		}
+
+		n.calls = nil
+		files := n.snapshot()
+		if rep := n.apply(); len(rep.Changes) > 0 || !slices.Equal(n.calls, []string{"is-active --quiet emr-static-ip-restore.timer"}) {
+			t.Errorf("again: changes %q, systemctl %q", rep.Changes, n.calls)
+		}
+		if after := n.snapshot(); !slices.Equal(after, files) {
+			t.Errorf("again:\n%s\nwas\n%s", after, files)
+		}
+
+		// Somebody has edited one unit, disabled the other, and there is a new version of the program.
+		n.write(n.env.Path(filepath.Join(unitDir, unitService)), "x")
+		os.Remove(n.env.Path(filepath.Join(unitDir, "timers.target.wants", unitTimer)))
+		program, _ := n.env.Executable()
+		n.write(program, "a new one!!")
+		if rep := n.apply(); len(rep.Changes) != 4 {
+			t.Errorf("repaired: %q", rep.Changes)
+		}
+		if got := n.read(unitProgram); got != "a new one!!" {
+			t.Errorf("installed program: %q", got)
+		}
+
+		for again, want := range []int{1, 0} {
+			n.calls = nil
+			rep, err := Release(t.Context(), n.cfg, n.env)
+			removed := slices.Contains(rep.Changes, "removed emr-static-ip-restore.service and emr-static-ip-restore.timer")
+			if err != nil || removed != (want == 1) || (len(n.calls) > 0) != removed {
+				t.Errorf("release %d: %v, %q, systemctl %q", again, err, rep.Changes, n.calls)
+			}
+			left, _ := filepath.Glob(n.env.Path(unitDir) + "/*emr*")
+			links, _ := filepath.Glob(n.env.Path(unitDir) + "/*.wants/*emr*")
+			if len(left)+len(links) > 0 || n.active {
+				t.Errorf("release left %q %q, the timer is active: %v", left, links, n.active)
+			}
+		}
+	})
+}
+
+func TestUnitsWhereThereAreNone(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(n *testNode)
+		note   string
+	}{
+		{"no systemd", func(*testNode) {}, "systemd does not run here"},
+		{"not wanted", func(n *testNode) { n.withSystemd().cfg.NoUnits = true }, "--no-units"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				test.change(n)
+				rep := n.apply()
+				if !strings.Contains(strings.Join(rep.Notes, "\n"), test.note) || len(n.calls) > 0 || exists(n.env.Path("/etc/systemd")) || exists(n.env.Path(unitProgram)) {
+					t.Errorf("notes %q, systemctl %q", rep.Notes, n.calls)
+				}
+				n.cfg.Pools, n.cfg.NoUnits = Pools{}, false // without arguments: as the last time
+				if rep := n.apply(); len(rep.Changes) > 0 {
+					t.Errorf("again: %q", rep.Changes)
+				}
+				if rep, err := Release(t.Context(), n.cfg, n.env); err != nil || strings.Contains(strings.Join(rep.Changes, "\n"), unitTimer) {
+					t.Errorf("release: %v, %q", err, rep.Changes)
+				}
+			})
+		})
+	}
+}
+
+// A failure of systemctl at any place does not fail the node; the next run completes the units.
+func TestUnitsThatFail(t *testing.T) {
+	for _, verb := range []string{"daemon-reload", "enable", "restart"} {
+		t.Run(verb, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{}).withSystemd()
+				n.failed = verb
+				if rep := n.apply(); len(rep.Warnings) != 1 || !strings.Contains(rep.Warnings[0], "systemctl "+verb) {
+					t.Errorf("warnings %q", rep.Warnings)
+				}
+				n.failed = ""
+				n.apply()
+				if rep := n.apply(); len(rep.Changes)+len(rep.Warnings) > 0 || !n.active {
+					t.Errorf("changes %q, warnings %q, active %v", rep.Changes, rep.Warnings, n.active)
+				}
+			})
+		})
+	}
+}
+
+func TestUnitArguments(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.StateDir = `/var/a b/%n$x"\`
+	if got := units(cfg)[0].text; !strings.Contains(got, `restore --timeout 50s --state-dir "/var/a b/%%n$$x\"\\"`+"\n") {
+		t.Errorf("service:\n%s", got)
+	}
+}
+
+// The units are well-formed by systemd's own judgement.
+func TestUnitsVerify(t *testing.T) {
+	program, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		if os.Getenv("REQUIRE_NETNS") == "1" {
+			t.Fatal("REQUIRE_NETNS=1, and ", err)
+		}
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	var files []string
+	for _, u := range units(DefaultConfig()) {
+		p := filepath.Join(dir, u.name)
+		if err := os.WriteFile(p, []byte(strings.ReplaceAll(u.text, unitProgram, "/bin/true")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, p)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, program, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestSystemctlIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		env := Environment{Systemctl: func(ctx context.Context, _ ...string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		began := time.Now()
+		if err := env.systemctl(t.Context(), "enable"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > systemctlMax {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
