@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,24 +222,39 @@ func crashPoint(t *testing.T, c crashCase, kills []Kill, want string) (points in
 	return points, got
 }
 
-// A run that is killed, or whose call fails, at any point, and then run again, ends like a run that nobody disturbed.
+// pairs is how many times, in each case, two runs in a row are disturbed.
+const pairs = 12
+
+// A run that is killed, or whose call fails, at any point, and then run again, ends like a run that nobody disturbed. So does one whose
+// second run is disturbed too.
 func TestCrashPoints(t *testing.T) {
-	total := 0
-	for _, c := range crashCases() {
-		t.Run(c.name, func(t *testing.T) {
-			points, want := crashPoint(t, c, []Kill{{}}, "")
-			for p := 1; p <= points && !t.Failed(); p++ {
-				for _, fail := range []bool{false, true} {
-					crashPoint(t, c, []Kill{{Point: p, Fail: fail}}, want)
-					total++
+	var points, twice atomic.Int64
+	t.Run("cases", func(t *testing.T) {
+		for n, c := range crashCases() {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				of, want := crashPoint(t, c, []Kill{{}}, "")
+				for p := 1; p <= of && !t.Failed(); p++ {
+					for _, fail := range []bool{false, true} {
+						crashPoint(t, c, []Kill{{Point: p, Fail: fail}}, want)
+						points.Add(1)
+					}
 				}
-			}
-			t.Logf("%d points, each killed and failed", points)
-		})
-	}
-	t.Logf("%d crash points covered", total)
-	if total < 1000 {
-		t.Errorf("only %d crash points: is every call counted?", total)
+				r := rand.New(rand.NewPCG(uint64(n), 2))
+				for range pairs {
+					if t.Failed() {
+						break
+					}
+					crashPoint(t, c, []Kill{{Point: 1 + r.IntN(of)}, {Point: 1 + r.IntN(of), Fail: r.IntN(4) == 0}}, want)
+					twice.Add(1)
+				}
+				t.Logf("%d points, each killed and failed", of)
+			})
+		}
+	})
+	t.Logf("%d crash points covered, and %d pairs", points.Load(), twice.Load())
+	if points.Load() < 2000 && !t.Failed() {
+		t.Errorf("only %d crash points: is every call counted?", points.Load())
 	}
 }
 

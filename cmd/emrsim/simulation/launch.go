@@ -39,17 +39,17 @@ type Launch struct {
 
 // Stats count what a launch has exercised.
 type Stats struct {
-	Nodes, Runs, Kills, Errors, TakeOvers, Losses, Terminations, Calls, Throttled int
+	Clusters, Nodes, Runs, Kills, Errors, TakeOvers, Terminations, Calls, Throttled int
 }
 
 // Add adds o to s.
 func (s *Stats) Add(o Stats) {
+	s.Clusters += o.Clusters
 	s.Nodes += o.Nodes
 	s.Runs += o.Runs
 	s.Kills += o.Kills
 	s.Errors += o.Errors
 	s.TakeOvers += o.TakeOvers
-	s.Losses += o.Losses
 	s.Terminations += o.Terminations
 	s.Calls += o.Calls
 	s.Throttled += o.Throttled
@@ -342,6 +342,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // String names what a launch has exercised.
 func (s Stats) String() string {
-	return fmt.Sprintf("%d nodes, %d runs (%d killed, %d ended in an error), %d terminations, %d take-overs, %d calls (%d throttled)",
-		s.Nodes, s.Runs, s.Kills, s.Errors, s.Terminations, s.TakeOvers, s.Calls, s.Throttled)
+	return fmt.Sprintf("%d clusters, %d nodes, %d runs (%d killed, %d ended in an error), %d terminations, %d take-overs, %d calls (%d throttled)",
+		s.Clusters, s.Nodes, s.Runs, s.Kills, s.Errors, s.Terminations, s.TakeOvers, s.Calls, s.Throttled)
 }

@@ -57,6 +57,7 @@ func (l *Launch) cast(ctx context.Context) error {
 		if err != nil {
 			return nil, nil, err
 		}
+		l.Stats.Clusters++
 		var started []*Node
 		for _, cn := range cl.Nodes {
 			started = append(started, l.start(ctx, cn, l.pools, kills))
