@@ -10,6 +10,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATIC_IPS ?= 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13
 SEEDS ?= 1000
+SCALE ?= 5,20,50,100,200,500,1000
 FUZZTIME ?= 10s
 TEST_TIMEOUT ?= 15m
 SIMULATE_TIMEOUT ?= 4h
@@ -28,7 +29,7 @@ LDFLAGS := -s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=$(VERSI
 help: ## this list
 	@echo "targets:"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r t d; do printf '  %-16s %s\n' "$$t" "$$d"; done
-	@echo "variables: STATIC_IPS, SEEDS=$(SEEDS), FUZZTIME=$(FUZZTIME), BENCH=$(BENCH), TEST_TIMEOUT=$(TEST_TIMEOUT), VERSION=$(VERSION)"
+	@echo "variables: STATIC_IPS, SEEDS=$(SEEDS), SCALE=$(SCALE), FUZZTIME=$(FUZZTIME), BENCH=$(BENCH), TEST_TIMEOUT=$(TEST_TIMEOUT), VERSION=$(VERSION)"
 
 .PHONY: demo
 demo: setup bin/emr-static-ip bin/emrsim ## launch a whole EMR cluster on this machine, no AWS account needed (root, sudo or user namespaces)
@@ -54,12 +55,16 @@ test-container: ## kernel and end-to-end tests in a container without network (d
 simulate: ## SEEDS simulated cluster launches with faults, in virtual time: make simulate SEEDS=100000
 	go test ./cmd/emrsim/simulation -count=1 -timeout $(SIMULATE_TIMEOUT) -run '^TestLaunches$$' -args -seeds $(SEEDS)
 
+.PHONY: scale
+scale: ## time and calls of launches of SCALE nodes under AWS's quotas, in virtual time
+	go test ./cmd/emrsim/simulation -count=1 -timeout $(SIMULATE_TIMEOUT) -run '^TestScale$$' -args -scale $(SCALE)
+
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: setup ## benchmarks: launch time under AWS's quotas, cost of the rules; BENCH selects by name
+bench: setup ## benchmarks: cost of the rules, of a call, of the model; BENCH selects by name
 	scripts/test.sh -timeout $(BENCH_TIMEOUT) -run '^$$' -bench '$(BENCH)' -count=1 ./...
 
 .PHONY: lint
