@@ -22,6 +22,8 @@ type Program struct {
 	Apply   Run
 	Release Run
 	Restore Run
+	Plan    Run // also apply --dry-run; goes on without root where Elevate fails
+	Status  func(context.Context, Config, Environment) (Status, error)
 	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
 	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
 	Elevate func(ctx context.Context, args []string) error
@@ -49,7 +51,7 @@ func (p Program) Main(ctx context.Context, args []string, env Environment) ExitC
 	c := commandLine{program: p, args: args, env: env, logFormat: DefaultLogFormat}
 	err := c.execute(ctx)
 	if err == nil {
-		return ExitOK
+		return c.code
 	}
 	code := CodeOf(err)
 	if signal := (*SignalError)(nil); errors.As(context.Cause(ctx), &signal) {
@@ -72,6 +74,7 @@ type commandLine struct {
 	problems  []error // of the command line as such, found before its values are looked at
 	logFormat string  // as asked for, as soon as that is known
 	report    Report
+	code      ExitCode // of a command that did its work
 }
 
 const helpText = `emr-static-ip gives a node of an Amazon EMR cluster a private IP address from a list.
@@ -85,6 +88,8 @@ On a node, at any time and any number of times, with or without arguments (witho
     emr-static-ip [apply] [flags] [MASTER_IP CORE_IP ...]
     emr-static-ip release
     emr-static-ip restore
+    emr-static-ip status [-o json]
+    emr-static-ip plan [flags] [MASTER_IP CORE_IP ...]
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
@@ -135,10 +140,26 @@ func (c *commandLine) tree() *cobra.Command {
 	}
 	release := c.alone("release", "Give this node's static IP back: rules, address, attachment, claim", "it gives back what this node has", c.program.Release)
 	restore := c.alone("restore", "Put back what the kernel has lost; calls no AWS API", "it restores what the last run left", c.program.Restore)
+	plan := &cobra.Command{
+		Use:   "plan [flags] [MASTER_IP CORE_IP...]",
+		Short: "Say what apply would change, and change nothing",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  c.run(c.program.Plan),
+	}
+	status := &cobra.Command{
+		Use: "status [flags]", Short: "Compare what is wanted with what is there, and change nothing", Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				c.problem("status takes no addresses (%s): it looks at what the last run left", quoted(args[0]))
+			}
+			return c.work(cmd, nil, c.status)
+		},
+	}
 	c.flags = newFlags(c.env)
 	c.flags.shared(root)
-	c.flags.apply(root, apply)
-	root.AddCommand(apply, release, restore, c.plain("version", "Print the version", false, versionLine))
+	c.flags.apply(root, apply, plan)
+	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status)
+	root.AddCommand(apply, plan, release, restore, status, c.plain("version", "Print the version", false, versionLine))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
 	return root
 }
@@ -185,39 +206,59 @@ func (c *commandLine) execute(ctx context.Context) error {
 	return err
 }
 
-// run is the body of a command that does something to the node: configuration, root, work, report.
+// run is the body of a command that does something to the node, or says what it would do, and reports that.
 func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		ctx := cmd.Context()
-		for i, a := range args {
-			if s := cmd.Root().SuggestionsFor(a); len(s) > 0 && strings.Trim(a, "abcdefghijklmnopqrstuvwxyz") == "" {
-				c.problem("argument %d %s: is the command %s meant? It goes before addresses", i+1, quoted(a), s[0])
+		return c.work(cmd, args, func(ctx context.Context, cfg Config, env Environment) (err error) {
+			if cfg.DryRun {
+				do = c.program.Plan
 			}
-		}
-		cfg, err := c.flags.config(cmd, args)
-		c.logFormat = cfg.LogFormat
-		if err := errors.Join(append(c.problems, err)...); err != nil {
-			return usage(err, usageHint)
-		}
-		if c.program.Elevate != nil {
-			if err := c.program.Elevate(ctx, c.args); err != nil {
+			if c.report, err = do(ctx, cfg, env); err != nil {
 				return err
 			}
+			if err := c.report.Render(env.Stdout); err != nil {
+				// The node is as it was asked to be; a bootstrap action must not end it because nobody reads the report.
+				env.Log.Warn("the report could not be written", zap.Error(err))
+			}
+			return nil
+		})
+	}
+}
+
+// status prints the status and takes its exit code.
+func (c *commandLine) status(ctx context.Context, cfg Config, env Environment) error {
+	s, err := c.program.Status(ctx, cfg, env)
+	if err != nil {
+		return err
+	}
+	c.code = s.ExitCode()
+	return s.Render(env.Stdout, cfg.Output)
+}
+
+// work surrounds what a command does: configuration, root, log.
+func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Context, Config, Environment) error) error {
+	ctx := cmd.Context()
+	for i, a := range args {
+		if s := cmd.Root().SuggestionsFor(a); len(s) > 0 && strings.Trim(a, "abcdefghijklmnopqrstuvwxyz") == "" {
+			c.problem("argument %d %s: is the command %s meant? It goes before addresses", i+1, quoted(a), s[0])
 		}
-		env := c.env
-		if env.Log == nil {
-			env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
-		}
-		c.report, err = do(ctx, cfg, env)
-		if err != nil {
+	}
+	cfg, err := c.flags.config(cmd, args)
+	c.logFormat = cfg.LogFormat
+	if err := errors.Join(append(c.problems, err)...); err != nil {
+		return usage(err, usageHint)
+	}
+	cfg.DryRun = cfg.DryRun || cmd.Name() == "plan"
+	if c.program.Elevate != nil {
+		if err := c.program.Elevate(ctx, c.args); err != nil && !(cfg.DryRun && CodeOf(err) == ExitNotRoot) {
 			return err
 		}
-		if err := c.report.Render(env.Stdout); err != nil {
-			// The node is as it was asked to be; a bootstrap action must not end it because nobody reads the report.
-			env.Log.Warn("the report could not be written", zap.Error(err))
-		}
-		return nil
 	}
+	env := c.env
+	if env.Log == nil {
+		env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
+	}
+	return do(ctx, cfg, env)
 }
 
 // scan finds every flag that the command does not have and every flag without its value, all at once, and returns the other
@@ -230,6 +271,11 @@ func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
 	cmd.InitDefaultHelpFlag()
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
+		if value, ok := strings.CutPrefix(arg, "-o"); ok && cmd.Flag(flagOutput) != nil && !strings.HasPrefix(arg, "--") {
+			if arg = "--" + flagOutput; value != "" {
+				arg += "=" + strings.TrimPrefix(value, "=")
+			}
+		}
 		switch {
 		case arg == "--":
 			return append(kept, args[i:]...)

@@ -39,7 +39,10 @@ func runMain(t *testing.T, ctx context.Context, args []string, env map[string]st
 			return report, err
 		}
 	}
-	p := Program{Apply: work("apply"), Release: work("release"), Elevate: func(_ context.Context, args []string) error {
+	p := Program{Apply: work("apply"), Release: work("release"), Restore: work("restore"), Plan: work("plan"), Status: func(_ context.Context, cfg Config, _ Environment) (Status, error) {
+		got.what, got.cfg = "status", cfg
+		return Status{Verdict: VerdictDrifted, Static: netip.MustParseAddr("10.0.1.11")}, err
+	}, Elevate: func(_ context.Context, args []string) error {
 		got.root = args
 		return nil
 	}}
@@ -70,6 +73,10 @@ func TestCommandLine(t *testing.T) {
 		{"without arguments", "", nil, "apply", want(func(*Config) {})},
 		{"apply without arguments", "apply", nil, "apply", want(func(*Config) {})},
 		{"release", "release", nil, "release", want(func(*Config) {})},
+		{"restore", "restore --imds-timeout 1s", nil, "restore", want(func(c *Config) { c.IMDSTimeout, c.Given = time.Second, []string{flagIMDS} })},
+		{"plan", "plan 10.0.1.10 10.0.1.11", nil, "plan", want(func(c *Config) { c.Pools, c.DryRun = pools, true })},
+		{"dry run", "10.0.1.10 10.0.1.11 --dry-run", nil, "plan", want(func(c *Config) { c.Pools, c.DryRun, c.Given = pools, true, []string{flagDryRun} })},
+		{"dry run of apply, from the environment", "apply", map[string]string{"EMR_STATIC_IP_DRY_RUN": "1"}, "plan", want(func(c *Config) { c.DryRun, c.Given = true, []string{flagDryRun} })},
 		{"flags before a command", "--timeout 5m --verbose release", nil, "release", want(func(c *Config) {
 			c.Timeout, c.Verbose, c.Given = 5*time.Minute, true, []string{flagTimeout, flagVerbose}
 		})},
@@ -237,6 +244,42 @@ func TestMainReports(t *testing.T) {
 	code, stdout, stderr, _ := runMain(t, t.Context(), nil, nil, report, nil)
 	if want := "instance   i-1\nchanges\n  claimed 10.0.1.11\nchanged=1 unchanged=9 duration=1.2s\n"; code != ExitOK || stdout != want || stderr != "" {
 		t.Errorf("code %d, stdout\n%s\nwant\n%s\nstderr %s", code, stdout, want, stderr)
+	}
+}
+
+// A status is printed, in the wanted form, and its verdict is the exit code; a plan goes on without root.
+func TestStatusAndPlanCommands(t *testing.T) {
+	for _, args := range []string{"status", "status -o text", "status --output=text"} {
+		code, stdout, stderr, got := runMain(t, t.Context(), strings.Fields(args), nil, Report{}, nil)
+		if code != ExitDrifted || got.what != "status" || stdout != "static IP  10.0.1.11\nstatus     drifted\n" || stderr != "" {
+			t.Errorf("%s: code %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+	for _, args := range []string{"status -o json", "status -ojson", "status -o=json", "status --output json"} {
+		code, stdout, _, _ := runMain(t, t.Context(), strings.Fields(args), nil, Report{}, nil)
+		if code != ExitDrifted || stdout != `{"verdict":"drifted","static":"10.0.1.11"}`+"\n" {
+			t.Errorf("%s: code %d, %q", args, code, stdout)
+		}
+	}
+	for _, args := range []string{"status -o xml", "status 10.0.1.1", "status --role CORE", "apply -o json", "restore 10.0.1.1", "restore --dry-run"} {
+		if code, _, _, got := runMain(t, t.Context(), strings.Fields(args), nil, Report{}, nil); code != ExitUsage || got.what != "" {
+			t.Errorf("%s: code %d, called %q", args, code, got.what)
+		}
+	}
+	if code, _, _, _ := runMain(t, t.Context(), []string{"status"}, nil, Report{}, errors.New("x")); code != ExitInternal {
+		t.Errorf("code %d", code)
+	}
+	planned := false
+	p := Program{
+		Plan: func(context.Context, Config, Environment) (Report, error) {
+			planned = true
+			return Report{DryRun: true}, nil
+		},
+		Elevate: func(context.Context, []string) error { return notRoot(errors.New("no"), "") },
+	}
+	var out bytes.Buffer
+	if code := p.Main(t.Context(), []string{"plan"}, Environment{Stdout: &out}); code != ExitOK || !planned || out.String() != "to-change=0 unchanged=0 duration=0.0s\n" {
+		t.Errorf("without root: code %d, %q", code, &out)
 	}
 }
 

@@ -339,6 +339,22 @@ func (a *arbiter) Capacity(ctx context.Context) (int, error) {
 
 // NameRole appends the role to the Name tag unless it ends with it. It returns the new name, empty where nothing was to be done.
 func (a *arbiter) NameRole(ctx context.Context) (string, error) {
+	name, err := a.newName(ctx)
+	if err != nil || name == "" {
+		return "", err
+	}
+	_, err = a.api.CreateTags(ctx, &ec2.CreateTagsInput{
+		Resources: []string{a.id.InstanceID},
+		Tags:      []types.Tag{{Key: aws.String(tagName), Value: aws.String(name)}},
+	})
+	if err != nil {
+		return "", fmt.Errorf("renaming %s to %s: %w", a.id.InstanceID, quoted(name), err)
+	}
+	return name, nil
+}
+
+// newName is the Name tag that the instance should have, empty where it should stay as it is.
+func (a *arbiter) newName(ctx context.Context) (string, error) {
 	tags, err := a.Tags(ctx)
 	if err != nil {
 		return "", err
@@ -346,13 +362,6 @@ func (a *arbiter) NameRole(ctx context.Context) (string, error) {
 	name, suffix := tags[tagName], "-"+string(a.role)
 	if name == "" || strings.HasSuffix(name, suffix) || len(name)+len(suffix) > 256 {
 		return "", nil
-	}
-	_, err = a.api.CreateTags(ctx, &ec2.CreateTagsInput{
-		Resources: []string{a.id.InstanceID},
-		Tags:      []types.Tag{{Key: aws.String(tagName), Value: aws.String(name + suffix)}},
-	})
-	if err != nil {
-		return "", fmt.Errorf("renaming %s to %s: %w", a.id.InstanceID, quoted(name+suffix), err)
 	}
 	return name + suffix, nil
 }

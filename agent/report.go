@@ -23,6 +23,7 @@ type Report struct {
 	Primary    netip.Addr
 	Static     netip.Addr
 
+	DryRun    bool           // nothing was done: Changes are to be made
 	LeftAlone string         // why nothing was to be done on this node; empty on a normal run
 	Changes   []string       // in the order they were made: claims, attachments, commands, tags
 	Unchanged int            // objects that were as wanted
@@ -35,7 +36,11 @@ type Report struct {
 
 // Summary is the report's last line; scripts may rely on its form.
 func (r Report) Summary() string {
-	return fmt.Sprintf("changed=%d unchanged=%d duration=%.1fs", len(r.Changes), r.Unchanged, r.Duration.Seconds())
+	changed := "changed"
+	if r.DryRun {
+		changed = "to-change"
+	}
+	return fmt.Sprintf("%s=%d unchanged=%d duration=%.1fs", changed, len(r.Changes), r.Unchanged, r.Duration.Seconds())
 }
 
 // CallCount is how many calls to AWS were made.
@@ -87,7 +92,11 @@ func (r Report) Render(w io.Writer) error {
 	line("back end", r.Backend)
 	line("AWS calls", r.calls())
 	line("left alone", r.LeftAlone)
-	list("changes", r.Changes)
+	if r.DryRun {
+		list("would change", r.Changes)
+	} else {
+		list("changes", r.Changes)
+	}
 	list("notes", r.Notes)
 	list("warnings", r.Warnings)
 	b.WriteString(r.Summary() + "\n")

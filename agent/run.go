@@ -33,6 +33,8 @@ type run struct {
 	ec2      *arbiter
 	kernel   netcfg.Kernel
 	rep      Report
+
+	unprivileged bool // a preview without root: the rules cannot be looked at
 }
 
 // Apply gives the node its static IP: it claims an address of the role's pool, attaches it, programs the kernel, and verifies all three. Run again, it finds
@@ -90,6 +92,7 @@ func (r *run) identify(ctx context.Context) error {
 	r.rep.InstanceID, r.rep.SubnetID, r.rep.ENI, r.rep.Primary = r.id.InstanceID, r.id.SubnetID, r.id.ENI, r.id.PrimaryIP
 	r.state, r.hasState, err = LoadState(r.dir, r.id.InstanceID)
 	switch {
+	case err != nil && r.unprivileged: // said by check
 	case errors.Is(err, ErrStateForeign):
 		r.rep.Notes = append(r.rep.Notes, err.Error()+"; it is not used")
 	case err != nil:
@@ -213,26 +216,25 @@ func (r *run) check(ctx context.Context) (bool, error) {
 	if err := r.openKernel(ctx); err != nil {
 		return false, err
 	}
+	if r.unprivileged {
+		r.rep.Warnings = append(r.rep.Warnings, "not root: addresses and rules of the kernel and the state file cannot be looked at, and what would be changed there is not shown")
+		return false, nil
+	}
 	_, err = r.kernel.Observe(ctx, r.id.MAC)
 	return false, kernelError(err)
 }
 
 // outOfUse takes the last run's address out of the kernel where EC2 shows it on this node no more: from here on until another one is programmed the node has none.
 func (r *run) outOfUse(ctx context.Context) error {
-	last := r.state.Static
-	if !r.hasState || !last.IsValid() || slices.Contains(r.id.Addresses, last) {
-		return nil
-	}
-	own, err := r.ec2.Own(ctx)
-	if err != nil || slices.Contains(own, last) {
+	gone, err := r.gone(ctx)
+	if err != nil || len(gone) == 0 {
 		return err
 	}
-	r.rep.Warnings = append(r.rep.Warnings, fmt.Sprintf("EC2 does not give %s to this node any more", last))
 	// On disk first: from here on a restore must not put it back.
-	if err := r.save(PhaseWithdrawn, last, r.state.Former, r.state.Intents); err != nil {
+	if err := r.save(PhaseWithdrawn, gone[0], r.state.Former, r.state.Intents); err != nil {
 		return err
 	}
-	return r.unprogram(ctx, []netip.Addr{last})
+	return r.unprogram(ctx, gone)
 }
 
 func (r *run) coordinator() *ssmcoord.Coordinator {
@@ -376,39 +378,4 @@ func (r *run) changed(c netcfg.Change) {
 func (r *run) change(text string) {
 	r.rep.Changes = append(r.rep.Changes, text)
 	r.log.Info(text)
-}
-
-// explain gives an error its exit code and remedy.
-func (r *run) explain(ctx context.Context, err error) error {
-	if e := (*Error)(nil); errors.As(err, &e) {
-		return err
-	}
-	if x := (*ssmcoord.ExhaustedError)(nil); errors.As(err, &x) {
-		return coded(ExitNoAddress, err, "name more addresses, or end a cluster or node that holds one; a node that is shutting down gives its address back by itself")
-	}
-	if r.aws == nil {
-		return err
-	}
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) || errors.Is(err, ssmcoord.ErrOutOfTime) {
-		// The SDK reports that it was cancelled; what it was trying in vain is what the operator needs.
-		pending := r.aws.tally.pending()
-		if service := r.aws.tally.silent(); service != "" && pending != nil {
-			return explain(&unreachableError{service: service, err: errors.Join(pending, err)}, r.id.Region, r.cfg.Prefix)
-		}
-		return coded(ExitDeadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
-	}
-	return explain(err, r.id.Region, r.cfg.Prefix)
-}
-
-// kernelError gives an error of netcfg its exit code and remedy.
-func kernelError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, netcfg.ErrBusy):
-		return coded(ExitKernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
-	case errors.Is(err, netcfg.ErrNoBackend):
-		return coded(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft)")
-	}
-	return coded(ExitKernel, err, "run again; compare with ip addr and iptables -t nat -S")
 }

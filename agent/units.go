@@ -130,6 +130,8 @@ func (r *run) ensureUnits(ctx context.Context) error {
 			return err
 		}
 		r.change("enabled " + strings.Join(names, " and "))
+	} else {
+		r.rep.Unchanged++
 	}
 	if active := r.env.systemctl(ctx, "is-active", "--quiet", unitTimer); active == nil && !written {
 		r.rep.Unchanged++
@@ -194,15 +196,23 @@ func replaceDiffering(p string, text []byte) (bool, error) {
 	return true, nil
 }
 
+// executable is the file that this program was started from.
+func (e Environment) executable() (string, error) {
+	if e.Executable == nil {
+		return "/proc/self/exe", nil // also when that file is gone
+	}
+	p, err := e.Executable()
+	if err != nil {
+		return "", fmt.Errorf("finding this program's own file: %w", err)
+	}
+	return p, nil
+}
+
 // installProgram puts a copy of the running program where the units expect it. False: it is there already, with the same content.
 func (e Environment) installProgram() (bool, error) {
-	find := e.Executable
-	if find == nil {
-		find = func() (string, error) { return "/proc/self/exe", nil } // also when its file is gone
-	}
-	self, err := find()
+	self, err := e.executable()
 	if err != nil {
-		return false, fmt.Errorf("finding this program's own file: %w", err)
+		return false, err
 	}
 	p := e.Path(unitProgram)
 	same, err := sameContent(self, p)

@@ -25,7 +25,9 @@ func main() {
 	if err := os.Setenv("PATH", agent.SearchPath(os.Getenv("PATH"))); err != nil {
 		panic(err) // only for a name that is no name
 	}
-	program := agent.Program{Apply: agent.Apply, Release: agent.Release, Restore: agent.Restore, Elevate: agent.Elevate}
+	program := agent.Program{
+		Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect, Elevate: agent.Elevate,
+	}
 	os.Exit(int(program.Main(ctx, os.Args[1:], agent.Environment{
 		OpenKernel: netcfg.Open,
 		Rand:       rand.Float64,

@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// explain gives an error its exit code and remedy.
+func (r *run) explain(ctx context.Context, err error) error {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return err
+	}
+	if x := (*ssmcoord.ExhaustedError)(nil); errors.As(err, &x) {
+		return coded(ExitNoAddress, err, "name more addresses, or end a cluster or node that holds one; a node that is shutting down gives its address back by itself")
+	}
+	if r.aws == nil {
+		return err
+	}
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) || errors.Is(err, ssmcoord.ErrOutOfTime) {
+		// The SDK reports that it was cancelled; what it was trying in vain is what the operator needs.
+		pending := r.aws.tally.pending()
+		if service := r.aws.tally.silent(); service != "" && pending != nil {
+			return explain(&unreachableError{service: service, err: errors.Join(pending, err)}, r.id.Region, r.cfg.Prefix)
+		}
+		return coded(ExitDeadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
+	}
+	return explain(err, r.id.Region, r.cfg.Prefix)
+}
+
+// kernelError gives an error of netcfg its exit code and remedy.
+func kernelError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, netcfg.ErrBusy):
+		return coded(ExitKernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
+	case errors.Is(err, netcfg.ErrNoBackend):
+		return coded(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft)")
+	}
+	return coded(ExitKernel, err, "run again; compare with ip addr and iptables -t nat -S")
+}

@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// A plan changes nothing, and the apply that follows does exactly that.
+func TestPlanIsWhatApplyDoes(t *testing.T) {
+	applied := func(n *testNode) { n.apply() }
+	claim := func(n *testNode, a, instance string) {
+		n.t.Helper()
+		r := &run{cfg: n.cfg, env: n.env}
+		var err error
+		if r.id, err = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
+			n.t.Fatal(err)
+		}
+		if err := r.connect(n.t.Context()); err != nil {
+			n.t.Fatal(err)
+		}
+		ledger := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID)
+		if _, err := ledger.Create(n.t.Context(), netip.MustParseAddr(a), ssmcoord.Record{Instance: instance, ENI: "eni-0dead", Role: "CORE", Time: time.Now()}); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name   string
+		before func(n *testNode)
+		want   []string // parts of the changes, in order; nil: nothing to do
+	}{
+		{"first run", func(*testNode) {}, []string{"claim /emr-static-ip/", "attach 10.0.1.21", "ip addr add 10.0.1.21/32 dev ens5", "-A EMR-STATIC-IP-OUT", "name the instance"}},
+		{"first run with units", func(n *testNode) { n.withSystemd() }, []string{"claim", "attach", "ip addr add", "iptables-legacy-restore", "name", "install " + unitProgram, "install", "install", "enable", "start"}},
+		{"rerun", applied, nil},
+		{"rerun with units", func(n *testNode) { n.withSystemd().apply() }, nil},
+		{"the address is lost", func(n *testNode) { n.apply(); n.kernel.RemoveAddress(netip.MustParseAddr("10.0.1.21")) }, []string{"ip addr add 10.0.1.21/32"}},
+		{"the rules are lost", func(n *testNode) { n.apply(); n.kernel.FlushNAT() }, []string{"iptables-legacy-restore --noflush"}},
+		{"the list has changed", func(n *testNode) { n.apply(); n.cfg.Pools.Core = addrList("10.0.1.24 10.0.1.25") },
+			[]string{"claim", "attach 10.0.1.24", "ip addr add 10.0.1.24/32", "iptables-legacy-restore", "ip addr del 10.0.1.21/32", "detach 10.0.1.21", "delete the claim"}},
+		{"the address was moved", func(n *testNode) { n.apply(); n.unassign(netip.MustParseAddr("10.0.1.21")) },
+			[]string{"iptables-legacy-restore", "ip addr del 10.0.1.21/32", "attach 10.0.1.21", "ip addr add 10.0.1.21/32", "iptables-legacy-restore"}},
+		{"claims of the dead", func(n *testNode) {
+			claim(n, "10.0.1.21", "i-0dead")
+			claim(n, "10.0.1.22", "i-0dead")
+			time.Sleep(2 * ssmcoord.UnseenGrace)
+		}, []string{"attach 10.0.1.21", "take over the claim", "ip addr add", "iptables-legacy-restore", "name"}},
+		{"a claim of a run that was interrupted", func(n *testNode) { claim(n, "10.0.1.22", n.InstanceID) }, []string{"claim", "attach 10.0.1.21"}},
+		{"the record is lost", func(n *testNode) {
+			n.apply()
+			r := &run{cfg: n.cfg, env: n.env}
+			r.id, _ = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS)
+			if err := r.connect(n.t.Context()); err != nil {
+				n.t.Fatal(err)
+			}
+			if err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Delete(n.t.Context(), netip.MustParseAddr("10.0.1.21")); err != nil {
+				n.t.Fatal(err)
+			}
+		}, []string{"make the record"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				test.before(n)
+				files, rules, addresses, kernelBefore := n.snapshot(), n.kernel.Rules(), n.kernel.Addresses(testLink), len(n.kernel.Applied())
+				n.cloud.ForgetCalls()
+				n.calls = nil
+				plan, err := Plan(t.Context(), n.cfg, n.env)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rest := strings.Join(plan.Changes, "\n")
+				for _, part := range test.want {
+					_, after, ok := strings.Cut(rest, part)
+					if !ok {
+						t.Fatalf("%q is not next in\n%s", part, strings.Join(plan.Changes, "\n"))
+					}
+					rest = after
+				}
+				if (len(test.want) == 0) != (len(plan.Changes) == 0) {
+					t.Errorf("changes %q", plan.Changes)
+				}
+				for _, c := range n.cloud.Calls() {
+					if c.Applied {
+						t.Errorf("a plan changed the account: %s", c)
+					}
+				}
+				if !slices.Equal(n.snapshot(), files) || n.kernel.Rules() != rules || !slices.Equal(n.kernel.Addresses(testLink), addresses) {
+					t.Error("a plan changed the node")
+				}
+				if slices.ContainsFunc(n.calls, func(c string) bool { return !strings.HasPrefix(c, "is-active") }) {
+					t.Errorf("systemctl %q", n.calls)
+				}
+
+				rep := n.apply()
+				if len(rep.Changes) != len(plan.Changes) || rep.Unchanged != plan.Unchanged || rep.Static != plan.Static {
+					t.Errorf("apply: %s, %s\n%q\nplanned: %s, %s\n%q", rep.Static, rep.Summary(), rep.Changes, plan.Static, plan.Summary(), plan.Changes)
+				}
+				var done, planned []string
+				for _, c := range n.kernel.Applied()[kernelBefore:] {
+					done = append(done, c.String())
+				}
+				for _, c := range plan.Changes {
+					if strings.HasPrefix(c, "ip ") || strings.HasPrefix(c, "iptables") {
+						planned = append(planned, c)
+					}
+				}
+				if !slices.Equal(done, planned) {
+					t.Errorf("done to the kernel:\n%s\nplanned:\n%s", strings.Join(done, "\n"), strings.Join(planned, "\n"))
+				}
+			})
+		})
+	}
+}
+
+// Without a state directory and without the right to write anywhere, a plan works.
+func TestPlanNeedsNoWritePermission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		if err := os.Chmod(n.env.Root, 0o555); err != nil {
+			t.Fatal(err)
+		}
+		rep, err := Plan(t.Context(), n.cfg, n.env)
+		if err != nil || exists(n.env.Path(n.cfg.StateDir)) || !strings.HasPrefix(rep.Summary(), "to-change=5 ") {
+			t.Errorf("%v, %s", err, rep.Summary())
+		}
+	})
+}
+
+func TestPlanOfAFullPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.cfg.Pools.Core = addrList("10.0.1.21")
+		stranger, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := *n
+		other.Node = stranger
+		other.assign(netip.MustParseAddr("10.0.1.21"))
+		time.Sleep(time.Minute)
+		began := time.Now()
+		_, err = Plan(t.Context(), n.cfg, n.env)
+		if CodeOf(err) != ExitNoAddress || !strings.Contains(err.Error(), "10.0.1.21") || !strings.Contains(err.Error(), stranger.InstanceID) || time.Since(began) > time.Minute {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
