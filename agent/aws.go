@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/smithy-go/middleware"
 )
 
@@ -40,8 +41,9 @@ const (
 // unreachableAfter is how long an endpoint that never answered in this run is tried. One that has answered is tried until the deadline.
 const unreachableAfter = 90 * time.Second
 
-// credentialsTimeout is how long credentials from IMDS are waited for: the instance profile may be attached late.
-const credentialsTimeout = 30 * time.Second
+// profileTimeout is how long an instance without an instance profile is given: the profile may be attached late. While IMDS does not answer
+// properly, the bound for a late IMDS counts.
+const profileTimeout = 30 * time.Second
 
 // awsSession is the SDK's configuration for one run, and the tally of its calls.
 type awsSession struct {
@@ -51,12 +53,12 @@ type awsSession struct {
 
 // openAWS loads the SDK's standard configuration (environment, shared files, instance profile) and waits a moment for credentials. region is the node's
 // own, used where the operator's settings name none.
-func openAWS(ctx context.Context, env Environment, region string) (*awsSession, error) {
+func openAWS(ctx context.Context, env Environment, region string, atMost time.Duration) (*awsSession, error) {
 	t := &tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{}}
 	cfg, err := awsconfig.LoadDefaultConfig(ctx,
 		awsconfig.WithHTTPClient(httpClient(env, attemptTimeout)),
 		awsconfig.WithDefaultRegion(region),
-		awsconfig.WithEC2IMDSEndpoint(env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")),
+		awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = openIMDS(env).client }),
 	)
 	if err != nil {
 		return nil, coded(ExitUsage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
@@ -69,19 +71,20 @@ func openAWS(ctx context.Context, env Environment, region string) (*awsSession, 
 		cfg.Retryer = func() aws.Retryer { return newRetryer(env.random(), t) }
 	}
 	cfg.APIOptions = append(cfg.APIOptions, t.register)
-	if err := waitForCredentials(ctx, cfg, env); err != nil {
+	if err := waitForCredentials(ctx, cfg, env, atMost); err != nil {
 		return nil, err
 	}
 	return &awsSession{config: cfg, tally: t}, nil
 }
 
-func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment) error {
+func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment, atMost time.Duration) error {
 	for began := time.Now(); ; {
 		_, err := cfg.Credentials.Retrieve(ctx)
 		if err == nil {
 			return nil
 		}
-		if time.Since(began) > credentialsTimeout {
+		waited := time.Since(began)
+		if noProfile := hasStatus(err, http.StatusNotFound); waited > atMost || noProfile && waited > profileTimeout {
 			return coded(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
 				"give the instance an instance profile (EMR: JobFlowRole) with the policy from the README, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 		}

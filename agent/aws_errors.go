@@ -58,6 +58,12 @@ func hasResponse(err error) bool {
 	return errors.As(err, &r) && r.HTTPStatusCode() != 0
 }
 
+// hasStatus tells whether the answer had this HTTP status.
+func hasStatus(err error, status int) bool {
+	r := (*awshttp.ResponseError)(nil)
+	return errors.As(err, &r) && r.HTTPStatusCode() == status
+}
+
 func isPermission(err error) bool {
 	switch errorCode(err) {
 	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "UnauthorizedException":

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
@@ -45,7 +45,7 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 		if err == nil {
 			return id, nil
 		}
-		if r := (*awshttp.ResponseError)(nil); errors.As(err, &r) && r.HTTPStatusCode() == 403 {
+		if hasStatus(err, http.StatusForbidden) {
 			return id, coded(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled")
 		}
 		if time.Since(began) > atMost {

@@ -116,7 +116,7 @@ func (r *run) identify(ctx context.Context) error {
 // connect gets the node's credentials for AWS.
 func (r *run) connect(ctx context.Context) error {
 	var err error
-	if r.aws, err = openAWS(ctx, r.env, r.id.Region); err != nil {
+	if r.aws, err = openAWS(ctx, r.env, r.id.Region, r.cfg.IMDSTimeout); err != nil {
 		return err
 	}
 	r.ec2 = newArbiter(r.aws.config, r.id, r.cluster, r.cfg.AllowReassignment, r.env)
