@@ -41,6 +41,7 @@ setup: ## install the programs that the demo and the tests need and that are mis
 
 .PHONY: test
 test: setup lint ## all tests, with kernel and end-to-end tests; none of them is skipped
+	@scripts/setup.sh test
 	REQUIRE_NETNS=1 scripts/test.sh -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: test-unit

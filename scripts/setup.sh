@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing for the work named by its arguments, and nothing that is there already:
 #   run        what the demo and the tests need: ip, nft, both variants of iptables, unshare, sysctl
-#   test       for a full check: make, file, git, shellcheck
+#   test       for a full check: make, file, git, shellcheck; systemd-nspawn and debootstrap for the test that boots a machine
 #   container  podman with buildah, and debootstrap for a base image without a registry
 # Debian and Ubuntu (apt-get), Amazon Linux 2023 (dnf) and 2 (yum). As root, or through sudo.
 set -euo pipefail
@@ -33,6 +33,7 @@ package_for() {
 	apt-get:sysctl) echo procps ;;
 	dnf:sysctl | yum:sysctl) echo procps-ng ;;
 	apt-get:shellcheck) echo shellcheck ;;
+	*:systemd-nspawn) echo systemd-container ;;
 	*:file | *:git | *:make | *:tar | apt-get:podman | apt-get:buildah | apt-get:runc | apt-get:debootstrap) echo "$1" ;;
 	esac
 }
@@ -47,7 +48,7 @@ for work in "$@"; do
 		;;
 	test)
 		need+=(make)
-		wanted+=(file git shellcheck)
+		wanted+=(file git shellcheck systemd-nspawn debootstrap)
 		;;
 	container) need+=(podman buildah runc debootstrap tar) ;;
 	*) fail "unknown work '$work'; known: run, test, container" ;;
