@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 func TestRestoreRepairsDrift(t *testing.T) {
@@ -119,6 +122,37 @@ func TestRestoreOfAnAddressThatWasMoved(t *testing.T) {
 		n.restore(ExitOK)
 		if got := n.uses(); !slices.Equal(got, []netip.Addr{static}) || n.state().Phase != PhaseProgrammed {
 			t.Errorf("EC2 gives it again, in use: %v, phase %s", got, n.state().Phase)
+		}
+	})
+}
+
+// brokenKernel fails where something is to be changed.
+type brokenKernel struct{ netcfg.Kernel }
+
+func (brokenKernel) Apply(context.Context, netcfg.Change) error {
+	return errors.New("failed by the test")
+}
+
+// A restore that ends between its note in the state file and the kernel is finished by the next one, also where IMDS is silent by then.
+func TestRestoreThatIsInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		static := n.apply().Static
+		n.unassign(static)
+		for range absentChecks - 1 {
+			n.restore(ExitOK)
+			time.Sleep(time.Minute)
+		}
+		open := n.env.OpenKernel
+		n.env.OpenKernel = func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return brokenKernel{n.kernel}, nil }
+		n.restore(ExitKernel)
+		if len(n.uses()) == 0 {
+			t.Fatal("the kernel did not fail")
+		}
+		n.env.OpenKernel, n.silent = open, true
+		n.restore(ExitWithdrawn)
+		if got := n.uses(); len(got) > 0 {
+			t.Errorf("in use: %v", got)
 		}
 	})
 }
