@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"strings"
 
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // This file is where the codes and texts of AWS's errors are matched.
@@ -54,13 +54,13 @@ func hasResponse(err error) bool {
 	if err == nil {
 		return true
 	}
-	r := (*awshttp.ResponseError)(nil)
+	r := (*smithyhttp.ResponseError)(nil)
 	return errors.As(err, &r) && r.HTTPStatusCode() != 0
 }
 
 // hasStatus tells whether the answer had this HTTP status.
 func hasStatus(err error, status int) bool {
-	r := (*awshttp.ResponseError)(nil)
+	r := (*smithyhttp.ResponseError)(nil)
 	return errors.As(err, &r) && r.HTTPStatusCode() == status
 }
 
@@ -136,7 +136,7 @@ func explain(err error, region, prefix string) error {
 	if code := errorCode(err); code == "ExpiredToken" || code == "ExpiredTokenException" || code == "RequestExpired" || code == "InvalidSignatureException" || code == "SignatureDoesNotMatch" || code == "AuthFailure" || code == "UnrecognizedClientException" || code == "InvalidClientTokenId" {
 		return coded(ExitPermission, err, "AWS does not accept the node's credentials: check its clock (chronyc tracking) and the AWS_* environment variables")
 	}
-	if r := (*awshttp.ResponseError)(nil); errors.As(err, &r) && (r.HTTPStatusCode() >= http.StatusInternalServerError || isThrottle(err)) {
+	if r := (*smithyhttp.ResponseError)(nil); errors.As(err, &r) && (r.HTTPStatusCode() >= http.StatusInternalServerError || isThrottle(err)) {
 		return coded(ExitDeadline, err, "AWS kept failing; run again")
 	}
 	return err

@@ -50,19 +50,18 @@ type ec2API interface {
 
 // arbiter is EC2 as this node sees it. It implements ssmcoord.EC2.
 type arbiter struct {
-	api      ec2API
-	id       Identity
-	cluster  string // may be empty
-	role     Role
-	reassign bool
-	env      Environment
-	tags     map[string]string // the node's own, as the last Survey saw them; nil before
+	api     ec2API
+	id      Identity
+	cluster string // may be empty
+	role    Role
+	env     Environment
+	tags    map[string]string // the node's own, as the last Survey saw them; nil before
 }
 
 var _ ssmcoord.EC2 = (*arbiter)(nil)
 
-func newArbiter(cfg aws.Config, id Identity, cluster string, reassign bool, env Environment) *arbiter {
-	return &arbiter{api: ec2.NewFromConfig(cfg), id: id, cluster: cluster, reassign: reassign, env: env}
+func newArbiter(cfg aws.Config, id Identity, cluster string, env Environment) *arbiter {
+	return &arbiter{api: ec2.NewFromConfig(cfg), id: id, cluster: cluster, env: env}
 }
 
 // Survey lists the running members of the cluster with one call, and the node's own addresses and tags with it. EC2 may not list the
@@ -232,12 +231,12 @@ func (a *arbiter) addresses(interfaces []types.NetworkInterface) ([]netip.Addr, 
 // Attach assigns addr to the primary ENI as a secondary private IP.
 //
 // An ENI that has the address already gets success from EC2 (not verified on AWS), so every error is held against what the ENI shows
-// before it counts. A refusal counts when EC2 shows the address on another ENI, or on none for a while.
-func (a *arbiter) Attach(ctx context.Context, addr netip.Addr) error {
+// before it counts. A refusal counts when EC2 shows the address on another ENI, or on none for a while. move takes it from the ENI that has it.
+func (a *arbiter) Attach(ctx context.Context, addr netip.Addr, move bool) error {
 	_, err := a.api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
 		NetworkInterfaceId: aws.String(a.id.ENI),
 		PrivateIpAddresses: []string{addr.String()},
-		AllowReassignment:  aws.Bool(a.reassign),
+		AllowReassignment:  aws.Bool(move),
 	})
 	if err == nil {
 		return nil
@@ -247,7 +246,7 @@ func (a *arbiter) Attach(ctx context.Context, addr netip.Addr) error {
 	case isPermission(err):
 		return failed
 	case isBadAddress(err):
-		return coded(ExitUsage, failed, "take the address out of the list: EC2 will never give it")
+		return &ssmcoord.ImpossibleError{Err: coded(ExitUsage, failed, "take the address out of the list: EC2 will never give it")}
 	case isHeldElsewhere(err):
 		return a.refused(ctx, addr, err)
 	}
@@ -257,7 +256,13 @@ func (a *arbiter) Attach(ctx context.Context, addr netip.Addr) error {
 	case lookErr == nil && slices.Contains(own, addr):
 		return nil
 	case isENIFull(err):
-		return coded(ExitUsage, failed, "the network interface has as many addresses as its instance type "+a.id.InstanceType+" allows: use a larger type or release one")
+		return &ssmcoord.ImpossibleError{Err: coded(ExitUsage, failed, "the network interface has as many addresses as its instance type "+
+			quoted(a.id.InstanceType)+" allows: use a larger type, or unassign one that nobody needs")}
+	case hasResponse(err):
+		// A refusal in words that are not known here: if another ENI has the address, it is that.
+		if holders, err := a.Holders(ctx, []netip.Addr{addr}); err == nil && holders[addr].ENI != "" && holders[addr].ENI != a.id.ENI {
+			return &ssmcoord.RefusedError{Addr: addr, Holder: holders[addr], Text: clean(errorMessage(failed), maxQuoted)}
+		}
 	}
 	return errors.Join(failed, lookErr)
 }
@@ -303,24 +308,46 @@ func (a *arbiter) Confirm(ctx context.Context, addr netip.Addr) ([]netip.Addr, e
 	}
 }
 
-// Detach takes addr from the primary ENI. False: it was not there.
+// shows looks for a while whether the primary ENI comes to have addr (wanted true) or to be without it, and tells what it shows then.
+func (a *arbiter) shows(ctx context.Context, addr netip.Addr, wanted bool) (bool, error) {
+	for began, d := time.Now(), confirmPause; ; d = min(2*d, confirmMax) {
+		own, err := a.Own(ctx)
+		if err != nil {
+			return false, err
+		}
+		shown := slices.Contains(own, addr)
+		if shown == wanted || time.Since(began) > lookFor {
+			return shown, nil
+		}
+		if err := pause(ctx, jitter(a.env, d)); err != nil {
+			return false, fmt.Errorf("looking for %s on %s: %w", addr, a.id.ENI, err)
+		}
+	}
+}
+
+// Detach takes addr from the primary ENI and returns when EC2 shows it there no more, so that a run that follows at once does not take
+// an old answer for the truth. False: it was not there. An error is held against what the ENI shows, for a while: the answer to an earlier
+// attempt may have been lost, and describe calls follow later.
 func (a *arbiter) Detach(ctx context.Context, addr netip.Addr) (bool, error) {
 	_, err := a.api.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{
 		NetworkInterfaceId: aws.String(a.id.ENI),
 		PrivateIpAddresses: []string{addr.String()},
 	})
-	if err == nil {
-		return true, nil
+	var failed error
+	if err != nil {
+		failed = fmt.Errorf("detaching %s from %s: %w", addr, a.id.ENI, err)
+		if isPermission(err) {
+			return false, failed
+		}
 	}
-	failed := fmt.Errorf("detaching %s from %s: %w", addr, a.id.ENI, err)
-	if isPermission(err) {
+	shown, lookErr := a.shows(ctx, addr, false)
+	switch {
+	case lookErr != nil:
+		return false, errors.Join(failed, lookErr)
+	case shown && failed != nil:
 		return false, failed
 	}
-	own, lookErr := a.Own(ctx)
-	if lookErr == nil && !slices.Contains(own, addr) {
-		return false, nil
-	}
-	return false, errors.Join(failed, lookErr)
+	return failed == nil, nil
 }
 
 // Capacity is how many private IPv4 addresses, the primary one included, the instance type allows on one ENI.

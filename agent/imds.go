@@ -49,13 +49,23 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 			return id, coded(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled")
 		}
 		if time.Since(began) > atMost {
-			return id, coded(ExitIdentity, fmt.Errorf("the Instance Metadata Service does not tell who this node is, asked for %s: %w", atMost, err),
-				"this must run on an EC2 instance; in a container the hop limit may be too low: aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2")
+			return id, coded(silent(err), fmt.Errorf("the Instance Metadata Service does not tell who this node is, asked for %s: %w", atMost, err), imdsRemedy)
 		}
 		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
-			return id, coded(ExitIdentity, fmt.Errorf("asking the Instance Metadata Service: %w", errors.Join(err, serr)), "")
+			return id, coded(silent(err), fmt.Errorf("asking the Instance Metadata Service: %w", errors.Join(err, serr)), imdsRemedy)
 		}
 	}
+}
+
+const imdsRemedy = "this must run on an EC2 instance; in a container the hop limit may be too low: " +
+	"aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2"
+
+// silent is the exit code for an IMDS that has not answered, or not with what was asked for.
+func silent(err error) ExitCode {
+	if hasResponse(err) {
+		return ExitIdentity
+	}
+	return ExitUnreachable
 }
 
 func (m metadata) identity(ctx context.Context, known map[string]string) (Identity, error) {

@@ -181,7 +181,7 @@ func (n *testNode) assign(a netip.Addr) {
 	if r.id, err = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
 		n.t.Fatal(err)
 	}
-	if err := errors.Join(r.connect(n.t.Context()), r.ec2.Attach(n.t.Context(), a)); err != nil {
+	if err := errors.Join(r.connect(n.t.Context()), r.ec2.Attach(n.t.Context(), a, false)); err != nil {
 		n.t.Fatal(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
@@ -170,14 +169,14 @@ func (r *run) unitStates(ctx context.Context) ([]Item, error) {
 	return items, nil
 }
 
-// gone are the addresses that the last run programmed and that EC2 does not show on this node any more.
+// gone are the addresses that the last run programmed and that EC2 does not show on this node any more. IMDS is not asked: it goes on listing an
+// address for up to half a minute. EC2's describe calls may for a moment be older than the attachment, so that it is looked at for a while.
 func (r *run) gone(ctx context.Context) ([]netip.Addr, error) {
 	last := r.state.Static
-	if !r.hasState || !last.IsValid() || slices.Contains(r.id.Addresses, last) {
+	if !r.hasState || !last.IsValid() {
 		return nil, nil
 	}
-	own, err := r.ec2.Own(ctx)
-	if err != nil || slices.Contains(own, last) {
+	if shown, err := r.ec2.shows(ctx, last, true); err != nil || shown {
 		return nil, err
 	}
 	r.rep.Warnings = append(r.rep.Warnings, fmt.Sprintf("EC2 does not give %s to this node any more", last))

@@ -51,7 +51,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 			claim(n, "10.0.1.22", "i-0dead")
 			time.Sleep(2 * ssmcoord.UnseenGrace)
 		}, []string{"attach 10.0.1.21", "take over the claim", "ip addr add", "iptables-legacy-restore", "name"}},
-		{"a claim of a run that was interrupted", func(n *testNode) { claim(n, "10.0.1.22", n.InstanceID) }, []string{"claim", "attach 10.0.1.21"}},
+		{"a claim of a run that was interrupted", func(n *testNode) { claim(n, "10.0.1.22", n.InstanceID) }, []string{"attach 10.0.1.22"}},
 		{"the record is lost", func(n *testNode) {
 			n.apply()
 			r := &run{cfg: n.cfg, env: n.env}

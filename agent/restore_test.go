@@ -291,7 +291,7 @@ func TestRestoreOfAnOldStateFile(t *testing.T) {
 		}
 		n.kernel.FlushNAT()
 		n.silent = true
-		n.restore(ExitIdentity)
+		n.restore(ExitUnreachable)
 		if n.kernel.Rules() != "" {
 			t.Error("rules without the VPC's CIDRs")
 		}

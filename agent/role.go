@@ -186,5 +186,8 @@ func noRole(files EMRFiles, master *bool, tagErr error) error {
 	if tagErr == nil {
 		return &Error{Code: ExitIdentity, Err: why, Remedy: remedy}
 	}
-	return &Error{Code: ExitIdentity, Err: errors.Join(why, tagErr), Remedy: remedy + ", or let the node read its EC2 tags (ec2:DescribeTags)"}
+	if isPermission(tagErr) || isNetwork(tagErr) {
+		return errors.Join(why, tagErr) // explained as what it is
+	}
+	return &Error{Code: ExitIdentity, Err: errors.Join(why, tagErr), Remedy: remedy + ", or let the node read its EC2 tags (ec2:DescribeInstances)"}
 }

@@ -119,7 +119,7 @@ func (r *run) connect(ctx context.Context) error {
 	if r.aws, err = openAWS(ctx, r.env, r.id.Region, r.cfg.IMDSTimeout); err != nil {
 		return err
 	}
-	r.ec2 = newArbiter(r.aws.config, r.id, r.cluster, r.cfg.AllowReassignment, r.env)
+	r.ec2 = newArbiter(r.aws.config, r.id, r.cluster, r.env)
 	return nil
 }
 
@@ -144,6 +144,7 @@ func (r *run) apply(ctx context.Context) error {
 		return err
 	}
 	c := r.coordinator()
+	before := r.touched() // Acquire forgets what somebody else has; the kernel may still have it
 	if err := r.outOfUse(ctx); err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func (r *run) apply(ctx context.Context) error {
 	if res.Kept {
 		r.rep.Unchanged++
 	}
-	former := r.former(c.Intents, res.Addr)
+	former := r.former(union(before, c.Intents), res.Addr)
 	if err := r.save(PhaseAttached, res.Addr, former, c.Intents); err != nil {
 		return err
 	}
@@ -247,6 +248,7 @@ func (r *run) coordinator() *ssmcoord.Coordinator {
 		},
 		Last:     r.state.Static,
 		Intents:  r.touched(),
+		Doubt:    r.hasState && (r.state.Phase == PhaseReleasing || r.state.Phase == PhaseReleased),
 		Reassign: r.cfg.AllowReassignment,
 		PutRate:  r.cfg.PutRate,
 		Rand:     r.env.random(),
@@ -264,6 +266,17 @@ func (r *run) touched() []netip.Addr {
 	for _, a := range slices.Concat([]netip.Addr{r.state.Static}, r.state.Intents, r.state.Former) {
 		if a.IsValid() && !slices.Contains(list, a) {
 			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// union lists each address of a and b once, in their order.
+func union(a, b []netip.Addr) []netip.Addr {
+	list := slices.Clone(a)
+	for _, x := range b {
+		if !slices.Contains(list, x) {
+			list = append(list, x)
 		}
 	}
 	return list
@@ -308,6 +321,8 @@ func (r *run) name(ctx context.Context) {
 
 // save writes the state file, unless it says the same already.
 func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr) error {
+	// The static IP itself is known by its own field.
+	intents = slices.DeleteFunc(slices.Clone(intents), func(a netip.Addr) bool { return a == static })
 	s := State{
 		Version: StateVersion, Tool: Version(), Written: time.Now().UTC(), Phase: phase,
 		InstanceID: r.id.InstanceID, ClusterID: r.cluster, Role: r.role.Role, SubnetID: r.id.SubnetID, ENI: r.id.ENI, MAC: r.id.MAC.String(),

@@ -15,7 +15,7 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 	search, stop := reserve(ctx)
 	defer stop()
 	c.began = time.Now()
-	c.skipped, c.reported = map[netip.Addr]string{}, map[netip.Addr]string{}
+	c.skipped, c.reported, c.refused = map[netip.Addr]string{}, map[netip.Addr]string{}, map[netip.Addr]time.Time{}
 	losses, round := 0, 0
 	for {
 		members, err := c.EC2.Survey(search)
@@ -23,7 +23,9 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 			return Result{}, c.ended(ctx, search, err)
 		}
 		if carried := c.carried(members); len(carried) > 0 {
-			return c.keep(ctx, carried)
+			if res, kept, err := c.keep(ctx, carried); err != nil || kept {
+				return res, err
+			}
 		}
 		if round == 0 && len(c.Intents) == 0 {
 			if err := c.pace(search, members); err != nil {
@@ -41,8 +43,8 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 			round++
 			continue
 		}
-		pick := found[0]
-		if losses > 1 {
+		pick := preferred(found)
+		if losses > 1 && pick.Action != Keep && pick.Action != Resume {
 			// Twice beaten: the ranks are not what they seem, so leave the order that others may share.
 			pick = found[int(c.Rand()*float64(len(found)))%len(found)]
 		}
@@ -51,11 +53,13 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 			return Result{}, err
 		}
 		if won {
-			own, err := c.EC2.Confirm(ctx, pick.addr)
+			own, shown, err := c.confirm(ctx, pick.addr, pick.Action == Keep)
 			if err != nil {
 				return Result{}, err
 			}
-			return Result{Addr: pick.addr, Kept: pick.Action == Keep, Surplus: c.surplus(own, pick.addr)}, nil
+			if shown {
+				return Result{Addr: pick.addr, Kept: pick.Action == Keep, Surplus: c.surplus(own, pick.addr)}, nil
+			}
 		}
 		losses++
 		round++
@@ -63,6 +67,11 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 			return Result{}, c.ended(ctx, search, err)
 		}
 	}
+}
+
+// preferred is the first candidate; what the node has goes before what it could have.
+func preferred(found []candidate) candidate {
+	return found[max(0, slices.IndexFunc(found, func(p candidate) bool { return p.Action == Keep || p.Action == Resume }))]
 }
 
 // order is the pool as this round tries it: in the first round the intents of earlier runs come first.
@@ -106,21 +115,45 @@ func (c *Coordinator) surplus(own []netip.Addr, kept netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(c.inPool(own), func(a netip.Addr) bool { return a == kept })
 }
 
-func (c *Coordinator) keep(ctx context.Context, carried []netip.Addr) (Result, error) {
+func (c *Coordinator) keep(ctx context.Context, carried []netip.Addr) (Result, bool, error) {
 	var entries map[netip.Addr]Entry
 	if len(carried) > 1 {
 		var err error
 		if entries, err = c.Ledger.Read(ctx, carried); err != nil {
-			return Result{}, err
+			return Result{}, false, err
 		}
 	}
 	kept := pickKept(c.Self, carried, c.Last, entries)
-	own, err := c.EC2.Confirm(ctx, kept)
-	if err != nil {
-		return Result{}, err
+	if c.Doubt {
+		// This node has given it back a moment ago: what EC2 shows may be older than that. Asking for it again tells.
+		if won, err := c.attach(ctx, kept, false); err != nil || !won {
+			return Result{}, false, err
+		}
+	}
+	own, shown, err := c.confirm(ctx, kept, true)
+	if err != nil || !shown {
+		return Result{}, false, err
 	}
 	c.notify(EventKept, kept, false, "the node's network interface carries it")
-	return Result{Addr: kept, Kept: true, Surplus: c.surplus(own, kept)}, nil
+	return Result{Addr: kept, Kept: true, Surplus: c.surplus(own, kept)}, true, nil
+}
+
+// keepConfirm is how long an address that a describe call showed on the own ENI is waited for: another call may show that it has just gone.
+const keepConfirm = 30 * time.Second
+
+// confirm waits until EC2 shows a on the own ENI. False: it was only kept, and is not there any more.
+func (c *Coordinator) confirm(ctx context.Context, a netip.Addr, kept bool) ([]netip.Addr, bool, error) {
+	bounded := ctx
+	if kept {
+		var stop context.CancelFunc
+		bounded, stop = context.WithTimeout(ctx, keepConfirm)
+		defer stop()
+	}
+	own, err := c.EC2.Confirm(bounded, a)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		return nil, false, nil
+	}
+	return own, err == nil, err
 }
 
 // paceShare is the part of the PutParameter quota that a launch uses for its first attempts. Calls arrive with jitter; at the whole quota each one
@@ -227,7 +260,10 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 	var found []candidate
 	for _, a := range addrs {
 		e := entries[a]
-		v := Judge(c.Self, e, holders[a], lives[e.Record.Instance], now, c.Reassign)
+		v := Judge(c.Self, e, holders[a], lives[e.Record.Instance], now, c.Reassign && !isMember(members, holders[a].Instance))
+		if at, refused := c.refused[a]; refused && now.Sub(at) < refusedFor && (v.Action == Create || v.Action == TakeOver) {
+			continue // for the reason that EC2 gave
+		}
 		if v.GiveUp {
 			if err := c.giveUp(ctx, a); err != nil {
 				return nil, err
@@ -247,6 +283,13 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 		c.skip(a, v.Reason)
 	}
 	return found, nil
+}
+
+// refusedFor is how long an address that EC2 refused, though it shows nobody who has it, is left alone.
+const refusedFor = time.Minute
+
+func isMember(members []Member, instance string) bool {
+	return slices.ContainsFunc(members, func(m Member) bool { return m.Instance == instance })
 }
 
 // lives looks up the owners of the entries that are not known to be alive from the survey.
@@ -285,6 +328,9 @@ func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
 	delete(c.skipped, p.addr)
 	switch p.Action {
 	case Keep:
+		if c.Doubt {
+			return c.attach(ctx, p.addr, false)
+		}
 		c.notify(EventKept, p.addr, false, "%s", p.Reason)
 		return true, nil
 	case Create:
@@ -304,7 +350,7 @@ func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
 		if err := c.intend(ctx, p.addr); err != nil {
 			return false, err
 		}
-		if won, err := c.attach(ctx, p.addr); err != nil || !won {
+		if won, err := c.attach(ctx, p.addr, false); err != nil || !won {
 			return false, err
 		}
 		if err := c.Ledger.Overwrite(ctx, p.addr, c.Self.record(time.Now())); err != nil {
@@ -313,7 +359,7 @@ func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
 		c.notify(EventTakenOver, p.addr, true, "%s", c.Ledger.Name(p.addr))
 		return true, nil
 	}
-	won, err := c.attach(ctx, p.addr)
+	won, err := c.attach(ctx, p.addr, p.Move)
 	if err != nil || won {
 		return won, err
 	}
@@ -328,7 +374,7 @@ func (c *Coordinator) collided(ctx context.Context, a netip.Addr) (bool, error) 
 		return false, err
 	case e.State == Claimed && e.Record.Instance == c.Self.Instance:
 		c.notify(EventClaimed, a, true, "%s (an earlier attempt had done it)", c.Ledger.Name(a))
-		won, err := c.attach(ctx, a)
+		won, err := c.attach(ctx, a, false)
 		if err != nil || won {
 			return won, err
 		}
@@ -337,14 +383,20 @@ func (c *Coordinator) collided(ctx context.Context, a netip.Addr) (bool, error) 
 		c.notify(EventLost, a, false, "%s was faster", owner(e.Record))
 		return false, c.forget(ctx, a)
 	}
-	return false, nil // the intent stays: Tidy looks again
+	return false, nil // the intent stays: Settle looks again
 }
 
-func (c *Coordinator) attach(ctx context.Context, a netip.Addr) (bool, error) {
-	err := c.EC2.Attach(ctx, a)
+func (c *Coordinator) attach(ctx context.Context, a netip.Addr, move bool) (bool, error) {
+	err := c.EC2.Attach(ctx, a, move)
 	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
 		c.notify(EventLost, a, false, "%v", refused)
+		c.skip(a, refused.Error())
+		c.refused[a] = time.Now()
 		return false, nil
+	}
+	if impossible := (*ImpossibleError)(nil); errors.As(err, &impossible) {
+		// Nothing is left behind of an address that this node will never have.
+		return false, errors.Join(err, c.giveUp(ctx, a))
 	}
 	if err != nil {
 		return false, err

@@ -16,8 +16,9 @@ type EC2 interface {
 	// Lives tells what EC2 says of the instances; one that EC2 does not list is Unseen.
 	Lives(ctx context.Context, instances []string) (map[string]Life, error)
 	// Attach gives a to the node's primary ENI. nil: EC2 accepted it. *RefusedError: another ENI has it, for certain. It does
-	// not return any other error while the outcome is unknown and can still be found out. It may be called for an address that is attached.
-	Attach(ctx context.Context, a netip.Addr) error
+	// not return any other error while the outcome is unknown and can still be found out; *ImpossibleError: it will never be. It may be called for an address that
+	// is attached. move takes the address from the ENI that has it.
+	Attach(ctx context.Context, a netip.Addr, move bool) error
 	// Confirm waits until EC2 shows a on the node's primary ENI, and returns all addresses of that ENI.
 	Confirm(ctx context.Context, a netip.Addr) ([]netip.Addr, error)
 	// Detach takes a from the node's primary ENI. False: it was not there.
@@ -37,6 +38,12 @@ func (e *RefusedError) Error() string {
 	}
 	return fmt.Sprintf("EC2 refused %s: it is in use by %s (%s)", e.Addr, e.Holder, e.Text)
 }
+
+// ImpossibleError is EC2's definite answer that this node cannot have the address, whoever has it: the interface is full, or the address is not one of the subnet.
+type ImpossibleError struct{ Err error }
+
+func (e *ImpossibleError) Error() string { return e.Err.Error() }
+func (e *ImpossibleError) Unwrap() error { return e.Err }
 
 // EventKind says what happened to an address.
 type EventKind string
@@ -78,6 +85,7 @@ type Coordinator struct {
 	Intents []netip.Addr
 	Intend  func(ctx context.Context, intents []netip.Addr) error
 
+	Doubt    bool    // the last run took addresses off the interface: what EC2 shows may be older than that
 	Reassign bool    // take addresses from ENIs outside the ledger
 	PutRate  float64 // PutParameter calls a second that a launch may use; 0: no pacing
 	Rand     func() float64
@@ -87,8 +95,9 @@ type Coordinator struct {
 	exhausted bool                  // the last scan looked at every address and found none
 	skipped   map[netip.Addr]string // why each address was passed over last
 	reported  map[netip.Addr]string // and what of it the operator was told
-	waited    string                // last progress line
-	waitLog   time.Time             // and when
+	refused   map[netip.Addr]time.Time
+	waited    string    // last progress line
+	waitLog   time.Time // and when
 }
 
 // Result is what Acquire ends with: EC2 has confirmed Addr on the node's own ENI.

@@ -79,6 +79,7 @@ func (a Action) String() string {
 type Verdict struct {
 	Action  Action
 	Reason  string
+	Move    bool   // an ENI outside the ledger has it, and the operator wants it taken away
 	GiveUp  bool   // the own claim must be given up: somebody outside the ledger has the address
 	Blocker string // the instance or ENI in the way, where Action is Skip
 }
@@ -95,7 +96,7 @@ func Judge(self Self, e Entry, h Holder, life Life, now time.Time, reassign bool
 		return Verdict{Reason: fmt.Sprintf("its record cannot be read: %v", e.Problem)}
 	case h.ENI != "":
 		if reassign && !h.Primary && (e.State == Absent || mine) {
-			return Verdict{Action: actionFor(e, mine), Reason: "reassignment from " + h.String() + " was asked for"}
+			return Verdict{Action: actionFor(e, mine), Move: true, Reason: "reassignment from " + h.String() + " was asked for"}
 		}
 		return Verdict{Reason: "in use by " + h.String(), GiveUp: mine, Blocker: h.blocker()}
 	case mine:

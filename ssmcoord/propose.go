@@ -62,9 +62,9 @@ func (c *Coordinator) proposeScan(ctx context.Context, order []netip.Addr, membe
 		if err != nil {
 			return p, err
 		}
-		found := false
+		var found []candidate
 		for _, a := range chunk {
-			v := Judge(c.Self, entries[a], holders[a], lives[entries[a].Record.Instance], time.Now(), c.Reassign)
+			v := Judge(c.Self, entries[a], holders[a], lives[entries[a].Record.Instance], time.Now(), c.Reassign && !isMember(members, holders[a].Instance))
 			if v.GiveUp {
 				p.Steps = append(p.Steps, fmt.Sprintf("give up the claim %s: %s", c.Ledger.Name(a), v.Reason))
 			}
@@ -72,13 +72,12 @@ func (c *Coordinator) proposeScan(ctx context.Context, order []netip.Addr, membe
 				c.skip(a, v.Reason)
 				continue
 			}
-			if !found { // the rest of the chunk is judged all the same, as scan does
-				found = true
-				p.Addr, p.Reason = a, v.Reason
-				p.Steps = append(p.Steps, c.steps(a, v.Action)...)
-			}
+			found = append(found, candidate{a, entries[a], v})
 		}
-		if found {
+		if len(found) > 0 {
+			pick := preferred(found)
+			p.Addr, p.Reason = pick.addr, pick.Reason
+			p.Steps = append(p.Steps, c.steps(pick.addr, pick.Action)...)
 			return p, nil
 		}
 	}

@@ -74,8 +74,14 @@ func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err e
 		case writes == settleWrites:
 			return fmt.Sprintf("the record %s does not come to name this node; the address is this node's by EC2. Run again to bring the ledger in line", c.Ledger.Name(a)), nil
 		case e.State == Absent:
-			if _, err := c.Ledger.Create(ctx, a, c.Self.record(time.Now())); err != nil {
+			created, err := c.Ledger.Create(ctx, a, c.Self.record(time.Now()))
+			if err != nil {
 				return "", err
+			}
+			if !created { // a read that was late, or another node: look again
+				writes++
+				wrote = true
+				continue
 			}
 		default:
 			lives, err := c.EC2.Lives(ctx, []string{e.Record.Instance})
@@ -110,7 +116,8 @@ func (c *Coordinator) Discard(ctx context.Context, a netip.Addr) error {
 	if detached {
 		c.notify(EventDetached, a, true, "from %s", c.Self.ENI)
 	}
-	e, err := c.Ledger.readOne(ctx, a)
+	// A claim that this node may have written a moment ago can be missing from a read that is late.
+	e, err := c.Ledger.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent })
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,20 @@ func (c *Cloud) ENIs() []ENI {
 	return out
 }
 
+// ShownWithin tells whether a describe as of some moment of the last age showed the address on the interface: whether a caller can have seen it there, stale
+// answers included.
+func (c *Cloud) ShownWithin(eniID string, a netip.Addr, age time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, now := c.eniByID[eniID], c.now()
+	if e == nil {
+		return false
+	}
+	return slices.ContainsFunc(e.shown, func(s span) bool {
+		return s.addr == a && !s.from.After(now) && (s.until.IsZero() || now.Sub(s.until) < age)
+	})
+}
+
 // Holders returns the ids of all ENIs that have the address in the subnet now: at most one, unless Options.NoArbiter is set.
 func (c *Cloud) Holders(subnetID string, a netip.Addr) []string {
 	var out []string

@@ -130,6 +130,44 @@ func crashCases() []crashCase {
 		}
 		return s
 	})
+	// A cloud in which everything comes late.
+	late := cloud.Options{
+		RemapDelay: cloud.Range{Min: time.Second, Max: 4 * time.Second}, IMDSDelay: cloud.Exactly(30 * time.Second), AssignSameENI: cloud.OutcomeError,
+		StaleSSM: cloud.Staleness{Probability: 0.3, MaxAge: 2 * time.Second}, StaleEC2: cloud.Staleness{Probability: 0.3, MaxAge: 4 * time.Second},
+	}
+	add("release, late/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, late)
+		s.before = func(t *testing.T) { succeed(t, s.node.Apply(t.Context(), Kill{})) }
+		s.run = s.node.Release
+		return s
+	})
+	add("applied again after a release, late/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, late)
+		s.before = func(t *testing.T) {
+			succeed(t, s.node.Apply(t.Context(), Kill{}))
+			succeed(t, s.node.Release(t.Context(), Kill{}))
+		}
+		return s
+	})
+	add("the list has changed, late/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, late)
+		s.before = func(t *testing.T) {
+			succeed(t, s.node.Apply(t.Context(), Kill{}))
+			s.node.Config.Pools.Core = addrs("10.0.1.24", "10.0.1.25")
+		}
+		return s
+	})
+	add("EC2 took the address away, late/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, late)
+		s.before = func(t *testing.T) {
+			succeed(t, s.node.Apply(t.Context(), Kill{}))
+			time.Sleep(time.Minute)
+			s.w.Step = nil
+			s.moveToStranger(t, s.node.Static())
+			time.Sleep(5 * time.Second) // EC2 shows it, IMDS does not yet
+		}
+		return s
+	})
 	add("the ledger was lost/CORE", func(t *testing.T) *scene {
 		s := newScene(t, cloud.RoleCore, cloud.Options{})
 		s.before = func(t *testing.T) {
@@ -202,7 +240,7 @@ func crashPoint(t *testing.T, c crashCase, kills []Kill, want string) (points in
 				t.Errorf("after %+v a clean run fails: %v", kills, o.Err)
 			}
 		}
-		time.Sleep(10 * time.Second) // all that EC2 shows late has come
+		time.Sleep(time.Minute) // all that EC2 and IMDS show late has come
 		got = s.snapshot(t)
 		again := s.run(t.Context(), Kill{})
 		if again.Err != nil || len(again.Report.Changes) != 0 {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -140,7 +141,26 @@ type processKernel struct {
 }
 
 func (k processKernel) Apply(ctx context.Context, c netcfg.Change) error {
+	k.process.node.checkConfirmed(c)
 	return k.process.step(true, func() error { return k.Kernel.Apply(ctx, c) })
+}
+
+// checkConfirmed checks that nothing is programmed before EC2's describe calls show the address on this node's interface: before that, nobody can know.
+func (n *Node) checkConfirmed(c netcfg.Change) {
+	var a netip.Addr
+	switch c := c.(type) {
+	case netcfg.AddAddress:
+		a = c.Prefix.Addr()
+	case netcfg.SetRules:
+		a, _ = c.Want.Static()
+	}
+	if !a.IsValid() {
+		return
+	}
+	if n.world.Cloud.ShownWithin(n.ENI, a, time.Minute) {
+		return // an answer that is a little late is no news of a later end, for which CheckSafety is there
+	}
+	n.world.violate("safety: %s programs %s before EC2 shows it there", n.InstanceID, a)
 }
 
 // Apply runs the agent as a bootstrap action or by hand.

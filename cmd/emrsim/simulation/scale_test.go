@@ -19,7 +19,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-var scale = flag.String("scale", "5,20,50,100", "sizes of the launches that TestScale measures, in nodes")
+var scale = flag.String("scale", "5,20,50,100,200", "sizes of the launches that TestScale measures, in nodes")
 
 // scaleResult is what one launch of n nodes took.
 type scaleResult struct {

@@ -49,6 +49,7 @@ func (l *Launch) cast(ctx context.Context) error {
 	if err := l.obstacles(ctx, take); err != nil {
 		return err
 	}
+	l.reassign = len(l.strange) == 0 && l.rng.IntN(5) == 0
 	kills := []float64{0, 0.3, 0.6}[l.rng.IntN(3)]
 	spec := cloud.ClusterSpec{Subnet: l.subnet, Masters: masters, Cores: cores, Tasks: tasks, NameTag: "sim", SecondENIOnMaster: l.rng.IntN(2) == 0, Fleets: l.rng.IntN(6) == 0}
 	var nodes []*Node
@@ -137,7 +138,7 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 		return nil
 	}
 	n := candidates[l.rng.IntN(len(candidates))]
-	switch l.rng.IntN(5) {
+	switch l.rng.IntN(6) {
 	case 0: // a node fails and is replaced
 		l.end(n)
 		cn, err := l.w.Cloud.AddNode(first.ID, n.Role)
@@ -168,6 +169,13 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 			return err
 		}
 		n.Kernel.Reboot(n.primaries()...)
+		l.revive(ctx, n)
+	case 5: // an operator releases the node's address and thinks better of it
+		n.end(errKilled)
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+		l.count(n.Release(ctx, Kill{}))
 		l.revive(ctx, n)
 	case 4: // an operator runs the agent by hand, while the bootstrap action may still be at it
 		l.pending.Go(func() {
