@@ -500,3 +500,74 @@ func TestInterruptedWhileWaiting(t *testing.T) {
 		}
 	})
 }
+
+// An address that somebody moved away is out of use before the node waits for another one, also while IMDS still lists it.
+func TestMovedAddressIsOutOfUseWhileWaiting(t *testing.T) {
+	inBubble(t, cloud.Options{IMDSDelay: cloud.Exactly(30 * time.Second)}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		c.mustAll([]*Node{n})
+		time.Sleep(time.Minute)
+		stranger, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Step = nil // the move itself is what must not be
+		if err := c.Take(t.Context(), stranger, n.Static()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		time.AfterFunc(20*time.Second, func() {
+			if n.Static().IsValid() {
+				t.Errorf("20 s into the run the node still uses %s", n.Static())
+			}
+		})
+		if err := n.Apply(t.Context(), Kill{}).Err; exitCode(err) != agent.ExitNoAddress || !strings.Contains(err.Error(), stranger.InstanceID) {
+			t.Errorf("code %d, %v", exitCode(err), err)
+		}
+		for _, p := range c.Cloud.Parameters() {
+			t.Errorf("the claim is not given up: %s %s", p.Name, p.Value)
+		}
+	})
+}
+
+// An address that EC2 refuses, though nobody can be seen who has it, is asked for now and then, not all the time, and is named at the end.
+func TestRefusedWithoutAHolder(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
+			if x.Action == "AssignPrivateIpAddresses" {
+				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "InvalidParameterValue", Message: "[10.0.1.20] assigned, but move is not allowed.", Status: 400}
+			}
+			return cloud.FaultAction{}
+		})
+		err := n.Apply(t.Context(), Kill{}).Err
+		if exitCode(err) != agent.ExitNoAddress || !strings.Contains(err.Error(), "move is not allowed") || remedy(err) == "" {
+			t.Errorf("code %d, %v", exitCode(err), err)
+		}
+		if puts := c.Cloud.Counts()["ssm:PutParameter"].Calls; puts > 12 {
+			t.Errorf("%d claims in ten minutes", puts)
+		}
+		if left := c.Cloud.Parameters(); len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
+}
+
+// An address that this node can never have leaves no claim behind.
+func TestImpossibleAddressLeavesNoClaim(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
+			if x.Action == "AssignPrivateIpAddresses" {
+				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "PrivateIpAddressLimitExceeded", Message: "full", Status: 400}
+			}
+			return cloud.FaultAction{}
+		})
+		if err := n.Apply(t.Context(), Kill{}).Err; exitCode(err) != agent.ExitUsage || !strings.Contains(remedy(err), n.InstanceType) {
+			t.Errorf("code %d, %v, remedy %s", exitCode(err), err, remedy(err))
+		}
+		if left := c.Cloud.Parameters(); len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
+}
