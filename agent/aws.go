@@ -30,8 +30,8 @@ const (
 	attemptTimeout = 20 * time.Second
 )
 
-// retryBase and retryMax bound the waits between attempts: full jitter below a ceiling that doubles from one to the other. After throttling the ceiling
-// grows further: then there are others, and the more often each of them asks, the more is thrown away.
+// retryBase and retryMax bound the waits between attempts: full jitter below a ceiling that doubles from one to the other. After
+// throttling the ceiling grows further: then there are others, and the more often each of them asks, the more is thrown away.
 const (
 	retryBase        = 500 * time.Millisecond
 	retryMax         = 5 * time.Second
@@ -51,8 +51,8 @@ type awsSession struct {
 	tally  *tally
 }
 
-// openAWS loads the SDK's standard configuration (environment, shared files, instance profile) and waits a moment for credentials. region is the node's
-// own, used where the operator's settings name none.
+// openAWS loads the SDK's standard configuration (environment, shared files, instance profile) and waits a moment for
+// credentials. region is the node's own, used where the operator's settings name none.
 func openAWS(ctx context.Context, env Environment, region string, atMost time.Duration) (*awsSession, error) {
 	t := &tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{}}
 	cfg, err := awsconfig.LoadDefaultConfig(ctx,

@@ -72,8 +72,9 @@ func isPermission(err error) bool {
 	return false
 }
 
-// isHeldElsewhere tells whether AssignPrivateIpAddresses was refused because an ENI has the address: as a secondary one ("[10.0.1.21] assigned, but move is not allowed.") or as its primary
-// one ("secondary-addresses"). That ENI may be the node's own.
+// isHeldElsewhere tells whether AssignPrivateIpAddresses was refused because an ENI has the address: as a secondary one
+// ("[10.0.1.21] assigned, but move is not allowed.") or as its primary one ("secondary-addresses"). That ENI may be the node's
+// own.
 func isHeldElsewhere(err error) bool {
 	if errorCode(err) != "InvalidParameterValue" {
 		return false
@@ -133,7 +134,9 @@ func explain(err error, region, prefix string) error {
 			"in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on) whose security group admits TCP 443 from the nodes; "+
 				"otherwise check routes, network ACLs, DNS and HTTPS_PROXY", region, service))
 	}
-	if code := errorCode(err); code == "ExpiredToken" || code == "ExpiredTokenException" || code == "RequestExpired" || code == "InvalidSignatureException" || code == "SignatureDoesNotMatch" || code == "AuthFailure" || code == "UnrecognizedClientException" || code == "InvalidClientTokenId" {
+	switch errorCode(err) {
+	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure",
+		"UnrecognizedClientException", "InvalidClientTokenId":
 		return coded(ExitPermission, err, "AWS does not accept the node's credentials: check its clock (chronyc tracking) and the AWS_* environment variables")
 	}
 	if r := (*smithyhttp.ResponseError)(nil); errors.As(err, &r) && (r.HTTPStatusCode() >= http.StatusInternalServerError || isThrottle(err)) {

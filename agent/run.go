@@ -37,8 +37,9 @@ type run struct {
 	unprivileged bool // a preview without root: the rules cannot be looked at
 }
 
-// Apply gives the node its static IP: it claims an address of the role's pool, attaches it, programs the kernel, and verifies all three. Run again, it finds
-// each as it should be and changes nothing; killed at any point and run again, it ends like a run that was never killed.
+// Apply gives the node its static IP: it claims an address of the role's pool, attaches it, programs the kernel, and verifies all
+// three. Run again, it finds each as it should be and changes nothing; killed at any point and run again, it ends like a run that
+// was never killed.
 //
 // Nothing is changed before every check has passed, and nothing is programmed before EC2 has confirmed the address on the node's own network
 // interface. An error carries its exit code (CodeOf) and remedy; the report then tells what had been done.
@@ -225,7 +226,8 @@ func (r *run) check(ctx context.Context) (bool, error) {
 	return false, kernelError(err)
 }
 
-// outOfUse takes the last run's address out of the kernel where EC2 shows it on this node no more: from here on until another one is programmed the node has none.
+// outOfUse takes the last run's address out of the kernel where EC2 shows it on this node no more: from here on until another one
+// is programmed the node has none.
 func (r *run) outOfUse(ctx context.Context) error {
 	gone, err := r.gone(ctx)
 	if err != nil || len(gone) == 0 {

@@ -84,8 +84,8 @@ func (s Status) ExitCode() ExitCode {
 	return ExitInternal
 }
 
-// Inspect compares the wanted with the observed state: kernel, units, IMDS, EC2 and ledger. It changes nothing and takes no lock. What cannot be asked
-// is unknown, which is no drift; AWS is asked for a few seconds at most.
+// Inspect compares the wanted with the observed state: kernel, units, IMDS, EC2 and ledger. It changes nothing and takes no lock.
+// What cannot be asked is unknown, which is no drift; AWS is asked for a few seconds at most.
 func Inspect(ctx context.Context, cfg Config, env Environment) (Status, error) {
 	var s Status
 	_, err := conduct(ctx, cfg, env, func(r *run, ctx context.Context) error { return r.status(ctx, &s) })

@@ -9,9 +9,9 @@
 // remembered) are compared by Plan (pure), the printable Changes are applied, and Ensure then verifies that the difference is
 // empty. See Config.Desired for the rules.
 //
-// Three back ends hold the rules, with the same behaviour: the iptables program in its legacy or its nft variant, each
-// written by one atomic iptables-restore transaction, and a native nf_tables table where no such program is installed. Rules that an earlier choice left in
-// another back end are noticed and removed.
+// Three back ends hold the rules, with the same behaviour: the iptables program in its legacy or its nft variant, each written by
+// one atomic iptables-restore transaction, and a native nf_tables table where no such program is installed. Rules that an earlier
+// choice left in another back end are noticed and removed.
 //
 // What the rules do not do:
 //   - connections that exist keep the addresses they began with, both when rules come and when they go: the kernel keeps the

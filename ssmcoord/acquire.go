@@ -160,8 +160,8 @@ func (c *Coordinator) confirm(ctx context.Context, a netip.Addr, kept bool) ([]n
 // that comes too early is throttled, comes again, and delays others.
 const paceShare = 0.95
 
-// Describe calls of EC2 have a bucket of describeBurst, refilled 20 times a second, of which nodes that come again at random use describeRate: a large launch
-// takes that long to learn its turns, and the first of them begins then.
+// Describe calls of EC2 have a bucket of describeBurst, refilled 20 times a second, of which nodes that come again at random use
+// describeRate: a large launch takes that long to learn its turns, and the first of them begins then.
 const (
 	describeBurst = 100
 	describeRate  = 17

@@ -15,9 +15,9 @@ type EC2 interface {
 	Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]Holder, error)
 	// Lives tells what EC2 says of the instances; one that EC2 does not list is Unseen.
 	Lives(ctx context.Context, instances []string) (map[string]Life, error)
-	// Attach gives a to the node's primary ENI. nil: EC2 accepted it. *RefusedError: another ENI has it, for certain. It does
-	// not return any other error while the outcome is unknown and can still be found out; *ImpossibleError: it will never be. It may be called for an address that
-	// is attached. move takes the address from the ENI that has it.
+	// Attach gives a to the node's primary ENI. nil: EC2 accepted it. *RefusedError: another ENI has it, for certain. It does not
+	// return any other error while the outcome is unknown and can still be found out; *ImpossibleError: it will never be. It may
+	// be called for an address that is attached. move takes the address from the ENI that has it.
 	Attach(ctx context.Context, a netip.Addr, move bool) error
 	// Confirm waits until EC2 shows a on the node's primary ENI, and returns all addresses of that ENI.
 	Confirm(ctx context.Context, a netip.Addr) ([]netip.Addr, error)
@@ -39,7 +39,8 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("EC2 refused %s: it is in use by %s (%s)", e.Addr, e.Holder, e.Text)
 }
 
-// ImpossibleError is EC2's definite answer that this node cannot have the address, whoever has it: the interface is full, or the address is not one of the subnet.
+// ImpossibleError is EC2's definite answer that this node cannot have the address, whoever has it: the interface is full, or the
+// address is not one of the subnet.
 type ImpossibleError struct{ Err error }
 
 func (e *ImpossibleError) Error() string { return e.Err.Error() }
@@ -81,7 +82,8 @@ type Coordinator struct {
 	Pools  Pools
 	// Last is the address that the node's last run programmed, from its state file: a hint.
 	Last netip.Addr
-	// Intents are addresses that this or an earlier run of this node may have claimed or attached. Intend must have stored a new one durably before it returns.
+	// Intents are addresses that this or an earlier run of this node may have claimed or attached. Intend must have stored a new
+	// one durably before it returns.
 	Intents []netip.Addr
 	Intend  func(ctx context.Context, intents []netip.Addr) error
 

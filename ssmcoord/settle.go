@@ -69,10 +69,11 @@ func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err e
 		case mine(e):
 			return "", nil
 		case e.State == Unreadable:
-			return fmt.Sprintf("the record %s cannot be read (%v) and is left as it is; the address is this node's by EC2. Remove the record and run again: aws ssm delete-parameter --name %s",
-				c.Ledger.Name(a), e.Problem, c.Ledger.Name(a)), nil
+			return fmt.Sprintf("the record %s cannot be read (%v) and is left as it is; the address is this node's by EC2. "+
+				"Remove the record and run again: aws ssm delete-parameter --name %s", c.Ledger.Name(a), e.Problem, c.Ledger.Name(a)), nil
 		case writes == settleWrites:
-			return fmt.Sprintf("the record %s does not come to name this node; the address is this node's by EC2. Run again to bring the ledger in line", c.Ledger.Name(a)), nil
+			return fmt.Sprintf("the record %s does not come to name this node; the address is this node's by EC2. "+
+				"Run again to bring the ledger in line", c.Ledger.Name(a)), nil
 		case e.State == Absent:
 			created, err := c.Ledger.Create(ctx, a, c.Self.record(time.Now()))
 			if err != nil {
@@ -89,7 +90,8 @@ func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err e
 				return "", err
 			}
 			if lives[e.Record.Instance] == Living && time.Since(began) < yieldTo {
-				// A living node that claimed the address a moment ago is about to be refused and to delete its claim. Writing now could be undone by that.
+				// A living node that claimed the address a moment ago is about to be refused and to delete its claim. Writing now
+				// could be undone by that.
 				if err := sleep(ctx, yieldPause); err != nil {
 					return "", err
 				}
@@ -105,9 +107,9 @@ func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err e
 	}
 }
 
-// Discard gives up an address this node does not use: off the ENI first, then the claim, so that nobody is offered an address that is still attached. It may
-// be called again, and for addresses that this node never had; a record that names another node is left alone. The caller has taken the
-// address out of the kernel.
+// Discard gives up an address this node does not use: off the ENI first, then the claim, so that nobody is offered an address
+// that is still attached. It may be called again, and for addresses that this node never had; a record that names another node is
+// left alone. The caller has taken the address out of the kernel.
 func (c *Coordinator) Discard(ctx context.Context, a netip.Addr) error {
 	detached, err := c.EC2.Detach(ctx, a)
 	if err != nil {

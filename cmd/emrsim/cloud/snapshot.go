@@ -53,8 +53,8 @@ func (c *Cloud) ENIs() []ENI {
 	return out
 }
 
-// ShownWithin tells whether a describe as of some moment of the last age showed the address on the interface: whether a caller can have seen it there, stale
-// answers included.
+// ShownWithin tells whether a describe as of some moment of the last age showed the address on the interface: whether a caller
+// can have seen it there, stale answers included.
 func (c *Cloud) ShownWithin(eniID string, a netip.Addr, age time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

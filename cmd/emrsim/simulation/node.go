@@ -145,7 +145,8 @@ func (k processKernel) Apply(ctx context.Context, c netcfg.Change) error {
 	return k.process.step(true, func() error { return k.Kernel.Apply(ctx, c) })
 }
 
-// checkConfirmed checks that nothing is programmed before EC2's describe calls show the address on this node's interface: before that, nobody can know.
+// checkConfirmed checks that nothing is programmed before EC2's describe calls show the address on this node's interface: before
+// that, nobody can know.
 func (n *Node) checkConfirmed(c netcfg.Change) {
 	var a netip.Addr
 	switch c := c.(type) {

@@ -103,7 +103,8 @@ func launchScale(t *testing.T, n int) (r scaleResult) {
 	return r
 }
 
-// floorOf is the time below which no tool can claim, attach and name n addresses: one PutParameter, one AssignPrivateIpAddresses and one CreateTags for each node.
+// floorOf is the time below which no tool can claim, attach and name n addresses: one PutParameter, one AssignPrivateIpAddresses
+// and one CreateTags for each node.
 func floorOf(n int, quotas map[string]cloud.Quota) (floor time.Duration, bound string) {
 	for _, action := range []string{"ssm:PutParameter", "ec2:AssignPrivateIpAddresses", "ec2:CreateTags"} {
 		q := quotas[action]

@@ -86,8 +86,8 @@ func (l *Launch) cast(ctx context.Context) error {
 	return nil
 }
 
-// obstacles are what the launch finds in its way: claims of the dead, records that cannot be read, strangers' addresses. Each that takes an address out of the pool
-// for good gets the pool another one.
+// obstacles are what the launch finds in its way: claims of the dead, records that cannot be read, strangers' addresses. Each
+// that takes an address out of the pool for good gets the pool another one.
 func (l *Launch) obstacles(ctx context.Context, take func(int) []netip.Addr) error {
 	ledger := l.w.Ledger(agent.DefaultPrefix, l.subnet)
 	for _, a := range slices.Concat(l.pools.Master, l.pools.Core, l.pools.Task) {
@@ -126,7 +126,8 @@ func (l *Launch) obstacles(ctx context.Context, take func(int) []netip.Addr) err
 	return nil
 }
 
-// event is one thing that happens to a cluster. None of them asks for more addresses at a time than there are, once the terminated instances are gone.
+// event is one thing that happens to a cluster. None of them asks for more addresses at a time than there are, once the
+// terminated instances are gone.
 func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node, kills float64, launch func() (*cloud.Cluster, []*Node, error)) error {
 	var candidates []*Node
 	for _, n := range *nodes {

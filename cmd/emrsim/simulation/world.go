@@ -116,8 +116,8 @@ func (w *World) CheckSafety() {
 	}
 }
 
-// CheckTruth checks what must hold when all is quiet: ledger, EC2 and kernel agree about every node, and nothing is left behind. The addresses in foreign are
-// held, or blocked by an unreadable record, by somebody who is no node of this world.
+// CheckTruth checks what must hold when all is quiet: ledger, EC2 and kernel agree about every node, and nothing is left behind.
+// The addresses in foreign are held, or blocked by an unreadable record, by somebody who is no node of this world.
 func (w *World) CheckTruth(prefix string, foreign map[netip.Addr]bool) {
 	records := map[string]ssmcoord.Record{} // by parameter
 	for _, p := range w.Cloud.Parameters() {
