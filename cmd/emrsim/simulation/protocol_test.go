@@ -571,3 +571,30 @@ func TestImpossibleAddressLeavesNoClaim(t *testing.T) {
 		}
 	})
 }
+
+// A rerun does not even write its state file, and reads the ledger once.
+func TestRerunWritesNothing(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		c.mustAll([]*Node{n})
+		state := filepath.Join(n.root, agent.DefaultStateDir, "state.json")
+		before, err := os.ReadFile(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		c.Cloud.ForgetCalls()
+		c.mustAll([]*Node{n})
+		after, err := os.ReadFile(state)
+		if err != nil || string(after) != string(before) {
+			t.Errorf("%v; the state file was\n%s\nit is\n%s", err, before, after)
+		}
+		for action, count := range c.Cloud.Counts() {
+			if reads := strings.Contains(action, ":Describe") || strings.Contains(action, ":Get") || strings.HasPrefix(action, "imds:"); !reads {
+				t.Errorf("a rerun calls %s", action)
+			} else if action == "ssm:GetParameters" && count.Calls != 1 {
+				t.Errorf("a rerun reads the ledger %d times", count.Calls)
+			}
+		}
+	})
+}
