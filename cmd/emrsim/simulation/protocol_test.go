@@ -598,3 +598,72 @@ func TestRerunWritesNothing(t *testing.T) {
 		}
 	})
 }
+
+// Of two addresses of the pool on one interface, the one in use stays. The other is given back where this node's claims name it, and is left alone, and
+// reported, where nothing says that this tool attached it.
+func TestSurplusAddresses(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.21", "10.0.1.20")})[0]
+		c.mustAll([]*Node{n})
+		static, extra := n.Static(), netip.MustParseAddr("10.0.1.20")
+		if static == extra {
+			t.Fatalf("it has %s", static)
+		}
+		if err := c.Take(t.Context(), n.Node, extra); err != nil {
+			t.Fatal(err)
+		}
+		out := n.Apply(t.Context(), Kill{})
+		if out.Err != nil || len(out.Report.Changes) != 0 || !strings.Contains(strings.Join(out.Report.Warnings, "\n"), extra.String()) {
+			t.Errorf("%v, changes %q, warnings %q", out.Err, out.Report.Changes, out.Report.Warnings)
+		}
+		if h := c.Cloud.Holders(c.subnet, extra); !slices.Equal(h, []string{n.ENI}) || n.Static() != static {
+			t.Errorf("somebody else's %s is on %v, in use is %s", extra, h, n.Static())
+		}
+		record := ssmcoord.Record{Instance: n.InstanceID, ENI: n.ENI, Cluster: n.ClusterID, Role: n.Role, Time: time.Now()}
+		if _, err := c.Ledger(testPrefix, c.subnet).Create(t.Context(), extra, record); err != nil {
+			t.Fatal(err)
+		}
+		c.mustAll([]*Node{n})
+		if h := c.Cloud.Holders(c.subnet, extra); len(h) != 0 || n.Static() != static {
+			t.Errorf("%s is still on %v, in use is %s", extra, h, n.Static())
+		}
+		c.CheckTruth(testPrefix, nil)
+	})
+}
+
+// A record that has come to name another node is not deleted with the claim that it was.
+func TestGivingUpSparesTheWinnersRecord(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
+		winner, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, moved := netip.MustParseAddr("10.0.1.20"), false
+		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
+			if x.Action != "PutParameter" || x.Caller != n.InstanceID || moved {
+				return cloud.FaultAction{}
+			}
+			moved = true
+			return cloud.FaultAction{Then: func() { // the winner has the address, and its record
+				if err := c.Take(t.Context(), winner, a); err != nil {
+					t.Error(err)
+				}
+				record := ssmcoord.Record{Instance: winner.InstanceID, ENI: winner.ENI, Role: "MASTER", Time: time.Now()}
+				if err := c.Ledger(testPrefix, c.subnet).Overwrite(t.Context(), a, record); err != nil {
+					t.Error(err)
+				}
+			}}
+		})
+		c.mustAll([]*Node{n})
+		if got := n.Static().String(); got != "10.0.1.21" || !moved {
+			t.Errorf("it has %s", got)
+		}
+		for _, p := range c.Cloud.Parameters() {
+			if strings.HasSuffix(p.Name, a.String()) && strings.Contains(p.Value, winner.InstanceID) {
+				return
+			}
+		}
+		t.Errorf("the winner's record is gone: %v", c.Cloud.Parameters())
+	})
+}
