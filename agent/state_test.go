@@ -128,6 +128,9 @@ func TestStateThatIsNotUsed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := test.make(dir); errors.Is(err, errors.ErrUnsupported) {
+				if os.Getenv("REQUIRE_NETNS") == "1" {
+					t.Fatal("REQUIRE_NETNS=1, and this needs root")
+				}
 				t.Skip("needs root")
 			} else if err != nil {
 				t.Fatal(err)

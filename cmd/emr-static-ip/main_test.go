@@ -63,9 +63,7 @@ func TestProgram(t *testing.T) {
 		}
 	})
 	t.Run("exits with 9 for a user who cannot become root", func(t *testing.T) {
-		if os.Geteuid() != 0 {
-			t.Skip("needs root, to be somebody else")
-		}
+		needRoot(t)
 		// Test directories are the test user's alone.
 		cmd := exec.CommandContext(t.Context(), "/proc/self/fd/3", "10.0.1.10", "10.0.1.11")
 		f, err := os.Open(bin)
@@ -87,11 +85,21 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-// testSignal sends a signal to a run that waits for a metadata service that accepts connections and never answers.
-func testSignal(t *testing.T, bin string, signal syscall.Signal) {
-	if os.Geteuid() != 0 {
+// needRoot skips a test that cannot do without root, unless nothing may be skipped.
+func needRoot(t *testing.T) {
+	t.Helper()
+	switch {
+	case os.Geteuid() == 0:
+	case os.Getenv("REQUIRE_NETNS") == "1":
+		t.Fatal("REQUIRE_NETNS=1, and this needs root")
+	default:
 		t.Skip("needs root")
 	}
+}
+
+// testSignal sends a signal to a run that waits for a metadata service that accepts connections and never answers.
+func testSignal(t *testing.T, bin string, signal syscall.Signal) {
+	needRoot(t)
 	hole, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
