@@ -33,8 +33,6 @@ type Launch struct {
 	style   cloud.FileStyle
 	calm    bool // faults are over
 
-	reassign bool // --allow-reassignment is on
-
 	mu      sync.Mutex
 	pending sync.WaitGroup
 }
@@ -254,7 +252,6 @@ func (w *World) node(id string) *Node {
 func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, kills float64) *Node {
 	cfg := agent.DefaultConfig()
 	cfg.Pools = pools
-	cfg.AllowReassignment = l.reassign
 	l.mu.Lock()
 	n := l.w.newNode(cn, cfg, l.style)
 	l.Stats.Nodes++
