@@ -189,6 +189,18 @@ func (a *arbiter) Lives(ctx context.Context, instances []string) (map[string]ssm
 	return lives, nil
 }
 
+// Node tells what the instance's tags say of its part in an EMR cluster.
+func (a *arbiter) Node(ctx context.Context, instance string) (n ssmcoord.Node, listed bool, err error) {
+	err = a.instances(ctx, []types.Filter{filter("instance-id", instance)}, func(i types.Instance) {
+		tags := tagsOf(i.Tags)
+		n, listed = ssmcoord.Node{Cluster: tags[tagCluster], Role: strings.ToUpper(tags[tagRole])}, true
+	})
+	if err != nil {
+		return ssmcoord.Node{}, false, fmt.Errorf("asking EC2 whether %s is a node of a cluster: %w", quoted(instance), err)
+	}
+	return n, listed, nil
+}
+
 // Own lists all addresses of the node's primary ENI, the primary IP included. IMDS has named the ENI, so that EC2 does not know it can only mean that
 // EC2's describe calls do not show it yet.
 func (a *arbiter) Own(ctx context.Context) ([]netip.Addr, error) {

@@ -40,7 +40,7 @@ func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 		}
 		select {
 		case <-ctx.Done():
-			waited := fmt.Errorf("waiting for another emr-static-ip%s that holds %s: %w", holder(f), p, ctx.Err())
+			waited := fmt.Errorf("waiting for another emr-static-ip%s that holds %s: %w", holder(f), p, context.Cause(ctx))
 			f.Close()
 			return nil, coded(ExitDeadline, waited, "let it finish, or end it; then run this again")
 		case <-time.After(lockPoll):

@@ -190,8 +190,8 @@ func (c *Coordinator) pace(ctx context.Context, members []Member) error {
 
 // candidate is an address that can be tried.
 type candidate struct {
-	addr  netip.Addr
-	entry Entry
+	addr   netip.Addr
+	holder Holder
 	Verdict
 }
 
@@ -259,7 +259,10 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 	var found []candidate
 	for _, a := range addrs {
 		e := entries[a]
-		v := Judge(c.Self, e, holders[a], lives[e.Record.Instance], now, c.Reassign && !isMember(members, holders[a].Instance))
+		v, err := c.verdict(ctx, a, e, holders[a], lives, members)
+		if err != nil {
+			return nil, err
+		}
 		if at, refused := c.refused[a]; refused && now.Sub(at) < refusedFor && (v.Action == Create || v.Action == TakeOver) {
 			continue // for the reason that EC2 gave
 		}
@@ -269,7 +272,7 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 			}
 		}
 		if v.Action != Skip {
-			found = append(found, candidate{a, e, v})
+			found = append(found, candidate{a, holders[a], v})
 			continue
 		}
 		if e.State == Unreadable {
@@ -282,6 +285,21 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 		c.skip(a, v.Reason)
 	}
 	return found, nil
+}
+
+// verdict is Judge's, unless it is to take the address from an ENI that may be a node's.
+func (c *Coordinator) verdict(ctx context.Context, a netip.Addr, e Entry, h Holder, lives map[string]Life, members []Member) (Verdict, error) {
+	v := Judge(c.Self, e, h, lives[e.Record.Instance], time.Now(), c.Reassign && !isMember(members, h.Instance))
+	if !v.Move {
+		return v, nil
+	}
+	outside, why, err := c.outsider(ctx, h)
+	if err != nil || outside {
+		return v, err
+	}
+	v = Judge(c.Self, e, h, lives[e.Record.Instance], time.Now(), false)
+	v.Reason += ", " + why
+	return v, nil
 }
 
 // refusedFor is how long an address that EC2 refused, though it shows nobody who has it, is left alone.

@@ -15,6 +15,8 @@ type EC2 interface {
 	Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]Holder, error)
 	// Lives tells what EC2 says of the instances; one that EC2 does not list is Unseen.
 	Lives(ctx context.Context, instances []string) (map[string]Life, error)
+	// Node tells what the EMR tags of an instance say of it, which are empty outside EMR. False: EC2 does not list it.
+	Node(ctx context.Context, instance string) (Node, bool, error)
 	// Attach gives a to the node's primary ENI. nil: EC2 accepted it. *RefusedError: another ENI has it, for certain. It does not
 	// return any other error while the outcome is unknown and can still be found out; *ImpossibleError: it will never be. It may
 	// be called for an address that is attached. move takes the address from the ENI that has it.
@@ -88,7 +90,7 @@ type Coordinator struct {
 	Intend  func(ctx context.Context, intents []netip.Addr) error
 
 	Doubt    bool    // the last run took addresses off the interface: what EC2 shows may be older than that
-	Reassign bool    // take addresses from ENIs outside the ledger
+	Reassign bool    // take addresses from ENIs outside the ledger and outside EMR
 	PutRate  float64 // PutParameter calls a second that a launch may use; 0: no pacing
 	Rand     func() float64
 	Notify   func(Event)
@@ -98,8 +100,9 @@ type Coordinator struct {
 	skipped   map[netip.Addr]string // why each address was passed over last
 	reported  map[netip.Addr]string // and what of it the operator was told
 	refused   map[netip.Addr]time.Time
-	waited    string    // last progress line
-	waitLog   time.Time // and when
+	deleted   map[netip.Addr]bool // own claims that this run has deleted: a read that shows one is late
+	waited    string              // last progress line
+	waitLog   time.Time           // and when
 }
 
 // Result is what Acquire ends with: EC2 has confirmed Addr on the node's own ENI.

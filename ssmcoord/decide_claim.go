@@ -45,6 +45,12 @@ type Holder struct {
 	Cluster  string // the EMR cluster of the instance, where that is known
 }
 
+// Node is an instance as its EMR tags describe it.
+type Node struct {
+	Cluster string // empty: not of EMR
+	Role    string // MASTER, CORE or TASK
+}
+
 // Life is what EC2 says of an instance.
 type Life int
 

@@ -64,7 +64,10 @@ func (c *Coordinator) proposeScan(ctx context.Context, order []netip.Addr, membe
 		}
 		var found []candidate
 		for _, a := range chunk {
-			v := Judge(c.Self, entries[a], holders[a], lives[entries[a].Record.Instance], time.Now(), c.Reassign && !isMember(members, holders[a].Instance))
+			v, err := c.verdict(ctx, a, entries[a], holders[a], lives, members)
+			if err != nil {
+				return p, err
+			}
 			if v.GiveUp {
 				p.Steps = append(p.Steps, fmt.Sprintf("give up the claim %s: %s", c.Ledger.Name(a), v.Reason))
 			}
@@ -72,7 +75,7 @@ func (c *Coordinator) proposeScan(ctx context.Context, order []netip.Addr, membe
 				c.skip(a, v.Reason)
 				continue
 			}
-			found = append(found, candidate{a, entries[a], v})
+			found = append(found, candidate{a, holders[a], v})
 		}
 		if len(found) > 0 {
 			pick := preferred(found)

@@ -118,16 +118,19 @@ func (c *Coordinator) Discard(ctx context.Context, a netip.Addr) error {
 	if detached {
 		c.notify(EventDetached, a, true, "from %s", c.Self.ENI)
 	}
-	// A claim that this node may have written a moment ago can be missing from a read that is late.
-	e, err := c.Ledger.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent })
-	if err != nil {
-		return err
-	}
-	if e.State == Claimed && e.Record.Instance == c.Self.Instance {
-		if err := c.Ledger.Delete(ctx, a); err != nil {
+	if !c.deleted[a] {
+		deleted, err := c.deleteOwn(ctx, a)
+		if err != nil {
 			return err
 		}
-		c.notify(EventReleased, a, true, "%s", c.Ledger.Name(a))
+		if deleted {
+			c.notify(EventReleased, a, true, "%s", c.Ledger.Name(a))
+		}
+	}
+	if !detached {
+		if err := c.mend(ctx, a); err != nil {
+			return err
+		}
 	}
 	return c.forget(ctx, a)
 }

@@ -22,6 +22,7 @@ func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
 		if err := c.intend(ctx, p.addr); err != nil {
 			return false, err
 		}
+		delete(c.deleted, p.addr)
 		created, err := c.Ledger.Create(ctx, p.addr, c.Self.record(time.Now()))
 		if err != nil {
 			return false, err
@@ -43,6 +44,16 @@ func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
 		}
 		c.notify(EventTakenOver, p.addr, true, "%s", c.Ledger.Name(p.addr))
 		return true, nil
+	}
+	if p.Move {
+		ok, held, err := c.certain(ctx, p)
+		if err != nil {
+			return false, err
+		}
+		if !ok {
+			return false, c.giveUp(ctx, p.addr)
+		}
+		p.Move = held
 	}
 	won, err := c.attach(ctx, p.addr, p.Move)
 	if err != nil || won {
@@ -91,18 +102,13 @@ func (c *Coordinator) attach(ctx context.Context, a netip.Addr, move bool) (bool
 }
 
 // giveUp deletes the own claim on an address that EC2 gave to somebody else. It reads first: that node may have made the record its own meanwhile.
+// The intent stays: Settle looks whether the record of who has the address was deleted with it.
 func (c *Coordinator) giveUp(ctx context.Context, a netip.Addr) error {
-	e, err := c.Ledger.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent })
-	if err != nil {
-		return err
-	}
-	if e.State == Claimed && e.Record.Instance == c.Self.Instance {
-		if err := c.Ledger.Delete(ctx, a); err != nil {
-			return err
-		}
+	deleted, err := c.deleteOwn(ctx, a)
+	if deleted {
 		c.notify(EventGivenUp, a, true, "%s", c.Ledger.Name(a))
 	}
-	return c.forget(ctx, a)
+	return err
 }
 
 func (c *Coordinator) intend(ctx context.Context, a netip.Addr) error {

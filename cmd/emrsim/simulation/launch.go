@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
@@ -33,13 +34,18 @@ type Launch struct {
 	style   cloud.FileStyle
 	calm    bool // faults are over
 
+	reassign bool // --allow-reassignment is on
+	timers   bool // systemd restores every minute
+
 	mu      sync.Mutex
 	pending sync.WaitGroup
+	minutes sync.WaitGroup // the timers
+	quiet   atomic.Bool    // no timer begins any more
 }
 
 // Stats count what a launch has exercised.
 type Stats struct {
-	Clusters, Nodes, Runs, Kills, Errors, TakeOvers, Terminations, Calls, Throttled int
+	Clusters, Nodes, Runs, Restores, Kills, Errors, TakeOvers, Terminations, Calls, Throttled int
 }
 
 // Add adds o to s.
@@ -47,6 +53,7 @@ func (s *Stats) Add(o Stats) {
 	s.Clusters += o.Clusters
 	s.Nodes += o.Nodes
 	s.Runs += o.Runs
+	s.Restores += o.Restores
 	s.Kills += o.Kills
 	s.Errors += o.Errors
 	s.TakeOvers += o.TakeOvers
@@ -161,6 +168,8 @@ func (l *Launch) tell(ctx context.Context) error {
 	if err := sleep(ctx, time.Minute); err != nil {
 		return err
 	}
+	l.quiet.Store(true)
+	l.minutes.Wait()
 	l.w.CheckSafety()
 	l.checkProgress()
 	l.w.CheckTruth(agent.DefaultPrefix, l.strange)
@@ -252,6 +261,7 @@ func (w *World) node(id string) *Node {
 func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, kills float64) *Node {
 	cfg := agent.DefaultConfig()
 	cfg.Pools = pools
+	cfg.AllowReassignment = l.reassign
 	l.mu.Lock()
 	n := l.w.newNode(cn, cfg, l.style)
 	l.Stats.Nodes++
@@ -259,7 +269,30 @@ func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, k
 	rng := l.streamFor(n)
 	n.life, n.end = context.WithCancelCause(ctx)
 	l.pending.Go(func() { l.live(n, rng, kills) })
+	if l.timers {
+		l.minutes.Go(func() { l.keepRestoring(ctx, n, rand.New(rand.NewPCG(l.w.Seed, ^hash(n.InstanceID)))) })
+	}
 	return n
+}
+
+// keepRestoring is the systemd timer of a node: emr-static-ip restore every minute, beside whatever else runs there.
+func (l *Launch) keepRestoring(ctx context.Context, n *Node, rng *rand.Rand) {
+	for d := time.Duration(rng.Float64() * float64(time.Minute)); sleep(ctx, d) == nil && !l.quiet.Load() && !n.gone; d = time.Minute {
+		if n.life.Err() != nil {
+			continue // between two lives
+		}
+		var k Kill
+		if rng.IntN(10) == 0 {
+			k.Point = 1 + rng.IntN(30)
+		}
+		o := n.run(n.life, k, agent.Restore)
+		l.mu.Lock()
+		l.Stats.Restores++
+		if o.Err != nil && !o.Killed && n.life.Err() == nil {
+			l.w.violate("restore: %s: %v", n.InstanceID, o.Err)
+		}
+		l.mu.Unlock()
+	}
 }
 
 func (l *Launch) live(n *Node, rng *rand.Rand, kills float64) {
@@ -342,6 +375,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // String names what a launch has exercised.
 func (s Stats) String() string {
-	return fmt.Sprintf("%d clusters, %d nodes, %d runs (%d killed, %d ended in an error), %d terminations, %d take-overs, %d calls (%d throttled)",
-		s.Clusters, s.Nodes, s.Runs, s.Kills, s.Errors, s.Terminations, s.TakeOvers, s.Calls, s.Throttled)
+	return fmt.Sprintf("%d clusters, %d nodes, %d runs (%d killed, %d ended in an error), %d restores, %d terminations, %d take-overs, %d calls (%d throttled)",
+		s.Clusters, s.Nodes, s.Runs, s.Kills, s.Errors, s.Restores, s.Terminations, s.TakeOvers, s.Calls, s.Throttled)
 }

@@ -49,6 +49,8 @@ func (l *Launch) cast(ctx context.Context) error {
 	if err := l.obstacles(ctx, take); err != nil {
 		return err
 	}
+	l.reassign = len(l.strange) == 0 && l.rng.IntN(5) == 0
+	l.timers = l.rng.IntN(4) == 0
 	kills := []float64{0, 0.3, 0.6}[l.rng.IntN(3)]
 	spec := cloud.ClusterSpec{Subnet: l.subnet, Masters: masters, Cores: cores, Tasks: tasks, NameTag: "sim", SecondENIOnMaster: l.rng.IntN(2) == 0, Fleets: l.rng.IntN(6) == 0}
 	var nodes []*Node
