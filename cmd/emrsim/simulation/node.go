@@ -172,6 +172,12 @@ func (n *Node) Release(ctx context.Context, kill Kill) Outcome {
 	return n.run(ctx, kill, agent.Release)
 }
 
+// Plan says what Apply would do.
+func (n *Node) Plan(ctx context.Context) (agent.Report, error) {
+	o := n.run(ctx, Kill{}, agent.Plan)
+	return o.Report, o.Err
+}
+
 func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, agent.Config, agent.Environment) (agent.Report, error)) Outcome {
 	n.runs++
 	ctx, die := context.WithCancelCause(ctx)

@@ -1,0 +1,167 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// A release gives everything back, and the same again does nothing.
+func TestRelease(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		empty := n.Kernel.Rules()
+		c.mustAll([]*Node{n})
+		out := n.Release(t.Context(), Kill{})
+		if out.Err != nil || n.Static().IsValid() || len(c.Cloud.Parameters()) != 0 || n.Kernel.Rules() != empty {
+			t.Errorf("%v; uses %s; records %v; rules:\n%s", out.Err, n.Static(), c.Cloud.Parameters(), n.Kernel.Rules())
+		}
+		if h := c.Cloud.Holders(c.subnet, netip.MustParseAddr("10.0.1.20")); len(h) != 0 {
+			t.Errorf("the address is still on %v", h)
+		}
+		if out := n.Release(t.Context(), Kill{}); out.Err != nil || len(out.Report.Changes) != 0 {
+			t.Errorf("again: %v, %q", out.Err, out.Report.Changes)
+		}
+		c.mustAll([]*Node{n}) // and it can be had back
+		c.CheckTruth(testPrefix, nil)
+	})
+}
+
+// Without its state file a node finds what it has: by its interface when it is run, by the ledger when it releases.
+func TestLostStateFile(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
+		c.mustAll([]*Node{n})
+		state := filepath.Join(n.root, agent.DefaultStateDir, "state.json")
+		if err := os.Remove(state); err != nil {
+			t.Fatal(err)
+		}
+		if out := n.Apply(t.Context(), Kill{}); out.Err != nil || len(out.Report.Changes) != 0 {
+			t.Errorf("%v, %q", out.Err, out.Report.Changes)
+		}
+		if err := os.Remove(state); err != nil {
+			t.Fatal(err)
+		}
+		n.Config.Pools = agent.Pools{}
+		if out := n.Release(t.Context(), Kill{}); out.Err != nil {
+			t.Error(out.Err)
+		}
+		if len(c.Cloud.Parameters()) != 0 || n.Static().IsValid() {
+			t.Errorf("left: %v, %s", c.Cloud.Parameters(), n.Static())
+		}
+	})
+}
+
+// A signal ends a run at once, wherever it waits.
+func TestInterruptedWhileWaiting(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		c.mustAll(c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")}))
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		ctx, cancel := context.WithCancelCause(t.Context())
+		signal := errors.New("interrupted by the test")
+		time.AfterFunc(time.Minute, func() { cancel(signal) })
+		began := time.Now()
+		err := n.Apply(ctx, Kill{}).Err
+		if err == nil || exitCode(err) == agent.ExitNoAddress || time.Since(began) != time.Minute {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+	})
+}
+
+// An address that somebody moved away is out of use before the node waits for another one, also while IMDS still lists it.
+func TestMovedAddressIsOutOfUseWhileWaiting(t *testing.T) {
+	inBubble(t, cloud.Options{IMDSDelay: cloud.Exactly(30 * time.Second)}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		c.mustAll([]*Node{n})
+		time.Sleep(time.Minute)
+		stranger, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Step = nil // the move itself is what must not be
+		if err := c.Take(t.Context(), stranger, n.Static()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		time.AfterFunc(20*time.Second, func() {
+			if n.Static().IsValid() {
+				t.Errorf("20 s into the run the node still uses %s", n.Static())
+			}
+		})
+		if err := n.Apply(t.Context(), Kill{}).Err; exitCode(err) != agent.ExitNoAddress || !strings.Contains(err.Error(), stranger.InstanceID) {
+			t.Errorf("code %d, %v", exitCode(err), err)
+		}
+		for _, p := range c.Cloud.Parameters() {
+			t.Errorf("the claim is not given up: %s %s", p.Name, p.Value)
+		}
+	})
+}
+
+// A rerun does not even write its state file, and reads the ledger once.
+func TestRerunWritesNothing(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		c.mustAll([]*Node{n})
+		state := filepath.Join(n.root, agent.DefaultStateDir, "state.json")
+		before, err := os.ReadFile(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		c.Cloud.ForgetCalls()
+		c.mustAll([]*Node{n})
+		after, err := os.ReadFile(state)
+		if err != nil || string(after) != string(before) {
+			t.Errorf("%v; the state file was\n%s\nit is\n%s", err, before, after)
+		}
+		for action, count := range c.Cloud.Counts() {
+			if reads := strings.Contains(action, ":Describe") || strings.Contains(action, ":Get") || strings.HasPrefix(action, "imds:"); !reads {
+				t.Errorf("a rerun calls %s", action)
+			} else if action == "ssm:GetParameters" && count.Calls != 1 {
+				t.Errorf("a rerun reads the ledger %d times", count.Calls)
+			}
+		}
+	})
+}
+
+// Of two addresses of the pool on one interface, the one in use stays. The other is given back where this node's claims name it, and is left alone, and
+// reported, where nothing says that this tool attached it.
+func TestSurplusAddresses(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.21", "10.0.1.20")})[0]
+		c.mustAll([]*Node{n})
+		static, extra := n.Static(), netip.MustParseAddr("10.0.1.20")
+		if static == extra {
+			t.Fatalf("it has %s", static)
+		}
+		if err := c.Take(t.Context(), n.Node, extra); err != nil {
+			t.Fatal(err)
+		}
+		out := n.Apply(t.Context(), Kill{})
+		if out.Err != nil || len(out.Report.Changes) != 0 || !strings.Contains(strings.Join(out.Report.Warnings, "\n"), extra.String()) {
+			t.Errorf("%v, changes %q, warnings %q", out.Err, out.Report.Changes, out.Report.Warnings)
+		}
+		if h := c.Cloud.Holders(c.subnet, extra); !slices.Equal(h, []string{n.ENI}) || n.Static() != static {
+			t.Errorf("somebody else's %s is on %v, in use is %s", extra, h, n.Static())
+		}
+		record := ssmcoord.Record{Instance: n.InstanceID, ENI: n.ENI, Cluster: n.ClusterID, Role: n.Role, Time: time.Now()}
+		if _, err := c.Ledger(testPrefix, c.subnet).Create(t.Context(), extra, record); err != nil {
+			t.Fatal(err)
+		}
+		c.mustAll([]*Node{n})
+		if h := c.Cloud.Holders(c.subnet, extra); len(h) != 0 || n.Static() != static {
+			t.Errorf("%s is still on %v, in use is %s", extra, h, n.Static())
+		}
+		c.CheckTruth(testPrefix, nil)
+	})
+}
