@@ -57,6 +57,9 @@ func (r *run) release(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.leaveLedgers(ctx); err != nil {
+		return err
+	}
 	if err := errors.Join(r.removeUnits(ctx), forgetAbsence(r.dir)); err != nil {
 		return err
 	}

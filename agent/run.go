@@ -32,6 +32,7 @@ type run struct {
 	aws      *awsSession
 	ec2      *arbiter
 	kernel   netcfg.Kernel
+	ledgers  []string // prefixes of earlier runs, under which claims of this node may be left
 	rep      Report
 
 	unprivileged bool // a preview without root: the rules cannot be looked at
@@ -101,6 +102,7 @@ func (r *run) identify(ctx context.Context) error {
 	}
 	if r.hasState {
 		r.cfg = r.cfg.Repeating(r.state.Settings)
+		r.ledgers = formerLedgers(r.state, r.cfg.Prefix)
 	}
 	r.files = ReadEMRFiles(r.env.Root)
 	for _, p := range r.files.Problems() {
@@ -178,6 +180,9 @@ func (r *run) apply(ctx context.Context) error {
 	}
 	if len(r.rep.Changes) == changes {
 		r.rep.Unchanged++ // the record
+	}
+	if err := r.leaveLedgers(ctx); err != nil {
+		return err
 	}
 	if err := forgetAbsence(r.dir); err != nil {
 		return err
@@ -329,7 +334,8 @@ func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr)
 		Version: StateVersion, Tool: Version(), Written: time.Now().UTC(), Phase: phase,
 		InstanceID: r.id.InstanceID, ClusterID: r.cluster, Role: r.role.Role, SubnetID: r.id.SubnetID, ENI: r.id.ENI, MAC: r.id.MAC.String(),
 		Link: r.rep.Link, Backend: r.rep.Backend, Primary: r.id.PrimaryIP, Static: static,
-		VPC: sorted(r.id.VPC), Former: slices.Clip(former), Intents: slices.Clip(intents), Settings: r.cfg.Settings(),
+		VPC: sorted(r.id.VPC), Former: slices.Clip(former), Intents: slices.Clip(intents),
+		Ledgers: r.ledgers, Settings: r.cfg.Settings(),
 	}
 	if s.Link == "" {
 		s.Link = r.state.Link
@@ -364,6 +370,9 @@ func normal(s State) State {
 		if len(*list) == 0 {
 			*list = nil
 		}
+	}
+	if len(s.Ledgers) == 0 {
+		s.Ledgers = nil
 	}
 	for _, list := range []*[]netip.Prefix{&s.VPC, &s.Settings.Only, &s.Settings.Exclude} {
 		if len(*list) == 0 {

@@ -46,5 +46,7 @@ type State struct {
 	Former  []netip.Addr `json:"former,omitempty"`  // static IPs this node had before and must not keep
 	Intents []netip.Addr `json:"intents,omitempty"` // written before each PutParameter: claimed, or about to be
 
+	Ledgers []string `json:"ledgers,omitempty"` // prefixes of earlier runs, under which claims of this node may be left
+
 	Settings Settings `json:"settings"` // what a run without addresses repeats
 }

@@ -187,3 +187,18 @@ func (l *Ledger) Claims(ctx context.Context, instance string) ([]netip.Addr, err
 	}
 	return found, nil
 }
+
+// Clear deletes the records that name the instance, and tells which also with an error.
+func (l *Ledger) Clear(ctx context.Context, instance string) (removed []netip.Addr, err error) {
+	claims, err := l.Claims(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range claims {
+		if err := l.Delete(ctx, a); err != nil {
+			return removed, err
+		}
+		removed = append(removed, a)
+	}
+	return removed, nil
+}

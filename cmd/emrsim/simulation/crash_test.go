@@ -122,6 +122,14 @@ func crashCases() []crashCase {
 		}
 		return s
 	})
+	add("another prefix/CORE", func(t *testing.T) *scene {
+		s := newScene(t, cloud.RoleCore, cloud.Options{})
+		s.before = func(t *testing.T) {
+			succeed(t, s.node.Apply(t.Context(), Kill{}))
+			s.node.Config.Prefix = "/elsewhere"
+		}
+		return s
+	})
 	add("the list has changed/CORE", func(t *testing.T) *scene {
 		s := newScene(t, cloud.RoleCore, cloud.Options{})
 		s.before = func(t *testing.T) {

@@ -165,3 +165,42 @@ func TestSurplusAddresses(t *testing.T) {
 		c.CheckTruth(testPrefix, nil)
 	})
 }
+
+// A run with another --prefix leaves no claim under the one before, nor does a release.
+func TestAnotherPrefixLeavesNoClaim(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		names := func() (list []string) {
+			for _, p := range c.Cloud.Parameters() {
+				list = append(list, p.Name)
+			}
+			return list
+		}
+		c.mustAll([]*Node{n})
+		n.Config.Prefix = "/elsewhere"
+		c.mustAll([]*Node{n})
+		if want := []string{"/elsewhere/" + n.SubnetID + "/10.0.1.20"}; !slices.Equal(names(), want) {
+			t.Errorf("records %q, not %q", names(), want)
+		}
+		if out := n.Apply(t.Context(), Kill{}); out.Err != nil || len(out.Report.Changes) > 0 {
+			t.Errorf("a rerun: %q, %v", out.Report.Changes, out.Err)
+		}
+		// A policy that allows the new prefix alone is no reason to fail the node; what is left is remembered, for a release too.
+		n.Config.Prefix = "/third"
+		denied := true
+		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
+			if denied && strings.Contains(x.Params, "/elsewhere") {
+				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Status: 400}
+			}
+			return cloud.FaultAction{}
+		})
+		out := n.Apply(t.Context(), Kill{})
+		if out.Err != nil || !strings.Contains(strings.Join(out.Report.Warnings, "\n"), "/elsewhere") || len(names()) != 2 {
+			t.Errorf("%v, warnings %q, records %q", out.Err, out.Report.Warnings, names())
+		}
+		denied = false
+		if out := n.Release(t.Context(), Kill{}); out.Err != nil || len(names()) != 0 {
+			t.Errorf("a release leaves %q: %v", names(), out.Err)
+		}
+	})
+}
