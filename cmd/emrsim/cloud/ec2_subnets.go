@@ -178,14 +178,8 @@ func prepareGetCallerIdentity(r *request) (*operation, *Error) {
 	}
 	return &operation{run: func(time.Time) ([]byte, bool, *Error) {
 		var x xmlWriter
-		id := r.caller.InstanceID
-		if id == "" {
-			id = "AIDAMODELOPERATOR000"
-		} else {
-			id = "AROAMODELEMREC2ROLE0:" + id
-		}
 		x.text("Arn", r.caller.ARN)
-		x.text("UserId", id)
+		x.text("UserId", r.caller.userID())
 		x.text("Account", r.cloud.opts.Account)
 		return x.b, false, nil
 	}}, nil

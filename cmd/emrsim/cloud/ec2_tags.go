@@ -59,6 +59,7 @@ func (r *request) tagInput() (*operation, []string, []tag, []bool, *Error) {
 		for _, id := range ids {
 			op.resources = append(op.resources, r.cloud.ec2ARN(resourceKind(id), id))
 		}
+		op.keys = tagsAsked(tags, func(n int) bool { return withValue[n] })
 	}
 	if err := q.rest(r.call); err != nil {
 		return op, nil, nil, nil, err

@@ -51,8 +51,8 @@ type Options struct {
 	// AnyCredentials accepts every access key, for clients set up with made-up credentials. An unknown key's calls count as those of the
 	// transport's instance, or the operator's. Unsigned calls are still refused.
 	AnyCredentials bool
-	// Authorize decides what a caller may do; nil allows everything. A non-nil error denies: the caller gets the
-	// service's own denial, the error's text is only recorded.
+	// Authorize decides what a caller may do, for example Policies.OnInstances; nil allows everything. A non-nil error denies: the caller
+	// gets the service's own denial (which names the resource and the kind of a *Denial), the error's text is only recorded.
 	Authorize func(AccessRequest) error
 
 	Now func() time.Time // default time.Now, which is virtual inside a synctest bubble
@@ -139,6 +139,7 @@ type Caller struct {
 // AccessRequest is what a policy decides on.
 type AccessRequest struct {
 	Caller    Caller
-	Action    string   // as in a policy: "ec2:AssignPrivateIpAddresses"
-	Resources []string // ARNs; "*" for actions without resources
+	Action    string          // as in a policy: "ec2:AssignPrivateIpAddresses"
+	Resources []string        // ARNs; "*" for actions without resources
+	Contexts  []ConditionKeys // of each resource
 }

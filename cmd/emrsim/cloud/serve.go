@@ -3,7 +3,6 @@ package cloud
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -43,6 +42,8 @@ type operation struct {
 	params     string   // for the record
 	unfiltered bool     // an EC2 describe with neither ids nor filters
 	resources  []string // ARNs, for Authorize
+	keys       ConditionKeys
+	also       string // a second action that the call needs, on the same resources
 	dryRun     bool
 	// run does it, with the model's lock held, and returns the response's body. applied tells that state was changed.
 	run func(now time.Time) (body []byte, applied bool, err *Error)
@@ -102,7 +103,7 @@ func (c *Cloud) serve(ctx context.Context, in *inbound) (*reply, error) {
 		case perr != nil:
 			return nil, false, perr
 		}
-		if e := c.authorize(w.act, op, who, &call); e != nil {
+		if e := c.authorize(w.act, op, who, &call, now); e != nil {
 			return nil, false, e
 		}
 		if op.dryRun {
@@ -256,33 +257,4 @@ func throttled(service string) *Error {
 		return &Error{Code: "RequestLimitExceeded", Message: "Request limit exceeded.", Status: http.StatusServiceUnavailable}
 	}
 	return &Error{Code: "ThrottlingException", Message: "Rate exceeded", Status: http.StatusBadRequest}
-}
-
-// authorize asks the policy. The lock is held: a policy must not call the model.
-func (c *Cloud) authorize(a *action, op *operation, who *caller, call *Call) *Error {
-	if c.opts.Authorize == nil {
-		return nil
-	}
-	resources := op.resources
-	if len(resources) == 0 {
-		resources = []string{"*"}
-	}
-	err := c.opts.Authorize(AccessRequest{Caller: who.Caller, Action: a.key(), Resources: resources})
-	if err == nil {
-		return nil
-	}
-	call.Message = "denied by the policy: " + err.Error()
-	what := "User: " + who.ARN + " is not authorized to perform: " + a.key()
-	why := " because no identity-based policy allows the " + a.key() + " action"
-	switch {
-	case resources[0] != "*":
-		what += " on resource: " + resources[0]
-	case a.service != "ec2":
-		what += " on resource: arn:aws:" + a.service + ":" + c.opts.Region + ":" + c.opts.Account + ":*"
-	}
-	if a.service == "ec2" {
-		return &Error{Code: "UnauthorizedOperation", Status: http.StatusForbidden, Message: "You are not authorized to perform this operation. " +
-			what + why + ". Encoded authorization failure message: " + strconv.FormatUint(call.Seed, 36)}
-	}
-	return &Error{Code: "AccessDeniedException", Message: what + why, Status: http.StatusBadRequest}
 }

@@ -112,6 +112,9 @@ func prepareGetParametersByPath(r *request) (*operation, *Error) {
 		return nil, err
 	}
 	op := &operation{params: fmt.Sprintf("Path=%s Recursive=%t", printable(in.Path), in.Recursive), resources: r.cloud.parameterARNs(in.Path)}
+	if r.cloud.opts.Authorize != nil {
+		op.keys = ConditionKeys{keyRecursive: {strconv.FormatBool(in.Recursive)}}
+	}
 	limit, err := pageSize(in.MaxResults, 10)
 	if err != nil {
 		return op, err

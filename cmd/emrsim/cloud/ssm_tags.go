@@ -5,6 +5,18 @@ import (
 	"time"
 )
 
+// ssmTagKeys are the condition keys for the tags of a request. They are for the policy only, and not made where there is none.
+func (c *Cloud) ssmTagKeys(tags []ssmTag) ConditionKeys {
+	if c.opts.Authorize == nil {
+		return nil
+	}
+	var list []tag
+	for _, t := range tags {
+		list = append(list, tag{t.Key, t.Value})
+	}
+	return tagsAsked(list, func(int) bool { return true })
+}
+
 // checkSSMTags checks tags to be set.
 func checkSSMTags(tags []ssmTag) *Error {
 	for _, t := range tags {
@@ -40,6 +52,7 @@ func prepareAddTags(r *request) (*operation, *Error) {
 		return nil, err
 	}
 	op := &operation{params: "ResourceId=" + printable(in.ResourceId), resources: r.cloud.parameterARNs(in.ResourceId)}
+	op.keys = r.cloud.ssmTagKeys(in.Tags)
 	find, err := taggedParameter(r, in.ResourceType, in.ResourceId)
 	if err == nil {
 		err = checkSSMTags(in.Tags)
@@ -74,6 +87,9 @@ func prepareRemoveTags(r *request) (*operation, *Error) {
 		return nil, err
 	}
 	op := &operation{params: "ResourceId=" + printable(in.ResourceId), resources: r.cloud.parameterARNs(in.ResourceId)}
+	if len(in.TagKeys) > 0 {
+		op.keys = ConditionKeys{keyTagKeys: in.TagKeys}
+	}
 	find, err := taggedParameter(r, in.ResourceType, in.ResourceId)
 	if err != nil {
 		return op, err

@@ -2,6 +2,8 @@ package cloud
 
 import (
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,6 +35,13 @@ func preparePutParameter(r *request) (*operation, *Error) {
 		return nil, err
 	}
 	op := &operation{params: fmt.Sprintf("Name=%s Overwrite=%t", printable(in.Name), in.Overwrite), resources: r.cloud.parameterARNs(in.Name)}
+	if r.cloud.opts.Authorize != nil {
+		op.keys = ConditionKeys{keyOverwrite: {strconv.FormatBool(in.Overwrite)}}
+		maps.Copy(op.keys, r.cloud.ssmTagKeys(in.Tags))
+		if len(in.Tags) > 0 {
+			op.also = "ssm:AddTagsToResource"
+		}
+	}
 	for _, err := range []*Error{checkNewName(in.Name), checkValue(in.Value)} {
 		if err != nil {
 			return op, err

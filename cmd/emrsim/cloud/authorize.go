@@ -1,0 +1,154 @@
+package cloud
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// authorize asks the policy. The lock is held: a policy must not call the model.
+func (c *Cloud) authorize(a *action, op *operation, who *caller, call *Call, now time.Time) *Error {
+	if c.opts.Authorize == nil || a.key() == "sts:GetCallerIdentity" { // which nobody can be denied
+		return nil
+	}
+	req := AccessRequest{Caller: who.Caller, Action: a.key(), Resources: op.resources}
+	if len(req.Resources) == 0 {
+		req.Resources = []string{"*"}
+	}
+	for _, arn := range req.Resources {
+		req.Contexts = append(req.Contexts, c.conditionKeys(who, op, arn, now))
+	}
+	err := c.opts.Authorize(req)
+	if err == nil && op.also != "" {
+		req.Action = op.also
+		err = c.opts.Authorize(req)
+	}
+	if err == nil {
+		return nil
+	}
+	call.Message = "denied by the policy: " + err.Error()
+	return c.denial(a.service, req, who, call, err)
+}
+
+// denial words a refusal as the service does.
+func (c *Cloud) denial(service string, req AccessRequest, who *caller, call *Call, err error) *Error {
+	resource := req.Resources[0]
+	why := " because no identity-based policy allows the " + req.Action + " action"
+	if d := (*Denial)(nil); errors.As(err, &d) {
+		resource = d.Resource
+		if d.Explicit {
+			why = " with an explicit deny in an identity-based policy"
+		}
+	}
+	what := "User: " + who.ARN + " is not authorized to perform: " + req.Action
+	switch {
+	case resource != "*":
+		what += " on resource: " + resource
+	case service != "ec2":
+		what += " on resource: arn:aws:" + service + ":" + c.opts.Region + ":" + c.opts.Account + ":*"
+	}
+	if service != "ec2" {
+		return &Error{Code: "AccessDeniedException", Message: what + why, Status: http.StatusBadRequest}
+	}
+	message := "You are not authorized to perform this operation. " + what + why
+	if resource != "*" {
+		message += ". Encoded authorization failure message: " + strconv.FormatUint(call.Seed, 36)
+	}
+	return &Error{Code: "UnauthorizedOperation", Status: http.StatusForbidden, Message: message}
+}
+
+// conditionKeys are the request's condition keys for one of its resources.
+func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.Time) ConditionKeys {
+	keys := ConditionKeys{}
+	maps.Copy(keys, op.keys)
+	keys.set(keyRequestedRegion, c.opts.Region)
+	keys.set(keyPrincipalAccount, c.opts.Account)
+	keys.set(keyEC2Region, c.opts.Region)
+	keys.set(keyUserID, who.userID())
+	if i := c.byID[who.InstanceID]; i != nil {
+		keys.set(keyPrincipalARN, "arn:aws:iam::"+c.opts.Account+":role/"+roleName)
+		keys.set(keySourceInstance, c.ec2ARN("instance", i.InstanceID))
+		keys.set(keySourceVPC, i.VPCID)
+		keys.set(keySourceIPv4, i.PrimaryIP.String())
+	} else {
+		keys.set(keyPrincipalARN, who.ARN)
+		keys.set(keyUserName, who.ARN[strings.LastIndexByte(who.ARN, '/')+1:])
+	}
+	if arn == "*" {
+		return keys
+	}
+	keys.set(keyResourceAccount, c.opts.Account)
+	part := strings.SplitN(arn, ":", 6)
+	kind, id, _ := strings.Cut(part[5], "/")
+	tags, own := tagSet(nil), ""
+	switch part[2] + ":" + kind {
+	case "ec2:network-interface":
+		own = keyEC2ResourceTag
+		keys.set(keyInterface, id)
+		if e := c.eniByID[id]; e != nil && e.exists(now) {
+			tags = e.tags
+			keys.set(keySubnet, c.ec2ARN("subnet", e.subnet.id))
+			keys.set(keyVPC, c.ec2ARN("vpc", e.subnet.vpc.id))
+			keys.set(keyZone, e.subnet.az)
+		}
+	case "ec2:instance":
+		own = keyEC2ResourceTag
+		keys.set(keyInstance, id)
+		if i := c.byID[id]; i != nil {
+			tags = i.tags
+			keys.set(keyInstanceType, i.InstanceType)
+			keys.set(keyZone, i.subnet.az)
+		}
+	case "ec2:subnet":
+		own = keyEC2ResourceTag
+		if s := c.findSubnet(id); s != nil {
+			tags = s.tags
+			keys.set(keyVPC, c.ec2ARN("vpc", s.vpc.id))
+		}
+	case "ec2:vpc":
+		own = keyEC2ResourceTag
+		if v := c.findVPC(id); v != nil {
+			tags = v.tags
+		}
+	case "ssm:parameter":
+		own = keySSMResourceTag
+		for _, name := range []string{"/" + id, id} {
+			if p := c.params.byName[name]; p != nil && p.newest() != nil {
+				tags = p.tags
+			}
+		}
+	}
+	for _, t := range tags {
+		keys.set(keyResourceTag+t.key, t.value)
+		keys.set(own+t.key, t.value)
+	}
+	return keys
+}
+
+// tagsAsked are the condition keys for tags that a request names; tags without values where withValues is false.
+func tagsAsked(tags []tag, withValue func(n int) bool) ConditionKeys {
+	if len(tags) == 0 {
+		return nil
+	}
+	keys := ConditionKeys{}
+	var names []string
+	for n, t := range tags {
+		names = append(names, t.key)
+		if withValue(n) {
+			keys.set(keyRequestTag+t.key, t.value)
+		}
+	}
+	keys.set(keyTagKeys, names...)
+	return keys
+}
+
+// userID is the principal's unique id, and for a role the name of its session.
+func (w *caller) userID() string {
+	if w.InstanceID == "" {
+		return "AIDAMODELOPERATOR000"
+	}
+	return "AROAMODELEMREC2ROLE0:" + w.InstanceID
+}

@@ -1,0 +1,172 @@
+package cloud
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// condition is one operator and one key of a Condition element. All conditions of a statement must hold.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+type condition struct {
+	operator
+	key    string // lower case
+	values []pattern
+}
+
+// operator says how a key's values are compared with those of the policy.
+type operator struct {
+	set      setOperator
+	compare  func(glyphs []glyph, value string) bool
+	negated  bool // holds where no value of the policy fits
+	null     bool // Null: whether the key is there
+	ifExists bool
+}
+
+// setOperator is for keys with several values.
+type setOperator byte
+
+const (
+	setNone setOperator = iota
+	setAll              // ForAllValues: every value of the request fits one of the policy's
+	setAny              // ForAnyValue: one of them does
+)
+
+// readOperator reads an operator's name: ForAllValues:StringEquals, ArnLikeIfExists, Null.
+func readOperator(name string) (o operator, wild bool, err error) {
+	rest := name
+	switch {
+	case strings.HasPrefix(rest, "ForAllValues:"):
+		o.set, rest = setAll, rest[len("ForAllValues:"):]
+	case strings.HasPrefix(rest, "ForAnyValue:"):
+		o.set, rest = setAny, rest[len("ForAnyValue:"):]
+	}
+	rest, o.ifExists = strings.CutSuffix(rest, "IfExists")
+	same := func(g []glyph, v string) bool { return text(g) == v }
+	fold := func(g []glyph, v string) bool { return strings.EqualFold(text(g), v) }
+	switch rest {
+	case "StringEquals":
+		o.compare = same
+	case "StringNotEquals":
+		o.compare, o.negated = same, true
+	case "StringEqualsIgnoreCase", "Bool":
+		o.compare = fold
+	case "StringNotEqualsIgnoreCase":
+		o.compare, o.negated = fold, true
+	case "StringLike":
+		o.compare, wild = match, true
+	case "StringNotLike":
+		o.compare, o.negated, wild = match, true, true
+	case "ArnEquals", "ArnLike":
+		o.compare, wild = matchARN, true
+	case "ArnNotEquals", "ArnNotLike":
+		o.compare, o.negated, wild = matchARN, true, true
+	case "Null":
+		o.null = true
+		if o.set != setNone || o.ifExists {
+			return o, false, fmt.Errorf("the operator \"%s\": Null stands alone", printable(name))
+		}
+	default:
+		return o, false, fmt.Errorf("the operator \"%s\", which the model does not know", printable(name))
+	}
+	return o, wild, nil
+}
+
+// readConditions reads a Condition element: {operator: {key: value or values}}.
+func readConditions(v any, variables bool) ([]condition, error) {
+	operators, ok := v.(jsonObject)
+	if !ok {
+		return nil, fmt.Errorf("not an object")
+	}
+	var list []condition
+	for _, m := range operators {
+		o, wild, err := readOperator(m.name)
+		if err != nil {
+			return nil, err
+		}
+		keys, ok := m.value.(jsonObject)
+		if !ok || len(keys) == 0 {
+			return nil, fmt.Errorf("%s: no keys", m.name)
+		}
+		seen := map[string]bool{}
+		for _, k := range keys {
+			c := condition{operator: o, key: strings.ToLower(k.name)}
+			if seen[c.key] {
+				return nil, fmt.Errorf("%s: two keys \"%s\"", m.name, printable(k.name))
+			}
+			seen[c.key] = true
+			several, known := conditionKey(c.key)
+			switch {
+			case !known:
+				return nil, fmt.Errorf("%s: the key \"%s\", which the model does not know", m.name, printable(k.name))
+			case several && o.set == setNone && !o.null:
+				return nil, fmt.Errorf("%s: %s may have several values: ForAllValues or ForAnyValue is missing", m.name, k.name)
+			}
+			if c.values, err = readConditionValues(m.name, k.value, wild, variables); err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", m.name, k.name, err)
+			}
+			list = append(list, c)
+		}
+	}
+	return list, nil
+}
+
+func readConditionValues(operator string, v any, wild, variables bool) ([]pattern, error) {
+	if b, ok := v.(bool); ok {
+		v = fmt.Sprint(b)
+	}
+	texts, err := oneOrMore(v)
+	if err != nil {
+		return nil, err
+	}
+	var list []pattern
+	for _, t := range texts {
+		if logical := operator == "Null" || strings.HasSuffix(strings.TrimSuffix(operator, "IfExists"), "Bool"); logical && t != "true" && t != "false" {
+			return nil, fmt.Errorf("\"%s\" is neither true nor false", printable(t))
+		}
+		p, err := compile(t, wild, variables)
+		if err != nil {
+			return nil, err
+		}
+		if strings.Contains(operator, "Arn") && len(p.parts) == 1 && len(segments(p.parts[0].glyphs)) != 6 {
+			return nil, fmt.Errorf("\"%s\" is no ARN", printable(t))
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// holds judges a condition on a request.
+func (c *condition) holds(keys ConditionKeys) bool {
+	values := keys[c.key]
+	if c.null {
+		return slices.ContainsFunc(c.values, func(p pattern) bool { return (p.source == "true") == (len(values) == 0) })
+	}
+	if len(values) == 0 {
+		switch c.set {
+		case setAll:
+			return true
+		case setAny:
+			return c.ifExists
+		}
+		// A condition on a key that is not there does not hold, unless it asks for a difference.
+		return c.ifExists || c.negated
+	}
+	fits := func(v string) bool { return c.fits(v, keys) }
+	switch c.set {
+	case setAll:
+		return !slices.ContainsFunc(values, func(v string) bool { return !fits(v) })
+	case setAny:
+		return slices.ContainsFunc(values, fits)
+	}
+	return fits(values[0])
+}
+
+// fits compares one value of the request with all of the policy.
+func (c *condition) fits(value string, keys ConditionKeys) bool {
+	found := slices.ContainsFunc(c.values, func(p pattern) bool {
+		glyphs, ok := p.resolve(keys)
+		return ok && c.compare(glyphs, value)
+	})
+	return found != c.negated
+}

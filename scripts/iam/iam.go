@@ -1,0 +1,110 @@
+// Package iam has the IAM policies of emr-static-ip as operators attach them, and the statement of each action for messages.
+//
+// The files are plain IAM JSON with placeholders in capitals: REGION, ACCOUNT_ID, SUBNET_ID. Tests load them into the model of AWS, and the README
+// shows the first of them word by word.
+package iam
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+//go:embed *-policy.json
+var files embed.FS
+
+// The policies, by file.
+const (
+	InstanceProfile = "instance-profile-policy.json" // what a node needs
+)
+
+// policies are all files, those that most callers have first.
+func policies() []string { return []string{InstanceProfile} }
+
+// Placeholders of the policy files, and what stands there for the default of --prefix.
+const (
+	region  = "REGION"
+	account = "ACCOUNT_ID"
+	subnet  = "SUBNET_ID"
+	prefix  = ":parameter/emr-static-ip/"
+)
+
+// Place is where a policy is to hold. What is empty stays a placeholder, or the default.
+type Place struct {
+	Region  string // us-east-1
+	Account string // 12 digits
+	Subnet  string // subnet-...
+	Prefix  string // of the claims' parameters: /emr-static-ip
+}
+
+// Policy is the text of a policy file, filled in. It panics where there is no such file.
+func (p Place) Policy(file string) string {
+	text, err := files.ReadFile(file)
+	if err != nil {
+		panic(fmt.Sprintf("iam: %v", err)) // the names are constants of this package
+	}
+	return p.Fill(string(text))
+}
+
+// Fill replaces the placeholders in a document, or in a part of one.
+func (p Place) Fill(document string) string {
+	pairs := []string{"arn:aws:", "arn:" + partition(p.Region) + ":"}
+	for _, f := range []struct{ placeholder, value string }{{region, p.Region}, {account, p.Account}, {subnet, p.Subnet}} {
+		if f.value != "" {
+			pairs = append(pairs, f.placeholder, f.value)
+		}
+	}
+	if p.Prefix != "" {
+		pairs = append(pairs, prefix, ":parameter"+p.Prefix+"/")
+	}
+	return strings.NewReplacer(pairs...).Replace(document)
+}
+
+// partition is the group of regions whose ARNs begin alike.
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+// Statement is the statement that allows the action in the first policy that has it, for this action alone, on one line. Empty: none has.
+func (p Place) Statement(action string) string {
+	for _, file := range policies() {
+		var policy struct {
+			Statement []struct{ Action, Resource, Condition json.RawMessage }
+		}
+		// As it is in the file: what it is filled with may come from elsewhere, and need not be JSON.
+		if err := json.Unmarshal([]byte(Place{}.Policy(file)), &policy); err != nil {
+			panic(fmt.Sprintf("iam: reading %s: %v", file, err)) // a file of this package
+		}
+		for _, s := range policy.Statement {
+			if !strings.Contains(string(s.Action), `"`+action+`"`) {
+				continue
+			}
+			text := fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": %s`, action, oneLine(s.Resource))
+			if s.Condition != nil {
+				text += `, "Condition": ` + oneLine(s.Condition)
+			}
+			return p.Fill(text + "}")
+		}
+	}
+	return ""
+}
+
+// oneLine writes JSON with a blank where there may be one. No text in JSON contains a line break.
+func oneLine(raw json.RawMessage) string {
+	var b strings.Builder
+	for line := range strings.Lines(string(raw)) {
+		line = strings.TrimSpace(line)
+		if s := b.String(); s != "" && !strings.HasSuffix(s, "{") && !strings.HasSuffix(s, "[") && !strings.HasPrefix(line, "}") && !strings.HasPrefix(line, "]") {
+			b.WriteByte(' ')
+		}
+		b.WriteString(line)
+	}
+	return strings.NewReplacer("{ ", "{", " }", "}").Replace(b.String())
+}
