@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 )
 
 // This file is where the codes and texts of AWS's errors are matched.
@@ -95,33 +97,63 @@ func isBadAddress(err error) bool {
 func isENIFull(err error) bool { return errorCode(err) == "PrivateIpAddressLimitExceeded" }
 
 // iamAction is the action that a denied call needs: the name of the operation.
-func iamAction(err error) (action, resource string) {
+func iamAction(err error) string {
 	op := (*smithy.OperationError)(nil)
 	if !errors.As(err, &op) {
-		return "", ""
+		return ""
 	}
-	action = serviceName(op.Service()) + ":" + op.Operation()
-	switch op.Operation() {
-	case "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses":
-		return action, "arn:aws:ec2:REGION:ACCOUNT:network-interface/*"
-	case "CreateTags":
-		return action, "arn:aws:ec2:REGION:ACCOUNT:instance/*"
-	case "GetParameters", "PutParameter", "DeleteParameter", "GetParametersByPath":
-		return action, "arn:aws:ssm:REGION:ACCOUNT:parameter/emr-static-ip/*"
+	return serviceName(op.Service()) + ":" + op.Operation()
+}
+
+// permissionRemedy is what to do about a denied call: the statement of the shipped policy that allows it, or what to look for where it is
+// no permission of the role that is missing.
+func permissionRemedy(err error, at iam.Place) string {
+	action, message := iamAction(err), errorMessage(err)
+	if strings.Contains(message, "explicit deny") {
+		return fmt.Sprintf("a policy denies %s: look for its Deny statement in the policies of the role and its permissions boundary, "+
+			"in the organization's service control policies, and in the policy of the VPC endpoint", action)
 	}
-	return action, "*"
+	where := "the role of the instance profile (EMR: JobFlowRole)"
+	for _, kind := range []string{"VPC endpoint policy", "permissions boundary", "session policy", "service control policy", "resource control policy"} {
+		if strings.Contains(message, "no "+kind+" allows") {
+			where = "the " + kind
+		}
+	}
+	at.Account = accountIn(message)
+	statement := at.Statement(action)
+	if statement == "" {
+		statement = fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": "*"}`, action)
+	}
+	return fmt.Sprintf("allow %s in %s: %s", action, where, statement)
+}
+
+// accountIn finds the account in what AWS says about a denied call: "User: arn:aws:sts::123456789012:assumed-role/...". Empty: it does
+// not say.
+func accountIn(message string) string {
+	before, _, ok := strings.Cut(message, ":assumed-role/")
+	if !ok {
+		before, _, _ = strings.Cut(message, ":user/")
+	}
+	const digits = 12
+	account := before[max(0, len(before)-digits):]
+	if len(account) != digits || strings.Trim(account, "0123456789") != "" {
+		return ""
+	}
+	return account
 }
 
 // explain gives an error of a call to AWS its exit code and its remedy.
 func explain(err error, region, prefix string) error {
+	return explainAt(err, iam.Place{Region: region, Prefix: prefix})
+}
+
+// explainAt is explain where the subnet is known.
+func explainAt(err error, at iam.Place) error {
 	if err == nil || hasCode(err) {
 		return err
 	}
 	if isPermission(err) {
-		action, resource := iamAction(err)
-		resource = strings.ReplaceAll(strings.ReplaceAll(resource, "REGION", region), "parameter/emr-static-ip/", "parameter"+prefix+"/")
-		return coded(ExitPermission, err, fmt.Sprintf(
-			`allow %s in the role of the instance profile (EMR: JobFlowRole): {"Effect": "Allow", "Action": %q, "Resource": %q}`, action, action, resource))
+		return coded(ExitPermission, err, permissionRemedy(err, at))
 	}
 	service := ""
 	if u := (*unreachableError)(nil); errors.As(err, &u) {
@@ -132,7 +164,7 @@ func explain(err error, region, prefix string) error {
 	if service != "" {
 		return coded(ExitUnreachable, err, fmt.Sprintf(
 			"in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on) whose security group admits TCP 443 from the nodes; "+
-				"otherwise check routes, network ACLs, DNS and HTTPS_PROXY", region, service))
+				"otherwise check routes, network ACLs, DNS and HTTPS_PROXY", at.Region, service))
 	}
 	switch errorCode(err) {
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure",

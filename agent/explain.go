@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -27,7 +28,7 @@ func (r *run) explain(ctx context.Context, err error) error {
 		}
 		return coded(ExitDeadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
 	}
-	return explain(err, r.id.Region, r.cfg.Prefix)
+	return explainAt(err, iam.Place{Region: r.id.Region, Subnet: r.id.SubnetID, Prefix: r.cfg.Prefix})
 }
 
 // kernelError gives an error of netcfg its exit code and remedy.

@@ -1,7 +1,6 @@
 package scripts
 
 import (
-	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -117,62 +116,6 @@ func TestReadmeFlags(t *testing.T) {
 	}
 	for name := range named {
 		t.Errorf("the README's table has --%s, agent/config.go has not", name)
-	}
-}
-
-// TestReadmePolicy checks that the README's policy allows the calls that the code makes, and no others. Calls are found by the names of
-// the SDK's input types.
-func TestReadmePolicy(t *testing.T) {
-	want := map[string]bool{}
-	for _, file := range slices.Concat(parsed(t, "../agent/*.go"), parsed(t, "../ssmcoord/*.go")) {
-		ast.Inspect(file, func(n ast.Node) bool {
-			if s, ok := n.(*ast.SelectorExpr); ok {
-				service, ok := s.X.(*ast.Ident)
-				operation, isInput := strings.CutSuffix(s.Sel.Name, "Input")
-				if ok && isInput && (service.Name == "ec2" || service.Name == "ssm") {
-					want[service.Name+":"+operation] = true
-				}
-			}
-			return true
-		})
-	}
-	if len(want) < 5 {
-		t.Fatalf("found only the calls %v", want)
-	}
-
-	_, rest, _ := strings.Cut(readme(t), "```json\n")
-	text, _, ok := strings.Cut(rest, "```")
-	if !ok {
-		t.Fatal("the README has no policy")
-	}
-	var policy struct {
-		Version   string
-		Statement []struct {
-			Effect           string
-			Action, Resource any
-		}
-	}
-	if err := json.Unmarshal([]byte(text), &policy); err != nil {
-		t.Fatalf("the README's policy: %v", err)
-	}
-	allowed := map[string]bool{}
-	for _, s := range policy.Statement {
-		actions, ok := s.Action.([]any)
-		if !ok {
-			actions = []any{s.Action}
-		}
-		for _, a := range actions {
-			name, _ := a.(string)
-			allowed[name] = true
-			if !want[name] {
-				t.Errorf("the policy allows %q, which nothing calls", name)
-			}
-		}
-	}
-	for name := range want {
-		if !allowed[name] {
-			t.Errorf("the policy lacks %s", name)
-		}
 	}
 }
 

@@ -1,0 +1,77 @@
+package iam
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestFill(t *testing.T) {
+	const text = `"arn:aws:ssm:REGION:ACCOUNT_ID:parameter/emr-static-ip/SUBNET_ID/*"`
+	for _, tt := range []struct {
+		place Place
+		want  string
+	}{
+		{Place{}, text},
+		{Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1", Prefix: "/emr-static-ip"}, `"arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/subnet-1/*"`},
+		{Place{Region: "cn-north-1", Prefix: "/a/b"}, `"arn:aws-cn:ssm:cn-north-1:ACCOUNT_ID:parameter/a/b/SUBNET_ID/*"`},
+		{Place{Region: "us-gov-west-1", Subnet: "*"}, `"arn:aws-us-gov:ssm:us-gov-west-1:ACCOUNT_ID:parameter/emr-static-ip/*/*"`},
+	} {
+		if got := tt.place.Fill(text); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.place, got, tt.want)
+		}
+	}
+}
+
+// The statement of an action is that of the policy, for the action alone.
+func TestStatement(t *testing.T) {
+	place := Place{Region: "eu-west-1", Account: "123456789012", Subnet: "subnet-1", Prefix: "/x"}
+	if got, want := place.Statement("ssm:PutParameter"), `{"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": "arn:aws:ssm:eu-west-1:123456789012:parameter/x/subnet-1/*"}`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := place.Statement("iam:CreateUser"); got != "" {
+		t.Errorf("an action of no policy: %s", got)
+	}
+	type statement struct {
+		Sid                         string `json:",omitempty"`
+		Effect                      string
+		Action, Resource, Condition any
+	}
+	for _, file := range policies() {
+		var policy struct{ Statement []statement }
+		if err := json.Unmarshal([]byte(place.Policy(file)), &policy); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range policy.Statement {
+			actions, ok := s.Action.([]any)
+			if !ok {
+				actions = []any{s.Action}
+			}
+			for _, a := range actions {
+				text := place.Statement(a.(string))
+				var got statement
+				if err := json.Unmarshal([]byte(text), &got); err != nil || strings.ContainsAny(text, "\n\t") || strings.Contains(text, "  ") {
+					t.Errorf("%s: %v: %s", a, err, text)
+				}
+				want := s
+				want.Sid, want.Action = "", a
+				if fmt.Sprint(got) != fmt.Sprint(want) && file == InstanceProfile {
+					t.Errorf("%s:\n%v, the policy has\n%v", a, got, want)
+				}
+			}
+		}
+	}
+}
+
+// No placeholder is left in a policy that is filled in.
+func TestPolicies(t *testing.T) {
+	for _, file := range policies() {
+		text := Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1"}.Policy(file)
+		for _, placeholder := range []string{region, account, subnet} {
+			if strings.Contains(text, placeholder) {
+				t.Errorf("%s: %s is left", file, placeholder)
+			}
+		}
+	}
+}

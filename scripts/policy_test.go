@@ -1,0 +1,110 @@
+package scripts
+
+import (
+	"encoding/json"
+	"go/ast"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// These tests hold the policies in iam/ against the source and the README. What they allow and deny is tested where the calls are made:
+// cmd/emrsim/simulation.
+
+// calls are the calls to AWS that the product makes, as actions of IAM. They are found by the names of the SDK's input types.
+func calls(t *testing.T) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	for _, file := range slices.Concat(parsed(t, "../agent/*.go"), parsed(t, "../ssmcoord/*.go")) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				service, ok := s.X.(*ast.Ident)
+				operation, isInput := strings.CutSuffix(s.Sel.Name, "Input")
+				if ok && isInput && (service.Name == "ec2" || service.Name == "ssm") {
+					found[service.Name+":"+operation] = true
+				}
+			}
+			return true
+		})
+	}
+	if len(found) < 5 {
+		t.Fatalf("found only the calls %v", found)
+	}
+	return found
+}
+
+// policyFile reads a policy: its text, and its actions.
+func policyFile(t *testing.T, file string) (text string, actions []string) {
+	t.Helper()
+	data, err := os.ReadFile("iam/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy struct {
+		Statement []struct {
+			Sid, Effect string
+			Action      any
+		}
+	}
+	if err := json.Unmarshal(data, &policy); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	for _, s := range policy.Statement {
+		if s.Sid == "" || s.Effect != "Allow" {
+			t.Errorf("%s: a statement without a Sid, or one that does not allow: %+v", file, s)
+		}
+		list, ok := s.Action.([]any)
+		if !ok {
+			list = []any{s.Action}
+		}
+		for _, a := range list {
+			name, _ := a.(string)
+			if strings.ContainsAny(name, "*?") || slices.Contains(actions, name) {
+				t.Errorf("%s: the action %q is a pattern, or there twice", file, name)
+			}
+			actions = append(actions, name)
+		}
+	}
+	return string(data), actions
+}
+
+func TestPoliciesNameTheCalls(t *testing.T) {
+	made, allowed := calls(t), map[string]bool{}
+	files, err := os.ReadDir("iam")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !strings.HasSuffix(f.Name(), "-policy.json") {
+			continue
+		}
+		text, actions := policyFile(t, f.Name())
+		for _, a := range actions {
+			allowed[a] = true
+			if !made[a] {
+				t.Errorf("%s allows %s, which nothing calls", f.Name(), a)
+			}
+		}
+		// IAM counts no white space; 6,144 is the limit of a managed policy.
+		if n := len(strings.Join(strings.Fields(text), "")); n > 4096 {
+			t.Errorf("%s has %d characters", f.Name(), n)
+		}
+	}
+	for _, a := range slices.Sorted(maps.Keys(made)) {
+		if !allowed[a] {
+			t.Errorf("no policy in iam/ allows %s, which is called", a)
+		}
+	}
+}
+
+// The README shows the policy of the instance profile as the file has it.
+func TestReadmePolicy(t *testing.T) {
+	_, rest, _ := strings.Cut(readme(t), "\n## Permissions\n")
+	_, rest, _ = strings.Cut(rest, "```json\n")
+	shown, _, ok := strings.Cut(rest, "```\n")
+	if text, _ := policyFile(t, "instance-profile-policy.json"); !ok || shown != text {
+		t.Errorf("the README shows\n%s\nscripts/iam/instance-profile-policy.json is\n%s", shown, text)
+	}
+}
