@@ -120,6 +120,9 @@ func permissionRemedy(err error, at iam.Place) string {
 		}
 	}
 	at.Account = accountIn(message)
+	if prefix := prefixIn(message, at.Subnet); prefix != "" {
+		at.Prefix = prefix // of an earlier run, whose claim is to go
+	}
 	statement := at.Statement(action)
 	if statement == "" {
 		statement = fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": "*"}`, action)
@@ -140,6 +143,17 @@ func accountIn(message string) string {
 		return ""
 	}
 	return account
+}
+
+// prefixIn finds the prefix of the claims in what AWS says about a denied call: "... on resource: arn:...:parameter/PREFIX/SUBNET/10.0.1.10 ...".
+// Empty: it does not say.
+func prefixIn(message, subnet string) string {
+	_, rest, _ := strings.Cut(message, ":parameter/")
+	prefix, _, ok := strings.Cut(rest, "/"+subnet)
+	if !ok || subnet == "" || prefix == "" || strings.Trim(prefix, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-/") != "" {
+		return ""
+	}
+	return "/" + prefix
 }
 
 // explain gives an error of a call to AWS its exit code and its remedy.

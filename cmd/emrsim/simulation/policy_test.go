@@ -1,0 +1,418 @@
+package simulation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// These tests run with the shipped policy of the instance profile: it is enough for everything, and nothing in it can be left out.
+
+// policed is an account whose instances have nothing but that policy, or what a test made of it.
+type policed struct {
+	*cluster
+	prefix string
+	said   []said
+}
+
+// said is what one run told the operator.
+type said struct {
+	run      string
+	err      error
+	warnings []string
+}
+
+// place is where the policies of the tests hold.
+func (p *policed) place() iam.Place {
+	return iam.Place{Region: "us-east-1", Account: "123456789012", Subnet: p.subnet, Prefix: p.prefix}
+}
+
+// note records the end of a run.
+func (p *policed) note(n *Node, what string, o Outcome) {
+	p.said = append(p.said, said{fmt.Sprintf("%s %s", n.Role, what), o.Err, o.Report.Warnings})
+}
+
+// run runs the agent on all nodes at once.
+func (p *policed) run(what string, work func(*Node) Outcome, nodes ...*Node) {
+	outcomes := make([]Outcome, len(nodes))
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		all.Go(func() { outcomes[i] = work(n) })
+	}
+	all.Wait()
+	for i, n := range nodes {
+		p.note(n, what, outcomes[i])
+	}
+}
+
+func (p *policed) apply(nodes ...*Node) {
+	p.run("apply", func(n *Node) Outcome { return n.Apply(p.t.Context(), Kill{}) }, nodes...)
+}
+
+func (p *policed) release(nodes ...*Node) {
+	p.run("release", func(n *Node) Outcome { return n.Release(p.t.Context(), Kill{}) }, nodes...)
+}
+
+func (p *policed) plan(nodes ...*Node) {
+	p.run("plan", func(n *Node) Outcome { return n.run(p.t.Context(), Kill{}, agent.Plan) }, nodes...)
+}
+
+// status must find the node in order; what it cannot find out for want of a permission counts as an error.
+func (p *policed) status(nodes ...*Node) {
+	p.run("status", func(n *Node) Outcome {
+		return n.run(p.t.Context(), Kill{}, func(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Report, error) {
+			s, err := agent.Inspect(ctx, cfg, env)
+			rep := agent.Report{}
+			for _, i := range []*agent.Item{s.EC2, s.Ledger} {
+				if i != nil && i.Detail != "" {
+					rep.Warnings = append(rep.Warnings, i.Detail)
+				}
+			}
+			return rep, err
+		})
+	}, nodes...)
+}
+
+// start launches a cluster's instances. The agent has not run on them yet.
+func (p *policed) start(spec cloud.ClusterSpec, pools agent.Pools) (id string, nodes []*Node) {
+	p.t.Helper()
+	spec.Subnet, spec.NameTag, spec.SecondENIOnMaster = p.subnet, "x", true
+	cl, err := p.Cloud.LaunchCluster(spec)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, cn := range cl.Nodes {
+		nodes = append(nodes, p.newNode(cn, p.config(pools), cloud.FilesFull))
+	}
+	return cl.ID, nodes
+}
+
+func (p *policed) config(pools agent.Pools) agent.Config {
+	cfg := agent.DefaultConfig()
+	cfg.Pools, cfg.Prefix = pools, p.prefix
+	return cfg
+}
+
+// add adds a node to a cluster.
+func (p *policed) add(clusterID, role string, pools agent.Pools) *Node {
+	p.t.Helper()
+	cn, err := p.Cloud.AddNode(clusterID, role)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.newNode(cn, p.config(pools), cloud.FilesFull)
+}
+
+// stale writes the claims of an instance that is long gone.
+func (p *policed) stale(list ...string) {
+	p.t.Helper()
+	for _, a := range addrs(list...) {
+		r := ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE", Time: time.Now()}
+		if _, err := p.Ledger(p.prefix, p.subnet).Create(p.t.Context(), a, r); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	time.Sleep(2 * ssmcoord.UnseenGrace)
+}
+
+// policyScenarios are what happens to clusters. None of them asks whether a run succeeded: that is noted.
+func policyScenarios() []struct {
+	name string
+	play func(*policed)
+} {
+	large := agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21", "10.0.1.22"), Core: addrs("10.0.1.23", "10.0.1.24", "10.0.1.25"), Task: addrs("10.0.1.26", "10.0.1.27")}
+	return []struct {
+		name string
+		play func(*policed)
+	}{
+		{"three masters, core and task nodes: plan, first launch, rerun, status", func(p *policed) {
+			_, nodes := p.start(cloud.ClusterSpec{Masters: 3, Cores: 3, Tasks: 2}, large)
+			p.plan(nodes...)
+			p.apply(nodes...)
+			for _, n := range nodes {
+				if n.Static().IsValid() {
+					n.Config.Pools = agent.Pools{} // again, without arguments
+				}
+			}
+			p.apply(nodes...)
+			p.plan(nodes...)
+			p.status(nodes...)
+		}},
+		{"instance fleets", func(p *policed) {
+			_, nodes := p.start(cloud.ClusterSpec{Cores: 2, Fleets: true}, smallPools)
+			p.apply(nodes...)
+			p.apply(nodes...)
+		}},
+		{"another prefix", func(p *policed) {
+			p.prefix = "/team/static-ip"
+			_, nodes := p.start(cloud.ClusterSpec{Cores: 2}, smallPools)
+			p.apply(nodes...)
+			p.release(nodes...)
+		}},
+		{"take-over of the claims of the dead", func(p *policed) {
+			p.stale("10.0.1.20", "10.0.1.21", "10.0.1.22")
+			_, nodes := p.start(cloud.ClusterSpec{Cores: 2}, smallPools)
+			p.apply(nodes...)
+			p.status(nodes...)
+		}},
+		{"release, and again", func(p *policed) {
+			_, nodes := p.start(cloud.ClusterSpec{Cores: 2}, smallPools)
+			p.apply(nodes...)
+			p.release(nodes...)
+			p.release(nodes...)
+			p.apply(nodes...)
+		}},
+		{"release without a state file", func(p *policed) {
+			_, nodes := p.start(cloud.ClusterSpec{Cores: 1}, smallPools)
+			p.apply(nodes...)
+			for _, n := range nodes {
+				if err := os.Remove(filepath.Join(n.root, agent.DefaultStateDir, "state.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+					p.t.Fatal(err)
+				}
+			}
+			p.release(nodes...)
+		}},
+		{"resize, a node that is replaced", func(p *policed) {
+			id, nodes := p.start(cloud.ClusterSpec{Cores: 1}, smallPools)
+			p.apply(nodes...)
+			second := p.add(id, cloud.RoleCore, smallPools)
+			p.apply(second)
+			p.release(second) // the shutdown action
+			for _, n := range []*Node{second, nodes[1]} {
+				n.gone = true
+				p.Cloud.RemoveNode(n.InstanceID)
+			}
+			time.Sleep(time.Minute)
+			p.apply(p.add(id, cloud.RoleCore, smallPools), p.add(id, cloud.RoleCore, smallPools))
+		}},
+		{"waiting for a cluster that shuts down", func(p *policed) {
+			pools := agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21")}
+			_, old := p.start(cloud.ClusterSpec{Cores: 1}, pools)
+			p.apply(old...)
+			_, nodes := p.start(cloud.ClusterSpec{Cores: 1}, pools)
+			var ended sync.WaitGroup
+			defer ended.Wait()
+			ended.Go(func() {
+				time.Sleep(time.Minute)
+				p.retire(old...)
+			})
+			p.apply(nodes...)
+		}},
+		{"a stranger has the address, and is left alone, or not", func(p *policed) {
+			_, err := p.Cloud.RunInstance(cloud.InstanceSpec{Subnet: p.subnet, Secondary: addrs("10.0.1.21")})
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			id, nodes := p.start(cloud.ClusterSpec{Cores: 1}, smallPools)
+			p.apply(nodes...)
+			n := p.add(id, cloud.RoleCore, smallPools)
+			n.Config.AllowReassignment = true
+			p.apply(n)
+		}},
+		{"the list has changed", func(p *policed) {
+			_, nodes := p.start(cloud.ClusterSpec{Cores: 1}, smallPools)
+			p.apply(nodes...)
+			nodes[1].Config.Pools.Core = addrs("10.0.1.24", "10.0.1.25")
+			p.apply(nodes...)
+		}},
+		{"a node with an address of its own", func(p *policed) {
+			_, nodes := p.start(cloud.ClusterSpec{Cores: 1}, smallPools)
+			if err := p.Take(p.t.Context(), nodes[1].Node, addrs("10.0.1.28")[0]); err != nil {
+				p.t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // IMDS lists it
+			p.plan(nodes...)
+			p.apply(nodes...)
+		}},
+		{"the ledger was lost", func(p *policed) {
+			_, nodes := p.start(cloud.ClusterSpec{Cores: 1}, smallPools)
+			p.apply(nodes...)
+			for _, a := range addrs("10.0.1.20", "10.0.1.21", "10.0.1.22") {
+				if err := p.Ledger(p.prefix, p.subnet).Delete(p.t.Context(), a); err != nil {
+					p.t.Fatal(err)
+				}
+			}
+			p.apply(nodes...)
+		}},
+		{"the account as it is on a bad day", func(p *policed) {
+			_, nodes := p.start(cloud.ClusterSpec{Masters: 3, Cores: 3}, large)
+			p.apply(nodes...)
+		}},
+	}
+}
+
+// underPolicy plays a scenario with what policies makes of the place, and returns what the runs said and the calls that were denied.
+func underPolicy(t *testing.T, name string, play func(*policed), policies func(iam.Place) cloud.Policies) (all []said, denied []string) {
+	t.Helper()
+	var p *policed
+	var current cloud.Policies
+	o := cloud.Options{Authorize: func(r cloud.AccessRequest) error {
+		if current == nil {
+			current = policies(p.place())
+		}
+		return current.OnInstances(r)
+	}}
+	if strings.Contains(name, "bad day") {
+		o.Quotas = cloud.DefaultQuotas()
+		o.RemapDelay = cloud.Range{Max: 4 * time.Second}
+		o.StaleEC2 = cloud.Staleness{Probability: 0.3, MaxAge: 4 * time.Second}
+		o.StaleSSM = cloud.Staleness{Probability: 0.3, MaxAge: 2 * time.Second}
+		o.AssignSameENI = cloud.OutcomeError
+	}
+	inBubble(t, o, func(t *testing.T, c *cluster) {
+		p = &policed{cluster: c, prefix: agent.DefaultPrefix}
+		play(p)
+		all = p.said
+		for _, call := range c.Cloud.Calls() {
+			if call.Code == "AccessDeniedException" || call.Code == "UnauthorizedOperation" {
+				denied = append(denied, call.String())
+			}
+		}
+	})
+	return all, denied
+}
+
+// shipped is the policy of the instance profile, as it is or without an action.
+func shipped(t *testing.T, place iam.Place, without string) *cloud.Policy {
+	t.Helper()
+	var doc map[string]any
+	if err := json.Unmarshal([]byte(place.Policy(iam.InstanceProfile)), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var kept []any
+	for _, s := range doc["Statement"].([]any) {
+		statement := s.(map[string]any)
+		actions := slices.DeleteFunc(listOf(statement["Action"]), func(a any) bool { return a == without })
+		if statement["Action"] = actions; len(actions) > 0 {
+			kept = append(kept, statement)
+		}
+	}
+	doc["Statement"] = kept
+	return policyOf(t, doc)
+}
+
+func listOf(v any) []any {
+	if list, ok := v.([]any); ok {
+		return slices.Clone(list)
+	}
+	return []any{v}
+}
+
+func policyOf(t *testing.T, doc any) *cloud.Policy {
+	t.Helper()
+	text, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := cloud.ParsePolicy(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// policyActions are the actions that the policy of the instance profile allows.
+func policyActions(t *testing.T) (actions []string) {
+	t.Helper()
+	var doc struct{ Statement []struct{ Action any } }
+	if err := json.Unmarshal([]byte(iam.Place{}.Policy(iam.InstanceProfile)), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range doc.Statement {
+		for _, a := range listOf(s.Action) {
+			actions = append(actions, a.(string))
+		}
+	}
+	if len(actions) < 9 {
+		t.Fatalf("found only %q", actions)
+	}
+	return actions
+}
+
+// Everything that the agent does is allowed by the shipped policy.
+func TestShippedPolicyIsEnough(t *testing.T) {
+	for _, s := range policyScenarios() {
+		t.Run(s.name, func(t *testing.T) {
+			all, denied := underPolicy(t, s.name, s.play, func(at iam.Place) cloud.Policies { return cloud.Policies{shipped(t, at, "")} })
+			for _, x := range all {
+				if x.err != nil || strings.Contains(strings.Join(x.warnings, "\n"), "not authorized") {
+					t.Errorf("%s: %v, warnings %q", x.run, x.err, x.warnings)
+				}
+			}
+			for _, call := range denied {
+				t.Errorf("denied: %s", call)
+			}
+			if len(all) == 0 {
+				t.Error("nothing was run")
+			}
+		})
+	}
+}
+
+// warningOnly are the actions whose absence is no reason to fail a node.
+var warningOnly = []string{"ec2:CreateTags"}
+
+// Without any one action of the policy some run fails with exit code 4, or, for the tags, warns; it names the action and gives the statement
+// that was taken away; and with that statement everything is allowed again.
+func TestEachActionOfThePolicyIsNeeded(t *testing.T) {
+	for _, action := range policyActions(t) {
+		t.Run(action, func(t *testing.T) {
+			t.Parallel()
+			failed, warned, sample := 0, 0, ""
+			for _, s := range policyScenarios() {
+				var place iam.Place
+				all, lacking := underPolicy(t, s.name, s.play, func(at iam.Place) cloud.Policies {
+					place = at
+					return cloud.Policies{shipped(t, at, action)}
+				})
+				want := fmt.Sprintf("allow %s in the role of the instance profile (EMR: JobFlowRole): %s", action, place.Statement(action))
+				for _, x := range all {
+					warnings := strings.Join(x.warnings, "\n")
+					switch {
+					case x.err != nil && (exitCode(x.err) != agent.ExitPermission || !strings.Contains(remedy(x.err), want) || !strings.Contains(x.err.Error(), action)):
+						t.Errorf("%s: %s: code %d, %v; remedy %q, want %q", s.name, x.run, exitCode(x.err), x.err, remedy(x.err), want)
+					case x.err != nil:
+						failed++
+						sample = x.err.Error()
+					case strings.Contains(warnings, action):
+						warned++
+						if !strings.Contains(x.run, "status") && !strings.Contains(warnings, want) {
+							t.Errorf("%s: %s: warnings %q, want %q", s.name, x.run, x.warnings, want)
+						}
+					}
+				}
+				if len(lacking) == 0 {
+					continue // the action was not asked for
+				}
+				_, denied := underPolicy(t, s.name, s.play, func(at iam.Place) cloud.Policies {
+					remedied, err := cloud.ParsePolicy([]byte(`{"Version": "2012-10-17", "Statement": ` + at.Statement(action) + `}`))
+					if err != nil {
+						t.Error(err)
+						return cloud.Policies{}
+					}
+					return cloud.Policies{shipped(t, at, action), remedied}
+				})
+				for _, call := range denied {
+					t.Errorf("%s: with the statement of the remedy: %s", s.name, call)
+				}
+			}
+			if fails := !slices.Contains(warningOnly, action); fails && failed == 0 || !fails && (failed > 0 || warned == 0) {
+				t.Errorf("%d runs failed, %d warned", failed, warned)
+			}
+			t.Logf("%d runs failed, %d warned: %s", failed, warned, sample)
+		})
+	}
+}
