@@ -20,6 +20,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 )
 
 // options are the flags of launch.
@@ -30,6 +31,7 @@ type options struct {
 	tasks     int
 	fleets    bool
 	subnet    string
+	policy    string
 	binary    string
 	iptables  string
 	noTables  bool
@@ -63,6 +65,7 @@ func launchCommand() *cobra.Command {
 	f.IntVar(&o.tasks, "tasks", 0, "task nodes")
 	f.BoolVar(&o.fleets, "fleets", false, "instance fleets in place of instance groups")
 	f.StringVar(&o.subnet, "subnet", "", "the cluster's subnet (without: the /24 of the first address)")
+	f.StringVar(&o.policy, "policy", "", "file with the IAM policy of the nodes' instance profile; REGION, ACCOUNT_ID and SUBNET_ID in it are filled in (without: scripts/iam/"+iam.InstanceProfile+")")
 	f.StringVar(&o.binary, "binary", "", "the emr-static-ip to run (without: the one beside emrsim, or in PATH)")
 	f.StringVar(&o.iptables, "iptables", "", "the nodes' iptables: legacy or nft (without: as the release has it)")
 	f.BoolVar(&o.noTables, "no-iptables", false, "nodes without an iptables program")
@@ -99,7 +102,11 @@ func launch(ctx context.Context, o options, args []string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the rehearsal was not done within --timeout %s", o.timeout))
 	defer cancel()
-	r := rehearsal{out: os.Stdout, spec: spec, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, start: time.Now()}
+	policy := "scripts/iam/" + iam.InstanceProfile
+	if o.policy != "" {
+		policy = o.policy
+	}
+	r := rehearsal{out: os.Stdout, spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, start: time.Now()}
 	return r.run(ctx)
 }
 
@@ -176,7 +183,16 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 			problem("--subnet: %w", err)
 		}
 	}
-	spec.Account = account(o.seed)
+	spec.Account, spec.Prefix = account(o.seed), wanted.Prefix
+	if spec.Policy = (iam.Place{}).Policy(iam.InstanceProfile); o.policy != "" {
+		text, err := os.ReadFile(o.policy)
+		if err != nil {
+			problem("--policy: %w", err)
+		} else if _, err := cloud.ParsePolicy(text); err != nil {
+			problem("--policy %s: %w", o.policy, err)
+		}
+		spec.Policy = string(text)
+	}
 	return spec, errors.Join(problems...)
 }
 

@@ -19,6 +19,7 @@ import (
 type rehearsal struct {
 	out     io.Writer
 	spec    lab.ClusterSpec
+	policy  string // where it is from
 	binary  string
 	args    []string
 	wanted  agent.Config // what args mean
@@ -52,6 +53,7 @@ func (r *rehearsal) run(ctx context.Context) error {
 	r.spec.Progress = r.event
 	r.say("", "building %s with %d master, %d core and %d task nodes in subnet %s; seed %d", r.spec.Release, r.spec.Masters, r.spec.Cores,
 		r.spec.Tasks, r.spec.Subnet, r.spec.Account.Seed)
+	r.say("", "the nodes may do what %s allows, and nothing else", r.policy)
 	var err error
 	if r.cluster, err = lab.Launch(ctx, r.spec); err != nil {
 		return errors.Join(err, context.Cause(ctx))

@@ -65,6 +65,12 @@ func New(o Options) *Cloud {
 	return c
 }
 
+// Region is the account's region.
+func (c *Cloud) Region() string { return c.opts.Region }
+
+// Account is the account's number.
+func (c *Cloud) Account() string { return c.opts.Account }
+
 func (c *Cloud) now() time.Time { return c.opts.Now() }
 
 // mix folds strings and numbers into one well-spread seed.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 )
 
 // A ClusterSpec says which EMR cluster to launch in a cloud model, and to build.
@@ -27,6 +28,12 @@ type ClusterSpec struct {
 	NameTag      string          // of all instances; empty: none
 	Args         []string        // the bootstrap action's, as EMR's files show them
 	Files        cloud.FileStyle // which of EMR's files the nodes have
+
+	// Policy is the IAM policy of the instance profile, as a document with the placeholders of the package iam, which are filled with the
+	// cluster's place: all calls of nodes are decided by it. Empty: everything is allowed.
+	Policy string
+	// Prefix is where the claims are in Parameter Store, for the policy; empty: the default.
+	Prefix string
 
 	// Static are the static IPs: admitted by the firewall, and kept from new instances by a reservation in the subnet.
 	Static []netip.Addr
@@ -62,9 +69,21 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	var policies cloud.Policies
+	if spec.Policy != "" {
+		spec.Account.Authorize = func(r cloud.AccessRequest) error { return policies.OnInstances(r) }
+	}
 	account := cloud.New(spec.Account)
 	vpc := account.CreateVPC(plan.VPC)
 	subnet := account.CreateSubnet(vpc, plan.Subnet)
+	if spec.Policy != "" {
+		at := iam.Place{Region: account.Region(), Account: account.Account(), Subnet: subnet, Prefix: spec.Prefix}
+		policy, err := cloud.ParsePolicy([]byte(at.Fill(spec.Policy)))
+		if err != nil {
+			return nil, err
+		}
+		policies = cloud.Policies{policy}
+	}
 	for _, a := range spec.Static {
 		if plan.Subnet.Contains(a) {
 			account.ReserveCIDR(subnet, netip.PrefixFrom(a, 32), "explicit")

@@ -1,0 +1,43 @@
+package lab
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+)
+
+// A program whose instance profile lacks an action ends with exit code 4, the action, and the statement that is missing.
+func TestMissingPermission(t *testing.T) {
+	for _, tt := range []struct{ action, resource string }{
+		{"ssm:PutParameter", `"arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/SUBNET_ID/*"`},
+		{"ec2:AssignPrivateIpAddresses", `"arn:aws:ec2:us-east-1:123456789012:network-interface/*"`},
+		{"ec2:DescribeNetworkInterfaces", `"*"`},
+	} {
+		t.Run(tt.action, func(t *testing.T) {
+			c := launch(t, func(s *ClusterSpec) {
+				s.Cores = 0
+				// Another action in its place: the statement stays one.
+				if s.Policy = strings.Replace(s.Policy, `"`+tt.action+`"`, `"ssm:DescribeParameters"`, 1); s.Policy == (iam.Place{}).Policy(iam.InstanceProfile) {
+					t.Fatal("the policy does not have the action")
+				}
+			})
+			n := c.Nodes()[0]
+			before := snapshot(t, n)
+			got := start(t, c, n, Command{Args: []string{"10.0.1.10"}})
+			statement := `{"Effect": "Allow", "Action": "` + tt.action + `", "Resource": ` + strings.ReplaceAll(tt.resource, "SUBNET_ID", c.SubnetID)
+			for _, want := range []string{"a permission is missing (exit code 4)", "is not authorized to perform: " + tt.action,
+				"what to do\n  allow " + tt.action + " in the role of the instance profile (EMR: JobFlowRole): " + statement} {
+				if got.ExitCode != 4 || !strings.Contains(got.Stderr, want) {
+					t.Errorf("exit code %d, want 4 and %q:\n%s", got.ExitCode, want, got.Stderr)
+				}
+			}
+			if after := snapshot(t, n); after != before {
+				t.Errorf("the kernel was changed:\n%s\nafter\n%s", before, after)
+			}
+			if attached := c.Secondary(n); len(attached) > 0 {
+				t.Errorf("%v attached", attached)
+			}
+		})
+	}
+}
