@@ -123,7 +123,7 @@ func permissionRemedy(err error, at iam.Place) string {
 	if prefix := prefixIn(message, at.Subnet); prefix != "" {
 		at.Prefix = prefix // of an earlier run, whose claim is to go
 	}
-	statement := at.Statement(action)
+	statement := at.Statement(iam.InstanceProfile, action)
 	if statement == "" {
 		statement = fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": "*"}`, action)
 	}
@@ -139,7 +139,7 @@ func accountIn(message string) string {
 	}
 	const digits = 12
 	account := before[max(0, len(before)-digits):]
-	if len(account) != digits || strings.Trim(account, "0123456789") != "" {
+	if len(account) != digits || strings.Trim(account, "0123456789") != "" || !strings.HasSuffix(before, "::"+account) {
 		return ""
 	}
 	return account

@@ -17,17 +17,15 @@ var files embed.FS
 // The policies, by file.
 const (
 	InstanceProfile = "instance-profile-policy.json" // what a node needs
+	Operator        = "operator-policy.json"         // what a person needs who looks after the ledgers of a region, from anywhere
 )
-
-// policies are all files, those that most callers have first.
-func policies() []string { return []string{InstanceProfile} }
 
 // Placeholders of the policy files, and what stands there for the default of --prefix.
 const (
 	region  = "REGION"
 	account = "ACCOUNT_ID"
 	subnet  = "SUBNET_ID"
-	prefix  = ":parameter/emr-static-ip/"
+	prefix  = ":parameter/emr-static-ip"
 )
 
 // Place is where a policy is to hold. What is empty stays a placeholder, or the default.
@@ -56,7 +54,7 @@ func (p Place) Fill(document string) string {
 		}
 	}
 	if p.Prefix != "" {
-		pairs = append(pairs, prefix, ":parameter"+p.Prefix+"/")
+		pairs = append(pairs, prefix, ":parameter"+p.Prefix)
 	}
 	return strings.NewReplacer(pairs...).Replace(document)
 }
@@ -72,26 +70,24 @@ func partition(region string) string {
 	return "aws"
 }
 
-// Statement is the statement that allows the action in the first policy that has it, for this action alone, on one line. Empty: none has.
-func (p Place) Statement(action string) string {
-	for _, file := range policies() {
-		var policy struct {
-			Statement []struct{ Action, Resource, Condition json.RawMessage }
+// Statement is the statement of a policy file that allows the action, for this action alone, on one line. Empty: none does.
+func (p Place) Statement(file, action string) string {
+	var policy struct {
+		Statement []struct{ Action, Resource, Condition json.RawMessage }
+	}
+	// As it is in the file: what it is filled with may come from elsewhere, and need not be JSON.
+	if err := json.Unmarshal([]byte(Place{}.Policy(file)), &policy); err != nil {
+		panic(fmt.Sprintf("iam: reading %s: %v", file, err)) // a file of this package
+	}
+	for _, s := range policy.Statement {
+		if !strings.Contains(string(s.Action), `"`+action+`"`) {
+			continue
 		}
-		// As it is in the file: what it is filled with may come from elsewhere, and need not be JSON.
-		if err := json.Unmarshal([]byte(Place{}.Policy(file)), &policy); err != nil {
-			panic(fmt.Sprintf("iam: reading %s: %v", file, err)) // a file of this package
+		text := fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": %s`, action, oneLine(s.Resource))
+		if s.Condition != nil {
+			text += `, "Condition": ` + oneLine(s.Condition)
 		}
-		for _, s := range policy.Statement {
-			if !strings.Contains(string(s.Action), `"`+action+`"`) {
-				continue
-			}
-			text := fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": %s`, action, oneLine(s.Resource))
-			if s.Condition != nil {
-				text += `, "Condition": ` + oneLine(s.Condition)
-			}
-			return p.Fill(text + "}")
-		}
+		return p.Fill(text + "}")
 	}
 	return ""
 }

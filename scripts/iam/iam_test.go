@@ -27,10 +27,10 @@ func TestFill(t *testing.T) {
 // The statement of an action is that of the policy, for the action alone.
 func TestStatement(t *testing.T) {
 	place := Place{Region: "eu-west-1", Account: "123456789012", Subnet: "subnet-1", Prefix: "/x"}
-	if got, want := place.Statement("ssm:PutParameter"), `{"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": "arn:aws:ssm:eu-west-1:123456789012:parameter/x/subnet-1/*"}`; got != want {
+	if got, want := place.Statement(InstanceProfile, "ssm:PutParameter"), `{"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": "arn:aws:ssm:eu-west-1:123456789012:parameter/x/subnet-1/*"}`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if got := place.Statement("iam:CreateUser"); got != "" {
+	if got := place.Statement(InstanceProfile, "iam:CreateUser"); got != "" {
 		t.Errorf("an action of no policy: %s", got)
 	}
 	type statement struct {
@@ -38,7 +38,7 @@ func TestStatement(t *testing.T) {
 		Effect                      string
 		Action, Resource, Condition any
 	}
-	for _, file := range policies() {
+	for _, file := range []string{InstanceProfile, Operator} {
 		var policy struct{ Statement []statement }
 		if err := json.Unmarshal([]byte(place.Policy(file)), &policy); err != nil {
 			t.Fatal(err)
@@ -49,14 +49,14 @@ func TestStatement(t *testing.T) {
 				actions = []any{s.Action}
 			}
 			for _, a := range actions {
-				text := place.Statement(a.(string))
+				text := place.Statement(file, a.(string))
 				var got statement
 				if err := json.Unmarshal([]byte(text), &got); err != nil || strings.ContainsAny(text, "\n\t") || strings.Contains(text, "  ") {
 					t.Errorf("%s: %v: %s", a, err, text)
 				}
 				want := s
 				want.Sid, want.Action = "", a
-				if fmt.Sprint(got) != fmt.Sprint(want) && file == InstanceProfile {
+				if fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("%s:\n%v, the policy has\n%v", a, got, want)
 				}
 			}
@@ -66,7 +66,7 @@ func TestStatement(t *testing.T) {
 
 // No placeholder is left in a policy that is filled in.
 func TestPolicies(t *testing.T) {
-	for _, file := range policies() {
+	for _, file := range []string{InstanceProfile, Operator} {
 		text := Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1"}.Policy(file)
 		for _, placeholder := range []string{region, account, subnet} {
 			if strings.Contains(text, placeholder) {

@@ -378,7 +378,7 @@ func TestEachActionOfThePolicyIsNeeded(t *testing.T) {
 					place = at
 					return cloud.Policies{shipped(t, at, action)}
 				})
-				want := fmt.Sprintf("allow %s in the role of the instance profile (EMR: JobFlowRole): %s", action, place.Statement(action))
+				want := fmt.Sprintf("allow %s in the role of the instance profile (EMR: JobFlowRole): %s", action, place.Statement(iam.InstanceProfile, action))
 				for _, x := range all {
 					warnings := strings.Join(x.warnings, "\n")
 					switch {
@@ -398,7 +398,7 @@ func TestEachActionOfThePolicyIsNeeded(t *testing.T) {
 					continue // the action was not asked for
 				}
 				_, denied := underPolicy(t, s.name, s.play, func(at iam.Place) cloud.Policies {
-					remedied, err := cloud.ParsePolicy([]byte(`{"Version": "2012-10-17", "Statement": ` + at.Statement(action) + `}`))
+					remedied, err := cloud.ParsePolicy([]byte(`{"Version": "2012-10-17", "Statement": ` + at.Statement(iam.InstanceProfile, action) + `}`))
 					if err != nil {
 						t.Error(err)
 						return cloud.Policies{}

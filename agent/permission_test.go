@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+)
+
+// denied is what the SDK returns for a call that AWS refused for want of a permission.
+func denied(service, operation, message string) error {
+	code := "AccessDeniedException"
+	if service == "EC2" {
+		code = "UnauthorizedOperation"
+	}
+	return fmt.Errorf("doing something: %w", &smithy.OperationError{ServiceID: service, OperationName: operation, Err: &smithy.GenericAPIError{Code: code, Message: message}})
+}
+
+// The remedy is the statement of the shipped policy, where this node is; or what else to look for.
+func TestPermissionRemedy(t *testing.T) {
+	const user = "User: arn:aws:sts::111122223333:assumed-role/EMR_EC2_DefaultRole/i-0123 is not authorized to perform: "
+	place := iam.Place{Region: "eu-west-1", Account: "111122223333", Subnet: "subnet-0a", Prefix: "/team/ips"}
+	role := "in the role of the instance profile (EMR: JobFlowRole): "
+	for _, tt := range []struct {
+		service, operation, message, want string
+	}{
+		{"SSM", "PutParameter", user + "ssm:PutParameter on resource: arn:aws:ssm:eu-west-1:111122223333:parameter/team/ips/subnet-0a/10.0.1.9 because no identity-based policy allows the ssm:PutParameter action",
+			"allow ssm:PutParameter " + role + `{"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": "arn:aws:ssm:eu-west-1:111122223333:parameter/team/ips/subnet-0a/*"}`},
+		{"SSM", "DeleteParameter", user + "ssm:DeleteParameter on resource: arn:aws:ssm:eu-west-1:111122223333:parameter/old/subnet-0a/10.0.1.9 because no identity-based policy allows the ssm:DeleteParameter action",
+			"allow ssm:DeleteParameter " + role + `{"Effect": "Allow", "Action": "ssm:DeleteParameter", "Resource": "arn:aws:ssm:eu-west-1:111122223333:parameter/old/subnet-0a/*"}`},
+		{"EC2", "DescribeInstances", "You are not authorized to perform this operation. " + user + "ec2:DescribeInstances because no identity-based policy allows the ec2:DescribeInstances action",
+			"allow ec2:DescribeInstances " + role + `{"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*", "Condition": {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}}`},
+		{"EC2", "UnassignPrivateIpAddresses", "You are not authorized to perform this operation.", // as EC2 used to say it
+			"allow ec2:UnassignPrivateIpAddresses " + role + `{"Effect": "Allow", "Action": "ec2:UnassignPrivateIpAddresses", "Resource": "arn:aws:ec2:eu-west-1:ACCOUNT_ID:network-interface/*"`},
+		{"SSM", "GetParameters", user + "ssm:GetParameters on resource: x because no VPC endpoint policy allows the ssm:GetParameters action", "allow ssm:GetParameters in the VPC endpoint policy: {"},
+		{"SSM", "GetParameters", user + "ssm:GetParameters on resource: x because no permissions boundary allows the ssm:GetParameters action", "allow ssm:GetParameters in the permissions boundary: {"},
+		{"SSM", "GetParameters", user + "ssm:GetParameters on resource: x with an explicit deny in a service control policy", "a policy denies ssm:GetParameters: look for its Deny statement"},
+		{"Organizations", "LeaveOrganization", user + "it", `allow organizations:LeaveOrganization ` + role + `{"Effect": "Allow", "Action": "organizations:LeaveOrganization", "Resource": "*"}`},
+	} {
+		err := explainAt(denied(tt.service, tt.operation, tt.message), iam.Place{Region: place.Region, Subnet: place.Subnet, Prefix: place.Prefix})
+		e := (*Error)(nil)
+		if !errors.As(err, &e) || e.Code != ExitPermission || !strings.HasPrefix(e.Remedy, tt.want) {
+			t.Errorf("%s: %v: remedy\n%+v, want\n%s", tt.operation, err, e, tt.want)
+		}
+	}
+}
+
+func TestAccountAndPrefixIn(t *testing.T) {
+	for message, want := range map[string]string{
+		"": "", ":assumed-role/": "", ":user/": "", "arn:aws:sts::12345678901:assumed-role/x": "", "arn:aws:sts::1234567890123:assumed-role/x": "",
+		"arn:aws:sts::12345678901x:assumed-role/x": "", "arn:aws:iam::123456789012:user/x": "123456789012",
+	} {
+		if got := accountIn(message); got != want {
+			t.Errorf("accountIn(%q) = %q, want %q", message, got, want)
+		}
+	}
+	for message, want := range map[string]string{
+		"": "", ":parameter/a/b/subnet-1/10.0.0.1 x": "/a/b", ":parameter/a": "", ":parameter//subnet-1": "", ":parameter/a\x1b[/subnet-1": "", ":parameter/a b/subnet-1": "",
+	} {
+		if got := prefixIn(message, "subnet-1"); got != want {
+			t.Errorf("prefixIn(%q) = %q, want %q", message, got, want)
+		}
+	}
+	if got := prefixIn(":parameter/a/subnet-1", ""); got != "" {
+		t.Errorf("no subnet: %q", got)
+	}
+}
