@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 )
 
 // buildVariable names the directory that programs may be built in.
@@ -176,6 +177,28 @@ func TestLaunchFindsProblems(t *testing.T) {
 				t.Errorf("exit code %d, want 1 and the problem %q\n%s", code, test.problem, output)
 			}
 		})
+	}
+}
+
+// TestLaunchUnderAnotherPolicy rehearses a policy that somebody wrote: an action is missing, or the document is none.
+func TestLaunchUnderAnotherPolicy(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "policy.json")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(strings.Replace(iam.Place{}.Policy(iam.InstanceProfile), `"ec2:AssignPrivateIpAddresses", `, "", 1))
+	output, code := emrsim(t, "launch", "--policy", path, "--", "10.0.1.10", "10.0.1.11")
+	for _, want := range []string{"the nodes may do what " + path + " allows, and nothing else", "\n - core-1: emr-static-ip ended with exit code 4: allow ec2:AssignPrivateIpAddresses in the role"} {
+		if code != 1 || !strings.Contains(output, want) {
+			t.Errorf("exit code %d, want 1 and %q\n%s", code, want, output)
+		}
+	}
+	write(`{"Statement": {"Effect": "Allow", "Action": "ec2:*", "Resource": "*", "Condition": {"StringEqual": {"ec2:Vpc": "x"}}}}`)
+	if output, code := emrsim(t, "launch", "--policy", path, "--", "10.0.1.10"); code != 1 || !strings.Contains(output, "--policy "+path) || !strings.Contains(output, "StringEqual") {
+		t.Errorf("exit code %d, want 1\n%s", code, output)
 	}
 }
 

@@ -77,29 +77,31 @@ func readPolicy(document []byte) (*Policy, error) {
 	p := &Policy{}
 	sids := map[string]bool{}
 	for n, raw := range list {
-		s, err := readStatement(raw, version == versionNew)
+		s, errs := readStatement(raw, version == versionNew)
 		name := fmt.Sprintf("statement %d", n+1)
 		if s.sid != "" {
 			name += " (" + s.sid + ")"
 			if sids[s.sid] {
-				err = errors.Join(err, errors.New("another one has the same Sid"))
+				errs = append(errs, errors.New("another one has the same Sid"))
 			}
 			sids[s.sid] = true
 		}
-		if err != nil {
+		for _, err := range errs {
 			problem("%s: %w", name, err)
 		}
 		p.statements = append(p.statements, s)
 	}
-	return p, errors.Join(problems...)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return p, nil
 }
 
-func readStatement(v any, variables bool) (s statement, err error) {
+func readStatement(v any, variables bool) (s statement, problems []error) {
 	o, ok := v.(jsonObject)
 	if !ok {
-		return s, errors.New("not an object")
+		return s, []error{errors.New("not an object")}
 	}
-	var problems []error
 	add := func(name string, err error) {
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w", name, err))
@@ -142,7 +144,7 @@ func readStatement(v any, variables bool) (s statement, err error) {
 	if resources != 1 {
 		add("Resource", errors.New("either Resource or NotResource is needed"))
 	}
-	return s, errors.Join(problems...)
+	return s, problems
 }
 
 const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"

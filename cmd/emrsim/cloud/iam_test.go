@@ -251,7 +251,7 @@ func TestPolicyErrors(t *testing.T) {
 		}
 	}
 	_, err := ParsePolicy([]byte(`{"Statement": [{"Effect": "x", "Action": "y"}, {}]}`))
-	for _, want := range []string{"statement 1: Effect", "Action:", "Resource:", "statement 2: Effect"} {
+	for _, want := range []string{"statement 1: Effect", "statement 1: Action:", "statement 1: Resource:", "statement 2: Effect"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("not all problems are reported: %q is missing in %v", want, err)
 		}
