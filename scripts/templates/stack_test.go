@@ -270,7 +270,7 @@ func TestInstances(t *testing.T) {
 }
 
 func TestSecurityConfiguration(t *testing.T) {
-	imds := object{"MinimumInstanceMetadataServiceVersion": 2, "HttpPutResponseHopLimit": "1"}
+	imds := object{"MinimumInstanceMetadataServiceVersion": 2, "HttpPutResponseHopLimit": 1}
 	s3 := func(pairs ...any) object { return object{"S3EncryptionConfiguration": mapping(pairs...)} }
 	disks := object{"EncryptionKeyProviderType": "AwsKms", "AwsKmsKey": key, "EnableEbsEncryption": true}
 	for _, tt := range []struct {
@@ -303,23 +303,6 @@ func mapping(pairs ...any) object {
 		m[pairs[i].(string)] = pairs[i+1]
 	}
 	return m
-}
-
-// TestPolicyIsTheFile: the nodes' policy in the template is the file that operators attach by hand, and that the model of AWS is tested under.
-func TestPolicyIsTheFile(t *testing.T) {
-	text, err := os.ReadFile("../iam/instance-profile-policy.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := mustEvaluate(t)
-	var want any
-	filled := strings.NewReplacer("REGION", region, "ACCOUNT_ID", account, "SUBNET_ID", s.of("Network/NodeSubnet").id).Replace(string(text))
-	if err := json.Unmarshal([]byte(filled), &want); err != nil {
-		t.Fatal(err)
-	}
-	policy := s.of("Roles/NodeRole").properties["Policies"].([]any)[0].(object)
-	same(t, "policy's name", policy["PolicyName"], "emr-static-ip")
-	same(t, "policy", policy["PolicyDocument"], want)
 }
 
 // TestHdfsScript: the script that the HDFS host runs at its first boot is a script.

@@ -100,7 +100,7 @@ variable "release_label" {
   type        = string
   default     = "emr-7.5.0"
   validation {
-    condition     = can(regex("^emr-(5[.]3[0-9]|[67][.][0-9]+)[.][0-9]+$", var.release_label))
+    condition     = can(regex("^emr-(5[.]3[0-9]|[6-9][.][0-9]+)[.][0-9]+$", var.release_label))
     error_message = "emr-5.30.0 or later."
   }
 }
