@@ -152,14 +152,16 @@ func TestPeeringRoutes(t *testing.T) {
 	}
 }
 
-// TestEndpoints: no NAT gateway by default, what the program needs, and nothing of it in the nodes' subnet, where it could take an address of the pool.
+// TestEndpoints: no NAT gateway by default, what the program needs, and nothing of it in the nodes' subnet, where it could take an address of
+// the pool.
 func TestEndpoints(t *testing.T) {
 	for _, tt := range []struct {
 		pairs []any
 		want  []string
 	}{
 		{nil, []string{"com.amazonaws.us-east-1.ec2 Interface", "com.amazonaws.us-east-1.s3 Gateway", "com.amazonaws.us-east-1.ssm Interface"}},
-		{[]any{"KmsKeyArn", key}, []string{"com.amazonaws.us-east-1.ec2 Interface", "com.amazonaws.us-east-1.kms Interface", "com.amazonaws.us-east-1.s3 Gateway", "com.amazonaws.us-east-1.ssm Interface"}},
+		{[]any{"KmsKeyArn", key}, []string{"com.amazonaws.us-east-1.ec2 Interface",
+			"com.amazonaws.us-east-1.kms Interface", "com.amazonaws.us-east-1.s3 Gateway", "com.amazonaws.us-east-1.ssm Interface"}},
 	} {
 		s := mustEvaluate(t, tt.pairs...).nested["Network"]
 		var got []string
@@ -226,7 +228,8 @@ func TestEmrGroups(t *testing.T) {
 		[]string{"master", "core", "service"})
 }
 
-// emrRules are the rules of EMR's managed groups in a private subnet for what comes in, by https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-man-sec-groups.html
+// emrRules are the rules of EMR's managed groups in a private subnet for what comes in:
+// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-man-sec-groups.html
 func emrRules() (rules []string) {
 	for _, to := range []string{"core", "master"} {
 		for _, from := range []string{"core", "master"} {

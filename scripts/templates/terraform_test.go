@@ -248,21 +248,26 @@ func argumentsOf(body *hclsyntax.Body) (names []string) {
 
 // arguments are those of the AWS provider's documentation (https://registry.terraform.io/providers/hashicorp/aws/latest/docs) that the modules use.
 var arguments = map[string]string{
-	"data.aws_availability_zones":         "state",
-	"data.aws_caller_identity":            "-",
-	"data.aws_partition":                  "-",
-	"data.aws_region":                     "-",
-	"data.aws_ssm_parameter":              "name",
-	"aws_ec2_subnet_cidr_reservation":     "subnet_id cidr_block reservation_type description",
-	"aws_eip":                             "domain tags",
-	"aws_emr_instance_fleet":              "cluster_id name target_on_demand_capacity target_spot_capacity instance_type_configs instance_type_configs.instance_type instance_type_configs.weighted_capacity instance_type_configs.bid_price launch_specifications launch_specifications.spot_specification launch_specifications.spot_specification.allocation_strategy launch_specifications.spot_specification.timeout_action launch_specifications.spot_specification.timeout_duration_minutes",
-	"aws_emr_instance_group":              "cluster_id name instance_type instance_count bid_price",
-	"aws_emr_security_configuration":      "name_prefix configuration",
-	"aws_iam_instance_profile":            "name_prefix role tags",
-	"aws_iam_role":                        "name_prefix description tags assume_role_policy",
-	"aws_iam_role_policy":                 "name role policy",
-	"aws_iam_role_policy_attachment":      "role policy_arn",
-	"aws_instance":                        "ami instance_type key_name subnet_id private_ip iam_instance_profile associate_public_ip_address vpc_security_group_ids user_data tags metadata_options metadata_options.http_tokens metadata_options.http_put_response_hop_limit root_block_device root_block_device.encrypted root_block_device.volume_type root_block_device.volume_size",
+	"data.aws_availability_zones":     "state",
+	"data.aws_caller_identity":        "-",
+	"data.aws_partition":              "-",
+	"data.aws_region":                 "-",
+	"data.aws_ssm_parameter":          "name",
+	"aws_ec2_subnet_cidr_reservation": "subnet_id cidr_block reservation_type description",
+	"aws_eip":                         "domain tags",
+	"aws_emr_instance_fleet": `cluster_id name target_on_demand_capacity target_spot_capacity instance_type_configs instance_type_configs.instance_type
+		instance_type_configs.weighted_capacity instance_type_configs.bid_price launch_specifications launch_specifications.spot_specification
+		launch_specifications.spot_specification.allocation_strategy launch_specifications.spot_specification.timeout_action
+		launch_specifications.spot_specification.timeout_duration_minutes`,
+	"aws_emr_instance_group":         "cluster_id name instance_type instance_count bid_price",
+	"aws_emr_security_configuration": "name_prefix configuration",
+	"aws_iam_instance_profile":       "name_prefix role tags",
+	"aws_iam_role":                   "name_prefix description tags assume_role_policy",
+	"aws_iam_role_policy":            "name role policy",
+	"aws_iam_role_policy_attachment": "role policy_arn",
+	"aws_instance": `ami instance_type key_name subnet_id private_ip iam_instance_profile associate_public_ip_address vpc_security_group_ids user_data tags
+		metadata_options metadata_options.http_tokens metadata_options.http_put_response_hop_limit root_block_device root_block_device.encrypted
+		root_block_device.volume_type root_block_device.volume_size`,
 	"aws_internet_gateway":                "vpc_id tags",
 	"aws_nat_gateway":                     "subnet_id allocation_id tags",
 	"aws_route":                           "route_table_id destination_cidr_block gateway_id nat_gateway_id vpc_peering_connection_id",
@@ -275,8 +280,17 @@ var arguments = map[string]string{
 	"aws_vpc_peering_connection":          "vpc_id peer_vpc_id auto_accept tags",
 	"aws_vpc_security_group_egress_rule":  "security_group_id referenced_security_group_id description ip_protocol from_port to_port cidr_ipv4 tags",
 	"aws_vpc_security_group_ingress_rule": "security_group_id referenced_security_group_id description ip_protocol from_port to_port cidr_ipv4 tags",
-	"aws_emr_cluster":                     "name release_label applications service_role security_configuration log_uri scale_down_behavior keep_job_flow_alive_when_no_steps termination_protection tags ec2_attributes " + below("ec2_attributes", "subnet_id subnet_ids key_name instance_profile emr_managed_master_security_group emr_managed_slave_security_group service_access_security_group") + "bootstrap_action " + below("bootstrap_action", "name path args") + "auto_termination_policy auto_termination_policy.idle_timeout master_instance_group core_instance_group " + below("master_instance_group", "name instance_type instance_count") + below("core_instance_group", "name instance_type instance_count") + "master_instance_fleet core_instance_fleet " + below("master_instance_fleet", "name target_on_demand_capacity instance_type_configs instance_type_configs.instance_type instance_type_configs.weighted_capacity") + below("core_instance_fleet", "name target_on_demand_capacity instance_type_configs instance_type_configs.instance_type instance_type_configs.weighted_capacity"),
+	"aws_emr_cluster": `name release_label applications service_role security_configuration log_uri scale_down_behavior
+		keep_job_flow_alive_when_no_steps termination_protection tags ec2_attributes bootstrap_action auto_termination_policy
+		master_instance_group core_instance_group master_instance_fleet core_instance_fleet ` +
+		below("ec2_attributes", `subnet_id subnet_ids key_name instance_profile emr_managed_master_security_group
+			emr_managed_slave_security_group service_access_security_group`) +
+		below("bootstrap_action", "name path args") + below("auto_termination_policy", "idle_timeout") +
+		below("master_instance_group", "name instance_type instance_count") + below("core_instance_group", "name instance_type instance_count") +
+		below("master_instance_fleet", fleetArguments) + below("core_instance_fleet", fleetArguments),
 }
+
+const fleetArguments = "name target_on_demand_capacity instance_type_configs instance_type_configs.instance_type instance_type_configs.weighted_capacity"
 
 func below(block, names string) (all string) {
 	for _, name := range strings.Fields(names) {
