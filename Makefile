@@ -44,6 +44,7 @@ test: setup lint ## all tests, with kernel and end-to-end tests; none of them is
 	@scripts/setup.sh test
 	@# -count=1: the end-to-end tests build the program themselves, which the cache of test results does not see.
 	REQUIRE_NETNS=1 scripts/test.sh -count=1 -timeout $(TEST_TIMEOUT) ./...
+	go -C scripts/templates test -count=1 -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: test-unit
 test-unit: ## the tests that can run here; those that need root or namespaces are skipped where there are none
@@ -73,6 +74,7 @@ bench: setup ## benchmarks: cost of the rules, of a call, of the model; BENCH se
 lint: ## gofmt, go vet; staticcheck and shellcheck where they can be had
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+	go -C scripts/templates vet ./...
 	@if timeout 10m go run $(STATICCHECK) -version; then set -x; timeout 10m go run $(STATICCHECK) -checks inherit,-ST1005 ./...; else echo "staticcheck cannot be fetched here: not run"; fi
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
 

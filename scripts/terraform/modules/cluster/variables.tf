@@ -1,0 +1,255 @@
+variable "name" {
+  description = "Name of the cluster, and Name tag of its nodes; emr-static-ip appends the role to the nodes'"
+  type        = string
+  default     = "emr-static-ip"
+}
+
+variable "tags" {
+  description = "Tags of the cluster and its nodes"
+  type        = map(string)
+  default     = {}
+}
+
+variable "subnet_id" {
+  description = "A private subnet, tagged for-use-with-amazon-emr-managed-policies=true, with endpoints for S3, SSM and EC2"
+  type        = string
+}
+
+variable "master_security_group_id" {
+  description = "Security group of the masters"
+  type        = string
+}
+
+variable "core_security_group_id" {
+  description = "Security group of the core and task nodes"
+  type        = string
+}
+
+variable "service_security_group_id" {
+  description = "Security group of EMR's service access"
+  type        = string
+}
+
+variable "key_name" {
+  description = "EC2 key pair for SSH to the nodes; null for none"
+  type        = string
+  default     = null
+}
+
+variable "bucket" {
+  description = "The bucket where emr-static-ip is published, in the provider's region"
+  type        = string
+}
+
+variable "prefix" {
+  description = "The prefix in that bucket, without slashes at its ends"
+  type        = string
+  default     = "emr-static-ip"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", var.prefix))
+    error_message = "A prefix without slashes at its ends."
+  }
+}
+
+variable "master_ips" {
+  description = "Pool of the masters, a block inside the subnet. A spare address lets a replaced master start before the old one is gone"
+  type        = string
+  validation {
+    condition     = can(cidrnetmask(var.master_ips))
+    error_message = "An IPv4 CIDR."
+  }
+}
+
+variable "core_ips" {
+  description = "Pool of the core nodes, a block inside the subnet with at least core_count addresses"
+  type        = string
+  validation {
+    condition     = can(cidrnetmask(var.core_ips))
+    error_message = "An IPv4 CIDR."
+  }
+}
+
+variable "task_ips" {
+  description = "Pool of the task nodes, a block inside the subnet; null leaves task nodes as they are"
+  type        = string
+  default     = null
+  validation {
+    condition     = var.task_ips == null || can(cidrnetmask(var.task_ips))
+    error_message = "An IPv4 CIDR, or null."
+  }
+}
+
+variable "parameter_prefix" {
+  description = "Where the claims are in Parameter Store, the --prefix of emr-static-ip"
+  type        = string
+  default     = "/emr-static-ip"
+  validation {
+    condition     = can(regex("^(/[A-Za-z0-9_.-]+){1,10}$", var.parameter_prefix))
+    error_message = "One to ten levels, each a slash and letters, digits, underscores, dots, hyphens."
+  }
+}
+
+variable "extra_arguments" {
+  description = "More arguments of emr-static-ip, such as --snat-scope=all"
+  type        = list(string)
+  default     = []
+}
+
+variable "release_label" {
+  description = "EMR release"
+  type        = string
+  default     = "emr-7.5.0"
+  validation {
+    condition     = can(regex("^emr-(5[.]3[0-9]|[6-9][.][0-9]+)[.][0-9]+$", var.release_label))
+    error_message = "emr-5.30.0 or later."
+  }
+}
+
+variable "provisioning" {
+  description = "Instance groups, or instance fleets, which may choose between two instance types"
+  type        = string
+  default     = "instance-groups"
+  validation {
+    condition     = contains(["instance-groups", "instance-fleets"], var.provisioning)
+    error_message = "instance-groups or instance-fleets."
+  }
+}
+
+variable "master_count" {
+  description = "One master, or three for high availability. EMR protects a cluster with three against termination by itself"
+  type        = number
+  default     = 1
+  validation {
+    condition     = contains([1, 3], var.master_count)
+    error_message = "1 or 3."
+  }
+}
+
+variable "master_instance_type" {
+  description = "Instance type of the masters"
+  type        = string
+  default     = "m5.xlarge"
+}
+
+variable "core_count" {
+  description = "Number of core nodes"
+  type        = number
+  default     = 2
+  validation {
+    condition     = var.core_count >= 1
+    error_message = "At least 1."
+  }
+}
+
+variable "core_instance_type" {
+  description = "Instance type of the core nodes"
+  type        = string
+  default     = "m5.xlarge"
+}
+
+variable "task_count" {
+  description = "Number of task nodes"
+  type        = number
+  default     = 0
+  validation {
+    condition     = var.task_count >= 0
+    error_message = "0 or more."
+  }
+}
+
+variable "task_instance_type" {
+  description = "Instance type of the task nodes"
+  type        = string
+  default     = "m5.xlarge"
+}
+
+variable "task_bid_price" {
+  description = "Highest price of a Spot task node in USD an hour; null for On-Demand"
+  type        = string
+  default     = null
+}
+
+variable "second_instance_type" {
+  description = "A second instance type that each fleet may choose, other than the three above; null for none. Instance groups do not use it"
+  type        = string
+  default     = null
+}
+
+variable "service_role_arn" {
+  description = "EMR's service role"
+  type        = string
+}
+
+variable "instance_profile_arn" {
+  description = "Instance profile of the nodes"
+  type        = string
+}
+
+variable "log_bucket" {
+  description = "The bucket of the cluster's logs"
+  type        = string
+}
+
+variable "log_prefix" {
+  description = "The prefix of the logs, without slashes at its ends"
+  type        = string
+  default     = "emr-logs"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", var.log_prefix))
+    error_message = "A prefix without slashes at its ends."
+  }
+}
+
+variable "imds_hop_limit" {
+  description = "How many hops an answer of the instance metadata service may go. Containers with a network of their own (bridge) need 2 if they are to have the node's credentials"
+  type        = number
+  default     = 1
+  validation {
+    condition     = var.imds_hop_limit >= 1 && var.imds_hop_limit <= 64
+    error_message = "From 1 to 64."
+  }
+}
+
+variable "s3_encryption" {
+  description = "Encryption at rest of what EMRFS writes to S3. SSE-KMS needs kms_key_arn"
+  type        = string
+  default     = "none"
+  validation {
+    condition     = contains(["none", "SSE-S3", "SSE-KMS"], var.s3_encryption)
+    error_message = "none, SSE-S3 or SSE-KMS."
+  }
+}
+
+variable "local_disk_encryption" {
+  description = "Encryption of the nodes' volumes and instance stores. It needs kms_key_arn"
+  type        = bool
+  default     = false
+}
+
+variable "kms_key_arn" {
+  description = "The KMS key of encryption at rest; its policy must let both roles use it"
+  type        = string
+  default     = null
+}
+
+variable "certificates_object" {
+  description = "BUCKET/KEY of the ZIP file with the PEM certificates of encryption in transit; null for none"
+  type        = string
+  default     = null
+}
+
+variable "termination_protection" {
+  description = "Protection against termination. It must be off before the cluster can be destroyed"
+  type        = bool
+  default     = false
+}
+
+variable "idle_timeout" {
+  description = "Seconds of idleness after which EMR ends the cluster, from 60 to 604800; 0 for never"
+  type        = number
+  default     = 0
+  validation {
+    condition     = var.idle_timeout == 0 || (var.idle_timeout >= 60 && var.idle_timeout <= 604800)
+    error_message = "0, or from 60 to 604800."
+  }
+}
