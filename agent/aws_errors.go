@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -94,6 +95,13 @@ func isBadAddress(err error) bool {
 
 func isENIFull(err error) bool { return errorCode(err) == "PrivateIpAddressLimitExceeded" }
 
+// withoutRequest is the text of an error without the SDK's words that are different for each call.
+func withoutRequest(text string) string {
+	return requestID.ReplaceAllString(text, "")
+}
+
+var requestID = regexp.MustCompile(`https? response error StatusCode: [0-9]*, RequestID: [^,]*, `)
+
 // iamAction is the action that a denied call needs: the name of the operation.
 func iamAction(err error) (action, resource string) {
 	op := (*smithy.OperationError)(nil)
@@ -104,7 +112,7 @@ func iamAction(err error) (action, resource string) {
 	switch op.Operation() {
 	case "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses":
 		return action, "arn:aws:ec2:REGION:ACCOUNT:network-interface/*"
-	case "CreateTags":
+	case "CreateTags", "DeleteTags":
 		return action, "arn:aws:ec2:REGION:ACCOUNT:instance/*"
 	case "GetParameters", "PutParameter", "DeleteParameter", "GetParametersByPath":
 		return action, "arn:aws:ssm:REGION:ACCOUNT:parameter/emr-static-ip/*"

@@ -24,6 +24,8 @@ type Program struct {
 	Restore Run
 	Plan    Run // also apply --dry-run; goes on without root where Elevate fails
 	Status  func(context.Context, Config, Environment) (Status, error)
+	// Suppress is what --on-error continue does about a failed Apply.
+	Suppress func(context.Context, Config, Environment, Failed) Suppressed
 	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
 	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
 	Elevate func(ctx context.Context, args []string) error
@@ -62,7 +64,7 @@ func (p Program) Main(ctx context.Context, args []string, env Environment) ExitC
 		}
 	}
 	renderFailure(env.Stderr, c.logFormat, code, err, c.report)
-	return code
+	return c.suppress(ctx, code, err)
 }
 
 // commandLine is one execution of the command line.
@@ -75,6 +77,10 @@ type commandLine struct {
 	logFormat string  // as asked for, as soon as that is known
 	report    Report
 	code      ExitCode // of a command that did its work
+
+	cfg     Config   // as far as it could be read, of a command that gives the node its address
+	retry   []string // what repeats that command; nil: another command
+	started bool     // the command line was right
 }
 
 const helpText = `emr-static-ip gives a node of an Amazon EMR cluster a private IP address from a list.
@@ -146,6 +152,10 @@ func (c *commandLine) tree() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  c.run(c.program.Plan),
 	}
+	retry := &cobra.Command{
+		Use: retryCommand, Short: "Repeat a failed apply, for the timer that --on-error continue leaves", Hidden: true, Args: cobra.ArbitraryArgs,
+		RunE: c.run(c.program.Apply),
+	}
 	status := &cobra.Command{
 		Use: "status [flags]", Short: "Compare what is wanted with what is there, and change nothing", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -157,9 +167,9 @@ func (c *commandLine) tree() *cobra.Command {
 	}
 	c.flags = newFlags(c.env)
 	c.flags.shared(root)
-	c.flags.apply(root, apply, plan)
+	c.flags.apply(root, apply, plan, retry)
 	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status)
-	root.AddCommand(apply, plan, release, restore, status, c.plain("version", "Print the version", false, versionLine))
+	root.AddCommand(apply, plan, retry, release, restore, status, c.plain("version", "Print the version", false, versionLine))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
 	return root
 }
@@ -245,10 +255,20 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 	}
 	cfg, err := c.flags.config(cmd, args)
 	c.logFormat = cfg.LogFormat
-	if err := errors.Join(append(c.problems, err)...); err != nil {
-		return usage(err, usageHint)
-	}
 	cfg.DryRun = cfg.DryRun || cmd.Name() == "plan"
+	cfg.Retrying = cmd.Name() == retryCommand
+	if !cfg.DryRun && (cmd == cmd.Root() || cmd.Name() == "apply" || cfg.Retrying) {
+		c.cfg, c.retry = cfg, c.flags.again(cmd, args)
+	}
+	if err := errors.Join(append(c.problems, err)...); err != nil {
+		err = usage(err, usageHint)
+		if c.suppresses() && c.program.Elevate != nil {
+			// What comes after a failure needs root too.
+			err = errors.Join(err, c.program.Elevate(ctx, c.args))
+		}
+		return err
+	}
+	c.started = true
 	if c.program.Elevate != nil {
 		if err := c.program.Elevate(ctx, c.args); err != nil && !(cfg.DryRun && CodeOf(err) == ExitNotRoot) {
 			return err

@@ -77,6 +77,7 @@ func (f *flags) apply(commands ...*cobra.Command) {
 	f.add(flagReassign, "bool", "", "take an address away from another network interface that has it", commands...)
 	f.add(flagNoNameTag, "bool", "", "leave the instance's Name tag as it is", commands...)
 	f.add(flagNoUnits, "bool", "", "install no systemd units that restore address and rules", commands...)
+	f.add(flagOnError, "WHAT", DefaultOnError, "what a failed run does to the node: fail, continue (exit code 0, a tag, and a timer that goes on trying)", commands...)
 	f.add(flagDryRun, "bool", "", "say what would be changed, and change nothing: the command plan", commands...)
 	f.add(flagPutRate, "N", fmt.Sprint(DefaultPutRate), "PutParameter calls a second that the account allows", commands...)
 }
@@ -197,6 +198,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	each(flagVerbose, parseBool(&c.Verbose))
 	each(flagNoUnits, parseBool(&c.NoUnits))
 	each(flagDryRun, parseBool(&c.DryRun))
+	each(flagOnError, oneOf(&c.OnError, OnErrorFail, OnErrorContinue))
 	each(flagOutput, oneOf(&c.Output, "text", "json"))
 	var noNameTag bool
 	each(flagNoNameTag, parseBool(&noNameTag))

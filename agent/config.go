@@ -51,6 +51,7 @@ const (
 	DefaultStateDir    = "/var/lib/emr-static-ip"
 	DefaultLogFormat   = "console"
 	DefaultOutput      = "text"
+	DefaultOnError     = OnErrorFail
 )
 
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
@@ -68,6 +69,8 @@ type Config struct {
 	PutRate           float64       // PutParameter calls a second that the account allows, for pacing a launch
 	NoUnits           bool          // install no systemd units
 	DryRun            bool          // say what would be changed, and change nothing
+	OnError           string        // what a failed run does to the node: fail or continue
+	Retrying          bool          // this is a run of the timer that --on-error continue leaves behind
 	Output            string        // of status: text or json
 	Timeout           time.Duration // bounds the whole run
 	IMDSTimeout       time.Duration // how long a late IMDS is waited for
@@ -95,6 +98,7 @@ func DefaultConfig() Config {
 		StateDir:    DefaultStateDir,
 		LogFormat:   DefaultLogFormat,
 		Output:      DefaultOutput,
+		OnError:     DefaultOnError,
 	}
 }
 
@@ -174,6 +178,7 @@ const (
 	flagNoNameTag = "no-name-tag"
 	flagNoUnits   = "no-units"
 	flagDryRun    = "dry-run"
+	flagOnError   = "on-error"
 	flagOutput    = "output"
 	flagPutRate   = "ssm-put-rate"
 	flagTimeout   = "timeout"
