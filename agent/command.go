@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -131,7 +130,6 @@ func (c *commandLine) tree() *cobra.Command {
 		},
 	}
 	root.Flags().Bool(flagVersion, false, "version for emr-static-ip")
-	root.SuggestionsMinimumDistance = 2
 	root.SetOut(c.env.Stdout)
 	root.SetErr(c.env.Stderr)
 	// Not by cobra's templates: with text/template the linker must keep every method of the EC2 client, 36 MB of them.
@@ -248,11 +246,6 @@ func (c *commandLine) status(ctx context.Context, cfg Config, env Environment) e
 // work surrounds what a command does: configuration, root, log.
 func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Context, Config, Environment) error) error {
 	ctx := cmd.Context()
-	for i, a := range args {
-		if s := cmd.Root().SuggestionsFor(a); len(s) > 0 && strings.Trim(a, "abcdefghijklmnopqrstuvwxyz") == "" {
-			c.problem("argument %d %s: is the command %s meant? It goes before addresses", i+1, quoted(a), s[0])
-		}
-	}
 	cfg, err := c.flags.config(cmd, args)
 	c.logFormat = cfg.LogFormat
 	cfg.DryRun = cfg.DryRun || cmd.Name() == "plan"
@@ -279,71 +272,4 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 		env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
 	}
 	return do(ctx, cfg, env)
-}
-
-// scan finds every flag that the command does not have and every flag without its value, all at once, and returns the other
-// arguments, with which cobra has nothing to complain about.
-func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
-	cmd, _, err := root.Find(args)
-	if err != nil || cmd == nil {
-		cmd = root
-	}
-	cmd.InitDefaultHelpFlag()
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		if value, ok := strings.CutPrefix(arg, "-o"); ok && cmd.Flag(flagOutput) != nil && !strings.HasPrefix(arg, "--") {
-			if arg = "--" + flagOutput; value != "" {
-				arg += "=" + strings.TrimPrefix(value, "=")
-			}
-		}
-		switch {
-		case arg == "--":
-			return append(kept, args[i:]...)
-		case arg == "-h", arg == "-" || !strings.HasPrefix(arg, "-"):
-			kept = append(kept, arg)
-			continue
-		}
-		name, _, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		flag := cmd.Flag(name)
-		next := ""
-		if i+1 < len(args) {
-			next = args[i+1]
-		}
-		switch {
-		case flag == nil || !strings.HasPrefix(arg, "--"):
-			c.problem("%s", unknownFlag(cmd, arg, name))
-			if !hasValue && next != "" && !strings.HasPrefix(next, "-") && !isList(next) && cmd.Name() != next {
-				i++ // its value, one supposes
-			}
-		case hasValue || flag.NoOptDefVal != "":
-			kept = append(kept, arg)
-		case i+1 == len(args) || strings.HasPrefix(next, "--"):
-			c.problem("--%s has no value", name)
-		default:
-			kept = append(kept, arg, next)
-			i++
-		}
-	}
-	return kept
-}
-
-func unknownFlag(cmd *cobra.Command, arg, name string) string {
-	text := "unknown flag " + quoted(arg)
-	if cmd.HasParent() {
-		text += " of the command " + cmd.Name()
-	}
-	switch {
-	case !strings.HasPrefix(arg, "--") && cmd.Flag(strings.TrimLeft(name, "-")) != nil:
-		text += "; flags begin with two dashes"
-	case cmd.Root().Flag(name) != nil:
-		text += "; it belongs to apply"
-	}
-	return text
-}
-
-// isList tells whether an argument can be read as a list of addresses.
-func isList(arg string) bool {
-	l := list{}
-	l.add("", arg)
-	return len(l.problems) == 0
 }

@@ -49,6 +49,9 @@ func newFlags(env Environment) flags {
 	return flags{env: env, texts: map[string]*flagText{}}
 }
 
+// isList tells whether a flag's value is a list, which may be given in parts.
+func (f *flags) isList(name string) bool { return f.texts[name] != nil && f.texts[name].list }
+
 // add defines a flag for several commands, which share its value.
 func (f *flags) add(name, kind, shown, help string, commands ...*cobra.Command) {
 	f.texts[name] = &flagText{shown: shown, kind: kind, list: kind == "IPS" || kind == "CIDRS"}
@@ -148,7 +151,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 			problems = append(problems, err)
 		}
 	}
-	args := PoolArgs{Positional: positional, Names: map[string]string{}}
+	args := PoolArgs{Positional: positional, Names: map[string]string{}, Commands: commandNames(cmd.Root())}
 	for _, pool := range []struct {
 		flag  string
 		texts *[]string
@@ -165,6 +168,9 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	var err error
 	if c.Pools, err = ParsePools(args); err != nil {
 		problems = append(problems, err)
+	}
+	if c.Pools.MasterOnly {
+		_, c.Region, _ = masterOnly(positional)
 	}
 	for _, networks := range []struct {
 		flag string
@@ -204,4 +210,14 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	each(flagNoNameTag, parseBool(&noNameTag))
 	c.NameTag = !noNameTag
 	return c, errors.Join(problems...)
+}
+
+// commandNames are the commands that an operator can give.
+func commandNames(root *cobra.Command) (names []string) {
+	for _, cmd := range root.Commands() {
+		if !cmd.Hidden {
+			names = append(names, cmd.Name())
+		}
+	}
+	return names
 }

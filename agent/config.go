@@ -21,6 +21,8 @@ type Pools struct {
 	Master []netip.Addr `json:"master,omitempty"`
 	Core   []netip.Addr `json:"core,omitempty"`
 	Task   []netip.Addr `json:"task,omitempty"`
+	// MasterOnly: the list had the form MASTER_IP REGION, and core nodes without a pool are left as they are.
+	MasterOnly bool `json:"master_only,omitempty"`
 }
 
 // For is the pool of a role; empty where none was named for it.
@@ -57,6 +59,7 @@ const (
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
 type Config struct {
 	Pools   Pools          // empty: take the pools of the last run from the state file
+	Region  string         // that the node must be in; empty: any
 	Role    Role           // empty: detect it
 	Scope   string         // SNAT scope: external or all
 	Only    []netip.Prefix // SNAT only to these networks

@@ -211,11 +211,12 @@ func (r *run) check(ctx context.Context) (bool, error) {
 	r.rep.Warnings = append(r.rep.Warnings, r.role.Warnings...)
 	r.log.Info("identified the node", zap.String("instance", r.id.InstanceID), zap.String("role", string(r.role.Role)), zap.String("by", r.role.Source),
 		zap.String("cluster", r.cluster), zap.String("subnet", r.id.SubnetID), zap.Stringer("primary", r.id.PrimaryIP))
-	if alone, why := LeftAlone(r.cfg.Pools, r.role.Role); alone {
+	wrongRegion := CheckRegion(r.cfg.Region, r.id)
+	if alone, why := LeftAlone(r.cfg.Pools, r.role.Role); alone && wrongRegion == nil {
 		r.rep.LeftAlone = why
 		return true, nil
 	}
-	problems := []error{CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files)}
+	problems := []error{wrongRegion, CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files)}
 	pool := r.cfg.Pools.For(r.role.Role)
 	carried := slices.ContainsFunc(r.id.Addresses, func(a netip.Addr) bool { return slices.Contains(pool, a) })
 	if !carried && len(r.id.Addresses) > 1 { // every instance type allows two
