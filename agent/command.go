@@ -167,7 +167,7 @@ func (c *commandLine) tree() *cobra.Command {
 	c.flags.shared(root)
 	c.flags.apply(root, apply, plan, retry)
 	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status)
-	root.AddCommand(apply, plan, retry, release, restore, status, c.plain("version", "Print the version", false, versionLine))
+	root.AddCommand(apply, plan, retry, release, restore, status, c.completion(), c.plain("version", "Print the version", false, versionLine))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
 	return root
 }
@@ -204,7 +204,19 @@ func (c *commandLine) execute(ctx context.Context) error {
 	root := c.tree()
 	root.InitDefaultHelpFlag()
 	root.InitDefaultHelpCmd()
-	kept := c.scan(root, slices.Clone(c.args))
+	kept := slices.Clone(c.args)
+	if completes(kept) {
+		for i, arg := range kept[:len(kept)-1] {
+			if arg == "-o" {
+				kept[i] = "--" + flagOutput
+			}
+		}
+		if err := complete(root); err != nil {
+			return err
+		}
+	} else {
+		kept = c.scan(root, kept)
+	}
 	root.SetArgs(append([]string{}, kept...)) // never nil, for which cobra takes os.Args
 	err := root.ExecuteContext(ctx)
 	if e := (*Error)(nil); err != nil && !errors.As(err, &e) && !c.flags.read {
@@ -270,6 +282,9 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 	env := c.env
 	if env.Log == nil {
 		env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
+	}
+	if env.Environ != nil {
+		warnOfVariables(env.Log, cmd.Root(), env.Environ())
 	}
 	return do(ctx, cfg, env)
 }

@@ -220,7 +220,7 @@ func TestHelpAndVersion(t *testing.T) {
 				t.Errorf("%q: exit code %d is not explained", args, c)
 			}
 		}
-		if strings.Contains(stdout, euidCommand+" ") || strings.Contains(stdout, "completion") {
+		if strings.Contains(stdout, "  "+euidCommand+" ") || strings.Contains(stdout, "  "+retryCommand+" ") {
 			t.Errorf("%q: shows internals\n%s", args, stdout)
 		}
 	}
