@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -95,6 +96,13 @@ func isBadAddress(err error) bool {
 }
 
 func isENIFull(err error) bool { return errorCode(err) == "PrivateIpAddressLimitExceeded" }
+
+// withoutRequest is the text of an error without the SDK's words that are different for each call.
+func withoutRequest(text string) string {
+	return requestID.ReplaceAllString(text, "")
+}
+
+var requestID = regexp.MustCompile(`https? response error StatusCode: [0-9]*, RequestID: [^,]*, `)
 
 // explain gives an error of a call to AWS its exit code and its remedy.
 func explain(err error, region, prefix string) error {

@@ -19,7 +19,11 @@ func oneOf(into *string, values ...string) func(name, text string) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("%s %s is none of %s", name, quoted(text), strings.Join(values, ", "))
+		problem := fmt.Errorf("%s %s is none of %s", name, quoted(text), strings.Join(values, ", "))
+		if likely := nearest(text, values); likely != "" {
+			problem = fmt.Errorf("%w: did you mean %s?", problem, likely)
+		}
+		return problem
 	}
 }
 

@@ -21,6 +21,8 @@ type Pools struct {
 	Master []netip.Addr `json:"master,omitempty"`
 	Core   []netip.Addr `json:"core,omitempty"`
 	Task   []netip.Addr `json:"task,omitempty"`
+	// MasterOnly: the list had the form MASTER_IP REGION, and core nodes without a pool are left as they are.
+	MasterOnly bool `json:"master_only,omitempty"`
 }
 
 // For is the pool of a role; empty where none was named for it.
@@ -51,11 +53,13 @@ const (
 	DefaultStateDir    = "/var/lib/emr-static-ip"
 	DefaultLogFormat   = "console"
 	DefaultOutput      = "text"
+	DefaultOnError     = OnErrorFail
 )
 
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
 type Config struct {
 	Pools   Pools          // empty: take the pools of the last run from the state file
+	Region  string         // that the node must be in; empty: any
 	Role    Role           // empty: detect it
 	Scope   string         // SNAT scope: external or all
 	Only    []netip.Prefix // SNAT only to these networks
@@ -68,6 +72,8 @@ type Config struct {
 	PutRate           float64       // PutParameter calls a second that the account allows, for pacing a launch
 	NoUnits           bool          // install no systemd units
 	DryRun            bool          // say what would be changed, and change nothing
+	OnError           string        // what a failed run does to the node: fail or continue
+	Retrying          bool          // this is a run of the timer that --on-error continue leaves behind
 	Output            string        // of status: text or json
 	Timeout           time.Duration // bounds the whole run
 	IMDSTimeout       time.Duration // how long a late IMDS is waited for
@@ -95,6 +101,7 @@ func DefaultConfig() Config {
 		StateDir:    DefaultStateDir,
 		LogFormat:   DefaultLogFormat,
 		Output:      DefaultOutput,
+		OnError:     DefaultOnError,
 	}
 }
 
@@ -174,6 +181,7 @@ const (
 	flagNoNameTag = "no-name-tag"
 	flagNoUnits   = "no-units"
 	flagDryRun    = "dry-run"
+	flagOnError   = "on-error"
 	flagOutput    = "output"
 	flagPutRate   = "ssm-put-rate"
 	flagTimeout   = "timeout"

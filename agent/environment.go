@@ -27,6 +27,7 @@ type Environment struct {
 	// Executable is the file that this program was started from; nil: /proc/self/exe.
 	Executable func() (string, error)
 	LookupEnv  func(string) (string, bool) // environment variables
+	Environ    func() []string             // all of them, NAME=value; nil: none are looked through
 	Stdout     io.Writer                   // the report
 	Stderr     io.Writer                   // the log, and the error that ends the run
 	Log        *zap.Logger                 // nil until the command line has said which format is wanted
