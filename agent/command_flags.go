@@ -198,6 +198,9 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	each(flagNoUnits, parseBool(&c.NoUnits))
 	each(flagDryRun, parseBool(&c.DryRun))
 	each(flagOutput, oneOf(&c.Output, "text", "json"))
+	each(flagSubnet, parseSubnet(&c.Subnet))
+	each(flagRegion, parseRegion(&c.Region))
+	each(flagYes, parseBool(&c.Yes))
 	var noNameTag bool
 	each(flagNoNameTag, parseBool(&noNameTag))
 	c.NameTag = !noNameTag

@@ -68,7 +68,10 @@ type Config struct {
 	PutRate           float64       // PutParameter calls a second that the account allows, for pacing a launch
 	NoUnits           bool          // install no systemd units
 	DryRun            bool          // say what would be changed, and change nothing
-	Output            string        // of status: text or json
+	Output            string        // of status and ledger: text or json
+	Subnet            string        // of ledger; empty: the node's own, or all
+	Region            string        // of ledger; empty: by the AWS settings, or the node's own
+	Yes               bool          // of ledger gc and repair: do it
 	Timeout           time.Duration // bounds the whole run
 	IMDSTimeout       time.Duration // how long a late IMDS is waited for
 	LockWait          time.Duration // how long the xtables lock is waited for
@@ -182,4 +185,7 @@ const (
 	flagStateDir  = "state-dir"
 	flagLogFormat = "log-format"
 	flagVerbose   = "verbose"
+	flagSubnet    = "subnet"
+	flagRegion    = "region"
+	flagYes       = "yes"
 )
