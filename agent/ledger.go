@@ -38,8 +38,8 @@ func InspectLedger(ctx context.Context, command string, cfg Config, env Environm
 		}
 		return err
 	})
+	rep.Changes, rep.Notes, rep.DryRun = append(rep.Changes, l.report.Changes...), l.report.Notes, l.DryRun
 	l.report = rep
-	l.report.DryRun = l.DryRun
 	return l, err
 }
 

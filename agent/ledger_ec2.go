@@ -50,9 +50,9 @@ func (c *census) Interfaces(ctx context.Context, subnets []string, addrs []netip
 }
 
 func interfaceOf(n types.NetworkInterface) ssmcoord.Interface {
-	i := ssmcoord.Interface{ID: clean(aws.ToString(n.NetworkInterfaceId), maxQuoted), Subnet: aws.ToString(n.SubnetId)}
+	i := ssmcoord.Interface{ID: aws.ToString(n.NetworkInterfaceId), Subnet: aws.ToString(n.SubnetId)}
 	if a := n.Attachment; a != nil {
-		i.Instance, i.Device = clean(aws.ToString(a.InstanceId), maxQuoted), int(aws.ToInt32(a.DeviceIndex))
+		i.Instance, i.Device = aws.ToString(a.InstanceId), int(aws.ToInt32(a.DeviceIndex))
 	}
 	for _, p := range n.PrivateIpAddresses {
 		addr, err := readIPv4(aws.ToString(p.PrivateIpAddress))
@@ -74,11 +74,11 @@ func (c *census) Instances(ctx context.Context, ids []string) (map[string]ssmcoo
 		err := c.instances(ctx, []types.Filter{filter("instance-id", chunk...)}, func(i types.Instance) {
 			tags := tagsOf(i.Tags)
 			x := ssmcoord.Instance{
-				ID: aws.ToString(i.InstanceId), State: string(types.InstanceStateNameRunning),
-				Cluster: clean(tags[tagCluster], maxQuoted), Role: clean(strings.ToUpper(tags[tagRole]), maxQuoted), Name: clean(tags[tagName], maxQuoted),
+				ID: aws.ToString(i.InstanceId), State: string(types.InstanceStateNameRunning), // one that is listed exists, whatever else
+				Cluster: tags[tagCluster], Role: strings.ToUpper(tags[tagRole]), Name: tags[tagName],
 			}
 			if i.State != nil && i.State.Name != "" {
-				x.State = clean(string(i.State.Name), maxQuoted)
+				x.State = string(i.State.Name)
 			}
 			found[x.ID] = x
 		})

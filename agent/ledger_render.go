@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -16,9 +17,14 @@ import (
 // Render writes the report for people, or as JSON.
 func (l LedgerReport) Render(w io.Writer, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(cleanWriter{w})
+		var b strings.Builder
+		e := json.NewEncoder(&b)
 		e.SetEscapeHTML(false)
-		return e.Encode(l)
+		if err := e.Encode(l); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, clean(strings.TrimSuffix(b.String(), "\n"), math.MaxInt)+"\n")
+		return err
 	}
 	var b strings.Builder
 	if l.Command == LedgerList {
@@ -51,7 +57,7 @@ func (l LedgerReport) renderList(b *strings.Builder) {
 		b.WriteString("\n")
 	}
 	for _, name := range l.Others {
-		fmt.Fprintf(b, "%s is no record of an address; it is left alone\n", name)
+		fmt.Fprintf(b, "%s is no record of an address; it is left alone\n", clean(name, maxLine))
 	}
 	var counts []string
 	for _, state := range slices.Sorted(maps.Keys(l.Counts)) {
@@ -66,11 +72,32 @@ func (l LedgerReport) renderList(b *strings.Builder) {
 		fmt.Fprintf(b, "%d addresses: %s\n", len(l.Addresses), strings.Join(counts, ", "))
 	}
 	if n := l.Counts[string(ssmcoord.Stale)]; n > 0 {
-		fmt.Fprintf(b, "%d stale: nodes take them over by themselves; emr-static-ip ledger gc removes the records\n", n)
+		fmt.Fprintf(b, "%d stale: nodes take them over by themselves; this removes their records: %s\n", n, l.command(LedgerGC))
 	}
-	if l.Problems > 0 {
-		fmt.Fprintf(b, "%d to be looked after: emr-static-ip ledger repair says what can be mended\n", l.Problems)
+	var missing []string
+	for _, a := range l.Addresses {
+		if a.Problem && a.State == string(ssmcoord.Unrecorded) {
+			missing = append(missing, a.Address)
+		}
 	}
+	if n := l.Problems - len(missing); n > 0 {
+		fmt.Fprintf(b, "%d to be looked after; this says what can be mended: %s\n", n, l.command(LedgerRepair))
+	}
+	if len(missing) > 0 {
+		fmt.Fprintf(b, "%d without a record: %s %s\n", len(missing), l.command(LedgerRepair), strings.Join(missing, " "))
+	}
+}
+
+// command is another command about the same ledger.
+func (l LedgerReport) command(name string) string {
+	text := "emr-static-ip ledger " + name + " --region " + clean(l.Region, maxQuoted)
+	if l.Subnet != "" {
+		text += " --subnet " + l.Subnet
+	}
+	if l.Prefix != DefaultPrefix {
+		text += " --prefix " + l.Prefix
+	}
+	return text
 }
 
 // row is an address in the table: the instance is the holder, or where there is none the record's owner.

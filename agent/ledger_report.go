@@ -6,7 +6,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// LedgerReport is what a ledger command found and did. Its JSON is documented in the README; fields are only ever added.
+// LedgerReport is what a ledger command found and did. Its JSON is documented in the README; fields are only ever added. What
+// it holds is foreign text as it was found: Render cleans it.
 type LedgerReport struct {
 	Command   string          `json:"command"` // list, gc or repair
 	Region    string          `json:"region"`
@@ -93,15 +94,13 @@ func (l *LedgerReport) take(view ssmcoord.View) {
 		}
 		l.Addresses = append(l.Addresses, a)
 	}
-	for _, name := range view.Others {
-		l.Others = append(l.Others, clean(name, maxLine))
-	}
+	l.Others = view.Others
 }
 
 func (l *LedgerReport) address(s ssmcoord.Sighting) LedgerAddress {
 	standing, reason := s.Standing(l.Time)
 	a := LedgerAddress{
-		Subnet: s.Subnet, Address: s.Addr.String(), State: string(standing), Reason: clean(reason, maxLine), Problem: s.Problem(l.Time), Owner: instanceOf(s.Owner),
+		Subnet: s.Subnet, Address: s.Addr.String(), State: string(standing), Reason: reason, Problem: s.Problem(l.Time), Owner: instanceOf(s.Owner),
 	}
 	if s.Record.State != ssmcoord.Absent {
 		r := s.Record.Record
@@ -110,7 +109,7 @@ func (l *LedgerReport) address(s ssmcoord.Sighting) LedgerAddress {
 			Instance: r.Instance, ENI: r.ENI, Cluster: r.Cluster, Role: r.Role, Claimed: r.Time.UTC(),
 		}
 		if s.Record.Problem != nil {
-			a.Record.Problem, a.Record.Claimed = clean(s.Record.Problem.Error(), maxLine), time.Time{}
+			a.Record.Problem, a.Record.Claimed = s.Record.Problem.Error(), time.Time{}
 		}
 	}
 	if s.Holder.ENI != "" {
@@ -169,7 +168,7 @@ func (l *LedgerReport) step(s ssmcoord.Step, outcome, detail string) {
 	}
 	l.Steps = append(l.Steps, LedgerStep{
 		Subnet: s.Subnet, Address: s.Addr.String(), Record: l.name(s.Sighting), Action: string(s.Kind), Instance: s.Write.Instance,
-		Reason: clean(s.Reason, maxLine), Outcome: outcome, Detail: clean(detail, maxLine),
+		Reason: s.Reason, Outcome: outcome, Detail: detail,
 	})
 }
 

@@ -104,7 +104,7 @@ func (s Sighting) Standing(now time.Time) (Standing, string) {
 	case s.Record.State == Absent && s.node():
 		return Unrecorded, s.Holder.String() + " carries it without a record"
 	case s.Record.State == Absent:
-		return Outside, "in use by " + s.Holder.String() + " outside the ledger"
+		return Outside, "outside the ledger, in use by " + s.Holder.String()
 	case held && s.Holder.Instance == s.Record.Record.Instance:
 		return InUse, ""
 	case held:
