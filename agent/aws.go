@@ -52,14 +52,14 @@ type awsSession struct {
 }
 
 // openAWS loads the SDK's standard configuration (environment, shared files, instance profile) and waits a moment for
-// credentials. region is the node's own, used where the operator's settings name none.
-func openAWS(ctx context.Context, env Environment, region string, atMost time.Duration) (*awsSession, error) {
+// credentials. region is the node's own, used where the operator's settings name none. more are further settings.
+func openAWS(ctx context.Context, env Environment, region string, atMost time.Duration, more ...func(*awsconfig.LoadOptions) error) (*awsSession, error) {
 	t := &tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{}}
-	cfg, err := awsconfig.LoadDefaultConfig(ctx,
+	cfg, err := awsconfig.LoadDefaultConfig(ctx, append([]func(*awsconfig.LoadOptions) error{
 		awsconfig.WithHTTPClient(httpClient(env, attemptTimeout)),
 		awsconfig.WithDefaultRegion(region),
 		awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = openIMDS(env).client }),
-	)
+	}, more...)...)
 	if err != nil {
 		return nil, coded(ExitUsage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
 	}

@@ -25,6 +25,7 @@ type Program struct {
 	Status  func(context.Context, Config, Environment) (Status, error)
 	// Suppress is what --on-error continue does about a failed Apply.
 	Suppress func(context.Context, Config, Environment, Failed) Suppressed
+	Ledger   func(ctx context.Context, command string, cfg Config, env Environment) (LedgerReport, error)
 	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
 	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
 	Elevate func(ctx context.Context, args []string) error
@@ -95,6 +96,10 @@ On a node, at any time and any number of times, with or without arguments (witho
     emr-static-ip restore
     emr-static-ip status [-o json]
     emr-static-ip plan [flags] [MASTER_IP CORE_IP ...]
+
+Anywhere with AWS credentials, about the ledger of claims:
+
+    emr-static-ip ledger list|gc|repair [--subnet SUBNET --region REGION] [--yes] [-o json]
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
@@ -168,6 +173,7 @@ func (c *commandLine) tree() *cobra.Command {
 	c.flags.apply(root, apply, plan, retry)
 	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status)
 	root.AddCommand(apply, plan, retry, release, restore, status, c.completion(), c.plain("version", "Print the version", false, versionLine))
+	root.AddCommand(c.ledger(status.Flags().Lookup(flagOutput)))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
 	return root
 }

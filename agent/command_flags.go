@@ -207,6 +207,9 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	each(flagDryRun, parseBool(&c.DryRun))
 	each(flagOnError, oneOf(&c.OnError, values[flagOnError]...))
 	each(flagOutput, oneOf(&c.Output, values[flagOutput]...))
+	each(flagSubnet, parseSubnet(&c.Subnet))
+	each(flagRegion, parseRegion(&c.Region))
+	each(flagYes, parseBool(&c.Yes))
 	var noNameTag bool
 	each(flagNoNameTag, parseBool(&noNameTag))
 	c.NameTag = !noNameTag

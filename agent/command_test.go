@@ -42,6 +42,9 @@ func runMain(t *testing.T, ctx context.Context, args []string, env map[string]st
 	p := Program{Apply: work("apply"), Release: work("release"), Restore: work("restore"), Plan: work("plan"), Status: func(_ context.Context, cfg Config, _ Environment) (Status, error) {
 		got.what, got.cfg = "status", cfg
 		return Status{Verdict: VerdictDrifted, Static: netip.MustParseAddr("10.0.1.11")}, err
+	}, Ledger: func(_ context.Context, command string, cfg Config, _ Environment) (LedgerReport, error) {
+		got.what, got.cfg = "ledger "+command, cfg
+		return LedgerReport{Command: command, Region: "us-east-1", Prefix: cfg.Prefix, Problems: 1, report: report}, err
 	}, Elevate: func(_ context.Context, args []string) error {
 		got.root = args
 		return nil

@@ -59,7 +59,7 @@ const (
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
 type Config struct {
 	Pools   Pools          // empty: take the pools of the last run from the state file
-	Region  string         // that the node must be in; empty: any
+	Region  string         // that the node must be in; of ledger: where it is; empty: any, or found out
 	Role    Role           // empty: detect it
 	Scope   string         // SNAT scope: external or all
 	Only    []netip.Prefix // SNAT only to these networks
@@ -74,7 +74,9 @@ type Config struct {
 	DryRun            bool          // say what would be changed, and change nothing
 	OnError           string        // what a failed run does to the node: fail or continue
 	Retrying          bool          // this is a run of the timer that --on-error continue leaves behind
-	Output            string        // of status: text or json
+	Output            string        // of status and ledger: text or json
+	Subnet            string        // of ledger; empty: the node's own, or all
+	Yes               bool          // of ledger gc and repair: do it
 	Timeout           time.Duration // bounds the whole run
 	IMDSTimeout       time.Duration // how long a late IMDS is waited for
 	LockWait          time.Duration // how long the xtables lock is waited for
@@ -190,4 +192,7 @@ const (
 	flagStateDir  = "state-dir"
 	flagLogFormat = "log-format"
 	flagVerbose   = "verbose"
+	flagSubnet    = "subnet"
+	flagRegion    = "region"
+	flagYes       = "yes"
 )
