@@ -26,6 +26,7 @@ type Program struct {
 	// Suppress is what --on-error continue does about a failed Apply.
 	Suppress func(context.Context, Config, Environment, Failed) Suppressed
 	Ledger   func(ctx context.Context, command string, cfg Config, env Environment) (LedgerReport, error)
+	Doctor   func(context.Context, Config, Environment) (Diagnosis, error) // goes on without root too
 	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
 	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
 	Elevate func(ctx context.Context, args []string) error
@@ -96,6 +97,7 @@ On a node, at any time and any number of times, with or without arguments (witho
     emr-static-ip restore
     emr-static-ip status [-o json]
     emr-static-ip plan [flags] [MASTER_IP CORE_IP ...]
+    emr-static-ip doctor [-o json] [flags] [MASTER_IP CORE_IP ...]
 
 Anywhere with AWS credentials, about the ledger of claims:
 
@@ -109,7 +111,8 @@ Every flag can be given as an environment variable too: EMR_STATIC_IP_CORE_IPS f
 
 Exit codes: 0 done or nothing to do, 1 other failure, 2 arguments or addresses wrong (nothing was changed), 3 role or identity
 unknown, 4 permission missing, 5 endpoint unreachable, 6 every address in use, 7 kernel not programmed, 8 out of time, 9 not root,
-10 not as it should be, 11 no static IP, 12 the static IP is not this node's any more, 130 SIGINT, 143 SIGTERM.
+10 not as it should be, 11 no static IP, 12 the static IP is not this node's any more, 13 a --verify connection
+does not come through, 130 SIGINT, 143 SIGTERM.
 `
 
 // flagVersion is the flag that does what the version command does.
@@ -168,11 +171,17 @@ func (c *commandLine) tree() *cobra.Command {
 			return c.work(cmd, nil, c.status)
 		},
 	}
+	doctor := &cobra.Command{
+		Use:   "doctor [flags] [MASTER_IP CORE_IP...]",
+		Short: "Check endpoints, permissions, addresses and the node, and change nothing",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  func(cmd *cobra.Command, args []string) error { return c.work(cmd, args, c.doctor) },
+	}
 	c.flags = newFlags(c.env)
 	c.flags.shared(root)
-	c.flags.apply(root, apply, plan, retry)
-	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status)
-	root.AddCommand(apply, plan, retry, release, restore, status, c.completion(), c.plain("version", "Print the version", false, versionLine))
+	c.flags.apply(root, apply, plan, retry, doctor)
+	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status, doctor)
+	root.AddCommand(apply, plan, doctor, retry, release, restore, status, c.completion(), c.plain("version", "Print the version", false, versionLine))
 	root.AddCommand(c.ledger(status.Flags().Lookup(flagOutput)))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
 	return root
@@ -261,6 +270,13 @@ func (c *commandLine) status(ctx context.Context, cfg Config, env Environment) e
 	return s.Render(env.Stdout, cfg.Output)
 }
 
+// doctor prints the diagnosis, also of an examination that was cut short, and takes its exit code.
+func (c *commandLine) doctor(ctx context.Context, cfg Config, env Environment) error {
+	d, err := c.program.Doctor(ctx, cfg, env)
+	c.code = d.ExitCode()
+	return errors.Join(d.Render(env.Stdout, cfg.Output), err)
+}
+
 // work surrounds what a command does: configuration, root, log.
 func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Context, Config, Environment) error) error {
 	ctx := cmd.Context()
@@ -281,7 +297,8 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 	}
 	c.started = true
 	if c.program.Elevate != nil {
-		if err := c.program.Elevate(ctx, c.args); err != nil && !(cfg.DryRun && CodeOf(err) == ExitNotRoot) {
+		looks := cfg.DryRun || cmd.Name() == "doctor"
+		if err := c.program.Elevate(ctx, c.args); err != nil && !(looks && CodeOf(err) == ExitNotRoot) {
 			return err
 		}
 	}

@@ -70,6 +70,7 @@ type Config struct {
 	AllowReassignment bool          // take the address from whoever has it
 	NameTag           bool          // append the role to the Name tag
 	PutRate           float64       // PutParameter calls a second that the account allows, for pacing a launch
+	Verify            []Target      // services that the node must reach with its static IP
 	NoUnits           bool          // install no systemd units
 	DryRun            bool          // say what would be changed, and change nothing
 	OnError           string        // what a failed run does to the node: fail or continue
@@ -120,13 +121,14 @@ type Settings struct {
 	NameTag bool           `json:"name_tag"`
 	NoUnits bool           `json:"no_units,omitempty"`
 	PutRate float64        `json:"ssm_put_rate"`
+	Verify  []Target       `json:"verify,omitempty"`
 }
 
 // Settings are what the state file keeps of c.
 func (c Config) Settings() Settings {
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
-		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate,
+		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
 	}
 }
 
@@ -165,6 +167,9 @@ func (c Config) Repeating(last Settings) Config {
 	if !given(flagPutRate) {
 		c.PutRate = last.PutRate
 	}
+	if !given(flagVerify) {
+		c.Verify = last.Verify
+	}
 	return c
 }
 
@@ -186,6 +191,7 @@ const (
 	flagOnError   = "on-error"
 	flagOutput    = "output"
 	flagPutRate   = "ssm-put-rate"
+	flagVerify    = "verify"
 	flagTimeout   = "timeout"
 	flagIMDS      = "imds-timeout"
 	flagLockWait  = "lock-wait"

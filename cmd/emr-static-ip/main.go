@@ -27,7 +27,7 @@ func main() {
 	}
 	program := agent.Program{
 		Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect,
-		Suppress: agent.Suppress, Ledger: agent.InspectLedger, Elevate: agent.Elevate,
+		Doctor: agent.Doctor, Suppress: agent.Suppress, Ledger: agent.InspectLedger, Elevate: agent.Elevate,
 	}
 	os.Exit(int(program.Main(ctx, os.Args[1:], agent.Environment{
 		OpenKernel: netcfg.Open,
