@@ -184,14 +184,14 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 		}
 	}
 	spec.Account, spec.Prefix = account(o.seed), wanted.Prefix
-	if spec.Policy = (iam.Place{}).Policy(iam.InstanceProfile); o.policy != "" {
+	if spec.Policies = []string{iam.Place{}.Policy(iam.InstanceProfile)}; o.policy != "" {
 		text, err := os.ReadFile(o.policy)
 		if err != nil {
 			problem("--policy: %w", err)
 		} else if _, err := cloud.ParsePolicy(text); err != nil {
 			problem("--policy %s: %w", o.policy, err)
 		}
-		spec.Policy = string(text)
+		spec.Policies = []string{string(text)}
 	}
 	return spec, errors.Join(problems...)
 }

@@ -29,10 +29,10 @@ type ClusterSpec struct {
 	Args         []string        // the bootstrap action's, as EMR's files show them
 	Files        cloud.FileStyle // which of EMR's files the nodes have
 
-	// Policy is the IAM policy of the instance profile, as a document with the placeholders of the package iam, which are filled with the
-	// cluster's place: all calls of nodes are decided by it. Empty: everything is allowed.
-	Policy string
-	// Prefix is where the claims are in Parameter Store, for the policy; empty: the default.
+	// Policies are the IAM policies of the instance profile, as documents with the placeholders of the package iam, which are filled with
+	// the cluster's place: all calls of nodes are decided by them. None: everything is allowed.
+	Policies []string
+	// Prefix is where the claims are in Parameter Store, for the policies; empty: the default.
 	Prefix string
 
 	// Static are the static IPs: admitted by the firewall, and kept from new instances by a reservation in the subnet.
@@ -70,19 +70,19 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 		return nil, err
 	}
 	var policies cloud.Policies
-	if spec.Policy != "" {
+	if len(spec.Policies) > 0 {
 		spec.Account.Authorize = func(r cloud.AccessRequest) error { return policies.OnInstances(r) }
 	}
 	account := cloud.New(spec.Account)
 	vpc := account.CreateVPC(plan.VPC)
 	subnet := account.CreateSubnet(vpc, plan.Subnet)
-	if spec.Policy != "" {
-		at := iam.Place{Region: account.Region(), Account: account.Account(), Subnet: subnet, Prefix: spec.Prefix}
-		policy, err := cloud.ParsePolicy([]byte(at.Fill(spec.Policy)))
+	at := iam.Place{Region: account.Region(), Account: account.Account(), Subnet: subnet, Prefix: spec.Prefix}
+	for _, document := range spec.Policies {
+		policy, err := cloud.ParsePolicy([]byte(at.Fill(document)))
 		if err != nil {
 			return nil, err
 		}
-		policies = cloud.Policies{policy}
+		policies = append(policies, policy)
 	}
 	for _, a := range spec.Static {
 		if plan.Subnet.Contains(a) {
