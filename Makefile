@@ -91,6 +91,11 @@ bin/emr-static-ip-linux-%: FORCE
 bin/emrsim: FORCE
 	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/emrsim
 
+.PHONY: man
+man: ## the manual page scripts/emr-static-ip.8, from the source of --help
+	go run ./scripts/manpage >scripts/emr-static-ip.8.new
+	mv scripts/emr-static-ip.8.new scripts/emr-static-ip.8
+
 .PHONY: clean
 clean: ## remove what the build made; the container base image stays (make clean-container removes it)
 	rm -rf bin

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -57,13 +60,27 @@ func hasResponse(err error) bool {
 		return true
 	}
 	r := (*smithyhttp.ResponseError)(nil)
-	return errors.As(err, &r) && r.HTTPStatusCode() != 0
+	return errors.As(err, &r) && r.HTTPStatusCode() != 0 || tokenStatus(err) != 0
 }
 
 // hasStatus tells whether the answer had this HTTP status.
 func hasStatus(err error, status int) bool {
 	r := (*smithyhttp.ResponseError)(nil)
-	return errors.As(err, &r) && r.HTTPStatusCode() == status
+	return errors.As(err, &r) && r.HTTPStatusCode() == status || tokenStatus(err) == status
+}
+
+// tokenStatus is the HTTP status with which IMDS refused a token; 0 where it did not. The SDK's client wraps that answer in an error that
+// does not unwrap, so that only its text tells.
+func tokenStatus(err error) int {
+	_, text, ok := strings.Cut(err.Error(), "operation error ec2imds: getToken, http response error StatusCode: ")
+	if !ok || len(text) < 3 {
+		return 0
+	}
+	status, err := strconv.Atoi(text[:3])
+	if err != nil {
+		return 0
+	}
+	return status
 }
 
 func isPermission(err error) bool {
@@ -96,6 +113,13 @@ func isBadAddress(err error) bool {
 
 func isENIFull(err error) bool { return errorCode(err) == "PrivateIpAddressLimitExceeded" }
 
+// withoutRequest is the text of an error without the SDK's words that are different for each call.
+func withoutRequest(text string) string {
+	return requestID.ReplaceAllString(text, "")
+}
+
+var requestID = regexp.MustCompile(`https? response error StatusCode: [0-9]*, RequestID: [^,]*, `)
+
 // explain gives an error of a call to AWS its exit code and its remedy.
 func explain(err error, region, prefix string) error {
 	return explainAt(err, iam.Place{Region: region, Prefix: prefix})
@@ -105,6 +129,9 @@ func explain(err error, region, prefix string) error {
 func explainAt(err error, at iam.Place) error {
 	if err == nil || hasCode(err) {
 		return err
+	}
+	if clock := clockError(err, time.Now()); clock != nil {
+		return clock
 	}
 	if isPermission(err) {
 		return coded(ExitPermission, err, permissionRemedy(err, at))

@@ -11,10 +11,14 @@ import (
 // the last one, the broadcast address, is the fifth.
 const reservedAddresses = 4
 
-// LeftAlone tells whether a node of this role is to be left as it is, and why: a task node for which no pool is named.
+// LeftAlone tells whether a node of this role is to be left as it is, and why: a task node for which no pool is named, and a core node
+// where the master alone is to have an address.
 func LeftAlone(p Pools, r Role) (bool, string) {
 	if r == RoleTask && len(p.Task) == 0 {
 		return true, "this is a task node, and no addresses are named for task nodes (--task-ips): it keeps its primary IP only"
+	}
+	if r == RoleCore && p.MasterOnly {
+		return true, "this is a core node, and the arguments have the form MASTER_IP REGION, for the master alone: it keeps its primary IP only"
 	}
 	return false, ""
 }
@@ -124,6 +128,7 @@ func checkCounts(p Pools, r Role, files EMRFiles) []error {
 	}
 	cores, coresFrom := files.Requested(RoleCore)
 	switch {
+	case p.MasterOnly:
 	case r == RoleCore && len(p.Core) == 0:
 		insufficient("this is a core node, and no address is named for core nodes%s", requested(cores, coresFrom))
 	case (r == RoleMaster || len(p.Core) > 0) && len(p.Core) < cores:

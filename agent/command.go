@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -24,6 +23,10 @@ type Program struct {
 	Restore Run
 	Plan    Run // also apply --dry-run; goes on without root where Elevate fails
 	Status  func(context.Context, Config, Environment) (Status, error)
+	// Suppress is what --on-error continue does about a failed Apply.
+	Suppress func(context.Context, Config, Environment, Failed) Suppressed
+	Ledger   func(ctx context.Context, command string, cfg Config, env Environment) (LedgerReport, error)
+	Doctor   func(context.Context, Config, Environment) (Diagnosis, error) // goes on without root too
 	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
 	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
 	Elevate func(ctx context.Context, args []string) error
@@ -62,7 +65,7 @@ func (p Program) Main(ctx context.Context, args []string, env Environment) ExitC
 		}
 	}
 	renderFailure(env.Stderr, c.logFormat, code, err, c.report)
-	return code
+	return c.suppress(ctx, code, err)
 }
 
 // commandLine is one execution of the command line.
@@ -75,6 +78,10 @@ type commandLine struct {
 	logFormat string  // as asked for, as soon as that is known
 	report    Report
 	code      ExitCode // of a command that did its work
+
+	cfg     Config   // as far as it could be read, of a command that gives the node its address
+	retry   []string // what repeats that command; nil: another command
+	started bool     // the command line was right
 }
 
 const helpText = `emr-static-ip gives a node of an Amazon EMR cluster a private IP address from a list.
@@ -90,6 +97,11 @@ On a node, at any time and any number of times, with or without arguments (witho
     emr-static-ip restore
     emr-static-ip status [-o json]
     emr-static-ip plan [flags] [MASTER_IP CORE_IP ...]
+    emr-static-ip doctor [-o json] [flags] [MASTER_IP CORE_IP ...]
+
+Anywhere with AWS credentials, about the ledger of claims:
+
+    emr-static-ip ledger list|gc|repair [--subnet SUBNET --region REGION] [--yes] [-o json]
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
@@ -99,7 +111,8 @@ Every flag can be given as an environment variable too: EMR_STATIC_IP_CORE_IPS f
 
 Exit codes: 0 done or nothing to do, 1 other failure, 2 arguments or addresses wrong (nothing was changed), 3 role or identity
 unknown, 4 permission missing, 5 endpoint unreachable, 6 every address in use, 7 kernel not programmed, 8 out of time, 9 not root,
-10 not as it should be, 11 no static IP, 12 the static IP is not this node's any more, 130 SIGINT, 143 SIGTERM.
+10 not as it should be, 11 no static IP, 12 the static IP is not this node's any more, 13 a --verify connection
+does not come through, 130 SIGINT, 143 SIGTERM.
 `
 
 // flagVersion is the flag that does what the version command does.
@@ -125,7 +138,6 @@ func (c *commandLine) tree() *cobra.Command {
 		},
 	}
 	root.Flags().Bool(flagVersion, false, "version for emr-static-ip")
-	root.SuggestionsMinimumDistance = 2
 	root.SetOut(c.env.Stdout)
 	root.SetErr(c.env.Stderr)
 	// Not by cobra's templates: with text/template the linker must keep every method of the EC2 client, 36 MB of them.
@@ -146,6 +158,10 @@ func (c *commandLine) tree() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  c.run(c.program.Plan),
 	}
+	retry := &cobra.Command{
+		Use: retryCommand, Short: "Repeat a failed apply, for the timer that --on-error continue leaves", Hidden: true, Args: cobra.ArbitraryArgs,
+		RunE: c.run(c.program.Apply),
+	}
 	status := &cobra.Command{
 		Use: "status [flags]", Short: "Compare what is wanted with what is there, and change nothing", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -155,11 +171,18 @@ func (c *commandLine) tree() *cobra.Command {
 			return c.work(cmd, nil, c.status)
 		},
 	}
+	doctor := &cobra.Command{
+		Use:   "doctor [flags] [MASTER_IP CORE_IP...]",
+		Short: "Check endpoints, permissions, addresses and the node, and change nothing",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  func(cmd *cobra.Command, args []string) error { return c.work(cmd, args, c.doctor) },
+	}
 	c.flags = newFlags(c.env)
 	c.flags.shared(root)
-	c.flags.apply(root, apply, plan)
-	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status)
-	root.AddCommand(apply, plan, release, restore, status, c.plain("version", "Print the version", false, versionLine))
+	c.flags.apply(root, apply, plan, retry, doctor)
+	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status, doctor)
+	root.AddCommand(apply, plan, doctor, retry, release, restore, status, c.completion(), c.plain("version", "Print the version", false, versionLine))
+	root.AddCommand(c.ledger(status.Flags().Lookup(flagOutput)))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
 	return root
 }
@@ -196,7 +219,19 @@ func (c *commandLine) execute(ctx context.Context) error {
 	root := c.tree()
 	root.InitDefaultHelpFlag()
 	root.InitDefaultHelpCmd()
-	kept := c.scan(root, slices.Clone(c.args))
+	kept := slices.Clone(c.args)
+	if completes(kept) {
+		for i, arg := range kept[:len(kept)-1] {
+			if arg == "-o" {
+				kept[i] = "--" + flagOutput
+			}
+		}
+		if err := complete(root); err != nil {
+			return err
+		}
+	} else {
+		kept = c.scan(root, kept)
+	}
 	root.SetArgs(append([]string{}, kept...)) // never nil, for which cobra takes os.Args
 	err := root.ExecuteContext(ctx)
 	if e := (*Error)(nil); err != nil && !errors.As(err, &e) && !c.flags.read {
@@ -235,22 +270,35 @@ func (c *commandLine) status(ctx context.Context, cfg Config, env Environment) e
 	return s.Render(env.Stdout, cfg.Output)
 }
 
+// doctor prints the diagnosis, also of an examination that was cut short, and takes its exit code.
+func (c *commandLine) doctor(ctx context.Context, cfg Config, env Environment) error {
+	d, err := c.program.Doctor(ctx, cfg, env)
+	c.code = d.ExitCode()
+	return errors.Join(d.Render(env.Stdout, cfg.Output), err)
+}
+
 // work surrounds what a command does: configuration, root, log.
 func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Context, Config, Environment) error) error {
 	ctx := cmd.Context()
-	for i, a := range args {
-		if s := cmd.Root().SuggestionsFor(a); len(s) > 0 && strings.Trim(a, "abcdefghijklmnopqrstuvwxyz") == "" {
-			c.problem("argument %d %s: is the command %s meant? It goes before addresses", i+1, quoted(a), s[0])
-		}
-	}
 	cfg, err := c.flags.config(cmd, args)
 	c.logFormat = cfg.LogFormat
-	if err := errors.Join(append(c.problems, err)...); err != nil {
-		return usage(err, usageHint)
-	}
 	cfg.DryRun = cfg.DryRun || cmd.Name() == "plan"
+	cfg.Retrying = cmd.Name() == retryCommand
+	if !cfg.DryRun && (cmd == cmd.Root() || cmd.Name() == "apply" || cfg.Retrying) {
+		c.cfg, c.retry = cfg, c.flags.again(cmd, args)
+	}
+	if err := errors.Join(append(c.problems, err)...); err != nil {
+		err = usage(err, usageHint)
+		if c.suppresses() && c.program.Elevate != nil {
+			// What comes after a failure needs root too.
+			err = errors.Join(err, c.program.Elevate(ctx, c.args))
+		}
+		return err
+	}
+	c.started = true
 	if c.program.Elevate != nil {
-		if err := c.program.Elevate(ctx, c.args); err != nil && !(cfg.DryRun && CodeOf(err) == ExitNotRoot) {
+		looks := cfg.DryRun || cmd.Name() == "doctor"
+		if err := c.program.Elevate(ctx, c.args); err != nil && !(looks && CodeOf(err) == ExitNotRoot) {
 			return err
 		}
 	}
@@ -258,72 +306,8 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 	if env.Log == nil {
 		env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
 	}
+	if env.Environ != nil {
+		warnOfVariables(env.Log, cmd.Root(), env.Environ())
+	}
 	return do(ctx, cfg, env)
-}
-
-// scan finds every flag that the command does not have and every flag without its value, all at once, and returns the other
-// arguments, with which cobra has nothing to complain about.
-func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
-	cmd, _, err := root.Find(args)
-	if err != nil || cmd == nil {
-		cmd = root
-	}
-	cmd.InitDefaultHelpFlag()
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		if value, ok := strings.CutPrefix(arg, "-o"); ok && cmd.Flag(flagOutput) != nil && !strings.HasPrefix(arg, "--") {
-			if arg = "--" + flagOutput; value != "" {
-				arg += "=" + strings.TrimPrefix(value, "=")
-			}
-		}
-		switch {
-		case arg == "--":
-			return append(kept, args[i:]...)
-		case arg == "-h", arg == "-" || !strings.HasPrefix(arg, "-"):
-			kept = append(kept, arg)
-			continue
-		}
-		name, _, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		flag := cmd.Flag(name)
-		next := ""
-		if i+1 < len(args) {
-			next = args[i+1]
-		}
-		switch {
-		case flag == nil || !strings.HasPrefix(arg, "--"):
-			c.problem("%s", unknownFlag(cmd, arg, name))
-			if !hasValue && next != "" && !strings.HasPrefix(next, "-") && !isList(next) && cmd.Name() != next {
-				i++ // its value, one supposes
-			}
-		case hasValue || flag.NoOptDefVal != "":
-			kept = append(kept, arg)
-		case i+1 == len(args) || strings.HasPrefix(next, "--"):
-			c.problem("--%s has no value", name)
-		default:
-			kept = append(kept, arg, next)
-			i++
-		}
-	}
-	return kept
-}
-
-func unknownFlag(cmd *cobra.Command, arg, name string) string {
-	text := "unknown flag " + quoted(arg)
-	if cmd.HasParent() {
-		text += " of the command " + cmd.Name()
-	}
-	switch {
-	case !strings.HasPrefix(arg, "--") && cmd.Flag(strings.TrimLeft(name, "-")) != nil:
-		text += "; flags begin with two dashes"
-	case cmd.Root().Flag(name) != nil:
-		text += "; it belongs to apply"
-	}
-	return text
-}
-
-// isList tells whether an argument can be read as a list of addresses.
-func isList(arg string) bool {
-	l := list{}
-	l.add("", arg)
-	return len(l.problems) == 0
 }

@@ -49,9 +49,12 @@ func newFlags(env Environment) flags {
 	return flags{env: env, texts: map[string]*flagText{}}
 }
 
+// isList tells whether a flag's value is a list, which may be given in parts.
+func (f *flags) isList(name string) bool { return f.texts[name] != nil && f.texts[name].list }
+
 // add defines a flag for several commands, which share its value.
 func (f *flags) add(name, kind, shown, help string, commands ...*cobra.Command) {
-	f.texts[name] = &flagText{shown: shown, kind: kind, list: kind == "IPS" || kind == "CIDRS"}
+	f.texts[name] = &flagText{shown: shown, kind: kind, list: kind == "IPS" || kind == "CIDRS" || kind == "HOST:PORT"}
 	flag := commands[0].Flags().VarPF(f.texts[name], name, "", help)
 	if kind == "bool" {
 		flag.NoOptDefVal = "true"
@@ -77,8 +80,10 @@ func (f *flags) apply(commands ...*cobra.Command) {
 	f.add(flagReassign, "bool", "", "take an address away from another network interface that has it", commands...)
 	f.add(flagNoNameTag, "bool", "", "leave the instance's Name tag as it is", commands...)
 	f.add(flagNoUnits, "bool", "", "install no systemd units that restore address and rules", commands...)
+	f.add(flagOnError, "WHAT", DefaultOnError, "what a failed run does to the node: fail, continue (exit code 0, a tag, and a timer that goes on trying)", commands...)
 	f.add(flagDryRun, "bool", "", "say what would be changed, and change nothing: the command plan", commands...)
 	f.add(flagPutRate, "N", fmt.Sprint(DefaultPutRate), "PutParameter calls a second that the account allows", commands...)
+	f.add(flagVerify, "HOST:PORT", "", "a service that the node must reach with its static IP; may be repeated", commands...)
 }
 
 // shared defines the flags of all commands, as persistent ones of root.
@@ -147,7 +152,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 			problems = append(problems, err)
 		}
 	}
-	args := PoolArgs{Positional: positional, Names: map[string]string{}}
+	args := PoolArgs{Positional: positional, Names: map[string]string{}, Commands: commandNames(cmd.Root())}
 	for _, pool := range []struct {
 		flag  string
 		texts *[]string
@@ -165,6 +170,9 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	if c.Pools, err = ParsePools(args); err != nil {
 		problems = append(problems, err)
 	}
+	if c.Pools.MasterOnly {
+		_, c.Region, _ = masterOnly(positional)
+	}
 	for _, networks := range []struct {
 		flag string
 		into *[]netip.Prefix
@@ -178,15 +186,22 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 			problems = append(problems, err)
 		}
 	}
+	if w := f.get(cmd, flagVerify); len(w.texts) > 0 {
+		c.Given = append(c.Given, flagVerify)
+		if c.Verify, err = parseTargets(w.name, w.texts); err != nil {
+			problems = append(problems, err)
+		}
+	}
 	each(flagRole, func(name, text string) (err error) {
 		if c.Role, err = ParseRole(text); err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 		return err
 	})
-	each(flagScope, oneOf(&c.Scope, "external", "all"))
-	each(flagBackend, oneOf(&c.Backend, "auto", "iptables", "nftables"))
-	each(flagLogFormat, oneOf(&c.LogFormat, "console", "json"))
+	values := flagValues()
+	each(flagScope, oneOf(&c.Scope, values[flagScope]...))
+	each(flagBackend, oneOf(&c.Backend, values[flagBackend]...))
+	each(flagLogFormat, oneOf(&c.LogFormat, values[flagLogFormat]...))
 	each(flagPrefix, parsePrefix(&c.Prefix))
 	each(flagPutRate, parseRate(&c.PutRate))
 	each(flagTimeout, parseDuration(&c.Timeout, 24*time.Hour))
@@ -197,9 +212,23 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	each(flagVerbose, parseBool(&c.Verbose))
 	each(flagNoUnits, parseBool(&c.NoUnits))
 	each(flagDryRun, parseBool(&c.DryRun))
-	each(flagOutput, oneOf(&c.Output, "text", "json"))
+	each(flagOnError, oneOf(&c.OnError, values[flagOnError]...))
+	each(flagOutput, oneOf(&c.Output, values[flagOutput]...))
+	each(flagSubnet, parseSubnet(&c.Subnet))
+	each(flagRegion, parseRegion(&c.Region))
+	each(flagYes, parseBool(&c.Yes))
 	var noNameTag bool
 	each(flagNoNameTag, parseBool(&noNameTag))
 	c.NameTag = !noNameTag
 	return c, errors.Join(problems...)
+}
+
+// commandNames are the commands that an operator can give.
+func commandNames(root *cobra.Command) (names []string) {
+	for _, cmd := range root.Commands() {
+		if !cmd.Hidden {
+			names = append(names, cmd.Name())
+		}
+	}
+	return names
 }

@@ -42,6 +42,9 @@ func runMain(t *testing.T, ctx context.Context, args []string, env map[string]st
 	p := Program{Apply: work("apply"), Release: work("release"), Restore: work("restore"), Plan: work("plan"), Status: func(_ context.Context, cfg Config, _ Environment) (Status, error) {
 		got.what, got.cfg = "status", cfg
 		return Status{Verdict: VerdictDrifted, Static: netip.MustParseAddr("10.0.1.11")}, err
+	}, Ledger: func(_ context.Context, command string, cfg Config, _ Environment) (LedgerReport, error) {
+		got.what, got.cfg = "ledger "+command, cfg
+		return LedgerReport{Command: command, Region: "us-east-1", Prefix: cfg.Prefix, Problems: 1, report: report}, err
 	}, Elevate: func(_ context.Context, args []string) error {
 		got.root = args
 		return nil
@@ -91,14 +94,14 @@ func TestCommandLine(t *testing.T) {
 		})},
 		{"every flag", "--master-ips 10.0.1.10 --core-ips 10.0.1.11 --task-ips 10.0.1.20-21 --task-ips 10.0.1.30 --role task --snat-scope all " +
 			"--only-cidr 192.168.0.0/16,172.16.0.0/12 --only-cidr 10.9.0.1 --exclude-cidr 192.168.9.0/24 --nat-backend nftables --prefix /team/x " +
-			"--allow-reassignment --no-name-tag --no-units --ssm-put-rate 10 --timeout 90s --imds-timeout 1m --lock-wait 5s --state-dir /var/tmp/x/ --log-format json --verbose",
+			"--allow-reassignment --no-name-tag --no-units --ssm-put-rate 10 --timeout 90s --imds-timeout 1m --lock-wait 5s --state-dir /var/tmp/x/ --log-format json --verbose --on-error continue",
 			nil, "apply", Config{
 				Pools: Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11"), Task: addrList("10.0.1.20 10.0.1.21 10.0.1.30")}, Role: RoleTask, Scope: "all",
 				Only:    []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("10.9.0.1/32")},
 				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", AllowReassignment: true, PutRate: 10,
-				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Output: "text", Verbose: true, NoUnits: true,
+				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Output: "text", Verbose: true, NoUnits: true, OnError: "continue",
 				Given: []string{flagMasterIPs, flagCoreIPs, flagTaskIPs, flagOnly, flagExclude, flagRole, flagScope, flagBackend, flagLogFormat, flagPrefix,
-					flagPutRate, flagTimeout, flagIMDS, flagLockWait, flagStateDir, flagReassign, flagVerbose, flagNoUnits, flagNoNameTag},
+					flagPutRate, flagTimeout, flagIMDS, flagLockWait, flagStateDir, flagReassign, flagVerbose, flagNoUnits, flagOnError, flagNoNameTag},
 			}},
 		{"from the environment", "", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.10", "EMR_STATIC_IP_CORE_IPS": "10.0.1.11", "EMR_STATIC_IP_VERBOSE": "1",
 			"EMR_STATIC_IP_ROLE": "", "EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply",
@@ -156,21 +159,20 @@ func TestCommandLineProblems(t *testing.T) {
 		{"an unknown flag does not swallow an address", strings.Fields("--bogus 10.0.1.10 10.0.1.10"), nil, []string{
 			`unknown flag "--bogus"`,
 			`argument 2 "10.0.1.10" names 10.0.1.10, which argument 1 "10.0.1.10" names too`}},
-		{"one dash", strings.Fields("-role CORE"), nil, []string{`unknown flag "-role"; flags begin with two dashes`}},
+		{"one dash", strings.Fields("-role CORE"), nil, []string{`unknown flag "-role": did you mean --role? Flags begin with two dashes`}},
 		{"no value before the next flag", strings.Fields("--role --verbose"), nil, []string{`--role has no value`}},
 		{"from the environment", nil, map[string]string{"EMR_STATIC_IP_TIMEOUT": "600", "EMR_STATIC_IP_CORE_IPS": "x", "EMR_STATIC_IP_VERBOSE": "perhaps"}, []string{
 			`EMR_STATIC_IP_CORE_IPS "x" is neither an IPv4 address nor a range nor a CIDR`,
 			`EMR_STATIC_IP_TIMEOUT "600" is not a time with its unit, such as 90s or 10m`,
 			`EMR_STATIC_IP_VERBOSE "perhaps" is neither true nor false`}},
 		{"both forms", strings.Fields("10.0.1.10 --core-ips 10.0.1.11"), nil, []string{
-			`--core-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both`}},
+			`--core-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both (the list after a flag has commas and no blanks)`}},
 		{"release with addresses and flags of apply", strings.Fields("release 10.0.1.10 --role CORE --lock-wait 0s"), nil, []string{
 			`unknown flag "--role" of the command release; it belongs to apply`,
 			`release takes no addresses ("10.0.1.10"): it gives back what this node has`,
 			`--lock-wait "0s" must be more than 0 and at most 1h0m0s`}},
 		{"a command mistyped", strings.Fields("relase"), nil, []string{
-			`argument 1 "relase": is the command release meant? It goes before addresses`,
-			`argument 1 "relase" is neither an IPv4 address nor a range nor a CIDR`}},
+			`argument 1 "relase": is the command release meant? It goes before addresses`}},
 		{"an argument for version", strings.Fields("version x"), nil, []string{`unknown command "x" for "emr-static-ip version"`}},
 		{"hostile text", []string{"--\x1b[2J", "--role", "\u202e", "--prefix", "/a\x00", "--state-dir", "/\x00"}, nil, []string{
 			`unknown flag "--\u001b[2J"`,
@@ -221,7 +223,7 @@ func TestHelpAndVersion(t *testing.T) {
 				t.Errorf("%q: exit code %d is not explained", args, c)
 			}
 		}
-		if strings.Contains(stdout, euidCommand+" ") || strings.Contains(stdout, "completion") {
+		if strings.Contains(stdout, "  "+euidCommand+" ") || strings.Contains(stdout, "  "+retryCommand+" ") {
 			t.Errorf("%q: shows internals\n%s", args, stdout)
 		}
 	}

@@ -19,7 +19,11 @@ func oneOf(into *string, values ...string) func(name, text string) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("%s %s is none of %s", name, quoted(text), strings.Join(values, ", "))
+		problem := fmt.Errorf("%s %s is none of %s", name, quoted(text), strings.Join(values, ", "))
+		if likely := nearest(text, values); likely != "" {
+			problem = fmt.Errorf("%w: did you mean %s?", problem, likely)
+		}
+		return problem
 	}
 }
 
@@ -99,4 +103,25 @@ func parsePrefix(into *string) func(name, text string) error {
 
 func prefixByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._-/", c) >= 0
+}
+
+func parseSubnet(into *string) func(name, text string) error {
+	return func(name, text string) error {
+		if !isResourceID(text, "subnet-") {
+			return fmt.Errorf("%s %s is no subnet: subnet- and hexadecimal digits", name, quoted(text))
+		}
+		*into = text
+		return nil
+	}
+}
+
+// parseRegion reads a region's name, which becomes part of the endpoints' names.
+func parseRegion(into *string) func(name, text string) error {
+	return func(name, text string) error {
+		if len(text) > 40 || strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || text != strings.Trim(text, "-") || !strings.Contains(text, "-") {
+			return fmt.Errorf("%s %s is no region such as eu-central-1", name, quoted(text))
+		}
+		*into = text
+		return nil
+	}
 }

@@ -21,6 +21,8 @@ type Pools struct {
 	Master []netip.Addr `json:"master,omitempty"`
 	Core   []netip.Addr `json:"core,omitempty"`
 	Task   []netip.Addr `json:"task,omitempty"`
+	// MasterOnly: the list had the form MASTER_IP REGION, and core nodes without a pool are left as they are.
+	MasterOnly bool `json:"master_only,omitempty"`
 }
 
 // For is the pool of a role; empty where none was named for it.
@@ -51,11 +53,13 @@ const (
 	DefaultStateDir    = "/var/lib/emr-static-ip"
 	DefaultLogFormat   = "console"
 	DefaultOutput      = "text"
+	DefaultOnError     = OnErrorFail
 )
 
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
 type Config struct {
 	Pools   Pools          // empty: take the pools of the last run from the state file
+	Region  string         // that the node must be in; of ledger: where it is; empty: any, or found out
 	Role    Role           // empty: detect it
 	Scope   string         // SNAT scope: external or all
 	Only    []netip.Prefix // SNAT only to these networks
@@ -66,9 +70,14 @@ type Config struct {
 	AllowReassignment bool          // take the address from whoever has it
 	NameTag           bool          // append the role to the Name tag
 	PutRate           float64       // PutParameter calls a second that the account allows, for pacing a launch
+	Verify            []Target      // services that the node must reach with its static IP
 	NoUnits           bool          // install no systemd units
 	DryRun            bool          // say what would be changed, and change nothing
-	Output            string        // of status: text or json
+	OnError           string        // what a failed run does to the node: fail or continue
+	Retrying          bool          // this is a run of the timer that --on-error continue leaves behind
+	Output            string        // of status and ledger: text or json
+	Subnet            string        // of ledger; empty: the node's own, or all
+	Yes               bool          // of ledger gc and repair: do it
 	Timeout           time.Duration // bounds the whole run
 	IMDSTimeout       time.Duration // how long a late IMDS is waited for
 	LockWait          time.Duration // how long the xtables lock is waited for
@@ -95,6 +104,7 @@ func DefaultConfig() Config {
 		StateDir:    DefaultStateDir,
 		LogFormat:   DefaultLogFormat,
 		Output:      DefaultOutput,
+		OnError:     DefaultOnError,
 	}
 }
 
@@ -111,13 +121,14 @@ type Settings struct {
 	NameTag bool           `json:"name_tag"`
 	NoUnits bool           `json:"no_units,omitempty"`
 	PutRate float64        `json:"ssm_put_rate"`
+	Verify  []Target       `json:"verify,omitempty"`
 }
 
 // Settings are what the state file keeps of c.
 func (c Config) Settings() Settings {
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
-		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate,
+		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
 	}
 }
 
@@ -156,6 +167,9 @@ func (c Config) Repeating(last Settings) Config {
 	if !given(flagPutRate) {
 		c.PutRate = last.PutRate
 	}
+	if !given(flagVerify) {
+		c.Verify = last.Verify
+	}
 	return c
 }
 
@@ -174,12 +188,17 @@ const (
 	flagNoNameTag = "no-name-tag"
 	flagNoUnits   = "no-units"
 	flagDryRun    = "dry-run"
+	flagOnError   = "on-error"
 	flagOutput    = "output"
 	flagPutRate   = "ssm-put-rate"
+	flagVerify    = "verify"
 	flagTimeout   = "timeout"
 	flagIMDS      = "imds-timeout"
 	flagLockWait  = "lock-wait"
 	flagStateDir  = "state-dir"
 	flagLogFormat = "log-format"
 	flagVerbose   = "verbose"
+	flagSubnet    = "subnet"
+	flagRegion    = "region"
+	flagYes       = "yes"
 )

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -18,6 +20,10 @@ type Environment struct {
 	Root string            // put before every path of a node: its EMR files, its state; empty on a node
 	HTTP http.RoundTripper // for AWS and IMDS; nil: the SDK's own transport, and one that ignores proxies
 	Rand func() float64    // jitter, in [0,1)
+	// Resolve looks up a host name and Dial opens a TCP connection, from the given address where it is valid; nil: the system's. AWS and IMDS are
+	// not called through them.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	Dial    func(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)
 	// OpenKernel reaches the node's kernel; nil: netcfg.Open.
 	OpenKernel func(context.Context, netcfg.Options) (netcfg.Kernel, error)
 	// SaveState writes the state file; nil: the function of that name.
@@ -27,6 +33,7 @@ type Environment struct {
 	// Executable is the file that this program was started from; nil: /proc/self/exe.
 	Executable func() (string, error)
 	LookupEnv  func(string) (string, bool) // environment variables
+	Environ    func() []string             // all of them, NAME=value; nil: none are looked through
 	Stdout     io.Writer                   // the report
 	Stderr     io.Writer                   // the log, and the error that ends the run
 	Log        *zap.Logger                 // nil until the command line has said which format is wanted

@@ -37,17 +37,17 @@ type testNode struct {
 	kernel *kernel.Kernel
 	env    Environment
 	cfg    Config
-	silent bool     // IMDS and AWS do not answer
-	calls  []string // of systemctl
-	active bool     // what systemctl says of the timer
-	failed string   // the systemctl verb that fails
+	silent bool            // IMDS and AWS do not answer
+	calls  []string        // of systemctl
+	active map[string]bool // timers that systemctl calls active
+	failed string          // the systemctl verb that fails
 }
 
 const testLink = "ens5"
 
 func newTestNode(t *testing.T, o cloud.Options) *testNode {
 	t.Helper()
-	n := &testNode{t: t, cloud: cloud.New(o)}
+	n := &testNode{t: t, cloud: cloud.New(o), active: map[string]bool{}}
 	vpc := n.cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("10.7.0.0/16"))
 	subnet := n.cloud.CreateSubnet(vpc, netip.MustParsePrefix("10.0.1.0/24"))
 	n.cloud.ReserveCIDR(subnet, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
@@ -92,22 +92,26 @@ func (n *testNode) systemctl(_ context.Context, args ...string) error {
 	if args[0] == n.failed {
 		return errors.New("failed by the test")
 	}
-	for _, u := range units(n.cfg) {
+	retry, _ := retryUnits(n.cfg, nil, nil)
+	for _, u := range slices.Concat(units(n.cfg), retry) {
 		link := n.env.Path(filepath.Join(unitDir, u.link))
 		switch {
+		case !slices.Contains(args, u.name):
+		case !exists(n.env.Path(filepath.Join(unitDir, u.name))):
+			return errors.New("unit " + u.name + " could not be found")
+		case args[0] == "enable" && u.link == "":
+			return errors.New("unit " + u.name + " has nothing to be enabled")
 		case args[0] == "enable":
 			n.write(link, "")
 		case args[0] == "disable":
 			os.Remove(link)
 		}
 	}
-	switch args[0] {
-	case "restart":
-		n.active = true
-	case "stop":
-		n.active = false
+	switch name := args[len(args)-1]; args[0] {
+	case "restart", "stop":
+		n.active[name] = args[0] == "restart"
 	case "is-active":
-		if !n.active {
+		if !n.active[name] {
 			return errors.New("exit status 3")
 		}
 	}

@@ -39,6 +39,9 @@ func permissionRemedy(err error, at iam.Place) string {
 	}
 	statement := at.Statement(iam.InstanceProfile, action)
 	if statement == "" {
+		statement = at.Statement(iam.Doctor, action)
+	}
+	if statement == "" {
 		statement = fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": "*"}`, action)
 	}
 	return fmt.Sprintf("allow %s in %s: %s", action, where, statement)

@@ -21,6 +21,7 @@ type PoolArgs struct {
 	Positional         []string // the first address is the master's, all others are the core nodes'
 	Master, Core, Task []string
 	Names              map[string]string // how to call a list in messages, by flag; default: the flag with two dashes
+	Commands           []string          // of the program, for a command that was mistyped or stands behind an address
 }
 
 // ParsePools reads the lists of addresses. An element is one or more items separated by commas or blanks, an item one of
@@ -40,9 +41,18 @@ func ParsePools(a PoolArgs) (Pools, error) {
 		}
 		return "--" + flag
 	}
-	positional := list{}
-	for i, text := range a.Positional {
-		positional.add(fmt.Sprintf("argument %d", i+1), text)
+	positional := list{commands: a.Commands}
+	var alone Pools
+	if address, _, ok := masterOnly(a.Positional); ok {
+		var err error
+		if alone, err = oneMaster(address); err != nil {
+			problems = append(problems, err)
+		}
+		positional.addresses, positional.places = alone.Master, []string{"argument 1 " + quoted(address)}
+	} else {
+		for i, text := range a.Positional {
+			positional.add(fmt.Sprintf("argument %d", i+1), text)
+		}
 	}
 	flags := func(flag string, texts []string) *list {
 		l := &list{}
@@ -59,7 +69,7 @@ func ParsePools(a PoolArgs) (Pools, error) {
 		}{{flagMasterIPs, a.Master}, {flagCoreIPs, a.Core}} {
 			if len(clash.texts) > 0 {
 				problems = append(problems, fmt.Errorf("%s together with addresses by position: the first of those is the "+
-					"master's and the others are the core nodes'; use either form, not both", name(clash.flag)))
+					"master's and the others are the core nodes'; use either form, not both (the list after a flag has commas and no blanks)", name(clash.flag)))
 			}
 		}
 	}
@@ -72,7 +82,10 @@ func ParsePools(a PoolArgs) (Pools, error) {
 		return Pools{}, errors.Join(problems...)
 	}
 	p := Pools{Master: master.addresses, Core: core.addresses, Task: task.addresses}
-	if len(positional.addresses) > 0 {
+	switch {
+	case alone.MasterOnly:
+		p.Master, p.MasterOnly = alone.Master, true
+	case len(positional.addresses) > 0:
 		p.Master, p.Core = positional.addresses[:1:1], positional.addresses[1:]
 	}
 	return p, nil
@@ -83,6 +96,7 @@ type list struct {
 	addresses []netip.Addr
 	places    []string // where each address was named
 	full      bool     // more than maxPool addresses were named, and said so
+	commands  []string // of the program, where one of them may be meant
 	problems  []error
 }
 
@@ -93,12 +107,15 @@ func (l *list) add(place, text string) {
 		l.problems = append(l.problems, fmt.Errorf("%s"+format, append([]any{place}, args...)...))
 	}
 	parts := strings.Split(text, ",")
-	for _, part := range parts {
+	for n, part := range parts {
 		items := strings.Fields(part)
 		if len(items) == 0 {
-			if len(parts) == 1 {
+			switch {
+			case len(parts) == 1:
 				fail(" is empty; expected an IPv4 address, a range or a CIDR")
-			} else {
+			case n == len(parts)-1 && len(parts) == 2:
+				fail(" ends with a comma: separate addresses by commas or by blanks, not by both")
+			default:
 				fail(" has an empty item between its commas")
 			}
 			continue
@@ -106,6 +123,13 @@ func (l *list) add(place, text string) {
 		for _, item := range items {
 			first, last, err := parseSpan(item)
 			if err != nil {
+				if hint := rightForm(text, item, l.commands); hint != "" {
+					fail("%s", hint)
+					if item != text && pasted(text) != "" {
+						return // it is about the whole
+					}
+					continue
+				}
 				if item == text {
 					fail(" %w", err)
 				} else {

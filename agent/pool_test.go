@@ -122,8 +122,8 @@ func TestParsePoolsProblems(t *testing.T) {
 		{"in two pools", PoolArgs{Core: []string{"10.0.1.20-29"}, Task: []string{"10.0.1.29"}}, []string{
 			`--task-ips "10.0.1.29" names 10.0.1.29, which --core-ips "10.0.1.20-29" names too`}},
 		{"by position and by flag", PoolArgs{Positional: []string{"10.0.1.10"}, Master: []string{"10.0.1.11"}, Core: []string{"x"}}, []string{
-			`--master-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both`,
-			`--core-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both`,
+			`--master-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both (the list after a flag has commas and no blanks)`,
+			`--core-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both (the list after a flag has commas and no blanks)`,
 			`--core-ips "x" is neither an IPv4 address nor a range nor a CIDR`}},
 		{"from the environment", PoolArgs{Core: []string{"x"}, Names: map[string]string{flagCoreIPs: "EMR_STATIC_IP_CORE_IPS"}}, []string{
 			`EMR_STATIC_IP_CORE_IPS "x" is neither an IPv4 address nor a range nor a CIDR`}},

@@ -13,7 +13,12 @@ import (
 // the claim, so that nobody is offered an address that is still attached. It may be interrupted and run again, and a second run changes
 // nothing. The addresses are those that this node's state file names; without one, those of the given pools and of the ledger that name this node.
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
-	return perform(ctx, cfg, env, (*run).release)
+	return perform(ctx, cfg, env, func(r *run, ctx context.Context) error {
+		if err := r.release(ctx); err != nil {
+			return err
+		}
+		return r.forgetFailure(ctx)
+	})
 }
 
 func (r *run) release(ctx context.Context) error {

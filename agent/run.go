@@ -43,9 +43,17 @@ type run struct {
 // was never killed.
 //
 // Nothing is changed before every check has passed, and nothing is programmed before EC2 has confirmed the address on the node's own network
-// interface. An error carries its exit code (CodeOf) and remedy; the report then tells what had been done.
+// interface. Last it connects to the services of --verify. An error carries its exit code (CodeOf) and remedy; the report then tells what had been done.
 func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
-	return perform(ctx, cfg, env, (*run).apply)
+	return perform(ctx, cfg, env, func(r *run, ctx context.Context) error {
+		if cfg.Retrying && r.superseded() {
+			return nil
+		}
+		if err := r.applyVerified(ctx); err != nil {
+			return err
+		}
+		return r.forgetFailure(ctx)
+	})
 }
 
 // perform is a run that changes something: it waits for its lock, and for IMDS to tell who the node is.
@@ -203,11 +211,12 @@ func (r *run) check(ctx context.Context) (bool, error) {
 	r.rep.Warnings = append(r.rep.Warnings, r.role.Warnings...)
 	r.log.Info("identified the node", zap.String("instance", r.id.InstanceID), zap.String("role", string(r.role.Role)), zap.String("by", r.role.Source),
 		zap.String("cluster", r.cluster), zap.String("subnet", r.id.SubnetID), zap.Stringer("primary", r.id.PrimaryIP))
-	if alone, why := LeftAlone(r.cfg.Pools, r.role.Role); alone {
+	wrongRegion := CheckRegion(r.cfg.Region, r.id)
+	if alone, why := LeftAlone(r.cfg.Pools, r.role.Role); alone && wrongRegion == nil {
 		r.rep.LeftAlone = why
 		return true, nil
 	}
-	problems := []error{CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files)}
+	problems := []error{wrongRegion, CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files)}
 	pool := r.cfg.Pools.For(r.role.Role)
 	carried := slices.ContainsFunc(r.id.Addresses, func(a netip.Addr) bool { return slices.Contains(pool, a) })
 	if !carried && len(r.id.Addresses) > 1 { // every instance type allows two

@@ -67,6 +67,8 @@ type Status struct {
 	EC2      *Item      `json:"ec2,omitempty"`
 	Ledger   *Item      `json:"ledger,omitempty"`
 	Notes    []string   `json:"notes,omitempty"`
+
+	LastError *LastError `json:"last_error,omitempty"` // of runs that failed under --on-error continue; none has succeeded since
 }
 
 // ExitCode is the verdict's.
@@ -93,8 +95,14 @@ func Inspect(ctx context.Context, cfg Config, env Environment) (Status, error) {
 }
 
 func (r *run) status(ctx context.Context, s *Status) error {
+	r.reportLastError(s)
 	if err := r.recall(""); err != nil {
-		return err
+		if s.LastError == nil {
+			return err
+		}
+		// Why this node has no static IP is not kept back because of another trouble.
+		s.Verdict, s.Reasons = VerdictDrifted, append(s.Reasons, withRemedies(err))
+		return nil
 	}
 	s.Verdict = VerdictNotConfigured
 	if !r.hasState {
@@ -287,6 +295,9 @@ func (s *Status) judge() {
 	bad(s.IMDS)
 	bad(s.EC2)
 	bad(s.Ledger)
+	if s.LastError != nil {
+		s.Reasons = append(s.Reasons, "the last run failed: see last error")
+	}
 	if s.Verdict = VerdictInOrder; len(s.Reasons) > 0 {
 		s.Verdict = VerdictDrifted
 	}
@@ -339,6 +350,12 @@ func (s Status) Render(w io.Writer, format string) error {
 	}
 	for _, reason := range s.Reasons {
 		line("because", reason)
+	}
+	if s.LastError != nil {
+		b.WriteString("last error\n")
+		for _, l := range s.LastError.lines() {
+			b.WriteString("  " + clean(l, maxLine) + "\n")
+		}
 	}
 	line("status", string(s.Verdict))
 	_, err := io.WriteString(w, b.String())

@@ -48,7 +48,7 @@ func TestStatus(t *testing.T) {
 		{"rules flushed", func(n *testNode) { n.apply(); n.kernel.FlushNAT() }, VerdictDrifted, ExitDrifted, []string{"missing  -N EMR-STATIC-IP-IN", "missing  -A POSTROUTING"}},
 		{"unit edited", func(n *testNode) { n.withSystemd().apply(); n.write(n.env.Path(unitDir+"/"+unitTimer), "x") }, VerdictDrifted, ExitDrifted,
 			[]string{"differs  /etc/systemd/system/emr-static-ip-restore.timer"}},
-		{"timer stopped", func(n *testNode) { n.withSystemd().apply(); n.active = false }, VerdictDrifted, ExitDrifted, []string{"missing  emr-static-ip-restore.timer active"}},
+		{"timer stopped", func(n *testNode) { n.withSystemd().apply(); n.active[unitTimer] = false }, VerdictDrifted, ExitDrifted, []string{"missing  emr-static-ip-restore.timer active"}},
 		{"moved by somebody", func(n *testNode) { n.apply(); n.unassign(static) }, VerdictDrifted, ExitDrifted, []string{"missing  IMDS lists", "missing  EC2 gives"}},
 		{"AWS and IMDS silent", func(n *testNode) { n.apply(); n.silent = true }, VerdictInOrder, ExitOK, []string{"unknown  EC2 gives", "unknown  record", "status     in order"}},
 		{"AWS silent", func(n *testNode) {

@@ -33,7 +33,7 @@ const (
 // unit is one of the files that apply installs for systemd.
 type unit struct {
 	name, text string
-	link       string // below unitDir; systemctl enable makes it
+	link       string // below unitDir; systemctl enable makes it; empty: the unit is started by its timer only
 }
 
 // units are the service that restores at boot and the timer that does so every minute.
@@ -94,6 +94,11 @@ func (r *run) installUnits(ctx context.Context) {
 }
 
 func (r *run) ensureUnits(ctx context.Context) error {
+	return r.ensure(ctx, units(r.cfg), unitTimer)
+}
+
+// ensure installs the program and units, enables those that have something to be enabled, and starts their timer.
+func (r *run) ensure(ctx context.Context, list []unit, timer string) error {
 	changed, err := r.env.installProgram()
 	if err != nil {
 		return err
@@ -105,8 +110,7 @@ func (r *run) ensureUnits(ctx context.Context) error {
 	}
 	var names []string
 	written, enabled := false, true
-	for _, u := range units(r.cfg) {
-		names = append(names, u.name)
+	for _, u := range list {
 		changed, err := replaceDiffering(r.env.Path(filepath.Join(unitDir, u.name)), []byte(u.text))
 		if err != nil {
 			return err
@@ -117,7 +121,10 @@ func (r *run) ensureUnits(ctx context.Context) error {
 		} else {
 			r.rep.Unchanged++
 		}
-		enabled = enabled && exists(r.env.Path(filepath.Join(unitDir, u.link)))
+		if u.link != "" {
+			names = append(names, u.name)
+			enabled = enabled && exists(r.env.Path(filepath.Join(unitDir, u.link)))
+		}
 	}
 	if written || !enabled {
 		// Also where an earlier run ended between its files and this.
@@ -133,24 +140,33 @@ func (r *run) ensureUnits(ctx context.Context) error {
 	} else {
 		r.rep.Unchanged++
 	}
-	if active := r.env.systemctl(ctx, "is-active", "--quiet", unitTimer); active == nil && !written {
+	if active := r.env.systemctl(ctx, "is-active", "--quiet", timer); active == nil && !written {
 		r.rep.Unchanged++
 		return nil
 	}
-	if err := r.env.systemctl(ctx, "restart", unitTimer); err != nil {
+	if err := r.env.systemctl(ctx, "restart", timer); err != nil {
 		return err
 	}
-	r.change("started " + unitTimer)
+	r.change("started " + timer)
 	return nil
 }
 
 // removeUnits takes the units away. The program stays where it is: who put it there first is not known.
 func (r *run) removeUnits(ctx context.Context) error {
-	var paths []string
-	for _, u := range units(r.cfg) {
+	return r.remove(ctx, units(r.cfg), unitTimer)
+}
+
+// remove stops a timer and takes it and its service away.
+func (r *run) remove(ctx context.Context, list []unit, timer string) error {
+	var paths, names, enabled []string
+	for _, u := range list {
+		names = append(names, u.name)
+		if u.link != "" {
+			enabled = append(enabled, u.name)
+		}
 		for _, p := range []string{u.link, u.name} {
-			if p := r.env.Path(filepath.Join(unitDir, p)); exists(p) {
-				paths = append(paths, p)
+			if full := r.env.Path(filepath.Join(unitDir, p)); p != "" && exists(full) {
+				paths = append(paths, full)
 			}
 		}
 	}
@@ -160,10 +176,10 @@ func (r *run) removeUnits(ctx context.Context) error {
 	running := r.env.hasSystemd()
 	if running {
 		// The service is not stopped: it may be this very process's sibling that waits for the lock.
-		if err := r.env.systemctl(ctx, "stop", unitTimer); err != nil {
+		if err := r.env.systemctl(ctx, "stop", timer); err != nil {
 			return err
 		}
-		if err := r.env.systemctl(ctx, "disable", unitService, unitTimer); err != nil {
+		if err := r.env.systemctl(ctx, append([]string{"disable"}, enabled...)...); err != nil {
 			return err
 		}
 	}
@@ -172,7 +188,7 @@ func (r *run) removeUnits(ctx context.Context) error {
 			return fmt.Errorf("removing the systemd unit: %w", err)
 		}
 	}
-	r.change("removed " + unitService + " and " + unitTimer)
+	r.change("removed " + strings.Join(names, " and "))
 	if running {
 		return r.env.systemctl(ctx, "daemon-reload")
 	}

@@ -87,8 +87,8 @@ func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 			}
 			left, _ := filepath.Glob(n.env.Path(unitDir) + "/*emr*")
 			links, _ := filepath.Glob(n.env.Path(unitDir) + "/*.wants/*emr*")
-			if len(left)+len(links) > 0 || n.active {
-				t.Errorf("release left %q %q, the timer is active: %v", left, links, n.active)
+			if len(left)+len(links) > 0 || n.active[unitTimer] {
+				t.Errorf("release left %q %q, the timer is active: %v", left, links, n.active[unitTimer])
 			}
 		}
 	})
@@ -135,8 +135,8 @@ func TestUnitsThatFail(t *testing.T) {
 				}
 				n.failed = ""
 				n.apply()
-				if rep := n.apply(); len(rep.Changes)+len(rep.Warnings) > 0 || !n.active {
-					t.Errorf("changes %q, warnings %q, active %v", rep.Changes, rep.Warnings, n.active)
+				if rep := n.apply(); len(rep.Changes)+len(rep.Warnings) > 0 || !n.active[unitTimer] {
+					t.Errorf("changes %q, warnings %q, active %v", rep.Changes, rep.Warnings, n.active[unitTimer])
 				}
 			})
 		})

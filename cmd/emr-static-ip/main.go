@@ -26,12 +26,14 @@ func main() {
 		panic(err) // only for a name that is no name
 	}
 	program := agent.Program{
-		Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect, Elevate: agent.Elevate,
+		Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect,
+		Doctor: agent.Doctor, Suppress: agent.Suppress, Ledger: agent.InspectLedger, Elevate: agent.Elevate,
 	}
 	os.Exit(int(program.Main(ctx, os.Args[1:], agent.Environment{
 		OpenKernel: netcfg.Open,
 		Rand:       rand.Float64,
 		LookupEnv:  os.LookupEnv,
+		Environ:    os.Environ,
 		Stdout:     os.Stdout,
 		Stderr:     os.Stderr,
 	})))

@@ -17,6 +17,7 @@ var files embed.FS
 // The policies, by file.
 const (
 	InstanceProfile = "instance-profile-policy.json" // what a node needs
+	Doctor          = "doctor-policy.json"           // what doctor needs beside that
 	Operator        = "operator-policy.json"         // what a person needs who looks after the ledgers of a region, from anywhere
 )
 

@@ -55,7 +55,7 @@ func launch(t *testing.T, change func(*ClusterSpec)) *Cluster {
 		Account:  cloud.Options{Seed: uint64(time.Now().UnixNano()), Quotas: cloud.DefaultQuotas(), ShutdownTime: cloud.Exactly(time.Second)},
 		Cores:    2,
 		NameTag:  "test",
-		Policies: []string{iam.Place{}.Policy(iam.InstanceProfile)},
+		Policies: []string{iam.Place{}.Policy(iam.InstanceProfile), iam.Place{}.Policy(iam.Doctor)},
 		Progress: func(e Event) { t.Logf("%-8s %s", e.Node, e.Text) },
 	}
 	for n := range byte(10) {

@@ -176,6 +176,22 @@ func crashCases() []crashCase {
 		}
 		return s
 	})
+	for _, end := range []string{"apply", "release"} {
+		add("after a failure that was suppressed/"+end, func(t *testing.T) *scene {
+			s := newScene(t, cloud.RoleCore, cloud.Options{})
+			s.before = func(t *testing.T) {
+				succeed(t, s.node.Apply(t.Context(), Kill{}))
+				s.node.Suppress(t.Context(), agent.Failed{Code: agent.ExitPermission, Err: errors.New("denied")})
+				if s.node.ErrorTag() == "" {
+					t.Fatal("the instance has no tag of the error")
+				}
+			}
+			if end == "release" {
+				s.run = s.node.Release
+			}
+			return s
+		})
+	}
 	add("the ledger was lost/CORE", func(t *testing.T) *scene {
 		s := newScene(t, cloud.RoleCore, cloud.Options{})
 		s.before = func(t *testing.T) {
@@ -343,7 +359,7 @@ func (s *scene) snapshot(t *testing.T) string {
 		fmt.Fprintln(&b, e.ID, e.Addresses)
 	}
 	for _, i := range s.w.Cloud.Instances() {
-		fmt.Fprintln(&b, i.InstanceID, i.Tags["Name"])
+		fmt.Fprintln(&b, i.InstanceID, i.Tags["Name"], i.Tags["emr-static-ip:error"])
 	}
 	used := s.node.Kernel.Uses()
 	slices.SortFunc(used, netip.Addr.Compare)
@@ -352,6 +368,9 @@ func (s *scene) snapshot(t *testing.T) string {
 	data, err := os.ReadFile(filepath.Join(s.node.root, agent.DefaultStateDir, "state.json"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(s.node.root, agent.DefaultStateDir, "failed.json")); err == nil {
+		fmt.Fprintln(&b, "a record of the last error")
 	}
 	for line := range strings.Lines(string(data)) {
 		if !strings.Contains(line, `"written"`) {

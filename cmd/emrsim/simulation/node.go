@@ -199,6 +199,25 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 	return Outcome{Report: rep, Err: err, Killed: p.dead, Points: p.points}
 }
 
+// Suppress does what follows a failed run under --on-error continue.
+func (n *Node) Suppress(ctx context.Context, f agent.Failed) {
+	work := func(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Report, error) {
+		agent.Suppress(ctx, cfg, env, f)
+		return agent.Report{}, nil
+	}
+	n.run(ctx, Kill{}, work)
+}
+
+// ErrorTag is the instance's tag that tells of such a run.
+func (n *Node) ErrorTag() string {
+	for _, i := range n.world.Cloud.Instances() {
+		if i.InstanceID == n.InstanceID {
+			return i.Tags["emr-static-ip:error"]
+		}
+	}
+	return ""
+}
+
 // Static is the address that the node uses, as its kernel shows it; the zero address when it uses none.
 func (n *Node) Static() netip.Addr {
 	if n.gone {

@@ -247,6 +247,23 @@ func policyScenarios() []struct {
 			}
 			p.apply(nodes...)
 		}},
+		{"a failure that --on-error continue suppresses, and the run that mends it", func(p *policed) {
+			stranger, err := p.Cloud.RunInstance(cloud.InstanceSpec{Subnet: p.subnet, Secondary: addrs("10.0.1.20")})
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			_, nodes := p.start(cloud.ClusterSpec{}, smallPools)
+			if o := nodes[0].Apply(p.t.Context(), Kill{}); o.Err != nil { // its only address is the stranger's
+				p.run("suppress", func(n *Node) Outcome {
+					return n.run(p.t.Context(), Kill{}, func(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Report, error) {
+						s := agent.Suppress(ctx, cfg, env, agent.Failed{Code: exitCode(o.Err), Err: o.Err})
+						return agent.Report{Warnings: s.Problems}, nil
+					})
+				}, nodes...)
+			}
+			p.Cloud.TerminateNow(stranger.InstanceID)
+			p.apply(nodes...)
+		}},
 		{"the account as it is on a bad day", func(p *policed) {
 			_, nodes := p.start(cloud.ClusterSpec{Masters: 3, Cores: 3}, large)
 			p.apply(nodes...)
@@ -363,7 +380,7 @@ func TestShippedPolicyIsEnough(t *testing.T) {
 }
 
 // warningOnly are the actions whose absence is no reason to fail a node.
-var warningOnly = []string{"ec2:CreateTags"}
+var warningOnly = []string{"ec2:CreateTags", "ec2:DeleteTags"}
 
 // Without any one action of the policy some run fails with exit code 4, or, for the tags, warns; it names the action and gives the statement
 // that was taken away; and with that statement everything is allowed again.

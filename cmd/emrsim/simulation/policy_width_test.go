@@ -68,6 +68,9 @@ func newBystanders(t *testing.T, region string, policies func(iam.Place) cloud.P
 	return b
 }
 
+// errorTag is what --on-error continue leaves on an instance.
+const errorTag = "emr-static-ip:error"
+
 // isDenied tells whether an error is AWS's refusal for want of a permission.
 func isDenied(err error) bool {
 	api := smithy.APIError(nil)
@@ -123,6 +126,9 @@ func rightful() []attempt {
 		{"its ledger, without", func(ctx context.Context, b *bystanders) error { return b.list(ctx, testPrefix+"/"+b.subnet) }},
 		{"its interface", func(ctx context.Context, b *bystanders) error { return b.assign(ctx, b.core, "10.0.1.20") }},
 		{"its name", func(ctx context.Context, b *bystanders) error { return tag(ctx, b.ec2, b.core.InstanceID, "Name") }},
+		{"its error", func(ctx context.Context, b *bystanders) error {
+			return errors.Join(tag(ctx, b.ec2, b.core.InstanceID, errorTag), untag(ctx, b.ec2, b.core.InstanceID, errorTag))
+		}},
 		{"who is there", func(ctx context.Context, b *bystanders) error {
 			_, err := b.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{})
 			return err
@@ -172,6 +178,12 @@ func wrongful() []attempt {
 		}},
 		{"its interface's name", func(ctx context.Context, b *bystanders) error { return tag(ctx, b.ec2, b.core.ENI, "Name") }},
 		{"removing its name", func(ctx context.Context, b *bystanders) error { return untag(ctx, b.ec2, b.core.InstanceID, "Name") }},
+		{"another node's error", func(ctx context.Context, b *bystanders) error {
+			return untag(ctx, b.ec2, b.master.InstanceID, errorTag)
+		}},
+		{"its own, on an instance that is not EMR's", func(ctx context.Context, b *bystanders) error {
+			return untag(ctx, b.bareEC2, b.bare.InstanceID, errorTag)
+		}},
 		{"removing all its tags", func(ctx context.Context, b *bystanders) error { return untag(ctx, b.ec2, b.core.InstanceID) }},
 		{"the subnets", func(ctx context.Context, b *bystanders) error {
 			_, err := b.ec2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{})

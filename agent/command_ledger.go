@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+)
+
+// ledger is the command ledger with the commands below it. output is the flag that status has too.
+func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
+	all := &cobra.Command{
+		Use: "ledger list|gc|repair", Short: "Show and clean the claims of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			text := "ledger needs a command"
+			if len(args) > 0 {
+				text = "ledger has no command " + quoted(args[0])
+			}
+			return usage(errors.Join(append(c.problems, errors.New(text+": list, gc or repair"))...), usageHint)
+		},
+	}
+	list := &cobra.Command{
+		Use: "list [flags] [ADDRESS...]", Short: "List the addresses of the ledger with their holders, and the given ones", Args: cobra.ArbitraryArgs,
+		RunE: c.ledgerCommand(LedgerList),
+	}
+	gc := &cobra.Command{
+		Use: "gc [flags]", Short: "Remove the records of owners that are gone; without --yes: show them", Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				c.problem("ledger gc takes no addresses (%s): it removes what is stale", quoted(args[0]))
+			}
+			return c.ledgerCommand(LedgerGC)(cmd, nil)
+		},
+	}
+	repair := &cobra.Command{
+		Use: "repair [flags] [ADDRESS...]", Short: "Mend records that cannot be read or contradict EC2; without --yes: show them", Args: cobra.ArbitraryArgs,
+		RunE: c.ledgerCommand(LedgerRepair),
+	}
+	all.AddCommand(list, gc, repair)
+	for _, cmd := range all.Commands() {
+		cmd.Flags().AddFlag(output)
+	}
+	c.flags.add(flagSubnet, "SUBNET", "", "whose ledger (without: a node's own; where a region is given, all)", list, gc, repair)
+	c.flags.add(flagRegion, "REGION", "", "where (without: by the AWS settings, else a node's own)", list, gc, repair)
+	c.flags.add(flagYes, "bool", "", "do it", gc, repair)
+	return all
+}
+
+// ledgerCommand is the body of a ledger command. It is run as whoever calls it.
+func (c *commandLine) ledgerCommand(name string) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c.program.Elevate = nil
+		return c.work(cmd, args, func(ctx context.Context, cfg Config, env Environment) error {
+			l, err := c.program.Ledger(ctx, name, cfg, env)
+			if c.report = l.report; err != nil {
+				return err
+			}
+			if c.code = l.ExitCode(); l.Changed == 0 {
+				return l.Render(env.Stdout, cfg.Output)
+			}
+			if err := l.Render(env.Stdout, cfg.Output); err != nil {
+				env.Log.Warn("the report could not be written", zap.Error(err)) // what it tells is done
+			}
+			return nil
+		})
+	}
+}

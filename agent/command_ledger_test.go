@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestLedgerCommands(t *testing.T) {
+	want := func(change func(*Config)) Config {
+		c := DefaultConfig()
+		change(&c)
+		return c
+	}
+	for _, test := range []struct {
+		args string
+		env  map[string]string
+		what string
+		code ExitCode
+		want Config
+	}{
+		{"ledger list", nil, "ledger list", ExitDrifted, want(func(*Config) {})},
+		{"ledger gc", nil, "ledger gc", ExitOK, want(func(*Config) {})},
+		{"ledger repair", nil, "ledger repair", ExitOK, want(func(*Config) {})},
+		{"ledger list --subnet subnet-0a1b --region eu-central-1 -o json --prefix /x 10.0.1.10-12", nil, "ledger list", ExitDrifted, want(func(c *Config) {
+			c.Subnet, c.Region, c.Output, c.Prefix = "subnet-0a1b", "eu-central-1", "json", "/x"
+			c.Given = []string{flagPrefix, flagOutput, flagSubnet, flagRegion}
+			c.Pools = Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}
+		})},
+		{"ledger gc --yes --timeout 1h", nil, "ledger gc", ExitOK, want(func(c *Config) { c.Yes, c.Timeout, c.Given = true, 3600e9, []string{flagTimeout, flagYes} })},
+		{"ledger --verbose repair --yes=false", nil, "ledger repair", ExitOK, want(func(c *Config) { c.Verbose, c.Given = true, []string{flagVerbose, flagYes} })},
+		{"ledger list", map[string]string{"EMR_STATIC_IP_SUBNET": "subnet-1", "EMR_STATIC_IP_YES": "nonsense", "EMR_STATIC_IP_CORE_IPS": "nonsense"}, "ledger list", ExitDrifted,
+			want(func(c *Config) { c.Subnet, c.Given = "subnet-1", []string{flagSubnet} })},
+	} {
+		code, stdout, stderr, got := runMain(t, t.Context(), strings.Fields(test.args), test.env, Report{}, nil)
+		if code != test.code || got.what != test.what || !reflect.DeepEqual(got.cfg, test.want) || stdout == "" {
+			t.Errorf("%s: code %d, called %q with\n%+v, want\n%+v\n%s", test.args, code, got.what, got.cfg, test.want, stderr)
+		}
+		if got.root != nil {
+			t.Errorf("%s: becomes root", test.args)
+		}
+		if test.want.Output == "json" && !json.Valid([]byte(stdout)) {
+			t.Errorf("%s: %s", test.args, stdout)
+		}
+	}
+	for args, problem := range map[string]string{
+		"ledger":                                "ledger needs a command: list, gc or repair",
+		"ledger lst":                            `ledger has no command "lst"`,
+		"ledger gc 10.0.1.10":                   "takes no addresses",
+		"ledger list --yes":                     "unknown flag \"--yes\"",
+		"ledger list --subnet vpc-1":            "--subnet \"vpc-1\" is no subnet",
+		"ledger list --region EU":               "--region \"EU\" is no region",
+		"ledger list --region x.evil/y-1":       "is no region",
+		"ledger list --subnet":                  "--subnet has no value",
+		"ledger repair 10.0.1.300 --role CORE":  `"10.0.1.300"`,
+		"status --subnet subnet-1":              "unknown flag",
+		"ledger list -o xml --region x --bogus": "unknown flag \"--bogus\"",
+	} {
+		code, _, stderr, got := runMain(t, t.Context(), strings.Fields(args), nil, Report{}, nil)
+		if code != ExitUsage || got.what != "" || !strings.Contains(stderr, problem) {
+			t.Errorf("%s: code %d, called %q\n%s", args, code, got.what, stderr)
+		}
+	}
+	done := Report{Changes: []string{"removed 10.0.1.11"}}
+	code, _, stderr, _ := runMain(t, t.Context(), []string{"ledger", "gc", "--yes"}, nil, done, coded(ExitPermission, errors.New("denied"), "allow it"))
+	if code != ExitPermission || !strings.Contains(stderr, "done before, and kept\n  removed 10.0.1.11\n") || !strings.Contains(stderr, "allow it") {
+		t.Errorf("code %d\n%s", code, stderr)
+	}
+}

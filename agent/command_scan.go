@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// scan finds every flag that the command does not have and every flag without its value, all at once, and returns the other
+// arguments, with which cobra has nothing to complain about.
+func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
+	cmd, _, err := root.Find(args)
+	if err != nil || cmd == nil {
+		cmd = root
+	}
+	cmd.InitDefaultHelpFlag()
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if value, ok := strings.CutPrefix(arg, "-o"); ok && cmd.Flag(flagOutput) != nil && !strings.HasPrefix(arg, "--") {
+			if arg = "--" + flagOutput; value != "" {
+				arg += "=" + strings.TrimPrefix(value, "=")
+			}
+		}
+		if name := strings.TrimLeft(arg, otherDashes); name != arg {
+			c.problem("%s begins with a dash of another kind, as word processors make them%s", quoted(arg), meant(cmd, name))
+			continue
+		}
+		switch {
+		case arg == "--":
+			return append(kept, args[i:]...)
+		case arg == "-h", arg == "-" || !strings.HasPrefix(arg, "-"):
+			kept = append(kept, arg)
+			continue
+		}
+		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		flag := cmd.Flag(name)
+		next := ""
+		if i+1 < len(args) {
+			next = args[i+1]
+		}
+		switch {
+		case flag == nil || !strings.HasPrefix(arg, "--"):
+			likely := nearestFlag(cmd, name)
+			c.problem("%s", unknownFlag(cmd, arg, name, likely))
+			if follows := next != "" && !strings.HasPrefix(next, "-") && cmd.Name() != next; !hasValue && follows && (!isList(next) || c.flags.isList(likely)) {
+				i++ // its value, one supposes
+			}
+		case hasValue || flag.NoOptDefVal != "":
+			if c.flags.isList(name) {
+				if n := c.torn(name, value, args[i+1:]); n > 0 {
+					arg, i = strings.TrimRight(arg, ","), i+n
+				}
+			}
+			kept = append(kept, arg)
+		case i+1 == len(args) || strings.HasPrefix(next, "--"):
+			c.problem("--%s has no value", name)
+		default:
+			i++
+			if c.flags.isList(name) {
+				if n := c.torn(name, next, args[i+1:]); n > 0 {
+					next, i = strings.TrimRight(next, ","), i+n
+				}
+			}
+			kept = append(kept, arg, next)
+		}
+	}
+	return kept
+}
+
+// otherDashes look like the one that flags begin with: hyphens, en and em dash, minus.
+const otherDashes = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+
+// torn finds a list that was torn into several arguments by blanks after its commas. It returns how many of the arguments that follow belong to it.
+func (c *commandLine) torn(name, value string, following []string) int {
+	whole, n := value, 0
+	for n < len(following) && (strings.HasSuffix(whole, ",") || strings.HasPrefix(following[n], ",")) && isList(strings.Trim(following[n], ",")) {
+		whole += following[n]
+		n++
+	}
+	if n > 0 {
+		c.problem("--%s %s goes on after a blank: write it without blanks, --%s %s", name, quoted(value), name, clean(whole, maxQuoted))
+	}
+	return n
+}
+
+// nearestFlag is the flag of the command that was probably meant, or of apply where the command has none so called; empty where none is near.
+func nearestFlag(cmd *cobra.Command, name string) string {
+	name = strings.TrimLeft(strings.ReplaceAll(name, "_", "-"), "-")
+	for _, set := range []*cobra.Command{cmd, cmd.Root()} {
+		var names []string
+		for _, flags := range []*pflag.FlagSet{set.LocalFlags(), set.InheritedFlags()} {
+			flags.VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+		}
+		if likely := nearest(name, names); likely != "" {
+			return likely
+		}
+	}
+	return ""
+}
+
+// meant asks back for a flag; empty where none is near.
+func meant(cmd *cobra.Command, name string) string {
+	name, _, _ = strings.Cut(name, "=")
+	if likely := nearestFlag(cmd, name); likely != "" {
+		return ": did you mean --" + likely + "?"
+	}
+	return ""
+}
+
+func unknownFlag(cmd *cobra.Command, arg, name, likely string) string {
+	text := "unknown flag " + quoted(arg)
+	if cmd.HasParent() {
+		text += " of the command " + cmd.Name()
+	}
+	if likely != "" && likely != name {
+		text += ": did you mean --" + likely + "?"
+	}
+	switch {
+	case !strings.HasPrefix(arg, "--") && cmd.Flag(strings.TrimLeft(name, "-")) != nil:
+		text += " Flags begin with two dashes"
+	case likely != "" && cmd.Flag(likely) == nil:
+		text += "; it belongs to apply"
+	}
+	return text
+}
+
+// isList tells whether an argument can be read as a list of addresses.
+func isList(arg string) bool {
+	l := list{}
+	l.add("", arg)
+	return len(l.problems) == 0
+}

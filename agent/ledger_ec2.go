@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// census is EC2 as anybody with credentials sees it. It implements ssmcoord.Census.
+type census struct{ arbiter }
+
+var _ ssmcoord.Census = (*census)(nil)
+
+func newCensus(cfg aws.Config, env Environment) *census {
+	return &census{arbiter{api: ec2.NewFromConfig(cfg), env: env}}
+}
+
+// Interfaces lists the ENIs of the subnets, with addrs only those that carry one of them.
+func (c *census) Interfaces(ctx context.Context, subnets []string, addrs []netip.Addr) ([]ssmcoord.Interface, error) {
+	var found []ssmcoord.Interface
+	for chunk := range slices.Chunk(subnets, filterValues) {
+		filters := []types.Filter{filter("subnet-id", chunk...)}
+		if len(addrs) > 0 {
+			values := make([]string, len(addrs))
+			for i, a := range addrs {
+				values[i] = a.String()
+			}
+			filters = append(filters, filter("addresses.private-ip-address", values...))
+		}
+		pages := ec2.NewDescribeNetworkInterfacesPaginator(c.api, &ec2.DescribeNetworkInterfacesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("asking EC2 for the network interfaces of %s: %w", strings.Join(chunk, ", "), err)
+			}
+			for _, n := range page.NetworkInterfaces {
+				found = append(found, interfaceOf(n))
+			}
+		}
+	}
+	return found, nil
+}
+
+func interfaceOf(n types.NetworkInterface) ssmcoord.Interface {
+	i := ssmcoord.Interface{ID: aws.ToString(n.NetworkInterfaceId), Subnet: aws.ToString(n.SubnetId)}
+	if a := n.Attachment; a != nil {
+		i.Instance, i.Device = aws.ToString(a.InstanceId), int(aws.ToInt32(a.DeviceIndex))
+	}
+	for _, p := range n.PrivateIpAddresses {
+		addr, err := readIPv4(aws.ToString(p.PrivateIpAddress))
+		switch {
+		case err != nil: // no address that this program could have given
+		case aws.ToBool(p.Primary):
+			i.Primary = addr
+		default:
+			i.Secondary = append(i.Secondary, addr)
+		}
+	}
+	return i
+}
+
+// Instances tells about instances; one that EC2 does not list is not in the map.
+func (c *census) Instances(ctx context.Context, ids []string) (map[string]ssmcoord.Instance, error) {
+	found := map[string]ssmcoord.Instance{}
+	for chunk := range slices.Chunk(ids, filterValues) {
+		err := c.instances(ctx, []types.Filter{filter("instance-id", chunk...)}, func(i types.Instance) {
+			tags := tagsOf(i.Tags)
+			x := ssmcoord.Instance{
+				ID: aws.ToString(i.InstanceId), State: string(types.InstanceStateNameRunning), // one that is listed exists, whatever else
+				Cluster: tags[tagCluster], Role: strings.ToUpper(tags[tagRole]), Name: tags[tagName],
+			}
+			if i.State != nil && i.State.Name != "" {
+				x.State = string(i.State.Name)
+			}
+			found[x.ID] = x
+		})
+		if err != nil {
+			return nil, fmt.Errorf("asking EC2 about the instances of the ledger: %w", err)
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// LedgerReport is what a ledger command found and did. Its JSON is documented in the README; fields are only ever added. What
+// it holds is foreign text as it was found: Render cleans it.
+type LedgerReport struct {
+	Command   string          `json:"command"` // list, gc or repair
+	Region    string          `json:"region"`
+	Prefix    string          `json:"prefix"`
+	Subnet    string          `json:"subnet,omitempty"` // empty: all that have a record
+	Time      time.Time       `json:"time"`             // by Parameter Store's clock
+	DryRun    bool            `json:"dry_run,omitempty"`
+	Addresses []LedgerAddress `json:"addresses"`
+	Others    []string        `json:"others,omitempty"` // parameters below the prefix that are no records
+	Steps     []LedgerStep    `json:"steps,omitempty"`
+	Counts    map[string]int  `json:"counts"`   // addresses by state, as they were found
+	Problems  int             `json:"problems"` // addresses that somebody should look after, as they were found
+	Changed   int             `json:"changed"`  // records
+
+	named  bool // addresses were named
+	report Report
+}
+
+// LedgerAddress is one address as Parameter Store and EC2 show it.
+type LedgerAddress struct {
+	Subnet  string          `json:"subnet"`
+	Address string          `json:"address"`
+	State   string          `json:"state"`            // a ssmcoord.Standing
+	Reason  string          `json:"reason,omitempty"` // in words
+	Problem bool            `json:"problem"`
+	Record  *LedgerRecord   `json:"record,omitempty"`
+	Owner   *LedgerInstance `json:"owner,omitempty"`  // whom the record names
+	Holder  *LedgerHolder   `json:"holder,omitempty"` // who has the address by EC2
+}
+
+// LedgerRecord is a parameter.
+type LedgerRecord struct {
+	Name     string    `json:"name"`
+	Version  int64     `json:"version"` // Parameter Store's
+	Modified time.Time `json:"modified"`
+	Age      int64     `json:"age_seconds"`
+	Instance string    `json:"instance,omitempty"`
+	ENI      string    `json:"eni,omitempty"`
+	Cluster  string    `json:"cluster,omitempty"`
+	Role     string    `json:"role,omitempty"`
+	Claimed  time.Time `json:"claimed,omitzero"`  // by the owner's clock
+	Problem  string    `json:"problem,omitempty"` // why it cannot be read
+}
+
+// LedgerInstance is an instance.
+type LedgerInstance struct {
+	ID      string `json:"id"`
+	State   string `json:"state"` // EC2's word; unknown: EC2 lists no such instance
+	Cluster string `json:"cluster,omitempty"`
+	Role    string `json:"role,omitempty"`
+	Name    string `json:"name,omitempty"`
+}
+
+// LedgerHolder is the network interface that carries an address.
+type LedgerHolder struct {
+	ENI      string          `json:"eni"`
+	Primary  bool            `json:"primary"` // as its primary address
+	Instance *LedgerInstance `json:"instance,omitempty"`
+}
+
+// LedgerStep is what gc or repair does, or would do, about one record.
+type LedgerStep struct {
+	Subnet   string `json:"subnet"`
+	Address  string `json:"address"`
+	Record   string `json:"record"`             // the parameter's name
+	Action   string `json:"action"`             // remove, rewrite, add, leave
+	Instance string `json:"instance,omitempty"` // whom the record is to name
+	Reason   string `json:"reason"`
+	Outcome  string `json:"outcome"` // to do, done, left, taken back
+	Detail   string `json:"detail,omitempty"`
+}
+
+// outcomeToDo is the outcome of a step that --yes would carry out.
+const outcomeToDo = "to do"
+
+// take puts what was seen into the report.
+func (l *LedgerReport) take(view ssmcoord.View) {
+	l.Addresses, l.Counts = []LedgerAddress{}, map[string]int{}
+	for _, s := range view.Seen {
+		a := l.address(s)
+		l.Counts[a.State]++
+		if a.Problem {
+			l.Problems++
+		}
+		l.Addresses = append(l.Addresses, a)
+	}
+	l.Others = view.Others
+}
+
+func (l *LedgerReport) address(s ssmcoord.Sighting) LedgerAddress {
+	standing, reason := s.Standing(l.Time)
+	a := LedgerAddress{
+		Subnet: s.Subnet, Address: s.Addr.String(), State: string(standing), Reason: reason, Problem: s.Problem(l.Time), Owner: instanceOf(s.Owner),
+	}
+	if s.Record.State != ssmcoord.Absent {
+		r := s.Record.Record
+		a.Record = &LedgerRecord{
+			Name: l.name(s), Version: s.Record.Number, Modified: s.Record.Modified.UTC().Truncate(time.Second), Age: int64(l.Time.Sub(s.Record.Modified).Seconds()),
+			Instance: r.Instance, ENI: r.ENI, Cluster: r.Cluster, Role: r.Role, Claimed: r.Time.UTC(),
+		}
+		if s.Record.Problem != nil {
+			a.Record.Problem, a.Record.Claimed = s.Record.Problem.Error(), time.Time{}
+		}
+	}
+	if s.Holder.ENI != "" {
+		a.Holder = &LedgerHolder{ENI: s.Holder.ENI, Primary: s.Holder.Primary, Instance: instanceOf(s.By)}
+	}
+	return a
+}
+
+func (l *LedgerReport) name(s ssmcoord.Sighting) string {
+	return l.Prefix + "/" + s.Subnet + "/" + s.Addr.String()
+}
+
+func instanceOf(i ssmcoord.Instance) *LedgerInstance {
+	if i.ID == "" {
+		return nil
+	}
+	x := &LedgerInstance{ID: i.ID, State: i.State, Cluster: i.Cluster, Role: i.Role, Name: i.Name}
+	if x.State == "" {
+		x.State = "unknown"
+	}
+	return x
+}
+
+// plan puts the steps into the report that are to be done.
+func (l *LedgerReport) plan(steps []ssmcoord.Step) {
+	for _, s := range steps {
+		outcome := outcomeToDo
+		if s.Kind == ssmcoord.Leave {
+			outcome = string(ssmcoord.Passed)
+			l.report.Notes = append(l.report.Notes, s.String())
+		} else {
+			l.report.Changes = append(l.report.Changes, s.String())
+		}
+		l.step(s, outcome, "")
+	}
+}
+
+// results puts steps into the report that were gone into.
+func (l *LedgerReport) results(results []ssmcoord.StepResult) {
+	for _, r := range results {
+		switch r.Outcome {
+		case ssmcoord.Done:
+			l.Changed++
+		case ssmcoord.Passed:
+			l.report.Notes = append(l.report.Notes, r.Addr.String()+" is left: "+r.Detail)
+		case ssmcoord.TakenBack:
+			l.report.Notes = append(l.report.Notes, "the record of "+r.Addr.String()+" is removed again: "+r.Detail)
+		}
+		l.step(r.Step, string(r.Outcome), r.Detail)
+	}
+}
+
+func (l *LedgerReport) step(s ssmcoord.Step, outcome, detail string) {
+	if s.Kind == ssmcoord.Leave {
+		detail = "" // it is the reason
+	}
+	l.Steps = append(l.Steps, LedgerStep{
+		Subnet: s.Subnet, Address: s.Addr.String(), Record: l.name(s.Sighting), Action: string(s.Kind), Instance: s.Write.Instance,
+		Reason: s.Reason, Outcome: outcome, Detail: detail,
+	})
+}
+
+// ExitCode is ExitDrifted where list has found problems, and where repair leaves some, be it because of a missing --yes.
+func (l LedgerReport) ExitCode() ExitCode {
+	if l.Command == LedgerList && l.Problems > 0 {
+		return ExitDrifted
+	}
+	if l.Command == LedgerRepair {
+		for _, s := range l.Steps {
+			if s.Outcome != string(ssmcoord.Done) {
+				return ExitDrifted
+			}
+		}
+	}
+	return ExitOK
+}

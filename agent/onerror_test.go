@@ -1,0 +1,439 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// program runs the command line on the node, as a process of it would.
+func (n *testNode) program(ctx context.Context, args ...string) (code ExitCode, stdout, stderr string) {
+	n.t.Helper()
+	p := Program{Apply: Apply, Plan: Plan, Release: Release, Restore: Restore, Status: Inspect, Suppress: Suppress}
+	var out, errOut bytes.Buffer
+	env := n.env
+	env.Stdout, env.Stderr = &out, &errOut
+	code = p.Main(ctx, args, env)
+	return code, out.String(), errOut.String()
+}
+
+// tag is the instance's tag that tells of an error.
+func (n *testNode) tag() string {
+	for _, i := range n.cloud.Instances() {
+		if i.InstanceID == n.InstanceID {
+			return i.Tags[tagError]
+		}
+	}
+	n.t.Fatal("no such instance")
+	return ""
+}
+
+// deny makes EC2 or Parameter Store deny the node some actions.
+func (n *testNode) deny(actions ...string) {
+	n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+		if slices.Contains(actions, c.Key()) {
+			if c.Service == "ec2" {
+				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation.", Status: 403}
+			}
+			return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Message: "not authorized\x1b[2J", Status: 400}
+		}
+		return cloud.FaultAction{}
+	})
+}
+
+var onErrorList = []string{"10.0.1.20", "10.0.1.21", "10.0.1.22"}
+
+// unitArgs is what the installed service starts the program with.
+func (n *testNode) unitArgs() []string {
+	n.t.Helper()
+	_, line, _ := strings.Cut(n.read(filepath.Join(unitDir, unitRetryService)), "\nExecStart="+unitProgram+" ")
+	line, _, _ = strings.Cut(line, "\n")
+	return strings.Fields(line)
+}
+
+// A failure that is suppressed is loud in the log, in the tag and in status; the timer's run ends it when the cause is gone, and then nothing
+// of it is left.
+func TestOnErrorContinue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.deny("ssm:PutParameter")
+		code, stdout, stderr := n.program(t.Context(), append([]string{"--on-error", "continue", "--snat-scope=all"}, onErrorList...)...)
+		if code != ExitOK || stdout != "" {
+			t.Errorf("exit code %d\n%s", code, stdout)
+		}
+		for _, want := range []string{
+			"emr-static-ip failed: a permission is missing (exit code 4)", "what to do\n  allow ssm:PutParameter in the role",
+			"exit code 4 is suppressed by --on-error continue", "recorded the error", "set the instance's tag emr-static-ip:error",
+			"emr-static-ip-retry.timer tries again every 2 to 5 minutes",
+		} {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("stderr does not say %q:\n%s", want, stderr)
+			}
+		}
+		if got := n.tag(); !strings.HasPrefix(got, "exit code 4, a permission is missing, since 20") || len(got) > 256 || !strings.Contains(got, "PutParameter") || strings.ContainsAny(got, "\x1b\n\\") {
+			t.Errorf("tag %q", got)
+		}
+		want := []string{"retry", "--snat-scope=all", "--on-error=continue", "--", "10.0.1.20", "10.0.1.21", "10.0.1.22"}
+		if got := n.unitArgs(); !slices.Equal(got, want) || !n.active[unitRetryTimer] {
+			t.Errorf("the service runs %q, want %q; the timer is active: %v", got, want, n.active[unitRetryTimer])
+		}
+		if info, err := os.Stat(n.env.Path(filepath.Join(DefaultStateDir, failureFile))); err != nil || info.Mode() != 0o600 {
+			t.Errorf("record: %v, %v", info, err)
+		}
+
+		// status shows it to people and to programs.
+		_, text, _ := n.program(t.Context(), "status")
+		for _, want := range []string{"last error\n  exit code 4, a permission is missing, at 20", "allow ssm:PutParameter", "emr-static-ip-retry.timer goes on trying"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("status does not say %q:\n%s", want, text)
+			}
+		}
+		_, text, _ = n.program(t.Context(), "status", "-o", "json")
+		var status struct {
+			Last struct {
+				Code     int       `json:"exit_code"`
+				Error    string    `json:"error"`
+				Last     time.Time `json:"last"`
+				Count    int       `json:"count"`
+				Retrying bool      `json:"retrying"`
+			} `json:"last_error"`
+		}
+		if err := json.Unmarshal([]byte(text), &status); err != nil || status.Last.Code != 4 || status.Last.Count != 1 || !status.Last.Retrying || time.Since(status.Last.Last) > time.Minute {
+			t.Errorf("%v in %s", err, text)
+		}
+
+		// The timer fires, and the cause is still there: systemd sees the code, and EC2 is not asked to set the same tag again.
+		time.Sleep(3 * time.Minute)
+		set := n.cloud.Counts()["ec2:CreateTags"].Calls
+		code, _, stderr = n.program(t.Context(), n.unitArgs()...)
+		if code != ExitPermission || !strings.Contains(stderr, "one more attempt") || n.cloud.Counts()["ec2:CreateTags"].Calls != set {
+			t.Errorf("second attempt: exit code %d, %d CreateTags\n%s", code, n.cloud.Counts()["ec2:CreateTags"].Calls-set, stderr)
+		}
+		if last, _, err := readLastError(n.env.Path(DefaultStateDir)); err != nil || last.Count != 2 || !last.First.Before(last.Last) {
+			t.Errorf("record %+v, %v", last, err)
+		}
+
+		// The cause is gone.
+		args := n.unitArgs()
+		n.cloud.Fault(nil)
+		code, stdout, stderr = n.program(t.Context(), args...)
+		if code != ExitOK || !strings.Contains(stdout, "static IP  10.0.1.2") || !strings.Contains(stdout, "removed the instance's tag") ||
+			!strings.Contains(stdout, "removed emr-static-ip-retry.service and emr-static-ip-retry.timer") {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		n.expectNoFailure()
+		if code, stdout, _ := n.program(t.Context()); code != ExitOK || !strings.Contains(stdout, "\nchanged=0 ") {
+			t.Errorf("exit code %d\n%s", code, stdout)
+		}
+		if code, stdout, _ := n.program(t.Context(), "status"); code != ExitOK || strings.Contains(stdout, "error") {
+			t.Errorf("exit code %d\n%s", code, stdout)
+		}
+		// The service was started once more just before its timer was removed.
+		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "left alone nothing is to be tried again") {
+			t.Errorf("exit code %d\n%s", code, stdout)
+		}
+	})
+}
+
+// expectNoFailure checks that nothing is left of a failure that was suppressed.
+func (n *testNode) expectNoFailure() {
+	n.t.Helper()
+	left, _ := filepath.Glob(n.env.Path(unitDir) + "/*retry*")
+	links, _ := filepath.Glob(n.env.Path(unitDir) + "/*.wants/*retry*")
+	if n.tag() != "" || len(left)+len(links) > 0 || n.active[unitRetryTimer] || exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) {
+		n.t.Errorf("left: tag %q, units %q %q, timer active %v, record %v", n.tag(), left, links, n.active[unitRetryTimer],
+			exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))))
+	}
+}
+
+// What cannot be done after a failure is said, and the rest is done.
+func TestOnErrorContinueWithoutSomething(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(n *testNode)
+		args   []string
+		want   []string
+		tagged bool
+	}{
+		{"no systemd", func(n *testNode) { n.deny("ssm:PutParameter") }, onErrorList, []string{"nothing tries again by itself: systemd does not run here", "recorded the error"}, true},
+		{"no units", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter") }, append([]string{"--no-units"}, onErrorList...), []string{"nothing tries again by itself (--no-units)"}, true},
+		{"no permission to tag", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter", "ec2:CreateTags") }, onErrorList,
+			[]string{"the instance has no tag emr-static-ip:error", "allow ec2:CreateTags", unitRetryTimer + " tries again"}, false},
+		{"systemctl fails", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter"); n.failed = "enable" }, onErrorList,
+			[]string{"nothing tries again by itself: installing emr-static-ip-retry.timer: systemctl enable", "recorded the error"}, true},
+		{"no IMDS", func(n *testNode) { n.withSystemd().silent = true }, append([]string{"--imds-timeout", "10s"}, onErrorList...),
+			[]string{"exit code 5 is suppressed", "the instance cannot be tagged: the Instance Metadata Service", "recorded the error", unitRetryTimer + " tries again"}, false},
+		{"a state directory that others write", func(n *testNode) {
+			n.withSystemd()
+			n.write(n.env.Path(filepath.Join(DefaultStateDir, "x")), "")
+			if err := os.Chmod(n.env.Path(DefaultStateDir), 0o777); err != nil {
+				n.t.Fatal(err)
+			}
+		}, onErrorList, []string{"exit code 1 is suppressed", "the error cannot be recorded on this node", "could have been written by somebody else", unitRetryTimer + " tries again"}, true},
+		{"an address outside the subnet", func(n *testNode) { n.withSystemd() }, []string{"10.0.9.1", "10.0.9.2"}, []string{"exit code 2 is suppressed", unitRetryTimer + " tries again"}, true},
+		{"a wrong command line", func(n *testNode) { n.withSystemd() }, []string{"10.0.1.300", "--bogus"}, []string{`unknown flag "--bogus"`, `"10.0.1.300" is not`, "exit code 2 is suppressed", "nothing tries again by itself: the same command line"}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				test.change(n)
+				code, _, stderr := n.program(t.Context(), append([]string{"--on-error=continue"}, test.args...)...)
+				if code != ExitOK {
+					t.Errorf("exit code %d", code)
+				}
+				for _, want := range test.want {
+					if !strings.Contains(stderr, want) {
+						t.Errorf("stderr does not say %q", want)
+					}
+				}
+				if tag := n.tag(); (tag != "") != test.tagged {
+					t.Errorf("tag %q", tag)
+				}
+				if t.Failed() {
+					t.Log(stderr)
+				}
+				// Whatever was left, a run that succeeds clears it.
+				n.cloud.Fault(nil)
+				n.silent, n.failed = false, ""
+				if err := os.Chmod(n.env.Path(DefaultStateDir), 0o700); err != nil {
+					t.Error(err)
+				}
+				if code, stdout, stderr := n.program(t.Context(), onErrorList...); code != ExitOK {
+					t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+				}
+				n.expectNoFailure()
+				if code, stdout, _ := n.program(t.Context(), onErrorList...); code != ExitOK || !strings.Contains(stdout, "\nchanged=0 ") {
+					t.Errorf("exit code %d\n%s", code, stdout)
+				}
+			})
+		})
+	}
+}
+
+// Without the flag, for other commands, and for signals, a failure is a failure, and nothing is recorded.
+func TestOnErrorFail(t *testing.T) {
+	for _, test := range []struct {
+		args   []string
+		env    string
+		signal bool
+		want   ExitCode
+	}{
+		{onErrorList, "", false, ExitPermission},
+		{append([]string{"--on-error", "fail"}, onErrorList...), "continue", false, ExitPermission},
+		{append([]string{"--dry-run", "--on-error", "continue"}, "10.0.9.1"), "", false, ExitUsage},
+		{append([]string{"plan", "--on-error", "continue"}, "10.0.9.1"), "", false, ExitUsage},
+		{[]string{"release", "--on-error", "continue"}, "", false, ExitUsage},
+		{[]string{"--on-error", "perhaps", "10.0.1.300"}, "", false, ExitUsage},
+		{onErrorList, "continue", true, ExitTerminate},
+	} {
+		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{}).withSystemd()
+				n.deny("ssm:PutParameter")
+				n.env.LookupEnv = func(name string) (string, bool) {
+					if name == variableOf(flagOnError) {
+						return test.env, true
+					}
+					return "", false
+				}
+				ctx := t.Context()
+				if test.signal {
+					var end context.CancelCauseFunc
+					ctx, end = context.WithCancelCause(ctx)
+					end(&SignalError{syscall.SIGTERM})
+				}
+				code, _, stderr := n.program(ctx, test.args...)
+				if code != test.want || strings.Contains(stderr, "suppressed") {
+					t.Errorf("exit code %d, want %d\n%s", code, test.want, stderr)
+				}
+				n.expectNoFailure()
+			})
+		})
+	}
+}
+
+// A signal that comes while a suppressed failure is being recorded is obeyed.
+func TestOnErrorSignalLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			switch c.Key() {
+			case "ssm:PutParameter":
+				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Status: 400}
+			case "ec2:CreateTags":
+				time.AfterFunc(time.Second, func() { cancel(&SignalError{syscall.SIGTERM}) })
+				return cloud.FaultAction{Kind: cloud.FaultHang}
+			}
+			return cloud.FaultAction{}
+		})
+		began := time.Now()
+		if code, _, stderr := n.program(ctx, append([]string{"--on-error=continue"}, onErrorList...)...); code != ExitTerminate || time.Since(began) > 10*time.Second {
+			t.Errorf("exit code %d after %v\n%s", code, time.Since(began), stderr)
+		}
+	})
+}
+
+// release clears what a failure has left, and a run that another instance's image brought along is not repeated.
+func TestOnErrorReleaseAndImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.apply()
+		n.deny("ssm:GetParameters", "ssm:GetParametersByPath")
+		if code, _, stderr := n.program(t.Context(), "--on-error=continue", "10.0.1.20", "10.0.1.25"); code != ExitOK || n.tag() == "" {
+			t.Fatalf("exit code %d, tag %q\n%s", code, n.tag(), stderr)
+		}
+		if code, stdout, _ := n.program(t.Context(), "status"); code != ExitDrifted || !strings.Contains(stdout, "because    the last run failed") {
+			t.Errorf("status: exit code %d\n%s", code, stdout)
+		}
+		n.cloud.Fault(nil)
+
+		args := n.unitArgs()
+		p := n.env.Path(filepath.Join(DefaultStateDir, failureFile))
+		n.write(p, strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, failureFile)), n.InstanceID, "i-0123456789abcdef0"))
+		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "left alone what failed was a run on another instance") {
+			t.Errorf("exit code %d\n%s", code, stdout)
+		}
+		n.write(p, strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, failureFile)), "i-0123456789abcdef0", n.InstanceID))
+
+		if code, stdout, stderr := n.program(t.Context(), "release"); code != ExitOK {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		n.expectNoFailure()
+		if code, stdout, _ := n.program(t.Context(), "release"); code != ExitOK || !strings.Contains(stdout, "\nchanged=0 ") {
+			t.Errorf("again: exit code %d\n%s", code, stdout)
+		}
+	})
+}
+
+// Where the tag may not be removed, the run succeeds with a warning that names the permission.
+func TestOnErrorTagThatStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.deny("ssm:PutParameter")
+		n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...)
+		n.deny("ec2:DeleteTags")
+		for range 2 {
+			rep := n.apply()
+			if !strings.Contains(strings.Join(rep.Warnings, "\n"), "allow ec2:DeleteTags") || n.env.retryPending() {
+				t.Errorf("warnings %q", rep.Warnings)
+			}
+		}
+		n.cloud.Fault(nil)
+		n.apply()
+		n.expectNoFailure()
+	})
+}
+
+// A healthy run makes no call for what has not happened.
+func TestOnErrorCostsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.apply()
+		n.cfg.OnError = OnErrorContinue
+		rep := n.apply()
+		if rep.Calls["ec2:DeleteTags"]+rep.Calls["ec2:CreateTags"] > 0 || len(rep.Changes) > 0 {
+			t.Errorf("calls %v, changes %q", rep.Calls, rep.Changes)
+		}
+	})
+}
+
+func TestRetryUnits(t *testing.T) {
+	cfg := DefaultConfig()
+	list, left := retryUnits(cfg, []string{"--prefix=/a b", "--", `10.0.1.1, 10.0.1.2`, "%n$x"}, []string{
+		"PATH=/bin", "AWS_REGION=eu-west-1", "AWS_SECRET_ACCESS_KEY=s3cret", "AWS_ACCESS_KEY_ID=AKIA1", "AWS_SESSION_TOKEN=tok", "AWS_WEB_IDENTITY_TOKEN_FILE=/x",
+		"HTTPS_PROXY=http://user:hunter2@proxy:3128", "http_proxy=user:hunter2@proxy:3128", "NO_PROXY=169.254.169.254,.internal", "EMR_STATIC_IP_CORE_IPS=10.0.1.20 10.0.1.21",
+		"AWS_ENDPOINT_URL=http://10.0.0.9/100%", "EMR_STATIC_IP_X=a\nb", "HTTP_PROXY=http://proxy:3128",
+	})
+	text := list[0].text
+	for _, want := range []string{
+		"ExecStart=" + unitProgram + ` retry "--prefix=/a b" -- "10.0.1.1, 10.0.1.2" "%%n$$x"` + "\n",
+		"Environment=\"AWS_REGION=eu-west-1\"\n", "Environment=\"AWS_ENDPOINT_URL=http://10.0.0.9/100%%\"\n", "Environment=\"AWS_WEB_IDENTITY_TOKEN_FILE=/x\"\n",
+		"Environment=\"EMR_STATIC_IP_CORE_IPS=10.0.1.20 10.0.1.21\"\n", "Environment=\"NO_PROXY=169.254.169.254,.internal\"\n", "Environment=\"HTTP_PROXY=http://proxy:3128\"\n", "TimeoutStartSec=720\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	for _, secret := range []string{"s3cret", "AKIA1", "tok\"", "hunter2", "PATH=", "@"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("has %q", secret)
+		}
+	}
+	if want := []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "EMR_STATIC_IP_X", "HTTPS_PROXY", "http_proxy"}; !slices.Equal(left, want) {
+		t.Errorf("left out %q, want %q", left, want)
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+func TestRetryUnitsVerify(t *testing.T) {
+	program, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		if os.Getenv("REQUIRE_NETNS") == "1" {
+			t.Fatal("REQUIRE_NETNS=1, and ", err)
+		}
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	list, _ := retryUnits(DefaultConfig(), []string{"--prefix=/a b", "--", `10.0.1.1, 10.0.1.2`, "%n$x"}, []string{"AWS_REGION=eu-west-1", "AWS_ENDPOINT_URL=http://10.0.0.9/100%\"\\"})
+	var files []string
+	for _, u := range list {
+		p := filepath.Join(dir, u.name)
+		if err := os.WriteFile(p, []byte(strings.ReplaceAll(u.text, unitProgram, "/bin/true")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, p)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, program, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestErrorTag(t *testing.T) {
+	e := LastError{Code: 4, Meaning: "x", Error: `a\nb` + "\x1b[2J \u202e\"q\" " + strings.Repeat("y", 1000), First: time.Unix(0, 0)}
+	if got := errorTag(e); len(got) != maxTag || !strings.HasPrefix(got, "exit code 4, x, since 1970-01-01T00:00:00Z: a b?[2J ?'q' yyy") || !strings.HasSuffix(got, "...") {
+		t.Errorf("%q", got)
+	}
+}
+
+// FuzzLastError: whatever the file says, it can be shown, and what is valid reads back the same.
+func FuzzLastError(f *testing.F) {
+	f.Add([]byte(`{"version":1,"exit_code":4,"error":"x","count":1}`))
+	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":1,"remedies":["\u001b[2J"],"first":"0000-01-01T00:00:00Z"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e := decodeLastError(data)
+		var out bytes.Buffer
+		s := Status{LastError: &e}
+		if err := s.Render(&out, "text"); err != nil || strings.ContainsAny(out.String(), "\x1b\r\t") {
+			t.Fatalf("%v, %q", err, &out)
+		}
+		if len(errorTag(e)) > maxTag {
+			t.Fatalf("%q", errorTag(e))
+		}
+		encoded, err := json.Marshal(e)
+		if err != nil {
+			t.Skip(errors.Is(err, nil)) // a time beyond year 9999
+		}
+		if again := decodeLastError(encoded); e.Version == failureVersion && again.Error != e.Error {
+			t.Fatalf("%+v, %+v", e, again)
+		}
+	})
+}

@@ -1,0 +1,165 @@
+package ssmcoord
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Census is what an inventory asks of EC2. Package agent implements it with the SDK.
+type Census interface {
+	// Interfaces lists the ENIs of the subnets; where addresses are given, only those that carry one of them.
+	Interfaces(ctx context.Context, subnets []string, addrs []netip.Addr) ([]Interface, error)
+	// Instances tells about instances; one that EC2 does not list is not in the map.
+	Instances(ctx context.Context, ids []string) (map[string]Instance, error)
+}
+
+// Interface is an ENI with its addresses.
+type Interface struct {
+	ID        string
+	Subnet    string
+	Instance  string // empty: it is attached to none
+	Device    int    // its index on that instance; 0 is the primary one
+	Primary   netip.Addr
+	Secondary []netip.Addr
+}
+
+// Inventory is an operator's view of a ledger, from anywhere, and what an operator does to it. It is used by one goroutine.
+type Inventory struct {
+	API    API
+	EC2    Census
+	Prefix string
+	Subnet string       // empty: all subnets that have a record
+	Named  []netip.Addr // addresses of the subnet that are looked at whether they have a record or not
+	Notify func(Event)
+
+	ahead time.Duration // of the own clock before Parameter Store's
+}
+
+// View is what an inventory found.
+type View struct {
+	Subnets []string   // in order
+	Seen    []Sighting // by subnet and address
+	Others  []string   // parameters below the prefix that are no records
+}
+
+// Look reads the ledger and compares it with EC2. It sees what has a record, what was named, and the secondary addresses of cluster nodes. What it
+// returns may be some seconds older than the truth: reads of Parameter Store and EC2 both are.
+func (v *Inventory) Look(ctx context.Context) (View, error) {
+	records, others, err := v.list(ctx)
+	if err != nil {
+		return View{}, err
+	}
+	view := View{Others: others}
+	if v.Subnet != "" {
+		view.Subnets = []string{v.Subnet}
+	}
+	for at := range records {
+		if !slices.Contains(view.Subnets, at.subnet) {
+			view.Subnets = append(view.Subnets, at.subnet)
+		}
+	}
+	slices.Sort(view.Subnets)
+	if len(view.Subnets) == 0 {
+		return view, nil
+	}
+	enis, err := v.EC2.Interfaces(ctx, view.Subnets, nil)
+	if err != nil {
+		return View{}, err
+	}
+	for _, a := range v.Named {
+		if at := (place{v.Subnet, a}); records[at].State == Absent {
+			records[at] = Version{}
+		}
+	}
+	view.Seen, err = v.join(ctx, records, enis)
+	return view, err
+}
+
+// join makes sightings of records and ENIs.
+func (v *Inventory) join(ctx context.Context, records map[place]Version, enis []Interface) ([]Sighting, error) {
+	seen := map[place]*Sighting{}
+	for at, record := range records {
+		seen[at] = &Sighting{Subnet: at.subnet, Addr: at.addr, Record: record, Named: v.Subnet == at.subnet && slices.Contains(v.Named, at.addr)}
+	}
+	var ids []string
+	for _, e := range enis {
+		carry := func(a netip.Addr, primary bool) {
+			at := place{e.Subnet, a}
+			s := seen[at]
+			if s == nil && (primary || e.Instance == "") {
+				return
+			} else if s == nil {
+				s = &Sighting{Subnet: e.Subnet, Addr: a}
+				seen[at] = s
+			}
+			s.Holder, s.Device = Holder{ENI: e.ID, Instance: e.Instance, Primary: primary}, e.Device
+			ids = append(ids, e.Instance)
+		}
+		carry(e.Primary, true)
+		for _, a := range e.Secondary {
+			carry(a, false)
+		}
+	}
+	for _, s := range seen {
+		ids = append(ids, s.Record.Record.Instance)
+	}
+	slices.Sort(ids)
+	ids = slices.DeleteFunc(slices.Compact(ids), func(id string) bool { return id == "" })
+	instances, err := v.instances(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var all []Sighting
+	for _, s := range seen {
+		s.By, s.Owner = instances[s.Holder.Instance], instances[s.Record.Record.Instance]
+		s.Holder.Cluster = s.By.Cluster
+		if s.Record.State == Absent && !s.Named && !s.node() {
+			continue // a secondary address that is none of this program's business
+		}
+		all = append(all, *s)
+	}
+	slices.SortFunc(all, func(a, b Sighting) int { return cmp.Or(cmp.Compare(a.Subnet, b.Subnet), a.Addr.Compare(b.Addr)) })
+	return all, nil
+}
+
+// instances asks about instances. Each of the ids is in the answer, by its name at least.
+func (v *Inventory) instances(ctx context.Context, ids []string) (map[string]Instance, error) {
+	known := map[string]Instance{}
+	if len(ids) == 0 {
+		return known, nil
+	}
+	listed, err := v.EC2.Instances(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		i := listed[id]
+		i.ID = id
+		known[id] = i
+	}
+	return known, nil
+}
+
+// again looks once more at one address. The record comes last: it is what the caller changes next, without a condition.
+func (v *Inventory) again(ctx context.Context, s Sighting) (Sighting, error) {
+	enis, err := v.EC2.Interfaces(ctx, []string{s.Subnet}, []netip.Addr{s.Addr})
+	if err != nil {
+		return s, err
+	}
+	at := place{s.Subnet, s.Addr}
+	found, err := v.join(ctx, map[place]Version{at: s.Record}, enis)
+	if err != nil {
+		return s, err
+	}
+	s.Holder, s.Device, s.By = Holder{}, 0, Instance{}
+	for _, f := range found {
+		if f.Addr == s.Addr {
+			s.Holder, s.Device, s.By, s.Owner = f.Holder, f.Device, f.By, f.Owner
+		}
+	}
+	s.Record, err = v.read(ctx, at)
+	return s, err
+}

@@ -1,0 +1,149 @@
+package ssmcoord
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Standing is what Parameter Store and EC2 together say of an address.
+type Standing string
+
+// The standings. They are part of the documented output of the ledger commands.
+const (
+	InUse      Standing = "in use"     // the record names the instance whose ENI carries the address
+	Reserved   Standing = "claimed"    // the record names an instance that exists; no ENI carries the address
+	Stale      Standing = "stale"      // the record's owner is gone and no ENI carries the address: free to be taken over
+	Broken     Standing = "unreadable" // the record cannot be understood
+	Conflict   Standing = "conflict"   // the record names one instance, and another ENI carries the address
+	Unrecorded Standing = "unrecorded" // an ENI of a cluster's node carries the address, and there is no record
+	Outside    Standing = "outside"    // an ENI that is no node's carries the address, and there is no record
+	Free       Standing = "free"       // no record, and no ENI carries it
+)
+
+// Instance is what EC2 says of an instance.
+type Instance struct {
+	ID      string
+	State   string // EC2's word: pending, running, ...; empty: EC2 lists no such instance
+	Cluster string // by EMR's tags; empty for an instance that is not EMR's
+	Role    string
+	Name    string // the Name tag
+}
+
+// terminated is EC2's word for the state from which no instance comes back.
+const terminated = "terminated"
+
+// Life is what the state means to the protocol.
+func (i Instance) Life() Life {
+	switch i.State {
+	case "":
+		return Unseen
+	case terminated:
+		return Terminated
+	}
+	return Living
+}
+
+// Version is one version of a parameter. Parameter Store cannot delete or overwrite on the condition that a version is still the newest.
+type Version struct {
+	Entry
+	Value  string
+	Number int64 // Parameter Store's; 0 where Absent
+	Newer  int   // the record's own version, where that is newer than RecordVersion; else 0
+}
+
+// NewVersion reads a parameter's value.
+func NewVersion(value string, number int64, modified time.Time) Version {
+	v := Version{Entry: Entry{State: Claimed, Modified: modified}, Value: value, Number: number}
+	if v.Record, v.Problem = ParseRecord(value); v.Problem != nil {
+		v.State, v.Record = Unreadable, Record{}
+		v.Newer = newerVersion(value)
+	}
+	return v
+}
+
+// newerVersion is the version that a value gives itself, where it is a JSON object of a version that this release does not know yet.
+func newerVersion(value string) int {
+	var r struct {
+		Version int `json:"v"`
+	}
+	if len(value) > maxRecord || json.Unmarshal([]byte(value), &r) != nil || r.Version <= RecordVersion {
+		return 0
+	}
+	return r.Version
+}
+
+// Same tells whether both are one version of the parameter.
+func (v Version) Same(w Version) bool {
+	return v.State == w.State && v.Number == w.Number && v.Value == w.Value
+}
+
+// Sighting is one address of a subnet, as Parameter Store and EC2 showed it at one time.
+type Sighting struct {
+	Subnet string
+	Addr   netip.Addr
+	Named  bool // the operator named it
+	Record Version
+	Owner  Instance // whom the record names; the zero value where there is no readable record
+	Holder Holder   // the ENI that carries the address
+	Device int      // that ENI's device index on its instance; 0 is the primary one
+	By     Instance // that ENI's instance
+}
+
+// Standing is the sighting in a word, and the reason.
+func (s Sighting) Standing(now time.Time) (Standing, string) {
+	held := s.Holder.ENI != ""
+	switch {
+	case s.Record.Newer > 0:
+		return Broken, fmt.Sprintf("its record has version %d and was written by a newer emr-static-ip; this release knows %d", s.Record.Newer, RecordVersion)
+	case s.Record.State == Unreadable:
+		return Broken, fmt.Sprintf("its record cannot be read: %v", s.Record.Problem)
+	case s.Record.State == Absent && !held:
+		return Free, "no record, and no network interface carries it"
+	case s.Record.State == Absent && s.node():
+		return Unrecorded, s.Holder.String() + " carries it without a record"
+	case s.Record.State == Absent:
+		return Outside, "outside the ledger, in use by " + s.Holder.String()
+	case held && s.Holder.Instance == s.Record.Record.Instance:
+		return InUse, ""
+	case held:
+		return Conflict, fmt.Sprintf("its record names %s (%s), and %s carries it", owner(s.Record.Record), s.Owner.state(), s.Holder)
+	}
+	// The same judgement as of a node that looks for an address and is none of those that are concerned.
+	v := Judge(Self{}, s.Record.Entry, s.Holder, s.Owner.Life(), now, false)
+	if v.Action == TakeOver {
+		return Stale, v.Reason
+	}
+	return Reserved, v.Reason + "; not attached"
+}
+
+// node tells whether the ENI that carries the address is the primary one of a cluster's living node, which has the address as a secondary
+// one: only to such an ENI this program attaches addresses.
+func (s Sighting) node() bool {
+	return s.By.Life() == Living && s.By.Cluster != "" && s.Device == 0 && !s.Holder.Primary
+}
+
+// settled tells whether the record is so old that no run of its writer, or of its reader, is still about to bring it in line.
+func (s Sighting) settled(now time.Time) bool { return now.Sub(s.Record.Modified) >= UnseenGrace }
+
+// Problem tells whether somebody should look after the address: its record cannot be read, or contradicts EC2, or is missing where the operator named
+// the address. Stale records are none: nodes take them over.
+func (s Sighting) Problem(now time.Time) bool {
+	switch standing, _ := s.Standing(now); standing {
+	case Broken:
+		return true
+	case Conflict:
+		return s.settled(now)
+	case Unrecorded:
+		return s.Named
+	}
+	return false
+}
+
+func (i Instance) state() string {
+	if i.State == "" {
+		return "not listed by EC2"
+	}
+	return i.State
+}

@@ -1,0 +1,148 @@
+package ssmcoord
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// StepKind is what is done about a record.
+type StepKind string
+
+// The kinds of steps. Leave is none: nothing is done, for the step's reason.
+const (
+	Remove  StepKind = "remove"
+	Rewrite StepKind = "rewrite"
+	Add     StepKind = "add"
+	Leave   StepKind = "leave"
+)
+
+// Step is one thing to be done to the ledger, or to be left, and why.
+type Step struct {
+	Kind   StepKind
+	Reason string
+	Sighting
+	Write Record // what Rewrite and Add write, but for its time
+}
+
+// Sweep is a rule that says what to do about what was seen. It is asked a second time, about one address, right before anything is done to it.
+type Sweep func(seen []Sighting, now time.Time) []Step
+
+// Collect is the sweep that removes stale records: those that any node would take over.
+func Collect(seen []Sighting, now time.Time) []Step {
+	var steps []Step
+	for _, s := range seen {
+		if standing, reason := s.Standing(now); standing == Stale {
+			steps = append(steps, Step{Kind: Remove, Reason: reason, Sighting: s})
+		}
+	}
+	return steps
+}
+
+// Mend is the sweep that brings records in line with EC2 where they cannot be read, contradict it, or are missing for an address that was named:
+//
+//	                      unreadable     conflict       no record
+//	carried by a node     rewrite        rewrite        add, where the address was named
+//	carried by another    remove         remove         -
+//	carried by nobody     remove         (stale)        -
+//	undecided             leave          leave          leave
+//
+// Undecided are: records of a newer version; records that were written a moment ago; ENIs that are attached to nothing that lives; nodes that would get more
+// than one record, of whose addresses only their own run knows which one they use.
+func Mend(seen []Sighting, now time.Time) []Step {
+	records := map[string][]netip.Addr{} // what each instance has by its records and EC2, or would get
+	var steps []Step
+	for _, s := range seen {
+		standing, reason := s.Standing(now)
+		if standing == InUse {
+			records[s.By.ID] = append(records[s.By.ID], s.Addr)
+		}
+		if standing == Broken || standing == Conflict || standing == Unrecorded && s.Named {
+			steps = append(steps, mend(s, reason, now))
+		}
+	}
+	for _, s := range steps {
+		if s.Kind == Rewrite || s.Kind == Add {
+			records[s.By.ID] = append(records[s.By.ID], s.Addr)
+		}
+	}
+	for i, s := range steps {
+		if s.Kind != Rewrite && s.Kind != Add {
+			continue
+		}
+		for _, a := range records[s.By.ID] {
+			if a != s.Addr {
+				steps[i].Kind = Leave
+				steps[i].Reason += fmt.Sprintf("; that node also has %s: run emr-static-ip there, which keeps one of them", a)
+				break
+			}
+		}
+	}
+	return steps
+}
+
+func mend(s Sighting, reason string, now time.Time) Step {
+	step := Step{Reason: reason, Sighting: s}
+	leave := func(why string) Step {
+		step.Kind = Leave
+		step.Reason += "; " + why
+		return step
+	}
+	absent := s.Record.State == Absent
+	switch {
+	case s.Record.Newer > 0:
+		return leave("use that release")
+	case !absent && !s.settled(now):
+		return leave("it was written a moment ago and may come in line by itself")
+	case s.Holder.ENI == "":
+		step.Kind = Remove
+		step.Reason += "; no network interface carries the address"
+		return step
+	case s.Holder.Instance == "":
+		return leave(s.Holder.ENI + " is attached to no instance: attach it, unassign the address, or delete it")
+	case s.By.Life() != Living:
+		return leave(fmt.Sprintf("%s of %s (%s) still carries it by EC2: look again in a while", s.Holder.ENI, s.Holder.Instance, s.By.state()))
+	case !s.node():
+		step.Kind = Remove
+		step.Reason += fmt.Sprintf("; %s has the address outside the ledger, which takes no record", s.Holder)
+		return step
+	}
+	step.Write = Record{Instance: s.By.ID, ENI: s.Holder.ENI, Cluster: s.By.Cluster, Role: s.By.Role, Time: now}
+	if _, err := ParseRecord(step.Write.Render()); err != nil {
+		return leave(fmt.Sprintf("EC2's description of %s makes no record: %v", s.Holder.Instance, err))
+	}
+	step.Kind = Rewrite
+	if absent {
+		step.Kind = Add
+	}
+	return step
+}
+
+// Still tells whether the step is to be done after a second look: the record has not changed, the same ENI carries the address or none, and the
+// rule says the same of it. Otherwise it says why not.
+func (step Step) Still(again Sighting, rule Sweep, now time.Time) (bool, string) {
+	switch {
+	case !step.Record.Same(again.Record):
+		return false, "its record has changed meanwhile"
+	case step.Holder.ENI != again.Holder.ENI || step.Holder.Instance != again.Holder.Instance:
+		return false, "the network interface that carries it has changed meanwhile"
+	}
+	for _, s := range rule([]Sighting{again}, now) {
+		if s.Kind == step.Kind && s.Write.Instance == step.Write.Instance && s.Write.ENI == step.Write.ENI {
+			return true, ""
+		}
+	}
+	standing, reason := again.Standing(now)
+	return false, fmt.Sprintf("it is %s now (%s)", standing, reason)
+}
+
+// String says what the step does, for the operator.
+func (step Step) String() string {
+	switch step.Kind {
+	case Remove:
+		return fmt.Sprintf("remove the record of %s: %s", step.Addr, step.Reason)
+	case Rewrite, Add:
+		return fmt.Sprintf("make the record of %s name %s: %s", step.Addr, owner(step.Write), step.Reason)
+	}
+	return fmt.Sprintf("%s is left: %s", step.Addr, step.Reason)
+}

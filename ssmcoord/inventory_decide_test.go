@@ -1,0 +1,233 @@
+package ssmcoord
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+var sightNow = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+
+const sightAge = time.Hour
+
+// sight makes sightings: what the record is, who its owner is, who carries the address.
+type sight func(*Sighting)
+
+func seen(addr string, parts ...sight) Sighting {
+	s := Sighting{Subnet: "subnet-1", Addr: netip.MustParseAddr(addr)}
+	for _, p := range parts {
+		p(&s)
+	}
+	return s
+}
+
+func value(text string) sight {
+	return func(s *Sighting) { s.Record = NewVersion(text, 1, sightNow.Add(-sightAge)) }
+}
+
+func record(instance, eni string) sight {
+	return value(Record{Instance: instance, ENI: eni, Cluster: "j-1", Role: "CORE", Time: sightNow}.Render())
+}
+
+func young(s *Sighting) { s.Record.Modified = sightNow.Add(-UnseenGrace + time.Second) }
+
+func named(s *Sighting) { s.Named = true }
+
+func ownerIs(state string) sight {
+	return func(s *Sighting) { s.Owner = Instance{ID: s.Record.Record.Instance, State: state} }
+}
+
+// carrier is a node's primary ENI, which carries the address as a secondary one.
+func carrier(instance, eni, state string) sight {
+	return func(s *Sighting) {
+		s.Holder = Holder{ENI: eni, Instance: instance, Cluster: "j-2"}
+		s.By = Instance{ID: instance, State: state, Cluster: "j-2", Role: "TASK", Name: "etl-TASK"}
+	}
+}
+
+func stranger(s *Sighting) { s.By.Cluster, s.By.Role, s.Holder.Cluster = "", "", "" }
+func primary(s *Sighting)  { s.Holder.Primary = true }
+func second(s *Sighting)   { s.Device = 1 }
+func loose(eni string) sight {
+	return func(s *Sighting) { s.Holder = Holder{ENI: eni} }
+}
+
+func TestStandings(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		s       Sighting
+		want    Standing
+		reason  string // part of it
+		problem bool
+		gc      StepKind // empty: nothing
+		mend    StepKind
+		why     string // part of mend's reason
+	}{
+		{"free", seen("10.0.0.1", named), Free, "no record", false, "", "", ""},
+		{"in use", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("running"), carrier("i-1", "eni-1", "running")), InUse, "", false, "", "", ""},
+		{"in use by a node that ends", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("shutting-down"), carrier("i-1", "eni-1", "shutting-down")), InUse, "", false, "", "", ""},
+		{"claimed", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("pending")), Reserved, "claimed by i-1 of cluster j-1; not attached", false, "", "", ""},
+		{"claimed by a stopped one", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("stopped")), Reserved, "", false, "", "", ""},
+		{"claimed by one not listed yet", seen("10.0.0.1", record("i-1", "eni-1"), young, ownerIs("")), Reserved, "does not list yet", false, "", "", ""},
+		{"stale, terminated", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("terminated")), Stale, "i-1 is terminated", false, Remove, "", ""},
+		{"stale at once where terminated", seen("10.0.0.1", record("i-1", "eni-1"), young, ownerIs("terminated")), Stale, "", false, Remove, "", ""},
+		{"stale, unknown", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("")), Stale, "does not exist any more", false, Remove, "", ""},
+		{"owner gone, still carried by an ENI without instance", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("terminated"), loose("eni-1")),
+			Conflict, "names i-1 of cluster j-1 (terminated), and eni-1 carries it", true, "", Leave, "attached to no instance"},
+
+		{"unreadable, carried by nobody", seen("10.0.0.1", value("blank")), Broken, "cannot be read", true, "", Remove, "no network interface carries"},
+		{"unreadable, written just now", seen("10.0.0.1", value("blank"), young), Broken, "", true, "", Leave, "a moment ago"},
+		{"unreadable, carried by a node", seen("10.0.0.1", value("{"), carrier("i-2", "eni-2", "running")), Broken, "", true, "", Rewrite, ""},
+		{"unreadable, carried by a node that ends", seen("10.0.0.1", value("{"), carrier("i-2", "eni-2", "terminated")), Broken, "", true, "", Leave, "terminated"},
+		{"unreadable, carried by one that EC2 does not list", seen("10.0.0.1", value("{"), carrier("i-2", "eni-2", "")), Broken, "", true, "", Leave, "not listed by EC2"},
+		{"unreadable, a stranger's secondary", seen("10.0.0.1", value("{"), carrier("i-2", "eni-2", "running"), stranger), Broken, "", true, "", Remove, "outside the ledger"},
+		{"unreadable, a node's primary", seen("10.0.0.1", value("{"), carrier("i-2", "eni-2", "running"), primary), Broken, "", true, "", Remove, "as its primary IP"},
+		{"unreadable, on a node's second ENI", seen("10.0.0.1", value("{"), carrier("i-2", "eni-2", "running"), second), Broken, "", true, "", Remove, "outside the ledger"},
+		{"unreadable, on an ENI without instance", seen("10.0.0.1", value("{"), loose("eni-9")), Broken, "", true, "", Leave, "eni-9 is attached to no instance"},
+		{"of a newer version", seen("10.0.0.1", value(`{"v":2,"node":"x"}`)), Broken, "version 2 and was written by a newer", true, "", Leave, "use that release"},
+		{"of a newer version, carried by a node", seen("10.0.0.1", value(`{"v":2}`), carrier("i-2", "eni-2", "running")), Broken, "", true, "", Leave, "use that release"},
+
+		{"conflict with a node", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("running"), carrier("i-2", "eni-2", "running")),
+			Conflict, "names i-1 of cluster j-1 (running), and i-2 (eni-2) of cluster j-2 carries it", true, "", Rewrite, ""},
+		{"conflict, written just now", seen("10.0.0.1", record("i-1", "eni-1"), young, ownerIs("running"), carrier("i-2", "eni-2", "running")), Conflict, "", false, "", Leave, "a moment ago"},
+		{"conflict with a stranger", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("running"), carrier("i-2", "eni-2", "running"), stranger), Conflict, "", true, "", Remove, "outside"},
+		{"a replaced node's ENI on its successor", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("terminated"), carrier("i-2", "eni-1", "running")), Conflict, "", true, "", Rewrite, ""},
+
+		{"a node's without record", seen("10.0.0.1", carrier("i-2", "eni-2", "running")), Unrecorded, "carries it without a record", false, "", "", ""},
+		{"a node's without record, named", seen("10.0.0.1", named, carrier("i-2", "eni-2", "running")), Unrecorded, "", true, "", Add, ""},
+		{"a stranger's, named", seen("10.0.0.1", named, carrier("i-2", "eni-2", "running"), stranger), Outside, "in use by i-2 (eni-2)", false, "", "", ""},
+		{"primary, named", seen("10.0.0.1", named, carrier("i-2", "eni-2", "running"), primary), Outside, "primary", false, "", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, reason := test.s.Standing(sightNow)
+			if got != test.want || !strings.Contains(reason, test.reason) || test.s.Problem(sightNow) != test.problem {
+				t.Errorf("%s (%s), problem %v", got, reason, test.s.Problem(sightNow))
+			}
+			all := []Sighting{test.s}
+			for _, rule := range []struct {
+				sweep Sweep
+				want  StepKind
+			}{{Collect, test.gc}, {Mend, test.mend}} {
+				var kind StepKind
+				steps := rule.sweep(all, sightNow)
+				if len(steps) > 0 {
+					kind = steps[0].Kind
+				}
+				if kind != rule.want || len(steps) > 1 {
+					t.Errorf("steps %v, want %q", steps, rule.want)
+				}
+				if kind == Leave && !strings.Contains(steps[0].Reason, test.why) || rule.want == Remove && test.mend == Remove && !strings.Contains(steps[0].Reason, test.why) {
+					t.Errorf("reason %q", steps[0].Reason)
+				}
+				if kind == Rewrite || kind == Add {
+					want := Record{Instance: "i-2", ENI: test.s.Holder.ENI, Cluster: "j-2", Role: "TASK", Time: sightNow}
+					if steps[0].Write != want {
+						t.Errorf("writes %+v, want %+v", steps[0].Write, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A node that has more than one address keeps one of them, and only its own run knows which: a record that names it would have the other taken off.
+func TestMendLeavesNodesWithTwoAddresses(t *testing.T) {
+	broken := func(addr string) Sighting {
+		return seen(addr, value("{"), carrier("i-2", "eni-2", "running"))
+	}
+	for name, all := range map[string][]Sighting{
+		"both broken":          {broken("10.0.0.1"), broken("10.0.0.2")},
+		"one recorded":         {broken("10.0.0.1"), seen("10.0.0.2", record("i-2", "eni-2"), ownerIs("running"), carrier("i-2", "eni-2", "running"))},
+		"one broken, one none": {broken("10.0.0.1"), seen("10.0.0.2", named, carrier("i-2", "eni-2", "running"))},
+	} {
+		steps := Mend(all, sightNow)
+		if len(steps) == 0 {
+			t.Errorf("%s: no steps", name)
+		}
+		for _, s := range steps {
+			if s.Kind != Leave || !strings.Contains(s.Reason, "run emr-static-ip there") {
+				t.Errorf("%s: %s", name, s)
+			}
+		}
+	}
+	other := seen("10.0.0.2", value("{"), carrier("i-3", "eni-3", "running"))
+	for _, s := range Mend([]Sighting{broken("10.0.0.1"), other}, sightNow) {
+		if s.Kind != Rewrite {
+			t.Errorf("two nodes: %s", s)
+		}
+	}
+}
+
+func TestSecondLook(t *testing.T) {
+	stale := seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("terminated"))
+	broken := seen("10.0.0.1", value("{"), carrier("i-2", "eni-2", "running"))
+	with := func(s Sighting, change func(*Sighting)) Sighting {
+		change(&s)
+		return s
+	}
+	for _, test := range []struct {
+		name         string
+		first, again Sighting
+		rule         Sweep
+		want         bool
+		why          string
+	}{
+		{"the same", stale, stale, Collect, true, ""},
+		{"deleted", stale, with(stale, func(s *Sighting) { s.Record = Version{} }), Collect, false, "record has changed"},
+		{"written again with the same words", stale, with(stale, func(s *Sighting) { s.Record.Number++ }), Collect, false, "record has changed"},
+		{"other words under the same number", stale, with(stale, func(s *Sighting) { s.Record.Value += " " }), Collect, false, "record has changed"},
+		{"attached by a node", stale, with(stale, carrier("i-3", "eni-3", "running")), Collect, false, "network interface that carries it has changed"},
+		{"its owner is seen again", stale, with(stale, ownerIs("running")), Collect, false, "it is claimed now"},
+		{"broken, the same", broken, broken, Mend, true, ""},
+		{"broken, given to another node", broken, with(broken, carrier("i-3", "eni-3", "running")), Mend, false, "has changed meanwhile"},
+		{"broken, released", broken, with(broken, func(s *Sighting) { s.Holder, s.By = Holder{}, Instance{} }), Mend, false, "has changed meanwhile"},
+		{"broken, the node ends", broken, with(broken, carrier("i-2", "eni-2", "terminated")), Mend, false, "it is unreadable now"},
+	} {
+		step := test.rule([]Sighting{test.first}, sightNow)[0]
+		if got, why := step.Still(test.again, test.rule, sightNow); got != test.want || !strings.Contains(why, test.why) {
+			t.Errorf("%s: %v, %q", test.name, got, why)
+		}
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	v := &Inventory{Prefix: "/team/x"}
+	for name, ok := range map[string]bool{
+		"/team/x/subnet-0a1/10.0.1.5": true, "/team/x/subnet-0a1/10.0.1.5/y": false, "/team/x/subnet-0a1/": false, "/team/x/subnet-0a1": false,
+		"/team/x/subnet-0G1/10.0.1.5": false, "/team/x/subnet-/10.0.1.5": false, "/team/x/subnet-0a1/10.0.1.05": false, "/team/x/subnet-0a1/::1": false,
+		"/team/xsubnet-0a1/10.0.1.5": false, "/other/subnet-0a1/10.0.1.5": false, "": false, "/team/x/doctor/10.0.1.5": false,
+	} {
+		at, got := v.placeOf(name)
+		if got != ok || ok && v.ledger(at.subnet).Name(at.addr) != name {
+			t.Errorf("%s: %v, %v", name, at, got)
+		}
+	}
+}
+
+// FuzzNewVersion: whatever a parameter holds, it is a record that can be written again, or it is unreadable for a reason.
+func FuzzNewVersion(f *testing.F) {
+	for _, text := range []string{"", "blank", "{", `{"v":1}`, `{"v":9}`, `{"v":1e99}`, `{"v":-1}`, `[1]`, "\x1b[2J", Record{Instance: "i-1", ENI: "eni-1", Time: sightNow}.Render()} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		v := NewVersion(text, 1, sightNow)
+		switch {
+		case v.State == Claimed && (v.Problem != nil || v.Newer != 0 || !identifier(v.Record.Instance, "i-", true)):
+			t.Errorf("%+v", v)
+		case v.State == Unreadable && (v.Problem == nil || v.Record != Record{}):
+			t.Errorf("%+v", v)
+		case v.State != Claimed && v.State != Unreadable:
+			t.Errorf("state %v", v.State)
+		}
+		s := Sighting{Addr: netip.MustParseAddr("10.0.0.1"), Record: v}
+		if standing, _ := s.Standing(sightNow.Add(time.Hour)); standing != Broken && standing != Stale {
+			t.Error(standing)
+		}
+		if v.Newer > 0 && Mend([]Sighting{s}, sightNow.Add(time.Hour))[0].Kind != Leave {
+			t.Error("touches a newer record")
+		}
+		_ = fmt.Sprint(Collect([]Sighting{s}, sightNow), Mend([]Sighting{s}, sightNow))
+	})
+}

@@ -1,0 +1,146 @@
+package ssmcoord
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// stepPause is the least time between two changes: two thirds of the 3 DeleteParameter and 3 PutParameter calls a second that an account has. The rest
+// is for the nodes.
+const stepPause = 500 * time.Millisecond
+
+// afterWrites is how long after the last write of a record the holder that it names is looked up again. EC2's describe calls may be some seconds behind.
+const afterWrites = 10 * time.Second
+
+// Outcome is what became of a step.
+type Outcome string
+
+// The outcomes.
+const (
+	Done      Outcome = "done"
+	Passed    Outcome = "left" // it was to be left, or the second look found something else than the first
+	TakenBack Outcome = "taken back"
+)
+
+// StepResult is a step and what became of it.
+type StepResult struct {
+	Step
+	Outcome Outcome
+	Detail  string // why it was left or taken back
+}
+
+// Do carries out the steps that a rule found. Each address is looked at once more right before, and only what is still as it was is changed.
+//
+// Parameter Store knows no conditions: a node may take an address over between the second look and the change, and its fresh record is then deleted or
+// overwritten. That puts no address at risk. EC2 decides who has it, other nodes ask EC2 before they take it, and the node that has it writes its record
+// again at the end of its run, or in its next one. The other way round a node may release an address while a record is written that names it, and would
+// keep others from it: so everything written is looked at again after a while, and taken back where EC2 shows the address there no more.
+//
+// done is called after each step. The results are of all steps that were gone into, also where there is an error.
+func (v *Inventory) Do(ctx context.Context, steps []Step, rule Sweep) (results []StepResult, err error) {
+	var written []int
+	changed := false
+	for _, step := range steps {
+		if step.Kind == Leave {
+			results = append(results, StepResult{step, Passed, step.Reason})
+			continue
+		}
+		if changed {
+			if err := sleep(ctx, stepPause); err != nil {
+				return results, err
+			}
+		}
+		r, err := v.do(ctx, step, rule)
+		if err != nil {
+			return results, err
+		}
+		if changed = r.Outcome == Done; changed && step.Kind != Remove {
+			written = append(written, len(results))
+		}
+		results = append(results, r)
+	}
+	if len(written) == 0 {
+		return results, nil
+	}
+	if err := sleep(ctx, afterWrites); err != nil {
+		return results, err
+	}
+	for _, i := range written {
+		if err := v.confirm(ctx, &results[i]); err != nil {
+			return results, fmt.Errorf("looking again at %s, whose record was written: %w", results[i].Addr, err)
+		}
+	}
+	return results, nil
+}
+
+func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, error) {
+	again, err := v.again(ctx, step.Sighting)
+	if err != nil {
+		return StepResult{}, err
+	}
+	if still, why := step.Still(again, rule, v.Now()); !still {
+		return StepResult{step, Passed, why}, nil
+	}
+	ledger := v.ledger(step.Subnet)
+	name := ledger.Name(step.Addr)
+	switch step.Kind {
+	case Remove:
+		if err := ledger.Delete(ctx, step.Addr); err != nil {
+			return StepResult{}, err
+		}
+		v.notify(EventRemoved, step.Addr, "%s: %s", name, step.Reason)
+	case Rewrite:
+		if err := ledger.Overwrite(ctx, step.Addr, step.Write); err != nil {
+			return StepResult{}, err
+		}
+		v.notify(EventRepaired, step.Addr, "%s names %s now", name, owner(step.Write))
+	case Add:
+		created, err := ledger.Create(ctx, step.Addr, step.Write)
+		if err != nil {
+			return StepResult{}, err
+		}
+		if !created {
+			return StepResult{step, Passed, "somebody has just written its record"}, nil
+		}
+		v.notify(EventRepaired, step.Addr, "%s names %s now", name, owner(step.Write))
+	}
+	return StepResult{step, Done, ""}, nil
+}
+
+// confirm takes a record back that names an instance which does not have the address any more, unless somebody has written it since. A record
+// that is not what was written may be an old one: it is read again for a while.
+func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
+	for i := 1; ; i++ {
+		again, err := v.again(ctx, r.Sighting)
+		if err != nil || again.Holder.Instance == r.Write.Instance {
+			return err
+		}
+		if again.Record.Value == r.Write.Render() {
+			break
+		}
+		if i == settleReads {
+			return nil
+		}
+		if err := sleep(ctx, time.Duration(i)*settlePause); err != nil {
+			return err
+		}
+	}
+	ledger := v.ledger(r.Subnet)
+	if err := ledger.Delete(ctx, r.Addr); err != nil {
+		return err
+	}
+	r.Outcome, r.Detail = TakenBack, fmt.Sprintf("%s has given the address away meanwhile", r.Write.Instance)
+	v.notify(EventRemoved, r.Addr, "%s: %s", ledger.Name(r.Addr), r.Detail)
+	return nil
+}
+
+// EventRemoved is a record that an operator's command has deleted.
+const EventRemoved EventKind = "removed"
+
+func (v *Inventory) notify(kind EventKind, a netip.Addr, format string, args ...any) {
+	if v.Notify != nil {
+		v.Notify(Event{Kind: kind, Addr: a, Detail: fmt.Sprintf(format, args...), Change: true})
+	}
+}

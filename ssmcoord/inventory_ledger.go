@@ -1,0 +1,101 @@
+package ssmcoord
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// NewAPI is Parameter Store by the SDK's client for cfg.
+func NewAPI(cfg aws.Config) API { return ssm.NewFromConfig(cfg) }
+
+// place is an address in a subnet.
+type place struct {
+	subnet string
+	addr   netip.Addr
+}
+
+// list reads all records of the subnet, or of all subnets below the prefix, ten with one call. others are the parameters there that are none: their names
+// do not end with a subnet and an address.
+func (v *Inventory) list(ctx context.Context) (records map[place]Version, others []string, err error) {
+	root := v.Prefix + "/"
+	if v.Subnet != "" {
+		root += v.Subnet + "/"
+	}
+	records, strange := map[place]Version{}, map[string]bool{}
+	pages := ssm.NewGetParametersByPathPaginator(v.API, &ssm.GetParametersByPathInput{
+		Path: aws.String(root), Recursive: aws.Bool(true), MaxResults: aws.Int32(namesPerRead),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading the ledger %s: %w", root, err)
+		}
+		v.observe(page.ResultMetadata)
+		for _, p := range page.Parameters {
+			name := aws.ToString(p.Name)
+			if at, ok := v.placeOf(name); ok {
+				records[at] = versionOf(p)
+			} else {
+				strange[name] = true
+			}
+		}
+	}
+	return records, slices.Sorted(maps.Keys(strange)), nil
+}
+
+// read reads the record of one address.
+func (v *Inventory) read(ctx context.Context, at place) (Version, error) {
+	name := v.ledger(at.subnet).Name(at.addr)
+	out, err := v.API.GetParameters(ctx, &ssm.GetParametersInput{Names: []string{name}})
+	if err != nil {
+		return Version{}, fmt.Errorf("reading the claim %s: %w", name, err)
+	}
+	v.observe(out.ResultMetadata)
+	for _, p := range out.Parameters {
+		if aws.ToString(p.Name) == name {
+			return versionOf(p), nil
+		}
+	}
+	if slices.Contains(out.InvalidParameters, name) {
+		return Version{Entry: Entry{State: Absent}}, nil
+	}
+	return Version{}, fmt.Errorf("reading the claim %s: the answer of GetParameters does not mention it", name)
+}
+
+func versionOf(p types.Parameter) Version {
+	return NewVersion(aws.ToString(p.Value), p.Version, aws.ToTime(p.LastModifiedDate))
+}
+
+func (v *Inventory) ledger(subnet string) *Ledger { return OpenLedger(v.API, v.Prefix, subnet) }
+
+// placeOf is what a parameter's name below the prefix stands for.
+func (v *Inventory) placeOf(name string) (place, bool) {
+	rest, ok := strings.CutPrefix(name, v.Prefix+"/")
+	subnet, ip, two := strings.Cut(rest, "/")
+	addr, err := netip.ParseAddr(ip)
+	if !ok || !two || !identifier(subnet, "subnet-", true) || err != nil || !addr.Is4() || addr.String() != ip {
+		return place{}, false
+	}
+	return place{subnet, addr}, true
+}
+
+// observe takes the time from an answer of Parameter Store: an operator's clock may be wrong, and ages are by its clock.
+func (v *Inventory) observe(m middleware.Metadata) {
+	if at, ok := awsmiddleware.GetServerTime(m); ok && !at.IsZero() {
+		v.ahead = time.Since(at)
+	}
+}
+
+// Now is the time by Parameter Store's clock.
+func (v *Inventory) Now() time.Time { return time.Now().Add(-v.ahead) }
