@@ -71,6 +71,7 @@ func openAWS(ctx context.Context, env Environment, region string, atMost time.Du
 	if cfg.RetryMaxAttempts == 0 && cfg.RetryMode == "" {
 		cfg.Retryer = func() aws.Retryer { return newRetryer(env.random(), t) }
 	}
+	cfg.Credentials = env.veil.credentials(cfg.Credentials)
 	cfg.APIOptions = append(cfg.APIOptions, t.register)
 	if err := waitForCredentials(ctx, cfg, env, atMost); err != nil {
 		return nil, err
