@@ -45,15 +45,7 @@ type run struct {
 // Nothing is changed before every check has passed, and nothing is programmed before EC2 has confirmed the address on the node's own network
 // interface. An error carries its exit code (CodeOf) and remedy; the report then tells what had been done.
 func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
-	return perform(ctx, cfg, env, func(r *run, ctx context.Context) error {
-		if cfg.Retrying && r.superseded() {
-			return nil
-		}
-		if err := r.apply(ctx); err != nil {
-			return err
-		}
-		return r.forgetFailure(ctx)
-	})
+	return perform(ctx, cfg, env, (*run).attempt)
 }
 
 // perform is a run that changes something: it waits for its lock, and for IMDS to tell who the node is.
