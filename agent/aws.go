@@ -22,6 +22,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/smithy-go/middleware"
+	"go.uber.org/zap"
 )
 
 // Bounds of one attempt of one call. A black-holed endpoint costs an attempt, not the run.
@@ -66,7 +67,7 @@ func openAWS(ctx context.Context, env Environment, region string, atMost time.Du
 
 // loadAWS is openAWS without the credentials.
 func loadAWS(ctx context.Context, env Environment, region string, more ...func(*awsconfig.LoadOptions) error) (*awsSession, error) {
-	t := &tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{}}
+	t := newTally(env.logger())
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, append([]func(*awsconfig.LoadOptions) error{
 		awsconfig.WithHTTPClient(httpClient(env, attemptTimeout)),
 		awsconfig.WithDefaultRegion(region),
@@ -82,24 +83,32 @@ func loadAWS(ctx context.Context, env Environment, region string, more ...func(*
 	if cfg.RetryMaxAttempts == 0 && cfg.RetryMode == "" {
 		cfg.Retryer = func() aws.Retryer { return newRetryer(env.random(), t) }
 	}
+	cfg.Credentials = env.veil.credentials(cfg.Credentials)
 	cfg.APIOptions = append(cfg.APIOptions, t.register)
 	return &awsSession{config: cfg, tally: t}, nil
 }
 
 func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment, atMost time.Duration) error {
+	wait := newPatience(env.logger())
 	for began := time.Now(); ; {
 		_, err := cfg.Credentials.Retrieve(ctx)
 		if err == nil {
 			return nil
 		}
 		waited := time.Since(began)
-		if noProfile := hasStatus(err, http.StatusNotFound); waited > atMost || noProfile && waited > profileTimeout {
+		noProfile := hasStatus(err, http.StatusNotFound)
+		if waited > atMost || noProfile && waited > profileTimeout {
 			if !noProfile {
 				return coded(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy)
 			}
 			return coded(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
 				"give the instance an instance profile (EMR: JobFlowRole) with the policy from the README, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 		}
+		limit := atMost
+		if noProfile {
+			limit = min(limit, profileTimeout)
+		}
+		wait.waiting(ctx, limit, "for AWS credentials of the instance profile: %s", withoutRequest(err.Error()))
 		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
 			return fmt.Errorf("getting AWS credentials: %w", errors.Join(err, serr))
 		}
@@ -164,6 +173,13 @@ type tally struct {
 	last     map[string]error     // last error of each call since it last succeeded
 	answered map[string]bool      // services that have answered, with anything
 	first    map[string]time.Time // when a service that has not answered was first tried
+	failing  map[string]*streak   // calls that have failed since they last succeeded
+	log      *zap.Logger
+}
+
+func newTally(log *zap.Logger) *tally {
+	return &tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{},
+		failing: map[string]*streak{}, log: log}
 }
 
 func (t *tally) register(stack *middleware.Stack) error {
@@ -180,14 +196,17 @@ func (t *tally) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 	}
 	t.mu.Unlock()
 
+	began := time.Now()
 	out, meta, err := next.HandleFinalize(ctx, in)
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err == nil {
 		delete(t.last, name)
+		delete(t.failing, name)
 	} else if ctx.Err() == nil {
 		t.last[name] = err
+		t.persisting(ctx, name, began, err)
 	}
 	if hasResponse(err) {
 		t.answered[service] = true
@@ -199,6 +218,22 @@ func (t *tally) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 		err = &unreachableError{service: service, err: err}
 	}
 	return out, meta, err
+}
+
+// persisting tells the operator, now and then, of a call that goes on failing.
+func (t *tally) persisting(ctx context.Context, name string, began time.Time, err error) {
+	s := t.failing[name]
+	if s == nil {
+		s = &streak{patience: patience{log: t.log, began: began}}
+		t.failing[name] = s
+	}
+	s.calls++
+	if isThrottle(err) {
+		s.throttled++
+	}
+	if s.due(time.Now()) {
+		s.log.Warn(s.line(ctx, name, err))
+	}
 }
 
 // retryable ends the attempts at an endpoint that has never answered.

@@ -142,3 +142,13 @@ func TestCheckRoom(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckRegion(t *testing.T) {
+	id := testIdentity()
+	id.Region = "eu-west-1\x1b"
+	for region, want := range map[string]bool{"": true, "eu-west-1\x1b": true, "eu-west-1": false, "us-east-1": false} {
+		if err := CheckRegion(region, id); (err == nil) != want || !want && (CodeOf(err) != ExitUsage || strings.ContainsRune(err.Error(), 0x1b)) {
+			t.Errorf("%q: %v", region, err)
+		}
+	}
+}

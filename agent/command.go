@@ -51,6 +51,9 @@ func (p Program) Main(ctx context.Context, args []string, env Environment) ExitC
 	if env.Stderr == nil {
 		env.Stderr = io.Discard
 	}
+	env.veil = &veil{}
+	env.veil.hideEnvironment(env)
+	env.Stdout, env.Stderr = env.veil.writer(env.Stdout), env.veil.writer(env.Stderr)
 	c := commandLine{program: p, args: args, env: env, logFormat: DefaultLogFormat}
 	err := c.execute(ctx)
 	if err == nil {

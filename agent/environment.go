@@ -37,6 +37,8 @@ type Environment struct {
 	Stdout     io.Writer                   // the report
 	Stderr     io.Writer                   // the log, and the error that ends the run
 	Log        *zap.Logger                 // nil until the command line has said which format is wanted
+
+	veil *veil // what Main hides in Stdout and Stderr
 }
 
 // Path is where the node's absolute path p is found.

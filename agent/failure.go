@@ -69,9 +69,12 @@ func remedies(err error) []string {
 // it is one more entry, so that stderr stays JSON.
 func renderFailure(w io.Writer, format string, code ExitCode, err error, r Report) {
 	next := remedies(err)
+	if len(next) == 0 {
+		next = []string{"run the same command again: it goes on where this run ended; --verbose logs more"}
+	}
 	if format == "json" {
 		NewLogger(w, format, false).Error("failed", zap.Int("exit_code", int(code)), zap.String("meaning", code.Meaning()),
-			zap.String("error", err.Error()), zap.Strings("done", r.Changes), zap.Strings("remedies", next),
+			zap.String("node", r.node()), zap.String("error", err.Error()), zap.Strings("done", r.Changes), zap.Strings("remedies", next),
 			zap.Strings("warnings", r.Warnings))
 		return
 	}
@@ -87,6 +90,9 @@ func renderFailure(w io.Writer, format string, code ExitCode, err error, r Repor
 				b.WriteString("  " + line + "\n")
 			}
 		}
+	}
+	if node := r.node(); node != "" {
+		b.WriteString("on " + clean(node, maxLine) + "\n")
 	}
 	list("what failed", []string{err.Error()})
 	list("warnings", r.Warnings)

@@ -40,6 +40,7 @@ func openIMDS(env Environment) metadata {
 // has answered once is not asked again: none of it changes during a boot.
 func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Duration) (Identity, error) {
 	known := map[string]string{}
+	wait := newPatience(env.logger())
 	for began := time.Now(); ; {
 		id, err := m.identity(ctx, known)
 		if err == nil {
@@ -51,6 +52,7 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 		if time.Since(began) > atMost {
 			return id, coded(silent(err), fmt.Errorf("the Instance Metadata Service does not tell who this node is, asked for %s: %w", atMost, err), imdsRemedy)
 		}
+		wait.waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", withoutRequest(err.Error()))
 		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
 			return id, coded(silent(err), fmt.Errorf("asking the Instance Metadata Service: %w", errors.Join(err, serr)), imdsRemedy)
 		}

@@ -65,8 +65,11 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		s.Problems = append(s.Problems, clean(fmt.Sprintf(format, args...), maxLine))
 	}
 
-	record := LastError{Code: f.Code, Meaning: f.Code.Meaning(), Error: clean(f.Err.Error(), maxLine), Remedies: f.Remedies, Last: time.Now().UTC(), Count: 1}
+	record := LastError{Code: f.Code, Meaning: f.Code.Meaning(), Error: clean(env.veil.text(f.Err.Error()), maxLine), Last: time.Now().UTC(), Count: 1}
 	record.First = record.Last
+	for _, remedy := range f.Remedies {
+		record.Remedies = append(record.Remedies, clean(env.veil.text(remedy), maxLine))
+	}
 	id, imdsErr := openIMDS(env).Identity(ctx, env, onErrorIMDS)
 	if imdsErr == nil {
 		r.id, record.InstanceID = id, id.InstanceID

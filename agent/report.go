@@ -137,3 +137,17 @@ func address(a netip.Addr) string {
 	}
 	return a.String()
 }
+
+// node names the node: what is known of it.
+func (r Report) node() string {
+	if r.InstanceID == "" {
+		return ""
+	}
+	var known []string
+	for _, k := range []struct{ name, value string }{{"", string(r.Role)}, {"cluster ", r.ClusterID}, {"primary IP ", address(r.Primary)}, {"static IP ", address(r.Static)}} {
+		if k.value != "" {
+			known = append(known, k.name+k.value)
+		}
+	}
+	return with(r.InstanceID, strings.Join(known, ", "), len(known) > 0)
+}

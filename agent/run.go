@@ -82,7 +82,7 @@ func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, c
 }
 
 func (r *run) locked(ctx context.Context, work func(*run, context.Context) error) error {
-	unlock, err := Lock(ctx, r.dir)
+	unlock, err := lockTelling(ctx, r.dir, newPatience(r.log))
 	if err != nil {
 		return err
 	}

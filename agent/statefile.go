@@ -209,11 +209,19 @@ func ensureStateDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return checkOwn(dir, fs.ModeDir)
+	if err := checkOwn(dir, fs.ModeDir); err != nil {
+		return err
+	}
+	// Made by somebody's mkdir: what is in it is nobody else's business.
+	info, err := os.Lstat(dir)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	return os.Chmod(dir, 0o700)
 }
 
-// checkOwn checks that p is of the wanted type (not a link to one), belongs to the user this program runs as, and that nobody else
-// may write it.
+// checkOwn checks that p is of the wanted type (not a link to one), belongs to root or to the user this program runs as, and that
+// nobody else may write it. What is wrong comes with a remedy.
 func checkOwn(p string, want fs.FileMode) error {
 	info, err := os.Lstat(p)
 	if err != nil {
@@ -221,17 +229,27 @@ func checkOwn(p string, want fs.FileMode) error {
 	}
 	mode := info.Mode()
 	if mode.Type() != want {
-		return fmt.Errorf("%s %w: unexpected type of file (%s)", p, ErrStateUnsafe, mode)
+		kind := "a file"
+		if want == fs.ModeDir {
+			kind = "a directory"
+		}
+		return unsafeFile(fmt.Errorf("%s %w: it is not %s (%s)", p, ErrStateUnsafe, kind, mode), "find out who put it there, and remove it")
 	}
 	if mode.Perm()&0o022 != 0 {
-		return fmt.Errorf("%s %w: mode %s", p, ErrStateUnsafe, mode)
+		return unsafeFile(fmt.Errorf("%s %w: mode %s", p, ErrStateUnsafe, mode), "find out who wrote there, then: chmod go-w "+p)
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return fmt.Errorf("%s: its owner cannot be told", p)
 	}
-	if own := os.Geteuid(); int(stat.Uid) != own {
-		return fmt.Errorf("%s %w: it belongs to user %d, not %d", p, ErrStateUnsafe, stat.Uid, own)
+	if own := os.Geteuid(); int(stat.Uid) != own && stat.Uid != 0 {
+		return unsafeFile(fmt.Errorf("%s %w: it belongs to user %d, not %d", p, ErrStateUnsafe, stat.Uid, own),
+			fmt.Sprintf("find out whose it is, then: chown %d %s", own, p))
 	}
 	return nil
+}
+
+// unsafeFile is the error of a file that is not used for what others could have written into it.
+func unsafeFile(err error, remedy string) error {
+	return coded(ExitInternal, err, remedy+"; a state that is not needed can be removed: run again with the list of addresses")
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // lockFile is the name inside the state directory. The file stays: removing it would let two processes lock two files.
@@ -22,6 +24,11 @@ const lockPoll = 100 * time.Millisecond
 // Lock makes sure that one agent at a time works on this node. It waits for another one until ctx ends; the error then names that
 // one's process. The kernel gives the lock back when a process dies, however it dies. unlock may be called more than once.
 func Lock(ctx context.Context, dir string) (unlock func(), err error) {
+	return lockTelling(ctx, dir, newPatience(zap.NewNop()))
+}
+
+// lockTelling is Lock that tells whom it waits for.
+func lockTelling(ctx context.Context, dir string, wait *patience) (unlock func(), err error) {
 	p := filepath.Join(dir, lockFile)
 	if err := ensureStateDir(dir); err != nil {
 		return nil, fmt.Errorf("locking %s: %w", p, err)
@@ -38,6 +45,7 @@ func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, errors.Join(fmt.Errorf("locking %s: %w", p, err), f.Close())
 		}
+		wait.waiting(ctx, 0, "another emr-static-ip%s is at work on this node", holder(f))
 		select {
 		case <-ctx.Done():
 			waited := fmt.Errorf("waiting for another emr-static-ip%s that holds %s: %w", holder(f), p, context.Cause(ctx))

@@ -1,0 +1,139 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// logged is a log that a test reads.
+func (n *testNode) logged() *bytes.Buffer {
+	var b bytes.Buffer
+	n.env.Log = NewLogger(&b, "console", false)
+	return &b
+}
+
+// lines are the entries of a log that contain text, without their times.
+func lines(log *bytes.Buffer, text string) (list []string) {
+	for line := range strings.Lines(log.String()) {
+		if _, entry, _ := strings.Cut(strings.TrimSpace(line), " "); strings.Contains(entry, text) {
+			list = append(list, entry)
+		}
+	}
+	return list
+}
+
+// A wait is told of in one line a minute, whatever is waited for, and a short one not at all.
+func TestWaitsAreTold(t *testing.T) {
+	throttle := func(call string, until time.Duration) func(n *testNode) {
+		return func(n *testNode) {
+			began := time.Now()
+			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				if c.Key() != call || time.Since(began) > until {
+					return cloud.FaultAction{}
+				}
+				if c.Service == "ec2" {
+					return cloud.FaultAction{Kind: cloud.FaultFail, Code: "RequestLimitExceeded", Message: "Request limit exceeded.", Status: 503}
+				}
+				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "ThrottlingException", Message: "Rate exceeded", Status: 400}
+			})
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		change func(n *testNode)
+		text   string // what the lines have in common
+		first  string // the first of them
+		want   int
+	}{
+		{"AWS throttles for three minutes", throttle("ssm:PutParameter", 3*time.Minute), "still trying",
+			`^WARN AWS throttles ssm:PutParameter: still trying, \d+ throttled calls so far \(at most 9m\d+s more\)$`, 3},
+		{"AWS throttles for three seconds", throttle("ssm:PutParameter", 3*time.Second), "still trying", "", 0},
+		{"EC2 throttles", throttle("ec2:AssignPrivateIpAddresses", 90*time.Second), "still trying", `^WARN AWS throttles ec2:AssignPrivateIpAddresses: `, 2},
+		{"AWS fails", func(n *testNode) {
+			began := time.Now()
+			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				if c.Key() == "ssm:GetParameters" && time.Since(began) < 90*time.Second {
+					return cloud.FaultAction{Kind: cloud.FaultFail, Message: "evil\x1b[2J"}
+				}
+				return cloud.FaultAction{}
+			})
+		}, "still trying", `^WARN ssm:GetParameters fails: still trying, \d+ calls so far \(at most 9m\d+s more\): .*InternalServerError.*evil\\u001b\[2J$`, 2},
+		{"IMDS is late", func(n *testNode) {
+			n.silent = true
+			time.AfterFunc(100*time.Second, func() { n.silent = false })
+		}, "waiting", `^INFO waiting: for the Instance Metadata Service to tell who this node is: .* \(at most 1m5\ds more\)$`, 2},
+		{"another run is at work", func(n *testNode) {
+			unlock, err := Lock(n.t.Context(), n.env.Path(n.cfg.StateDir))
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			time.AfterFunc(2*time.Minute, unlock)
+		}, "waiting", `^INFO waiting: another emr-static-ip \(process \d+\) is at work on this node \(at most 9m5\ds more\)$`, 2},
+		{"all is in order", func(*testNode) {}, "waiting", "", 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				log := n.logged()
+				test.change(n)
+				n.apply()
+				got := lines(log, test.text)
+				if len(got) != test.want || test.want > 0 && !regexp.MustCompile(test.first).MatchString(got[0]) {
+					t.Errorf("%d lines %q, want %d like %s", len(got), got, test.want, test.first)
+				}
+				if all := strings.Split(log.String(), "\n"); len(all) > len(got)+20 {
+					t.Errorf("%d lines:\n%s", len(all), log)
+				}
+			})
+		})
+	}
+}
+
+// Nodes that wait for an address, for several minutes, say so once a minute and in one line.
+func TestWaitForAddressIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		other, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range n.cfg.Pools.Core {
+			stranger := &testNode{Node: other, t: t, cloud: n.cloud, env: n.env, cfg: n.cfg}
+			stranger.env.HTTP = stranger
+			stranger.assign(a)
+		}
+		log := n.logged()
+		n.cfg.Timeout = 5 * time.Minute
+		_, err = Apply(t.Context(), n.cfg, n.env)
+		if CodeOf(err) != ExitNoAddress {
+			t.Fatal(err)
+		}
+		if got := lines(log, "waiting"); len(got) < 4 || len(got) > 6 || !strings.Contains(got[0], "all 2 addresses for role CORE are taken: 10.0.1.21 in use by") {
+			t.Errorf("%d lines: %q", len(got), got)
+		}
+	})
+}
+
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		p := newPatience(NewLogger(&log, "console", false))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		for range 150 {
+			p.waiting(ctx, 2*time.Minute, "for %s", "x\x1b\ny")
+			time.Sleep(time.Second)
+		}
+		if got, want := lines(&log, ""), []string{`INFO waiting: for x\u001b\ny (at most 1m55s more)`, `INFO waiting: for x\u001b\ny (at most 55s more)`, `INFO waiting: for x\u001b\ny (at most 7m55s more)`}; !slices.Equal(got, want) {
+			t.Errorf("%q", got)
+		}
+	})
+}

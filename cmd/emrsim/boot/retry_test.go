@@ -1,0 +1,77 @@
+package boot
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// retry is a bootstrap action that fails under --on-error continue: systemd goes on trying, with the same arguments, until the cause is gone, and
+// then nothing of it is left. Afterwards the machine is as it was.
+func retry(t *testing.T, m *machine, account *cloud.Cloud, node *cloud.Node, args []string) {
+	t.Helper()
+	const timer, service = "emr-static-ip-retry.timer", "emr-static-ip-retry.service"
+	// Faster than every few minutes.
+	fast := "etc/systemd/system/" + timer + ".d/fast.conf"
+	m.write(fast, "[Timer]\nOnActiveSec=\nOnActiveSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0\n")
+	account.Fault(func(c cloud.Call) cloud.FaultAction {
+		if c.Key() == "ssm:PutParameter" {
+			return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Message: "not authorized", Status: 400}
+		}
+		return cloud.FaultAction{}
+	})
+	tag := func() string {
+		for _, i := range account.Instances() {
+			if i.InstanceID == node.InstanceID {
+				return i.Tags["emr-static-ip:error"]
+			}
+		}
+		return ""
+	}
+	if out := m.run(append([]string{args[0], "--on-error=continue"}, args[1:]...)...); !strings.Contains(out, timer+" tries again") || !strings.HasPrefix(tag(), "exit code 4") {
+		t.Errorf("tag %q\n%s", tag(), out)
+	}
+	if out, err := m.try("systemd-analyze", "--man=no", "verify", "/etc/systemd/system/"+service, "/etc/systemd/system/"+timer); err != nil || out != "" {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+	status := func() string {
+		out, _ := m.try("emr-static-ip", "status")
+		return out
+	}
+	eventually(t, 30*time.Second, "two more attempts", func() (string, bool) {
+		out := status()
+		return out, strings.Contains(out, "(3 times since ") && strings.Contains(out, timer+" goes on trying")
+	})
+	if out, err := m.try("systemctl", "is-failed", service); strings.TrimSpace(out) != "failed" && strings.TrimSpace(out) != "activating" {
+		t.Errorf("systemd calls the failing service %s (%v)", out, err)
+	}
+	account.Fault(nil)
+	eventually(t, 30*time.Second, "an attempt that succeeds", func() (string, bool) {
+		out := status()
+		return out, strings.Contains(out, "in order") && !strings.Contains(out, "last error")
+	})
+	eventually(t, 10*time.Second, "the end of the attempts", func() (string, bool) {
+		out, err := m.try("systemctl", "is-active", timer, service)
+		return out, err != nil && !strings.Contains(out, "\nactiv")
+	})
+	left, _ := filepath.Glob(filepath.Join(m.tree, "etc/systemd/system/*-retry.*r*"))
+	links, _ := filepath.Glob(filepath.Join(m.tree, "etc/systemd/system/*.wants/*-retry*"))
+	for _, p := range append(left, links...) {
+		if !strings.HasSuffix(p, ".d") {
+			t.Errorf("left: %s", p)
+		}
+	}
+	if tag() != "" {
+		t.Errorf("the tag is still %q", tag())
+	}
+	m.run("emr-static-ip", "release")
+	for _, p := range []string{fast, "usr/local/sbin/emr-static-ip"} {
+		if err := os.Remove(filepath.Join(m.tree, p)); err != nil {
+			t.Error(err)
+		}
+	}
+}

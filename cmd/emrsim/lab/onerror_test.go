@@ -1,0 +1,166 @@
+package lab
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// TestOnErrorContinue has a bootstrap action fail for a missing permission: the node is kept, and everything tells of the failure until a
+// run succeeds. Nothing that is printed or kept has the node's credentials.
+func TestOnErrorContinue(t *testing.T) {
+	var denied atomic.Bool
+	denied.Store(true)
+	c := launch(t, func(s *ClusterSpec) {
+		s.Account.Authorize = func(r cloud.AccessRequest) error {
+			if r.Action == "ssm:PutParameter" && denied.Load() {
+				return os.ErrPermission
+			}
+			return nil
+		}
+	})
+	core := c.Nodes()[1]
+	list := []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}
+	failed := start(t, c, core, Command{Args: append([]string{"--on-error", "continue", "--verbose"}, list...)})
+	for _, want := range []string{"(exit code 4)", "allow ssm:PutParameter", "exit code 4 is suppressed by --on-error continue", "systemd does not run here", "set the instance's tag"} {
+		if !strings.Contains(failed.Stderr, want) {
+			t.Errorf("stderr does not say %q", want)
+		}
+	}
+	if failed.ExitCode != 0 {
+		t.Errorf("exit code %d", failed.ExitCode)
+	}
+	if tag := errorTag(c, core); !strings.HasPrefix(tag, "exit code 4, a permission is missing, since ") || !strings.Contains(tag, "PutParameter") {
+		t.Errorf("tag %q", tag)
+	}
+	status := start(t, c, core, Command{Args: []string{"status", "-o", "json"}})
+	var shown struct {
+		Last struct {
+			Code int `json:"exit_code"`
+		} `json:"last_error"`
+	}
+	if err := json.Unmarshal([]byte(status.Stdout), &shown); err != nil || shown.Last.Code != 4 || status.ExitCode != 11 {
+		t.Errorf("status: exit code %d, %v\n%s", status.ExitCode, err, status.Stdout)
+	}
+	record, err := core.ReadFile("/var/lib/emr-static-ip/failed.json")
+	if err != nil {
+		t.Error(err)
+	}
+	creds := c.Cloud.Credentials(core.Instance)
+	for _, secret := range []string{creds.SecretAccessKey, creds.SessionToken} {
+		if all := failed.Stderr + failed.Stdout + status.Stdout + string(record); secret == "" || strings.Contains(all, secret) {
+			t.Errorf("the secret %q appears in\n%s", secret, all)
+		}
+	}
+	if t.Failed() {
+		t.Log(failed.Stderr)
+	}
+
+	denied.Store(false)
+	expectDone(t, c, core, start(t, c, core, Command{Args: append([]string{"--on-error", "continue"}, list...)}))
+	if tag := errorTag(c, core); tag != "" {
+		t.Errorf("the tag is still %q", tag)
+	}
+	if _, err := core.ReadFile("/var/lib/emr-static-ip/failed.json"); err == nil {
+		t.Error("the record of the error is still there")
+	}
+	expectUnchanged(t, c, core)
+	expectStatus(t, c, core, 0, "in order")
+}
+
+// errorTag is the node's tag that tells of an error.
+func errorTag(c *Cluster, n *Node) string {
+	for _, i := range c.Cloud.Instances() {
+		if i.InstanceID == n.Instance {
+			return i.Tags["emr-static-ip:error"]
+		}
+	}
+	return ""
+}
+
+// TestArgumentsOfTheScripts runs the argument lists of the program's forerunners: MASTER_IP CORE_IP... of the script for whole clusters, and MASTER_IP
+// REGION of the one before it, for the master alone.
+func TestArgumentsOfTheScripts(t *testing.T) {
+	t.Run("MASTER_IP CORE_IP", func(t *testing.T) {
+		c := launch(t, nil)
+		results := startAll(t, c, "10.0.1.10", "10.0.1.11", "10.0.1.12")
+		for _, n := range c.Nodes() {
+			static := expectDone(t, c, n, results[n])
+			if (static == netip.MustParseAddr("10.0.1.10")) != (n.Role == cloud.RoleMaster) {
+				t.Errorf("%s has %v", n.Name, static)
+			}
+		}
+	})
+	t.Run("too few", func(t *testing.T) {
+		c := launch(t, nil)
+		for _, n := range c.Nodes()[:2] {
+			if got := start(t, c, n, Command{Args: []string{"10.0.1.10", "10.0.1.11"}}); got.ExitCode != 2 || !strings.Contains(got.Stderr, "Insufficient arguments") {
+				t.Errorf("%s: exit code %d\n%s", n.Name, got.ExitCode, got.Stderr)
+			}
+		}
+	})
+	t.Run("MASTER_IP REGION", func(t *testing.T) {
+		c := launch(t, nil)
+		master, core := c.Nodes()[0], c.Nodes()[1]
+		const region = "us-east-1" // the model's
+		before := snapshot(t, core)
+		got := start(t, c, core, Command{Args: []string{"10.0.1.10", region}})
+		if got.ExitCode != 0 || !strings.Contains(got.Stdout, "left alone this is a core node, and the arguments have the form MASTER_IP REGION") {
+			t.Errorf("core node: exit code %d\n%s%s", got.ExitCode, got.Stdout, got.Stderr)
+		}
+		expectUntouched(t, c, core, before)
+		for _, n := range []*Node{master, core} {
+			got = start(t, c, n, Command{Args: []string{"10.0.1.10", "eu-west-1"}})
+			if got.ExitCode != 2 || !strings.Contains(got.Stderr, `the arguments name the region eu-west-1, and this node is in "us-east-1"`) || !strings.Contains(got.Stderr, "--master-ips") {
+				t.Errorf("%s in another region: exit code %d\n%s", n.Name, got.ExitCode, got.Stderr)
+			}
+		}
+		if static := expectDone(t, c, master, start(t, c, master, Command{Args: []string{"10.0.1.10", region}})); static != netip.MustParseAddr("10.0.1.10") {
+			t.Errorf("the master has %v", static)
+		}
+		expectUnchanged(t, c, master)
+		expectUnchanged(t, c, master, "10.0.1.10", region)
+	})
+}
+
+// TestUnsafeStateDirectory: what others can write, and a link, is not trusted.
+func TestUnsafeStateDirectory(t *testing.T) {
+	c := launch(t, nil)
+	core := c.Nodes()[1]
+	args := []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}
+	run := func(argv ...string) {
+		t.Helper()
+		if out, err := core.Output(t.Context(), argv[0], argv[1:]...); err != nil {
+			t.Fatalf("%v: %v %s", argv, err, out)
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		make   [][]string
+		remedy string
+	}{
+		{"writable", [][]string{{"mkdir", "-m", "0777", "/var/lib/emr-static-ip"}}, "chmod go-w /var/lib/emr-static-ip"},
+		{"a link", [][]string{{"rm", "-rf", "/var/lib/emr-static-ip"}, {"ln", "-s", "/tmp", "/var/lib/emr-static-ip"}}, "remove it"},
+	} {
+		for _, argv := range test.make {
+			run(argv...)
+		}
+		before := snapshot(t, core)
+		got := start(t, c, core, Command{Args: args})
+		if got.ExitCode != 1 || !strings.Contains(got.Stderr, "could have been written by somebody else") || !strings.Contains(got.Stderr, test.remedy) {
+			t.Errorf("%s: exit code %d\n%s", test.name, got.ExitCode, got.Stderr)
+		}
+		expectUntouched(t, c, core, before)
+	}
+	run("rm", "/var/lib/emr-static-ip")
+	expectDone(t, c, core, start(t, c, core, Command{Args: args}))
+	out, err := core.Output(t.Context(), "stat", "-c", "%a %u", "/var/lib/emr-static-ip", "/var/lib/emr-static-ip/state.json")
+	if err != nil || out != "700 0\n600 0\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
