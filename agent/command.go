@@ -99,7 +99,8 @@ Every flag can be given as an environment variable too: EMR_STATIC_IP_CORE_IPS f
 
 Exit codes: 0 done or nothing to do, 1 other failure, 2 arguments or addresses wrong (nothing was changed), 3 role or identity
 unknown, 4 permission missing, 5 endpoint unreachable, 6 every address in use, 7 kernel not programmed, 8 out of time, 9 not root,
-10 not as it should be, 11 no static IP, 12 the static IP is not this node's any more, 130 SIGINT, 143 SIGTERM.
+10 not as it should be, 11 no static IP, 12 the static IP is not this node's any more, 13 a --verify connection
+does not come through, 130 SIGINT, 143 SIGTERM.
 `
 
 // flagVersion is the flag that does what the version command does.

@@ -51,7 +51,7 @@ func newFlags(env Environment) flags {
 
 // add defines a flag for several commands, which share its value.
 func (f *flags) add(name, kind, shown, help string, commands ...*cobra.Command) {
-	f.texts[name] = &flagText{shown: shown, kind: kind, list: kind == "IPS" || kind == "CIDRS"}
+	f.texts[name] = &flagText{shown: shown, kind: kind, list: kind == "IPS" || kind == "CIDRS" || kind == "HOST:PORT"}
 	flag := commands[0].Flags().VarPF(f.texts[name], name, "", help)
 	if kind == "bool" {
 		flag.NoOptDefVal = "true"
@@ -79,6 +79,7 @@ func (f *flags) apply(commands ...*cobra.Command) {
 	f.add(flagNoUnits, "bool", "", "install no systemd units that restore address and rules", commands...)
 	f.add(flagDryRun, "bool", "", "say what would be changed, and change nothing: the command plan", commands...)
 	f.add(flagPutRate, "N", fmt.Sprint(DefaultPutRate), "PutParameter calls a second that the account allows", commands...)
+	f.add(flagVerify, "HOST:PORT", "", "a service that the node must reach with its static IP; may be repeated", commands...)
 }
 
 // shared defines the flags of all commands, as persistent ones of root.
@@ -175,6 +176,12 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 		}
 		c.Given = append(c.Given, networks.flag)
 		if *networks.into, err = ParseCIDRs(w.name, w.texts); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if w := f.get(cmd, flagVerify); len(w.texts) > 0 {
+		c.Given = append(c.Given, flagVerify)
+		if c.Verify, err = parseTargets(w.name, w.texts); err != nil {
 			problems = append(problems, err)
 		}
 	}

@@ -66,6 +66,7 @@ type Config struct {
 	AllowReassignment bool          // take the address from whoever has it
 	NameTag           bool          // append the role to the Name tag
 	PutRate           float64       // PutParameter calls a second that the account allows, for pacing a launch
+	Verify            []Target      // services that the node must reach with its static IP
 	NoUnits           bool          // install no systemd units
 	DryRun            bool          // say what would be changed, and change nothing
 	Output            string        // of status: text or json
@@ -111,13 +112,14 @@ type Settings struct {
 	NameTag bool           `json:"name_tag"`
 	NoUnits bool           `json:"no_units,omitempty"`
 	PutRate float64        `json:"ssm_put_rate"`
+	Verify  []Target       `json:"verify,omitempty"`
 }
 
 // Settings are what the state file keeps of c.
 func (c Config) Settings() Settings {
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
-		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate,
+		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
 	}
 }
 
@@ -156,6 +158,9 @@ func (c Config) Repeating(last Settings) Config {
 	if !given(flagPutRate) {
 		c.PutRate = last.PutRate
 	}
+	if !given(flagVerify) {
+		c.Verify = last.Verify
+	}
 	return c
 }
 
@@ -176,6 +181,7 @@ const (
 	flagDryRun    = "dry-run"
 	flagOutput    = "output"
 	flagPutRate   = "ssm-put-rate"
+	flagVerify    = "verify"
 	flagTimeout   = "timeout"
 	flagIMDS      = "imds-timeout"
 	flagLockWait  = "lock-wait"

@@ -35,6 +35,7 @@ func TestRepeating(t *testing.T) {
 		flagPrefix:    func(s *Settings) { s.Prefix = given.Prefix },
 		flagPutRate:   func(s *Settings) { s.PutRate = given.PutRate },
 		flagNoNameTag: func(s *Settings) { s.NameTag = false },
+		flagVerify:    func(s *Settings) { s.Verify = nil },
 	} {
 		c := given
 		c.Given = []string{flag}

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -18,6 +20,10 @@ type Environment struct {
 	Root string            // put before every path of a node: its EMR files, its state; empty on a node
 	HTTP http.RoundTripper // for AWS and IMDS; nil: the SDK's own transport, and one that ignores proxies
 	Rand func() float64    // jitter, in [0,1)
+	// Resolve looks up a host name and Dial opens a TCP connection, from the given address where it is valid; nil: the system's. AWS and IMDS are
+	// not called through them.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	Dial    func(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)
 	// OpenKernel reaches the node's kernel; nil: netcfg.Open.
 	OpenKernel func(context.Context, netcfg.Options) (netcfg.Kernel, error)
 	// SaveState writes the state file; nil: the function of that name.

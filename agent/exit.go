@@ -10,7 +10,7 @@ import (
 type ExitCode int
 
 // Exit codes. A class is for who has to act: the operator's list (2), the node (3, 7, 9), IAM (4), the
-// network (5), the ledger (6), AWS or time (8).
+// network (5), the ledger (6), AWS or time (8), the firewall of the other side (13).
 const (
 	ExitOK          ExitCode = 0   // done, or nothing to be done
 	ExitInternal    ExitCode = 1   // anything that has no code of its own
@@ -25,6 +25,7 @@ const (
 	ExitDrifted     ExitCode = 10  // status: the node is not as it should be
 	ExitNotGiven    ExitCode = 11  // status: this node has no static IP
 	ExitWithdrawn   ExitCode = 12  // EC2 gives the static IP to this node no more: restore took it out of use
+	ExitVerify      ExitCode = 13  // a service of --verify cannot be reached: the static IP itself is in order
 	ExitInterrupt   ExitCode = 130 // SIGINT
 	ExitTerminate   ExitCode = 143 // SIGTERM
 )

@@ -36,6 +36,8 @@ func (c ExitCode) Meaning() string {
 		return "this node has no static IP"
 	case ExitWithdrawn:
 		return "the static IP is not this node's any more"
+	case ExitVerify:
+		return "the static IP is in order, but a service of --verify cannot be reached"
 	case ExitInterrupt, ExitTerminate:
 		return "ended by a signal"
 	}

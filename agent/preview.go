@@ -70,6 +70,9 @@ func (r *run) preview(ctx context.Context) error {
 	if len(p.Settle) == 0 {
 		r.rep.Unchanged++
 	}
+	for _, t := range r.cfg.Verify {
+		r.rep.Notes = append(r.rep.Notes, fmt.Sprintf("a run then connects to %s with %s", t, p.Addr))
+	}
 	return r.previewUnits(ctx)
 }
 

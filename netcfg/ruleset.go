@@ -255,3 +255,23 @@ func without(a, b []Rule) (out []Rule) {
 	}
 	return out
 }
+
+// Translates tells whether the rules give a connection from the primary IP to that destination the static IP as its source: what Desired
+// returns, evaluated for a packet that leaves by the primary interface.
+func (c Config) Translates(to netip.Addr) bool {
+	const link = "primary"
+	for _, chain := range c.Desired(link).Chains {
+		if chain.Name != ChainOut {
+			continue
+		}
+		for _, r := range chain.Rules {
+			if r.DHCPRenewal || r.DestHere || r.SourceHere { // not a TCP connection from the primary IP to another host
+				continue
+			}
+			if !r.Destination.IsValid() || r.Destination.Contains(to) {
+				return r.Action == SNAT
+			}
+		}
+	}
+	return false
+}

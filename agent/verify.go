@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// maxVerify bounds how many connections one run tries.
+const maxVerify = 16
+
+// Target is a TCP service that --verify connects to: an IPv4 address or a host name, and a port. Its text is host:port.
+type Target struct {
+	Host string // as ParseTarget accepts it: an IPv4 address in its usual form, or a host name in lower case
+	Port uint16 // not 0
+}
+
+func (t Target) String() string { return t.Host + ":" + strconv.Itoa(int(t.Port)) }
+
+// MarshalText is the form in which the state file keeps a target.
+func (t Target) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText is ParseTarget.
+func (t *Target) UnmarshalText(text []byte) error {
+	v, err := ParseTarget(string(text))
+	if err != nil {
+		return fmt.Errorf("target %s %w", quoted(string(text)), err)
+	}
+	*t = v
+	return nil
+}
+
+// ParseTarget reads host:port. The error is a predicate: what is wrong with the text.
+func ParseTarget(text string) (Target, error) {
+	host, port, ok := strings.Cut(text, ":")
+	switch {
+	case strings.Contains(text, "://"):
+		return Target{}, errors.New("is a URL; expected host:port, such as 192.168.50.10:8020")
+	case strings.HasPrefix(text, "["), strings.Contains(port, ":"):
+		return Target{}, errors.New("is IPv6; static IPs are IPv4, and so is what they connect to")
+	case !ok:
+		return Target{}, errors.New("has no port; expected host:port, such as 192.168.50.10:8020")
+	case host == "":
+		return Target{}, errors.New("has no host; expected host:port, such as 192.168.50.10:8020")
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+		return Target{}, fmt.Errorf("has the port %s; expected a number from 1 to 65535", quoted(port))
+	}
+	t := Target{Host: strings.ToLower(host), Port: uint16(n)}
+	if strings.Trim(host, "0123456789.") == "" {
+		a, err := readIPv4(host)
+		switch {
+		case err != nil:
+			return Target{}, fmt.Errorf("has the host %s, which %w", quoted(host), err)
+		case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			return Target{}, fmt.Errorf("names %s, which is no address of another host", a)
+		}
+		return t, nil
+	}
+	if err := checkHostName(t.Host); err != nil {
+		return Target{}, fmt.Errorf("has the host %s, which %w", quoted(host), err)
+	}
+	return t, nil
+}
+
+// checkHostName tells what keeps a text from being a host name (RFC 1123; underscores occur in private zones).
+func checkHostName(host string) error {
+	if len(host) > 253 {
+		return errors.New("is longer than the 253 characters of a host name")
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
+		outside := strings.ContainsFunc(label, func(r rune) bool {
+			return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+		})
+		if outside || label == "" || len(label) > 63 || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
+			return errors.New("is neither an IPv4 address nor a host name")
+		}
+	}
+	return nil
+}
+
+// parseTargets reads the values of --verify, in each of them one target or several separated by commas.
+func parseTargets(name string, texts []string) ([]Target, error) {
+	var targets []Target
+	var problems []error
+	named := map[Target]bool{}
+	for _, text := range texts {
+		for item := range strings.SplitSeq(text, ",") {
+			t, err := ParseTarget(strings.TrimSpace(item))
+			switch {
+			case err != nil:
+				problems = append(problems, fmt.Errorf("%s %s %w", name, quoted(item), err))
+			case named[t]:
+				problems = append(problems, fmt.Errorf("%s names %s twice", name, t))
+			default:
+				named[t] = true
+				targets = append(targets, t)
+			}
+		}
+	}
+	if len(targets) > maxVerify {
+		problems = append(problems, fmt.Errorf("%s names %d services; at most %d are tried", name, len(targets), maxVerify))
+	}
+	return targets, errors.Join(limited(problems)...)
+}

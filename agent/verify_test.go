@@ -1,0 +1,277 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+func TestParseTarget(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.168.50.10:8020":               "192.168.50.10:8020",
+		"NN-1.Data.example.com:1":          "nn-1.data.example.com:1",
+		"host:65535":                       "host:65535",
+		"_ldap._tcp.example.:389":          "_ldap._tcp.example.:389",
+		"192.168.50.10.5:80":               `has the host "192.168.50.10.5", which is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`,
+		"10.0.0.01:80":                     `has the host "10.0.0.01", which is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`,
+		"80:80":                            `has the host "80", which is neither an IPv4 address nor a range nor a CIDR`,
+		"127.0.0.1:80":                     "names 127.0.0.1, which is no address of another host",
+		"0.0.0.0:80":                       "names 0.0.0.0, which is no address of another host",
+		"224.0.0.1:80":                     "names 224.0.0.1, which is no address of another host",
+		"":                                 "has no port; expected host:port, such as 192.168.50.10:8020",
+		"host":                             "has no port; expected host:port, such as 192.168.50.10:8020",
+		":80":                              "has no host; expected host:port, such as 192.168.50.10:8020",
+		"host:":                            `has the port ""; expected a number from 1 to 65535`,
+		"host:0":                           `has the port "0"; expected a number from 1 to 65535`,
+		"host:080":                         `has the port "080"; expected a number from 1 to 65535`,
+		"host:+80":                         `has the port "+80"; expected a number from 1 to 65535`,
+		"host:65536":                       `has the port "65536"; expected a number from 1 to 65535`,
+		"host:http":                        `has the port "http"; expected a number from 1 to 65535`,
+		"https://host:80":                  "is a URL; expected host:port, such as 192.168.50.10:8020",
+		"[::1]:80":                         "is IPv6; static IPs are IPv4, and so is what they connect to",
+		"fd00::1:80":                       "is IPv6; static IPs are IPv4, and so is what they connect to",
+		"a host:80":                        `has the host "a host", which is neither an IPv4 address nor a host name`,
+		"-host:80":                         `has the host "-host", which is neither an IPv4 address nor a host name`,
+		"a..b:80":                          `has the host "a..b", which is neither an IPv4 address nor a host name`,
+		"hôte:80":                          `has the host "hôte", which is neither an IPv4 address nor a host name`,
+		strings.Repeat("a.", 130) + "b:80": "which is longer than the 253 characters of a host name",
+	} {
+		got, err := ParseTarget(text)
+		if err == nil && got.String() != want || err != nil && !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%q: got %v, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
+// FuzzParseTarget: what is accepted is written the same way again, and can be printed.
+func FuzzParseTarget(f *testing.F) {
+	for _, seed := range []string{"192.168.50.10:8020", "nn.example.com:443", "host", "[::1]:80", "http://x:1", "a:b:c", "\x1b[31m:80", "10.0.0.1:99999"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := ParseTarget(text)
+		if err != nil {
+			if m := err.Error(); m != clean(m, maxLine) {
+				t.Errorf("the message %q has what a terminal obeys", m)
+			}
+			return
+		}
+		again, err := ParseTarget(got.String())
+		if err != nil || again != got || got.Port == 0 || got.String() != clean(got.String(), maxLine) || !strings.EqualFold(got.String(), text) {
+			t.Errorf("%q: %v, again %v, %v", text, got, again, err)
+		}
+	})
+}
+
+func TestVerifyProblems(t *testing.T) {
+	code, _, stderr, _ := runMain(t, t.Context(), []string{"10.0.1.10", "10.0.1.11", "--verify", "nn:80,nn:0", "--verify", "nn:80"}, nil, Report{}, nil)
+	for _, want := range []string{`--verify "nn:0" has the port "0"; expected a number from 1 to 65535`, "--verify names nn:80 twice"} {
+		if code != ExitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("code %d\n%s\nlacks %s", code, stderr, want)
+		}
+	}
+	var many []string
+	for i := range maxVerify + 1 {
+		many = append(many, fmt.Sprintf("host%d:80", i))
+	}
+	if _, err := parseTargets("--verify", many); err == nil || !strings.Contains(err.Error(), "names 17 services; at most 16 are tried") {
+		t.Errorf("%v", err)
+	}
+}
+
+// network stands in for a node's resolver and its way out.
+type network struct {
+	mu    sync.Mutex
+	names map[string][]netip.Addr
+	// answer is asked at each connection; errNoAnswer: nothing ever comes.
+	answer func(from netip.Addr, to netip.AddrPort) error
+	dialed []string // "from>to", in order; from is "-" for a socket that is bound to nothing
+}
+
+var errNoAnswer = errors.New("no answer") // of network.answer
+
+func (w *network) install(e *Environment) { e.Resolve, e.Dial = w.resolve, w.dial }
+
+func (w *network) resolve(_ context.Context, host string) ([]netip.Addr, error) {
+	if a, ok := w.names[host]; ok {
+		return a, nil
+	}
+	return nil, &net.DNSError{Err: "no such host", Name: host, Server: "10.0.0.2:53", IsNotFound: true}
+}
+
+func (w *network) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	source := "-"
+	if from.IsValid() {
+		source = from.String()
+	}
+	w.mu.Lock()
+	w.dialed = append(w.dialed, source+">"+to.String())
+	w.mu.Unlock()
+	switch err := w.answer(from, to); {
+	case err == errNoAnswer:
+		<-ctx.Done()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	case err != nil:
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", err)}
+	}
+	c, other := net.Pipe()
+	return c, other.Close()
+}
+
+func targetList(texts ...string) (list []Target) {
+	for _, text := range texts {
+		t, err := ParseTarget(text)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
+func TestVerify(t *testing.T) {
+	always := func(err error) func(netip.Addr, netip.AddrPort) error {
+		return func(netip.Addr, netip.AddrPort) error { return err }
+	}
+	for _, test := range []struct {
+		name   string
+		verify []Target
+		change func(*Config)
+		answer func(from netip.Addr, to netip.AddrPort) error
+		want   []string      // in the note, or in error and remedies
+		dialed []string      // the first ones
+		within time.Duration // at most; and where it fails at least 15 s: routes follow an attachment later
+		code   ExitCode
+	}{
+		{"as ordinary traffic goes", targetList("192.168.50.10:80"), nil, always(nil), []string{"verified: the static IP 10.0.1.21 reaches 192.168.50.10:80 ("},
+			[]string{"->192.168.50.10:80"}, time.Second, ExitOK},
+		{"by name", targetList("nn.example.com:8020"), nil, always(nil), []string{"verified: the static IP 10.0.1.21 reaches nn.example.com:8020 (192.168.50.11) ("},
+			[]string{"->192.168.50.11:8020"}, time.Second, ExitOK},
+		{"inside the VPC the socket is bound", targetList("10.0.9.9:80"), nil, always(nil), []string{"by a socket bound to it: the rules leave ordinary traffic to there alone"},
+			[]string{"10.0.1.21>10.0.9.9:80"}, time.Second, ExitOK},
+		{"scope all", targetList("10.0.9.9:80"), func(c *Config) { c.Scope = "all" }, always(nil), []string{"reaches 10.0.9.9:80 ("}, []string{"->10.0.9.9:80"}, time.Second, ExitOK},
+		{"outside --only-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Only = []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12")} }, always(nil), nil,
+			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK},
+		{"in --exclude-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Exclude = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")} }, always(nil), nil,
+			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK},
+		{"black hole", targetList("192.168.50.10:80"), nil, always(errNoAnswer), []string{
+			"verify: a TCP connection from the static IP 10.0.1.21 to 192.168.50.10:80 gets no answer",
+			"the static IP 10.0.1.21 itself is in order: attached and programmed, and it stays so",
+			"security group of this node (outbound to TCP 80)", "does it admit 10.0.1.21 to port 80?", "the other side's route back to 10.0.1.21"},
+			nil, 25 * time.Second, ExitVerify},
+		{"refused", targetList("192.168.50.10:80"), nil, always(syscall.ECONNREFUSED), []string{
+			"to 192.168.50.10:80 is refused", "either nothing listens at 192.168.50.10:80 (is the service up, is the port right?), or a firewall rejects 10.0.1.21 with a reset"},
+			nil, 25 * time.Second, ExitVerify},
+		{"no route", targetList("192.168.50.10:80"), nil, always(syscall.EHOSTUNREACH), []string{"finds no route: no route to host", "ip route get 192.168.50.10"}, nil, 25 * time.Second, ExitVerify},
+		{"the node's own filter", targetList("192.168.50.10:80"), nil, always(syscall.EPERM), []string{"is not let out by this node's own kernel", "iptables -S OUTPUT"}, nil, 25 * time.Second, ExitVerify},
+		{"unknown name", targetList("no.example.com:80"), nil, always(nil), []string{"verify: the host name of no.example.com:80 is not found", "correct the name in --verify"}, nil, 25 * time.Second, ExitVerify},
+		{"only a bound socket comes through", targetList("192.168.50.10:80"), nil, func(from netip.Addr, _ netip.AddrPort) error {
+			if from.IsValid() {
+				return nil
+			}
+			return errNoAnswer
+		}, []string{"a socket bound to 10.0.1.21 does reach 192.168.50.10:80, ordinary traffic does not"}, nil, 25 * time.Second, ExitVerify},
+		{"two, of which one fails", targetList("192.168.50.10:80", "192.168.50.12:80"), nil, func(_ netip.Addr, to netip.AddrPort) error {
+			if to.Addr() == netip.MustParseAddr("192.168.50.12") {
+				return errNoAnswer
+			}
+			return nil
+		}, []string{"to 192.168.50.12:80 gets no answer"}, nil, 25 * time.Second, ExitVerify},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				w := &network{names: map[string][]netip.Addr{"nn.example.com": addrList("192.168.50.11")}, answer: test.answer}
+				w.install(&n.env)
+				n.cfg.Verify = test.verify
+				if test.change != nil {
+					test.change(&n.cfg)
+				}
+				rep, err := Apply(t.Context(), n.cfg, n.env)
+				if CodeOf(err) != test.code {
+					t.Fatalf("%v (code %d), want code %d", err, CodeOf(err), test.code)
+				}
+				text := strings.Join(append(rep.Notes, remedies(err)...), "\n")
+				if err != nil {
+					text += "\n" + err.Error()
+				}
+				for _, want := range test.want {
+					if !strings.Contains(text, want) {
+						t.Errorf("%s\nlacks %s", text, want)
+					}
+				}
+				if len(w.dialed) < len(test.dialed) || !slices.Equal(w.dialed[:len(test.dialed)], test.dialed) {
+					t.Errorf("connected %q, want %q", w.dialed, test.dialed)
+				}
+				if rep.Duration > test.within || err != nil && rep.Duration < 15*time.Second {
+					t.Errorf("took %v, want at most %v", rep.Duration, test.within)
+				}
+				// Whatever became of it, the node is as it was asked to be.
+				if uses := n.uses(); !slices.Equal(uses, addrList("10.0.1.21")) || n.state().Phase != PhaseProgrammed {
+					t.Errorf("in use %v, phase %s", uses, n.state().Phase)
+				}
+			})
+		})
+	}
+}
+
+// TestVerifyIsPatient: routes follow an attachment some time later; the first attempts may go nowhere.
+func TestVerifyIsPatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		began := time.Now()
+		w := &network{answer: func(netip.Addr, netip.AddrPort) error {
+			if time.Since(began) < 12*time.Second {
+				return errNoAnswer
+			}
+			return nil
+		}}
+		w.install(&n.env)
+		n.cfg.Verify = targetList("192.168.50.10:80")
+		rep := n.apply()
+		if rep.Duration < 10*time.Second || !strings.Contains(strings.Join(rep.Notes, "\n"), "verified:") {
+			t.Errorf("%v, %q", rep.Duration, rep.Notes)
+		}
+		// A rerun repeats it and changes nothing; a restore does not; a plan says so and connects to nothing.
+		n.cfg = DefaultConfig()
+		w.dialed = nil
+		if rep := n.apply(); len(rep.Changes) > 0 || len(w.dialed) != 1 {
+			t.Errorf("changes %q, connections %q", rep.Changes, w.dialed)
+		}
+		w.dialed = nil
+		n.restore(ExitOK)
+		rep, err := Plan(t.Context(), n.cfg, n.env)
+		if want := "a run then connects to 192.168.50.10:80 with 10.0.1.21"; err != nil || !slices.Contains(rep.Notes, want) {
+			t.Errorf("%v, %q, want %s", err, rep.Notes, want)
+		}
+		if len(w.dialed) > 0 {
+			t.Errorf("restore or plan connected to %q", w.dialed)
+		}
+	})
+}
+
+// TestVerifyEndsWithTheRun: --timeout bounds it too, and then it is the time that is over.
+func TestVerifyEndsWithTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		w := &network{answer: func(netip.Addr, netip.AddrPort) error { return errNoAnswer }}
+		w.install(&n.env)
+		n.cfg.Verify, n.cfg.Timeout = targetList("192.168.50.10:80"), 6*time.Second
+		rep, err := Apply(t.Context(), n.cfg, n.env)
+		if CodeOf(err) != ExitDeadline || rep.Duration > 7*time.Second || !strings.Contains(err.Error(), "verifying 192.168.50.10:80") {
+			t.Errorf("after %v: %v (code %d)", rep.Duration, err, CodeOf(err))
+		}
+	})
+}

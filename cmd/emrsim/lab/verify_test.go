@@ -1,0 +1,62 @@
+package lab
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestVerify has runs that connect to the data centre's file server through its firewall: it comes through where the firewall admits the static
+// IP, and where it does not the run fails, says what to look at, and leaves the address in place.
+func TestVerify(t *testing.T) {
+	list := []string{"10.0.1.10", "10.0.1.11"}
+	for _, test := range []struct {
+		name   string
+		change func(*ClusterSpec)
+		target string
+		code   int
+		want   []string
+	}{
+		{"admitted", nil, "192.168.50.10:80", 0, []string{"verified: the static IP 10.0.1.11 reaches 192.168.50.10:80 ("}},
+		{"admitted, iptables legacy", func(s *ClusterSpec) { s.Release = "emr-6.15.0" }, "192.168.50.10:80", 0, []string{"reaches 192.168.50.10:80 ("}},
+		{"admitted, no iptables", func(s *ClusterSpec) { s.Iptables = IptablesNone }, "192.168.50.10:80", 0, []string{"reaches 192.168.50.10:80 ("}},
+		// The firewall lists others only.
+		{"not admitted", func(s *ClusterSpec) { s.Static = []netip.Addr{netip.MustParseAddr("10.0.1.10")} }, "192.168.50.10:80", 13, []string{
+			"the static IP is in order, but a service of --verify cannot be reached (exit code 13)",
+			"a TCP connection from the static IP 10.0.1.11 to 192.168.50.10:80 gets no answer",
+			"the firewall of the other side (does it admit 10.0.1.11 to port 80?)", "attached and programmed"}},
+		{"nothing listens", nil, "198.51.100.10:81", 13, []string{"to 198.51.100.10:81 is refused", "is the service up, is the port right?"}},
+		{"unknown name", nil, "namenode.example.com:8020", 13, []string{"the host name of namenode.example.com:8020 is not found"}},
+		// Inside the VPC traffic keeps the primary IP: the neighbour is reached by a socket that is bound.
+		{"inside the VPC", nil, "10.0.0.10:80", 0, []string{"10.0.0.10:80, by a socket bound to it"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := launch(t, func(s *ClusterSpec) {
+				s.Cores = 1
+				if test.change != nil {
+					test.change(s)
+				}
+			})
+			core := c.Nodes()[1]
+			got := start(t, c, core, Command{Args: append([]string{"--verify", test.target}, list...)})
+			if got.ExitCode != test.code {
+				t.Errorf("exit code %d, want %d\n%s%s", got.ExitCode, test.code, got.Stdout, got.Stderr)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(got.Stdout+got.Stderr, want) {
+					t.Errorf("%s%s\nlacks %s", got.Stdout, got.Stderr, want)
+				}
+			}
+			if test.code != 0 && got.Duration > 45*time.Second {
+				t.Errorf("took %v", got.Duration)
+			}
+			if attached := c.Secondary(core); len(attached) != 1 || attached[0] != netip.MustParseAddr("10.0.1.11") {
+				t.Errorf("attached %v", attached)
+			}
+			if test.code == 0 {
+				expectUnchanged(t, c, core) // and verifies again
+			}
+		})
+	}
+}
