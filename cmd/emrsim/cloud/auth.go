@@ -126,8 +126,14 @@ func (c *Cloud) authenticate(in *inbound, service string) (*caller, *Error) {
 	if a.region != c.opts.Region || (service != "" && a.service != service) {
 		return nil, authError(service, "InvalidSignature", fmt.Sprintf("Credential should be scoped to a valid region and service: %s/%s, not %.64s/%.64s", c.opts.Region, service, a.region, a.service))
 	}
-	if in.verify || c.opts.VerifyInProcess {
-		if err := c.signer.check(in, a, who.creds, c.now()); err != nil {
+	verify := in.verify || c.opts.VerifyInProcess
+	if verify || c.opts.ClockSkew != 0 {
+		if err := checkDate(in, service, c.serviceTime()); err != nil {
+			return nil, err
+		}
+	}
+	if verify {
+		if err := c.signer.check(in, a, who.creds); err != nil {
 			return nil, authError(service, "InvalidSignature", err.Error())
 		}
 	}
@@ -153,6 +159,40 @@ func authError(service, what, message string) *Error {
 // maxSkew is how far a request's date may be from the service's clock.
 const maxSkew = 5 * time.Minute
 
+// basicFormat is how a signature's time is written.
+const basicFormat = "20060102T150405Z"
+
+func signedAt(in *inbound) (time.Time, error) {
+	date := in.header.Get("X-Amz-Date")
+	at, err := time.Parse(basicFormat, date)
+	if err != nil {
+		return at, fmt.Errorf("Date must be in ISO-8601 'basic format': %.40q", date)
+	}
+	return at, nil
+}
+
+// serviceTime is the services' clock, which may not be the nodes'.
+func (c *Cloud) serviceTime() time.Time { return c.now().Add(c.opts.ClockSkew) }
+
+// checkDate refuses a signature whose time is too far from the service's, each service in its own words.
+func checkDate(in *inbound, service string, now time.Time) *Error {
+	at, err := signedAt(in)
+	if err != nil {
+		return authError(service, "InvalidSignature", err.Error())
+	}
+	early, late := now.Add(-maxSkew), now.Add(maxSkew)
+	text := func(t time.Time) string { return t.UTC().Format(basicFormat) }
+	switch {
+	case !at.Before(early.Truncate(time.Second)) && !at.After(late):
+		return nil
+	case service == "ec2":
+		return &Error{Code: "RequestExpired", Message: "Request has expired.", Status: http.StatusBadRequest}
+	case at.Before(early):
+		return authError(service, "InvalidSignature", fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - 5 min.)", text(at), text(early), text(now)))
+	}
+	return authError(service, "InvalidSignature", fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + 5 min.)", text(at), text(late), text(now)))
+}
+
 // verifier recomputes signatures with the SDK's own signer, which caches derived keys.
 type verifier struct{ signer *v4.Signer }
 
@@ -161,14 +201,10 @@ func newVerifier() *verifier {
 }
 
 // check signs the same request again and compares.
-func (v *verifier) check(in *inbound, a authorization, creds aws.Credentials, now time.Time) error {
-	date := in.header.Get("X-Amz-Date")
-	at, err := time.Parse("20060102T150405Z", date)
+func (v *verifier) check(in *inbound, a authorization, creds aws.Credentials) error {
+	at, err := signedAt(in)
 	if err != nil {
-		return fmt.Errorf("Date must be in ISO-8601 'basic format': %.40q", date)
-	}
-	if d := now.Sub(at); d > maxSkew || d < -maxSkew {
-		return fmt.Errorf("Signature expired: %s is not within 5 minutes of %s", date, now.UTC().Format("20060102T150405Z"))
+		return err
 	}
 	url := "http://" + in.host + in.path
 	if in.rawQuery != "" {

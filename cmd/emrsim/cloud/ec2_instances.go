@@ -214,6 +214,12 @@ func (i *instance) write(x *xmlWriter, c *Cloud, t time.Time) {
 		x.text("vpcId", i.VPCID)
 	}
 	x.tags(i.tags)
+	x.open("metadataOptions")
+	x.text("state", "applied")
+	x.text("httpTokens", "required")
+	x.number("httpPutResponseHopLimit", 1)
+	x.text("httpEndpoint", "enabled")
+	x.close("metadataOptions")
 	x.open("networkInterfaceSet")
 	for _, e := range enis {
 		x.open("item")

@@ -65,10 +65,30 @@ type reply struct {
 	requestID   string
 	errorType   string
 	tokenTTL    string // of an IMDS token
+	date        string // by the service's clock
 }
 
 // serve answers an AWS API call. An error is the connection's, or the context's.
 func (c *Cloud) serve(ctx context.Context, in *inbound) (*reply, error) {
+	r, err := c.call(ctx, in)
+	if r != nil {
+		r.date = c.serviceTime().UTC().Format(http.TimeFormat)
+	}
+	return r, err
+}
+
+// bare tells whether a request is no call but a knock at the door: an endpoint answers it, unsigned, with an HTTP error.
+func (in *inbound) bare() bool {
+	return (in.method == http.MethodGet || in.method == http.MethodHead) && in.rawQuery == "" && len(in.body) == 0 && in.header.Get("X-Amz-Target") == ""
+}
+
+func (c *Cloud) call(ctx context.Context, in *inbound) (*reply, error) {
+	if in.bare() {
+		call := c.begin(c.callerOf(in.via), "endpoint", "Knock")
+		return c.perform(ctx, &call, func(time.Time) ([]byte, bool, *Error) { return nil, false, nil }, func(*Call, []byte, *Error) *reply {
+			return &reply{status: http.StatusNotFound, contentType: "text/xml"}
+		})
+	}
 	w := c.identify(in)
 	caller, authErr := c.authenticate(in, w.service)
 	who := caller

@@ -68,6 +68,9 @@ func readBody(req *http.Request) ([]byte, error) {
 func (r *reply) headers(h http.Header) {
 	h["Content-Type"] = []string{r.contentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(r.body))}
+	if r.date != "" {
+		h["Date"] = []string{r.date}
+	}
 	if r.requestID != "" {
 		h["X-Amzn-Requestid"] = []string{r.requestID}
 	}
