@@ -54,6 +54,18 @@ type awsSession struct {
 // openAWS loads the SDK's standard configuration (environment, shared files, instance profile) and waits a moment for
 // credentials. region is the node's own, used where the operator's settings name none.
 func openAWS(ctx context.Context, env Environment, region string, atMost time.Duration) (*awsSession, error) {
+	s, err := loadAWS(ctx, env, region)
+	if err != nil {
+		return nil, err
+	}
+	if err := waitForCredentials(ctx, s.config, env, atMost); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// loadAWS is openAWS without the credentials.
+func loadAWS(ctx context.Context, env Environment, region string) (*awsSession, error) {
 	t := &tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{}}
 	cfg, err := awsconfig.LoadDefaultConfig(ctx,
 		awsconfig.WithHTTPClient(httpClient(env, attemptTimeout)),
@@ -71,9 +83,6 @@ func openAWS(ctx context.Context, env Environment, region string, atMost time.Du
 		cfg.Retryer = func() aws.Retryer { return newRetryer(env.random(), t) }
 	}
 	cfg.APIOptions = append(cfg.APIOptions, t.register)
-	if err := waitForCredentials(ctx, cfg, env, atMost); err != nil {
-		return nil, err
-	}
 	return &awsSession{config: cfg, tally: t}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -116,6 +117,9 @@ func iamAction(err error) (action, resource string) {
 func explain(err error, region, prefix string) error {
 	if err == nil || hasCode(err) {
 		return err
+	}
+	if clock := clockError(err, time.Now()); clock != nil {
+		return clock
 	}
 	if isPermission(err) {
 		action, resource := iamAction(err)

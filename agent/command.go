@@ -24,6 +24,7 @@ type Program struct {
 	Restore Run
 	Plan    Run // also apply --dry-run; goes on without root where Elevate fails
 	Status  func(context.Context, Config, Environment) (Status, error)
+	Doctor  func(context.Context, Config, Environment) (Diagnosis, error) // goes on without root too
 	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
 	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
 	Elevate func(ctx context.Context, args []string) error
@@ -90,6 +91,7 @@ On a node, at any time and any number of times, with or without arguments (witho
     emr-static-ip restore
     emr-static-ip status [-o json]
     emr-static-ip plan [flags] [MASTER_IP CORE_IP ...]
+    emr-static-ip doctor [-o json] [flags] [MASTER_IP CORE_IP ...]
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
@@ -156,11 +158,17 @@ func (c *commandLine) tree() *cobra.Command {
 			return c.work(cmd, nil, c.status)
 		},
 	}
+	doctor := &cobra.Command{
+		Use:   "doctor [flags] [MASTER_IP CORE_IP...]",
+		Short: "Check endpoints, permissions, addresses and the node, and change nothing",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  func(cmd *cobra.Command, args []string) error { return c.work(cmd, args, c.doctor) },
+	}
 	c.flags = newFlags(c.env)
 	c.flags.shared(root)
-	c.flags.apply(root, apply, plan)
-	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status)
-	root.AddCommand(apply, plan, release, restore, status, c.plain("version", "Print the version", false, versionLine))
+	c.flags.apply(root, apply, plan, doctor)
+	c.flags.add(flagOutput, "FORMAT", DefaultOutput, "text or json; short: -o", status, doctor)
+	root.AddCommand(apply, plan, doctor, release, restore, status, c.plain("version", "Print the version", false, versionLine))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
 	return root
 }
@@ -236,6 +244,13 @@ func (c *commandLine) status(ctx context.Context, cfg Config, env Environment) e
 	return s.Render(env.Stdout, cfg.Output)
 }
 
+// doctor prints the diagnosis, also of an examination that was cut short, and takes its exit code.
+func (c *commandLine) doctor(ctx context.Context, cfg Config, env Environment) error {
+	d, err := c.program.Doctor(ctx, cfg, env)
+	c.code = d.ExitCode()
+	return errors.Join(d.Render(env.Stdout, cfg.Output), err)
+}
+
 // work surrounds what a command does: configuration, root, log.
 func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Context, Config, Environment) error) error {
 	ctx := cmd.Context()
@@ -251,7 +266,8 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 	}
 	cfg.DryRun = cfg.DryRun || cmd.Name() == "plan"
 	if c.program.Elevate != nil {
-		if err := c.program.Elevate(ctx, c.args); err != nil && !(cfg.DryRun && CodeOf(err) == ExitNotRoot) {
+		looks := cfg.DryRun || cmd.Name() == "doctor"
+		if err := c.program.Elevate(ctx, c.args); err != nil && !(looks && CodeOf(err) == ExitNotRoot) {
 			return err
 		}
 	}

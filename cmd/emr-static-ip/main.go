@@ -26,7 +26,7 @@ func main() {
 		panic(err) // only for a name that is no name
 	}
 	program := agent.Program{
-		Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect, Elevate: agent.Elevate,
+		Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect, Doctor: agent.Doctor, Elevate: agent.Elevate,
 	}
 	os.Exit(int(program.Main(ctx, os.Args[1:], agent.Environment{
 		OpenKernel: netcfg.Open,

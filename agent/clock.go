@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// AWS refuses a signature whose time is more than 5 minutes from its own clock. The SDK corrects the times of its signatures by the dates of AWS's
+// answers (unless AWS_DISABLE_CLOCK_SKEW_CORRECTION is set); TLS certificates and other programs of the node are not helped by that.
+const (
+	clockLimit = 5 * time.Minute
+	clockNear  = time.Minute // from where on it is worth a word
+)
+
+// aheadOf is by how much the clock that dated an answer is ahead of this node's; false where the answer has no date. sent and received
+// are the node's times; a date has whole seconds.
+func aheadOf(h http.Header, sent, received time.Time) (time.Duration, bool) {
+	at, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return 0, false
+	}
+	ahead := at.Add(500 * time.Millisecond).Sub(sent.Add(received.Sub(sent) / 2))
+	return ahead.Round(time.Second), true
+}
+
+// skewText is "12m0s ahead of" or "12m0s behind": what this node's clock is, where AWS's is ahead by so much.
+func skewText(ahead time.Duration) string {
+	if ahead > 0 {
+		return fmt.Sprintf("%s behind", ahead)
+	}
+	return fmt.Sprintf("%s ahead of", -ahead)
+}
+
+const clockRemedy = "set the node's clock: chronyc makestep, then chronyc tracking (Amazon Time Sync is at 169.254.169.123; systemctl status chronyd)"
+
+// clockError is err with what the clocks say, where a wrong clock is why AWS, or a certificate, was refused; nil where it is not.
+func clockError(err error, now time.Time) error {
+	if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		return coded(ExitUnreachable, fmt.Errorf("by this node's clock (%s) the endpoint's certificate is not valid: %w", now.UTC().Format(time.RFC3339), err), clockRemedy)
+	}
+	var ahead time.Duration
+	var known bool
+	if r := (*smithyhttp.ResponseError)(nil); errors.As(err, &r) && r.Response != nil {
+		ahead, known = aheadOf(r.Response.Header, now, now)
+	}
+	switch code, message := errorCode(err), errorMessage(err); {
+	case code == "RequestExpired", code == "RequestTimeTooSkewed", code == "RequestInTheFuture":
+	case strings.Contains(message, "Signature expired"), strings.Contains(message, "Signature not yet current"):
+	case known && ahead.Abs() > clockLimit && (code == "AuthFailure" || code == "SignatureDoesNotMatch" || code == "InvalidSignatureException"):
+	default:
+		return nil
+	}
+	what := "this node's clock is wrong: AWS refuses requests that are more than 5 minutes from its own time"
+	if known {
+		what = fmt.Sprintf("this node's clock is wrong, %s AWS's: AWS refuses requests that are more than 5 minutes from its own time", skewText(ahead))
+	}
+	return coded(ExitPermission, fmt.Errorf("%s: %w", what, err), clockRemedy)
+}

@@ -1,0 +1,156 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+)
+
+// Bounds of a doctor's waits: it is asked what is wrong now, and does not wait for it to pass.
+const (
+	doctorIMDS     = 10 * time.Second // for IMDS, and then for credentials, unless --imds-timeout says otherwise
+	doctorCall     = 15 * time.Second // one call to AWS with its retries
+	doctorAttempts = 4
+	doctorProbe    = 40 * time.Second // the calls of the ledger's probe together, its removal apart
+	doctorLock     = 5 * time.Second  // for the xtables lock, unless --lock-wait says otherwise
+	doctorVerify   = 5 * time.Second  // one connection of --verify: EC2 is not behind with anything
+)
+
+// doctor is one examination: a run that changes nothing.
+type doctor struct {
+	*run
+	known    bool // who this node is: r.id is IMDS's
+	reached  map[string]bool
+	api      aws.Config // with few retries
+	signs    bool       // there are credentials
+	notRoot  bool
+	diagnose *Diagnosis
+}
+
+// Doctor examines everything that Apply needs, on a node or on any EC2 instance of its subnet, with Apply's arguments: identity, EMR's files, role,
+// credentials, endpoints, clock, permissions, every address of the pool, room, kernel, units, and the services of --verify. It changes
+// nothing, but for a probe parameter below the prefix of the ledger, which it removes again, also when ctx ends. What fails does not keep it from
+// the other checks. Without root it says what cannot be looked at.
+//
+// The error is ctx's cause; the Diagnosis then has what was found before.
+func Doctor(ctx context.Context, cfg Config, env Environment) (Diagnosis, error) {
+	d := Diagnosis{Version: DiagnosisVersion, Findings: []Finding{}}
+	rep, err := conduct(ctx, cfg, env, func(r *run, bounded context.Context) error {
+		doc := &doctor{run: r, diagnose: &d, reached: map[string]bool{}, notRoot: os.Geteuid() != 0 && r.env.Root == ""}
+		doc.examine(bounded)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case bounded.Err() != nil:
+			d.add(failed(ExitDeadline, "time", "", "use a longer --timeout", "--timeout %s ended the examination before its end: what needed more time is unknown", r.cfg.Timeout))
+		}
+		d.Instance, d.Cluster, d.Role, d.Region, d.Subnet = r.id.InstanceID, r.cluster, r.role.Role, r.id.Region, r.id.SubnetID
+		return nil
+	})
+	d.Seconds = rep.Duration.Round(100 * time.Millisecond).Seconds()
+	return d, err
+}
+
+// examine makes the checks in the order in which a run would meet what they are about; those that do not need each other at the same time.
+func (d *doctor) examine(ctx context.Context) {
+	d.report(d.rights(), d.lastRun())
+	d.report(d.identity(ctx)...)
+	d.report(d.localFiles()...)
+	d.report(d.session(ctx)...)
+	d.report(d.endpoints(ctx)...)
+	d.report(d.roleFinding(ctx))
+	d.report(together(
+		func() []Finding { return d.ec2Permissions(ctx) },
+		func() []Finding { return d.ssmPermissions(ctx) },
+		func() []Finding { return d.pools(ctx) },
+		func() []Finding { return d.kernelFindings(ctx) },
+	)...)
+	d.report(d.unitFinding(ctx))
+	d.report(d.verifyFindings(ctx)...)
+}
+
+func (d *doctor) report(findings ...Finding) {
+	d.diagnose.add(slices.DeleteFunc(findings, func(f Finding) bool { return f.Check == "" })...)
+}
+
+// together runs checks at the same time and returns their findings in order.
+func together(checks ...func() []Finding) []Finding {
+	results := make([][]Finding, len(checks))
+	var all sync.WaitGroup
+	for i, check := range checks {
+		all.Go(func() { results[i] = check() })
+	}
+	all.Wait()
+	return slices.Concat(results...)
+}
+
+// patience is how long IMDS is asked.
+func (d *doctor) patience() time.Duration {
+	if slices.Contains(d.cfg.Given, flagIMDS) {
+		return d.cfg.IMDSTimeout
+	}
+	return min(doctorIMDS, d.cfg.IMDSTimeout)
+}
+
+// session loads the SDK's configuration and gets credentials.
+func (d *doctor) session(ctx context.Context) []Finding {
+	var err error
+	if d.aws, err = loadAWS(ctx, d.env, d.id.Region); err != nil {
+		d.aws = nil
+		return []Finding{of(err, "credentials", "")}
+	}
+	if d.id.Region == "" {
+		d.id.Region = d.aws.config.Region
+	}
+	d.api = d.aws.config.Copy()
+	if retryer := d.api.Retryer; retryer != nil {
+		d.api.Retryer = func() aws.Retryer { return retry.AddWithMaxAttempts(retryer(), doctorAttempts) }
+	}
+	d.ec2 = newArbiter(d.api, d.id, d.cluster, d.env)
+	ctx, cancel := context.WithTimeout(ctx, d.patience())
+	defer cancel()
+	if err := waitForCredentials(ctx, d.api, d.env, d.patience()/2); err != nil {
+		return []Finding{of(err, "credentials", "")}
+	}
+	d.signs = true
+	c, err := d.api.Credentials.Retrieve(ctx)
+	if err != nil {
+		return []Finding{of(coded(ExitPermission, err, ""), "credentials", "")}
+	}
+	until := ""
+	if c.CanExpire {
+		until = ", until " + c.Expires.UTC().Format(time.RFC3339)
+	}
+	return []Finding{fine("credentials", "", "from %s%s", c.Source, until)}
+}
+
+// unasked is why AWS cannot be asked by a service's calls; empty where it can.
+func (d *doctor) unasked(service string) string {
+	switch {
+	case d.aws == nil || !d.signs:
+		return "there are no credentials"
+	case !d.reached[service]:
+		return "the " + service + " endpoint does not answer"
+	}
+	return ""
+}
+
+// call bounds one call to AWS. Its error has an exit code and remedy where one is known.
+func (d *doctor) call(ctx context.Context, do func(context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, doctorCall)
+	defer cancel()
+	err := do(bounded)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return fmt.Errorf("no answer within %s: %w", doctorCall, err)
+	}
+	if err == nil {
+		return nil
+	}
+	return d.explain(ctx, err)
+}

@@ -1,0 +1,357 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// endpointWait bounds each step of reaching an endpoint.
+const endpointWait = dialTimeout
+
+// endpoint is one service's API as the SDK would call it from here.
+type endpoint struct {
+	service string
+	url     *url.URL
+	proxy   *url.URL // nil: none
+	private bool     // it resolves to private addresses: a VPC endpoint with private DNS
+	vpce    string   // name of the VPC endpoint that makes it reachable without NAT
+	kind    string   // and what kind of one
+}
+
+// reach is what reaching an endpoint found.
+type reach struct {
+	findings []Finding
+	answered bool
+	ahead    time.Duration // AWS's clock
+	dated    bool
+}
+
+// endpoints looks at each service's endpoint: ssm and ec2 are needed, s3 has what EMR itself loads. The clock comes with their answers.
+func (d *doctor) endpoints(ctx context.Context) []Finding {
+	if d.aws == nil {
+		return []Finding{unknown("dns", "ssm", "", "the AWS configuration cannot be loaded"), unknown("dns", "ec2", "", "the AWS configuration cannot be loaded")}
+	}
+	services := []string{"ssm", "ec2", "s3"}
+	results := make([]reach, len(services))
+	var all sync.WaitGroup
+	for i, service := range services {
+		all.Go(func() {
+			e, err := d.endpoint(ctx, service)
+			if err != nil {
+				results[i].findings = []Finding{of(coded(ExitUsage, err, "check AWS_REGION, AWS_ENDPOINT_URL and the like"), "dns", service)}
+				return
+			}
+			results[i] = d.reach(ctx, e)
+		})
+	}
+	all.Wait()
+	var findings []Finding
+	clock := reach{}
+	for i, r := range results {
+		d.reached[services[i]] = r.answered
+		if services[i] == "s3" { // for information
+			for j := range r.findings {
+				if r.findings[j].Result == resultFailed {
+					r.findings[j].Result, r.findings[j].ExitCode = resultWarning, 0
+				}
+			}
+		} else if r.dated {
+			clock = r
+		}
+		findings = append(findings, r.findings...)
+	}
+	return append(findings, clockFinding(clock.ahead, clock.dated))
+}
+
+// endpoint finds out where the SDK calls a service.
+func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error) {
+	e := endpoint{service: service, vpce: "com.amazonaws." + d.id.Region + "." + service, kind: "interface, private DNS on"}
+	var err error
+	switch service {
+	case "ssm":
+		e.url, err = ssmcoord.Endpoint(ctx, d.aws.config)
+	default:
+		e.url, err = ec2Endpoint(ctx, d.aws.config)
+	}
+	if err == nil && service == "s3" {
+		e.kind = "gateway, in the subnet's route table"
+		if own := cmp.Or(d.env.Getenv("AWS_ENDPOINT_URL_S3"), d.env.Getenv("AWS_ENDPOINT_URL")); own != "" {
+			e.url, err = url.Parse(own)
+		} else if host, ok := strings.CutPrefix(e.url.Host, "ec2."); ok {
+			e.url = &url.URL{Scheme: "https", Host: "s3." + host}
+		}
+	}
+	switch {
+	case err != nil:
+		return e, err
+	case e.url.Hostname() == "" || e.url.Scheme != "http" && e.url.Scheme != "https":
+		return e, fmt.Errorf("the endpoint %s of %s is no http or https URL with a host", quoted(e.url.Redacted()), service)
+	}
+	if d.env.HTTP == nil {
+		e.proxy, err = http.ProxyFromEnvironment(&http.Request{URL: e.url})
+	}
+	return e, err
+}
+
+func ec2Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
+	o := ec2.NewFromConfig(cfg).Options()
+	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, ec2.EndpointParameters{
+		Region:       aws.String(o.Region),
+		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		Endpoint:     o.BaseEndpoint,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("finding the endpoint of EC2: %w", err)
+	}
+	return &e.URI, nil
+}
+
+// reach looks its name up, connects to each address, and has the SDK's own HTTP client send a request, which is where TLS and proxies are.
+func (d *doctor) reach(ctx context.Context, e endpoint) (r reach) {
+	addrs, f := d.lookEndpointUp(ctx, &e)
+	r.findings = append(r.findings, f)
+	if f.Result == resultFailed {
+		return r
+	}
+	f = d.connectEndpoint(ctx, e, addrs)
+	r.findings = append(r.findings, f)
+	if f.Result == resultFailed {
+		return r
+	}
+	f = d.knockEndpoint(ctx, e, &r)
+	r.findings = append(r.findings, f)
+	return r
+}
+
+// target is the host and port that is connected to: the proxy's where there is one.
+func (e endpoint) target() (host, port string) {
+	u := e.url
+	if e.proxy != nil {
+		u = e.proxy
+	}
+	port = u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Hostname(), cmp.Or(port, "1080") // socks5
+}
+
+// via is how messages call what is connected to.
+func (e endpoint) via() string {
+	if e.proxy != nil {
+		return "the proxy " + e.proxy.Redacted() + " of the environment"
+	}
+	return e.url.Hostname()
+}
+
+func (d *doctor) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr, Finding) {
+	host, _ := e.target()
+	if a, err := netip.ParseAddr(host); err == nil {
+		e.private = a.IsPrivate()
+		return []netip.Addr{a}, fine("dns", e.service, "not needed: %s names an address", e.url.Redacted())
+	}
+	ctx, cancel := context.WithTimeout(ctx, endpointWait)
+	defer cancel()
+	began := time.Now()
+	addrs, err := d.env.resolve(ctx, host)
+	took := time.Since(began)
+	if err != nil {
+		dns := (*net.DNSError)(nil)
+		if errors.As(err, &dns) && dns.IsNotFound {
+			return nil, failed(ExitUnreachable, "dns", e.service,
+				"is the region right (AWS_REGION, AWS_ENDPOINT_URL)? The VPC needs enableDnsSupport, and enableDnsHostnames for the private name of the VPC endpoint "+e.vpce,
+				"%s is not found: %v", e.via(), err).took(took)
+		}
+		return nil, failed(ExitUnreachable, "dns", e.service,
+			"no DNS server answers: look at /etc/resolv.conf, at the VPC's DHCP options and enableDnsSupport, and at network ACLs for port 53", "looking up %s: %v", e.via(), err).took(took)
+	}
+	var list []netip.Addr
+	var texts []string
+	e.private = len(addrs) > 0
+	for _, a := range addrs {
+		a = a.Unmap()
+		if !slices.Contains(list, a) && len(list) < 8 {
+			list, texts = append(list, a), append(texts, a.String())
+			e.private = e.private && (a.IsPrivate() || slices.ContainsFunc(d.id.VPC, func(p netip.Prefix) bool { return p.Contains(a) }))
+		}
+	}
+	what := "public: reached by NAT or an Internet gateway, not by an interface endpoint"
+	switch {
+	case e.proxy != nil:
+		what = "the proxy"
+	case e.private:
+		what = "private: a VPC endpoint"
+	case e.service == "s3":
+		what = "public, as it is for a gateway endpoint too"
+	}
+	return list, fine("dns", e.service, "%s is %s (%s), %d ms", host, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
+}
+
+// connectEndpoint connects to every address, so that one of a VPC endpoint's interfaces, which are in several zones, is not missed.
+func (d *doctor) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.Addr) Finding {
+	_, text := e.target()
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return of(coded(ExitUsage, fmt.Errorf("the endpoint %s has the port %s", e.via(), quoted(text)), "check AWS_ENDPOINT_URL and the proxy settings"), "tcp", e.service)
+	}
+	errs := make([]error, len(addrs))
+	took := make([]time.Duration, len(addrs))
+	var all sync.WaitGroup
+	for i, a := range addrs {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, endpointWait)
+			defer cancel()
+			began := time.Now()
+			c, err := d.env.dial(ctx, netip.Addr{}, netip.AddrPortFrom(a, uint16(port)))
+			if errs[i], took[i] = err, time.Since(began); err == nil {
+				c.Close()
+			}
+		})
+	}
+	all.Wait()
+	var good, bad []string
+	var first error
+	for i, a := range addrs {
+		at := netip.AddrPortFrom(a, uint16(port)).String()
+		if errs[i] == nil {
+			good = append(good, fmt.Sprintf("%s %d ms", at, took[i].Milliseconds()))
+			continue
+		}
+		if first == nil || a.Is4() { // a node without IPv6 has no route to the other kind
+			first = errs[i]
+		}
+		bad = append(bad, at+": "+failureText(errs[i]))
+	}
+	switch {
+	case len(good) == 0:
+		return failed(ExitUnreachable, "tcp", e.service, d.connectRemedy(e, first), "%s", strings.Join(bad, "; ")).took(slices.Max(append(took, 0)))
+	case len(bad) > 0:
+		return warning("tcp", e.service, d.connectRemedy(e, first), "%s; but %s", strings.Join(good, ", "), strings.Join(bad, "; "))
+	}
+	return fine("tcp", e.service, "connected to %s", strings.Join(good, ", ")).took(slices.Max(took))
+}
+
+func failureText(err error) string {
+	switch failingOf(err) {
+	case failingTimeout:
+		return "no answer"
+	case failingRefused:
+		return "refused"
+	}
+	return lastCause(err)
+}
+
+// connectRemedy is what to do where no connection to an endpoint comes about.
+func (d *doctor) connectRemedy(e endpoint, err error) string {
+	_, port := e.target()
+	nodes := "the nodes"
+	if d.known {
+		nodes = fmt.Sprintf("the nodes (their security group, or %s)", d.id.Subnet)
+	}
+	switch kind := failingOf(err); {
+	case e.proxy != nil:
+		return "look at the proxy, at the way to it, and at HTTPS_PROXY; NO_PROXY names what is to be reached without it"
+	case kind == failingTimeout && e.private:
+		return fmt.Sprintf("packets vanish on the way: the security group of the VPC endpoint %s must admit TCP %s from %s; then the network ACLs of both subnets", e.vpce, port, nodes)
+	case kind == failingTimeout && e.kind[0] == 'g':
+		return fmt.Sprintf("create the VPC endpoint %s (%s), or give the subnet a route to a NAT gateway", e.vpce, e.kind)
+	case kind == failingTimeout:
+		return fmt.Sprintf("the name leads to public addresses, and the subnet has no way out: create the VPC endpoint %s (%s; its security group must admit TCP %s from %s), or give the subnet a route to a NAT gateway. "+
+			"Where that endpoint exists, its private DNS is off, or this VPC's enableDnsHostnames is", e.vpce, e.kind, port, nodes)
+	case kind == failingRefused:
+		return "something is there and refuses: is AWS_ENDPOINT_URL right? Does a rule reject (iptables -S OUTPUT, a firewall on the way)?"
+	case kind == failingRoute:
+		return fmt.Sprintf("there is no route: look at ip route and at the subnet's route table; without NAT, create the VPC endpoint %s (%s)", e.vpce, e.kind)
+	}
+	return "look at the node's own filter rules (iptables -S OUTPUT, nft list ruleset)"
+}
+
+// knockEndpoint sends an unsigned request for nothing, to which every endpoint has an answer.
+func (d *doctor) knockEndpoint(ctx context.Context, e endpoint, r *reach) Finding {
+	ctx, cancel := context.WithTimeout(ctx, 2*endpointWait)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, e.url.JoinPath("/").String(), nil)
+	if err != nil {
+		return of(coded(ExitUsage, err, "check AWS_ENDPOINT_URL"), "tls", e.service)
+	}
+	sent := time.Now()
+	resp, err := d.aws.config.HTTPClient.Do(req)
+	took := time.Since(sent)
+	if err != nil {
+		return tlsFailure(e, err).took(took)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxMetadata)) // whatever it says, it is there
+	r.answered = true
+	r.ahead, r.dated = aheadOf(resp.Header, sent, sent.Add(took))
+	by := ""
+	if e.proxy != nil {
+		by = " through " + e.via()
+	}
+	if e.url.Scheme == "http" {
+		return fine("tls", e.service, "not used: %s; answered%s in %d ms", e.url.Redacted(), by, took.Milliseconds()).took(took)
+	}
+	version := "TLS"
+	if resp.TLS != nil {
+		version = tls.VersionName(resp.TLS.Version)
+	}
+	return fine("tls", e.service, "%s, answered%s in %d ms", version, by, took.Milliseconds()).took(took)
+}
+
+// tlsFailure tells apart what keeps an endpoint that can be connected to from answering.
+func tlsFailure(e endpoint, err error) Finding {
+	var remedy string
+	unknownCA, wrongName, header := x509.UnknownAuthorityError{}, x509.HostnameError{}, tls.RecordHeaderError{}
+	switch {
+	case clockError(err, time.Now()) != nil:
+		return of(clockError(err, time.Now()), "tls", e.service)
+	case errors.As(err, &unknownCA):
+		remedy = "something on the way replaces AWS's certificate (a proxy that looks into TLS), or the node has no CA certificates: name the CA's file with AWS_CA_BUNDLE, or install ca-certificates"
+	case errors.As(err, &wrongName):
+		remedy = "another service answers under this name: look at AWS_ENDPOINT_URL, at the VPC's private DNS and at /etc/hosts"
+	case errors.As(err, &header):
+		remedy = "what answers does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
+	case e.proxy != nil:
+		remedy = "look at whether the proxy allows CONNECT to " + e.url.Host
+	case failingOf(err) == failingTimeout:
+		remedy = "it connects and then says nothing: look at the MTU on the way (ping -M do -s 1472), and at appliances that inspect TLS"
+	default:
+		remedy = "look at what stands between the node and " + e.url.Hostname()
+	}
+	return failed(ExitUnreachable, "tls", e.service, remedy, "%v", err)
+}
+
+// clockFinding judges this node's clock by the date of AWS's answers.
+func clockFinding(ahead time.Duration, dated bool) Finding {
+	switch off := ahead.Abs(); {
+	case !dated:
+		return unknown("clock", "", "", "no answer of AWS tells the time")
+	case off >= clockLimit:
+		return failed(ExitPermission, "clock", "", clockRemedy,
+			"this node's clock is %s AWS's: beyond 5 minutes AWS refuses requests (this program corrects its own by AWS's answers; AWS CLI, EMRFS and Kerberos may not)", skewText(ahead))
+	case off >= clockNear:
+		return warning("clock", "", clockRemedy, "this node's clock is %s AWS's, and from 5 minutes on AWS refuses requests", skewText(ahead))
+	default:
+		return fine("clock", "", "within %s of AWS's", max(off, time.Second))
+	}
+}

@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// identity asks IMDSv2 who this node is and, where that fails, finds out why.
+func (d *doctor) identity(ctx context.Context) []Finding {
+	id, err := openIMDS(d.env).Identity(ctx, d.env, d.patience())
+	if err != nil {
+		f := of(err, "imds", "")
+		if ctx.Err() == nil {
+			if why, remedy := d.knockIMDS(ctx).explain(); why != "" {
+				f.Detail, f.Remedy = why+": "+f.Detail, clean(remedy, maxLine)
+			}
+		}
+		return []Finding{f}
+	}
+	d.id, d.known = id, true
+	return append([]Finding{fine("imds", "", "IMDSv2: %s (%s) in %s (%s), primary IP %s on %s", id.InstanceID, clean(id.InstanceType, maxQuoted), id.SubnetID, id.Subnet, id.PrimaryIP, id.ENI)},
+		d.ownState()...)
+}
+
+// knock is how IMDS answers to one request for a token, and to one without a token, as version 1 takes it.
+type knock struct {
+	token, plain       int   // HTTP status; 0: none
+	tokenErr, plainErr error // why there is none
+}
+
+// knockIMDS asks IMDS by hand: the SDK's errors do not tell version 1, a hop limit and nothing at all apart.
+func (d *doctor) knockIMDS(ctx context.Context) (k knock) {
+	base := d.env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+	if base == "" {
+		base = "http://169.254.169.254"
+	}
+	base = strings.TrimSuffix(base, "/")
+	client := httpClient(d.env, imdsAttempt)
+	ask := func(method, path string) (int, error) {
+		ctx, cancel := context.WithTimeout(ctx, imdsAttempt)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
+		if err != nil {
+			return 0, err
+		}
+		if method == http.MethodPut {
+			req.Header.Set("X-aws-ec2-metadata-token-ttl-seconds", "60")
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxMetadata))
+		return resp.StatusCode, err
+	}
+	k.token, k.tokenErr = ask(http.MethodPut, "/latest/api/token")
+	k.plain, k.plainErr = ask(http.MethodGet, "/latest/meta-data/instance-id")
+	return k
+}
+
+// explain is what the answers mean, and what to do; empty where they say no more than the error.
+func (k knock) explain() (why, remedy string) {
+	const hops = "aws ec2 modify-instance-metadata-options --instance-id ... --http-put-response-hop-limit 2"
+	plain := k.plain == http.StatusOK || k.plain == http.StatusUnauthorized
+	switch {
+	case k.token == http.StatusOK:
+		return "IMDSv2 gives tokens, but not all of the metadata", "it may be late: run doctor again, or wait longer with --imds-timeout"
+	case k.token == http.StatusForbidden:
+		return "IMDS is switched off for this instance, or something on the way (X-Forwarded-For) makes it refuse",
+			"aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled"
+	case k.token == 0 && plain && failingOf(k.tokenErr) == failingTimeout:
+		return "IMDS answers, but its token does not arrive: the hop limit is too low for where this runs (a container, a router on the way)", hops
+	case k.plain == http.StatusOK:
+		return "IMDS answers version 1 only, and this program uses version 2", "an emulation or a proxy stands in for IMDS: it must support PUT /latest/api/token"
+	case k.token == 0 && k.plain == 0 && failingOf(k.tokenErr) == failingTimeout:
+		return "nothing answers at IMDS's address", "this must run on an EC2 instance; on one, look at ip route get 169.254.169.254 and at rules that drop; in a container: " + hops
+	case k.token == 0 && k.plain == 0:
+		return "there is no IMDS here", "this must run on an EC2 instance; on one, look at ip route get 169.254.169.254 and at rules that reject"
+	}
+	return fmt.Sprintf("IMDS answers a request for a token with HTTP %d", k.token), imdsRemedy
+}
+
+// metadataOptions are the instance's settings of IMDS, where EC2 shows them: the agent needs version 2 and nothing else.
+func metadataOptions(o *types.InstanceMetadataOptionsResponse) Finding {
+	if o == nil {
+		return unknown("metadata-options", "", "", "EC2 does not show them")
+	}
+	text := fmt.Sprintf("tokens %s, hop limit %d, endpoint %s", clean(string(o.HttpTokens), maxQuoted), aws.ToInt32(o.HttpPutResponseHopLimit), clean(string(o.HttpEndpoint), maxQuoted))
+	if o.HttpTokens == types.HttpTokensStateOptional {
+		return fine("metadata-options", "", "%s (IMDSv1 is let in too; this program does not need it)", text)
+	}
+	return fine("metadata-options", "", "%s", text)
+}

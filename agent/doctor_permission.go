@@ -1,0 +1,226 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// nowhere are addresses for documentation (RFC 5737), one of which no subnet of a VPC has: nothing comes of assigning it.
+var nowhere = [...]netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{198, 51, 100, 1})}
+
+// ec2Permissions tries each EC2 action. Where the action knows DryRun, EC2 tells by it. Assign- and UnassignPrivateIpAddresses do not: they are
+// called for an address that is outside the subnet, which EC2 refuses for what it is when the caller may call (that it looks at permissions
+// first is not verified on AWS), and in which case nothing is changed.
+func (d *doctor) ec2Permissions(ctx context.Context) []Finding {
+	actions := []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeInstanceTypes", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "CreateTags"}
+	if why := d.unasked("ec2"); why != "" {
+		return untried("ec2:", actions, why)
+	}
+	api := ec2.NewFromConfig(d.api)
+	dry := aws.Bool(true)
+	instance, eni, outside := aws.String(d.id.InstanceID), aws.String(d.id.ENI), nowhere[0]
+	if d.id.Subnet.Contains(outside) {
+		outside = nowhere[1]
+	}
+	calls := []func(context.Context) error{
+		func(ctx context.Context) error {
+			_, err := api.DescribeInstances(ctx, &ec2.DescribeInstancesInput{DryRun: dry})
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{DryRun: dry})
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := api.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{DryRun: dry})
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{outside.String()}, AllowReassignment: aws.Bool(false)})
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := api.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{outside.String()}})
+			return err
+		},
+		func(ctx context.Context) error {
+			tags := []types.Tag{{Key: aws.String(tagName), Value: aws.String("emr-static-ip doctor")}}
+			_, err := api.CreateTags(ctx, &ec2.CreateTagsInput{DryRun: dry, Resources: []string{*instance}, Tags: tags})
+			return err
+		},
+	}
+	var findings []Finding
+	for i, call := range calls {
+		action := "ec2:" + actions[i]
+		switch {
+		case actions[i] == "CreateTags" && !d.cfg.NameTag:
+			findings = append(findings, fine("permission", action, "not needed with --no-name-tag"))
+			continue
+		case i >= 3 && !d.known:
+			findings = append(findings, unknown("permission", action, "", "who this node is, is not known"))
+			continue
+		}
+		f := permission(action, d.call(ctx, call))
+		if actions[i] == "CreateTags" && f.Result == resultFailed {
+			f.Result, f.ExitCode = resultWarning, 0
+			f.Remedy += "; or use --no-name-tag: without it a run succeeds, and the Name tag stays as it is"
+		}
+		findings = append(findings, f)
+	}
+	return append(findings, d.optionsFinding(ctx, api))
+}
+
+// optionsFinding looks at the instance's metadata options, where EC2 shows the instance.
+func (d *doctor) optionsFinding(ctx context.Context, api *ec2.Client) Finding {
+	if !d.known {
+		return Finding{}
+	}
+	var out *ec2.DescribeInstancesOutput
+	err := d.call(ctx, func(ctx context.Context) (err error) {
+		out, err = api.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{d.id.InstanceID}})
+		return err
+	})
+	if err != nil {
+		return unknown("metadata-options", "", "", "%v", err)
+	}
+	for _, r := range out.Reservations {
+		for _, i := range r.Instances {
+			if aws.ToString(i.InstanceId) == d.id.InstanceID {
+				return metadataOptions(i.MetadataOptions)
+			}
+		}
+	}
+	return unknown("metadata-options", "", "", "EC2 does not list the instance yet")
+}
+
+// permission is what the outcome of a trial says about an action.
+func permission(action string, err error) Finding {
+	switch code := errorCode(err); {
+	case err == nil, code == "DryRunOperation":
+		return fine("permission", action, "allowed")
+	case strings.HasSuffix(strings.ToLower(action), "assignprivateipaddresses") && hasStatus(err, http.StatusBadRequest) && CodeOf(err) == ExitInternal && !isThrottle(err):
+		return fine("permission", action, "allowed (refused for its address, as intended: %s)", clean(code, maxQuoted))
+	case errors.Is(err, ssmcoord.ErrNotTried):
+		return unknown("permission", action, "", "%v", ssmcoord.ErrNotTried)
+	case isPermission(err):
+		f := of(err, "permission", action)
+		f.Detail = "denied"
+		if m := errorMessage(err); strings.Contains(m, "explicit deny") {
+			f.Detail = "denied by an explicit deny (" + clean(m, maxLine) + ")"
+		}
+		return f
+	case CodeOf(err) == ExitPermission || CodeOf(err) == ExitUnreachable:
+		return of(err, "permission", action) // credentials or clock; no answer
+	}
+	return unknown("permission", action, strings.Join(remedies(err), "; or "), "%v", err)
+}
+
+func untried(service string, actions []string, why string) (findings []Finding) {
+	for _, action := range actions {
+		findings = append(findings, unknown("permission", service+action, "", "not tried: %s", why))
+	}
+	return findings
+}
+
+// ssmPermissions tries each call of Parameter Store on a parameter of doctor's own.
+func (d *doctor) ssmPermissions(ctx context.Context) []Finding {
+	actions := []string{"GetParameters", "GetParametersByPath", "PutParameter", "DeleteParameter"}
+	why := d.unasked("ssm")
+	if why == "" && !d.known {
+		why = "the subnet, whose ledger it is about, is not known"
+	}
+	if why != "" {
+		return untried("ssm:", actions, why)
+	}
+	bounded, cancel := context.WithTimeout(ctx, doctorProbe)
+	defer cancel()
+	var findings []Finding
+	for _, t := range ssmcoord.NewLedger(d.api, d.cfg.Prefix, d.id.SubnetID).Probe(bounded, d.id.InstanceID) {
+		err := t.Err
+		if err != nil && !errors.Is(err, ssmcoord.ErrNotTried) {
+			err = d.explain(ctx, err)
+		}
+		f := permission(t.Action, err)
+		if t.Left != "" {
+			f = failed(ExitPermission, "permission", t.Action, f.Remedy+"; then: aws ssm delete-parameter --name "+t.Left, "%s; the probe %s may be left behind", f.Detail, t.Left)
+		}
+		findings = append(findings, f)
+	}
+	return findings
+}
+
+// reservation looks whether subnet CIDR reservations keep EC2 from handing the pool's addresses to other instances.
+func (d *doctor) reservation(ctx context.Context, pool []netip.Addr) Finding {
+	api := ec2.NewFromConfig(d.api)
+	var kept, prefixes []netip.Prefix
+	var names []string
+	err := d.call(ctx, func(ctx context.Context) error {
+		for token := (*string)(nil); ; {
+			out, err := api.GetSubnetCidrReservations(ctx, &ec2.GetSubnetCidrReservationsInput{SubnetId: aws.String(d.id.SubnetID), NextToken: token})
+			if err != nil {
+				return err
+			}
+			for _, r := range out.SubnetIpv4CidrReservations {
+				p, err := netip.ParsePrefix(aws.ToString(r.Cidr))
+				if err != nil {
+					return fmt.Errorf("a reservation has the CIDR %s: %w", quoted(aws.ToString(r.Cidr)), err)
+				}
+				if r.ReservationType == types.SubnetCidrReservationTypeExplicit {
+					kept, names = append(kept, p), append(names, fmt.Sprintf("%s (%s)", p, clean(aws.ToString(r.SubnetCidrReservationId), maxQuoted)))
+				} else {
+					prefixes = append(prefixes, p)
+				}
+			}
+			if token = out.NextToken; aws.ToString(token) == "" {
+				return nil
+			}
+		}
+	})
+	in := func(list []netip.Prefix, a netip.Addr) bool {
+		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	switch {
+	case isPermission(err):
+		return unknown("reservation", "", strings.Join(remedies(err), "; "), "whether EC2 keeps the addresses from other instances cannot be told: ec2:GetSubnetCidrReservations is denied")
+	case err != nil:
+		return unknown("reservation", "", strings.Join(remedies(err), "; "), "%v", err)
+	}
+	var bare []netip.Addr
+	wrongType := false
+	for _, a := range pool {
+		if !in(kept, a) {
+			bare = append(bare, a)
+			wrongType = wrongType || in(prefixes, a)
+		}
+	}
+	if len(bare) == 0 {
+		return fine("reservation", "", "explicit subnet CIDR reservations keep all %d for those who ask for them: %s", len(pool), strings.Join(names, ", "))
+	}
+	var cidrs []string
+	for _, p := range blocks(bare) {
+		cidrs = append(cidrs, p.String())
+	}
+	more := ""
+	if wrongType {
+		more = "; a reservation of type prefix, which there is, is for prefix delegation only"
+	}
+	if n := len(cidrs) - 6; n > 0 {
+		more += fmt.Sprintf(" (and for %d more CIDRs)", n)
+		cidrs = cidrs[:6]
+	}
+	f := warning("reservation", "", "for each of "+strings.Join(cidrs, " ")+more+": aws ec2 create-subnet-cidr-reservation --subnet-id "+d.id.SubnetID+" --reservation-type explicit --cidr CIDR",
+		"EC2 may hand %s to any new instance of the subnet", spans(bare))
+	f.Addresses = bare
+	return f
+}

@@ -1,0 +1,84 @@
+package ssmcoord
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+)
+
+// probeMark begins the last part of a probe's name. No address begins with it.
+const probeMark = "doctor-"
+
+// probeCleanup bounds the removal of a probe, which goes on when the caller's context has ended.
+const probeCleanup = 10 * time.Second
+
+// IsProbe tells whether a parameter is a probe: no record, whoever lists the ledger passes over it.
+func IsProbe(name string) bool { return strings.HasPrefix(path.Base(name), probeMark) }
+
+// Trial is what became of one call of a probe.
+type Trial struct {
+	Action string // as in a policy: ssm:PutParameter
+	Err    error  // nil: the call is allowed
+	Left   string // name of the probe parameter, where it could not be removed again
+}
+
+// ErrNotTried is a trial's error where the call was not made, because what it leaves could not be removed.
+var ErrNotTried = errors.New("not tried: what it writes could not be removed again")
+
+// Probe makes each of the calls that the protocol makes, on a parameter of its own beside the records, and removes that again, also when ctx ends
+// meanwhile. It deletes first: who may not delete does not write either, and nothing is left. by tells apart probes that run at the same time;
+// letters, digits and - only.
+func (l *Ledger) Probe(ctx context.Context, by string) []Trial {
+	name := l.prefix + "/" + l.subnet + "/" + probeMark + by
+	get := Trial{Action: "ssm:GetParameters"}
+	_, get.Err = l.api.GetParameters(ctx, &ssm.GetParametersInput{Names: []string{name}})
+
+	list := Trial{Action: "ssm:GetParametersByPath"}
+	_, list.Err = l.api.GetParametersByPath(ctx, &ssm.GetParametersByPathInput{Path: aws.String(l.prefix + "/" + l.subnet + "/"), MaxResults: aws.Int32(1)})
+
+	put, remove := Trial{Action: "ssm:PutParameter", Err: ErrNotTried}, Trial{Action: "ssm:DeleteParameter"}
+	if remove.Err = l.deleteProbe(ctx, name); remove.Err == nil {
+		_, put.Err = l.api.PutParameter(ctx, &ssm.PutParameterInput{
+			Name: aws.String(name), Value: aws.String("a probe of emr-static-ip doctor, which removes it again"),
+			Type: types.ParameterTypeString, Overwrite: aws.Bool(true),
+		})
+		// After an error too: it may have been written, and only the answer was lost.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanup)
+		defer cancel()
+		if err := l.deleteProbe(ctx, name); err != nil {
+			remove.Err, remove.Left = err, name
+		}
+	}
+	return []Trial{get, list, put, remove}
+}
+
+func (l *Ledger) deleteProbe(ctx context.Context, name string) error {
+	_, err := l.api.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String(name)})
+	if missing := (*types.ParameterNotFound)(nil); errors.As(err, &missing) {
+		return nil
+	}
+	return err
+}
+
+// Endpoint is the URL at which the SDK calls Parameter Store with cfg.
+func Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
+	o := ssm.NewFromConfig(cfg).Options()
+	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, ssm.EndpointParameters{
+		Region:       aws.String(o.Region),
+		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		Endpoint:     o.BaseEndpoint,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("finding the endpoint of Parameter Store: %w", err)
+	}
+	return &e.URI, nil
+}
