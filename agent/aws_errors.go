@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,13 +57,27 @@ func hasResponse(err error) bool {
 		return true
 	}
 	r := (*smithyhttp.ResponseError)(nil)
-	return errors.As(err, &r) && r.HTTPStatusCode() != 0
+	return errors.As(err, &r) && r.HTTPStatusCode() != 0 || tokenStatus(err) != 0
 }
 
 // hasStatus tells whether the answer had this HTTP status.
 func hasStatus(err error, status int) bool {
 	r := (*smithyhttp.ResponseError)(nil)
-	return errors.As(err, &r) && r.HTTPStatusCode() == status
+	return errors.As(err, &r) && r.HTTPStatusCode() == status || tokenStatus(err) == status
+}
+
+// tokenStatus is the HTTP status with which IMDS refused a token; 0 where it did not. The SDK's client wraps that answer in an error that
+// does not unwrap, so that only its text tells.
+func tokenStatus(err error) int {
+	_, text, ok := strings.Cut(err.Error(), "operation error ec2imds: getToken, http response error StatusCode: ")
+	if !ok || len(text) < 3 {
+		return 0
+	}
+	status, err := strconv.Atoi(text[:3])
+	if err != nil {
+		return 0
+	}
+	return status
 }
 
 func isPermission(err error) bool {

@@ -12,7 +12,7 @@ import (
 )
 
 // AWS refuses a signature whose time is more than 5 minutes from its own clock. The SDK corrects the times of its signatures by the dates of AWS's
-// answers (unless AWS_DISABLE_CLOCK_SKEW_CORRECTION is set); TLS certificates and other programs of the node are not helped by that.
+// answers (unless AWS_DISABLE_CLOCK_SKEW_CORRECTION is set) and tries again, but not after RequestExpired, which is what EC2 may say.
 const (
 	clockLimit = 5 * time.Minute
 	clockNear  = time.Minute // from where on it is worth a word
@@ -25,7 +25,7 @@ func aheadOf(h http.Header, sent, received time.Time) (time.Duration, bool) {
 	if err != nil {
 		return 0, false
 	}
-	ahead := at.Add(500 * time.Millisecond).Sub(sent.Add(received.Sub(sent) / 2))
+	ahead := at.Sub(sent.Add(received.Sub(sent) / 2))
 	return ahead.Round(time.Second), true
 }
 

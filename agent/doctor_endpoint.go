@@ -3,11 +3,8 @@ package agent
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -284,74 +281,4 @@ func (d *doctor) connectRemedy(e endpoint, err error) string {
 		return fmt.Sprintf("there is no route: look at ip route and at the subnet's route table; without NAT, create the VPC endpoint %s (%s)", e.vpce, e.kind)
 	}
 	return "look at the node's own filter rules (iptables -S OUTPUT, nft list ruleset)"
-}
-
-// knockEndpoint sends an unsigned request for nothing, to which every endpoint has an answer.
-func (d *doctor) knockEndpoint(ctx context.Context, e endpoint, r *reach) Finding {
-	ctx, cancel := context.WithTimeout(ctx, 2*endpointWait)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, e.url.JoinPath("/").String(), nil)
-	if err != nil {
-		return of(coded(ExitUsage, err, "check AWS_ENDPOINT_URL"), "tls", e.service)
-	}
-	sent := time.Now()
-	resp, err := d.aws.config.HTTPClient.Do(req)
-	took := time.Since(sent)
-	if err != nil {
-		return tlsFailure(e, err).took(took)
-	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxMetadata)) // whatever it says, it is there
-	r.answered = true
-	r.ahead, r.dated = aheadOf(resp.Header, sent, sent.Add(took))
-	by := ""
-	if e.proxy != nil {
-		by = " through " + e.via()
-	}
-	if e.url.Scheme == "http" {
-		return fine("tls", e.service, "not used: %s; answered%s in %d ms", e.url.Redacted(), by, took.Milliseconds()).took(took)
-	}
-	version := "TLS"
-	if resp.TLS != nil {
-		version = tls.VersionName(resp.TLS.Version)
-	}
-	return fine("tls", e.service, "%s, answered%s in %d ms", version, by, took.Milliseconds()).took(took)
-}
-
-// tlsFailure tells apart what keeps an endpoint that can be connected to from answering.
-func tlsFailure(e endpoint, err error) Finding {
-	var remedy string
-	unknownCA, wrongName, header := x509.UnknownAuthorityError{}, x509.HostnameError{}, tls.RecordHeaderError{}
-	switch {
-	case clockError(err, time.Now()) != nil:
-		return of(clockError(err, time.Now()), "tls", e.service)
-	case errors.As(err, &unknownCA):
-		remedy = "something on the way replaces AWS's certificate (a proxy that looks into TLS), or the node has no CA certificates: name the CA's file with AWS_CA_BUNDLE, or install ca-certificates"
-	case errors.As(err, &wrongName):
-		remedy = "another service answers under this name: look at AWS_ENDPOINT_URL, at the VPC's private DNS and at /etc/hosts"
-	case errors.As(err, &header):
-		remedy = "what answers does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
-	case e.proxy != nil:
-		remedy = "look at whether the proxy allows CONNECT to " + e.url.Host
-	case failingOf(err) == failingTimeout:
-		remedy = "it connects and then says nothing: look at the MTU on the way (ping -M do -s 1472), and at appliances that inspect TLS"
-	default:
-		remedy = "look at what stands between the node and " + e.url.Hostname()
-	}
-	return failed(ExitUnreachable, "tls", e.service, remedy, "%v", err)
-}
-
-// clockFinding judges this node's clock by the date of AWS's answers.
-func clockFinding(ahead time.Duration, dated bool) Finding {
-	switch off := ahead.Abs(); {
-	case !dated:
-		return unknown("clock", "", "", "no answer of AWS tells the time")
-	case off >= clockLimit:
-		return failed(ExitPermission, "clock", "", clockRemedy,
-			"this node's clock is %s AWS's: beyond 5 minutes AWS refuses requests (this program corrects its own by AWS's answers; AWS CLI, EMRFS and Kerberos may not)", skewText(ahead))
-	case off >= clockNear:
-		return warning("clock", "", clockRemedy, "this node's clock is %s AWS's, and from 5 minutes on AWS refuses requests", skewText(ahead))
-	default:
-		return fine("clock", "", "within %s of AWS's", max(off, time.Second))
-	}
 }

@@ -80,7 +80,7 @@ func (d Diagnosis) Summary() string {
 }
 
 // widest bounds the column of checks: what is longer moves its own line only.
-const widest = 36
+const widest = 42
 
 // Render writes the diagnosis for people, one line for each check with its remedy indented below, or as one JSON object.
 //

@@ -224,7 +224,7 @@ func (d *doctor) enough(p named, can, ours int) Finding {
 		text += fmt.Sprintf(", %d are with this cluster's nodes", ours)
 	}
 	if from != "" {
-		text += fmt.Sprintf("; %s says that %d are needed", from, wanted)
+		text += fmt.Sprintf("; %s asks for %d", from, wanted)
 	}
 	switch {
 	case can+ours == 0, can+ours < wanted && can+ours < len(p.addrs):

@@ -1,0 +1,408 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// certificate makes a CA and a certificate of it for 127.0.0.1, valid in the given time.
+func certificate(t *testing.T, from, until time.Time) (ca []byte, leaf tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: from.Add(-time.Hour), NotAfter: until.Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	server := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, NotBefore: from, NotAfter: until,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, server, root, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootDER}), tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: key}
+}
+
+// TestDoctorTLS reaches real servers on the loopback interface by the SDK's own HTTP client.
+func TestDoctorTLS(t *testing.T) {
+	now := time.Now()
+	ca, leaf := certificate(t, now.Add(-time.Hour), now.Add(time.Hour))
+	otherCA, _ := certificate(t, now.Add(-time.Hour), now.Add(time.Hour))
+	expiredCA, expired := certificate(t, now.Add(-48*time.Hour), now.Add(-24*time.Hour))
+	for _, test := range []struct {
+		name   string
+		ca     []byte
+		leaf   *tls.Certificate // nil: plain HTTP
+		scheme string
+		host   string
+		result string
+		want   []string
+	}{
+		{"good", ca, &leaf, "https", "127.0.0.1", resultOK, []string{"TLS 1.3, answered in "}},
+		{"unknown CA", otherCA, &leaf, "https", "127.0.0.1", resultFailed, []string{"unknown authority", "AWS_CA_BUNDLE"}},
+		{"another name", ca, &leaf, "https", "localhost", resultFailed, []string{"another service answers under this name"}},
+		{"expired by this node's clock", expiredCA, &expired, "https", "127.0.0.1", resultFailed, []string{"by this node's clock (", "chronyc makestep"}},
+		{"no TLS", ca, nil, "https", "127.0.0.1", resultFailed, []string{"AWS_ENDPOINT_URL may have to begin with http://"}},
+		{"plain HTTP", ca, nil, "http", "127.0.0.1", resultOK, []string{"not used: http://127.0.0.1:"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			if test.leaf != nil {
+				server.TLS = &tls.Config{Certificates: []tls.Certificate{*test.leaf}}
+				server.StartTLS()
+			} else {
+				server.Start()
+			}
+			defer server.Close()
+			_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			bundle := filepath.Join(t.TempDir(), "ca.pem")
+			if err := os.WriteFile(bundle, test.ca, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("AWS_CA_BUNDLE", bundle)
+			t.Setenv("AWS_ENDPOINT_URL_SSM", test.scheme+"://"+test.host+":"+port)
+			t.Setenv("AWS_REGION", "us-east-1")
+			r := reached(t, "ssm")
+			f := r.findings[len(r.findings)-1]
+			if f.name() != "tls ssm" || f.Result != test.result || r.answered != (test.result == resultOK) {
+				t.Errorf("%+v, answered %t", f, r.answered)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(f.Detail+f.Remedy, want) {
+					t.Errorf("%s\n%s\nlacks %s", f.Detail, f.Remedy, want)
+				}
+			}
+			if r.answered && (!r.dated || r.ahead.Abs() > 2*time.Second) {
+				t.Errorf("clock: %v %t", r.ahead, r.dated)
+			}
+		})
+	}
+}
+
+// reached looks at a service's endpoint over the real network, which must be the loopback interface.
+func reached(t *testing.T, service string) reach {
+	t.Helper()
+	d := &doctor{run: &run{env: Environment{Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+		if host != "localhost" {
+			return nil, &net.DNSError{Err: "only the loopback interface is allowed here", Name: host}
+		}
+		return addrList("127.0.0.1"), nil
+	}}}}
+	var err error
+	if d.aws, err = loadAWS(t.Context(), d.env, "us-east-1"); err != nil {
+		t.Fatal(err)
+	}
+	e, err := d.endpoint(t.Context(), service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.reach(t.Context(), e)
+}
+
+// TestDoctorRealConnections: refused by the kernel, and a listener that never answers.
+func TestDoctorRealConnections(t *testing.T) {
+	t.Setenv("AWS_REGION", "us-east-1")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ENDPOINT_URL_SSM", "https://"+l.Addr().String())
+	l.Close()
+	r := reached(t, "ssm")
+	if f := r.findings[len(r.findings)-1]; f.name() != "tcp ssm" || f.Result != resultFailed || f.ExitCode != ExitUnreachable || !strings.Contains(f.Detail, "refused") {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestEndpoints: where the SDK calls each service, by the environment.
+func TestEndpoints(t *testing.T) {
+	for _, test := range []struct{ name, value, service, want string }{
+		{"AWS_REGION", "eu-west-3", "ssm", "https://ssm.eu-west-3.amazonaws.com"},
+		{"AWS_REGION", "eu-west-3", "s3", "https://s3.eu-west-3.amazonaws.com"},
+		{"AWS_REGION", "cn-north-1", "s3", "https://s3.cn-north-1.amazonaws.com.cn"},
+		{"AWS_USE_FIPS_ENDPOINT", "true", "ssm", "https://ssm-fips.us-east-1.amazonaws.com"},
+		{"AWS_ENDPOINT_URL", "http://10.0.0.10", "ec2", "http://10.0.0.10"},
+		{"AWS_ENDPOINT_URL", "http://10.0.0.10", "s3", "http://10.0.0.10"},
+		{"AWS_ENDPOINT_URL_SSM", "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com", "ssm", "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com"},
+	} {
+		t.Run(test.name+" "+test.service, func(t *testing.T) {
+			t.Setenv(test.name, test.value)
+			d := &doctor{run: &run{}}
+			var err error
+			if d.aws, err = loadAWS(t.Context(), d.env, "us-east-1"); err != nil {
+				t.Fatal(err)
+			}
+			e, err := d.endpoint(t.Context(), test.service)
+			if err != nil || strings.TrimSuffix(e.url.String(), "/") != test.want {
+				t.Errorf("%v, %v, want %s", e.url, err, test.want)
+			}
+		})
+	}
+}
+
+func TestKnockIMDS(t *testing.T) {
+	late := error(&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded})
+	refused := error(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)})
+	for _, test := range []struct {
+		knock  knock
+		why    string
+		remedy string
+	}{
+		{knock{token: 200, plain: 401}, "gives tokens, but not all", "--imds-timeout"},
+		{knock{token: 403, plain: 403}, "switched off", "--http-endpoint enabled"},
+		{knock{tokenErr: late, plain: 401}, "hop limit is too low", "--http-put-response-hop-limit 2"},
+		{knock{tokenErr: late, plain: 200}, "hop limit is too low", "--http-put-response-hop-limit 2"},
+		{knock{token: 404, plain: 200}, "version 1 only", "PUT /latest/api/token"},
+		{knock{token: 405, plain: 200}, "version 1 only", "PUT /latest/api/token"},
+		{knock{tokenErr: late, plainErr: late}, "nothing answers", "ip route get 169.254.169.254"},
+		{knock{tokenErr: refused, plainErr: refused}, "there is no IMDS here", "must run on an EC2 instance"},
+		{knock{token: 500, plain: 500}, "HTTP 500", "EC2 instance"},
+	} {
+		if why, remedy := test.knock.explain(); !strings.Contains(why, test.why) || !strings.Contains(remedy, test.remedy) {
+			t.Errorf("%+v: %s\n%s", test.knock, why, remedy)
+		}
+	}
+}
+
+// TestDoctorWithoutIMDS: what can be looked at is, with credentials from the environment.
+func TestDoctorWithoutIMDS(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		imds   func(*http.Request) (int, error)
+		code   ExitCode
+		detail string
+	}{
+		{"refused", func(*http.Request) (int, error) {
+			return 0, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		}, ExitUnreachable, "there is no IMDS here"},
+		{"hop limit", func(r *http.Request) (int, error) {
+			if r.Method == http.MethodPut {
+				<-r.Context().Done()
+				return 0, r.Context().Err()
+			}
+			return http.StatusUnauthorized, nil
+		}, ExitUnreachable, "hop limit is too low"},
+		{"version 1 only", func(r *http.Request) (int, error) {
+			if r.Method == http.MethodPut {
+				return http.StatusNotFound, nil
+			}
+			return http.StatusOK, nil
+		}, ExitIdentity, "version 1 only"},
+		{"switched off", func(*http.Request) (int, error) { return http.StatusForbidden, nil }, ExitIdentity, "switched off"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("AWS_REGION", "us-east-1")
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newPatient(t, cloud.Options{AnyCredentials: true})
+				n.env.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+					if r.URL.Hostname() != "169.254.169.254" {
+						return n.RoundTrip(r)
+					}
+					status, err := test.imds(r)
+					if err != nil {
+						return nil, err
+					}
+					return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader("")), Header: http.Header{}, Request: r}, nil
+				})
+				d := n.doctor()
+				if d.ExitCode() != test.code {
+					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, text(t, d))
+				}
+				if _, err := Apply(t.Context(), n.cfg, n.env); CodeOf(err) != test.code {
+					t.Errorf("a run ends with %v (code %d), want %d", err, CodeOf(err), test.code)
+				}
+				expect(t, d, "imds", resultFailed, test.detail)
+				expect(t, d, "tls ssm", resultOK)
+				expect(t, d, "tls ec2", resultOK)
+				expect(t, d, "emr-files", resultOK)
+				expect(t, d, "nat", resultOK, "the primary interface is not known")
+				if d.Seconds > 45 {
+					t.Errorf("took %v s", d.Seconds)
+				}
+			})
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestDoctorOutsideEMR: an instance of the subnet that is no node.
+func TestDoctorOutsideEMR(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newPatient(t, cloud.Options{})
+		plain, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.env.HTTP = n.cloud.Transport(plain.InstanceID)
+		n.kernel = kernel.New(kernel.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
+		n.env.Root = t.TempDir()
+		d := n.doctor()
+		expectOnly(t, d, ExitOK, "role", "units")
+		expect(t, d, "role", resultUnknown, "pools of all roles are looked at")
+		expect(t, d, "address 10.0.1.20", resultOK, "free")
+		expect(t, d, "pool master", resultOK)
+		expect(t, d, "pool core", resultOK)
+		n.cfg.Role = RoleCore
+		d = n.doctor()
+		expect(t, d, "role", resultOK, "CORE (from --role)")
+		if d.result("pool master") != "" {
+			t.Error("the master's pool was looked at")
+		}
+	})
+}
+
+func TestDoctorVerify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, w := newPatient(t, cloud.Options{})
+		n.cfg.Verify = targetList("192.168.50.10:80", "192.168.50.11:80", "no.example.com:80")
+		w.answer = func(_ netip.Addr, to netip.AddrPort) error {
+			if to.Addr() == netip.MustParseAddr("192.168.50.11") {
+				return errNoAnswer
+			}
+			return nil
+		}
+		d := n.doctor()
+		expectOnly(t, d, ExitVerify, "verify 192.168.50.10:80", "verify 192.168.50.11:80", "verify no.example.com:80")
+		expect(t, d, "verify 192.168.50.10:80", resultWarning, "the primary IP reaches", "has no static IP yet")
+		expect(t, d, "verify 192.168.50.11:80", resultUnknown, "gets no answer", "admits static IPs only")
+		expect(t, d, "verify no.example.com:80", resultFailed, "not found")
+		n.cfg.Verify = targetList("192.168.50.10:80")
+		n.apply()
+		n.cfg.Verify = targetList("192.168.50.10:80", "192.168.50.11:80")
+		d = n.doctor()
+		expectOnly(t, d, ExitVerify, "verify 192.168.50.11:80")
+		expect(t, d, "verify 192.168.50.10:80", resultOK, "the static IP 10.0.1.21 reaches")
+		expect(t, d, "verify 192.168.50.11:80", resultFailed, "does it admit 10.0.1.21")
+	})
+}
+
+// TestDiagnosisForm holds the JSON and the text against golden files: programs and people rely on them.
+func TestDiagnosisForm(t *testing.T) {
+	d := Diagnosis{Version: DiagnosisVersion, Instance: "i-0a1", Cluster: "j-1", Role: RoleCore, Region: "us-east-1", Subnet: "subnet-1", Seconds: 5.2, Findings: []Finding{}}
+	free := fine("address", "10.0.1.11-10.0.1.12", "2 addresses: free")
+	free.Addresses = addrList("10.0.1.11 10.0.1.12")
+	denied := `allow ssm:PutParameter in the role of the instance profile`
+	d.add(
+		fine("imds", "", "IMDSv2: i-0a1 in subnet-1"),
+		failed(ExitUnreachable, "tcp", "ssm", "the security group must admit TCP 443", "10.0.0.10:443: no answer").took(5*time.Second),
+		unknown("clock", "", "", "no answer of AWS tells the time"),
+		failed(ExitPermission, "permission", "ssm:PutParameter", denied, "denied"),
+		failed(ExitPermission, "permission", "ssm:DeleteParameter", denied, "denied"),
+		free,
+		warning("units", "", "a remedy", "foreign \x1b[31m text\nin two lines"),
+		fine("permission", "ec2:"+strings.Repeat("Long", 20), "allowed"),
+	)
+	if d.ExitCode() != ExitUnreachable {
+		t.Errorf("exit code %d, want that of the first that failed", d.ExitCode())
+	}
+	for _, format := range []string{"json", "text"} {
+		var b bytes.Buffer
+		if err := d.Render(&b, format); err != nil {
+			t.Fatal(err)
+		}
+		if format == "json" {
+			var back Diagnosis
+			if err := json.Unmarshal(b.Bytes(), &back); err != nil || back.Findings[1].Seconds != 5 {
+				t.Errorf("%v: %+v", err, back)
+			}
+			var indented bytes.Buffer
+			if err := json.Indent(&indented, b.Bytes(), "", "  "); err != nil {
+				t.Fatal(err)
+			}
+			b = indented
+		}
+		golden := filepath.Join("testdata", "doctor."+format)
+		if *update {
+			if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(golden, b.Bytes(), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil || !bytes.Equal(want, b.Bytes()) {
+			t.Errorf("%v: got\n%s\nwant\n%s", err, b.Bytes(), want)
+		}
+	}
+	if s := text(t, Diagnosis{Seconds: 0.3}); s != "ok=0 warnings=0 failed=0 unknown=0 duration=0.3s\n" {
+		t.Errorf("%q", s)
+	}
+}
+
+func TestBlocks(t *testing.T) {
+	for list, want := range map[string]string{
+		"10.0.1.16":                               "10.0.1.16/32",
+		"10.0.1.17 10.0.1.16":                     "10.0.1.16/31",
+		"10.0.1.17 10.0.1.18":                     "10.0.1.17/32 10.0.1.18/32",
+		"10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19": "10.0.1.16/30",
+		"10.0.1.15 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.16": "10.0.1.15/32 10.0.1.16/30",
+	} {
+		var got []string
+		for _, p := range blocks(addrList(list)) {
+			got = append(got, p.String())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %s", list, got, want)
+		}
+	}
+	if got := spans(addrList("10.0.1.11 10.0.1.12 10.0.1.13 10.0.1.20 10.0.1.22")); got != "10.0.1.11-10.0.1.13, 10.0.1.20, 10.0.1.22" {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestDoctorCommand(t *testing.T) {
+	var out bytes.Buffer
+	p := Program{
+		Doctor: func(_ context.Context, cfg Config, _ Environment) (Diagnosis, error) {
+			if len(cfg.Pools.Core) != 1 || cfg.Output != "json" {
+				t.Errorf("%+v", cfg)
+			}
+			d := Diagnosis{Version: DiagnosisVersion, Findings: []Finding{}}
+			d.add(failed(ExitPermission, "permission", "ssm:PutParameter", "", "denied"))
+			return d, nil
+		},
+		Elevate: func(context.Context, []string) error { return notRoot(errors.New("no sudo"), "") }, // it goes on
+	}
+	code := p.Main(t.Context(), strings.Fields("doctor -o json 10.0.1.10 10.0.1.11"), Environment{Stdout: &out, LookupEnv: func(string) (string, bool) { return "", false }})
+	if code != ExitPermission || !strings.HasPrefix(out.String(), `{"version":1,`) {
+		t.Errorf("code %d\n%s", code, out.String())
+	}
+}

@@ -1,0 +1,451 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// newPatient is a node in whose subnet names lead to private addresses that can be connected to.
+func newPatient(t *testing.T, o cloud.Options) (*testNode, *network) {
+	n := newTestNode(t, o)
+	w := &network{names: map[string][]netip.Addr{}, answer: func(netip.Addr, netip.AddrPort) error { return nil }}
+	for _, service := range []string{"ssm", "ec2", "s3"} {
+		w.names[service+".us-east-1.amazonaws.com"] = addrList("10.0.9.10 10.0.9.11")
+	}
+	w.install(&n.env)
+	n.write(n.env.Path(systemdSign)+"/x", "")
+	return n, w
+}
+
+func (n *testNode) doctor() Diagnosis {
+	n.t.Helper()
+	before := n.snapshot()
+	parameters := n.cloud.Parameters()
+	held := n.cloud.ENIs()
+	d, err := Doctor(n.t.Context(), n.cfg, n.env)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if after := n.snapshot(); !slices.Equal(before, after) {
+		n.t.Errorf("files were changed: %q to %q", before, after)
+	}
+	if after := n.cloud.Parameters(); len(after) != len(parameters) {
+		n.t.Errorf("parameters: %v, before %v", after, parameters)
+	}
+	for i, e := range n.cloud.ENIs() {
+		if !slices.Equal(e.Addresses, held[i].Addresses) {
+			n.t.Errorf("%s: %v, before %v", e.ID, e.Addresses, held[i].Addresses)
+		}
+	}
+	return d
+}
+
+func text(t *testing.T, d Diagnosis) string {
+	t.Helper()
+	var b strings.Builder
+	if err := d.Render(&b, "text"); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// expect fails the test unless the diagnosis has a finding whose check and subject, result, and detail or remedy match.
+func expect(t *testing.T, d Diagnosis, name, result string, parts ...string) {
+	t.Helper()
+	for _, f := range d.Findings {
+		if f.name() != name {
+			continue
+		}
+		if f.Result != result {
+			t.Errorf("%s is %s, want %s: %s", name, f.Result, result, f.Detail)
+		}
+		for _, part := range parts {
+			if !strings.Contains(f.Detail+"\n"+f.Remedy, part) {
+				t.Errorf("%s: %s\n%s\nlacks %s", name, f.Detail, f.Remedy, part)
+			}
+		}
+		return
+	}
+	t.Errorf("no finding %s in\n%s", name, text(t, d))
+}
+
+// expectOnly fails the test unless the named findings are the only ones that are not ok.
+func expectOnly(t *testing.T, d Diagnosis, code ExitCode, names ...string) {
+	t.Helper()
+	var got []string
+	for _, f := range d.Findings {
+		if f.Result != resultOK {
+			got = append(got, f.name())
+		}
+	}
+	if !slices.Equal(got, names) || d.ExitCode() != code {
+		t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, text(t, d))
+	}
+}
+
+func TestDoctorHealthy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newPatient(t, cloud.Options{VerifyInProcess: true})
+		d := n.doctor()
+		expectOnly(t, d, ExitOK)
+		expect(t, d, "address 10.0.1.21-10.0.1.22", resultOK, "2 addresses: free")
+		expect(t, d, "pool core", resultOK, "2 of 2 can be had", "asks for 1")
+		expect(t, d, "dns ssm", resultOK, "10.0.9.10, 10.0.9.11 (private: a VPC endpoint)")
+		expect(t, d, "reservation", resultOK, "10.0.1.16/28")
+		t.Log("\n" + text(t, d))
+		n.apply()
+		n.cfg = DefaultConfig()
+		d = n.doctor()
+		expectOnly(t, d, ExitOK)
+		expect(t, d, "static-ip", resultOK, "10.0.1.21 and its rules are programmed on ens5")
+		expect(t, d, "address 10.0.1.21", resultOK, "carries it")
+		expect(t, d, "address 10.0.1.22", resultOK, "1 address: free")
+		for _, call := range n.cloud.Calls() {
+			if call.Code == "ModelNotImplemented" {
+				t.Error(call)
+			}
+		}
+	})
+}
+
+// TestDoctorPermissions takes each action away, one at a time.
+func TestDoctorPermissions(t *testing.T) {
+	for _, test := range []struct {
+		action, result string
+		also           []string // other findings that cannot be had then
+	}{
+		{"ssm:GetParameters", resultFailed, []string{"address 10.0.1.21", "address 10.0.1.22"}},
+		{"ssm:GetParametersByPath", resultFailed, nil},
+		{"ssm:PutParameter", resultFailed, nil},
+		{"ssm:DeleteParameter", resultFailed, []string{"permission ssm:PutParameter"}},
+		{"ec2:DescribeInstances", resultFailed, []string{"metadata-options"}},
+		{"ec2:DescribeNetworkInterfaces", resultFailed, []string{"address 10.0.1.21", "address 10.0.1.22", "room"}},
+		{"ec2:DescribeInstanceTypes", resultFailed, []string{"room"}},
+		{"ec2:AssignPrivateIpAddresses", resultFailed, nil},
+		{"ec2:UnassignPrivateIpAddresses", resultFailed, nil},
+		{"ec2:CreateTags", resultWarning, nil},
+		{"ec2:GetSubnetCidrReservations", "", []string{"reservation"}},
+	} {
+		t.Run(strings.ReplaceAll(test.action, ":", "-"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newPatient(t, cloud.Options{Authorize: func(a cloud.AccessRequest) error {
+					if a.Action == test.action {
+						return errors.New("taken out")
+					}
+					return nil
+				}})
+				d := n.doctor()
+				names := slices.Clone(test.also)
+				code := ExitOK
+				if test.result != "" {
+					expect(t, d, "permission "+test.action, test.result, "denied", `"Action": "`+test.action+`"`)
+					names = append(names, "permission "+test.action)
+				} else {
+					expect(t, d, "reservation", resultUnknown, test.action)
+				}
+				if test.result == resultFailed {
+					code = ExitPermission
+				}
+				var got []string
+				for _, f := range d.Findings {
+					if f.Result != resultOK {
+						got = append(got, f.name())
+					}
+				}
+				slices.Sort(got)
+				slices.Sort(names)
+				if !slices.Equal(got, names) || d.ExitCode() != code {
+					t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, text(t, d))
+				}
+			})
+		})
+	}
+}
+
+func TestDoctorEndpoints(t *testing.T) {
+	host := "ssm.us-east-1.amazonaws.com"
+	skipped := func(services ...string) (names []string) {
+		for _, s := range services {
+			if s == "ec2" {
+				for _, a := range []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeInstanceTypes", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "CreateTags"} {
+					names = append(names, "permission ec2:"+a)
+				}
+				continue
+			}
+			for _, a := range []string{"GetParameters", "GetParametersByPath", "PutParameter", "DeleteParameter"} {
+				names = append(names, "permission ssm:"+a)
+			}
+		}
+		return names
+	}
+	lost := append([]string{""}, append(skipped("ssm"), "address 10.0.1.21", "address 10.0.1.22")...)
+	for _, test := range []struct {
+		name   string
+		breaks func(n *testNode, w *network)
+		not    []string // not ok
+		want   []string // of the first of them
+		code   ExitCode
+	}{
+		{"no such name", func(_ *testNode, w *network) { delete(w.names, host) }, append([]string{"dns ssm"}, lost[1:]...),
+			[]string{host + " is not found", "com.amazonaws.us-east-1.ssm", "enableDnsHostnames"}, ExitUnreachable},
+		{"private, black hole", func(_ *testNode, w *network) { w.answer = onlyFor(w.names, host, errNoAnswer) }, append([]string{"tcp ssm"}, lost[1:]...),
+			[]string{"10.0.9.20:443: no answer", "the security group of the VPC endpoint com.amazonaws.us-east-1.ssm must admit TCP 443", "10.0.1.0/24"}, ExitUnreachable},
+		{"public, black hole", func(_ *testNode, w *network) {
+			w.answer = onlyFor(w.names, host, errNoAnswer)
+			w.names[host] = addrList("52.94.1.1")
+			w.answer = func(_ netip.Addr, to netip.AddrPort) error {
+				if to.Addr() == netip.MustParseAddr("52.94.1.1") {
+					return errNoAnswer
+				}
+				return nil
+			}
+		}, append([]string{"tcp ssm"}, lost[1:]...), []string{"52.94.1.1:443: no answer", "create the VPC endpoint com.amazonaws.us-east-1.ssm (interface, private DNS on", "NAT gateway"}, ExitUnreachable},
+		{"refused", func(_ *testNode, w *network) { w.answer = onlyFor(w.names, host, syscall.ECONNREFUSED) }, append([]string{"tcp ssm"}, lost[1:]...),
+			[]string{"10.0.9.20:443: refused", "is AWS_ENDPOINT_URL right?"}, ExitUnreachable},
+		{"no route", func(_ *testNode, w *network) { w.answer = onlyFor(w.names, host, syscall.ENETUNREACH) }, append([]string{"tcp ssm"}, lost[1:]...),
+			[]string{"10.0.9.20:443: network is unreachable", "there is no route"}, ExitUnreachable},
+		{"one of two", func(_ *testNode, w *network) {
+			w.answer = onlyFor(w.names, host, errNoAnswer)
+			w.names[host] = addrList("10.0.9.20 10.0.9.11")
+		}, []string{"tcp ssm"}, []string{"10.0.9.11:443", "but 10.0.9.20:443: no answer", "security group"}, ExitOK},
+		{"S3 is for information", func(_ *testNode, w *network) {
+			w.answer = onlyFor(w.names, "s3.us-east-1.amazonaws.com", errNoAnswer)
+			w.names["s3.us-east-1.amazonaws.com"] = addrList("52.94.1.1")
+			w.answer = func(_ netip.Addr, to netip.AddrPort) error {
+				if to.Addr() == netip.MustParseAddr("52.94.1.1") {
+					return errNoAnswer
+				}
+				return nil
+			}
+		}, []string{"tcp s3"}, []string{"create the VPC endpoint com.amazonaws.us-east-1.s3 (gateway, in the subnet's route table)"}, ExitOK},
+		{"it connects and says nothing", func(n *testNode, _ *network) {
+			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				if c.Key() == "endpoint:Knock" {
+					return cloud.FaultAction{Kind: cloud.FaultHang}
+				}
+				return cloud.FaultAction{}
+			})
+		}, nil, []string{"MTU"}, ExitUnreachable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, w := newPatient(t, cloud.Options{})
+				test.breaks(n, w)
+				d := n.doctor()
+				if test.not != nil {
+					expectOnly(t, d, test.code, test.not...)
+					expect(t, d, test.not[0], d.result(test.not[0]), test.want...)
+				} else {
+					expect(t, d, "tls ssm", resultFailed, test.want...)
+				}
+				if d.Seconds > 40 {
+					t.Errorf("took %v s", d.Seconds)
+				}
+			})
+		})
+	}
+}
+
+func (d Diagnosis) result(name string) string {
+	for _, f := range d.Findings {
+		if f.name() == name {
+			return f.Result
+		}
+	}
+	return ""
+}
+
+// onlyFor gives a host an address of its own, at which connections end with err.
+func onlyFor(names map[string][]netip.Addr, host string, err error) func(netip.Addr, netip.AddrPort) error {
+	own := netip.MustParseAddr("10.0.9.20")
+	names[host] = []netip.Addr{own}
+	return func(_ netip.Addr, to netip.AddrPort) error {
+		if to.Addr() == own {
+			return err
+		}
+		return nil
+	}
+}
+
+// claim writes a record, and waits.
+func (n *testNode) claim(a netip.Addr, record ssmcoord.Record, wait time.Duration) {
+	n.t.Helper()
+	r := &run{cfg: n.cfg, env: n.env}
+	var err error
+	if r.id, err = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err == nil {
+		err = r.connect(n.t.Context())
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if _, err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Create(n.t.Context(), a, record); err != nil {
+		n.t.Fatal(err)
+	}
+	time.Sleep(wait)
+}
+
+func TestDoctorAddresses(t *testing.T) {
+	run := func(name string, prepare func(t *testing.T, n *testNode), code ExitCode, not []string, check func(t *testing.T, d Diagnosis)) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newPatient(t, cloud.Options{ShutdownTime: cloud.Exactly(time.Second)})
+				prepare(t, n)
+				d := n.doctor()
+				for i := range not {
+					not[i] = strings.Replace(not[i], "PRIMARY", n.PrimaryIP.String(), 1)
+				}
+				expectOnly(t, d, code, not...)
+				if check != nil {
+					check(t, d)
+				}
+			})
+		})
+	}
+	other := func(t *testing.T, n *testNode, spec cloud.InstanceSpec) *cloud.Node {
+		spec.Subnet = n.SubnetID
+		o, err := n.cloud.RunInstance(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	a21 := netip.MustParseAddr("10.0.1.21")
+	run("held as primary", func(t *testing.T, n *testNode) { other(t, n, cloud.InstanceSpec{PrimaryIP: a21}) }, ExitOK, []string{"address 10.0.1.21"},
+		func(t *testing.T, d Diagnosis) {
+			expect(t, d, "address 10.0.1.21", resultWarning, "in use by i-", "as its primary IP", "explicit")
+		})
+	run("held as secondary", func(t *testing.T, n *testNode) { other(t, n, cloud.InstanceSpec{Secondary: []netip.Addr{a21}}) }, ExitOK, []string{"address 10.0.1.21"},
+		func(t *testing.T, d Diagnosis) {
+			expect(t, d, "address 10.0.1.21", resultWarning, "in use by i-", "outside the ledger (no record in the ledger)")
+		})
+	run("all are held", func(t *testing.T, n *testNode) {
+		other(t, n, cloud.InstanceSpec{Secondary: addrList("10.0.1.21 10.0.1.22")})
+	}, ExitNoAddress, []string{"address 10.0.1.21", "address 10.0.1.22", "pool core"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "pool core", resultFailed, "too few: 0 of 2")
+	})
+	run("outside, reserved, primary IP", func(t *testing.T, n *testNode) {
+		n.cfg.Pools.Core = append(addrList("10.0.2.5 10.0.1.3 10.0.1.255"), n.PrimaryIP, a21)
+	}, ExitUsage, []string{"address 10.0.2.5", "address 10.0.1.3", "address 10.0.1.255", "address PRIMARY"}, nil)
+	run("pool too small", func(t *testing.T, n *testNode) {
+		n.cfg.Pools = Pools{Core: addrList("10.0.1.21")}
+		n.cfg.Pools.Core = nil
+		n.cfg.Pools.Master = addrList("10.0.1.20")
+	},
+		ExitUsage, []string{"addresses"}, func(t *testing.T, d Diagnosis) {
+			expect(t, d, "addresses", resultFailed, "no address is named for core nodes", "1 are requested")
+		})
+	run("none named", func(t *testing.T, n *testNode) { n.cfg.Pools = Pools{} }, ExitOK, []string{"addresses"}, nil)
+	run("not covered by a reservation", func(t *testing.T, n *testNode) {
+		n.cfg.Pools.Core = addrList("10.0.1.40 10.0.1.41 10.0.1.44 10.0.1.21")
+	}, ExitOK, []string{"reservation"},
+		func(t *testing.T, d Diagnosis) {
+			expect(t, d, "reservation", resultWarning, "10.0.1.40-10.0.1.41, 10.0.1.44", "for each of 10.0.1.40/31 10.0.1.44/32: aws ec2 create-subnet-cidr-reservation --subnet-id subnet-")
+		})
+	run("a reservation of the other type", func(t *testing.T, n *testNode) {
+		n.cloud.ReserveCIDR(n.SubnetID, netip.MustParsePrefix("10.0.1.48/28"), "prefix")
+		n.cfg.Pools.Core = addrList("10.0.1.48")
+	}, ExitOK, []string{"reservation"}, func(t *testing.T, d Diagnosis) { expect(t, d, "reservation", resultWarning, "type prefix") })
+	run("interface full", func(t *testing.T, n *testNode) {
+		n.InstanceType = ""
+		for i := range byte(14) {
+			n.assign(netip.AddrFrom4([4]byte{10, 0, 1, 200 + i}))
+		}
+	}, ExitUsage, []string{"room"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "room", resultFailed, "has 15 addresses, and m5.xlarge allows 15")
+	})
+	gone := ssmcoord.Record{Instance: "i-0aaaaaaaaaaaaaaaa", ENI: "eni-0aaaaaaaaaaaaaaaa", Cluster: "j-GONE", Role: "CORE", Time: time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)}
+	run("stale claim", func(t *testing.T, n *testNode) { n.claim(a21, gone, 3*time.Minute) }, ExitOK, []string{"address 10.0.1.21"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "address 10.0.1.21", resultWarning, "stale claim", "i-0aaaaaaaaaaaaaaaa", "cluster j-GONE", "emr-static-ip ledger gc --subnet subnet-")
+		expect(t, d, "pool core", resultOK, "2 of 2 can be had")
+	})
+	run("a claim too new to judge", func(t *testing.T, n *testNode) { n.claim(a21, gone, 0) }, ExitOK, nil, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "address 10.0.1.21", resultOK, "which EC2 does not list yet")
+	})
+}
+
+func TestDoctorClock(t *testing.T) {
+	for _, test := range []struct {
+		skew   time.Duration
+		result string
+		want   string
+	}{
+		{30 * time.Second, resultOK, "within 3"},
+		{2 * time.Minute, resultWarning, "2m0s behind AWS's"},
+		{-2 * time.Minute, resultWarning, "ahead of AWS's"},
+		{10 * time.Minute, resultFailed, "10m0s behind AWS's"},
+		{-time.Hour, resultFailed, "ahead of AWS's"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newPatient(t, cloud.Options{ClockSkew: test.skew, VerifyInProcess: true})
+			d := n.doctor()
+			expect(t, d, "clock", test.result, test.want)
+			if test.result == resultFailed {
+				if d.ExitCode() != ExitPermission || d.result("permission ssm:PutParameter") != resultOK { // there the SDK corrects itself
+					t.Errorf("exit code %d\n%s", d.ExitCode(), text(t, d))
+				}
+				expect(t, d, "permission ec2:DescribeInstances", resultFailed, "this node's clock is wrong, ", "chronyc makestep")
+			}
+		})
+	}
+}
+
+// TestWrongClock: a run's error names the clock, at EC2's words, and also at SSM's where the SDK is kept from correcting itself.
+func TestWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newPatient(t, cloud.Options{ClockSkew: 20 * time.Minute})
+		_, err := Apply(t.Context(), n.cfg, n.env)
+		if want := "this node's clock is wrong, 20m0s behind AWS's"; CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), want) || !slices.Contains(remedies(err), clockRemedy) {
+			t.Errorf("%v (code %d), remedies %q", err, CodeOf(err), remedies(err))
+		}
+	})
+	t.Setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
+	for _, skew := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newPatient(t, cloud.Options{ClockSkew: skew})
+			_, err := Apply(t.Context(), n.cfg, n.env)
+			if CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(remedies(err), clockRemedy) {
+				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, CodeOf(err), remedies(err))
+			}
+			d := n.doctor()
+			expect(t, d, "clock", resultFailed, "AWS's")
+			expect(t, d, "permission ssm:PutParameter", resultUnknown)
+			expect(t, d, "permission ssm:GetParameters", resultFailed, "clock is wrong")
+			expect(t, d, "permission ec2:DescribeInstances", resultFailed, "clock is wrong")
+		})
+	}
+}
+
+// TestDoctorCutShort: a signal ends it, what it knows is shown, and the probe is removed all the same.
+func TestDoctorCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newPatient(t, cloud.Options{})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Key() == "ssm:PutParameter" {
+				return cloud.FaultAction{Then: func() { cancel(&SignalError{Signal: syscall.SIGINT}) }}
+			}
+			return cloud.FaultAction{}
+		})
+		d, err := Doctor(ctx, n.cfg, n.env)
+		if signal := (*SignalError)(nil); !errors.As(err, &signal) || len(d.Findings) < 10 {
+			t.Errorf("%v\n%s", err, text(t, d))
+		}
+		if left := n.cloud.Parameters(); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		put := slices.ContainsFunc(n.cloud.Calls(), func(c cloud.Call) bool { return c.Key() == "ssm:PutParameter" && c.Applied })
+		if !put {
+			t.Error("the probe was never written")
+		}
+	})
+}
