@@ -449,3 +449,23 @@ func TestDoctorCutShort(t *testing.T) {
 		}
 	})
 }
+
+// TestDoctorOutOfTime: --timeout ends it with what it knows.
+func TestDoctorOutOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newPatient(t, cloud.Options{})
+		n.cfg.Timeout = 20 * time.Second
+		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Service == "ec2" {
+				return cloud.FaultAction{Kind: cloud.FaultHang}
+			}
+			return cloud.FaultAction{}
+		})
+		d := n.doctor()
+		expect(t, d, "time", resultFailed, "--timeout 20s")
+		expect(t, d, "permission ssm:PutParameter", resultOK)
+		if d.Seconds > 21 {
+			t.Errorf("took %v s", d.Seconds)
+		}
+	})
+}
