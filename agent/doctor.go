@@ -44,13 +44,13 @@ func Doctor(ctx context.Context, cfg Config, env Environment) (Diagnosis, error)
 	rep, err := conduct(ctx, cfg, env, func(r *run, bounded context.Context) error {
 		doc := &doctor{run: r, diagnose: &d, reached: map[string]bool{}, notRoot: os.Geteuid() != 0 && r.env.Root == ""}
 		doc.examine(bounded)
+		d.Instance, d.Cluster, d.Role, d.Region, d.Subnet = r.id.InstanceID, r.cluster, r.role.Role, r.id.Region, r.id.SubnetID
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case bounded.Err() != nil:
 			d.add(failed(ExitDeadline, "time", "", "use a longer --timeout", "--timeout %s ended the examination before its end: what needed more time is unknown", r.cfg.Timeout))
 		}
-		d.Instance, d.Cluster, d.Role, d.Region, d.Subnet = r.id.InstanceID, r.cluster, r.role.Role, r.id.Region, r.id.SubnetID
 		return nil
 	})
 	d.Seconds = rep.Duration.Round(100 * time.Millisecond).Seconds()

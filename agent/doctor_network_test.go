@@ -9,10 +9,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"io"
 	"log"
 	"math/big"
@@ -31,8 +29,6 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // certificate makes a CA and a certificate of it for 127.0.0.1, valid in the given time.
 func certificate(t *testing.T, from, until time.Time) (ca []byte, leaf tls.Certificate) {
@@ -245,8 +241,12 @@ func TestDoctorWithoutIMDS(t *testing.T) {
 				if d.ExitCode() != test.code {
 					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, text(t, d))
 				}
-				if _, err := Apply(t.Context(), n.cfg, n.env); CodeOf(err) != test.code {
+				rep, err := Apply(t.Context(), n.cfg, n.env)
+				if CodeOf(err) != test.code {
 					t.Errorf("a run ends with %v (code %d), want %d", err, CodeOf(err), test.code)
+				}
+				if test.name == "switched off" && (rep.Duration > time.Second || !strings.Contains(strings.Join(remedies(err), ""), "--http-endpoint enabled")) {
+					t.Errorf("a run waits %v, and says %q", rep.Duration, remedies(err))
 				}
 				expect(t, d, "imds", resultFailed, test.detail)
 				expect(t, d, "tls ssm", resultOK)
@@ -314,78 +314,6 @@ func TestDoctorVerify(t *testing.T) {
 		expect(t, d, "verify 192.168.50.10:80", resultOK, "the static IP 10.0.1.21 reaches")
 		expect(t, d, "verify 192.168.50.11:80", resultFailed, "does it admit 10.0.1.21")
 	})
-}
-
-// TestDiagnosisForm holds the JSON and the text against golden files: programs and people rely on them.
-func TestDiagnosisForm(t *testing.T) {
-	d := Diagnosis{Version: DiagnosisVersion, Instance: "i-0a1", Cluster: "j-1", Role: RoleCore, Region: "us-east-1", Subnet: "subnet-1", Seconds: 5.2, Findings: []Finding{}}
-	free := fine("address", "10.0.1.11-10.0.1.12", "2 addresses: free")
-	free.Addresses = addrList("10.0.1.11 10.0.1.12")
-	denied := `allow ssm:PutParameter in the role of the instance profile`
-	d.add(
-		fine("imds", "", "IMDSv2: i-0a1 in subnet-1"),
-		failed(ExitUnreachable, "tcp", "ssm", "the security group must admit TCP 443", "10.0.0.10:443: no answer").took(5*time.Second),
-		unknown("clock", "", "", "no answer of AWS tells the time"),
-		failed(ExitPermission, "permission", "ssm:PutParameter", denied, "denied"),
-		failed(ExitPermission, "permission", "ssm:DeleteParameter", denied, "denied"),
-		free,
-		warning("units", "", "a remedy", "foreign \x1b[31m text\nin two lines"),
-		fine("permission", "ec2:"+strings.Repeat("Long", 20), "allowed"),
-	)
-	if d.ExitCode() != ExitUnreachable {
-		t.Errorf("exit code %d, want that of the first that failed", d.ExitCode())
-	}
-	for _, format := range []string{"json", "text"} {
-		var b bytes.Buffer
-		if err := d.Render(&b, format); err != nil {
-			t.Fatal(err)
-		}
-		if format == "json" {
-			var back Diagnosis
-			if err := json.Unmarshal(b.Bytes(), &back); err != nil || back.Findings[1].Seconds != 5 {
-				t.Errorf("%v: %+v", err, back)
-			}
-			var indented bytes.Buffer
-			if err := json.Indent(&indented, b.Bytes(), "", "  "); err != nil {
-				t.Fatal(err)
-			}
-			b = indented
-		}
-		golden := filepath.Join("testdata", "doctor."+format)
-		if *update {
-			if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(golden, b.Bytes(), 0o644)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil || !bytes.Equal(want, b.Bytes()) {
-			t.Errorf("%v: got\n%s\nwant\n%s", err, b.Bytes(), want)
-		}
-	}
-	if s := text(t, Diagnosis{Seconds: 0.3}); s != "ok=0 warnings=0 failed=0 unknown=0 duration=0.3s\n" {
-		t.Errorf("%q", s)
-	}
-}
-
-func TestBlocks(t *testing.T) {
-	for list, want := range map[string]string{
-		"10.0.1.16":                               "10.0.1.16/32",
-		"10.0.1.17 10.0.1.16":                     "10.0.1.16/31",
-		"10.0.1.17 10.0.1.18":                     "10.0.1.17/32 10.0.1.18/32",
-		"10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19": "10.0.1.16/30",
-		"10.0.1.15 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.16": "10.0.1.15/32 10.0.1.16/30",
-	} {
-		var got []string
-		for _, p := range blocks(addrList(list)) {
-			got = append(got, p.String())
-		}
-		if strings.Join(got, " ") != want {
-			t.Errorf("%s: %q, want %s", list, got, want)
-		}
-	}
-	if got := spans(addrList("10.0.1.11 10.0.1.12 10.0.1.13 10.0.1.20 10.0.1.22")); got != "10.0.1.11-10.0.1.13, 10.0.1.20, 10.0.1.22" {
-		t.Errorf("%s", got)
-	}
 }
 
 func TestDoctorCommand(t *testing.T) {

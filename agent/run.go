@@ -43,7 +43,8 @@ type run struct {
 // was never killed.
 //
 // Nothing is changed before every check has passed, and nothing is programmed before EC2 has confirmed the address on the node's own network
-// interface. Last it connects to the services of --verify. An error carries its exit code (CodeOf) and remedy; the report then tells what had been done.
+// interface. Last it connects to the services of --verify. An error carries its exit code (CodeOf) and remedy; the report then tells what
+// had been done.
 func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return perform(ctx, cfg, env, func(r *run, ctx context.Context) error {
 		if cfg.Retrying && r.superseded() {

@@ -47,8 +47,8 @@ type Options struct {
 
 	// ClockSkew is by how much the services' clock, which dates their answers and judges signatures, is ahead of Now, which is the nodes'.
 	ClockSkew time.Duration
-	// VerifyInProcess verifies SigV4 signatures also for calls through Transport; over HTTP they always are. Without it (and without ClockSkew) such a call
-	// needs a well-formed Authorization header with a known access key and the right region and service.
+	// VerifyInProcess verifies SigV4 signatures also for calls through Transport; over HTTP they always are. Without it such a call, whose date
+	// is looked at only where there is a ClockSkew, needs a well-formed Authorization header with a known access key and the right region and service.
 	VerifyInProcess bool
 	// AnyCredentials accepts every access key, for clients set up with made-up credentials. An unknown key's calls count as those of the
 	// transport's instance, or the operator's. Unsigned calls are still refused.

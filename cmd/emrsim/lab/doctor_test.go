@@ -1,0 +1,180 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// diagnosis is what doctor -o json prints, as far as these tests look at it.
+type diagnosis struct {
+	Version  int
+	Instance string
+	Findings []struct{ Check, Subject, Result, Detail, Remedy string }
+	OK       int
+	Failed   int
+	Warnings int
+	Unknown  int
+	ExitCode int `json:"exit_code"`
+}
+
+// doctor runs the program's doctor on a node; it must end with the code and change nothing. It returns the lines that are not ok.
+func doctor(t *testing.T, c *Cluster, n *Node, code int, cmd Command) (d diagnosis, notOK map[string]string) {
+	t.Helper()
+	before, parameters, attached := snapshot(t, n), len(c.Cloud.Parameters()), len(c.Secondary(n))
+	cmd.Args = append([]string{"doctor", "-o", "json"}, cmd.Args...)
+	got := start(t, c, n, cmd)
+	if err := json.Unmarshal([]byte(got.Stdout), &d); err != nil {
+		t.Fatalf("%v\n%s%s", err, got.Stdout, got.Stderr)
+	}
+	if got.ExitCode != code || d.ExitCode != code || d.Instance != "" && d.Instance != n.Instance {
+		t.Errorf("exit code %d, want %d\n%s%s", got.ExitCode, code, got.Stdout, got.Stderr)
+	}
+	notOK = map[string]string{}
+	for _, f := range d.Findings {
+		if f.Result != "ok" {
+			notOK[strings.TrimSpace(f.Check+" "+f.Subject)] = f.Result + ": " + f.Detail + "\n" + f.Remedy
+		}
+	}
+	// Looking into the legacy table makes it, empty as it is.
+	if after := snapshot(t, n); legacyTable.ReplaceAllString(after, "") != legacyTable.ReplaceAllString(before, "") {
+		t.Errorf("the kernel's state was changed:\n%s\nafter\n%s", before, after)
+	}
+	if p, a := len(c.Cloud.Parameters()), len(c.Secondary(n)); p != parameters || a != attached {
+		t.Errorf("%d parameters and %d secondary addresses, before %d and %d", p, a, parameters, attached)
+	}
+	return d, notOK
+}
+
+// only fails the test unless exactly the named lines are not ok.
+func only(t *testing.T, notOK map[string]string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if notOK[name] == "" {
+			t.Errorf("%s is ok, or missing", name)
+		}
+		delete(notOK, name)
+	}
+	for name, text := range notOK {
+		t.Errorf("%s is %s", name, text)
+	}
+}
+
+// TestDoctorOnNodes is a healthy node before and after its static IP, and an instance that is no node.
+func TestDoctorOnNodes(t *testing.T) {
+	list := []string{"10.0.1.10", "10.0.1.11-12"}
+	for _, test := range []struct {
+		name   string
+		change func(*ClusterSpec)
+	}{
+		{"emr-6", func(s *ClusterSpec) { s.Release = "emr-6.15.0" }},
+		{"emr-7", nil},
+		{"emr-7 without iptables", func(s *ClusterSpec) { s.Iptables = IptablesNone }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := launch(t, test.change)
+			core := c.Nodes()[1]
+			// No systemd runs on a lab's nodes: that is the one warning.
+			_, notOK := doctor(t, c, core, 0, Command{Args: list})
+			only(t, notOK, "units")
+			_, notOK = doctor(t, c, core, 0, Command{Args: append([]string{"--verify", "192.168.50.10:80"}, list...)})
+			only(t, notOK, "units", "verify 192.168.50.10:80") // the firewall does not admit the primary IP
+			static := expectDone(t, c, core, start(t, c, core, Command{Args: append([]string{"--verify", "192.168.50.10:80"}, list...)}))
+			d, notOK := doctor(t, c, core, 0, Command{})
+			only(t, notOK, "units")
+			if d.OK < 30 {
+				t.Errorf("%d checks only", d.OK)
+			}
+			// Somebody flushes the rules.
+			if _, err := core.Output(t.Context(), "ip", "addr", "flush", "dev", core.Link, "to", static.String()+"/32"); err != nil {
+				t.Fatal(err)
+			}
+			_, notOK = doctor(t, c, core, 10, Command{Args: []string{"--verify", "10.0.0.10:80"}})
+			if !strings.Contains(notOK["static-ip"], "failed: "+static.String()+" is not programmed as it should be") {
+				t.Errorf("%q", notOK)
+			}
+		})
+	}
+}
+
+func TestDoctorOutsideEMR(t *testing.T) {
+	c := launch(t, nil)
+	plain, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.SubnetID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := c.AddNode(t.Context(), NodeSpec{Name: "plain", Instance: plain.InstanceID, Primary: Port{ENI: plain.ENI, MAC: plain.MAC, Address: plain.PrimaryIP}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, notOK := doctor(t, c, n, 0, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}})
+	only(t, notOK, "units", "role")
+	_, notOK = doctor(t, c, n, 0, Command{Args: []string{"--role", "core", "10.0.1.10", "10.0.1.11", "10.0.1.12"}})
+	only(t, notOK, "units")
+	if OneUser() {
+		t.Skip("this user namespace has no user but root")
+	}
+	_, notOK = doctor(t, c, n, 0, Command{User: "hadoop", Args: []string{"--role", "core", "10.0.1.10", "10.0.1.11", "10.0.1.12"}})
+	only(t, notOK, "units", "root", "nat")
+}
+
+func TestDoctorFailures(t *testing.T) {
+	list := []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}
+	for _, test := range []struct {
+		name   string
+		change func(*ClusterSpec)
+		cmd    Command
+		code   int
+		line   string
+		want   []string
+	}{
+		{"endpoint that swallows packets", func(s *ClusterSpec) { s.EndpointBlocked = true }, Command{Args: list}, 5, "tcp ssm",
+			[]string{"failed: 10.0.0.10:80: no answer", "com.amazonaws.us-east-1.ssm", "security group"}},
+		{"endpoint that refuses", nil, Command{Args: list, Env: []string{"AWS_ENDPOINT_URL_EC2=http://10.0.0.10:81"}}, 5, "tcp ec2", []string{"failed: 10.0.0.10:81: refused"}},
+		{"no DNS", nil, Command{Args: list, Env: []string{"AWS_ENDPOINT_URL_SSM=https://ssm.us-east-1.amazonaws.com"}}, 5, "dns ssm", []string{"failed: ssm.us-east-1.amazonaws.com is not found", "enableDnsHostnames", "com.amazonaws.us-east-1.ssm"}},
+		{"no metadata service", func(s *ClusterSpec) { s.IMDSDelay = time.Hour }, Command{Args: list, Env: []string{"AWS_REGION=us-east-1"}}, 5, "imds", []string{"failed: ", "169.254.169.254"}},
+		{"permission", func(s *ClusterSpec) {
+			s.Account.Authorize = func(a cloud.AccessRequest) error {
+				if a.Action == "ssm:PutParameter" {
+					return errors.New("taken out")
+				}
+				return nil
+			}
+		}, Command{Args: list}, 4, "permission ssm:PutParameter", []string{"failed: denied", `"Action": "ssm:PutParameter"`}},
+		{"clock", func(s *ClusterSpec) { s.Account.ClockSkew = -12 * time.Minute }, Command{Args: list}, 4, "clock", []string{"ahead of AWS's", "chronyc makestep"}},
+		{"reserved", nil, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.3"}}, 2, "address 10.0.1.3", []string{"failed: reserved by AWS"}},
+		{"too few", nil, Command{Args: list[:2]}, 2, "addresses", []string{"1 address for core nodes", "2 are requested"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := launch(t, test.change)
+			began := time.Now()
+			_, notOK := doctor(t, c, c.Nodes()[1], test.code, test.cmd)
+			for _, want := range test.want {
+				if !strings.Contains(notOK[test.line], want) {
+					t.Errorf("%s is %s\nlacks %s\nof %q", test.line, notOK[test.line], want, notOK)
+				}
+			}
+			if took := time.Since(began); took > 75*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+// TestWrongClock: a run says that it is the clock, and what to do.
+func TestWrongClock(t *testing.T) {
+	c := launch(t, func(s *ClusterSpec) { s.Account.ClockSkew = 12 * time.Minute })
+	core := c.Nodes()[1]
+	before := snapshot(t, core)
+	got := start(t, c, core, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}})
+	for _, want := range []string{"this node's clock is wrong, 1", "behind AWS's", "chronyc makestep", "(exit code 4)"} {
+		if !strings.Contains(got.Stderr, want) {
+			t.Errorf("%s\nlacks %s", got.Stderr, want)
+		}
+	}
+	expectUntouched(t, c, core, before)
+}
