@@ -25,8 +25,8 @@ type place struct {
 	addr   netip.Addr
 }
 
-// list reads all records of the subnet, or of all subnets below the prefix, ten with one call. others are the parameters there that are none: their names
-// do not end with a subnet and an address.
+// list reads all records of the subnet, or of all subnets below the prefix, ten with one call. others are the parameters there that are none:
+// their names do not end with a subnet and an address.
 func (v *Inventory) list(ctx context.Context) (records map[place]Version, others []string, err error) {
 	root := v.Prefix + "/"
 	if v.Subnet != "" {
@@ -52,6 +52,11 @@ func (v *Inventory) list(ctx context.Context) (records map[place]Version, others
 		}
 	}
 	return records, slices.Sorted(maps.Keys(strange)), nil
+}
+
+// repair is the command that mends the record of an address.
+func (l *Ledger) repair(a netip.Addr) string {
+	return "emr-static-ip ledger repair --prefix " + l.prefix + " --subnet " + l.subnet + " " + a.String()
 }
 
 // read reads the record of one address.
