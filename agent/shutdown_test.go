@@ -204,7 +204,7 @@ func TestShutdownReleaseIsBounded(t *testing.T) {
 		kernel  bool // the address is out of the kernel all the same
 		another bool // another run has the node
 	}{
-		{"AWS", func(s string) bool { return s != "imds" }, ExitUnreachable, "endpoint", true, false},
+		{"AWS", func(s string) bool { return s != "imds" }, ExitUnreachable, "com.amazonaws.", true, false},
 		{"everything", func(string) bool { return true }, ExitUnreachable, "Instance Metadata Service", false, false},
 		{"nobody, but another run has the lock", func(string) bool { return false }, ExitDeadline, "another emr-static-ip", false, true},
 	} {
