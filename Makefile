@@ -8,6 +8,7 @@ SHELL := bash
 export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION := $(VERSION)
 STATIC_IPS ?= 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13
 SEEDS ?= 1000
 SCALE ?= 5,20,50,100,200,500,1000
@@ -24,7 +25,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED := 0
 export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buildvcs=false
 # The bills of materials have the time of the last commit.
-export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
 LDFLAGS := -s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=$(VERSION)
 
 .PHONY: help
