@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # dist.sh VERSION BIN DIR: puts what is published into DIR, from the binaries in BIN: both binaries, bootstrap.sh with their checksums,
-# a software bill of materials for each, the IAM policies and templates, and SHA256SUMS. The same sources give the same bytes.
+# a software bill of materials for each, the manual page, the IAM policies and templates, and SHA256SUMS. The same sources give the same bytes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C
@@ -22,6 +22,7 @@ sum() { sha256sum "$dir.new/$1" | cut -d' ' -f1; }
 sed -e "s|@VERSION@|$version|; s|@SHA256_AMD64@|$(sum "${names[0]}")|; s|@SHA256_ARM64@|$(sum "${names[1]}")|" scripts/bootstrap.sh >"$dir.new/bootstrap.sh"
 chmod 0755 "$dir.new/bootstrap.sh"
 install -m 0644 LICENSE "$dir.new/LICENSE"
+install -m 0644 scripts/emr-static-ip.8 "$dir.new/emr-static-ip.8"
 echo "$version" >"$dir.new/VERSION"
 for part in iam cloudformation terraform; do
 	[ -d "scripts/$part" ] || continue
