@@ -8,6 +8,7 @@ SHELL := bash
 export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION := $(VERSION)
 STATIC_IPS ?= 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13
 SEEDS ?= 1000
 SCALE ?= 5,20,50,100,200,500,1000
@@ -23,13 +24,16 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # in by -X and not from version control: the build is the same in a checkout, an archive, and a directory of another user.
 export CGO_ENABLED := 0
 export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buildvcs=false
+# The bills of materials have the time of the last commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
 LDFLAGS := -s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=$(VERSION)
 
 .PHONY: help
 help: ## this list
 	@echo "targets:"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r t d; do printf '  %-16s %s\n' "$$t" "$$d"; done
-	@echo "variables: STATIC_IPS, SEEDS=$(SEEDS), SCALE=$(SCALE), FUZZTIME=$(FUZZTIME), BENCH=$(BENCH), TEST_TIMEOUT=$(TEST_TIMEOUT), VERSION=$(VERSION)"
+	@echo "variables: STATIC_IPS, SEEDS=$(SEEDS), SCALE=$(SCALE), FUZZTIME=$(FUZZTIME), BENCH=$(BENCH), TEST_TIMEOUT=$(TEST_TIMEOUT), VERSION=$(VERSION), TO=s3://..."
 
 .PHONY: demo
 demo: setup bin/emr-static-ip bin/emrsim ## launch a whole EMR cluster on this machine, no AWS account needed (root, sudo or user namespaces)
@@ -96,9 +100,22 @@ man: ## the manual page scripts/emr-static-ip.8, from the source of --help
 	go run ./scripts/manpage >scripts/emr-static-ip.8.new
 	mv scripts/emr-static-ip.8.new scripts/emr-static-ip.8
 
+.PHONY: dist
+dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is published, in dist/: binaries, bootstrap.sh, bills of materials, policies, templates, checksums
+	scripts/check-binaries.sh '$(VERSION)' $^
+	scripts/dist.sh '$(VERSION)' bin dist
+
+.PHONY: dist-check
+dist-check: dist ## dist/ again from a copy of the sources elsewhere: the same bytes
+	scripts/dist-check.sh '$(VERSION)' dist
+
+.PHONY: publish
+publish: dist ## upload dist/ with the AWS CLI: make publish TO=s3://BUCKET/PREFIX
+	scripts/publish.sh '$(TO)'
+
 .PHONY: clean
 clean: ## remove what the build made; the container base image stays (make clean-container removes it)
-	rm -rf bin
+	rm -rf bin dist
 
 .PHONY: clean-container
 clean-container: ## remove the images that test-container made

@@ -72,6 +72,7 @@ type Config struct {
 	PutRate           float64       // PutParameter calls a second that the account allows, for pacing a launch
 	Verify            []Target      // services that the node must reach with its static IP
 	NoUnits           bool          // install no systemd units
+	NoShutdownAction  bool          // install no EMR shutdown action, and remove one that is there
 	DryRun            bool          // say what would be changed, and change nothing
 	OnError           string        // what a failed run does to the node: fail or continue
 	Retrying          bool          // this is a run of the timer that --on-error continue leaves behind
@@ -122,6 +123,8 @@ type Settings struct {
 	NoUnits bool           `json:"no_units,omitempty"`
 	PutRate float64        `json:"ssm_put_rate"`
 	Verify  []Target       `json:"verify,omitempty"`
+
+	NoShutdownAction bool `json:"no_shutdown_action,omitempty"`
 }
 
 // Settings are what the state file keeps of c.
@@ -129,6 +132,7 @@ func (c Config) Settings() Settings {
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
 		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
+		NoShutdownAction: c.NoShutdownAction,
 	}
 }
 
@@ -164,6 +168,9 @@ func (c Config) Repeating(last Settings) Config {
 	if !given(flagNoUnits) {
 		c.NoUnits = last.NoUnits
 	}
+	if !given(flagShutdown) {
+		c.NoShutdownAction = last.NoShutdownAction
+	}
 	if !given(flagPutRate) {
 		c.PutRate = last.PutRate
 	}
@@ -187,6 +194,7 @@ const (
 	flagReassign  = "allow-reassignment"
 	flagNoNameTag = "no-name-tag"
 	flagNoUnits   = "no-units"
+	flagShutdown  = "no-shutdown-action"
 	flagDryRun    = "dry-run"
 	flagOnError   = "on-error"
 	flagOutput    = "output"

@@ -167,7 +167,7 @@ func (d *doctor) unitFinding(ctx context.Context) Finding {
 	case !d.hasState || d.state.Phase != PhaseProgrammed:
 		return fine("units", "", "systemd runs; a run installs %s and %s", unitService, unitTimer)
 	}
-	items, err := d.unitStates(ctx)
+	items, err := d.installedStates(ctx)
 	if err != nil {
 		return unknown("units", "", "", "%v", err)
 	}

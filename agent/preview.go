@@ -73,7 +73,7 @@ func (r *run) preview(ctx context.Context) error {
 	for _, t := range r.cfg.Verify {
 		r.rep.Notes = append(r.rep.Notes, fmt.Sprintf("a run then connects to %s with %s", t, p.Addr))
 	}
-	return r.previewUnits(ctx)
+	return r.previewInstalled(ctx)
 }
 
 // previewKernel adds the changes to the kernel, with those to the account between them as Apply makes them.
@@ -115,27 +115,25 @@ func (r *run) previewKernel(ctx context.Context, gone []netip.Addr, static netip
 	return nil
 }
 
-// previewUnits adds what installUnits would do.
-func (r *run) previewUnits(ctx context.Context) error {
-	if r.cfg.NoUnits || !r.env.hasSystemd() {
-		return nil
-	}
-	state, err := r.unitStates(ctx)
+// previewInstalled adds what installUnits and installShutdownAction would do.
+func (r *run) previewInstalled(ctx context.Context) error {
+	state, err := r.installedStates(ctx)
 	if err != nil {
 		return err
 	}
-	for _, u := range state {
-		if u.State == itemPresent {
+	for _, item := range state {
+		if item.State == itemPresent {
 			r.rep.Unchanged++
 		} else {
-			r.rep.Changes = append(r.rep.Changes, u.remedy)
+			r.rep.Changes = append(r.rep.Changes, item.remedy)
 		}
 	}
 	return nil
 }
 
-// unitStates looks at the units, the program that they run, and whether they are enabled and active.
-func (r *run) unitStates(ctx context.Context) ([]Item, error) {
+// installedStates looks at what apply installs on the node beside address and rules: the units, whether they are enabled and active, the EMR
+// shutdown action, and the program that these run. Nothing where none of it is wanted.
+func (r *run) installedStates(ctx context.Context) ([]Item, error) {
 	var items []Item
 	add := func(what string, right bool, found bool, remedy string) {
 		item := Item{What: what, State: itemPresent, remedy: remedy}
@@ -147,28 +145,44 @@ func (r *run) unitStates(ctx context.Context) ([]Item, error) {
 		}
 		items = append(items, item)
 	}
-	self, err := r.env.executable()
-	if err != nil {
-		return nil, err
-	}
-	same, err := sameContent(self, r.env.Path(unitProgram))
-	if err != nil {
-		return nil, fmt.Errorf("comparing %s with this program: %w", unitProgram, err)
-	}
-	add(unitProgram, same, exists(r.env.Path(unitProgram)), "install "+unitProgram)
-	enabled := true
-	for _, u := range units(r.cfg) {
-		p := filepath.Join(unitDir, u.name)
-		text, err := os.ReadFile(r.env.Path(p))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+	withUnits := !r.cfg.NoUnits && r.env.hasSystemd()
+	if withUnits || r.wantsShutdownAction() {
+		self, err := r.env.executable()
+		if err != nil {
 			return nil, err
 		}
-		add(p, err == nil && string(text) == u.text, err == nil, "install "+p)
-		enabled = enabled && exists(r.env.Path(filepath.Join(unitDir, u.link)))
+		same, err := sameContent(self, r.env.Path(unitProgram))
+		if err != nil {
+			return nil, fmt.Errorf("comparing %s with this program: %w", unitProgram, err)
+		}
+		add(unitProgram, same, exists(r.env.Path(unitProgram)), "install "+unitProgram)
 	}
-	add(unitService+" and "+unitTimer+" enabled", enabled, false, "enable "+unitService+" and "+unitTimer)
-	active := r.env.systemctl(ctx, "is-active", "--quiet", unitTimer) == nil
-	add(unitTimer+" active", active, false, "start "+unitTimer)
+	if withUnits {
+		enabled := true
+		for _, u := range units(r.cfg) {
+			p := filepath.Join(unitDir, u.name)
+			text, err := os.ReadFile(r.env.Path(p))
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return nil, err
+			}
+			add(p, err == nil && string(text) == u.text, err == nil, "install "+p)
+			enabled = enabled && exists(r.env.Path(filepath.Join(unitDir, u.link)))
+		}
+		add(unitService+" and "+unitTimer+" enabled", enabled, false, "enable "+unitService+" and "+unitTimer)
+		active := r.env.systemctl(ctx, "is-active", "--quiet", unitTimer) == nil
+		add(unitTimer+" active", active, false, "start "+unitTimer)
+	}
+	found := exists(r.env.Path(shutdownAction))
+	switch {
+	case r.wantsShutdownAction():
+		same, err := r.shutdownActionInPlace()
+		if err != nil {
+			return nil, fmt.Errorf("looking at the EMR shutdown action: %w", err)
+		}
+		add(shutdownAction, same, found, "install "+shutdownAction)
+	case r.cfg.NoShutdownAction && found:
+		items = append(items, Item{What: shutdownAction, State: itemForeign, remedy: "remove " + shutdownAction})
+	}
 	return items, nil
 }
 

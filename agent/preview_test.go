@@ -128,7 +128,7 @@ func TestPlanNeedsNoWritePermission(t *testing.T) {
 			t.Fatal(err)
 		}
 		rep, err := Plan(t.Context(), n.cfg, n.env)
-		if err != nil || exists(n.env.Path(n.cfg.StateDir)) || !strings.HasPrefix(rep.Summary(), "to-change=5 ") {
+		if err != nil || exists(n.env.Path(n.cfg.StateDir)) || !strings.HasPrefix(rep.Summary(), "to-change=7 ") {
 			t.Errorf("%v, %s", err, rep.Summary())
 		}
 	})

@@ -39,7 +39,7 @@ func (r *run) release(ctx context.Context) error {
 	addrs := r.touched()
 	if len(addrs) == 0 {
 		if r.hasState && r.state.Phase == PhaseReleased {
-			return errors.Join(r.unprogram(ctx, nil), r.removeUnits(ctx))
+			return errors.Join(r.unprogram(ctx, nil), r.removeUnits(ctx), r.removeShutdownAction())
 		}
 		if addrs, err = r.found(ctx, c); err != nil {
 			return err
@@ -65,7 +65,7 @@ func (r *run) release(ctx context.Context) error {
 	if err := r.leaveLedgers(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(r.removeUnits(ctx), forgetAbsence(r.dir)); err != nil {
+	if err := errors.Join(r.removeUnits(ctx), r.removeShutdownAction(), forgetAbsence(r.dir)); err != nil {
 		return err
 	}
 	if !r.hasState {

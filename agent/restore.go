@@ -84,6 +84,10 @@ func (r *run) recall(instanceID string) (err error) {
 
 // stateError is what to do about a state file that cannot be used.
 func stateError(dir string, err error) error {
+	if errors.Is(err, ErrStateVersion) {
+		return coded(ExitInternal, err, "a newer emr-static-ip wrote it: run that version, which the file names as its tool. To go back to this version, release the address with "+
+			"that one first; or remove "+filepath.Join(dir, stateFile)+" and run this one with the list of addresses: it finds its claim and its attachment again")
+	}
 	return coded(ExitInternal, err, "look at "+filepath.Join(dir, stateFile)+"; when nothing in it is needed, remove it and run again with the list of addresses")
 }
 

@@ -35,6 +35,7 @@ type run struct {
 	ledgers  []string // prefixes of earlier runs, under which claims of this node may be left
 	rep      Report
 
+	installed    bool // ensureProgram has been here
 	unprivileged bool // a preview without root: the rules cannot be looked at
 }
 
@@ -196,7 +197,7 @@ func (r *run) apply(ctx context.Context) error {
 	if err := forgetAbsence(r.dir); err != nil {
 		return err
 	}
-	r.installUnits(ctx)
+	r.install(ctx)
 	rest := slices.DeleteFunc(slices.Clone(c.Intents), func(a netip.Addr) bool { return a == res.Addr })
 	return r.save(PhaseProgrammed, res.Addr, nil, rest)
 }

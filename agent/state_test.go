@@ -27,7 +27,8 @@ func testState() State {
 			Pools: Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12"), Task: addrList("10.0.1.20")},
 			Role:  RoleCore, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 			Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
-			Verify: []Target{{Host: "192.168.50.10", Port: 8020}, {Host: "nn.example.com", Port: 443}},
+			Verify:           []Target{{Host: "192.168.50.10", Port: 8020}, {Host: "nn.example.com", Port: 443}},
+			NoShutdownAction: true,
 		},
 	}
 }

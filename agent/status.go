@@ -125,8 +125,8 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	if err := r.statusKernel(ctx, s, active); err != nil {
 		return err
 	}
-	if r.env.hasSystemd() && !r.cfg.NoUnits && active {
-		if s.Units, err = r.unitStates(ctx); err != nil {
+	if active {
+		if s.Units, err = r.installedStates(ctx); err != nil {
 			return err
 		}
 	}

@@ -99,14 +99,8 @@ func (r *run) ensureUnits(ctx context.Context) error {
 
 // ensure installs the program and units, enables those that have something to be enabled, and starts their timer.
 func (r *run) ensure(ctx context.Context, list []unit, timer string) error {
-	changed, err := r.env.installProgram()
-	if err != nil {
+	if err := r.ensureProgram(); err != nil {
 		return err
-	}
-	if changed {
-		r.change("installed " + unitProgram)
-	} else {
-		r.rep.Unchanged++
 	}
 	var names []string
 	written, enabled := false, true
@@ -148,6 +142,30 @@ func (r *run) ensure(ctx context.Context, list []unit, timer string) error {
 		return err
 	}
 	r.change("started " + timer)
+	return nil
+}
+
+// install puts on the node what is to act after this run.
+func (r *run) install(ctx context.Context) {
+	r.installUnits(ctx)
+	r.installShutdownAction()
+}
+
+// ensureProgram puts this program where units and shutdown action run it; once in a run.
+func (r *run) ensureProgram() error {
+	if r.installed {
+		return nil
+	}
+	changed, err := r.env.installProgram()
+	if err != nil {
+		return err
+	}
+	r.installed = true
+	if changed {
+		r.change("installed " + unitProgram)
+	} else {
+		r.rep.Unchanged++
+	}
 	return nil
 }
 

@@ -106,6 +106,7 @@ func TestUnitsWhereThereAreNone(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNode(t, cloud.Options{})
+				n.cfg.NoShutdownAction = true // which needs the program too
 				test.change(n)
 				rep := n.apply()
 				if !strings.Contains(strings.Join(rep.Notes, "\n"), test.note) || len(n.calls) > 0 || exists(n.env.Path("/etc/systemd")) || exists(n.env.Path(unitProgram)) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing for the work named by its arguments, and nothing that is there already:
 #   run        what the demo and the tests need: ip, nft, both variants of iptables, unshare, sysctl
-#   test       for a full check: make, file, git, shellcheck; systemd-nspawn and debootstrap for the test that boots a machine
+#   test       for a full check: make, file, git, shellcheck, curl; systemd-nspawn and debootstrap for the test that boots a machine; qemu for arm64
 #   container  podman with buildah, and debootstrap for a base image without a registry
 # Debian and Ubuntu (apt-get), Amazon Linux 2023 (dnf) and 2 (yum). As root, or through sudo.
 set -euo pipefail
@@ -33,8 +33,9 @@ package_for() {
 	apt-get:sysctl) echo procps ;;
 	dnf:sysctl | yum:sysctl) echo procps-ng ;;
 	apt-get:shellcheck) echo shellcheck ;;
+	apt-get:qemu-aarch64-static) echo qemu-user-static ;;
 	*:systemd-nspawn) echo systemd-container ;;
-	*:file | *:git | *:make | *:tar | apt-get:podman | apt-get:buildah | apt-get:runc | apt-get:debootstrap) echo "$1" ;;
+	apt-get:curl | *:file | *:git | *:make | *:tar | apt-get:podman | apt-get:buildah | apt-get:runc | apt-get:debootstrap) echo "$1" ;;
 	esac
 }
 
@@ -48,7 +49,7 @@ for work in "$@"; do
 		;;
 	test)
 		need+=(make)
-		wanted+=(file git shellcheck systemd-nspawn debootstrap)
+		wanted+=(curl file git shellcheck systemd-nspawn debootstrap qemu-aarch64-static)
 		;;
 	container) need+=(podman buildah runc debootstrap tar) ;;
 	*) fail "unknown work '$work'; known: run, test, container" ;;

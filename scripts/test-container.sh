@@ -101,6 +101,7 @@ stage() {
 		echo "$package"
 	done <bin/container/packages >bin/container/list
 	rm bin/container/packages
+	install -D -t bin/container/scripts scripts/bootstrap.sh # what a test runs
 	[ -s bin/container/list ] || fail "no tests in $packages"
 	cat >bin/container/run <<'RUN'
 #!/bin/sh

@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "sudo:", actAsSudo(os.Args[1:])) // when it returns
 		os.Exit(1)
 	}
+	if filepath.Base(os.Args[0]) == "aws" {
+		os.Exit(actAsAWS(os.Args[1:]))
+	}
 	inside, code, err := Isolate(context.Background())
 	switch {
 	case err != nil && os.Getenv("REQUIRE_NETNS") == "1":

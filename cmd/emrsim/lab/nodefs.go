@@ -24,7 +24,7 @@ const (
 )
 
 // fileSystem describes what a node sees as /. The programs and libraries are the machine's own, read-only. All else is in
-// memory and the node's own: /etc, /var, /run, /mnt, /emr, /home, /root, /tmp.
+// memory and the node's own: /etc, /var, /run, /mnt, /emr, /home, /root, /tmp, /usr/local/sbin.
 type fileSystem struct {
 	iptables Iptables
 	release  string            // EMR release label, for /etc/os-release
@@ -32,6 +32,9 @@ type fileSystem struct {
 	address  string            // of the host name
 	files    map[string][]byte // path below / -> content: EMR's files, readable by root only
 }
+
+// controllerPublic is the directory of EMR's instance controller in which hadoop may write; scripts in its shutdown-actions are run at the end.
+const controllerPublic = "/mnt/var/lib/instance-controller/public"
 
 // stage is where a node's root is put together: a directory that every Linux has, and that no program is started from.
 const stage = "/sys"
@@ -45,6 +48,9 @@ func (f fileSystem) mount() error {
 		if err := borrow(dir); err != nil {
 			return err
 		}
+	}
+	if err := ownSbin(); err != nil {
+		return err
 	}
 	if err := f.populate(); err != nil {
 		return err
@@ -110,16 +116,33 @@ func bind(from, to string) error {
 	return nil
 }
 
+// ownSbin makes /usr/local/sbin, where the agent installs itself, the node's own, with copies of the machine's programs.
+func ownSbin() error {
+	const dir = "/usr/local/sbin"
+	if _, err := os.Stat(dir); err != nil {
+		return nil // and the agent says that it cannot
+	}
+	if err := unix.Mount("tmpfs", stage+dir, "tmpfs", unix.MS_NODEV, "mode=0755"); err != nil {
+		return fmt.Errorf("mounting the node's %s: %w", dir, err)
+	}
+	return copyTree(dir, stage+dir)
+}
+
 // populate writes the node's own directories and files.
 func (f fileSystem) populate() error {
 	for dir, mode := range map[string]fs.FileMode{
 		"/etc": 0o755, "/run/lock": 0o755, "/var/lib": 0o755, "/var/log": 0o755, "/mnt/var/lib": 0o755,
-		"/emr": 0o755, "/sys": 0o755, "/root": 0o700, "/home/hadoop": 0o755, "/tmp": 0o777 | fs.ModeSticky, "/var/tmp": 0o777 | fs.ModeSticky,
+		controllerPublic: 0o755, "/emr": 0o755, "/sys": 0o755, "/root": 0o700, "/home/hadoop": 0o755, "/tmp": 0o777 | fs.ModeSticky, "/var/tmp": 0o777 | fs.ModeSticky,
 	} {
 		if err := os.MkdirAll(stage+dir, 0o755); err != nil {
 			return err
 		}
 		if err := os.Chmod(stage+dir, mode); err != nil {
+			return err
+		}
+	}
+	if !OneUser() {
+		if err := os.Chown(stage+controllerPublic, hadoopID, hadoopID); err != nil {
 			return err
 		}
 	}
@@ -254,11 +277,15 @@ func copyTree(from, to string) error {
 			}
 			return os.Symlink(link, target)
 		case entry.Type().IsRegular():
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
 			content, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(target, content, 0o644)
+			return os.WriteFile(target, content, info.Mode().Perm())
 		}
 		return nil
 	})

@@ -16,6 +16,7 @@ import (
 // A Command is a run of a program on a node.
 type Command struct {
 	Program string   // path on this machine; it is copied to the node
+	OnNode  bool     // Program is there already, by its path on the node
 	Args    []string // without the program's name
 	Env     []string // beside the node's own: NAME=value; a later one wins
 	User    string   // root or hadoop; empty is root. EMR starts a bootstrap action as hadoop, which has sudo; a lab's node has not
@@ -37,7 +38,10 @@ const installed = "/emr/instance-controller/lib/bootstrap-actions/1/"
 // the node's IMDS; only the address of the AWS API is passed on, as AWS_ENDPOINT_URL. When ctx is cancelled the program gets
 // SIGTERM, and ten seconds later SIGKILL. The error is about starting it; how it ended is in the result.
 func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
-	path, err := n.install(c.Program)
+	path, err := c.Program, error(nil)
+	if !c.OnNode {
+		path, err = n.install(c.Program)
+	}
 	if err != nil {
 		return Result{ExitCode: -1}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,8 +63,12 @@ func actAsSudo(args []string) error {
 	if len(args) < 2 {
 		return errors.New("nothing to run")
 	}
+	program, err := exec.LookPath(args[1])
+	if err != nil {
+		return err
+	}
 	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(0), syscall.Setuid(0)); err != nil {
 		return err
 	}
-	return syscall.Exec(args[1], args[1:], env)
+	return syscall.Exec(program, args[1:], env)
 }

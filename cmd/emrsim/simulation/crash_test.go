@@ -346,7 +346,7 @@ func (s *scene) moveToStranger(t *testing.T, a netip.Addr) {
 	}
 }
 
-// snapshot is all that a run leaves: ledger, EC2, kernel and state file, without times.
+// snapshot is all that a run leaves: ledger, EC2, kernel, shutdown action and state file, without times.
 func (s *scene) snapshot(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
@@ -365,6 +365,14 @@ func (s *scene) snapshot(t *testing.T) string {
 	slices.SortFunc(used, netip.Addr.Compare)
 	fmt.Fprintln(&b, used)
 	b.WriteString(s.node.Kernel.Rules())
+	scripts, err := filepath.Glob(filepath.Join(s.node.root, "mnt/var/lib/instance-controller/public/shutdown-actions/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, script := range scripts {
+		text, err := os.ReadFile(script)
+		fmt.Fprintf(&b, "%s\n%s%v\n", filepath.Base(script), text, err)
+	}
 	data, err := os.ReadFile(filepath.Join(s.node.root, agent.DefaultStateDir, "state.json"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)

@@ -188,6 +188,7 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 		Root:       n.root,
 		HTTP:       p,
 		Rand:       jitter.Float64,
+		Executable: func() (string, error) { return n.world.program, nil },
 		LookupEnv:  func(string) (string, bool) { return "", false },
 		OpenKernel: func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return processKernel{n.Kernel, p}, nil },
 		SaveState: func(dir string, s agent.State) error {

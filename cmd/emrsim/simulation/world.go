@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -35,6 +36,7 @@ type World struct {
 	Log *zap.Logger
 
 	dir        string
+	program    string // what the agents install as their own program
 	parsed     map[string]parsedRecord
 	violations []string
 }
@@ -45,9 +47,9 @@ func NewWorld(o cloud.Options) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &World{Seed: o.Seed, Cloud: cloud.New(o), dir: dir, parsed: map[string]parsedRecord{}}
+	w := &World{Seed: o.Seed, Cloud: cloud.New(o), dir: dir, program: filepath.Join(dir, "program"), parsed: map[string]parsedRecord{}}
 	w.Transport = w.Cloud.Transport
-	return w, nil
+	return w, os.WriteFile(w.program, []byte("the program"), 0o755)
 }
 
 // Close removes the nodes' files.

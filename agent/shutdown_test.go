@@ -1,0 +1,317 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+func TestShutdownActionIsInstalledAndRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		public := n.env.Path(filepath.Dir(shutdownDir))
+		if err := errors.Join(os.MkdirAll(public, 0o755), os.Chmod(public, 0o775)); err != nil {
+			t.Fatal(err)
+		}
+		rep := n.apply()
+		if tail := rep.Changes[len(rep.Changes)-2:]; !slices.Equal(tail, []string{"installed " + unitProgram, "installed " + shutdownAction}) {
+			t.Errorf("changes %q", rep.Changes)
+		}
+		if text := n.read(shutdownAction); !strings.Contains(text, " "+unitProgram+" release --timeout 45s\n") || strings.Contains(text, "@") {
+			t.Errorf("script:\n%s", text)
+		}
+		for p, mode := range map[string]fs.FileMode{shutdownAction: 0o755, shutdownDir: fs.ModeDir | 0o775, unitProgram: 0o755} {
+			if info, err := os.Stat(n.env.Path(p)); err != nil || info.Mode() != mode {
+				t.Errorf("%s: %v, %v; want mode %v", p, info.Mode(), err, mode)
+			}
+		}
+		files := n.snapshot()
+		if rep := n.apply(); len(rep.Changes) > 0 || !slices.Equal(n.snapshot(), files) {
+			t.Errorf("again: changes %q\n%s", rep.Changes, n.snapshot())
+		}
+
+		// Other scripts are not touched; release takes its own away, once.
+		n.write(n.env.Path(shutdownDir+"/other.sh"), "other")
+		for again := range 2 {
+			rep, err := Release(t.Context(), n.cfg, n.env)
+			if removed := slices.Contains(rep.Changes, "removed "+shutdownAction); err != nil || removed != (again == 0) {
+				t.Errorf("release %d: %v, %q", again, err, rep.Changes)
+			}
+			if entries, err := os.ReadDir(n.env.Path(shutdownDir)); err != nil || len(entries) != 1 || n.read(shutdownDir+"/other.sh") != "other" {
+				t.Errorf("release %d left %v, %v", again, entries, err)
+			}
+		}
+	})
+}
+
+// Whatever a killed run or somebody else has left, the next run completes, and plan and status say so before.
+func TestShutdownActionIsRepaired(t *testing.T) {
+	public := filepath.Dir(shutdownDir)
+	for _, test := range []struct {
+		name   string
+		before func(n *testNode)
+		want   []string
+	}{
+		{"removed", func(n *testNode) { os.Remove(n.env.Path(shutdownAction)) }, []string{shutdownAction}},
+		{"no directory", func(n *testNode) { os.RemoveAll(n.env.Path(public)) }, []string{shutdownAction}},
+		{"no program", func(n *testNode) { os.Remove(n.env.Path(unitProgram)) }, []string{unitProgram}},
+		{"another text", func(n *testNode) { n.write(n.env.Path(shutdownAction), "exit 1") }, []string{shutdownAction}},
+		{"cannot be run", func(n *testNode) { os.Chmod(n.env.Path(shutdownAction), 0o644) }, []string{shutdownAction}},
+		{"a link", func(n *testNode) {
+			p := n.env.Path(shutdownAction)
+			os.Rename(p, p+".moved")
+			os.Symlink(p+".moved", p)
+		}, []string{shutdownAction}},
+		{"a directory half made", func(n *testNode) {
+			os.RemoveAll(n.env.Path(shutdownDir))
+			os.Mkdir(n.env.Path(public+"/.shutdown-actions.tmp"), 0o700)
+		}, []string{shutdownAction}},
+		{"a file half written", func(n *testNode) {
+			os.Remove(n.env.Path(shutdownAction))
+			n.write(n.env.Path(shutdownDir+"/.emr-static-ip-release.sh.tmp"), "#!/bin/sh\n{")
+		}, []string{shutdownAction}},
+		{"another state directory", func(n *testNode) {
+			os.Rename(n.env.Path(n.cfg.StateDir), n.env.Path("/var/lib/o'ther"))
+			n.cfg.StateDir = "/var/lib/o'ther"
+		}, []string{shutdownAction}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				n.apply()
+				want := n.snapshot()
+				test.before(n)
+				s, err := Inspect(t.Context(), n.cfg, n.env)
+				if err != nil || s.Verdict != VerdictDrifted || !strings.Contains(strings.Join(s.Reasons, "\n"), test.want[0]) {
+					t.Errorf("status: %v, %v, %q", err, s.Verdict, s.Reasons)
+				}
+				plan, err := Plan(t.Context(), n.cfg, n.env)
+				if err != nil || !slices.Equal(plan.Changes, []string{"install " + test.want[0]}) {
+					t.Errorf("plan: %v, %q", err, plan.Changes)
+				}
+				rep := n.apply()
+				if !slices.Equal(rep.Changes, []string{"installed " + test.want[0]}) || rep.Unchanged != plan.Unchanged {
+					t.Errorf("apply: %q, %s; planned %s", rep.Changes, rep.Summary(), plan.Summary())
+				}
+				if n.cfg.StateDir != DefaultStateDir {
+					if text := n.read(shutdownAction); !strings.Contains(text, ` release --timeout 45s --state-dir '/var/lib/o'\''ther'`+"\n") {
+						t.Errorf("script:\n%s", text)
+					}
+					return
+				}
+				os.Remove(n.env.Path(shutdownAction + ".moved"))
+				if got := n.snapshot(); !slices.Equal(got, want) {
+					t.Errorf("left\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+				}
+				if rep := n.apply(); len(rep.Changes) > 0 {
+					t.Errorf("again: %q", rep.Changes)
+				}
+			})
+		})
+	}
+}
+
+func TestShutdownActionWhereThereIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.apply()
+		n.cfg.NoShutdownAction = true
+		plan, err := Plan(t.Context(), n.cfg, n.env)
+		rep := n.apply()
+		if err != nil || !slices.Equal(plan.Changes, []string{"remove " + shutdownAction}) || !slices.Equal(rep.Changes, []string{"removed " + shutdownAction}) ||
+			!strings.Contains(strings.Join(rep.Notes, "\n"), "--no-shutdown-action") {
+			t.Errorf("%v; planned %q, done %q, notes %q", err, plan.Changes, rep.Changes, rep.Notes)
+		}
+		n.cfg.Pools, n.cfg.NoShutdownAction = Pools{}, false // without arguments: as the last time
+		if rep := n.apply(); len(rep.Changes) > 0 || exists(n.env.Path(shutdownAction)) {
+			t.Errorf("again: %q", rep.Changes)
+		}
+		n.cfg.Given = []string{flagShutdown}
+		if rep := n.apply(); !slices.Equal(rep.Changes, []string{"installed " + shutdownAction}) {
+			t.Errorf("--no-shutdown-action=false: %q", rep.Changes)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		os.RemoveAll(n.env.Path(controllerDir)) // an instance that is not EMR's
+		n.cfg.Role = RoleCore
+		if n.apply(); exists(n.env.Path(controllerDir)) || exists(n.env.Path(unitProgram)) {
+			t.Error("something was installed for an EMR that is not there")
+		}
+	})
+}
+
+// A shutdown action that cannot be installed does not fail the node.
+func TestShutdownActionThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.write(n.env.Path(filepath.Dir(shutdownDir)), "a file where the directory belongs")
+		if rep := n.apply(); len(rep.Warnings) != 1 || !strings.Contains(rep.Warnings[0], "not a directory") {
+			t.Errorf("warnings %q", rep.Warnings)
+		}
+		os.Remove(n.env.Path(filepath.Dir(shutdownDir)))
+		if rep := n.apply(); !slices.Equal(rep.Changes, []string{"installed " + shutdownAction}) {
+			t.Errorf("again: %q", rep.Changes)
+		}
+	})
+}
+
+func TestDirectoryOfShutdownActionsIsLikeItsParent(t *testing.T) {
+	parent := t.TempDir()
+	uid, gid := os.Getuid(), os.Getgid()
+	if uid == 0 {
+		uid, gid = 498, 499 // hadoop's
+	}
+	if err := errors.Join(os.Chown(parent, uid, gid), os.Chmod(parent, 0o770)); err != nil {
+		t.Skip(err) // root of a user namespace without that user
+	}
+	dir := filepath.Join(parent, "public", "shutdown-actions")
+	for range 2 {
+		if err := makeDirLikeParent(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []string{dir, filepath.Dir(dir)} {
+		info, err := os.Stat(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := info.Sys().(*syscall.Stat_t); int(s.Uid) != uid || int(s.Gid) != gid || info.Mode() != fs.ModeDir|0o770 {
+			t.Errorf("%s: %v of %d:%d", p, info.Mode(), s.Uid, s.Gid)
+		}
+	}
+}
+
+// The release of a shutdown action ends within its time limit, which is well below EMR's 60 s, whoever does not answer, and says who.
+func TestShutdownReleaseIsBounded(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		silent  func(service string) bool
+		code    ExitCode
+		says    string
+		kernel  bool // the address is out of the kernel all the same
+		another bool // another run has the node
+	}{
+		{"AWS", func(s string) bool { return s != "imds" }, ExitUnreachable, "com.amazonaws.", true, false},
+		{"everything", func(string) bool { return true }, ExitUnreachable, "Instance Metadata Service", false, false},
+		{"nobody, but another run has the lock", func(string) bool { return false }, ExitDeadline, "another emr-static-ip", false, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				n.apply()
+				n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+					if test.silent(c.Service) {
+						return cloud.FaultAction{Kind: cloud.FaultHang}
+					}
+					return cloud.FaultAction{}
+				})
+				if test.another {
+					unlock, err := Lock(t.Context(), n.env.Path(n.cfg.StateDir))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer unlock()
+				}
+				cfg := DefaultConfig()
+				_, text, _ := strings.Cut(n.read(shutdownAction), "release --timeout ")
+				text, _, _ = strings.Cut(text, "\n")
+				var err error
+				if cfg.Timeout, err = time.ParseDuration(text); err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				_, err = Release(t.Context(), cfg, n.env)
+				if took := time.Since(began); CodeOf(err) != test.code || !strings.Contains(err.Error()+strings.Join(remedies(err), " "), test.says) || took > 50*time.Second {
+					t.Errorf("after %v: code %d, want %d and a word about %q: %v", took, CodeOf(err), test.code, test.says, err)
+				}
+				if out := len(n.uses()) == 0; out != test.kernel {
+					t.Errorf("the kernel uses %v", n.uses())
+				}
+				if !exists(n.env.Path(shutdownAction)) {
+					t.Error("the shutdown action was removed before the release was done")
+				}
+			})
+		})
+	}
+}
+
+// A restore beside a release, as by the timer, leaves the node alone, and puts nothing back afterwards.
+func TestRestoreBesideShutdownRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.apply()
+		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Action == "UnassignPrivateIpAddresses" {
+				return cloud.FaultAction{Delay: 12 * time.Second} // longer than a restore waits for the lock
+			}
+			return cloud.FaultAction{}
+		})
+		done := make(chan error)
+		go func() {
+			_, err := Release(context.WithoutCancel(t.Context()), DefaultConfig(), n.env)
+			done <- err
+		}()
+		time.Sleep(time.Second)
+		if rep := n.restore(ExitOK); !strings.Contains(rep.LeftAlone, "another emr-static-ip is at work") {
+			t.Errorf("left alone: %q", rep.LeftAlone)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if rep := n.restore(ExitOK); len(rep.Changes) > 0 || len(n.uses()) > 0 {
+			t.Errorf("after the release: %q, in use %v", rep.Changes, n.uses())
+		}
+		if h := n.cloud.Holders(n.SubnetID, netip.MustParseAddr("10.0.1.21")); len(h) > 0 {
+			t.Errorf("EC2 still has it on %v", h)
+		}
+	})
+}
+
+// The script itself: it passes on what release says, never fails, and goes on when its own file is removed under it.
+func TestShutdownScript(t *testing.T) {
+	for _, test := range []struct{ name, program, want string }{
+		{"released", "#!/bin/sh\necho \"$@\"; rm -- \"$SCRIPT\"\n", "release --timeout 45s\n"},
+		{"failed", "#!/bin/sh\necho oops >&2; exit 5\n", "exit code 5"},
+		{"no program", "", "exit code 127"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			program, script := filepath.Join(dir, "program"), filepath.Join(dir, "script")
+			text := strings.ReplaceAll(shutdownText(DefaultConfig()), unitProgram, program)
+			if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if test.program != "" {
+				if err := os.WriteFile(program, []byte(test.program), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "sh", script)
+			cmd.Env = append(os.Environ(), "SCRIPT="+script)
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), test.want) {
+				t.Errorf("%v\n%s", err, out)
+			}
+			if cut := strings.Index(text, "\n}"); cut < 0 {
+				t.Error("the script is not one command")
+			} else if out, err := exec.CommandContext(ctx, "sh", "-c", text[:cut]).CombinedOutput(); err == nil || strings.Contains(string(out), test.want) {
+				t.Errorf("the first part of it does something: %v, %s", err, out)
+			}
+		})
+	}
+}

@@ -1,0 +1,143 @@
+package lab
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// formerCommit is the last one before the shutdown action and the published bootstrap.sh: a version that is in the field.
+const formerCommit = "9de3d1b"
+
+// otherVersion is the program under test with another version stamp; formerVersion one built from formerCommit. Each is built once.
+var (
+	otherVersion = sync.OnceValues(func() (string, string) {
+		return compile("../../..", "other-version", "-s -w -X "+versionVariable+"=other")
+	})
+	formerVersion = sync.OnceValues(func() (string, string) {
+		dir := filepath.Join(os.Getenv(buildVariable), "former")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", err.Error()
+		}
+		// Whoever runs the tests need not own the checkout.
+		archive := `git -c safe.directory='*' archive "$1" | tar -x -C "$2"`
+		if out, err := exec.Command("sh", "-c", `cd ../../.. && git -c safe.directory='*' cat-file -e "$1^{commit}" && `+archive, "sh", formerCommit, dir).CombinedOutput(); err != nil {
+			return "", "no history with commit " + formerCommit + " (a shallow clone?): " + err.Error() + ": " + string(out)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+			return "", "no sources in commit " + formerCommit
+		}
+		return compile(dir, "former-version", "-s -w -X "+versionVariable+"=former")
+	})
+)
+
+const versionVariable = "github.com/emr-static-ip/emr-static-ip/agent.version"
+
+// compile builds the program from sources, or says why it cannot.
+func compile(sources, name, ldflags string, env ...string) (path, problem string) {
+	if _, err := exec.LookPath("go"); err != nil {
+		return "", err.Error()
+	}
+	path = filepath.Join(os.Getenv(buildVariable), name)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute) // with nothing in the build cache
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags, "-o", path, "./cmd/emr-static-ip")
+	cmd.Dir = sources
+	cmd.Env = append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", err.Error() + ": " + string(out)
+	}
+	return path, ""
+}
+
+// changes are what a run's report says that it changed.
+func changes(r Result) (list []string) {
+	_, text, found := strings.Cut("\n"+r.Stdout, "\nchanges\n")
+	for line := range strings.Lines(text) {
+		if !found || !strings.HasPrefix(line, "  ") {
+			break
+		}
+		list = append(list, strings.TrimSpace(line))
+	}
+	return list
+}
+
+// left is what a run leaves beside its own program and files: kernel, attachment, record.
+func left(t *testing.T, c *Cluster, n *Node) string {
+	t.Helper()
+	var b strings.Builder
+	for _, a := range c.Secondary(n) {
+		record, found, err := c.Ledger(a)
+		if err != nil || !found {
+			t.Errorf("ledger of %v: %v, %v", a, found, err)
+		}
+		b.WriteString(a.String() + " " + record + "\n")
+	}
+	return b.String() + snapshot(t, n)
+}
+
+// TestUpgradeAndRollback runs one version over another one's state, records and rules, and back: nothing changes but what is installed.
+func TestUpgradeAndRollback(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		other func() (string, string)
+	}{{"another stamp", otherVersion}, {"former version", formerVersion}} {
+		t.Run(test.name, func(t *testing.T) {
+			needNamespaces(t)
+			other, problem := test.other()
+			if problem != "" {
+				t.Skip(problem)
+			}
+			c := launch(t, nil)
+			core := c.Nodes()[1]
+			run := func(program string, args ...string) Result {
+				t.Helper()
+				got, err := c.Run(t.Context(), core, Command{Program: program, Args: args})
+				if err != nil || got.ExitCode != 0 {
+					t.Fatalf("%s %q: %v, exit code %d\n%s%s", filepath.Base(program), args, err, got.ExitCode, got.Stdout, got.Stderr)
+				}
+				return got
+			}
+			list := []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}
+			nothing := snapshot(t, core)
+			expectDone(t, c, core, run(other, list...))
+			want := left(t, c, core)
+			for i, step := range []struct {
+				program string
+				args    []string
+			}{{binary(t), list}, {other, list}, {binary(t), nil}, {other, nil}, {binary(t), []string{"restore"}}, {other, []string{"restore"}}, {binary(t), nil}} {
+				got := run(step.program, step.args...)
+				for _, change := range changes(got) {
+					if change != "installed "+installedProgram && change != "installed "+shutdownAction {
+						t.Errorf("step %d, %s %q: %s", i, filepath.Base(step.program), step.args, change)
+					}
+				}
+				if i == 0 && len(changes(got)) == 0 {
+					t.Errorf("step %d: the new version installed nothing:\n%s", i, got.Stdout)
+				}
+				if now := left(t, c, core); now != want {
+					t.Errorf("step %d, %s %q: it was\n%s\nand is\n%s", i, filepath.Base(step.program), step.args, want, now)
+				}
+				if t.Failed() {
+					t.Fatalf("%s%s", got.Stdout, got.Stderr)
+				}
+			}
+			expectStatus(t, c, core, 0, "in order")
+			// Rolled back, the other one releases; a shutdown action of a version that it does not know of does no harm afterwards.
+			run(other, list...)
+			run(other, "release")
+			if _, err := core.ReadFile(shutdownAction); err == nil {
+				end(t, c, core, Command{})
+			}
+			if now := snapshot(t, core); now != nothing || len(c.Secondary(core)) > 0 {
+				t.Errorf("release left %v and\n%s\nwant\n%s", c.Secondary(core), now, nothing)
+			}
+			expectDone(t, c, core, run(binary(t), list...))
+		})
+	}
+}

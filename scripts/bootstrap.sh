@@ -1,0 +1,170 @@
+#!/bin/bash
+# The EMR bootstrap action: fetches the emr-static-ip binary for this node's architecture, checks it, installs it and runs it.
+#
+#   bootstrap.sh [BASE] ARGUMENTS...      ARGUMENTS are emr-static-ip's: MASTER_IP CORE_IP...
+#
+# BASE is where the binaries are, s3://BUCKET/PREFIX or http(s)://...; it needs to be given only to a copy that publish.sh did not make
+# (also as EMR_STATIC_IP_BASE). EMR hands a bootstrap action nothing but its arguments: not the place that it came from. So publish.sh
+# writes the place into the copy that it uploads, and make dist the SHA-256 of the binaries. Sums that come with this script
+# are worth more than a list fetched from beside the binaries: who can replace a binary could replace the list too, and a node that
+# starts while a new version is uploaded gets the binary that belongs to its script, or none.
+#
+# It needs what Amazon Linux 2 and 2023 ship on EMR: bash, coreutils, the AWS CLI or curl, and sudo where it is not run as root. Run again,
+# it fetches nothing where the binary is installed already.
+#
+# Exit codes are those of emr-static-ip; of this script's own: 1 wrong checksum, not found, unknown architecture, or no such program;
+# 4 no access to the bucket, 5 S3 cannot be reached, 9 not root and no sudo.
+set -u
+
+base='@BASE@'
+version='@VERSION@'
+sha256_amd64='@SHA256_AMD64@'
+sha256_arm64='@SHA256_ARM64@'
+program=/usr/local/sbin/emr-static-ip
+
+attempts=4         # at fetching
+attempt_seconds=45 # for one of them: 300 KB/s are enough
+
+say() { echo "emr-static-ip bootstrap: $*" >&2; }
+
+# fail CODE WHAT REMEDY ends the run.
+fail() {
+	say "failed (exit code $1): $2"
+	say "what to do: $3"
+	exit "$1"
+}
+
+# has_sum FILE tells whether the file is there, with the wanted checksum.
+has_sum() {
+	local sum
+	sum=$(sha256sum -- "$1" 2>/dev/null) && [ "${sum%% *}" = "$sha256" ]
+}
+
+# as_root COMMAND... runs a command as root.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -- "$@"; fi
+}
+
+# find_region sets $region: older AWS CLIs ask us-east-1 where nobody names one, and in a subnet with the gateway endpoint of its own region
+# alone that ends in silence. IMDS knows, once it answers.
+find_region() {
+	local imds=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254} token
+	region=${AWS_REGION:-${AWS_DEFAULT_REGION:-}}
+	[ -z "$region" ] || return 0
+	token=$(curl --silent --fail --noproxy '*' --max-time 3 --request PUT --header 'X-aws-ec2-metadata-token-ttl-seconds: 60' "${imds%/}/latest/api/token") &&
+		region=$(curl --silent --fail --noproxy '*' --max-time 3 --header "X-aws-ec2-metadata-token: $token" "${imds%/}/latest/meta-data/placement/region")
+	case $region in
+	*[!a-z0-9-]*) region= ;;
+	esac
+}
+
+# s3_copy URL FILE copies an object to a file, within a bound and in $region, where that is known.
+s3_copy() {
+	local status=0
+	${region:+env "AWS_DEFAULT_REGION=$region"} timeout -k 5 "$attempt_seconds" \
+		aws s3 cp --only-show-errors --cli-connect-timeout 10 --cli-read-timeout 20 "$1" "$2" || status=$?
+	case $status in
+	124 | 137) echo "no answer, or not all of it, within $attempt_seconds s" ;;
+	esac
+	return "$status"
+}
+
+# fetch URL FILE tries once. Where it fails, $said is what was said, and $problem what that means: denied, missing, unreachable, other.
+fetch() {
+	case $1 in
+	s3://*)
+		[ -n "$region" ] || find_region
+		said=$(s3_copy "$1" "$2" 2>&1) && return 0
+		;;
+	*) said=$(curl --silent --show-error --fail --location --connect-timeout 10 --max-time "$attempt_seconds" --output "$2" "$1" 2>&1) && return 0 ;;
+	esac
+	case $said in
+	*"(403)"* | *" 403"* | *AccessDenied* | *"Access Denied"* | *credentials* | *InvalidAccessKeyId* | *ExpiredToken*) problem=denied ;;
+	*"(404)"* | *" 404"* | *NoSuchBucket* | *NoSuchKey*) problem=missing ;;
+	*onnect* | *"timed out"* | *imeout* | *"no answer"* | *"resolve host"* | *unreachable* | *SSL*) problem=unreachable ;;
+	*) problem=other ;;
+	esac
+	return 1
+}
+
+# download URL FILE fetches a file that has the wanted checksum, or ends the run.
+download() {
+	local attempt=1 pause=1 problem='' said='' region=''
+	while :; do
+		if fetch "$1" "$2"; then
+			! has_sum "$2" || return 0
+			problem=checksum said="it has the SHA-256 $(sha256sum -- "$2" | cut -d' ' -f1), not $sha256"
+		fi
+		if [ "$problem" = missing ] || [ "$attempt" -ge "$attempts" ]; then
+			break
+		fi
+		say "attempt $attempt of $attempts at $1: ${said:-failed}; next in $pause s"
+		sleep "$pause"
+		attempt=$((attempt + 1)) pause=$((pause * 2))
+	done
+	case $problem in
+	checksum) fail 1 "wrong checksum of $1: $said; it was not run" "find out who has replaced it, then publish this version again (publish.sh)" ;;
+	denied) fail 4 "no access to $1: $said" "allow s3:GetObject on ${base#s3://}/* to the role of the cluster's instance profile (JobFlowRole), and kms:Decrypt where the bucket is encrypted with a key; S3 says 403 also for a missing object where s3:ListBucket is not allowed: was all of it published (publish.sh)?" ;;
+	missing) fail 1 "not found: $1: $said" "publish this version to $base again (publish.sh)" ;;
+	unreachable) fail 5 "cannot reach $1: $said" "a subnet without NAT needs the gateway endpoint com.amazonaws.${region:-REGION}.s3 in its route table, with a policy that admits the bucket, and the bucket in that region; otherwise look at routes, security group, DNS and proxy" ;;
+	*) fail 1 "cannot fetch $1: ${said:-for no given reason}" "see what is said there; run again" ;;
+	esac
+}
+
+# install_program FILE puts the file in the place of the program, all of it or nothing, and looks at it again there.
+install_program() {
+	local new="${program%/*}/.${program##*/}.bootstrap"
+	if as_root mkdir -p -- "${program%/*}" && as_root install -m 0755 -- "$1" "$new" && has_sum "$new" && as_root mv -f -- "$new" "$program"; then
+		return 0
+	fi
+	[ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || fail 9 "not root, and sudo -n does not work" "run it as root; on EMR, sudo -n works for the user hadoop"
+	fail 1 "cannot install $program" "look at the message above: is the disk full, or read-only?"
+}
+
+main() {
+	local machine architecture sha256 url
+	base=${EMR_STATIC_IP_BASE:-$base}
+	case ${1:-} in
+	s3://* | http://* | https://*)
+		base=$1
+		shift
+		;;
+	esac
+	base=${base%/}
+	machine=$(uname -m)
+	case $machine in
+	x86_64) architecture=amd64 sha256=$sha256_amd64 ;;
+	aarch64 | arm64) architecture=arm64 sha256=$sha256_arm64 ;;
+	*) fail 1 "no binary for the architecture $machine" "use instance types with x86-64 or Graviton processors (x86_64, aarch64)" ;;
+	esac
+	case $sha256 in
+	*[!0-9a-f]* | '') fail 1 "this copy of bootstrap.sh has no checksums: it is the source, not what make dist made of it" "publish with scripts/publish.sh s3://BUCKET/PREFIX, and use the bootstrap.sh from there" ;;
+	esac
+	if has_sum "$program" && [ -x "$program" ]; then
+		say "version $version is installed already"
+	else
+		case $base in
+		s3://?* | http://?* | https://?*) ;;
+		*) fail 1 "it is not known where the binaries are" "publish with scripts/publish.sh s3://BUCKET/PREFIX, and use the bootstrap.sh from there; or give s3://BUCKET/PREFIX as the first argument" ;;
+		esac
+		# The name has the checksum in it, so that versions stand side by side: nodes of clusters that start meanwhile find theirs.
+		url=$base/emr-static-ip-linux-$architecture-${sha256:0:12}
+		case $base in
+		s3://*) command -v aws >/dev/null || fail 1 "no AWS CLI (aws) in PATH, $PATH" "EMR's nodes have it; elsewhere install it, or give an https:// address as the first argument" ;;
+		*) command -v curl >/dev/null || fail 1 "no curl in PATH, $PATH" "install it (Amazon Linux: dnf install curl-minimal)" ;;
+		esac
+		scratch=$(mktemp -d) || fail 1 "cannot make a temporary directory" "look at the message above: is the disk full, or read-only?"
+		trap 'rm -rf -- "$scratch"' EXIT
+		trap 'exit 143' TERM
+		trap 'exit 130' INT
+		download "$url" "$scratch/emr-static-ip"
+		install_program "$scratch/emr-static-ip"
+		rm -rf -- "$scratch"
+		trap - EXIT TERM INT
+		say "installed version $version for $architecture from $url"
+	fi
+	# It becomes root by itself, with what it needs of the environment, and says so where it cannot (exit code 9).
+	exec "$program" "$@"
+}
+
+main "$@"

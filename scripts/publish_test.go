@@ -1,0 +1,286 @@
+package scripts
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// runScript runs a program, within a minute or two, and returns its exit code and all that it said.
+func runScript(t *testing.T, env []string, program string, args ...string) (int, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// makeDist makes a distribution of a small program in place of the real one.
+func makeDist(t *testing.T, version string) string {
+	t.Helper()
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	if code, out := runScript(t, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/program", "./sbom"); code != 0 {
+		t.Fatal(out)
+	}
+	program, err := os.ReadFile(dir + "/program")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, architecture := range []string{"amd64", "arm64"} {
+		// Both for this machine: that they differ is all that matters here, and something at the end does not hurt a program.
+		if err := os.MkdirAll(dir+"/bin", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir+"/bin/emr-static-ip-linux-"+architecture, []byte(string(program)+version+architecture), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, out := runScript(t, nil, "./dist.sh", version, dir+"/bin", dir+"/dist"); code != 0 {
+		t.Fatal(out)
+	}
+	return dir + "/dist"
+}
+
+// s3Store is an AWS CLI that keeps objects in a directory: it knows what the scripts call, and fails at the call of that number.
+func s3Store(t *testing.T) (dir string, env []string) {
+	t.Helper()
+	dir = t.TempDir()
+	stub := `#!/bin/bash
+# aws s3 cp [options] [--] FROM TO
+set -euo pipefail
+echo "$*" >>"$STORE/calls"
+[ "$(wc -l <"$STORE/calls")" != "${FAIL_AT:-}" ] || { echo "upload failed: An error occurred (AccessDenied) when calling the PutObject operation: Access Denied" >&2; exit 1; }
+[ "$1 $2 $3" = "s3 cp --only-show-errors" ] || { echo "unknown: $*" >&2; exit 252; }
+shift 3
+while [ $# -gt 2 ]; do case $1 in --) shift ;; --cli-*) shift 2 ;; *) echo "unknown: $1" >&2; exit 252 ;; esac; done
+case $1:$2 in
+s3://*:-) cat "$STORE/${1#s3://}" ;;
+s3://*) cp "$STORE/${1#s3://}" "$2" ;;
+*:s3://*)
+	mkdir -p "$(dirname "$STORE/${2#s3://}")"
+	cp "$1" "$STORE/${2#s3://}"
+	[ "$(wc -l <"$STORE/calls")" != "${SPOIL_AT:-}" ] || echo spoilt >>"$STORE/${2#s3://}"
+	;;
+esac
+`
+	bin := t.TempDir()
+	if err := os.WriteFile(bin+"/aws", []byte(stub), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir, []string{"STORE=" + dir, "PATH=" + bin + ":" + os.Getenv("PATH"), "AWS_REGION=eu-west-1"}
+}
+
+// storedObjects are the files of the store below a bucket.
+func storedObjects(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(dir+"/bucket", func(p string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		found[strings.TrimPrefix(p, dir+"/bucket/")] = string(data)
+		return err
+	})
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// bootFrom runs a published bootstrap.sh; it installs below dir. The program's own words follow what bootstrap.sh says.
+func bootFrom(t *testing.T, script string, env []string, args ...string) (int, string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("not root: bootstrap.sh would ask sudo")
+	}
+	installed := filepath.Join(t.TempDir(), "sbin", "emr-static-ip")
+	text := strings.Replace(script, "program=/usr/local/sbin/emr-static-ip\n", "program="+installed+"\n", 1)
+	path := filepath.Join(t.TempDir(), "bootstrap.sh")
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil || text == script {
+		t.Fatal("bootstrap.sh: ", err)
+	}
+	return runScript(t, env, path, args...)
+}
+
+func TestPublish(t *testing.T) {
+	one, two := makeDist(t, "v1"), makeDist(t, "v2")
+	dir, env := s3Store(t)
+	const base = "s3://bucket/a/prefix"
+	publish := func(dist string, extra ...string) (int, string) {
+		os.Remove(dir + "/calls")
+		return runScript(t, append(slices.Concat(env, extra), "DIST="+dist), "./publish.sh", base)
+	}
+
+	if code, out := runScript(t, append(env, "DIST="+one), "./publish.sh", base+"/", "--dry-run"); code != 0 || len(storedObjects(t, dir)) > 0 || !strings.Contains(out, "-> "+base+"/bootstrap.sh\n") {
+		t.Errorf("--dry-run: %d, %d objects\n%s", code, len(storedObjects(t, dir)), out)
+	}
+	if code, out := publish(one); code != 0 || !strings.Contains(out, "Path="+base+"/bootstrap.sh,Args=") {
+		t.Fatalf("%d\n%s", code, out)
+	}
+	calls, err := os.ReadFile(dir + "/calls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(calls)), "\n")
+	if last := lines[len(lines)-2:]; !strings.HasSuffix(last[0], " "+base+"/bootstrap.sh") || !strings.HasSuffix(last[1], "bootstrap.sh -") {
+		t.Errorf("bootstrap.sh is not the last:\n%s", calls)
+	}
+	first := storedObjects(t, dir)
+	script := first["a/prefix/bootstrap.sh"]
+	if !strings.Contains(script, "\nbase='"+base+"'\n") || !strings.Contains(script, "\nversion='v1'\n") {
+		t.Errorf("bootstrap.sh:\n%.2000s", script)
+	}
+	for _, name := range []string{"emr-static-ip-linux-amd64", "emr-static-ip-linux-arm64", "emr-static-ip-linux-amd64.cdx.json", "emr-static-ip-linux-arm64.cdx.json", "LICENSE", "VERSION"} {
+		if want, err := os.ReadFile(filepath.Join(one, name)); err != nil || first["a/prefix/"+name] != string(want) {
+			t.Errorf("%s: %d bytes, %v", name, len(first["a/prefix/"+name]), err)
+		}
+	}
+	if code, out := runScript(t, nil, "sh", "-c", "cd "+dir+"/bucket/a/prefix && sha256sum --quiet --check SHA256SUMS"); code != 0 {
+		t.Errorf("SHA256SUMS: %s", out)
+	}
+	if code, out := bootFrom(t, script, env, "x"); runtime.GOARCH == "amd64" && (code != 2 || !strings.Contains(out, "installed version v1 for amd64") || !strings.Contains(out, "usage: sbom")) {
+		t.Errorf("bootstrap.sh: exit code %d\n%s", code, out)
+	}
+
+	// The next version fails somewhere, or its upload is spoilt: the one before is in force all the while, and works.
+	last := len(lines) - 2 // then comes bootstrap.sh
+	for _, n := range []int{1, 2, 3, 8, last - 1, last, last + 1} {
+		for _, fault := range []string{"FAIL_AT", "SPOIL_AT"} {
+			if fault == "SPOIL_AT" && (n%2 == 0 || n > last) {
+				continue // a read; or the very object that puts the version in force
+			}
+			if code, out := publish(two, fmt.Sprintf("%s=%d", fault, n)); code == 0 || !strings.Contains(out, "what was published before is in force") {
+				t.Errorf("%s=%d: %d\n%s", fault, n, code, out)
+			}
+			now := storedObjects(t, dir)
+			for _, p := range []string{"a/prefix/bootstrap.sh", sumName(script, "amd64"), sumName(script, "arm64")} {
+				if now[p] != first[p] {
+					t.Errorf("%s=%d: %s was changed", fault, n, p)
+				}
+			}
+		}
+	}
+	if code, out := bootFrom(t, script, env, "x"); runtime.GOARCH == "amd64" && (code != 2 || !strings.Contains(out, "installed version v1 for amd64")) {
+		t.Errorf("bootstrap.sh in between: exit code %d\n%s", code, out)
+	}
+	// An upgrade, and back.
+	for _, step := range []struct{ dist, version string }{{two, "v2"}, {one, "v1"}} {
+		if code, out := publish(step.dist); code != 0 {
+			t.Errorf("%d\n%s", code, out)
+		}
+		if now := storedObjects(t, dir); !strings.Contains(now["a/prefix/bootstrap.sh"], "\nversion='"+step.version+"'\n") {
+			t.Errorf("%s is not in force", step.version)
+		}
+	}
+	if now := storedObjects(t, dir); now["a/prefix/bootstrap.sh"] != script {
+		t.Error("the same version at the same place has another bootstrap.sh")
+	}
+}
+
+// sumName is the object that a bootstrap.sh fetches.
+func sumName(script, architecture string) string {
+	_, sum, _ := strings.Cut(script, "\nsha256_"+architecture+"='")
+	return "a/prefix/emr-static-ip-linux-" + architecture + "-" + sum[:12]
+}
+
+func TestPublishRefuses(t *testing.T) {
+	dist := makeDist(t, "v1")
+	dir, env := s3Store(t)
+	if err := os.WriteFile(dist+"/LICENSE", []byte("changed"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args []string
+		dist string
+		code int
+		says string
+	}{
+		{nil, dist, 2, "usage:"},
+		{[]string{"bucket/prefix"}, dist, 2, "is not s3://"},
+		{[]string{"s3://bucket/pre'fix"}, dist, 2, "is not s3://"},
+		{[]string{"s3://bucket/a b"}, dist, 2, "is not s3://"},
+		{[]string{"s3://bucket/x", "s3://bucket/y"}, dist, 2, "more than one"},
+		{[]string{"s3://bucket/x", "--dryrun"}, dist, 2, "unknown flag"},
+		{[]string{"s3://bucket/x"}, t.TempDir(), 1, "make dist"},
+		{[]string{"s3://bucket/x"}, dist, 1, "not what make dist made"},
+	} {
+		if code, out := runScript(t, append(env, "DIST="+test.dist), "./publish.sh", test.args...); code != test.code || !strings.Contains(out, test.says) {
+			t.Errorf("%q: exit code %d, want %d and %q\n%s", test.args, code, test.code, test.says, out)
+		}
+	}
+	if found := storedObjects(t, dir); len(found) > 0 {
+		t.Errorf("uploaded %d objects", len(found))
+	}
+}
+
+// TestPublishToMoto publishes with the real AWS CLI into an emulator's S3, and starts from there.
+func TestPublishToMoto(t *testing.T) {
+	awsCLI(t)
+	moto, err := exec.LookPath("moto_server")
+	if err != nil {
+		t.Skip("moto_server is not installed: publish.sh is tested with a stand-in for the AWS CLI alone")
+	}
+	dist := makeDist(t, "v1")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(address)
+	var said bytes.Buffer
+	server := exec.CommandContext(t.Context(), moto, "-H", "127.0.0.1", "-p", port)
+	server.Stdout, server.Stderr = &said, &said
+	server.WaitDelay = time.Second
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Wait()
+	defer server.Process.Kill()
+	began := time.Now()
+	for {
+		resp, err := http.Get("http://" + address + "/moto-api/")
+		if err == nil {
+			resp.Body.Close()
+			break
+		}
+		if time.Since(began) > 90*time.Second {
+			t.Skipf("moto_server does not come up: %v\n%s", err, &said)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	env := awsEnvironment(t, "http://"+address)
+	if code, out := runScript(t, env, "aws", "s3", "mb", "s3://bucket"); code != 0 {
+		t.Fatal(out)
+	}
+	if code, out := runScript(t, append(env, "DIST="+dist), "./publish.sh", "s3://bucket/a/prefix"); code != 0 {
+		t.Fatal(out)
+	}
+	code, script := runScript(t, env, "aws", "s3", "cp", "--only-show-errors", "s3://bucket/a/prefix/bootstrap.sh", "-")
+	if code != 0 {
+		t.Fatal(script)
+	}
+	if code, out := bootFrom(t, script, env, "x"); runtime.GOARCH == "amd64" && (code != 2 || !strings.Contains(out, "installed version v1 for amd64")) {
+		t.Errorf("bootstrap.sh: exit code %d\n%s", code, out)
+	}
+}
