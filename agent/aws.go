@@ -99,7 +99,7 @@ func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment, at
 		noProfile := hasStatus(err, http.StatusNotFound)
 		if waited > atMost || noProfile && waited > profileTimeout {
 			if !noProfile {
-				return coded(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy)
+				return coded(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy(err))
 			}
 			return coded(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
 				"give the instance an instance profile (EMR: JobFlowRole) with the policy from the README, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
