@@ -84,7 +84,7 @@ func loadAWS(ctx context.Context, env Environment, region string, more ...func(*
 		cfg.Retryer = func() aws.Retryer { return newRetryer(env.random(), t) }
 	}
 	cfg.Credentials = env.veil.credentials(cfg.Credentials)
-	cfg.APIOptions = append(cfg.APIOptions, t.register)
+	cfg.APIOptions = append(cfg.APIOptions, t.register, refuseOddAnswers)
 	return &awsSession{config: cfg, tally: t}, nil
 }
 

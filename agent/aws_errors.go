@@ -147,6 +147,9 @@ func explainAt(err error, at iam.Place) error {
 			"in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on) whose security group admits TCP 443 from the nodes; "+
 				"otherwise check routes, network ACLs, DNS and HTTPS_PROXY", at.Region, service))
 	}
+	if odd := (*oddAnswerError)(nil); errors.As(err, &odd) {
+		return coded(ExitUnreachable, err, "something else than AWS answers in its place: check HTTPS_PROXY, AWS_ENDPOINT_URL and DNS")
+	}
 	switch errorCode(err) {
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure",
 		"UnrecognizedClientException", "InvalidClientTokenId":
