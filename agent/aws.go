@@ -255,16 +255,16 @@ func (t *tally) pending() error {
 	return errors.Join(errs...)
 }
 
-// silent is a service that was called and has never answered; empty where there is none.
-func (t *tally) silent() string {
+// silent is a service that was called and has never answered, and how long ago it was called first; empty where there is none.
+func (t *tally) silent() (service string, asked time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range slices.Sorted(maps.Keys(t.first)) {
 		if !t.answered[s] {
-			return s
+			return s, time.Since(t.first[s])
 		}
 	}
-	return ""
+	return "", 0
 }
 
 // snapshot is the number of attempts of each call, and how many were throttled.

@@ -25,12 +25,12 @@ const imdsAttempt = 3 * time.Second
 // metadata reads IMDSv2. It never falls back to version 1.
 type metadata struct {
 	client *imds.Client
-	token  *tokenWatch
+	watch  *imdsWatch
 }
 
 func openIMDS(env Environment) metadata {
-	watch := &tokenWatch{client: httpClient(env, imdsAttempt)}
-	return metadata{token: watch, client: imds.New(imds.Options{
+	watch := &imdsWatch{client: httpClient(env, imdsAttempt)}
+	return metadata{watch: watch, client: imds.New(imds.Options{
 		HTTPClient:            watch,
 		Endpoint:              env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
 		Retryer:               aws.NopRetryer{}, // Identity goes round itself, until a deadline
@@ -39,41 +39,42 @@ func openIMDS(env Environment) metadata {
 	})}
 }
 
-// tokenWatch remembers the HTTP status with which IMDS answered the last request for a token, 0 for no answer: the SDK's error has it in
-// its text only.
-type tokenWatch struct {
+// imdsWatch remembers the HTTP status of IMDS's last answer, 0 for none, and whether it was that to the request for a token: some of the SDK's
+// errors have it in their text only.
+type imdsWatch struct {
 	client aws.HTTPClient
 	status atomic.Int32
+	token  atomic.Bool
 }
 
-func (w *tokenWatch) Do(r *http.Request) (*http.Response, error) {
+func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
 	answer, err := w.client.Do(r)
-	if r.Method == http.MethodPut {
-		status := 0
-		if err == nil {
-			status = answer.StatusCode
-		}
-		w.status.Store(int32(status))
+	status := 0
+	if err == nil {
+		status = answer.StatusCode
 	}
+	w.status.Store(int32(status))
+	w.token.Store(r.Method == http.MethodPut)
 	return answer, err
 }
 
-// refusal is err as one of a token that was refused, where it was.
-func (w *tokenWatch) refusal(err error) error {
-	if status := int(w.status.Load()); status >= http.StatusBadRequest {
-		return &tokenError{status: status, err: err}
+// refusal is err as one of a request that was answered, where it was.
+func (w *imdsWatch) refusal(err error) error {
+	if status := int(w.status.Load()); status != 0 {
+		return &refusedMetadata{status: status, token: w.token.Load(), err: err}
 	}
 	return err
 }
 
-// tokenError is IMDS refusing an IMDSv2 token.
-type tokenError struct {
-	status int // of HTTP
+// refusedMetadata is IMDS answering, with something else than a success.
+type refusedMetadata struct {
+	status int  // of HTTP
+	token  bool // it was the request for an IMDSv2 token
 	err    error
 }
 
-func (e *tokenError) Error() string { return e.err.Error() }
-func (e *tokenError) Unwrap() error { return e.err }
+func (e *refusedMetadata) Error() string { return e.err.Error() }
+func (e *refusedMetadata) Unwrap() error { return e.err }
 
 // Identity asks IMDS who this node is. IMDS may be late at boot: it is asked again until everything is there, for at most the given time. What it
 // has answered once is not asked again: none of it changes during a boot.
@@ -85,23 +86,32 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 		if err == nil {
 			return id, nil
 		}
-		if token := (*tokenError)(nil); hasStatus(err, http.StatusForbidden) || errors.As(err, &token) && token.status == http.StatusForbidden {
+		if refused := (*refusedMetadata)(nil); errors.As(err, &refused) && refused.status == http.StatusForbidden {
 			return id, coded(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
 				"or its requests go through a proxy, which IMDS refuses")
 		}
 		if time.Since(began) > atMost {
-			return id, coded(silent(err), fmt.Errorf("the Instance Metadata Service does not tell who this node is, asked for %s: %w", atMost, err), imdsRemedy(err))
+			return id, coded(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), imdsRemedy(err))
 		}
 		wait.waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", withoutRequest(err.Error()))
 		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
-			return id, coded(silent(err), fmt.Errorf("asking the Instance Metadata Service: %w", errors.Join(err, serr)), imdsRemedy(err))
+			return id, coded(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), errors.Join(err, serr)), imdsRemedy(err))
 		}
 	}
 }
 
+// imdsHost is where IMDS is asked.
+func imdsHost(env Environment) string {
+	if endpoint := env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"); endpoint != "" {
+		return clean(endpoint, maxQuoted)
+	}
+	return "169.254.169.254"
+}
+
 // imdsRemedy is what to do about an IMDS that did not tell what it was asked.
 func imdsRemedy(err error) string {
-	if token := (*tokenError)(nil); errors.As(err, &token) && (token.status == http.StatusNotFound || token.status == http.StatusMethodNotAllowed) {
+	refused := (*refusedMetadata)(nil)
+	if errors.As(err, &refused) && refused.token && (refused.status == http.StatusNotFound || refused.status == http.StatusMethodNotAllowed) {
 		return "what answers in the place of IMDS has version 1 only, and IMDSv2 is needed: let PUT /latest/api/token reach IMDS (an agent such as kube2iam may catch it)"
 	}
 	return "this must run on an EC2 instance; in a container the hop limit may be too low: " +
@@ -110,8 +120,8 @@ func imdsRemedy(err error) string {
 
 // silent is the exit code for an IMDS that has not answered, or not with what was asked for.
 func silent(err error) ExitCode {
-	token, odd := (*tokenError)(nil), (*oddMetadata)(nil)
-	if hasResponse(err) || errors.As(err, &token) || errors.As(err, &odd) {
+	refused, odd := (*refusedMetadata)(nil), (*oddMetadata)(nil)
+	if hasResponse(err) || errors.As(err, &refused) || errors.As(err, &odd) {
 		return ExitIdentity
 	}
 	return ExitUnreachable
@@ -229,7 +239,7 @@ func (m metadata) get(ctx context.Context, path string) (string, error) {
 	defer cancel()
 	out, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 	if err != nil {
-		return "", m.token.refusal(fmt.Errorf("reading %s from IMDS: %w", path, err))
+		return "", m.watch.refusal(fmt.Errorf("reading %s from IMDS: %w", path, err))
 	}
 	defer out.Content.Close()
 	b, err := io.ReadAll(io.LimitReader(out.Content, maxMetadata+1))
