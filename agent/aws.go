@@ -84,7 +84,7 @@ func loadAWS(ctx context.Context, env Environment, region string, more ...func(*
 		cfg.Retryer = func() aws.Retryer { return newRetryer(env.random(), t) }
 	}
 	cfg.Credentials = env.veil.credentials(cfg.Credentials)
-	cfg.APIOptions = append(cfg.APIOptions, t.register)
+	cfg.APIOptions = append(cfg.APIOptions, t.register, refuseOddAnswers)
 	return &awsSession{config: cfg, tally: t}, nil
 }
 
@@ -99,7 +99,7 @@ func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment, at
 		noProfile := hasStatus(err, http.StatusNotFound)
 		if waited > atMost || noProfile && waited > profileTimeout {
 			if !noProfile {
-				return coded(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy)
+				return coded(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy(err))
 			}
 			return coded(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
 				"give the instance an instance profile (EMR: JobFlowRole) with the policy from the README, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
@@ -255,16 +255,16 @@ func (t *tally) pending() error {
 	return errors.Join(errs...)
 }
 
-// silent is a service that was called and has never answered; empty where there is none.
-func (t *tally) silent() string {
+// silent is a service that was called and has never answered, and how long ago it was called first; empty where there is none.
+func (t *tally) silent() (service string, asked time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range slices.Sorted(maps.Keys(t.first)) {
 		if !t.answered[s] {
-			return s
+			return s, time.Since(t.first[s])
 		}
 	}
-	return ""
+	return "", 0
 }
 
 // snapshot is the number of attempts of each call, and how many were throttled.

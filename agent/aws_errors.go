@@ -142,10 +142,18 @@ func explainAt(err error, at iam.Place) error {
 	} else if op := (*smithy.OperationError)(nil); errors.As(err, &op) && isNetwork(err) {
 		service = serviceName(op.Service())
 	}
+	if dns := (*net.DNSError)(nil); service != "" && errors.As(err, &dns) {
+		return coded(ExitUnreachable, err, fmt.Sprintf(
+			"the name of the endpoint cannot be resolved: in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on), "+
+				"with enableDnsSupport and enableDnsHostnames on in the VPC; otherwise check the resolver of the node (/etc/resolv.conf, DHCP options)", region, service))
+	}
 	if service != "" {
 		return coded(ExitUnreachable, err, fmt.Sprintf(
 			"in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on) whose security group admits TCP 443 from the nodes; "+
 				"otherwise check routes, network ACLs, DNS and HTTPS_PROXY", at.Region, service))
+	}
+	if odd := (*oddAnswerError)(nil); errors.As(err, &odd) {
+		return coded(ExitUnreachable, err, "something else than AWS answers in its place: check HTTPS_PROXY, AWS_ENDPOINT_URL and DNS")
 	}
 	switch errorCode(err) {
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure",

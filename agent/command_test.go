@@ -358,15 +358,32 @@ func TestMainWithoutRoot(t *testing.T) {
 	}
 }
 
-// FuzzCommandLine: whatever the arguments, there is no panic, and either the work is done or the exit code says that they are wrong.
+// FuzzCommandLine: whatever the arguments and the environment, there is no panic, and either the work is done or the exit code says that they are
+// wrong, in words fit for a terminal. Addresses that are accepted are IPv4.
 func FuzzCommandLine(f *testing.F) {
-	for _, seed := range []string{"10.0.1.10\n10.0.1.11", "release", "--role\nCORE", "-", "--", "---", "--=", "-=", "--role=", "-h=", "--help=x", "help\nx", "--verbose=\n-v", "\n\n", "__complete\nx"} {
-		f.Add(seed)
+	for _, seed := range []string{"10.0.1.10\n10.0.1.11", "release", "--role\nCORE", "-", "--", "---", "--=", "-=", "--role=", "-h=", "--help=x", "help\nx", "--verbose=\n-v", "\n\n",
+		"__complete\nx", "plan\n--only-cidr\n10.0.0.0/8", "status\n-ojson", "--log-format=json\n\x1b[2J", "--timeout\n1e9h"} {
+		f.Add(seed, "", "")
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		code, _, stderr, got := runMain(t, t.Context(), strings.Split(text, "\n"), nil, Report{}, nil)
+	for _, flag := range []string{flagCoreIPs, flagTaskIPs, flagRole, flagOnly, flagTimeout, flagStateDir, flagPrefix, flagPutRate, flagVerbose, flagLogFormat, flagBackend} {
+		for _, value := range []string{"10.0.1.10-12", "::1", "core", "true", "json", "\x1b[2J", "1e400", "../x", strings.Repeat("9", 300)} {
+			f.Add("10.0.1.10\n10.0.1.11", variableOf(flag), value)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text, variable, value string) {
+		code, stdout, stderr, got := runMain(t, t.Context(), strings.Split(text, "\n"), map[string]string{variable: value}, Report{}, nil)
 		if code != ExitOK && (code != ExitUsage || stderr == "" || got.what != "") && (code != ExitDrifted || got.what == "") {
 			t.Fatalf("code %d, called %q, stderr %q", code, got.what, stderr)
+		}
+		for _, line := range strings.Split(stdout+"\n"+stderr, "\n") {
+			if clean(line, len(line)) != line || len(line) > 4*maxLine {
+				t.Fatalf("not fit for a terminal: %q", line)
+			}
+		}
+		for _, addr := range slices.Concat(got.cfg.Pools.Master, got.cfg.Pools.Core, got.cfg.Pools.Task) {
+			if !addr.Is4() {
+				t.Fatalf("address %v", addr)
+			}
 		}
 	})
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"os/exec"
 
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
@@ -23,7 +24,7 @@ func (r *run) explain(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) || errors.Is(err, ssmcoord.ErrOutOfTime) {
 		// The SDK reports that it was cancelled; what it was trying in vain is what the operator needs.
 		pending := r.aws.tally.pending()
-		if service := r.aws.tally.silent(); service != "" && pending != nil {
+		if service, asked := r.aws.tally.silent(); service != "" && (pending != nil || asked > dialTimeout) {
 			return explain(&unreachableError{service: service, err: errors.Join(pending, err)}, r.id.Region, r.cfg.Prefix)
 		}
 		return coded(ExitDeadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
@@ -40,6 +41,8 @@ func kernelError(err error) error {
 		return coded(ExitKernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
 	case errors.Is(err, netcfg.ErrNoBackend):
 		return coded(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft)")
+	case errors.Is(err, exec.ErrNotFound):
+		return coded(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft), or use --nat-backend auto, which takes nftables where there is none")
 	}
 	return coded(ExitKernel, err, "run again; compare with ip addr and iptables -t nat -S")
 }

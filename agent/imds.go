@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,17 +25,56 @@ const imdsAttempt = 3 * time.Second
 // metadata reads IMDSv2. It never falls back to version 1.
 type metadata struct {
 	client *imds.Client
+	watch  *imdsWatch
 }
 
 func openIMDS(env Environment) metadata {
-	return metadata{imds.New(imds.Options{
-		HTTPClient:            httpClient(env, imdsAttempt),
+	watch := &imdsWatch{client: httpClient(env, imdsAttempt)}
+	return metadata{watch: watch, client: imds.New(imds.Options{
+		HTTPClient:            watch,
 		Endpoint:              env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
 		Retryer:               aws.NopRetryer{}, // Identity goes round itself, until a deadline
 		EnableFallback:        aws.FalseTernary,
 		DisableDefaultTimeout: true, // the client's own bound holds
 	})}
 }
+
+// imdsWatch remembers the HTTP status of IMDS's last answer, 0 for none, and whether it was that to the request for a token: some of the SDK's
+// errors have it in their text only.
+type imdsWatch struct {
+	client aws.HTTPClient
+	status atomic.Int32
+	token  atomic.Bool
+}
+
+func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
+	answer, err := w.client.Do(r)
+	status := 0
+	if err == nil {
+		status = answer.StatusCode
+	}
+	w.status.Store(int32(status))
+	w.token.Store(r.Method == http.MethodPut)
+	return answer, err
+}
+
+// refusal is err as one of a request that was answered, where it was.
+func (w *imdsWatch) refusal(err error) error {
+	if status := int(w.status.Load()); status != 0 {
+		return &refusedMetadata{status: status, token: w.token.Load(), err: err}
+	}
+	return err
+}
+
+// refusedMetadata is IMDS answering, with something else than a success.
+type refusedMetadata struct {
+	status int  // of HTTP
+	token  bool // it was the request for an IMDSv2 token
+	err    error
+}
+
+func (e *refusedMetadata) Error() string { return e.err.Error() }
+func (e *refusedMetadata) Unwrap() error { return e.err }
 
 // Identity asks IMDS who this node is. IMDS may be late at boot: it is asked again until everything is there, for at most the given time. What it
 // has answered once is not asked again: none of it changes during a boot.
@@ -46,29 +86,52 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 		if err == nil {
 			return id, nil
 		}
-		if hasStatus(err, http.StatusForbidden) {
-			return id, coded(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled")
+		if refused := (*refusedMetadata)(nil); errors.As(err, &refused) && refused.status == http.StatusForbidden {
+			return id, coded(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
+				"or its requests go through a proxy, which IMDS refuses")
 		}
 		if time.Since(began) > atMost {
-			return id, coded(silent(err), fmt.Errorf("the Instance Metadata Service does not tell who this node is, asked for %s: %w", atMost, err), imdsRemedy)
+			return id, coded(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), imdsRemedy(err))
 		}
 		wait.waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", withoutRequest(err.Error()))
 		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
-			return id, coded(silent(err), fmt.Errorf("asking the Instance Metadata Service: %w", errors.Join(err, serr)), imdsRemedy)
+			return id, coded(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), errors.Join(err, serr)), imdsRemedy(err))
 		}
 	}
 }
 
-const imdsRemedy = "this must run on an EC2 instance; in a container the hop limit may be too low: " +
-	"aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2"
+// imdsHost is where IMDS is asked.
+func imdsHost(env Environment) string {
+	if endpoint := env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"); endpoint != "" {
+		return clean(endpoint, maxQuoted)
+	}
+	return "169.254.169.254"
+}
+
+// imdsRemedy is what to do about an IMDS that did not tell what it was asked.
+func imdsRemedy(err error) string {
+	refused := (*refusedMetadata)(nil)
+	if errors.As(err, &refused) && refused.token && (refused.status == http.StatusNotFound || refused.status == http.StatusMethodNotAllowed) {
+		return "what answers in the place of IMDS has version 1 only, and IMDSv2 is needed: let PUT /latest/api/token reach IMDS (an agent such as kube2iam may catch it)"
+	}
+	return "this must run on an EC2 instance; in a container the hop limit may be too low: " +
+		"aws ec2 modify-instance-metadata-options --instance-id ... --http-put-response-hop-limit 2"
+}
 
 // silent is the exit code for an IMDS that has not answered, or not with what was asked for.
 func silent(err error) ExitCode {
-	if hasResponse(err) {
+	refused, odd := (*refusedMetadata)(nil), (*oddMetadata)(nil)
+	if hasResponse(err) || errors.As(err, &refused) || errors.As(err, &odd) {
 		return ExitIdentity
 	}
 	return ExitUnreachable
 }
+
+// oddMetadata is an answer of IMDS that is none.
+type oddMetadata struct{ err error }
+
+func (e *oddMetadata) Error() string { return e.err.Error() }
+func (e *oddMetadata) Unwrap() error { return e.err }
 
 func (m metadata) identity(ctx context.Context, known map[string]string) (Identity, error) {
 	var id Identity
@@ -92,6 +155,13 @@ func (m metadata) identity(ctx context.Context, known map[string]string) (Identi
 	id.InstanceType = get("instance-type")
 	id.Region = get("placement/region")
 	mac := get("mac")
+	if len(errs) > 0 {
+		return id, errs[0]
+	}
+	var err error
+	if id.MAC, err = readMAC(mac); err != nil { // the other names are made of it
+		return id, odd("mac", mac, err)
+	}
 	nic := "network/interfaces/macs/" + mac + "/"
 	primary := get("local-ipv4")
 	id.ENI = get(nic + "interface-id")
@@ -103,27 +173,22 @@ func (m metadata) identity(ctx context.Context, known map[string]string) (Identi
 		return id, errs[0]
 	}
 	fail := func(what, text string, err error) {
-		errs = append(errs, fmt.Errorf("IMDS gives %s as %s: %w", what, quoted(text), err))
-	}
-	var err error
-	if id.MAC, err = net.ParseMAC(mac); err != nil {
-		fail("mac", mac, err)
+		if len(errs) < maxProblems {
+			errs = append(errs, odd(what, text, err))
+		}
 	}
 	if id.PrimaryIP, err = readIPv4(primary); err != nil {
 		fail("local-ipv4", primary, err)
 	}
-	if id.Subnet, err = netip.ParsePrefix(subnet); err != nil {
+	if id.Subnet, err = readNetwork(subnet); err != nil {
 		fail("subnet-ipv4-cidr-block", subnet, err)
 	}
 	for _, line := range strings.Fields(vpc) {
-		p, err := netip.ParsePrefix(line)
+		p, err := readNetwork(line)
 		if err != nil {
 			fail("vpc-ipv4-cidr-blocks", line, err)
 		}
 		id.VPC = append(id.VPC, p)
-	}
-	if len(id.VPC) == 0 {
-		errs = append(errs, errors.New("IMDS gives no VPC CIDR"))
 	}
 	for _, line := range strings.Fields(addrs) {
 		a, err := readIPv4(line)
@@ -132,14 +197,41 @@ func (m metadata) identity(ctx context.Context, known map[string]string) (Identi
 		}
 		id.Addresses = append(id.Addresses, a)
 	}
-	for _, f := range []struct{ what, value, prefix string }{
-		{"instance-id", id.InstanceID, "i-"}, {"interface-id", id.ENI, "eni-"}, {"subnet-id", id.SubnetID, "subnet-"},
+	for _, f := range []struct {
+		what, value string
+		want        form
+	}{
+		{"instance-id", id.InstanceID, resourceForm("i-")}, {"interface-id", id.ENI, resourceForm("eni-")}, {"subnet-id", id.SubnetID, resourceForm("subnet-")},
+		{"instance-type", id.InstanceType, wordForm("an instance type")}, {"placement/region", id.Region, wordForm("a region")},
 	} {
-		if !isResourceID(f.value, f.prefix) {
-			fail(f.what, f.value, fmt.Errorf("not %s and hexadecimal digits", f.prefix))
+		if !f.want.fits(f.value) {
+			fail(f.what, f.value, errors.New("is not "+f.want.name))
 		}
 	}
 	return id, errors.Join(errs...)
+}
+
+// odd is an answer of IMDS that is not what was asked for.
+func odd(what, text string, err error) error {
+	return &oddMetadata{fmt.Errorf("IMDS gives %s as %s: %w", what, quoted(text), err)}
+}
+
+// readMAC reads the hardware address of an Ethernet interface.
+func readMAC(s string) (net.HardwareAddr, error) {
+	mac, err := net.ParseMAC(s)
+	if err != nil || len(mac) != 6 || len(s) != len("02:00:00:00:00:00") {
+		return nil, errors.New("is not a MAC address")
+	}
+	return mac, nil
+}
+
+// readNetwork reads an IPv4 network as AWS writes it: beginning with its first address.
+func readNetwork(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil || !p.Addr().Is4() || p != p.Masked() {
+		return netip.Prefix{}, errors.New("is not an IPv4 network")
+	}
+	return p, nil
 }
 
 func (m metadata) get(ctx context.Context, path string) (string, error) {
@@ -147,7 +239,7 @@ func (m metadata) get(ctx context.Context, path string) (string, error) {
 	defer cancel()
 	out, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 	if err != nil {
-		return "", fmt.Errorf("reading %s from IMDS: %w", path, err)
+		return "", m.watch.refusal(fmt.Errorf("reading %s from IMDS: %w", path, err))
 	}
 	defer out.Content.Close()
 	b, err := io.ReadAll(io.LimitReader(out.Content, maxMetadata+1))
@@ -155,20 +247,19 @@ func (m metadata) get(ctx context.Context, path string) (string, error) {
 		return "", fmt.Errorf("reading %s from IMDS: %w", path, err)
 	}
 	if len(b) > maxMetadata {
-		return "", fmt.Errorf("reading %s from IMDS: more than %d bytes", path, maxMetadata)
+		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: more than %d bytes", path, maxMetadata)}
 	}
 	v := strings.TrimSpace(string(b))
 	if v == "" {
-		return "", fmt.Errorf("reading %s from IMDS: the answer is empty", path)
+		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: the answer is empty", path)}
 	}
 	return v, nil
 }
 
-// isResourceID tells whether s is an EC2 identifier: the prefix and 8 to 17 hexadecimal digits (more are let through, up to 40).
-func isResourceID(s, prefix string) bool {
-	rest, ok := strings.CutPrefix(s, prefix)
-	if !ok || len(rest) < 1 || len(rest) > 40 {
-		return false
-	}
-	return strings.Trim(rest, "0123456789abcdef") == ""
+// resourceForm is an EC2 identifier: the prefix and 8 to 17 hexadecimal digits (others are let through, up to 40).
+func resourceForm(prefix string) form {
+	return form{prefix + " and hexadecimal digits", func(s string) bool {
+		rest, ok := strings.CutPrefix(s, prefix)
+		return ok && len(rest) >= 1 && len(rest) <= 40 && strings.Trim(rest, "0123456789abcdef") == ""
+	}}
 }

@@ -224,3 +224,28 @@ func FuzzParsePools(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseCIDRs: whatever is typed, there is either an error fit to be shown, or IPv4 networks that read the same when they are written out.
+func FuzzParseCIDRs(f *testing.F) {
+	for _, seed := range []string{"192.168.0.0/16,172.16.0.0/12", "10.9.9.9 0.0.0.0/0", "10.0.0.0/33", "fd00::/8", "10.0.0.1/24", ",", "10.0.0.0/08", "1.2.3.4/-0", "\x1b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := ParseCIDRs("--only-cidr", []string{text})
+		if err != nil {
+			checkFailure(t, usage(err, ""))
+			return
+		}
+		var written []string
+		for _, p := range list {
+			if !p.Addr().Is4() || p != p.Masked() {
+				t.Fatalf("%v of %q", p, text)
+			}
+			written = append(written, p.String())
+		}
+		again, err := ParseCIDRs("--only-cidr", []string{strings.Join(written, ",")})
+		if err != nil || !slices.Equal(again, list) || len(list) == 0 {
+			t.Fatalf("%v reads back as %v, %v", list, again, err)
+		}
+	})
+}

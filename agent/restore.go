@@ -91,6 +91,11 @@ func stateError(dir string, err error) error {
 	return coded(ExitInternal, err, "look at "+filepath.Join(dir, stateFile)+"; when nothing in it is needed, remove it and run again with the list of addresses")
 }
 
+// stateDirError is what to do about a state directory that cannot be written to.
+func stateDirError(dir string, err error) error {
+	return coded(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
+}
+
 // askIMDS fills r.id: from IMDS where that answers properly (true), from the state file where it does not.
 func (r *run) askIMDS(ctx context.Context) (answers bool, err error) {
 	atMost := restoreIMDS

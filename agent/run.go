@@ -86,7 +86,7 @@ func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, c
 func (r *run) locked(ctx context.Context, work func(*run, context.Context) error) error {
 	unlock, err := lockTelling(ctx, r.dir, newPatience(r.log))
 	if err != nil {
-		return err
+		return stateDirError(r.dir, err)
 	}
 	defer unlock()
 	if err := r.identify(ctx); err != nil {
@@ -369,7 +369,7 @@ func (r *run) store(s State) error {
 		write = SaveState
 	}
 	if err := write(r.dir, s); err != nil {
-		return err
+		return stateDirError(r.dir, err)
 	}
 	r.state, r.hasState = s, true
 	return nil

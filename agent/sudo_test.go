@@ -164,3 +164,51 @@ func TestSearchPath(t *testing.T) {
 		}
 	}
 }
+
+// FuzzSudo: whatever sudo says and the environment holds, the program is started again only where sudo leads to root, with its own arguments, and no
+// value of the environment among them.
+func FuzzSudo(f *testing.F) {
+	f.Add("0\n", "", false, "AWS_REGION=eu-west-1\nHOME=/home/hadoop")
+	f.Add("0", "sudo: a password is required\n", true, "EMR_STATIC_IP_ROLE=CORE")
+	f.Add("1001\n", "\x1b[2J", false, "https_proxy=http://user:secret@proxy")
+	f.Add("00", "", false, "AWS_EVIL,LD_PRELOAD=x")
+	f.Add(" 0\nLast login: today", strings.Repeat("x", 5000), false, "AWS_=\n=AWS_X\nAWS_A B=c")
+	f.Fuzz(func(t *testing.T, stdout, stderr string, failed bool, environ string) {
+		var executed [][]string
+		s := testSudo(&executed)
+		s.environ = func() []string { return strings.Split(environ, "\n") }
+		s.output = func(context.Context, []string) (string, string, error) {
+			if failed {
+				return stdout, stderr, errors.New("exit status 1")
+			}
+			return stdout, stderr, nil
+		}
+		args := []string{"10.0.1.10", "--role", "CORE"}
+		err := s.elevate(t.Context(), args)
+		if err != nil {
+			if len(executed) != 0 || CodeOf(err) != ExitNotRoot || len(remedies(err)) == 0 {
+				t.Fatalf("started %q, error %v", executed, err)
+			}
+			checkFailure(t, err)
+			return
+		}
+		if failed || strings.TrimSpace(stdout) != "0" || len(executed) != 1 {
+			t.Fatalf("started %q although sudo said %q", executed, stdout)
+		}
+		argv := executed[0]
+		if !slices.Equal(argv[len(argv)-len(args):], args) || !slices.Equal(argv[:3], []string{"/usr/bin/sudo", "/usr/bin/sudo", "-n"}) {
+			t.Fatalf("argv %q", argv)
+		}
+		for _, arg := range argv[3 : len(argv)-len(args)] {
+			names, ok := strings.CutPrefix(arg, "--preserve-env=")
+			if !ok && arg != "--" && arg != "/home/hadoop/emr-static-ip" {
+				t.Fatalf("argument %q", arg)
+			}
+			for _, name := range strings.Split(names, ",") {
+				if ok && (strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != "" || strings.HasPrefix(name, "LD_")) {
+					t.Fatalf("variable %q", name)
+				}
+			}
+		}
+	})
+}

@@ -3,11 +3,13 @@ package netcfg
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -180,12 +182,54 @@ func decodeExpr(raw nfExpr) (expr.Any, bool) {
 	case "immediate":
 		e = &expr.Immediate{}
 		if err := expr.Unmarshal(unix.NFPROTO_IPV4, raw.data, e); err == nil && e.(*expr.Immediate).Register == unix.NFT_REG_VERDICT {
-			e = &expr.Verdict{}
+			v, err := decodeVerdict(raw.data)
+			return v, err == nil
 		}
 	default:
 		return nil, false
 	}
 	return e, expr.Unmarshal(unix.NFPROTO_IPV4, raw.data, e) == nil
+}
+
+// decodeVerdict decodes an immediate expression that loads a verdict. expr.Verdict's own decoder panics at one that is cut short.
+func decodeVerdict(data []byte) (*expr.Verdict, error) {
+	ad, err := nfDecoder(data)
+	if err != nil {
+		return nil, err
+	}
+	v := &expr.Verdict{}
+	coded := false
+	for ad.Next() {
+		if ad.Type() != unix.NFTA_IMMEDIATE_DATA {
+			continue
+		}
+		ad.Nested(func(d *netlink.AttributeDecoder) error {
+			for d.Next() {
+				if d.Type() != unix.NFTA_DATA_VERDICT {
+					continue
+				}
+				d.Nested(func(verdict *netlink.AttributeDecoder) error {
+					for verdict.Next() {
+						switch verdict.Type() {
+						case unix.NFTA_VERDICT_CODE:
+							v.Kind, coded = expr.VerdictKind(int32(verdict.Uint32())), true
+						case unix.NFTA_VERDICT_CHAIN:
+							v.Chain = verdict.String()
+						}
+					}
+					return nil
+				})
+			}
+			return nil
+		})
+	}
+	if err := ad.Err(); err != nil {
+		return nil, err
+	}
+	if !coded {
+		return nil, errors.New("a verdict without its code")
+	}
+	return v, nil
 }
 
 // equalExprs compares expressions in the kernel's own format; counters count, and do not differ for it.

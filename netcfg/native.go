@@ -132,8 +132,7 @@ func jumpOf(exprs []nfExpr) string {
 		if e.name != "immediate" {
 			continue
 		}
-		v := &expr.Verdict{}
-		if err := expr.Unmarshal(unix.NFPROTO_IPV4, e.data, v); err == nil && (v.Kind == expr.VerdictJump || v.Kind == expr.VerdictGoto) {
+		if v, err := decodeVerdict(e.data); err == nil && (v.Kind == expr.VerdictJump || v.Kind == expr.VerdictGoto) {
 			return v.Chain
 		}
 	}

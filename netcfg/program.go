@@ -135,7 +135,7 @@ func (p *program) run(ctx context.Context, path, input string, args ...string) (
 	defer cancel()
 	cmd := exec.CommandContext(bound, path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 3 * time.Second // a busy node may need them to pass on what a program that has ended wrote
 	cmd.Stdin = strings.NewReader(input)
 	stdout, stderr := &limited{left: maxOutput}, &limited{left: maxLine}
 	cmd.Stdout, cmd.Stderr = stdout, stderr

@@ -84,9 +84,20 @@ func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]E
 func entryOf(p types.Parameter) Entry {
 	e := Entry{State: Claimed, Modified: aws.ToTime(p.LastModifiedDate)}
 	if e.Record, e.Problem = ParseRecord(aws.ToString(p.Value)); e.Problem != nil {
-		e.State, e.Record = Unreadable, Record{}
+		e.State, e.Record, e.Problem = Unreadable, Record{}, bounded(e.Problem)
 	}
 	return e
+}
+
+// maxProblem bounds what is said of a record that cannot be read, in bytes: the words of a JSON decoder may quote all of it.
+const maxProblem = 300
+
+func bounded(err error) error {
+	text := err.Error()
+	if len(text) <= maxProblem {
+		return err
+	}
+	return errors.New(strings.ToValidUTF8(text[:maxProblem], "") + "...")
 }
 
 // Create writes a claim where there is none. False: there is a record already, perhaps this node's own, when the answer to an
@@ -180,7 +191,7 @@ func (l *Ledger) Claims(ctx context.Context, instance string) ([]netip.Addr, err
 		}
 		for _, p := range page.Parameters {
 			a, err := netip.ParseAddr(strings.TrimPrefix(aws.ToString(p.Name), root))
-			if e := entryOf(p); err == nil && e.State == Claimed && e.Record.Instance == instance {
+			if e := entryOf(p); err == nil && a.Is4() && e.State == Claimed && e.Record.Instance == instance {
 				found = append(found, a)
 			}
 		}

@@ -144,7 +144,7 @@ func (n *namespace) output(ctx context.Context, c command) ([]byte, error) {
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		cmd.ExtraFiles = c.files
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		cmd.WaitDelay = time.Second
+		cmd.WaitDelay = 10 * time.Second // a busy machine may need them to pass on what a program that has ended wrote
 		return cmd.Run()
 	})
 	if err != nil {

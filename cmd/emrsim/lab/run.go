@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ type Command struct {
 	Env     []string // beside the node's own: NAME=value; a later one wins
 	User    string   // root or hadoop; empty is root. EMR starts a bootstrap action as hadoop, which has sudo; a lab's node has not
 	Quiet   bool     // its stderr is not passed on as progress
+
+	Signal syscall.Signal // what it gets when the context is cancelled; 0 is SIGTERM
 }
 
 // A Result is what a program left behind.
@@ -36,7 +39,7 @@ const installed = "/emr/instance-controller/lib/bootstrap-actions/1/"
 
 // Run starts a program on a node as EMR starts a bootstrap action, and waits for it. Credentials and identity come from
 // the node's IMDS; only the address of the AWS API is passed on, as AWS_ENDPOINT_URL. When ctx is cancelled the program gets
-// SIGTERM, and ten seconds later SIGKILL. The error is about starting it; how it ended is in the result.
+// the command's signal, and ten seconds later SIGKILL. The error is about starting it; how it ended is in the result.
 func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
 	path, err := c.Program, error(nil)
 	if !c.OnNode {
@@ -69,7 +72,7 @@ func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = &stdout, stderr
 	cmd.SysProcAttr = attributes
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Cancel = func() error { return cmd.Process.Signal(cmp.Or(c.Signal, syscall.SIGTERM)) }
 	cmd.WaitDelay = 10 * time.Second
 	start := time.Now()
 	err = n.ns.do(cmd.Run)

@@ -31,5 +31,6 @@ func (n *Node) Snapshot(ctx context.Context) (string, error) {
 	return b.String(), nil
 }
 
-// volatile matches what changes on its own: the comments with the time and the counters that iptables-save prints.
-var volatile = regexp.MustCompile(`(?m)^# .*\n| \[\d+:\d+\]$| (valid|preferred)_lft \S+`)
+// volatile matches what changes on its own: the comments with the time and the counters that iptables-save prints, and the second in which
+// an IPv6 address is looked for on the link.
+var volatile = regexp.MustCompile(`(?m)^# .*\n| \[\d+:\d+\]$| (valid|preferred)_lft \S+| tentative\b`)

@@ -1,0 +1,203 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+// imdsAnswers is an IMDS that gives these answers by path, and this status and body for one of them.
+type imdsAnswers struct {
+	values map[string]string
+	at     string // the path that fails, "token" for the token
+	status int
+	body   string
+}
+
+const testMAC = "02:00:00:00:00:05"
+
+func goodIMDS() imdsAnswers {
+	nic := "network/interfaces/macs/" + testMAC + "/"
+	return imdsAnswers{values: map[string]string{
+		"instance-id": "i-0a1b2c3d4e5f60001", "instance-type": "m5.xlarge", "placement/region": "eu-west-1", "mac": testMAC, "local-ipv4": "10.0.1.5",
+		nic + "interface-id": "eni-0a1b2c3d4e5f60001", nic + "subnet-id": "subnet-0a1b2c3d", nic + "subnet-ipv4-cidr-block": "10.0.1.0/24",
+		nic + "vpc-ipv4-cidr-blocks": "10.0.0.0/16\n10.7.0.0/16", nic + "local-ipv4s": "10.0.1.5\n10.0.1.20",
+	}}
+}
+
+func (a imdsAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer := func(status int, body string) (*http.Response, error) {
+		return &http.Response{
+			StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(body)),
+			Header: http.Header{"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": {"300"}}, Body: io.NopCloser(strings.NewReader(body)),
+		}, nil
+	}
+	path, found := strings.CutPrefix(r.URL.Path, "/latest/meta-data/")
+	if r.URL.Path == "/latest/api/token" {
+		path = "token"
+	}
+	switch value, ok := a.values[path]; {
+	case a.at != "" && path == a.at && a.status == 0:
+		return nil, errors.New("connection reset by the test")
+	case a.at != "" && path == a.at:
+		return answer(a.status, a.body)
+	case path == "token":
+		return answer(http.StatusOK, "token")
+	case !found || !ok:
+		return answer(http.StatusNotFound, "404 - Not Found")
+	default:
+		return answer(http.StatusOK, value)
+	}
+}
+
+func (a imdsAnswers) identity(ctx context.Context, atMost time.Duration) (Identity, error) {
+	env := Environment{HTTP: a, LookupEnv: func(string) (string, bool) { return "", false }, Rand: func() float64 { return 0 }}
+	return openIMDS(env).Identity(ctx, env, atMost)
+}
+
+func TestIdentity(t *testing.T) {
+	id, err := goodIMDS().identity(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "{i-0a1b2c3d4e5f60001 m5.xlarge eu-west-1 02:00:00:00:00:05 eni-0a1b2c3d4e5f60001 subnet-0a1b2c3d 10.0.1.0/24 [10.0.0.0/16 10.7.0.0/16] 10.0.1.5 [10.0.1.5 10.0.1.20]}"
+	if got := fmt.Sprint(id); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestIdentityRefused has IMDS answer something else than what is asked for: that is told apart from an IMDS that does not answer.
+func TestIdentityRefused(t *testing.T) {
+	nic := "network/interfaces/macs/" + testMAC + "/"
+	for _, test := range []struct {
+		name   string
+		change func(*imdsAnswers)
+		code   ExitCode
+		want   []string // parts of error and remedies
+	}{
+		{"no answer", func(a *imdsAnswers) { a.at = "token" }, ExitUnreachable, []string{"connection reset", "hop-limit"}},
+		{"switched off", func(a *imdsAnswers) { a.at, a.status = "token", 403 }, ExitIdentity, []string{"StatusCode: 403", "--http-endpoint enabled"}},
+		{"version 1 only", func(a *imdsAnswers) { a.at, a.status = "token", 404 }, ExitIdentity, []string{"StatusCode: 404", "IMDSv2 is needed"}},
+		{"version 1 only, another one", func(a *imdsAnswers) { a.at, a.status = "token", 405 }, ExitIdentity, []string{"StatusCode: 405", "IMDSv2 is needed"}},
+		{"token not given", func(a *imdsAnswers) { a.at, a.status = "token", 500 }, ExitIdentity, []string{"StatusCode: 500"}},
+		{"a path is not there", func(a *imdsAnswers) { delete(a.values, nic+"subnet-id") }, ExitIdentity, []string{"subnet-id", "StatusCode: 404"}},
+		{"an empty answer", func(a *imdsAnswers) { a.values["instance-type"] = " \n" }, ExitIdentity, []string{"instance-type", "empty"}},
+		{"an endless answer", func(a *imdsAnswers) { a.values["mac"] = strings.Repeat("0", maxMetadata+1) }, ExitIdentity, []string{"reading mac", "65536 bytes"}},
+		{"a page of something else", func(a *imdsAnswers) { a.values["mac"] = "<html>\x1b[2J" }, ExitIdentity, []string{`"<html>\u001b[2J"`, "is not a MAC address"}},
+		{"a MAC of another network", func(a *imdsAnswers) { a.values["mac"] = "02:00:5e:10:00:00:00:01" }, ExitIdentity, []string{"is not a MAC address"}},
+		{"an IPv6 subnet", func(a *imdsAnswers) { a.values[nic+"subnet-ipv4-cidr-block"] = "fd00::/64" }, ExitIdentity, []string{`"fd00::/64"`, "is not an IPv4 network"}},
+		{"a VPC CIDR that begins inside", func(a *imdsAnswers) { a.values[nic+"vpc-ipv4-cidr-blocks"] = "10.0.0.1/16" }, ExitIdentity, []string{"is not an IPv4 network"}},
+		{"an IPv6 address", func(a *imdsAnswers) { a.values[nic+"local-ipv4s"] = "::ffff:10.0.1.5" }, ExitIdentity, []string{"local-ipv4s", "is IPv6"}},
+		{"a region that is none", func(a *imdsAnswers) { a.values["placement/region"] = "x.example.org/?" }, ExitIdentity, []string{"is not a region"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := goodIMDS()
+			test.change(&a)
+			_, err := a.identity(t.Context(), 0)
+			if CodeOf(err) != test.code {
+				t.Errorf("code %d, want %d: %v", CodeOf(err), test.code, err)
+			}
+			text := fmt.Sprint(err) + "\n" + strings.Join(remedies(err), "\n")
+			for _, part := range test.want {
+				if !strings.Contains(text, part) {
+					t.Errorf("lacks %q:\n%s", part, text)
+				}
+			}
+		})
+	}
+}
+
+// FuzzIMDS: whatever IMDS answers, what is believed is well formed, and what is not believed is an error that can be shown, never an empty
+// value.
+func FuzzIMDS(f *testing.F) {
+	good := goodIMDS()
+	paths := make([]string, 0, len(good.values))
+	for path := range good.values {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	for i := range paths {
+		for _, text := range []string{"", good.values[paths[i]], "10.0.1.5\n10.0.1.6", "10.0.0.0/16 fd00::/8", "::1", "0.0.0.0/0", "\x1b[2J", "<html>", strings.Repeat("1", 200)} {
+			f.Add(uint8(i), text, 200)
+		}
+	}
+	for _, status := range []int{0, 200, 301, 401, 403, 404, 405, 500, 503} {
+		f.Add(uint8(len(paths)), "token\r\n", status)
+	}
+	f.Fuzz(func(t *testing.T, at uint8, text string, status int) {
+		a := goodIMDS()
+		a.status, a.body = status, text
+		if a.status < 0 || a.status > 999 {
+			a.status = 200
+		}
+		if a.at = "token"; int(at)%(len(paths)+1) < len(paths) {
+			a.at = paths[int(at)%(len(paths)+1)]
+		}
+		id, err := a.identity(t.Context(), 0)
+		if err != nil {
+			checkFailure(t, err)
+			if code := CodeOf(err); code != ExitIdentity && code != ExitUnreachable || code == ExitUnreachable && a.status >= 400 {
+				t.Fatalf("code %d for status %d: %v", code, a.status, err)
+			}
+			return
+		}
+		if a.status < 200 || a.status > 299 {
+			t.Fatalf("status %d at %s was believed: %+v", a.status, a.at, id)
+		}
+		ids := strings.Join([]string{id.InstanceID, id.ENI, id.SubnetID, id.InstanceType, id.Region}, " ")
+		if clean(ids, 300) != ids || len(strings.Fields(ids)) != 5 || strings.ContainsAny(ids, "/?#@:") {
+			t.Fatalf("names %q", ids)
+		}
+		if len(id.MAC) != 6 || len(id.VPC) == 0 || len(id.Addresses) == 0 {
+			t.Fatalf("%+v", id)
+		}
+		for _, addr := range append(id.Addresses, id.PrimaryIP) {
+			if again, err := netip.ParseAddr(addr.String()); err != nil || again != addr || !addr.Is4() {
+				t.Fatalf("address %v", addr)
+			}
+		}
+		for _, p := range append(id.VPC, id.Subnet) {
+			if !p.IsValid() || !p.Addr().Is4() || p.Masked() != p {
+				t.Fatalf("network %v", p)
+			}
+		}
+	})
+}
+
+// checkFailure fails the test unless what an operator is shown of the error is bounded and harmless, in both formats.
+func checkFailure(t *testing.T, err error) {
+	t.Helper()
+	const most = 20000
+	for _, format := range []string{"console", "json"} {
+		var out bytes.Buffer
+		renderFailure(&out, format, CodeOf(err), err, Report{})
+		lines := strings.Split(out.String(), "\n")
+		for _, line := range lines {
+			if clean(line, utf8.RuneCountInString(line)) != line {
+				t.Fatalf("%s: %q is not fit for a terminal", format, line)
+			}
+		}
+		if format == "json" {
+			if len(lines) != 2 || lines[1] != "" {
+				t.Fatalf("%d lines of JSON:\n%s", len(lines), &out)
+			}
+			continue
+		}
+		if out.Len() > most {
+			t.Fatalf("%d bytes:\n%.2000s", out.Len(), &out)
+		}
+		if !strings.HasPrefix(out.String(), "\nemr-static-ip failed: ") || !strings.Contains(lines[1], "(exit code "+strconv.Itoa(int(CodeOf(err)))+")") {
+			t.Fatalf("begins with %q", lines[:2])
+		}
+	}
+}

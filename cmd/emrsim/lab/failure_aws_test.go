@@ -1,0 +1,139 @@
+package lab
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// Failures of what AWS gives the node: permissions, endpoints, the metadata service.
+
+// allowed is what the remedy for a denied action says, and where it is granted.
+func allowed(action string) []string {
+	return []string{"a permission is missing", "not authorized to perform", action, `"Action": "` + action + `"`, "role of the instance profile"}
+}
+
+// permissionFailures deny each action that apply and release use.
+func permissionFailures() []failure {
+	denied := func(action string, more failure) failure {
+		f := more
+		f.name, f.code, f.told = "denied "+strings.ReplaceAll(action, ":", " "), 4, append(allowed(action), more.told...)
+		prepare := more.prepare
+		f.prepare = func(t *testing.T, s *site) {
+			if prepare != nil {
+				prepare(t, s)
+			}
+			s.deny(action)
+		}
+		return f
+	}
+	attached := func(t *testing.T, s *site) {
+		// A second address on the interface: only then its room is looked at.
+		s.assign(t, "10.0.1.200")
+	}
+	return []failure{
+		denied("ssm:GetParameters", failure{}),
+		denied("ssm:PutParameter", failure{}),
+		denied("ec2:DescribeInstances", failure{}),
+		denied("ec2:DescribeInstanceTypes", failure{prepare: attached}),
+		// The claim is made by then: it stays, and the next run goes on with it.
+		denied("ec2:AssignPrivateIpAddresses", failure{changed: true, told: []string{"done before, and kept", "claimed 10.0.1.11"}, after: goesOn}),
+		denied("ec2:DescribeNetworkInterfaces", failure{changed: true, after: goesOn}),
+		denied("ec2:UnassignPrivateIpAddresses", failure{prepare: applied, args: []string{"release"}, changed: true, after: goesOn}),
+		denied("ssm:DeleteParameter", failure{prepare: applied, args: []string{"release"}, changed: true, told: []string{"done before, and kept"}, after: goesOn}),
+		denied("ssm:GetParametersByPath", failure{args: []string{"release"}, after: goesOn, prepare: func(t *testing.T, s *site) {
+			applied(t, s)
+			s.inside(t, func() error { return os.Remove(stateFile) }) // then the ledger is asked
+		}}),
+		{ // The Name tag is a convenience: the node has its address all the same.
+			name: "denied ec2 CreateTags", changed: true,
+			prepare: func(_ *testing.T, s *site) { s.deny("ec2:CreateTags") },
+			told:    []string{"warnings", "not authorized to perform", `"Action": "ec2:CreateTags"`, "--no-name-tag"},
+			after:   func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) },
+		},
+	}
+}
+
+// goesOn runs the node again when nothing is denied any more: it ends with its address.
+func goesOn(t *testing.T, s *site, _ Result) {
+	s.deny("")
+	expectDone(t, s.Cluster, s.core, start(t, s.Cluster, s.core, Command{Args: list, Quiet: true}))
+}
+
+// endpointFailures are endpoints that do not answer: packets vanish, nothing listens, or the name is not known.
+func endpointFailures() []failure {
+	var all []failure
+	for _, service := range []string{"ssm", "ec2"} {
+		variable := "AWS_ENDPOINT_URL_" + strings.ToUpper(service)
+		missing := "create the VPC endpoint com.amazonaws.us-east-1." + service
+		told := []string{"an endpoint cannot be reached", "the " + service + " endpoint does not answer", missing, "admits TCP 443", "routes", "DNS"}
+		all = append(all,
+			failure{name: service + " black-holed", code: 5, env: []string{variable + "=http://10.0.0.77"}, args: append(slices.Clip(list), "--timeout", "8s"), told: append(slices.Clip(told), "10.0.0.77:80", "i/o timeout")},
+			failure{name: service + " refused", code: 5, env: []string{variable + "=http://10.0.0.10:81"}, args: append(slices.Clip(list), "--timeout", "4s"), told: append(slices.Clip(told), "10.0.0.10:81", "connection refused")},
+			failure{name: service + " without DNS", code: 5, env: []string{variable + "=https://" + service + ".us-east-1.amazonaws.com"}, args: append(slices.Clip(list), "--timeout", "4s"),
+				told: []string{"an endpoint cannot be reached", "lookup " + service + ".us-east-1.amazonaws.com", "no such host", missing, "private DNS on", "enableDnsSupport"}},
+			// The connection is made, and no answer comes: a proxy, a wrong route for big packets.
+			failure{name: service + " silent", code: 5, args: append(slices.Clip(list), "--timeout", "8s"), told: told,
+				prepare: func(_ *testing.T, s *site) { s.faults(ofService(service), cloud.FaultAction{Kind: cloud.FaultHang}) }},
+		)
+	}
+	return append(all,
+		failure{name: "no endpoint, no DNS at all", code: 5, env: []string{"AWS_ENDPOINT_URL="}, args: append(slices.Clip(list), "--timeout", "4s"),
+			told: []string{"ec2.us-east-1.amazonaws.com", "no such host", "create the VPC endpoint com.amazonaws.us-east-1.ec2"}},
+		failure{name: "something else answers for ec2", code: 5, args: append(slices.Clip(list), "--timeout", "10s"), env: []string{"AWS_ENDPOINT_URL_EC2=http://10.0.0.11:8080"},
+			told: []string{"answered with something else", "HTTPS_PROXY", "AWS_ENDPOINT_URL"}, prepare: portal},
+	)
+}
+
+func ofService(name string) func(cloud.Call) bool {
+	return func(call cloud.Call) bool { return call.Service == name }
+}
+
+func ofAction(key string) func(cloud.Call) bool {
+	return func(call cloud.Call) bool { return call.Key() == key }
+}
+
+// identityFailures are a metadata service that is late, silent or refuses, and a node that does not tell its role.
+func identityFailures() []failure {
+	token := func(action cloud.FaultAction) func(*testing.T, *site) {
+		return func(_ *testing.T, s *site) { s.faults(ofAction("imds:PutToken"), action) }
+	}
+	refused := func(status int) func(*testing.T, *site) {
+		return token(cloud.FaultAction{Kind: cloud.FaultFail, Status: status, Message: "no"})
+	}
+	short := append(slices.Clip(list), "--imds-timeout", "2s")
+	return []failure{
+		{name: "IMDS late", cluster: func(s *ClusterSpec) { s.IMDSDelay = 2e9 }, changed: true, told: []string{"static IP  10.0.1.11"},
+			after: func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) }},
+		{name: "IMDS never comes", cluster: func(s *ClusterSpec) { s.IMDSDelay = 3600e9 }, args: short, code: 5,
+			told: []string{"does not tell who this node is, asked for 2s", "169.254.169.254", "connection refused", "this must run on an EC2 instance"}},
+		{name: "IMDS hop limit", prepare: token(cloud.FaultAction{Kind: cloud.FaultHang}), args: short, code: 5,
+			told: []string{"169.254.169.254", "failed to get API token", "--http-put-response-hop-limit 2"}},
+		{name: "IMDS switched off", prepare: refused(403), args: short, code: 3, told: []string{"StatusCode: 403", "IMDS is switched off", "--http-endpoint enabled"}},
+		{name: "IMDS version 1 only, 404", prepare: refused(404), args: short, code: 3, told: []string{"StatusCode: 404", "IMDSv2 is needed"}},
+		{name: "IMDS version 1 only, 405", prepare: refused(405), args: short, code: 3, told: []string{"StatusCode: 405", "IMDSv2 is needed", "PUT /latest/api/token"}},
+		{name: "IMDS fails", args: short, code: 3, told: []string{"StatusCode: 500", "subnet-id from IMDS"},
+			prepare: func(_ *testing.T, s *site) {
+				s.faults(func(call cloud.Call) bool {
+					return call.Service == "imds" && strings.HasSuffix(call.Params, "/subnet-id")
+				}, cloud.FaultAction{Kind: cloud.FaultFail})
+			}},
+		{name: "role not to be told", code: 3, told: []string{"the node's identity or role cannot be told", "none of EMR's files is here", "--role CORE"},
+			prepare: func(t *testing.T, s *site) { s.outsideEMR(t, nil) }},
+		{name: "role not to be told from unreadable files", code: 3, told: []string{"is not a JSON object", "job-flow.json", "--role CORE"},
+			prepare: func(t *testing.T, s *site) {
+				s.outsideEMR(t, map[string][]byte{"/mnt/var/lib/info/job-flow.json": []byte("\x1b[2J{"), "/mnt/var/lib/info/instance.json": nil})
+			}},
+		{name: "role unknown and the tag denied", code: 4, told: []string{"none of EMR's files is here", `"Action": "ec2:DescribeInstances"`},
+			prepare: func(t *testing.T, s *site) {
+				s.emrFiles(t, "")
+				s.deny("ec2:DescribeInstances")
+			}},
+		{name: "role from the tag, files unreadable", changed: true, told: []string{"warnings", "is not a JSON object", "role       CORE (from the EC2 tag"},
+			prepare: func(t *testing.T, s *site) { s.emrFiles(t, "not JSON") },
+			after:   func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) }},
+	}
+}

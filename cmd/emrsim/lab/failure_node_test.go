@@ -1,0 +1,160 @@
+package lab
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// Failures of what the operator gives, of the addresses, and of the node itself.
+
+// argumentFailures are refused before anything is changed.
+func argumentFailures() []failure {
+	refused := func(name string, told []string, args ...string) failure {
+		return failure{name: name, code: 2, args: args, told: append([]string{"arguments or addresses are wrong"}, told...)}
+	}
+	return []failure{
+		refused("outside the subnet", []string{"core address 10.0.2.11 is not in this node's subnet 10.0.1.0/24", "correct the list of addresses"}, "10.0.1.10", "10.0.2.11"),
+		refused("reserved at the beginning", []string{"core addresses 10.0.1.0, 10.0.1.1, 10.0.1.2, 10.0.1.3 are reserved by AWS", "first four and the last"}, "10.0.1.10", "10.0.1.0-3"),
+		refused("reserved at the end", []string{"core address 10.0.1.255 is reserved by AWS"}, "10.0.1.10", "10.0.1.255"),
+		refused("twice in the list", []string{`argument 3 "10.0.1.11-12" names 10.0.1.11, which argument 2 "10.0.1.11" names too`}, "10.0.1.10", "10.0.1.11", "10.0.1.11-12"),
+		refused("IPv6", []string{`"fd00::11" is IPv6`, "IPv4 addresses of the node's subnet"}, "10.0.1.10", "fd00::11"),
+		refused("not an address", []string{`"10.0.1.300"`, `"ten"`}, "10.0.1.10", "10.0.1.300", "ten"),
+		refused("too few for the core nodes", []string{"Insufficient arguments", "job-flow.json", "requested"}, "--role", "CORE", "--task-ips", "10.0.1.12"),
+		refused("no list at all", []string{"Insufficient arguments: no static IPs are named", "emr-static-ip MASTER_IP CORE_IP"}, "--no-units"),
+		refused("unknown role", []string{`"banana" is not a role (MASTER, CORE or TASK)`}, "10.0.1.10", "10.0.1.11", "--role", "banana"),
+		refused("unknown flag", []string{"--bananas", "emr-static-ip --help"}, "10.0.1.10", "10.0.1.11", "--bananas"),
+		{name: "its own primary IP", code: 2, told: []string{"is this node's primary IP", "a static IP must be another one"},
+			prepare: func(_ *testing.T, s *site) { s.args = []string{"10.0.1.10", s.core.Primary.Address.String()} }},
+		{name: "more core nodes than addresses", code: 2, cluster: func(s *ClusterSpec) { s.Cores = 3 },
+			told: []string{"Insufficient arguments", "1 address for core nodes", "3 are requested", "correct the list"}},
+	}
+}
+
+// addressFailures are addresses that others have, and an interface without room.
+func addressFailures() []failure {
+	soon := []string{"10.0.1.10", "10.0.1.11", "--timeout", "6s"}
+	return []failure{
+		{name: "held as primary", code: 6, args: soon, changed: true, // the refused claim is withdrawn again
+			told:    []string{"every address is in use", "10.0.1.11", "primary", "name more addresses"},
+			prepare: func(t *testing.T, s *site) { s.stranger(t, "10.0.1.11") }, after: nothingLeft},
+		{name: "held as secondary by a stranger", code: 6, args: soon, changed: true,
+			told:    []string{"every address is in use", "10.0.1.11", "eni-", "name more addresses"},
+			prepare: func(t *testing.T, s *site) { s.stranger(t, "", "10.0.1.11") }, after: nothingLeft},
+		{name: "held by another node", code: 6, args: soon, cluster: func(s *ClusterSpec) { s.Cores = 2 }, changed: true,
+			told: []string{"every address is in use", "10.0.1.11"},
+			prepare: func(t *testing.T, s *site) {
+				other := s.Nodes()[2]
+				for _, n := range s.Nodes() {
+					for _, path := range []string{"/mnt/var/lib/info/job-flow.json", "/mnt/var/lib/info/extraInstanceData.json"} {
+						if text, err := n.ReadFile(path); err == nil {
+							n.WriteFile(path, []byte(strings.NewReplacer(`"requestedInstanceCount": 2`, `"requestedInstanceCount": 1`, `"requestedInstanceCount":2`, `"requestedInstanceCount":1`,
+								`"instanceCount": 2`, `"instanceCount": 1`, `"instanceCount":2`, `"instanceCount":1`).Replace(string(text))))
+						}
+					}
+				}
+				if got := start(t, s.Cluster, other, Command{Args: list, Quiet: true}); got.ExitCode != 0 {
+					t.Fatalf("exit code %d\n%s", got.ExitCode, got.Stderr)
+				}
+			}},
+		{name: "no room on the interface", code: 2, cluster: func(s *ClusterSpec) { s.InstanceType = "t3.nano" },
+			told:    []string{"has 2 addresses, and t3.nano allows 2", "there is no room for a static IP", "use a larger instance type"},
+			prepare: func(t *testing.T, s *site) { s.assign(t, "10.0.1.200") }},
+		{name: "a record that cannot be read", code: 6, args: soon, told: []string{"every address is in use", "10.0.1.11", "cannot be read", "/10.0.1.11"},
+			prepare: func(t *testing.T, s *site) { s.put(t, "10.0.1.11", "blank \x1b[2J") }},
+	}
+}
+
+// nothingLeft: the ledger has no record of what the node did not get.
+func nothingLeft(t *testing.T, s *site, _ Result) {
+	if records := s.Cloud.Parameters(); len(records) > 0 {
+		t.Errorf("left in the ledger: %v", records)
+	}
+	if attached := s.Secondary(s.core); len(attached) > 0 {
+		t.Errorf("attached: %v", attached)
+	}
+}
+
+// nodeFailures are those of the node's own programs, locks and files.
+func nodeFailures() []failure {
+	return []failure{
+		{name: "state directory read-only", code: 1, told: []string{stateDir, "read-only file system", "--state-dir"},
+			prepare: func(t *testing.T, s *site) { s.readOnly(t, stateDir) }},
+		{name: "state file damaged", code: 1, told: []string{stateFile, "is damaged", "remove it and run again"},
+			prepare: func(t *testing.T, s *site) { s.damage(t) }, changed: true},
+		{name: "state file of somebody else", code: 1, told: []string{stateFile, "could have been written by somebody else"}, changed: true,
+			prepare: func(t *testing.T, s *site) {
+				applied(t, s)
+				s.inside(t, func() error { return syscall.Chmod(stateFile, 0o666) })
+			}},
+		{name: "no iptables, native nftables", cluster: func(s *ClusterSpec) { s.Iptables = IptablesNone }, changed: true, told: []string{"nftables over netlink"},
+			after: func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) }},
+		{name: "no iptables, which was asked for", cluster: func(s *ClusterSpec) { s.Iptables = IptablesNone }, args: append(slices.Clip(list), "--nat-backend", "iptables"), code: 7,
+			told: []string{"looking for the program iptables", "dnf install -y iptables-nft", "--nat-backend"}},
+		{name: "xtables lock held", cluster: func(s *ClusterSpec) { s.Iptables = IptablesLegacy }, args: append(slices.Clip(list), "--lock-wait", "1s"), code: 7,
+			told:    []string{"xtables lock", "fuser -v /run/xtables.lock", "--lock-wait"},
+			prepare: func(t *testing.T, s *site) { s.lock(t, "/run/xtables.lock") }},
+		{name: "another run at work", code: 8, args: append(slices.Clip(list), "--timeout", "2s"), told: []string{"waiting for another emr-static-ip", stateDir + "/lock", "let it finish"},
+			prepare: func(t *testing.T, s *site) {
+				s.inside(t, func() error { return syscall.Mkdir(stateDir, 0o700) })
+				s.lock(t, stateDir+"/lock")
+			}},
+		{name: "without root and sudo", user: "hadoop", code: 9, told: []string{"not root", "sudo", "run it as root"}},
+	}
+}
+
+// endings are the other ways in which a run comes to its end.
+func endings() []failure {
+	waiting := func(signal syscall.Signal, code int, word string) failure {
+		return failure{name: "ended by " + word, code: code, signal: signal, changed: true, told: []string{"ended by a signal", word, "claimed 10.0.1.11", "run the same command again"},
+			prepare: func(_ *testing.T, s *site) {
+				s.Cloud.Fault(func(call cloud.Call) cloud.FaultAction {
+					if call.Key() == "ec2:AssignPrivateIpAddresses" {
+						s.mu.Lock()
+						defer s.mu.Unlock()
+						s.stop()
+						return cloud.FaultAction{Kind: cloud.FaultHang}
+					}
+					return cloud.FaultAction{}
+				})
+			},
+			after: func(t *testing.T, s *site, got Result) {
+				if got.Duration > 20*time.Second {
+					t.Errorf("ended after %v", got.Duration)
+				}
+				s.Cloud.Fault(nil)
+				goesOn(t, s, got)
+			}}
+	}
+	return []failure{
+		waiting(syscall.SIGINT, 130, "interrupt"),
+		waiting(syscall.SIGTERM, 143, "terminated"),
+		{name: "throttled for ever", code: 8, args: append(slices.Clip(list), "--timeout", "5s"), told: []string{"out of time", "Rate exceeded", "run again", "A longer --timeout helps where AWS throttles"},
+			prepare: func(_ *testing.T, s *site) {
+				s.faults(ofService("ssm"), cloud.FaultAction{Kind: cloud.FaultFail, Code: "ThrottlingException", Message: "Rate exceeded", Status: 400})
+			}},
+		{name: "AWS fails for ever", code: 8, args: append(slices.Clip(list), "--timeout", "5s"), told: []string{"out of time", "InternalError", "run again"},
+			prepare: func(_ *testing.T, s *site) { s.faults(ofService("ec2"), cloud.FaultAction{Kind: cloud.FaultFail}) }},
+		{name: "status of a drifted node", code: 10, args: []string{"status"}, told: []string{"drifted", "missing", "EMR-STATIC-IP-OUT"}, prepare: func(t *testing.T, s *site) {
+			applied(t, s)
+			if _, err := s.core.Output(t.Context(), "iptables", "-t", "nat", "-F", "EMR-STATIC-IP-OUT"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{name: "status of a node without a static IP", code: 11, args: []string{"status"}, told: []string{"not configured", "no run has given this node a static IP"}},
+		{name: "restore of an address that was moved", code: 12, args: []string{"restore"}, changed: true,
+			told: []string{"EC2 does not give 10.0.1.11 to this node any more", "no two nodes use one address", "CloudTrail", "run emr-static-ip"},
+			prepare: func(t *testing.T, s *site) {
+				applied(t, s)
+				s.unassign(t, netip.MustParseAddr("10.0.1.11"))
+				s.absent(t, 4)
+			}},
+		{name: "task node without a pool", cluster: func(s *ClusterSpec) { s.Tasks = 1 }, told: []string{"left alone"},
+			prepare: func(_ *testing.T, s *site) { s.core = s.Nodes()[2] }},
+	}
+}
