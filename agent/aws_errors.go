@@ -145,7 +145,7 @@ func explainAt(err error, at iam.Place) error {
 	if dns := (*net.DNSError)(nil); service != "" && errors.As(err, &dns) {
 		return coded(ExitUnreachable, err, fmt.Sprintf(
 			"the name of the endpoint cannot be resolved: in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on), "+
-				"with enableDnsSupport and enableDnsHostnames on in the VPC; otherwise check the resolver of the node (/etc/resolv.conf, DHCP options)", region, service))
+				"with enableDnsSupport and enableDnsHostnames on in the VPC; otherwise check the resolver of the node (/etc/resolv.conf, DHCP options)", at.Region, service))
 	}
 	if service != "" {
 		return coded(ExitUnreachable, err, fmt.Sprintf(

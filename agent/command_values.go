@@ -107,7 +107,7 @@ func prefixByte(c byte) bool {
 
 func parseSubnet(into *string) func(name, text string) error {
 	return func(name, text string) error {
-		if !isResourceID(text, "subnet-") {
+		if !resourceForm("subnet-").fits(text) {
 			return fmt.Errorf("%s %s is no subnet: subnet- and hexadecimal digits", name, quoted(text))
 		}
 		*into = text

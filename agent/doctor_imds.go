@@ -84,7 +84,7 @@ func (k knock) explain() (why, remedy string) {
 	case k.token == 0 && k.plain == 0:
 		return "there is no IMDS here", "this must run on an EC2 instance; on one, look at ip route get 169.254.169.254 and at rules that reject"
 	}
-	return fmt.Sprintf("IMDS answers a request for a token with HTTP %d", k.token), imdsRemedy
+	return fmt.Sprintf("IMDS answers a request for a token with HTTP %d", k.token), imdsRemedy(k.tokenErr)
 }
 
 // metadataOptions are the instance's settings of IMDS, where EC2 shows them: the agent needs version 2 and nothing else.
