@@ -266,23 +266,25 @@ func TestLedgerRepairRaces(t *testing.T) {
 		{"before the write", "PutParameter", false, "taken back"},
 		{"after the write", "PutParameter", true, "taken back"},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newLedgerWorld(t, cloud.Options{Seed: 10, StaleSSM: cloud.Staleness{Probability: 0.5, MaxAge: 2 * time.Second}})
-				w.put(w.name(w.subnet, addr), "blank")
-				w.assign(w.nodes[1], addr)
-				time.Sleep(time.Hour)
-				w.onCall(test.action, addr, 1, test.after, func() { w.unassign(w.nodes[1], addr) })
-				l, _ := w.yes(LedgerRepair, ExitDrifted)
-				w.cloud.Fault(nil)
-				if len(l.Steps) != 1 || l.Steps[0].Outcome != test.outcome {
-					t.Errorf("%+v", l.Steps)
-				}
-				if test.outcome == "taken back" {
-					w.expectRecord(addr, nil)
-				}
+		for seed := range uint64(8) {
+			t.Run(fmt.Sprint(test.name, ", seed ", seed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newLedgerWorld(t, cloud.Options{Seed: seed, StaleSSM: cloud.Staleness{Probability: 1, MaxAge: 14 * time.Second}})
+					w.put(w.name(w.subnet, addr), "blank")
+					w.assign(w.nodes[1], addr)
+					time.Sleep(time.Hour)
+					w.onCall(test.action, addr, 1, test.after, func() { w.unassign(w.nodes[1], addr) })
+					l, _ := w.yes(LedgerRepair, ExitDrifted)
+					w.cloud.Fault(nil)
+					if len(l.Steps) != 1 || l.Steps[0].Outcome != test.outcome {
+						t.Errorf("%+v", l.Steps)
+					}
+					if test.outcome == "taken back" {
+						w.expectRecord(addr, nil)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -46,6 +46,8 @@ type Launch struct {
 // Stats count what a launch has exercised.
 type Stats struct {
 	Clusters, Nodes, Runs, Restores, Kills, Errors, TakeOvers, Terminations, Calls, Throttled int
+	Kept                                                                                      int // records that operators changed
+	PutRight                                                                                  int // nodes that had to write theirs again afterwards
 }
 
 // Add adds o to s.
@@ -60,6 +62,8 @@ func (s *Stats) Add(o Stats) {
 	s.Terminations += o.Terminations
 	s.Calls += o.Calls
 	s.Throttled += o.Throttled
+	s.Kept += o.Kept
+	s.PutRight += o.PutRight
 }
 
 // Mutation breaks something on purpose, to see that the simulation notices.
@@ -172,6 +176,9 @@ func (l *Launch) tell(ctx context.Context) error {
 	l.minutes.Wait()
 	l.w.CheckSafety()
 	l.checkProgress()
+	if l.w.Kept {
+		l.putRight(ctx)
+	}
 	l.w.CheckTruth(agent.DefaultPrefix, l.strange)
 	l.rerun(ctx)
 	l.w.CheckTruth(agent.DefaultPrefix, l.strange)

@@ -163,3 +163,44 @@ func TestMutationsAreFound(t *testing.T) {
 		})
 	}
 }
+
+// What must hold holds also while operators remove stale records and mend broken ones: a node may at worst have to write its record again.
+func TestLaunchesWithLedgerCommands(t *testing.T) {
+	const launches = 60
+	var base [8]byte
+	if _, err := rand.Read(base[:]); err != nil {
+		t.Fatal(err)
+	}
+	fresh := binary.BigEndian.Uint64(base[:]) >> 1
+	var total Stats
+	failed := 0
+	for i := range uint64(launches) {
+		s := i + 1
+		switch {
+		case *seed != 0 && i > 0 || failed == 5:
+			return
+		case *seed != 0:
+			s = *seed
+		case i >= launches/2:
+			s = fresh + i
+		}
+		core, logs := observer.New(zapcore.InfoLevel)
+		violations, stats := launchOnce(t, s, NoMutation, func(w *World) {
+			if w.Kept = true; *seed != 0 {
+				w.Log = zap.New(core)
+			}
+		})
+		for _, e := range logs.All() {
+			t.Logf("%s %s %v %s", e.Time.Format("15:04:05.000000"), e.LoggerName, e.ContextMap(), e.Message)
+		}
+		total.Add(stats)
+		if len(violations) > 0 {
+			failed++
+			t.Errorf("seed %d:\n  %s\nreplay: go test ./cmd/emrsim/simulation -run TestLaunchesWithLedgerCommands -v -args -seed %d", s, strings.Join(violations, "\n  "), s)
+		}
+	}
+	t.Logf("%d launches: %s; operators changed %d records, of which %d nodes had to write theirs again", launches, total, total.Kept, total.PutRight)
+	if total.Kept == 0 {
+		t.Error("the operators found nothing to do: this shows nothing")
+	}
+}

@@ -51,6 +51,14 @@ func (l *Launch) cast(ctx context.Context) error {
 	}
 	l.reassign = len(l.strange) == 0 && l.rng.IntN(5) == 0
 	l.timers = l.rng.IntN(4) == 0
+	if l.w.Kept {
+		// Parameter Store deletes without a condition: a claim may be deleted that a node has just made, and another node then makes it too. EC2 decides
+		// between them, which CheckSafety sees.
+		l.races = true
+		if err := l.keep(ctx); err != nil {
+			return err
+		}
+	}
 	kills := []float64{0, 0.3, 0.6}[l.rng.IntN(3)]
 	spec := cloud.ClusterSpec{Subnet: l.subnet, Masters: masters, Cores: cores, Tasks: tasks, NameTag: "sim", SecondENIOnMaster: l.rng.IntN(2) == 0, Fleets: l.rng.IntN(6) == 0}
 	var nodes []*Node

@@ -29,6 +29,8 @@ type World struct {
 	Step func()
 	// Transport is how an instance reaches AWS.
 	Transport func(instanceID string) http.RoundTripper
+	// Kept adds operators to a launch who clean up the ledger meanwhile.
+	Kept bool
 	// Log, if not nil, is where the agents' logs go.
 	Log *zap.Logger
 

@@ -1,0 +1,91 @@
+package simulation
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"path"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// keep lets two operators clean up while clusters are launched, unknown to each other: now and then each of them runs `ledger gc --yes` or `ledger repair
+// --yes` on an instance of the subnet, under the same faults and stale reads as the nodes.
+func (l *Launch) keep(ctx context.Context) error {
+	for range 2 {
+		bastion, err := l.w.Cloud.RunInstance(cloud.InstanceSpec{Subnet: l.subnet, Name: "bastion"})
+		if err != nil {
+			return err
+		}
+		rng := rand.New(rand.NewPCG(l.w.Seed, hash(bastion.InstanceID)))
+		l.pending.Go(func() {
+			for range 6 {
+				if sleep(ctx, time.Duration(rng.Float64()*float64(time.Minute))) != nil {
+					return
+				}
+				command := agent.LedgerGC
+				if rng.IntN(2) == 0 {
+					command = agent.LedgerRepair
+				}
+				l.keepOnce(ctx, bastion, command, rng)
+			}
+		})
+	}
+	return nil
+}
+
+func (l *Launch) keepOnce(ctx context.Context, from *cloud.Node, command string, rng *rand.Rand) {
+	cfg := agent.DefaultConfig()
+	cfg.Yes, cfg.Given = true, []string{"imds-timeout"} // the default of a node: IMDS may be late
+	if command == agent.LedgerRepair && rng.IntN(2) == 0 {
+		cfg.Pools = l.pools
+	}
+	env := agent.Environment{HTTP: l.w.Transport(from.InstanceID), Rand: rng.Float64, LookupEnv: func(string) (string, bool) { return "", false }}
+	if l.w.Log != nil {
+		env.Log = l.w.Log.Named("ledger " + command)
+	}
+	r, err := agent.InspectLedger(ctx, command, cfg, env)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Stats.Kept += r.Changed
+	if err != nil {
+		l.w.violate("ledger %s: %v", command, err)
+	}
+}
+
+// putRight runs the agent once more on every node, which may find work: a record that was deleted while the node took the address over.
+func (l *Launch) putRight(ctx context.Context) {
+	// What only a broken record had blocked is an address like any other once the record is gone.
+	blocked := map[netip.Addr]bool{}
+	for _, e := range l.w.Cloud.ENIs() {
+		for _, a := range e.Addresses {
+			blocked[a] = l.w.node(e.InstanceID) == nil
+		}
+	}
+	for _, p := range l.w.Cloud.Parameters() {
+		if _, err := l.w.parse(p.Value); err != nil {
+			if a, err := netip.ParseAddr(path.Base(p.Name)); err == nil {
+				blocked[a] = true
+			}
+		}
+	}
+	maps.DeleteFunc(l.strange, func(a netip.Addr, _ bool) bool { return !blocked[a] })
+	for _, n := range l.w.living() {
+		o := n.Apply(ctx, Kill{})
+		l.Stats.Runs++
+		if o.Err != nil {
+			l.w.violate("rerun: %s: %v", n.InstanceID, o.Err)
+		}
+		for _, c := range o.Report.Changes {
+			if len(c) > 8 && c[:8] != "repaired" {
+				l.w.violate("rerun: %s changes more than its record: %q", n.InstanceID, o.Report.Changes)
+			}
+		}
+		if len(o.Report.Changes) > 0 {
+			l.Stats.PutRight++
+		}
+	}
+}
