@@ -276,7 +276,7 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 			continue
 		}
 		if e.State == Unreadable {
-			v.Reason += "; when no node uses it, remove it with: aws ssm delete-parameter --name " + c.Ledger.Name(a)
+			v.Reason += "; to mend it: " + c.Ledger.repair(a)
 			if c.reported[a] != v.Reason {
 				c.reported[a] = v.Reason
 				c.notify(EventSkipped, a, false, "%s", v.Reason)

@@ -54,6 +54,11 @@ func (v *Inventory) list(ctx context.Context) (records map[place]Version, others
 	return records, slices.Sorted(maps.Keys(strange)), nil
 }
 
+// repair is the command that mends the record of an address.
+func (l *Ledger) repair(a netip.Addr) string {
+	return "emr-static-ip ledger repair --prefix " + l.prefix + " --subnet " + l.subnet + " " + a.String()
+}
+
 // read reads the record of one address.
 func (v *Inventory) read(ctx context.Context, at place) (Version, error) {
 	name := v.ledger(at.subnet).Name(at.addr)

@@ -70,7 +70,7 @@ func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err e
 			return "", nil
 		case e.State == Unreadable:
 			return fmt.Sprintf("the record %s cannot be read (%v) and is left as it is; the address is this node's by EC2. "+
-				"Remove the record and run again: aws ssm delete-parameter --name %s", c.Ledger.Name(a), e.Problem, c.Ledger.Name(a)), nil
+				"To mend it: %s", c.Ledger.Name(a), e.Problem, c.Ledger.repair(a)), nil
 		case writes == settleWrites:
 			return fmt.Sprintf("the record %s does not come to name this node; the address is this node's by EC2. "+
 				"Run again to bring the ledger in line", c.Ledger.Name(a)), nil

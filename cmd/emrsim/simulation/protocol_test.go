@@ -182,7 +182,7 @@ func TestObstaclesAreReported(t *testing.T) {
 		if got := nodes[1].Static().String(); got != "10.0.1.23" {
 			t.Errorf("it has %s", got)
 		}
-		for _, want := range []string{"skipped 10.0.1.21: in use by " + stranger.InstanceID, "aws ssm delete-parameter --name " + broken} {
+		for _, want := range []string{"skipped 10.0.1.21: in use by " + stranger.InstanceID, "emr-static-ip ledger repair --prefix /emr-static-ip --subnet " + c.subnet + " 10.0.1.22"} {
 			if logs.FilterMessageSnippet(want).Len() != 1 {
 				t.Errorf("not said once: %s", want)
 			}
