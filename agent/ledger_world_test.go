@@ -19,8 +19,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// ledgerWorld is an account with two subnets, a running cluster in the first, and an operator outside it, whose credentials come from the environment and who
-// fails the test when anything asks IMDS. It is used inside a synctest bubble.
+// ledgerWorld is an account with two subnets, a running cluster in the first, and an operator outside it, whose credentials come from the
+// environment and who fails the test when anything asks IMDS. It is used inside a synctest bubble.
 type ledgerWorld struct {
 	t      *testing.T
 	cloud  *cloud.Cloud

@@ -36,5 +36,11 @@
 // address of that rank. Both lists shrink by the same pairs, so views taken at different times agree. The
 // rank also spaces the writes of a launch over the account's 3 PutParameter calls a second.
 //
-// The decisions are pure functions in the decide files, which import the standard library only.
+// # The operator's view
+//
+// An Inventory compares a ledger with EC2 from outside, and removes or mends records: what a node would take over, what cannot be read, what
+// contradicts EC2. It never attaches or detaches an address, so that the worst it can do is to lose a record, which the holder's next run
+// writes again.
+//
+// The decisions are pure functions in the decide and inventory_decide files, which import the standard library only.
 package ssmcoord

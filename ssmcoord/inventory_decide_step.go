@@ -47,8 +47,8 @@ func Collect(seen []Sighting, now time.Time) []Step {
 //	carried by nobody     remove         (stale)        -
 //	undecided             leave          leave          leave
 //
-// Undecided are: records of a newer version; records that were written a moment ago; ENIs that are attached to nothing that lives; nodes that would get more
-// than one record, of whose addresses only their own run knows which one they use.
+// Undecided are: records of a newer version; records that were written a moment ago; ENIs that are attached to nothing that lives; nodes that
+// would get more than one record, of whose addresses only their own run knows which one they use.
 func Mend(seen []Sighting, now time.Time) []Step {
 	records := map[string][]netip.Addr{} // what each instance has by its records and EC2, or would get
 	var steps []Step

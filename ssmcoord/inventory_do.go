@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// stepPause is the least time between two changes: two thirds of the 3 DeleteParameter and 3 PutParameter calls a second that an account has. The rest
-// is for the nodes.
+// stepPause is the least time between two changes: two thirds of the 3 DeleteParameter and 3 PutParameter calls a second that an account has.
+// The rest is for the nodes.
 const stepPause = 500 * time.Millisecond
 
-// afterWrites is how long after the last write of a record the holder that it names is looked up again. EC2's describe calls may be some seconds behind.
+// afterWrites is how long after the last write of a record the holder that it names is looked up again. EC2's describe calls may be some
+// seconds behind.
 const afterWrites = 10 * time.Second
 
 // Outcome is what became of a step.
@@ -33,12 +34,13 @@ type StepResult struct {
 
 // Do carries out the steps that a rule found. Each address is looked at once more right before, and only what is still as it was is changed.
 //
-// Parameter Store knows no conditions: a node may take an address over between the second look and the change, and its fresh record is then deleted or
-// overwritten. That puts no address at risk. EC2 decides who has it, other nodes ask EC2 before they take it, and the node that has it writes its record
-// again at the end of its run, or in its next one. The other way round a node may release an address while a record is written that names it, and would
-// keep others from it: so everything written is looked at again after a while, and taken back where EC2 shows the address there no more.
+// Parameter Store knows no conditions: a node may take an address over between the second look and the change, and its fresh record is then
+// deleted or overwritten. That puts no address at risk. EC2 decides who has it, other nodes ask EC2 before they take it, and the node that has
+// it writes its record again at the end of its run, or in its next one. The other way round a node may release an address while a record is
+// written that names it, and would keep others from it: so everything written is looked at again after a while, and taken back where EC2 shows
+// the address there no more.
 //
-// done is called after each step. The results are of all steps that were gone into, also where there is an error.
+// The results are of all steps that were gone into, also where there is an error.
 func (v *Inventory) Do(ctx context.Context, steps []Step, rule Sweep) (results []StepResult, err error) {
 	var written []int
 	changed := false

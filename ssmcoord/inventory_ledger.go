@@ -25,8 +25,8 @@ type place struct {
 	addr   netip.Addr
 }
 
-// list reads all records of the subnet, or of all subnets below the prefix, ten with one call. others are the parameters there that are none: their names
-// do not end with a subnet and an address.
+// list reads all records of the subnet, or of all subnets below the prefix, ten with one call. others are the parameters there that are none:
+// their names do not end with a subnet and an address.
 func (v *Inventory) list(ctx context.Context) (records map[place]Version, others []string, err error) {
 	root := v.Prefix + "/"
 	if v.Subnet != "" {

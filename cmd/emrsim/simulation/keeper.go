@@ -12,8 +12,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// keep lets two operators clean up while clusters are launched, unknown to each other: now and then each of them runs `ledger gc --yes` or `ledger repair
-// --yes` on an instance of the subnet, under the same faults and stale reads as the nodes.
+// keep lets two operators clean up while clusters are launched, unknown to each other: now and then each of them runs `ledger gc --yes` or
+// `ledger repair --yes` on an instance of the subnet, under the same faults and stale reads as the nodes.
 func (l *Launch) keep(ctx context.Context) error {
 	for range 2 {
 		bastion, err := l.w.Cloud.RunInstance(cloud.InstanceSpec{Subnet: l.subnet, Name: "bastion"})
