@@ -97,8 +97,9 @@ bin/emrsim: FORCE
 
 .PHONY: man
 man: ## the manual page scripts/emr-static-ip.8, from the source of --help
-	go run ./scripts/manpage >scripts/emr-static-ip.8.new
-	mv scripts/emr-static-ip.8.new scripts/emr-static-ip.8
+	mkdir -p bin
+	go run ./scripts/manpage >bin/emr-static-ip.8
+	mv bin/emr-static-ip.8 scripts/emr-static-ip.8
 
 .PHONY: dist
 dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is published, in dist/: binaries, bootstrap.sh, bills of materials, policies, templates, checksums

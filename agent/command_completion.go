@@ -53,7 +53,7 @@ func complete(root *cobra.Command) error {
 	}
 	seen := map[*pflag.Flag]bool{} // commands share them
 	var err error
-	for _, cmd := range append(root.Commands(), root) {
+	for _, cmd := range everyCommand(root) {
 		if len(cmd.ValidArgs) == 0 {
 			cmd.ValidArgsFunction = nothing
 		}

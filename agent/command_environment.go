@@ -28,7 +28,7 @@ func warnOfVariables(log *zap.Logger, root *cobra.Command, environ []string) {
 
 // flagVariables are the variables that stand for the flags of all commands.
 func flagVariables(root *cobra.Command) (names []string) {
-	for _, cmd := range append(root.Commands(), root) {
+	for _, cmd := range everyCommand(root) {
 		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
 			if name := variableOf(flag.Name); flag.Name != "help" && flag.Name != flagVersion && !slices.Contains(names, name) {
 				names = append(names, name)

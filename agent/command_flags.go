@@ -225,6 +225,15 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	return c, errors.Join(problems...)
 }
 
+// everyCommand is root with all commands below it.
+func everyCommand(root *cobra.Command) []*cobra.Command {
+	list := []*cobra.Command{root}
+	for _, cmd := range root.Commands() {
+		list = append(list, everyCommand(cmd)...)
+	}
+	return list
+}
+
 // commandNames are the commands that an operator can give.
 func commandNames(root *cobra.Command) (names []string) {
 	for _, cmd := range root.Commands() {

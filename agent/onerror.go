@@ -77,7 +77,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	root := os.Geteuid() == 0 || env.Root != ""
 	keeps := false
 	if !root {
-		problem("not root: the error cannot be recorded on this node")
+		problem("not root: the error cannot be recorded on this node, and nothing tries again by itself")
 	} else if unlock, err := lockBriefly(ctx, r.dir, onErrorLock); errors.Is(err, context.DeadlineExceeded) {
 		problem("%v: nothing is recorded, and that run decides what becomes of the node", err)
 		return s
@@ -95,6 +95,9 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		if err != nil {
 			problem("the error cannot be recorded on this node: %v", err)
 		}
+	}
+	if ctx.Err() != nil {
+		return s // a signal, which is obeyed
 	}
 	s.Retrying = root && r.keepTrying(ctx, f, &s)
 	record.Retrying = s.Retrying
@@ -225,6 +228,17 @@ func (a *arbiter) RemoveErrorTag(ctx context.Context) error {
 		return fmt.Errorf("removing the tag %s of %s: %w", tagError, a.id.InstanceID, err)
 	}
 	return nil
+}
+
+// applyOrRetry is apply, unless it is a retry that has nothing to do any more; and the end of what an earlier failure has left.
+func (r *run) applyOrRetry(ctx context.Context) error {
+	if r.cfg.Retrying && r.superseded() {
+		return nil
+	}
+	if err := r.applyVerified(ctx); err != nil {
+		return err
+	}
+	return r.forgetFailure(ctx)
 }
 
 // superseded tells whether a retry has nothing to do any more: since it was started another run has succeeded, or released the address. Call it

@@ -47,15 +47,7 @@ type run struct {
 // interface. Last it connects to the services of --verify. An error carries its exit code (CodeOf) and remedy; the report then tells what
 // had been done.
 func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
-	return perform(ctx, cfg, env, func(r *run, ctx context.Context) error {
-		if cfg.Retrying && r.superseded() {
-			return nil
-		}
-		if err := r.applyVerified(ctx); err != nil {
-			return err
-		}
-		return r.forgetFailure(ctx)
-	})
+	return perform(ctx, cfg, env, (*run).applyOrRetry)
 }
 
 // perform is a run that changes something: it waits for its lock, and for IMDS to tell who the node is.
