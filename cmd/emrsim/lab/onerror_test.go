@@ -3,9 +3,7 @@ package lab
 import (
 	"encoding/json"
 	"net/netip"
-	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -14,15 +12,12 @@ import (
 // TestOnErrorContinue has a bootstrap action fail for a missing permission: the node is kept, and everything tells of the failure until a
 // run succeeds. Nothing that is printed or kept has the node's credentials.
 func TestOnErrorContinue(t *testing.T) {
-	var denied atomic.Bool
-	denied.Store(true)
-	c := launch(t, func(s *ClusterSpec) {
-		s.Account.Authorize = func(r cloud.AccessRequest) error {
-			if r.Action == "ssm:PutParameter" && denied.Load() {
-				return os.ErrPermission
-			}
-			return nil
+	c := launch(t, nil)
+	c.Cloud.Fault(func(call cloud.Call) cloud.FaultAction {
+		if call.Key() == "ssm:PutParameter" {
+			return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Message: "not authorized to perform: ssm:PutParameter", Status: 400}
 		}
+		return cloud.FaultAction{}
 	})
 	core := c.Nodes()[1]
 	list := []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}
@@ -61,7 +56,7 @@ func TestOnErrorContinue(t *testing.T) {
 		t.Log(failed.Stderr)
 	}
 
-	denied.Store(false)
+	c.Cloud.Fault(nil)
 	expectDone(t, c, core, start(t, c, core, Command{Args: append([]string{"--on-error", "continue"}, list...)}))
 	if tag := errorTag(c, core); tag != "" {
 		t.Errorf("the tag is still %q", tag)
