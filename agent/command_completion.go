@@ -53,7 +53,11 @@ func complete(root *cobra.Command) error {
 	}
 	seen := map[*pflag.Flag]bool{} // commands share them
 	var err error
-	for _, cmd := range append(root.Commands(), root) {
+	commands := append(root.Commands(), root)
+	for _, cmd := range root.Commands() {
+		commands = append(commands, cmd.Commands()...)
+	}
+	for _, cmd := range commands {
 		if len(cmd.ValidArgs) == 0 {
 			cmd.ValidArgsFunction = nothing
 		}

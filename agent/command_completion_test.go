@@ -45,6 +45,11 @@ func TestCompletion(t *testing.T) {
 		{[]string{"--state-dir", ""}, []string{":16"}},
 		{[]string{"completion", ""}, []string{"bash", "zsh", noFiles}},
 		{[]string{"--on-error", "\x1b[2J"}, []string{noFiles}},
+		{[]string{"ledger", ""}, []string{"gc", "list", "repair", noFiles}},
+		{[]string{"ledger", "repair", ""}, []string{noFiles}},
+		{[]string{"ledger", "repair", "--subn"}, []string{"--subnet", noFiles}},
+		{[]string{"ledger", "list", "--subnet", ""}, []string{noFiles}},
+		{[]string{"ledger", "gc", "-o", ""}, []string{"text", "json", noFiles}},
 	} {
 		if got := completed(t, test.words...); !slices.Equal(got, test.want) {
 			t.Errorf("%q: got %q, want %q", test.words, got, test.want)
@@ -87,6 +92,7 @@ func TestEveryFlagIsAVariable(t *testing.T) {
 	values := map[string]string{
 		flagMasterIPs: "10.0.1.10", flagCoreIPs: "10.0.1.11", flagTaskIPs: "10.0.1.12", flagRole: "task", flagOnly: "192.168.0.0/16", flagExclude: "192.168.1.0/24",
 		flagPrefix: "/x", flagPutRate: "7", flagTimeout: "77s", flagIMDS: "7s", flagLockWait: "7s", flagStateDir: "/x",
+		flagVerify: "10.9.0.1:443", flagSubnet: "subnet-0a1b", flagRegion: "eu-central-1",
 	}
 	c := commandLine{}
 	root := c.tree()

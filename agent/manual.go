@@ -23,14 +23,14 @@ func WriteManual(w io.Writer) error {
 	section("SYNOPSIS")
 	forms := []string{root.Use}
 	for _, cmd := range shown(root) {
-		forms = append(forms, root.Name()+" "+cmd.Use)
+		forms = append(forms, cmd.Parent().CommandPath()+" "+cmd.Use)
 	}
 	writeExample(&b, forms)
 	section("DESCRIPTION")
 	writeText(&b, root.Long)
 	section("COMMANDS")
 	for _, cmd := range shown(root) {
-		b.WriteString(".TP\n.B " + roff(cmd.Name()) + "\n" + roff(cmd.Short) + ".\n")
+		b.WriteString(".TP\n.B " + roff(strings.TrimPrefix(cmd.CommandPath(), root.Name()+" ")) + "\n" + roff(cmd.Short) + ".\n")
 		var own []string
 		cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
 			if root.Flag(flag.Name) == nil && flag.Name != "help" {
@@ -92,11 +92,11 @@ func exitCodes() []ExitCode {
 		ExitDrifted, ExitNotGiven, ExitWithdrawn, ExitInterrupt, ExitTerminate}
 }
 
-// shown are the commands that an operator can give, without cobra's own.
+// shown are the commands that an operator can give, each followed by those below it, without cobra's own.
 func shown(root *cobra.Command) (list []*cobra.Command) {
 	for _, cmd := range root.Commands() {
 		if !cmd.Hidden && cmd.Name() != "help" {
-			list = append(list, cmd)
+			list = append(append(list, cmd), shown(cmd)...)
 		}
 	}
 	return list
