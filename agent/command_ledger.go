@@ -44,7 +44,7 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 	}
 	c.flags.add(flagSubnet, "SUBNET", "", "whose ledger (without: a node's own; where a region is given, all)", list, gc, repair)
 	c.flags.add(flagRegion, "REGION", "", "where (without: by the AWS settings, else a node's own)", list, gc, repair)
-	c.flags.add(flagYes, "bool", "", "do it", gc, repair)
+	c.flags.add(flagYes, "bool", "", "carry out what gc and repair would do", gc, repair)
 	return all
 }
 

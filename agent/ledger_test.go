@@ -308,10 +308,10 @@ func TestLedgerFailures(t *testing.T) {
 		text    string
 		remedy  string
 	}{
-		{"list the ledger", LedgerList, "ssm:GetParametersByPath", nil, ExitPermission, "reading the ledger", `{"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": ["arn:aws:ssm:us-east-1:*:parameter/emr-static-ip", "`},
-		{"interfaces", LedgerList, "ec2:DescribeNetworkInterfaces", nil, ExitPermission, "network interfaces", `"Action": "ec2:DescribeNetworkInterfaces", "Resource": "*"}`},
+		{"list the ledger", LedgerList, "ssm:GetParametersByPath", nil, ExitPermission, "reading the ledger", `{"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": ["arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip", "`},
+		{"interfaces", LedgerList, "ec2:DescribeNetworkInterfaces", nil, ExitPermission, "network interfaces", `"Action": "ec2:DescribeNetworkInterfaces", "Resource": "*", "Condition": {`},
 		{"instances", LedgerList, "ec2:DescribeInstances", nil, ExitPermission, "instances of the ledger", `"Action": "ec2:DescribeInstances"`},
-		{"read a record", LedgerGC, "ssm:GetParameters", nil, ExitPermission, "reading the claim", `"Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:us-east-1:*:parameter/emr-static-ip/*"}`},
+		{"read a record", LedgerGC, "ssm:GetParameters", nil, ExitPermission, "reading the claim", `"Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/*"}`},
 		{"delete a record", LedgerGC, "ssm:DeleteParameter", nil, ExitPermission, "deleting the claim", `"Action": "ssm:DeleteParameter"`},
 		{"write a record", LedgerRepair, "ssm:PutParameter", nil, ExitPermission, "writing the claim", `"Action": "ssm:PutParameter"`},
 		{"addresses without a subnet", LedgerRepair, "", func(w *ledgerWorld) { w.cfg.Subnet, w.cfg.Pools.Core = "", addrList("10.0.1.10") }, ExitUsage, "no subnet", "--subnet"},
