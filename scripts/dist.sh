@@ -26,8 +26,8 @@ install -m 0644 scripts/emr-static-ip.8 "$dir.new/emr-static-ip.8"
 echo "$version" >"$dir.new/VERSION"
 for part in iam cloudformation terraform; do
 	[ -d "scripts/$part" ] || continue
-	# What belongs to the sources only: tests, and what tools leave.
-	(cd scripts && find "$part" -type f ! -name '*_test.go' ! -path '*/.*' ! -name '*.tfstate*' -print0 | sort -z) |
+	# Go is of the sources only, and so is what tools leave.
+	(cd scripts && find "$part" -type f ! -name '*.go' ! -path '*/.*' ! -name '*.tfstate*' -print0 | sort -z) |
 		while IFS= read -r -d '' file; do install -D -m 0644 "scripts/$file" "$dir.new/$file"; done
 done
 (cd "$dir.new" && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum) >"$dir.new.sums"
