@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -55,32 +54,20 @@ func isThrottle(err error) bool {
 }
 
 // hasResponse tells whether the endpoint has answered, be it with an error.
-func hasResponse(err error) bool {
-	if err == nil {
-		return true
-	}
-	r := (*smithyhttp.ResponseError)(nil)
-	return errors.As(err, &r) && r.HTTPStatusCode() != 0 || tokenStatus(err) != 0
-}
+func hasResponse(err error) bool { return err == nil || statusOf(err) != 0 }
 
 // hasStatus tells whether the answer had this HTTP status.
-func hasStatus(err error, status int) bool {
-	r := (*smithyhttp.ResponseError)(nil)
-	return errors.As(err, &r) && r.HTTPStatusCode() == status || tokenStatus(err) == status
-}
+func hasStatus(err error, status int) bool { return statusOf(err) == status }
 
-// tokenStatus is the HTTP status with which IMDS refused a token; 0 where it did not. The SDK's client wraps that answer in an error that
-// does not unwrap, so that only its text tells.
-func tokenStatus(err error) int {
-	_, text, ok := strings.Cut(err.Error(), "operation error ec2imds: getToken, http response error StatusCode: ")
-	if !ok || len(text) < 3 {
-		return 0
+// statusOf is the HTTP status of the answer; 0 where none came.
+func statusOf(err error) int {
+	if refused := (*refusedMetadata)(nil); errors.As(err, &refused) {
+		return refused.status
 	}
-	status, err := strconv.Atoi(text[:3])
-	if err != nil {
-		return 0
+	if r := (*smithyhttp.ResponseError)(nil); errors.As(err, &r) {
+		return r.HTTPStatusCode()
 	}
-	return status
+	return 0
 }
 
 func isPermission(err error) bool {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"encoding/xml"
 	"io"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go/middleware"
 
+	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -72,6 +74,11 @@ func FuzzAPIError(f *testing.F) {
 	f.Add(400, "", ec2Error("InvalidParameterValue", "Address 10.0.1.2 is in subnet's reserved range."))
 	f.Add(400, "", ec2Error("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit."))
 	f.Add(403, "", ec2Error("UnauthorizedOperation", "You are not authorized to perform this operation. Encoded authorization failure message: abc"))
+	for _, on := range []string{"", " on resource: arn:aws:ec2:eu-west-1:111122223333:network-interface/eni-0a1", " on resource: arn:aws:ssm:eu-west-1:111122223333:parameter/team/ips/subnet-0a/10.0.1.21"} {
+		said := "You are not authorized to perform this operation. User: arn:aws:sts::111122223333:assumed-role/EMR_EC2_DefaultRole/i-0123 is not authorized to perform: it" + on
+		f.Add(403, "", ec2Error("UnauthorizedOperation", said+" because no VPC endpoint policy allows it"))
+		f.Add(400, "AccessDeniedException", `{"message":"`+said+` with an explicit deny in a service control policy"}`)
+	}
 	f.Add(401, "", ec2Error("AuthFailure", "AWS was not able to validate the provided access credentials"))
 	f.Add(503, "", ec2Error("RequestLimitExceeded", "Request limit exceeded."))
 	f.Add(400, "", ec2Error("InvalidNetworkInterfaceID.NotFound", "\x1b[2J\u202e"))
@@ -127,6 +134,12 @@ func FuzzAPIError(f *testing.F) {
 				t.Fatalf("status %d is taken for silence (code %d): %v", status, code, err)
 			}
 			checkFailure(t, explained)
+			for _, remedy := range remedies(explainAt(err, iam.Place{Region: "eu-west-1", Subnet: "subnet-0a", Prefix: "/emr-static-ip"})) {
+				// What is to be pasted into a policy is JSON, whatever AWS has said.
+				if begin := strings.Index(remedy, "{"); begin >= 0 && !json.Valid([]byte(remedy[begin:])) {
+					t.Fatalf("not a statement: %s", remedy)
+				}
+			}
 		}
 	})
 }

@@ -86,7 +86,7 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 		if err == nil {
 			return id, nil
 		}
-		if refused := (*refusedMetadata)(nil); errors.As(err, &refused) && refused.status == http.StatusForbidden {
+		if hasStatus(err, http.StatusForbidden) {
 			return id, coded(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
 				"or its requests go through a proxy, which IMDS refuses")
 		}
@@ -120,8 +120,7 @@ func imdsRemedy(err error) string {
 
 // silent is the exit code for an IMDS that has not answered, or not with what was asked for.
 func silent(err error) ExitCode {
-	refused, odd := (*refusedMetadata)(nil), (*oddMetadata)(nil)
-	if hasResponse(err) || errors.As(err, &refused) || errors.As(err, &odd) {
+	if odd := (*oddMetadata)(nil); hasResponse(err) || errors.As(err, &odd) {
 		return ExitIdentity
 	}
 	return ExitUnreachable
