@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -173,20 +172,6 @@ func (s *site) lock(t *testing.T, path string) {
 		return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	})
 	t.Cleanup(func() { f.Close() })
-}
-
-// rewrite changes a file of the core node.
-func (s *site) rewrite(t *testing.T, path, pattern, with string) {
-	t.Helper()
-	text, err := s.core.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := regexp.MustCompile(pattern).ReplaceAllString(string(text), with)
-	if changed == string(text) {
-		t.Fatalf("%s has no %s:\n%s", path, pattern, text)
-	}
-	s.write(t, path, changed)
 }
 
 func (s *site) write(t *testing.T, path, content string) {
