@@ -41,6 +41,8 @@ func kernelError(err error) error {
 		return coded(ExitKernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
 	case errors.Is(err, netcfg.ErrNoBackend):
 		return coded(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft)")
+	case errors.Is(err, context.DeadlineExceeded):
+		return coded(ExitDeadline, err, "run again: it continues; on a busy node with a larger --timeout")
 	case errors.Is(err, exec.ErrNotFound):
 		return coded(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft), or use --nat-backend auto, which takes nftables where there is none")
 	}

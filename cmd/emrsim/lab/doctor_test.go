@@ -112,14 +112,16 @@ func TestDoctorOutsideEMR(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, notOK := doctor(t, c, n, 0, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}})
-	only(t, notOK, "units", "role")
+	// The shipped policy lets nothing but EMR's nodes be tagged.
+	const tagging = "permission ec2:CreateTags"
+	only(t, notOK, "units", "role", tagging)
 	_, notOK = doctor(t, c, n, 0, Command{Args: []string{"--role", "core", "10.0.1.10", "10.0.1.11", "10.0.1.12"}})
-	only(t, notOK, "units")
+	only(t, notOK, "units", tagging)
 	if OneUser() {
 		t.Skip("this user namespace has no user but root")
 	}
 	_, notOK = doctor(t, c, n, 0, Command{User: "hadoop", Args: []string{"--role", "core", "10.0.1.10", "10.0.1.11", "10.0.1.12"}})
-	only(t, notOK, "units", "root", "nat")
+	only(t, notOK, "units", "root", "nat", tagging)
 }
 
 func TestDoctorFailures(t *testing.T) {
