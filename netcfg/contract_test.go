@@ -116,7 +116,7 @@ func realDump(t testing.TB, program string) string {
 // withoutCarrier leaves out whether a link is up already: a new one takes a moment.
 func withoutCarrier(addrs string) string { return carrier.ReplaceAllString(addrs, "") }
 
-var carrier = regexp.MustCompile(`<[A-Z_,]*>|state [A-Z]+`)
+var carrier = regexp.MustCompile(`<[A-Z_,-]*>|state [A-Z]+`)
 
 func memoryNode() *node {
 	other := net.HardwareAddr{2, 0, 0, 0, 0, 6}
