@@ -71,7 +71,15 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 	}
 	var policies cloud.Policies
 	if len(spec.Policies) > 0 {
-		spec.Account.Authorize = func(r cloud.AccessRequest) error { return policies.OnInstances(r) }
+		further := spec.Account.Authorize
+		spec.Account.Authorize = func(r cloud.AccessRequest) error {
+			if further != nil {
+				if err := further(r); err != nil {
+					return err
+				}
+			}
+			return policies.OnInstances(r)
+		}
 	}
 	account := cloud.New(spec.Account)
 	vpc := account.CreateVPC(plan.VPC)
