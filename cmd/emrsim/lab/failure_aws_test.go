@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
@@ -48,6 +49,8 @@ func permissionFailures() []failure {
 			applied(t, s)
 			s.inside(t, func() error { return os.Remove(stateFile) }) // then the ledger is asked
 		}}),
+		{name: "clock wrong", code: 4, cluster: func(s *ClusterSpec) { s.Account.ClockSkew = 12 * time.Minute },
+			told: []string{"this node's clock is wrong, 1", "behind AWS's", "chronyc makestep"}},
 		{ // The Name tag is a convenience: the node has its address all the same.
 			name: "denied ec2 CreateTags", changed: true,
 			prepare: func(_ *testing.T, s *site) { s.deny("ec2:CreateTags") },
@@ -71,17 +74,17 @@ func endpointFailures() []failure {
 		missing := "create the VPC endpoint com.amazonaws.us-east-1." + service
 		told := []string{"an endpoint cannot be reached", "the " + service + " endpoint does not answer", missing, "admits TCP 443", "routes", "DNS"}
 		all = append(all,
-			failure{name: service + " black-holed", code: 5, env: []string{variable + "=http://10.0.0.77"}, args: append(slices.Clip(list), "--timeout", "8s"), told: append(slices.Clip(told), "10.0.0.77:80", "i/o timeout")},
-			failure{name: service + " refused", code: 5, env: []string{variable + "=http://10.0.0.10:81"}, args: append(slices.Clip(list), "--timeout", "4s"), told: append(slices.Clip(told), "10.0.0.10:81", "connection refused")},
-			failure{name: service + " without DNS", code: 5, env: []string{variable + "=https://" + service + ".us-east-1.amazonaws.com"}, args: append(slices.Clip(list), "--timeout", "4s"),
+			failure{name: service + " black-holed", code: 5, env: []string{variable + "=http://10.0.0.77"}, args: append(slices.Clip(list), "--timeout", "12s"), told: append(slices.Clip(told), "10.0.0.77:80", "i/o timeout")},
+			failure{name: service + " refused", code: 5, env: []string{variable + "=http://10.0.0.10:81"}, args: append(slices.Clip(list), "--timeout", "6s"), told: append(slices.Clip(told), "10.0.0.10:81", "connection refused")},
+			failure{name: service + " without DNS", code: 5, env: []string{variable + "=https://" + service + ".us-east-1.amazonaws.com"}, args: append(slices.Clip(list), "--timeout", "6s"),
 				told: []string{"an endpoint cannot be reached", "lookup " + service + ".us-east-1.amazonaws.com", "no such host", missing, "private DNS on", "enableDnsSupport"}},
 			// The connection is made, and no answer comes: a proxy, a wrong route for big packets.
-			failure{name: service + " silent", code: 5, args: append(slices.Clip(list), "--timeout", "8s"), told: told,
+			failure{name: service + " silent", code: 5, args: append(slices.Clip(list), "--timeout", "12s"), told: told,
 				prepare: func(_ *testing.T, s *site) { s.faults(ofService(service), cloud.FaultAction{Kind: cloud.FaultHang}) }},
 		)
 	}
 	return append(all,
-		failure{name: "no endpoint, no DNS at all", code: 5, env: []string{"AWS_ENDPOINT_URL="}, args: append(slices.Clip(list), "--timeout", "4s"),
+		failure{name: "no endpoint, no DNS at all", code: 5, env: []string{"AWS_ENDPOINT_URL="}, args: append(slices.Clip(list), "--timeout", "6s"),
 			told: []string{"ec2.us-east-1.amazonaws.com", "no such host", "create the VPC endpoint com.amazonaws.us-east-1.ec2"}},
 		failure{name: "something else answers for ec2", code: 5, args: append(slices.Clip(list), "--timeout", "10s"), env: []string{"AWS_ENDPOINT_URL_EC2=http://10.0.0.11:8080"},
 			told: []string{"answered with something else", "HTTPS_PROXY", "AWS_ENDPOINT_URL"}, prepare: portal},

@@ -154,6 +154,8 @@ func endings() []failure {
 				s.unassign(t, netip.MustParseAddr("10.0.1.11"))
 				s.absent(t, 4)
 			}},
+		{name: "nothing listens where --verify asks", code: 13, changed: true, args: append(slices.Clip(list), "--verify", "198.51.100.10:81"),
+			told: []string{"198.51.100.10:81 is refused", "is the service up, is the port right?", "attached and programmed"}, after: goesOn},
 		{name: "task node without a pool", cluster: func(s *ClusterSpec) { s.Tasks = 1 }, told: []string{"left alone"},
 			prepare: func(_ *testing.T, s *site) { s.core = s.Nodes()[2] }},
 	}
