@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+)
+
+// save writes the state file, unless it says the same already.
+func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr) error {
+	// The static IP itself is known by its own field.
+	intents = slices.DeleteFunc(slices.Clone(intents), func(a netip.Addr) bool { return a == static })
+	s := State{
+		Version: StateVersion, Tool: Version(), Written: time.Now().UTC(), Phase: phase,
+		InstanceID: r.id.InstanceID, ClusterID: r.cluster, Role: r.role.Role, SubnetID: r.id.SubnetID, ENI: r.id.ENI, MAC: r.id.MAC.String(),
+		Link: r.rep.Link, Backend: r.rep.Backend, Primary: r.id.PrimaryIP, Static: static,
+		VPC: sorted(r.id.VPC), Former: slices.Clip(former), Intents: slices.Clip(intents),
+		Ledgers: r.ledgers, Settings: r.cfg.Settings(),
+	}
+	if s.Link == "" {
+		s.Link = r.state.Link
+	}
+	same := s
+	same.Written, same.Tool = r.state.Written, r.state.Tool
+	if phase == PhaseAttached && r.state.Phase == PhaseProgrammed && r.state.Static == static {
+		same.Phase = PhaseProgrammed // a rerun does not step back
+	}
+	if r.hasState && reflect.DeepEqual(normal(same), normal(r.state)) {
+		return nil
+	}
+	return r.store(s)
+}
+
+// store writes the state file.
+func (r *run) store(s State) error {
+	write := r.env.SaveState
+	if write == nil {
+		write = SaveState
+	}
+	if err := write(r.dir, s); err != nil {
+		return stateDirError(r.dir, err)
+	}
+	r.state, r.hasState = s, true
+	return nil
+}
+
+// normal makes states comparable: an empty list is no list.
+func normal(s State) State {
+	for _, list := range []*[]netip.Addr{&s.Former, &s.Intents, &s.Settings.Pools.Master, &s.Settings.Pools.Core, &s.Settings.Pools.Task} {
+		if len(*list) == 0 {
+			*list = nil
+		}
+	}
+	if len(s.Ledgers) == 0 {
+		s.Ledgers = nil
+	}
+	for _, list := range []*[]netip.Prefix{&s.VPC, &s.Settings.Only, &s.Settings.Exclude} {
+		if len(*list) == 0 {
+			*list = nil
+		}
+	}
+	return s
+}
