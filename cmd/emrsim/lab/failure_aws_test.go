@@ -74,19 +74,19 @@ func endpointFailures() []failure {
 		missing := "create the VPC endpoint com.amazonaws.us-east-1." + service
 		told := []string{"an endpoint cannot be reached", "the " + service + " endpoint does not answer", missing, "admits TCP 443", "routes", "DNS"}
 		all = append(all,
-			failure{name: service + " black-holed", code: 5, env: []string{variable + "=http://10.0.0.77"}, args: append(slices.Clip(list), "--timeout", "12s"), told: append(slices.Clip(told), "10.0.0.77:80", "i/o timeout")},
-			failure{name: service + " refused", code: 5, env: []string{variable + "=http://10.0.0.10:81"}, args: append(slices.Clip(list), "--timeout", "6s"), told: append(slices.Clip(told), "10.0.0.10:81", "connection refused")},
-			failure{name: service + " without DNS", code: 5, env: []string{variable + "=https://" + service + ".us-east-1.amazonaws.com"}, args: append(slices.Clip(list), "--timeout", "6s"),
+			failure{name: service + " black-holed", code: 5, env: []string{variable + "=http://10.0.0.77"}, within: 8 * time.Second, told: append(slices.Clip(told), "10.0.0.77:80", "i/o timeout")},
+			failure{name: service + " refused", code: 5, env: []string{variable + "=http://10.0.0.10:81"}, within: 4 * time.Second, told: append(slices.Clip(told), "10.0.0.10:81", "connection refused")},
+			failure{name: service + " without DNS", code: 5, env: []string{variable + "=https://" + service + ".us-east-1.amazonaws.com"}, within: 4 * time.Second,
 				told: []string{"an endpoint cannot be reached", "lookup " + service + ".us-east-1.amazonaws.com", "no such host", missing, "private DNS on", "enableDnsSupport"}},
 			// The connection is made, and no answer comes: a proxy, a wrong route for big packets.
-			failure{name: service + " silent", code: 5, args: append(slices.Clip(list), "--timeout", "12s"), told: told,
+			failure{name: service + " silent", code: 5, within: 8 * time.Second, told: told,
 				prepare: func(_ *testing.T, s *site) { s.faults(ofService(service), cloud.FaultAction{Kind: cloud.FaultHang}) }},
 		)
 	}
 	return append(all,
-		failure{name: "no endpoint, no DNS at all", code: 5, env: []string{"AWS_ENDPOINT_URL="}, args: append(slices.Clip(list), "--timeout", "6s"),
+		failure{name: "no endpoint, no DNS at all", code: 5, env: []string{"AWS_ENDPOINT_URL="}, within: 4 * time.Second,
 			told: []string{"ec2.us-east-1.amazonaws.com", "no such host", "create the VPC endpoint com.amazonaws.us-east-1.ec2"}},
-		failure{name: "something else answers for ec2", code: 5, args: append(slices.Clip(list), "--timeout", "10s"), env: []string{"AWS_ENDPOINT_URL_EC2=http://10.0.0.11:8080"},
+		failure{name: "something else answers for ec2", code: 5, within: 4 * time.Second, env: []string{"AWS_ENDPOINT_URL_EC2=http://10.0.0.11:8080"},
 			told: []string{"answered with something else", "HTTPS_PROXY", "AWS_ENDPOINT_URL"}, prepare: portal},
 	)
 }

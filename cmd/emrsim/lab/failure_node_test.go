@@ -38,15 +38,15 @@ func argumentFailures() []failure {
 
 // addressFailures are addresses that others have, and an interface without room.
 func addressFailures() []failure {
-	soon := []string{"10.0.1.10", "10.0.1.11", "--timeout", "6s"}
+	const soon = 6 * time.Second
 	return []failure{
-		{name: "held as primary", code: 6, args: soon, changed: true, // the refused claim is withdrawn again
+		{name: "held as primary", code: 6, within: soon, changed: true, // the refused claim is withdrawn again
 			told:    []string{"every address is in use", "10.0.1.11", "primary", "name more addresses"},
 			prepare: func(t *testing.T, s *site) { s.stranger(t, "10.0.1.11") }, after: nothingLeft},
-		{name: "held as secondary by a stranger", code: 6, args: soon, changed: true,
+		{name: "held as secondary by a stranger", code: 6, within: soon, changed: true,
 			told:    []string{"every address is in use", "10.0.1.11", "eni-", "name more addresses"},
 			prepare: func(t *testing.T, s *site) { s.stranger(t, "", "10.0.1.11") }, after: nothingLeft},
-		{name: "held by another node", code: 6, args: soon, cluster: func(s *ClusterSpec) { s.Cores = 2 }, changed: true,
+		{name: "held by another node", code: 6, within: soon, cluster: func(s *ClusterSpec) { s.Cores = 2 }, changed: true,
 			told: []string{"every address is in use", "10.0.1.11"},
 			prepare: func(t *testing.T, s *site) {
 				other := s.Nodes()[2]
@@ -65,7 +65,7 @@ func addressFailures() []failure {
 		{name: "no room on the interface", code: 2, cluster: func(s *ClusterSpec) { s.InstanceType = "t3.nano" },
 			told:    []string{"has 2 addresses, and t3.nano allows 2", "there is no room for a static IP", "use a larger instance type"},
 			prepare: func(t *testing.T, s *site) { s.assign(t, "10.0.1.200") }},
-		{name: "a record that cannot be read", code: 6, args: soon, told: []string{"every address is in use", "10.0.1.11", "cannot be read", "emr-static-ip ledger repair"},
+		{name: "a record that cannot be read", code: 6, within: soon, told: []string{"every address is in use", "10.0.1.11", "cannot be read", "emr-static-ip ledger repair"},
 			prepare: func(t *testing.T, s *site) { s.put(t, "10.0.1.11", "blank \x1b[2J") }},
 	}
 }
@@ -99,7 +99,7 @@ func nodeFailures() []failure {
 		{name: "xtables lock held", cluster: func(s *ClusterSpec) { s.Iptables = IptablesLegacy }, args: append(slices.Clip(list), "--lock-wait", "1s"), code: 7,
 			told:    []string{"xtables lock", "fuser -v /run/xtables.lock", "--lock-wait"},
 			prepare: func(t *testing.T, s *site) { s.lock(t, "/run/xtables.lock") }},
-		{name: "another run at work", code: 8, args: append(slices.Clip(list), "--timeout", "2s"), told: []string{"waiting for another emr-static-ip", stateDir + "/lock", "let it finish"},
+		{name: "another run at work", code: 8, within: 2 * time.Second, told: []string{"waiting for another emr-static-ip", stateDir + "/lock", "let it finish"},
 			prepare: func(t *testing.T, s *site) {
 				s.inside(t, func() error { return syscall.Mkdir(stateDir, 0o700) })
 				s.lock(t, stateDir+"/lock")
@@ -134,11 +134,11 @@ func endings() []failure {
 	return []failure{
 		waiting(syscall.SIGINT, 130, "interrupt"),
 		waiting(syscall.SIGTERM, 143, "terminated"),
-		{name: "throttled for ever", code: 8, args: append(slices.Clip(list), "--timeout", "5s"), told: []string{"out of time", "Rate exceeded", "run again", "A longer --timeout helps where AWS throttles"},
+		{name: "throttled for ever", code: 8, within: 5 * time.Second, told: []string{"out of time", "Rate exceeded", "run again", "A longer --timeout helps where AWS throttles"},
 			prepare: func(_ *testing.T, s *site) {
 				s.faults(ofService("ssm"), cloud.FaultAction{Kind: cloud.FaultFail, Code: "ThrottlingException", Message: "Rate exceeded", Status: 400})
 			}},
-		{name: "AWS fails for ever", code: 8, args: append(slices.Clip(list), "--timeout", "5s"), told: []string{"out of time", "InternalError", "run again"},
+		{name: "AWS fails for ever", code: 8, within: 5 * time.Second, told: []string{"out of time", "InternalError", "run again"},
 			prepare: func(_ *testing.T, s *site) { s.faults(ofService("ec2"), cloud.FaultAction{Kind: cloud.FaultFail}) }},
 		{name: "status of a drifted node", code: 10, args: []string{"status"}, told: []string{"drifted", "missing", "EMR-STATIC-IP-OUT"}, prepare: func(t *testing.T, s *site) {
 			applied(t, s)

@@ -29,7 +29,7 @@ const (
 )
 
 func contextFor(t *testing.T) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(t.Context(), 2*time.Minute)
+	return context.WithTimeout(t.Context(), 4*time.Minute)
 }
 
 // applied gives the node its static IP first.
