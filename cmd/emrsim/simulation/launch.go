@@ -354,7 +354,8 @@ func (l *Launch) count(o Outcome) {
 	}
 }
 
-// end terminates a node's instance: it goes on for a while, then its process and kernel are gone.
+// end terminates a node's instance: it goes on for a while, then its process and kernel are gone. Nodes that are terminated together stop a
+// microsecond apart: what happens to two of them at one instant has no order, and the seed could not be replayed.
 func (l *Launch) end(n *Node) {
 	if n.ending {
 		return
@@ -362,8 +363,9 @@ func (l *Launch) end(n *Node) {
 	n.ending = true
 	l.Stats.Terminations++
 	l.w.Cloud.RemoveNode(n.InstanceID)
+	early := time.Millisecond + time.Duration(slices.Index(l.w.Nodes, n))*time.Microsecond
 	l.pending.Go(func() {
-		time.Sleep(shutdown - time.Millisecond)
+		time.Sleep(shutdown - early)
 		n.end(errKilled)
 		n.gone = true
 	})

@@ -120,7 +120,7 @@ func TestReplayIsExact(t *testing.T) {
 		}
 		return b.String()
 	}
-	for s := uint64(1); s <= 20; s++ {
+	for s := uint64(1); s <= 40; s++ {
 		a, b := trace(s), trace(s)
 		if a != b {
 			t.Errorf("seed %d gives two traces; they part at %s", s, firstDifference(a, b))
