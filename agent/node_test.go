@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -37,7 +38,7 @@ type testNode struct {
 	kernel *kernel.Kernel
 	env    Environment
 	cfg    Config
-	silent bool            // IMDS and AWS do not answer
+	silent atomic.Bool     // IMDS and AWS do not answer
 	calls  []string        // of systemctl
 	active map[string]bool // timers that systemctl calls active
 	failed string          // the systemctl verb that fails
@@ -80,7 +81,7 @@ func newTestNode(t *testing.T, o cloud.Options) *testNode {
 }
 
 func (n *testNode) RoundTrip(req *http.Request) (*http.Response, error) {
-	if n.silent {
+	if n.silent.Load() {
 		return nil, errors.New("connection refused by the test")
 	}
 	return n.cloud.Transport(n.InstanceID).RoundTrip(req)

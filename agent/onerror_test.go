@@ -171,7 +171,7 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 			[]string{"the instance has no tag emr-static-ip:error", "allow ec2:CreateTags", unitRetryTimer + " tries again"}, false},
 		{"systemctl fails", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter"); n.failed = "enable" }, onErrorList,
 			[]string{"nothing tries again by itself: installing emr-static-ip-retry.timer: systemctl enable", "recorded the error"}, true},
-		{"no IMDS", func(n *testNode) { n.withSystemd().silent = true }, append([]string{"--imds-timeout", "10s"}, onErrorList...),
+		{"no IMDS", func(n *testNode) { n.withSystemd().silent.Store(true) }, append([]string{"--imds-timeout", "10s"}, onErrorList...),
 			[]string{"exit code 5 is suppressed", "the instance cannot be tagged: the Instance Metadata Service", "recorded the error", unitRetryTimer + " tries again"}, false},
 		{"a state directory that others write", func(n *testNode) {
 			n.withSystemd()
@@ -204,7 +204,8 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 				}
 				// Whatever was left, a run that succeeds clears it.
 				n.cloud.Fault(nil)
-				n.silent, n.failed = false, ""
+				n.silent.Store(false)
+				n.failed = ""
 				if err := os.Chmod(n.env.Path(DefaultStateDir), 0o700); err != nil {
 					t.Error(err)
 				}

@@ -67,8 +67,8 @@ func TestWaitsAreTold(t *testing.T) {
 			})
 		}, "still trying", `^WARN ssm:GetParameters fails: still trying, \d+ calls so far \(at most 9m\d+s more\): .*InternalServerError.*evil\\u001b\[2J$`, 2},
 		{"IMDS is late", func(n *testNode) {
-			n.silent = true
-			time.AfterFunc(100*time.Second, func() { n.silent = false })
+			n.silent.Store(true)
+			time.AfterFunc(100*time.Second, func() { n.silent.Store(false) })
 		}, "waiting", `^INFO waiting: for the Instance Metadata Service to tell who this node is: .* \(at most 1m5\ds more\)$`, 2},
 		{"another run is at work", func(n *testNode) {
 			unlock, err := Lock(n.t.Context(), n.env.Path(n.cfg.StateDir))

@@ -142,8 +142,7 @@ func TestPlanOfAFullPool(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other := *n
-		other.Node = stranger
+		other := testNode{Node: stranger, t: t, cloud: n.cloud}
 		other.assign(netip.MustParseAddr("10.0.1.21"))
 		time.Sleep(time.Minute)
 		began := time.Now()

@@ -49,7 +49,7 @@ func TestRestoreRepairsDrift(t *testing.T) {
 					n.cfg.Scope, n.cfg.Exclude = "external", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 					static := n.apply().Static
 					want, addresses := n.kernel.Rules(), n.kernel.Addresses(testLink)
-					n.silent = silent
+					n.silent.Store(silent)
 					n.cloud.ForgetCalls()
 					test.drift(n, static)
 					rep := n.restore(ExitOK)
@@ -94,12 +94,12 @@ func TestRestoreOfAnAddressThatWasMoved(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 			}
-			n.silent = true // no evidence, in neither direction, and nothing is forgotten
+			n.silent.Store(true) // no evidence, in neither direction, and nothing is forgotten
 			if check == 2 {
 				n.restore(ExitOK)
 				n.kernel.FlushNAT()
 			}
-			n.silent = false
+			n.silent.Store(false)
 			time.Sleep(time.Minute)
 			if got := n.uses(); !slices.Equal(got, []netip.Addr{static}) {
 				t.Fatalf("after check %d: in use: %v", check, got)
@@ -111,12 +111,12 @@ func TestRestoreOfAnAddressThatWasMoved(t *testing.T) {
 				t.Fatalf("in use: %v\n%s", got, n.kernel.Rules())
 			}
 		}
-		n.silent = true
+		n.silent.Store(true)
 		n.restore(ExitWithdrawn)
 		if got := n.uses(); len(got) > 0 {
 			t.Fatalf("put back without evidence: %v", got)
 		}
-		n.silent = false
+		n.silent.Store(false)
 		n.assign(static)
 		time.Sleep(time.Minute)
 		n.restore(ExitOK)
@@ -149,7 +149,8 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 		if len(n.uses()) == 0 {
 			t.Fatal("the kernel did not fail")
 		}
-		n.env.OpenKernel, n.silent = open, true
+		n.env.OpenKernel = open
+		n.silent.Store(true)
 		n.restore(ExitWithdrawn)
 		if got := n.uses(); len(got) > 0 {
 			t.Errorf("in use: %v", got)
@@ -202,7 +203,7 @@ func TestRestoreAfterApplyFoundTheAddressMoved(t *testing.T) {
 			t.Fatal("done")
 		}
 		n.cloud.Fault(nil)
-		n.silent = true
+		n.silent.Store(true)
 		if _, err := Restore(t.Context(), DefaultConfig(), n.env); CodeOf(err) != ExitOK && CodeOf(err) != ExitWithdrawn {
 			t.Error(err)
 		}
@@ -263,7 +264,7 @@ func TestRestoreLeavesAlone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNode(t, cloud.Options{})
 				test.before(n)
-				n.silent = test.silent
+				n.silent.Store(test.silent)
 				files, rules, addresses := n.snapshot(), n.kernel.Rules(), n.kernel.Addresses(testLink)
 				rep := n.restore(ExitOK)
 				if !strings.Contains(rep.LeftAlone, test.want) || len(rep.Changes) > 0 {
@@ -290,12 +291,12 @@ func TestRestoreOfAnOldStateFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.kernel.FlushNAT()
-		n.silent = true
+		n.silent.Store(true)
 		n.restore(ExitUnreachable)
 		if n.kernel.Rules() != "" {
 			t.Error("rules without the VPC's CIDRs")
 		}
-		n.silent = false
+		n.silent.Store(false)
 		if rep := n.restore(ExitOK); len(rep.Changes) != 1 || len(n.state().VPC) != 2 {
 			t.Errorf("changes %q, VPC %v", rep.Changes, n.state().VPC)
 		}

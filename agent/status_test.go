@@ -50,7 +50,7 @@ func TestStatus(t *testing.T) {
 			[]string{"differs  /etc/systemd/system/emr-static-ip-restore.timer"}},
 		{"timer stopped", func(n *testNode) { n.withSystemd().apply(); n.active[unitTimer] = false }, VerdictDrifted, ExitDrifted, []string{"missing  emr-static-ip-restore.timer active"}},
 		{"moved by somebody", func(n *testNode) { n.apply(); n.unassign(static) }, VerdictDrifted, ExitDrifted, []string{"missing  IMDS lists", "missing  EC2 gives"}},
-		{"AWS and IMDS silent", func(n *testNode) { n.apply(); n.silent = true }, VerdictInOrder, ExitOK, []string{"unknown  EC2 gives", "unknown  record", "status     in order"}},
+		{"AWS and IMDS silent", func(n *testNode) { n.apply(); n.silent.Store(true) }, VerdictInOrder, ExitOK, []string{"unknown  EC2 gives", "unknown  record", "status     in order"}},
 		{"AWS silent", func(n *testNode) {
 			n.apply()
 			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {

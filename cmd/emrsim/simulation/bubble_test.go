@@ -89,7 +89,7 @@ func (c *cluster) mustAll(nodes []*Node) {
 // retire ends a node's instance at once.
 func (c *cluster) retire(nodes ...*Node) {
 	for _, n := range nodes {
-		n.gone = true
+		n.gone.Store(true)
 		c.Cloud.TerminateNow(n.InstanceID)
 	}
 }

@@ -32,7 +32,7 @@ type Launch struct {
 	strange map[netip.Addr]bool // held or blocked by somebody outside
 	races   bool                // creates are not linearizable in this cloud
 	style   cloud.FileStyle
-	calm    bool // faults are over
+	calm    atomic.Bool // faults are over
 
 	reassign bool // --allow-reassignment is on
 	timers   bool // systemd restores every minute
@@ -168,7 +168,7 @@ func (l *Launch) tell(ctx context.Context) error {
 		return err
 	}
 	l.pending.Wait()
-	l.calm = true
+	l.calm.Store(true)
 	if err := sleep(ctx, time.Minute); err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (l *Launch) faults() func(cloud.Call) cloud.FaultAction {
 	}
 	random := cloud.RandomFaults(rates, func(c cloud.Call) bool { return c.Caller != "" })
 	return func(c cloud.Call) cloud.FaultAction {
-		if l.calm {
+		if l.calm.Load() {
 			return cloud.FaultAction{}
 		}
 		return random(c)
@@ -248,7 +248,7 @@ func (l *Launch) checkClaims() {
 			if owner[a] == "" || owner[a] == e.InstanceID || l.w.node(e.InstanceID) == nil {
 				continue
 			}
-			if o := l.w.node(owner[a]); o != nil && !o.gone {
+			if o := l.w.node(owner[a]); o != nil && !o.gone.Load() {
 				l.w.violate("claims: %s has %s, which the living %s had claimed", e.InstanceID, a, o.InstanceID)
 			}
 		}
@@ -256,7 +256,9 @@ func (l *Launch) checkClaims() {
 }
 
 func (w *World) node(id string) *Node {
-	for _, n := range w.Nodes {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, n := range w.nodes {
 		if n.InstanceID == id {
 			return n
 		}
@@ -274,7 +276,7 @@ func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, k
 	l.Stats.Nodes++
 	l.mu.Unlock()
 	rng := l.streamFor(n)
-	n.life, n.end = context.WithCancelCause(ctx)
+	n.begin(ctx)
 	l.pending.Go(func() { l.live(n, rng, kills) })
 	if l.timers {
 		l.minutes.Go(func() { l.keepRestoring(ctx, n, rand.New(rand.NewPCG(l.w.Seed, ^hash(n.InstanceID)))) })
@@ -284,18 +286,18 @@ func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, k
 
 // keepRestoring is the systemd timer of a node: emr-static-ip restore every minute, beside whatever else runs there.
 func (l *Launch) keepRestoring(ctx context.Context, n *Node, rng *rand.Rand) {
-	for d := time.Duration(rng.Float64() * float64(time.Minute)); sleep(ctx, d) == nil && !l.quiet.Load() && !n.gone; d = time.Minute {
-		if n.life.Err() != nil {
+	for d := time.Duration(rng.Float64() * float64(time.Minute)); sleep(ctx, d) == nil && !l.quiet.Load() && !n.gone.Load(); d = time.Minute {
+		if !n.alive() {
 			continue // between two lives
 		}
 		var k Kill
 		if rng.IntN(10) == 0 {
 			k.Point = 1 + rng.IntN(30)
 		}
-		o := n.run(n.life, k, agent.Restore)
+		o := n.run(n.life.Load(), k, agent.Restore)
 		l.mu.Lock()
 		l.Stats.Restores++
-		if o.Err != nil && !o.Killed && n.life.Err() == nil {
+		if o.Err != nil && !o.Killed && n.alive() {
 			l.w.violate("restore: %s: %v", n.InstanceID, o.Err)
 		}
 		l.mu.Unlock()
@@ -304,19 +306,19 @@ func (l *Launch) keepRestoring(ctx context.Context, n *Node, rng *rand.Rand) {
 
 func (l *Launch) live(n *Node, rng *rand.Rand, kills float64) {
 	// Boot times differ; never two nodes at the same nanosecond.
-	if sleep(n.life, time.Duration(rng.Float64()*float64(40*time.Second))) != nil {
+	if sleep(n.life.Load(), time.Duration(rng.Float64()*float64(40*time.Second))) != nil {
 		return
 	}
 	tries := 0
-	for n.life.Err() == nil {
+	for n.alive() {
 		var k Kill
 		if rng.Float64() < kills {
 			k = Kill{Point: 1 + rng.IntN(90), Fail: rng.IntN(4) == 0}
 		}
-		o := n.Apply(n.life, k)
+		o := n.Apply(n.life.Load(), k)
 		l.count(o)
 		switch {
-		case n.life.Err() != nil:
+		case !n.alive():
 			return
 		case o.Killed:
 			kills /= 2
@@ -334,7 +336,7 @@ func (l *Launch) live(n *Node, rng *rand.Rand, kills float64) {
 				return
 			}
 		}
-		if sleep(n.life, time.Duration(rng.Float64()*float64(30*time.Second))) != nil {
+		if sleep(n.life.Load(), time.Duration(rng.Float64()*float64(30*time.Second))) != nil {
 			return
 		}
 	}
@@ -363,11 +365,11 @@ func (l *Launch) end(n *Node) {
 	n.ending = true
 	l.Stats.Terminations++
 	l.w.Cloud.RemoveNode(n.InstanceID)
-	early := time.Millisecond + time.Duration(slices.Index(l.w.Nodes, n))*time.Microsecond
+	early := time.Millisecond + time.Duration(n.place)*time.Microsecond
 	l.pending.Go(func() {
 		time.Sleep(shutdown - early)
-		n.end(errKilled)
-		n.gone = true
+		n.die()
+		n.gone.Store(true)
 	})
 }
 

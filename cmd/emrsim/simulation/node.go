@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
@@ -29,13 +31,31 @@ type Node struct {
 
 	world *World
 	root  string // its file tree
-	runs  int
-	gone  bool // terminated: its kernel uses nothing any more
+	place int    // among the world's nodes, from 0
+	runs  atomic.Int64
+	gone  atomic.Bool // terminated: its kernel uses nothing any more
 
-	ending bool            // its instance is being terminated
-	life   context.Context // ends with the instance or its reboot
-	end    context.CancelCauseFunc
+	ending bool // its instance is being terminated
+	life   atomic.Pointer[life]
 }
+
+// life is a node's time from its boot to its reboot or its end.
+type life struct {
+	context.Context
+	end context.CancelCauseFunc
+}
+
+// begin begins a life.
+func (n *Node) begin(ctx context.Context) {
+	ctx, end := context.WithCancelCause(ctx)
+	n.life.Store(&life{ctx, end})
+}
+
+// die ends the life: every process is dead.
+func (n *Node) die() { n.life.Load().end(errKilled) }
+
+// alive tells whether the node is up.
+func (n *Node) alive() bool { return n.life.Load().Err() == nil }
 
 // Kill says where a process ends: at the n-th point, counted from 1, at which it can. Every call to AWS or IMDS, every change to the kernel and
 // every write of the state file has two, before its effect and after it.
@@ -61,11 +81,13 @@ type Outcome struct {
 
 // process is one run of the agent.
 type process struct {
-	node   *Node
-	kill   Kill
+	node *Node
+	kill Kill
+	die  context.CancelCauseFunc
+
+	mu     sync.Mutex
 	points int
 	dead   bool
-	die    context.CancelCauseFunc
 }
 
 // step passes the two points around one effect.
@@ -85,6 +107,8 @@ func (p *process) step(mutates bool, effect func() error) error {
 }
 
 func (p *process) point() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.dead {
 		return errKilled
 	}
@@ -179,11 +203,11 @@ func (n *Node) Plan(ctx context.Context) (agent.Report, error) {
 }
 
 func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, agent.Config, agent.Environment) (agent.Report, error)) Outcome {
-	n.runs++
+	number := n.runs.Add(1)
 	ctx, die := context.WithCancelCause(ctx)
 	defer die(nil)
 	p := &process{node: n, kill: kill, die: die}
-	jitter := rand.New(rand.NewPCG(n.world.Seed, hash(n.InstanceID)+uint64(n.runs)))
+	jitter := rand.New(rand.NewPCG(n.world.Seed, hash(n.InstanceID)+uint64(number)))
 	env := agent.Environment{
 		Root:       n.root,
 		HTTP:       p,
@@ -194,9 +218,11 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 		SaveState: func(dir string, s agent.State) error {
 			return p.step(false, func() error { return agent.SaveState(dir, s) })
 		},
-		Log: n.world.log(n, n.runs),
+		Log: n.world.log(n, number),
 	}
 	rep, err := work(ctx, n.Config, env)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return Outcome{Report: rep, Err: err, Killed: p.dead, Points: p.points}
 }
 
@@ -221,7 +247,7 @@ func (n *Node) ErrorTag() string {
 
 // Static is the address that the node uses, as its kernel shows it; the zero address when it uses none.
 func (n *Node) Static() netip.Addr {
-	if n.gone {
+	if n.gone.Load() {
 		return netip.Addr{}
 	}
 	used := n.Kernel.Uses(n.primaries()...)
@@ -259,18 +285,23 @@ func (w *World) newNode(cn *cloud.Node, cfg agent.Config, style cloud.FileStyle)
 			panic(fmt.Sprintf("making a simulated node's files: %v", err))
 		}
 	}
-	w.Nodes = append(w.Nodes, n)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n.place = len(w.nodes)
+	w.nodes = append(w.nodes, n)
 	return n
 }
 
 // streamFor is a node's stream of choices for one more life.
 func (l *Launch) streamFor(n *Node) *rand.Rand {
-	return rand.New(rand.NewPCG(l.w.Seed, hash(n.InstanceID)+uint64(n.runs)+1))
+	return rand.New(rand.NewPCG(l.w.Seed, hash(n.InstanceID)+uint64(n.runs.Load())+1))
 }
 
 // living are the nodes whose instances are not terminated.
 func (w *World) living() []*Node {
-	return slices.DeleteFunc(slices.Clone(w.Nodes), func(n *Node) bool { return n.gone })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(w.nodes), func(n *Node) bool { return n.gone.Load() })
 }
 
 func hash(s string) uint64 {

@@ -76,7 +76,7 @@ func policyScenarios() []struct {
 			p.apply(second)
 			p.release(second) // the shutdown action
 			for _, n := range []*Node{second, nodes[1]} {
-				n.gone = true
+				n.gone.Store(true)
 				p.Cloud.RemoveNode(n.InstanceID)
 			}
 			time.Sleep(time.Minute)

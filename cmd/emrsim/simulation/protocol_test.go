@@ -73,7 +73,7 @@ func TestCloneOfAClusterThatShutsDown(t *testing.T) {
 		c.mustAll(old)
 		for _, n := range old {
 			c.Cloud.Terminate(n.InstanceID)
-			n.gone = true // nothing of it is in use any more, but EC2 keeps its addresses
+			n.gone.Store(true) // nothing of it is in use any more, but EC2 keeps its addresses
 		}
 		began := time.Now()
 		clone := c.launch(1, 2, smallPools)
@@ -126,7 +126,7 @@ func TestReplacedMasterOfThree(t *testing.T) {
 				nodes := c.launch(3, 1, pools)
 				c.mustAll(nodes)
 				had := nodes[1].Static()
-				nodes[1].gone = true
+				nodes[1].gone.Store(true)
 				cn, err := c.Cloud.ReplaceMaster(nodes[1].InstanceID, keeps)
 				if err != nil {
 					t.Fatal(err)

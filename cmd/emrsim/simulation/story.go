@@ -174,14 +174,14 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 			return err
 		}
 	case 3: // the node reboots: the kernel is empty, a process that ran is dead; somebody runs the agent again
-		n.end(errKilled)
+		n.die()
 		if err := sleep(ctx, time.Second); err != nil {
 			return err
 		}
 		n.Kernel.Reboot(n.primaries()...)
 		l.revive(ctx, n)
 	case 5: // an operator releases the node's address and thinks better of it
-		n.end(errKilled)
+		n.die()
 		if err := sleep(ctx, time.Millisecond); err != nil {
 			return err
 		}
@@ -189,9 +189,9 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 		l.revive(ctx, n)
 	case 4: // an operator runs the agent by hand, while the bootstrap action may still be at it
 		l.pending.Go(func() {
-			o := n.Apply(n.life, Kill{})
+			o := n.Apply(n.life.Load(), Kill{})
 			l.count(o)
-			if o.Err != nil && n.life.Err() == nil {
+			if o.Err != nil && n.alive() {
 				l.w.violate("progress: %s run by hand: %v", n.InstanceID, o.Err)
 			}
 		})
@@ -205,7 +205,7 @@ func (l *Launch) shutdownAction(ctx context.Context, n *Node) {
 	if l.rng.IntN(2) == 0 {
 		k.Point = 1 + l.rng.IntN(60)
 	}
-	n.end(errKilled) // EMR stops what runs
+	n.die() // EMR stops what runs
 	if sleep(ctx, time.Millisecond) != nil {
 		return
 	}
@@ -215,7 +215,7 @@ func (l *Launch) shutdownAction(ctx context.Context, n *Node) {
 }
 
 func (l *Launch) revive(ctx context.Context, n *Node) {
-	n.life, n.end = context.WithCancelCause(ctx)
+	n.begin(ctx)
 	rng := l.streamFor(n)
 	l.pending.Go(func() { l.live(n, rng, 0) })
 }

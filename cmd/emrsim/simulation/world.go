@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -25,7 +26,6 @@ import (
 type World struct {
 	Seed  uint64
 	Cloud *cloud.Cloud
-	Nodes []*Node
 	// Step is called after every effect of any agent.
 	Step func()
 	// Transport is how an instance reaches AWS.
@@ -35,8 +35,11 @@ type World struct {
 	// Log, if not nil, is where the agents' logs go.
 	Log *zap.Logger
 
-	dir        string
-	program    string // what the agents install as their own program
+	dir     string
+	program string // what the agents install as their own program
+
+	mu         sync.Mutex
+	nodes      []*Node
 	parsed     map[string]parsedRecord
 	violations []string
 }
@@ -66,16 +69,18 @@ func memoryDir() string {
 	return ""
 }
 
-func (w *World) log(n *Node, run int) *zap.Logger {
+func (w *World) log(n *Node, run int64) *zap.Logger {
 	if w.Log == nil {
 		return zap.NewNop()
 	}
-	return w.Log.With(zap.String("node", n.InstanceID), zap.Int("run", run))
+	return w.Log.With(zap.String("node", n.InstanceID), zap.Int64("run", run))
 }
 
 // violate records that something that must hold does not.
 func (w *World) violate(format string, args ...any) {
 	const most = 20
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if text := fmt.Sprintf(format, args...); len(w.violations) < most && !slices.Contains(w.violations, text) {
 		w.violations = append(w.violations, text)
 	}
@@ -88,6 +93,8 @@ type parsedRecord struct {
 }
 
 func (w *World) parse(value string) (ssmcoord.Record, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	p, ok := w.parsed[value]
 	if !ok {
 		p.record, p.err = ssmcoord.ParseRecord(value)
@@ -104,10 +111,7 @@ func (w *World) CheckSafety() {
 	for _, e := range w.Cloud.ENIs() {
 		carried[e.ID] = e.Addresses
 	}
-	for _, n := range w.Nodes {
-		if n.gone {
-			continue
-		}
+	for _, n := range w.living() {
 		for _, a := range n.Kernel.Uses(n.primaries()...) {
 			if other := users[a]; other != nil && other.SubnetID == n.SubnetID {
 				w.violate("safety: %s is in use by %s and by %s", a, other.InstanceID, n.InstanceID)
