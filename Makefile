@@ -54,6 +54,10 @@ test: setup lint ## all tests, with kernel and end-to-end tests; none of them is
 test-unit: ## the tests that can run here; those that need root or namespaces are skipped where there are none
 	go test -short -timeout $(TEST_TIMEOUT) ./...
 
+.PHONY: race
+race: setup ## the tests under Go's race detector (needs a C compiler)
+	CGO_ENABLED=1 scripts/test.sh -race -count=1 -timeout 30m ./...
+
 .PHONY: test-container
 test-container: ## kernel and end-to-end tests in a container without network (docker, or podman with buildah)
 	VERSION=$(VERSION) scripts/test-container.sh
