@@ -102,6 +102,7 @@ stage() {
 	done <bin/container/packages >bin/container/list
 	rm bin/container/packages
 	install -D -t bin/container/scripts scripts/bootstrap.sh # what a test runs
+	cp README.md bin/container/                              # what a test compares with
 	[ -s bin/container/list ] || fail "no tests in $packages"
 	cat >bin/container/run <<'RUN'
 #!/bin/sh
