@@ -64,11 +64,11 @@ test-container: ## kernel and end-to-end tests in a container without network (d
 
 .PHONY: simulate
 simulate: ## SEEDS simulated cluster launches with faults, in virtual time: make simulate SEEDS=100000
-	go test ./cmd/emrsim/simulation -count=1 -timeout $(SIMULATE_TIMEOUT) -run '^TestLaunches$$' -args -seeds $(SEEDS)
+	go test ./cmd/emrsim/simulation -count=1 -timeout $(SIMULATE_TIMEOUT) -v -run '^TestLaunches$$' -args -seeds $(SEEDS)
 
 .PHONY: scale
 scale: ## time and calls of launches of SCALE nodes under AWS's quotas, in virtual time
-	go test ./cmd/emrsim/simulation -count=1 -timeout $(SIMULATE_TIMEOUT) -run '^TestScale$$' -args -scale $(SCALE)
+	go test ./cmd/emrsim/simulation -count=1 -timeout $(SIMULATE_TIMEOUT) -v -run '^TestScale$$' -args -scale $(SCALE)
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME
