@@ -35,6 +35,7 @@ const (
 	confirmPause = 250 * time.Millisecond
 	confirmMax   = 5 * time.Second
 	lookFor      = 10 * time.Second
+	confirmDoubt = 30 * time.Second // how long an assignment that EC2 accepted is not doubted
 	listedAfter  = 30 * time.Second // by when EC2 lists a new instance
 )
 

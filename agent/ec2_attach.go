@@ -16,8 +16,9 @@ import (
 
 // Attach assigns addr to the primary ENI as a secondary private IP.
 //
-// An ENI that has the address already gets success from EC2 (not verified on AWS), so every error is held against what the ENI shows
-// before it counts. A refusal counts when EC2 shows the address on another ENI, or on none for a while. move takes it from the ENI that has it.
+// An ENI that has the address already gets success from EC2 (not verified on AWS), so every error is held against what EC2 shows before it counts;
+// and what it shows against time, for a describe call may be older than a release of this node and another node's gain. move takes the
+// address from the ENI that has it.
 func (a *arbiter) Attach(ctx context.Context, addr netip.Addr, move bool) error {
 	_, err := a.api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
 		NetworkInterfaceId: aws.String(a.id.ENI),
@@ -33,60 +34,68 @@ func (a *arbiter) Attach(ctx context.Context, addr netip.Addr, move bool) error 
 		return failed
 	case isBadAddress(err):
 		return &ssmcoord.ImpossibleError{Err: coded(ExitUsage, failed, "take the address out of the list: EC2 will never give it")}
-	case isHeldElsewhere(err):
-		return a.refused(ctx, addr, err)
 	}
-	// Full, or the outcome is unknown: only the ENI can tell.
-	own, lookErr := a.Own(ctx)
+	own, h, lookErr := a.whose(ctx, addr)
 	switch {
-	case lookErr == nil && slices.Contains(own, addr):
+	case lookErr != nil:
+		return errors.Join(failed, lookErr)
+	case own:
 		return nil
+	case isHeldElsewhere(err), h.ENI != "": // a refusal in words that are not known here is one if another ENI has the address
+		return &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: clean(errorMessage(err), maxQuoted)}
 	case isENIFull(err):
 		return &ssmcoord.ImpossibleError{Err: coded(ExitUsage, failed, "the network interface has as many addresses as its instance type "+
 			quoted(a.id.InstanceType)+" allows: use a larger type, or unassign one that nobody needs")}
-	case hasResponse(err):
-		// A refusal in words that are not known here: if another ENI has the address, it is that.
-		if holders, err := a.Holders(ctx, []netip.Addr{addr}); err == nil && holders[addr].ENI != "" && holders[addr].ENI != a.id.ENI {
-			return &ssmcoord.RefusedError{Addr: addr, Holder: holders[addr], Text: clean(errorMessage(failed), maxQuoted)}
-		}
 	}
-	return errors.Join(failed, lookErr)
+	return failed
 }
 
-// refused finds out who has the address that EC2 would not assign.
-func (a *arbiter) refused(ctx context.Context, addr netip.Addr, cause error) error {
+// whose finds out who has an address that EC2 would not assign: this node's own ENI, or the holder, which is empty where EC2 shows none. Another ENI is
+// believed at once, unless the own one is shown beside it; the own one, and none, only after lookFor.
+func (a *arbiter) whose(ctx context.Context, addr netip.Addr) (own bool, h ssmcoord.Holder, err error) {
 	for began, d := time.Now(), confirmPause; ; d = min(2*d, confirmMax) {
-		own, err := a.Own(ctx)
+		shown, err := a.Own(ctx)
 		if err != nil {
-			return err
-		}
-		if slices.Contains(own, addr) {
-			return nil
+			return false, h, err
 		}
 		holders, err := a.Holders(ctx, []netip.Addr{addr})
 		if err != nil {
-			return err
+			return false, h, err
 		}
-		if h, ok := holders[addr]; ok && h.ENI == a.id.ENI {
-			return nil
-		} else if ok || time.Since(began) > lookFor {
-			return &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: clean(errorMessage(cause), maxQuoted)}
+		h = holders[addr]
+		own = slices.Contains(shown, addr) || h.ENI == a.id.ENI
+		another := h.ENI != "" && h.ENI != a.id.ENI
+		switch {
+		case another && !own, another && time.Since(began) > lookFor:
+			return false, h, nil
+		case time.Since(began) > lookFor:
+			return own, ssmcoord.Holder{}, nil
 		}
 		if err := pause(ctx, jitter(a.env, d)); err != nil {
-			return fmt.Errorf("finding out who holds %s: %w", addr, errors.Join(cause, err))
+			return false, h, fmt.Errorf("finding out who holds %s: %w", addr, err)
 		}
 	}
 }
 
-// Confirm waits until EC2 shows addr on the primary ENI: an accepted assignment is carried out later, and describe calls follow later still.
+// Confirm waits until EC2 shows addr on the primary ENI: an accepted assignment is carried out later, and describe calls follow later still. Where it
+// goes on showing the address on another ENI, somebody has moved it there meanwhile: that is a *ssmcoord.RefusedError.
 func (a *arbiter) Confirm(ctx context.Context, addr netip.Addr) ([]netip.Addr, error) {
-	for d := confirmPause; ; d = min(2*d, confirmMax) {
+	for began, d := time.Now(), confirmPause; ; d = min(2*d, confirmMax) {
 		own, err := a.Own(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if slices.Contains(own, addr) {
 			return own, nil
+		}
+		if time.Since(began) > confirmDoubt {
+			holders, err := a.Holders(ctx, []netip.Addr{addr})
+			if err != nil {
+				return nil, err
+			}
+			if h := holders[addr]; h.ENI != "" && h.ENI != a.id.ENI {
+				return nil, &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: "it was moved there after EC2 had given it to " + a.id.ENI}
+			}
 		}
 		if err := pause(ctx, jitter(a.env, d)); err != nil {
 			return nil, fmt.Errorf("waiting for EC2 to show %s on %s, which it had accepted: %w", addr, a.id.ENI, err)

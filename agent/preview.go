@@ -32,13 +32,20 @@ func (r *run) preview(ctx context.Context) error {
 	if done, err := r.check(ctx); err != nil || done {
 		return err
 	}
-	c := r.coordinator()
-	c.Intend = func(context.Context, []netip.Addr) error {
-		return errors.New("a preview is about to write: this is a mistake in this program")
+	if err := r.remember(ctx); err != nil {
+		return err
 	}
 	gone, err := r.gone(ctx)
 	if err != nil {
 		return err
+	}
+	if len(gone) > 0 {
+		r.state.Phase = PhaseWithdrawn
+	}
+	r.surrender()
+	c := r.coordinator()
+	c.Intend = func(context.Context, []netip.Addr) error {
+		return errors.New("a preview is about to write: this is a mistake in this program")
 	}
 	p, err := c.Propose(ctx)
 	if err != nil {

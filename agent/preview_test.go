@@ -59,7 +59,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 			if err := r.connect(n.t.Context()); err != nil {
 				n.t.Fatal(err)
 			}
-			if err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Delete(n.t.Context(), netip.MustParseAddr("10.0.1.21")); err != nil {
+			if _, err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Delete(n.t.Context(), netip.MustParseAddr("10.0.1.21"), func(ssmcoord.Entry) bool { return true }); err != nil {
 				n.t.Fatal(err)
 			}
 		}, []string{"make the record"}},

@@ -39,7 +39,7 @@ func (r *run) release(ctx context.Context) error {
 	addrs := r.touched()
 	if len(addrs) == 0 {
 		if r.hasState && r.state.Phase == PhaseReleased {
-			return errors.Join(r.unprogram(ctx, nil), r.removeUnits(ctx), r.removeShutdownAction())
+			return r.releasedAgain(ctx)
 		}
 		if addrs, err = r.found(ctx, c); err != nil {
 			return err
@@ -70,6 +70,15 @@ func (r *run) release(ctx context.Context) error {
 	}
 	if !r.hasState {
 		return nil
+	}
+	return r.save(PhaseReleased, netip.Addr{}, nil, nil)
+}
+
+// releasedAgain is a release after a release: it does what that one could not do.
+func (r *run) releasedAgain(ctx context.Context) error {
+	left := len(r.ledgers)
+	if err := errors.Join(r.unprogram(ctx, nil), r.removeUnits(ctx), r.removeShutdownAction(), r.leaveLedgers(ctx)); err != nil || len(r.ledgers) == left {
+		return err
 	}
 	return r.save(PhaseReleased, netip.Addr{}, nil, nil)
 }

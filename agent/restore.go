@@ -23,6 +23,9 @@ const (
 	restoreLink = 20 * time.Second // for the primary interface to get its address
 )
 
+// relistedAfter is how long after its withdrawal IMDS is not believed that it lists the static IP: it may be that late.
+const relistedAfter = 2 * time.Minute
+
 // Restore puts back into the kernel what the last run of Apply left there, by the state file. It calls no AWS API but IMDS, and does
 // without that where it does not answer. What it finds lost, it reports as changes.
 //
@@ -163,6 +166,8 @@ func (r *run) restoreBy(ctx context.Context, answers bool) error {
 	switch {
 	case s.Phase == PhaseWithdrawn && !listed:
 		return r.withdraw(ctx, "")
+	case s.Phase == PhaseWithdrawn && time.Since(s.Written) < relistedAfter:
+		return r.withdraw(ctx, " (IMDS lists it, and may be late: it is believed from "+s.Written.Add(relistedAfter).UTC().Format(time.RFC3339)+" on)")
 	case (s.Phase == PhaseClaiming || s.Phase == PhaseClaimed) && !listed:
 		r.rep.LeftAlone = "the last run was interrupted before EC2 confirmed an address, and IMDS does not tell of one: run emr-static-ip again"
 		return nil

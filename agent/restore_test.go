@@ -119,6 +119,8 @@ func TestRestoreOfAnAddressThatWasMoved(t *testing.T) {
 		n.silent.Store(false)
 		n.assign(static)
 		time.Sleep(time.Minute)
+		n.restore(ExitWithdrawn) // IMDS may be late
+		time.Sleep(time.Minute)
 		n.restore(ExitOK)
 		if got := n.uses(); !slices.Equal(got, []netip.Addr{static}) || n.state().Phase != PhaseProgrammed {
 			t.Errorf("EC2 gives it again, in use: %v, phase %s", got, n.state().Phase)

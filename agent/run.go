@@ -147,11 +147,15 @@ func (r *run) apply(ctx context.Context) error {
 	if done, err := r.check(ctx); err != nil || done {
 		return err
 	}
-	c := r.coordinator()
-	before := r.touched() // Acquire forgets what somebody else has; the kernel may still have it
+	if err := r.remember(ctx); err != nil {
+		return err
+	}
 	if err := r.outOfUse(ctx); err != nil {
 		return err
 	}
+	r.surrender()
+	c := r.coordinator()
+	before := r.touched() // Acquire forgets what somebody else has; the kernel may still have it
 	res, err := c.Acquire(ctx)
 	if err != nil {
 		return err
@@ -207,6 +211,9 @@ func (r *run) check(ctx context.Context) (bool, error) {
 	wrongRegion := CheckRegion(r.cfg.Region, r.id)
 	if alone, why := LeftAlone(r.cfg.Pools, r.role.Role); alone && wrongRegion == nil {
 		r.rep.LeftAlone = why
+		if r.state.Static.IsValid() {
+			r.rep.Warnings = append(r.rep.Warnings, fmt.Sprintf("it has the static IP %s of an earlier run, which stays: emr-static-ip release gives it back", r.state.Static))
+		}
 		return true, nil
 	}
 	problems := []error{wrongRegion, CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files)}
@@ -247,6 +254,28 @@ func (r *run) outOfUse(ctx context.Context) error {
 	return r.unprogram(ctx, gone)
 }
 
+// surrender makes the static IP that this node has given back, or that EC2 gives to it no more, one of those that it may have: no restore may put it
+// back while another one is looked for, and IMDS lists it for a while.
+func (r *run) surrender() {
+	switch r.state.Phase {
+	case PhaseWithdrawn, PhaseReleasing, PhaseReleased:
+		r.state.Intents, r.state.Static = r.touched(), netip.Addr{}
+	}
+}
+
+// remember asks the ledger what this node has claimed where its state file is lost and its network interface has more than the primary IP.
+func (r *run) remember(ctx context.Context) error {
+	if r.hasState || len(r.id.Addresses) < 2 {
+		return nil
+	}
+	claims, err := ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, r.id.SubnetID).Claims(ctx, r.id.InstanceID)
+	if err != nil {
+		return err
+	}
+	r.state.Intents = slices.DeleteFunc(claims, func(a netip.Addr) bool { return a == r.id.PrimaryIP })
+	return nil
+}
+
 func (r *run) coordinator() *ssmcoord.Coordinator {
 	c := &ssmcoord.Coordinator{
 		Ledger: ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, r.id.SubnetID),
@@ -257,7 +286,6 @@ func (r *run) coordinator() *ssmcoord.Coordinator {
 		},
 		Last:     r.state.Static,
 		Intents:  r.touched(),
-		Doubt:    r.hasState && (r.state.Phase == PhaseReleasing || r.state.Phase == PhaseReleased),
 		Reassign: r.cfg.AllowReassignment,
 		PutRate:  r.cfg.PutRate,
 		Rand:     r.env.random(),

@@ -2,6 +2,7 @@ package ssmcoord
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -123,9 +124,8 @@ func (c *Coordinator) keep(ctx context.Context, carried []netip.Addr) (Result, b
 		}
 	}
 	kept := pickKept(c.Self, carried, c.Last, entries)
-	if c.Doubt {
-		// This node has given it back a moment ago: what EC2 shows may be older than that. Asking for it again tells.
-		if won, err := c.attach(ctx, kept, false); err != nil || !won {
+	if kept != c.Last {
+		if won, err := c.ask(ctx, kept); err != nil || !won {
 			return Result{}, false, err
 		}
 	}
@@ -149,6 +149,10 @@ func (c *Coordinator) confirm(ctx context.Context, a netip.Addr, kept bool) ([]n
 		defer stop()
 	}
 	own, err := c.EC2.Confirm(bounded, a)
+	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+		c.lost(a, refused)
+		return nil, false, c.giveUp(ctx, a)
+	}
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		return nil, false, nil
 	}
@@ -198,7 +202,6 @@ type candidate struct {
 // scan returns the candidates of the first ten addresses of the order, or, where there is none, of the first ten further on that no ENI
 // carries. The reads stay in proportion to what is really in doubt: an address that EC2 shows on another ENI costs no read of the ledger.
 func (c *Coordinator) scan(ctx context.Context, order []netip.Addr, members []Member) ([]candidate, error) {
-	c.exhausted = false
 	for _, part := range [][]netip.Addr{order[:min(namesPerRead, len(order))], order[min(namesPerRead, len(order)):]} {
 		if len(part) == 0 {
 			continue
@@ -213,6 +216,7 @@ func (c *Coordinator) scan(ctx context.Context, order []netip.Addr, members []Me
 				return nil, err
 			}
 			if len(found) > 0 {
+				c.exhausted = false
 				c.passedOver(order, found[0].addr)
 				return found, nil
 			}
@@ -255,7 +259,6 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
 	var found []candidate
 	for _, a := range addrs {
 		e := entries[a]
@@ -263,7 +266,7 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 		if err != nil {
 			return nil, err
 		}
-		if at, refused := c.refused[a]; refused && now.Sub(at) < refusedFor && (v.Action == Create || v.Action == TakeOver) {
+		if at, refused := c.refused[a]; refused && time.Since(at) < refusedFor && (v.Action == Create || v.Action == TakeOver) {
 			continue // for the reason that EC2 gave
 		}
 		if v.GiveUp {
@@ -289,7 +292,7 @@ func (c *Coordinator) judge(ctx context.Context, addrs []netip.Addr, holders map
 
 // verdict is Judge's, unless it is to take the address from an ENI that may be a node's.
 func (c *Coordinator) verdict(ctx context.Context, a netip.Addr, e Entry, h Holder, lives map[string]Life, members []Member) (Verdict, error) {
-	v := Judge(c.Self, e, h, lives[e.Record.Instance], time.Now(), c.Reassign && !isMember(members, h.Instance))
+	v := Judge(c.Self, e, h, lives[e.Record.Instance], c.Ledger.Now(), c.Reassign && !isMember(members, h.Instance))
 	if !v.Move {
 		return v, nil
 	}
@@ -297,7 +300,7 @@ func (c *Coordinator) verdict(ctx context.Context, a netip.Addr, e Entry, h Hold
 	if err != nil || outside {
 		return v, err
 	}
-	v = Judge(c.Self, e, h, lives[e.Record.Instance], time.Now(), false)
+	v = Judge(c.Self, e, h, lives[e.Record.Instance], c.Ledger.Now(), false)
 	v.Reason += ", " + why
 	return v, nil
 }

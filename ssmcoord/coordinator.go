@@ -82,25 +82,26 @@ type Coordinator struct {
 	EC2    EC2
 	Self   Self
 	Pools  Pools
-	// Last is the address that the node's last run programmed, from its state file: a hint.
+	// Last is the address that the node's last run attached and has not given back since, from its state file. Whatever else EC2 shows on the node's
+	// ENI may be older than the moment at which the node gave it back, and is asked for again.
 	Last netip.Addr
 	// Intents are addresses that this or an earlier run of this node may have claimed or attached. Intend must have stored a new
 	// one durably before it returns.
 	Intents []netip.Addr
 	Intend  func(ctx context.Context, intents []netip.Addr) error
 
-	Doubt    bool    // the last run took addresses off the interface: what EC2 shows may be older than that
 	Reassign bool    // take addresses from ENIs outside the ledger and outside EMR
 	PutRate  float64 // PutParameter calls a second that a launch may use; 0: no pacing
 	Rand     func() float64
 	Notify   func(Event)
 
 	began     time.Time
-	exhausted bool                  // the last scan looked at every address and found none
+	exhausted bool                  // a scan has looked at every address and found none, and nothing was won since
 	skipped   map[netip.Addr]string // why each address was passed over last
 	reported  map[netip.Addr]string // and what of it the operator was told
 	refused   map[netip.Addr]time.Time
 	deleted   map[netip.Addr]bool // own claims that this run has deleted: a read that shows one is late
+	unsure    map[netip.Addr]bool // of these, those whose deletion had to be repeated: it may have removed another node's record
 	waited    string              // last progress line
 	waitLog   time.Time           // and when
 }

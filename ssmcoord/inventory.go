@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // Census is what an inventory asks of EC2. Package agent implements it with the SDK.
@@ -35,7 +34,7 @@ type Inventory struct {
 	Named  []netip.Addr // addresses of the subnet that are looked at whether they have a record or not
 	Notify func(Event)
 
-	ahead time.Duration // of the own clock before Parameter Store's
+	serverClock // an operator's may be wrong
 }
 
 // View is what an inventory found.

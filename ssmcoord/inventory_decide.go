@@ -53,6 +53,11 @@ type Version struct {
 	Newer  int   // the record's own version, where that is newer than RecordVersion; else 0
 }
 
+// unchanged tells whether e, read later, is still the record of v.
+func (v Version) unchanged(e Entry) bool {
+	return e.State == v.State && e.Record == v.Record && e.Modified.Equal(v.Modified)
+}
+
 // NewVersion reads a parameter's value.
 func NewVersion(value string, number int64, modified time.Time) Version {
 	v := Version{Entry: Entry{State: Claimed, Modified: modified}, Value: value, Number: number}

@@ -89,7 +89,7 @@ func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, 
 	name := ledger.Name(step.Addr)
 	switch step.Kind {
 	case Remove:
-		if err := ledger.Delete(ctx, step.Addr); err != nil {
+		if _, err := ledger.Delete(ctx, step.Addr, step.Record.unchanged); err != nil {
 			return StepResult{}, err
 		}
 		v.notify(EventRemoved, step.Addr, "%s: %s", name, step.Reason)
@@ -130,7 +130,7 @@ func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 		}
 	}
 	ledger := v.ledger(r.Subnet)
-	if err := ledger.Delete(ctx, r.Addr); err != nil {
+	if _, err := ledger.Delete(ctx, r.Addr, func(e Entry) bool { return e.Record.Instance == r.Write.Instance }); err != nil {
 		return err
 	}
 	r.Outcome, r.Detail = TakenBack, fmt.Sprintf("%s has given the address away meanwhile", r.Write.Instance)

@@ -7,13 +7,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
-	"github.com/aws/smithy-go/middleware"
 )
 
 // NewAPI is Parameter Store by the SDK's client for cfg.
@@ -94,13 +91,3 @@ func (v *Inventory) placeOf(name string) (place, bool) {
 	}
 	return place{subnet, addr}, true
 }
-
-// observe takes the time from an answer of Parameter Store: an operator's clock may be wrong, and ages are by its clock.
-func (v *Inventory) observe(m middleware.Metadata) {
-	if at, ok := awsmiddleware.GetServerTime(m); ok && !at.IsZero() {
-		v.ahead = time.Since(at)
-	}
-}
-
-// Now is the time by Parameter Store's clock.
-func (v *Inventory) Now() time.Time { return time.Now().Add(-v.ahead) }

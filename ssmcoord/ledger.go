@@ -26,9 +26,10 @@ type API interface {
 
 // Ledger is all claims of one subnet. Retrying is the SDK client's business: an error here is final.
 type Ledger struct {
-	api    API
-	prefix string
-	subnet string
+	api         API
+	prefix      string
+	subnet      string
+	serverClock // as of the last read
 }
 
 // OpenLedger is the ledger of a subnet below a prefix such as /emr-static-ip. It calls nothing.
@@ -59,6 +60,7 @@ func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]E
 		if err != nil {
 			return nil, fmt.Errorf("reading the claims of %s to %s in %s/%s: %w", chunk[0], chunk[len(chunk)-1], l.prefix, l.subnet, err)
 		}
+		l.observe(out.ResultMetadata)
 		for _, p := range out.Parameters {
 			if a, ok := byName[aws.ToString(p.Name)]; ok {
 				entries[a] = entryOf(p)
@@ -132,15 +134,6 @@ func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool
 	return err
 }
 
-// Delete removes the record of a; one that is not there is fine. It is unconditional: the caller has read whose it is.
-func (l *Ledger) Delete(ctx context.Context, a netip.Addr) error {
-	_, err := l.api.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String(l.Name(a))})
-	if missing := (*types.ParameterNotFound)(nil); err != nil && !errors.As(err, &missing) {
-		return fmt.Errorf("deleting the claim %s: %w", l.Name(a), err)
-	}
-	return nil
-}
-
 // readOne is Read for one address.
 func (l *Ledger) readOne(ctx context.Context, a netip.Addr) (Entry, error) {
 	entries, err := l.Read(ctx, []netip.Addr{a})
@@ -206,7 +199,8 @@ func (l *Ledger) Clear(ctx context.Context, instance string) (removed []netip.Ad
 		return nil, err
 	}
 	for _, a := range claims {
-		if err := l.Delete(ctx, a); err != nil {
+		mine := func(e Entry) bool { return e.State == Claimed && e.Record.Instance == instance }
+		if _, err := l.Delete(ctx, a, mine); err != nil {
 			return removed, err
 		}
 		removed = append(removed, a)

@@ -14,13 +14,14 @@ func (c *Coordinator) deleteOwn(ctx context.Context, a netip.Addr) (deleted bool
 	if err != nil || !mine(e) || c.deleted[a] {
 		return false, err
 	}
-	if err := c.Ledger.Delete(ctx, a); err != nil {
+	unsure, err := c.Ledger.Delete(ctx, a, mine)
+	if err != nil {
 		return false, err
 	}
 	if c.deleted == nil {
-		c.deleted = map[netip.Addr]bool{}
+		c.deleted, c.unsure = map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	}
-	c.deleted[a] = true
+	c.deleted[a], c.unsure[a] = true, unsure
 	return true, nil
 }
 

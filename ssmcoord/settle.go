@@ -127,7 +127,7 @@ func (c *Coordinator) Discard(ctx context.Context, a netip.Addr) error {
 			c.notify(EventReleased, a, true, "%s", c.Ledger.Name(a))
 		}
 	}
-	if !detached {
+	if !detached || c.unsure[a] {
 		if err := c.mend(ctx, a); err != nil {
 			return err
 		}

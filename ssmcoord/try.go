@@ -13,8 +13,10 @@ func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
 	delete(c.skipped, p.addr)
 	switch p.Action {
 	case Keep:
-		if c.Doubt {
-			return c.attach(ctx, p.addr, false)
+		if p.addr != c.Last {
+			if won, err := c.ask(ctx, p.addr); err != nil || !won {
+				return false, err
+			}
 		}
 		c.notify(EventKept, p.addr, false, "%s", p.Reason)
 		return true, nil
@@ -82,23 +84,55 @@ func (c *Coordinator) collided(ctx context.Context, a netip.Addr) (bool, error) 
 	return false, nil // the intent stays: Settle looks again
 }
 
+// askAfter is how long the claim of another node on an address that EC2 shows on the own ENI is respected: longer than describe calls are late.
+const askAfter = 15 * time.Second
+
+// ask makes sure that the own ENI has an address of which only a describe call says so, which may be older than the moment at which this node gave it
+// back. EC2's answer to an assignment is never old. While the ledger has it for somebody else, who may be about to attach it, nothing is asked for a while.
+func (c *Coordinator) ask(ctx context.Context, a netip.Addr) (bool, error) {
+	if time.Since(c.began) < askAfter {
+		e, err := c.Ledger.readOne(ctx, a)
+		if err != nil {
+			return false, err
+		}
+		lives, err := c.lives(ctx, map[netip.Addr]Entry{a: e}, nil)
+		if err != nil {
+			return false, err
+		}
+		if v := Judge(c.Self, e, Holder{}, lives[e.Record.Instance], c.Ledger.Now(), false); v.Action == Skip {
+			c.skip(a, v.Reason)
+			return false, nil
+		}
+	}
+	return c.attempt(ctx, a, false)
+}
+
+// attach makes EC2 give the address to this node. False: another ENI has it.
 func (c *Coordinator) attach(ctx context.Context, a netip.Addr, move bool) (bool, error) {
+	won, err := c.attempt(ctx, a, move)
+	if won {
+		c.notify(EventAttached, a, true, "to %s", c.Self.ENI)
+	}
+	return won, err
+}
+
+func (c *Coordinator) attempt(ctx context.Context, a netip.Addr, move bool) (bool, error) {
 	err := c.EC2.Attach(ctx, a, move)
 	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
-		c.notify(EventLost, a, false, "%v", refused)
-		c.skip(a, refused.Error())
-		c.refused[a] = time.Now()
+		c.lost(a, refused)
 		return false, nil
 	}
 	if impossible := (*ImpossibleError)(nil); errors.As(err, &impossible) {
 		// Nothing is left behind of an address that this node will never have.
 		return false, errors.Join(err, c.giveUp(ctx, a))
 	}
-	if err != nil {
-		return false, err
-	}
-	c.notify(EventAttached, a, true, "to %s", c.Self.ENI)
-	return true, nil
+	return err == nil, err
+}
+
+func (c *Coordinator) lost(a netip.Addr, refused *RefusedError) {
+	c.notify(EventLost, a, false, "%v", refused)
+	c.skip(a, refused.Error())
+	c.refused[a] = time.Now()
 }
 
 // giveUp deletes the own claim on an address that EC2 gave to somebody else. It reads first: that node may have made the record its own meanwhile.

@@ -330,7 +330,7 @@ func (s *scene) claimFor(t *testing.T, a netip.Addr, instance, eni string) {
 
 func (s *scene) forget(t *testing.T, a netip.Addr) {
 	t.Helper()
-	if err := s.w.Ledger(testPrefix, s.node.SubnetID).Delete(t.Context(), a); err != nil {
+	if _, err := s.w.Ledger(testPrefix, s.node.SubnetID).Delete(t.Context(), a, anyRecord); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -125,7 +125,7 @@ func policyScenarios() []struct {
 			_, nodes := p.start(cloud.ClusterSpec{Cores: 1}, smallPools)
 			p.apply(nodes...)
 			for _, a := range addrs("10.0.1.20", "10.0.1.21", "10.0.1.22") {
-				if err := p.Ledger(p.prefix, p.subnet).Delete(p.t.Context(), a); err != nil {
+				if _, err := p.Ledger(p.prefix, p.subnet).Delete(p.t.Context(), a, anyRecord); err != nil {
 					p.t.Fatal(err)
 				}
 			}
