@@ -3,8 +3,8 @@ variable "name" {
   type        = string
   default     = "emr-static-ip"
   validation {
-    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,25}$", var.name))
-    error_message = "One to 26 letters, digits, hyphens, underscores: names of roles have no room for more."
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$", var.name))
+    error_message = "One to 41 letters, digits, hyphens, underscores."
   }
 }
 
@@ -34,8 +34,8 @@ variable "master_ips" {
   type        = string
   default     = "10.0.1.32/30"
   validation {
-    condition     = can(cidrnetmask(var.master_ips))
-    error_message = "An IPv4 CIDR."
+    condition     = can(cidrnetmask(var.master_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.master_ips))
+    error_message = "An IPv4 CIDR from /22 to /32."
   }
 }
 
@@ -44,8 +44,8 @@ variable "core_ips" {
   type        = string
   default     = "10.0.1.40/29"
   validation {
-    condition     = can(cidrnetmask(var.core_ips))
-    error_message = "An IPv4 CIDR."
+    condition     = can(cidrnetmask(var.core_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.core_ips))
+    error_message = "An IPv4 CIDR from /22 to /32."
   }
 }
 
@@ -54,9 +54,15 @@ variable "task_ips" {
   type        = string
   default     = null
   validation {
-    condition     = var.task_ips == null || can(cidrnetmask(var.task_ips))
-    error_message = "An IPv4 CIDR, or null."
+    condition     = var.task_ips == null || (can(cidrnetmask(var.task_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.task_ips)))
+    error_message = "An IPv4 CIDR from /22 to /32, or null."
   }
+}
+
+variable "reserve_pool" {
+  description = "Subnet CIDR reservations for the pools. Say false where they are there already"
+  type        = bool
+  default     = true
 }
 
 variable "parameter_prefix" {
@@ -70,18 +76,18 @@ variable "parameter_prefix" {
 }
 
 variable "extra_arguments" {
-  description = "More arguments of emr-static-ip, such as --snat-scope=all"
+  description = "More arguments of emr-static-ip, such as --snat-scope=all. Not --prefix, which is parameter_prefix"
   type        = list(string)
   default     = []
 }
 
 variable "release_label" {
-  description = "EMR release"
+  description = "EMR release, from emr-5.32.0 or emr-6.2.0 on. The nodes have IMDSv2 alone, with which earlier ones do not start"
   type        = string
   default     = "emr-7.5.0"
   validation {
-    condition     = can(regex("^emr-(5[.]3[0-9]|[6-9][.][0-9]+)[.][0-9]+$", var.release_label))
-    error_message = "emr-5.30.0 or later."
+    condition     = can(regex("^emr-(5[.]3[2-9]|6[.]([2-9]|[1-9][0-9])|[7-9][.][0-9]+)[.][0-9]+$", var.release_label))
+    error_message = "emr-5.32.0, emr-6.2.0 or later: earlier ones do not start with IMDSv2 alone."
   }
 }
 
@@ -223,6 +229,10 @@ variable "bastion_client_cidr" {
   description = "Who may reach the bastion by SSH, such as your own address as a /32. The default is nobody"
   type        = string
   default     = "127.0.0.1/32"
+  validation {
+    condition     = can(cidrnetmask(var.bastion_client_cidr)) && !endswith(var.bastion_client_cidr, "/0")
+    error_message = "An IPv4 CIDR; the whole Internet is refused."
+  }
 }
 
 variable "data_centre" {
@@ -320,8 +330,8 @@ variable "imds_hop_limit" {
   type        = number
   default     = 1
   validation {
-    condition     = var.imds_hop_limit >= 1 && var.imds_hop_limit <= 64
-    error_message = "From 1 to 64."
+    condition     = contains([1, 2], var.imds_hop_limit)
+    error_message = "1 or 2."
   }
 }
 
@@ -353,7 +363,7 @@ variable "certificates_object" {
   default     = null
 }
 
-variable "termination_protection" {
+variable "termination_protected" {
   description = "Protection against termination. It must be off before the cluster can be destroyed"
   type        = bool
   default     = false

@@ -2,6 +2,10 @@ variable "name" {
   description = "Name of the cluster, and Name tag of its nodes; emr-static-ip appends the role to the nodes'"
   type        = string
   default     = "emr-static-ip"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$", var.name))
+    error_message = "One to 41 letters, digits, hyphens, underscores."
+  }
 }
 
 variable "tags" {
@@ -55,8 +59,8 @@ variable "master_ips" {
   description = "Pool of the masters, a block inside the subnet. A spare address lets a replaced master start before the old one is gone"
   type        = string
   validation {
-    condition     = can(cidrnetmask(var.master_ips))
-    error_message = "An IPv4 CIDR."
+    condition     = can(cidrnetmask(var.master_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.master_ips))
+    error_message = "An IPv4 CIDR from /22 to /32."
   }
 }
 
@@ -64,8 +68,8 @@ variable "core_ips" {
   description = "Pool of the core nodes, a block inside the subnet with at least core_count addresses"
   type        = string
   validation {
-    condition     = can(cidrnetmask(var.core_ips))
-    error_message = "An IPv4 CIDR."
+    condition     = can(cidrnetmask(var.core_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.core_ips))
+    error_message = "An IPv4 CIDR from /22 to /32."
   }
 }
 
@@ -74,8 +78,8 @@ variable "task_ips" {
   type        = string
   default     = null
   validation {
-    condition     = var.task_ips == null || can(cidrnetmask(var.task_ips))
-    error_message = "An IPv4 CIDR, or null."
+    condition     = var.task_ips == null || (can(cidrnetmask(var.task_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.task_ips)))
+    error_message = "An IPv4 CIDR from /22 to /32, or null."
   }
 }
 
@@ -90,18 +94,18 @@ variable "parameter_prefix" {
 }
 
 variable "extra_arguments" {
-  description = "More arguments of emr-static-ip, such as --snat-scope=all"
+  description = "More arguments of emr-static-ip, such as --snat-scope=all. Not --prefix, which is parameter_prefix"
   type        = list(string)
   default     = []
 }
 
 variable "release_label" {
-  description = "EMR release"
+  description = "EMR release, from emr-5.32.0 or emr-6.2.0 on. The nodes have IMDSv2 alone, with which earlier ones do not start"
   type        = string
   default     = "emr-7.5.0"
   validation {
-    condition     = can(regex("^emr-(5[.]3[0-9]|[6-9][.][0-9]+)[.][0-9]+$", var.release_label))
-    error_message = "emr-5.30.0 or later."
+    condition     = can(regex("^emr-(5[.]3[2-9]|6[.]([2-9]|[1-9][0-9])|[7-9][.][0-9]+)[.][0-9]+$", var.release_label))
+    error_message = "emr-5.32.0, emr-6.2.0 or later: earlier ones do not start with IMDSv2 alone."
   }
 }
 
@@ -205,8 +209,8 @@ variable "imds_hop_limit" {
   type        = number
   default     = 1
   validation {
-    condition     = var.imds_hop_limit >= 1 && var.imds_hop_limit <= 64
-    error_message = "From 1 to 64."
+    condition     = contains([1, 2], var.imds_hop_limit)
+    error_message = "1 or 2."
   }
 }
 
@@ -238,7 +242,7 @@ variable "certificates_object" {
   default     = null
 }
 
-variable "termination_protection" {
+variable "termination_protected" {
   description = "Protection against termination. It must be off before the cluster can be destroyed"
   type        = bool
   default     = false
