@@ -119,6 +119,9 @@ func checkTags(t *testing.T, logical string, r object) {
 	}
 	properties := r["Properties"].(object)
 	tags, _ := properties["Tags"].([]any)
+	if kind == "AWS::EC2::LaunchTemplate" {
+		tags = properties["TagSpecifications"].([]any)[0].(object)["Tags"].([]any)
+	}
 	if !slices.ContainsFunc(tags, func(tag any) bool { return tag.(object)["Key"] == want }) {
 		t.Errorf("resource %s of type %s has no tag %s", logical, kind, want)
 	}

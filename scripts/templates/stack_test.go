@@ -130,6 +130,27 @@ func TestOnePool(t *testing.T) {
 	}
 }
 
+// TestImages: an update of a stack does not replace instances because there is a newer image. A parameter of the type AWS::SSM::Parameter::Value would
+// be looked up at every update, and a replaced HDFS host would want the private IP that the former one has; a launch template names the parameter.
+func TestImages(t *testing.T) {
+	s := mustEvaluate(t, "HdfsHost", "true", "HadoopKey", "h.tar.gz", "Bastion", "true", "KeyName", "k")
+	for _, name := range templateNames(t) {
+		for parameter, d := range load(t, name).parameters {
+			if kind := fmt.Sprint(d.(object)["Type"]); strings.HasPrefix(kind, "AWS::SSM::Parameter::Value") {
+				t.Errorf("%s: parameter %s is of type %s", name, parameter, kind)
+			}
+		}
+	}
+	for instance, launch := range map[string]string{"DataCentreNetwork/Hdfs": "DataCentreNetwork/HdfsLaunchTemplate", "Network/BastionHost": "Network/BastionLaunchTemplate"} {
+		if image := s.of(instance).properties["ImageId"]; image != nil {
+			t.Errorf("%s has the image %v", instance, image)
+			continue
+		}
+		same(t, instance, s.of(instance).properties["LaunchTemplate"].(object)["LaunchTemplateId"], s.of(launch).id)
+		same(t, launch, s.of(launch).properties["LaunchTemplateData"], object{"ImageId": "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"})
+	}
+}
+
 func TestPeeringRoutes(t *testing.T) {
 	s := mustEvaluate(t)
 	peering := s.of("Peering/Peering")
