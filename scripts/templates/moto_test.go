@@ -12,7 +12,7 @@ import (
 
 // notInMoto are the resource types that moto 5.2.1 does not make, or makes without an ID (SecurityGroupIngress).
 var notInMoto = []string{"AWS::EC2::SubnetCidrReservation", "AWS::EC2::SecurityGroupIngress",
-	"AWS::EC2::SecurityGroupEgress", "AWS::EMR::InstanceFleetConfig", "AWS::CloudFormation::WaitConditionHandle"}
+	"AWS::EC2::SecurityGroupEgress", "AWS::EMR::InstanceFleetConfig"}
 
 // deploy makes a stack, and returns its outputs, and its physical IDs by logical ID. The functions go in their long form, as JSON: moto does not
 // understand !Condition.

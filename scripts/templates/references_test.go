@@ -108,7 +108,7 @@ func checkTags(t *testing.T, logical string, r object) {
 	t.Helper()
 	untaggable := []string{"AWS::EC2::SubnetRouteTableAssociation", "AWS::EC2::VPCGatewayAttachment", "AWS::EC2::Route", "AWS::EC2::SecurityGroupIngress",
 		"AWS::EC2::SecurityGroupEgress", "AWS::IAM::InstanceProfile", "AWS::IAM::Policy", "AWS::EMR::SecurityConfiguration", "AWS::EMR::InstanceGroupConfig",
-		"AWS::EMR::InstanceFleetConfig", "AWS::CloudFormation::WaitConditionHandle"}
+		"AWS::EMR::InstanceFleetConfig"}
 	kind := r["Type"].(string)
 	if slices.Contains(untaggable, kind) {
 		return
