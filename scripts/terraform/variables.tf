@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the cluster, and Name tag of all else, with a suffix for each kind"
+  description = "Name of the cluster, and Name tag of all else, with a suffix for each kind. A change replaces the cluster"
   type        = string
   default     = "emr-static-ip"
   validation {
@@ -15,12 +15,12 @@ variable "tags" {
 }
 
 variable "bucket" {
-  description = "The bucket where emr-static-ip is published, in the provider's region"
+  description = "The bucket where emr-static-ip is published, in the provider's region. A change replaces the cluster"
   type        = string
 }
 
 variable "prefix" {
-  description = "The prefix in that bucket, without slashes at its ends"
+  description = "The prefix in that bucket, without slashes at its ends. A change replaces the cluster"
   type        = string
   default     = "emr-static-ip"
   validation {
@@ -30,7 +30,7 @@ variable "prefix" {
 }
 
 variable "master_ips" {
-  description = "Pool of the masters, a block inside the subnet. A spare address lets a replaced master start before the old one is gone"
+  description = "Pool of the masters, a block inside the subnet. A spare address lets a replaced master start before the old one is gone. A change replaces the cluster"
   type        = string
   default     = "10.0.1.32/30"
   validation {
@@ -40,7 +40,7 @@ variable "master_ips" {
 }
 
 variable "core_ips" {
-  description = "Pool of the core nodes, a block inside the subnet with at least core_count addresses"
+  description = "Pool of the core nodes, a block inside the subnet with at least core_count addresses. A change replaces the cluster"
   type        = string
   default     = "10.0.1.40/29"
   validation {
@@ -50,7 +50,7 @@ variable "core_ips" {
 }
 
 variable "task_ips" {
-  description = "Pool of the task nodes, a block inside the subnet; null leaves task nodes as they are"
+  description = "Pool of the task nodes, a block inside the subnet; null leaves task nodes as they are. A change replaces the cluster"
   type        = string
   default     = null
   validation {
@@ -66,7 +66,7 @@ variable "reserve_pool" {
 }
 
 variable "parameter_prefix" {
-  description = "Where the claims are in Parameter Store, the --prefix of emr-static-ip"
+  description = "Where the claims are in Parameter Store, the --prefix of emr-static-ip. A change replaces the cluster"
   type        = string
   default     = "/emr-static-ip"
   validation {
@@ -76,13 +76,13 @@ variable "parameter_prefix" {
 }
 
 variable "extra_arguments" {
-  description = "More arguments of emr-static-ip, such as --snat-scope=all. Not --prefix, which is parameter_prefix"
+  description = "More arguments of emr-static-ip, such as --snat-scope=all. Not --prefix, which is parameter_prefix. A change replaces the cluster"
   type        = list(string)
   default     = []
 }
 
 variable "release_label" {
-  description = "EMR release, from emr-5.32.0 or emr-6.2.0 on. The nodes have IMDSv2 alone, with which earlier ones do not start"
+  description = "EMR release, from emr-5.32.0 or emr-6.2.0 on. The nodes have IMDSv2 alone, with which earlier ones do not start. A change replaces the cluster"
   type        = string
   default     = "emr-7.5.0"
   validation {
@@ -92,7 +92,7 @@ variable "release_label" {
 }
 
 variable "provisioning" {
-  description = "Instance groups, or instance fleets, which may choose between two instance types"
+  description = "Instance groups, or instance fleets, which may choose between two instance types. A change replaces the cluster"
   type        = string
   default     = "instance-groups"
   validation {
@@ -102,7 +102,7 @@ variable "provisioning" {
 }
 
 variable "master_count" {
-  description = "One master, or three for high availability. EMR protects a cluster with three against termination by itself"
+  description = "One master, or three for high availability. EMR protects a cluster with three against termination by itself. A change replaces the cluster"
   type        = number
   default     = 1
   validation {
@@ -112,13 +112,13 @@ variable "master_count" {
 }
 
 variable "master_instance_type" {
-  description = "Instance type of the masters"
+  description = "Instance type of the masters. A change replaces the cluster"
   type        = string
   default     = "m5.xlarge"
 }
 
 variable "core_count" {
-  description = "Number of core nodes"
+  description = "Number of core nodes. With instance fleets, Terraform (unlike CloudFormation) makes another cluster for another number"
   type        = number
   default     = 2
   validation {
@@ -128,7 +128,7 @@ variable "core_count" {
 }
 
 variable "core_instance_type" {
-  description = "Instance type of the core nodes"
+  description = "Instance type of the core nodes. A change replaces the cluster"
   type        = string
   default     = "m5.xlarge"
 }
@@ -156,19 +156,19 @@ variable "task_bid_price" {
 }
 
 variable "second_instance_type" {
-  description = "A second instance type that each fleet may choose, other than the three above; null for none. Instance groups do not use it"
+  description = "A second instance type that each fleet may choose, other than the three above; null for none. Instance groups do not use it. A change replaces the cluster"
   type        = string
   default     = null
 }
 
 variable "availability_zone" {
-  description = "Zone of all subnets; null for the first of the region. It must have the instance types of the cluster"
+  description = "Zone of all subnets; null for the first of the region. It must have the instance types of the cluster. A change replaces the cluster"
   type        = string
   default     = null
 }
 
 variable "vpc_cidr" {
-  description = "CIDR of the cluster's VPC. It must not overlap the data centre's networks"
+  description = "CIDR of the cluster's VPC. It must not overlap the data centre's networks. A change replaces the cluster"
   type        = string
   default     = "10.0.0.0/16"
   validation {
@@ -178,7 +178,7 @@ variable "vpc_cidr" {
 }
 
 variable "node_subnet_cidr" {
-  description = "The private subnet of the cluster's nodes. The static IPs lie in it"
+  description = "The private subnet of the cluster's nodes. The static IPs lie in it. A change replaces the cluster"
   type        = string
   default     = "10.0.1.0/24"
   validation {
@@ -214,7 +214,7 @@ variable "nat_gateway" {
 }
 
 variable "key_name" {
-  description = "EC2 key pair for SSH to the bastion and to the nodes; null for none. A bastion needs it"
+  description = "EC2 key pair for SSH to the bastion and to the nodes; null for none. A bastion needs it. A change replaces the cluster"
   type        = string
   default     = null
 }
@@ -294,13 +294,13 @@ variable "hadoop_sha512" {
 }
 
 variable "log_bucket" {
-  description = "The bucket of the cluster's logs; null for the bucket above"
+  description = "The bucket of the cluster's logs; null for the bucket above. A change replaces the cluster"
   type        = string
   default     = null
 }
 
 variable "log_prefix" {
-  description = "The prefix of the logs, without slashes at its ends"
+  description = "The prefix of the logs, without slashes at its ends. A change replaces the cluster"
   type        = string
   default     = "emr-logs"
   validation {
@@ -326,7 +326,7 @@ variable "data_prefix" {
 }
 
 variable "imds_hop_limit" {
-  description = "How many hops an answer of the instance metadata service may go. Containers with a network of their own (bridge) need 2 if they are to have the node's credentials"
+  description = "How many hops an answer of the instance metadata service may go. Containers with a network of their own (bridge) need 2 if they are to have the node's credentials. A change replaces the cluster"
   type        = number
   default     = 1
   validation {
@@ -336,7 +336,7 @@ variable "imds_hop_limit" {
 }
 
 variable "s3_encryption" {
-  description = "Encryption at rest of what EMRFS writes to S3. SSE-KMS needs kms_key_arn"
+  description = "Encryption at rest of what EMRFS writes to S3. SSE-KMS needs kms_key_arn. A change replaces the cluster"
   type        = string
   default     = "none"
   validation {
@@ -346,19 +346,19 @@ variable "s3_encryption" {
 }
 
 variable "local_disk_encryption" {
-  description = "Encryption of the nodes' volumes and instance stores. It needs kms_key_arn"
+  description = "Encryption of the nodes' volumes and instance stores. It needs kms_key_arn. A change replaces the cluster"
   type        = bool
   default     = false
 }
 
 variable "kms_key_arn" {
-  description = "The KMS key of encryption at rest; its policy must let both roles use it"
+  description = "The KMS key of encryption at rest; its policy must let both roles use it. A change replaces the cluster"
   type        = string
   default     = null
 }
 
 variable "certificates_object" {
-  description = "BUCKET/KEY of the ZIP file with the PEM certificates of encryption in transit; null for none"
+  description = "BUCKET/KEY of the ZIP file with the PEM certificates of encryption in transit; null for none. A change replaces the cluster"
   type        = string
   default     = null
 }
