@@ -22,7 +22,8 @@ type stubbed struct {
 	program                []byte
 }
 
-// stub writes a bootstrap.sh that installs program into a directory of the test, and an aws that copies it there and counts its calls in the file calls.
+// stub writes a bootstrap.sh that installs program into a directory of the test, and an aws that copies it there and counts its calls in the file
+// calls.
 func stub(t *testing.T, program []byte, replace ...string) stubbed {
 	t.Helper()
 	if os.Getuid() != 0 {

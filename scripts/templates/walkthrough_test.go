@@ -92,8 +92,8 @@ func launchParameters(t *testing.T) object {
 	return given
 }
 
-// TestWalkThroughPlace: whatever the walk-through puts into a bucket is in one place of it, and what it removes in the end is this place, by values that
-// are there without the stack.
+// TestWalkThroughPlace: whatever the walk-through puts into a bucket is in one place of it, and what it removes in the end is this place, by values
+// that are there without the stack.
 func TestWalkThroughPlace(t *testing.T) {
 	given := launchParameters(t)
 	s, err := evaluate("main", given)

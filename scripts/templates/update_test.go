@@ -36,7 +36,8 @@ func created(t *testing.T, s *stack) string {
 	return string(text)
 }
 
-// TestReplacement: a parameter of which a change ends the running cluster, in favour of another one, says so, in templates and modules, and no other one does.
+// TestReplacement: a parameter of which a change ends the running cluster, in favour of another one, says so, in templates and modules, and no other
+// one does.
 func TestReplacement(t *testing.T) {
 	some := object{"SubnetId": "subnet-1", "MasterSecurityGroupId": "sg-1", "CoreSecurityGroupId": "sg-2", "ServiceSecurityGroupId": "sg-3", "Bucket": "bucket", "ServiceRole": "service",
 		"NodeProfile": "nodes", "LogBucket": "bucket", "KmsKeyArn": key, "LocalDiskEncryption": "true", "Provisioning": "instance-fleets", "SecondInstanceType": "m5a.xlarge"}
@@ -82,5 +83,60 @@ func TestReplacement(t *testing.T) {
 				t.Errorf("module %s: %s replaces the cluster: %t; it says %q", moduleOf(name), snake(parameter), want, literal(v, "description"))
 			}
 		}
+	}
+}
+
+// TestClusterIsLast: the cluster is made when all else is there, and goes before it, by what is passed from one part to the next. What is passed does
+// not depend on choices: a pool reserved later, or another data centre, must not make another cluster.
+func TestClusterIsLast(t *testing.T) {
+	tm := load(t, "main")
+	before := map[string]bool{}
+	var follow func(logical string)
+	follow = func(logical string) {
+		refs, attributes, _ := references(tm.resources[logical])
+		for _, name := range append(refs, attributes...) {
+			if name, _, _ = strings.Cut(name, "."); tm.resources[name] != nil && !before[name] {
+				before[name] = true
+				follow(name)
+			}
+		}
+	}
+	follow("Cluster")
+	for logical := range tm.resources {
+		if logical != "Cluster" && !before[logical] {
+			t.Errorf("the cluster does not wait for %s", logical)
+		}
+	}
+	for _, pairs := range [][]any{nil, {"ReservePool", "false"}, {"DataCentre", "false"}, {"ReservePool", "false", "DataCentre", "false"}} {
+		s := mustEvaluate(t, pairs...)
+		same(t, fmt.Sprint(pairs, ": subnet"), s.of("Cluster/Cluster").properties["Instances"].(object)["Ec2SubnetId"], s.of("Network/NodeSubnet").id)
+		same(t, fmt.Sprint(pairs, ": VPC of the groups"), s.of("Groups/MasterGroup").properties["VpcId"], s.of("Network/Vpc").id)
+		for logical, r := range s.resources {
+			if r != nil && r.kind != "AWS::CloudFormation::Stack" {
+				t.Errorf("%s is of type %s, which is not updated", logical, r.kind)
+			}
+		}
+	}
+}
+
+// TestImages: an update of a stack does not replace instances because there is a newer image. A parameter of the type AWS::SSM::Parameter::Value
+// would be looked up at every update, and a replaced HDFS host would want the private IP that the former one has; a launch template names the
+// parameter.
+func TestImages(t *testing.T) {
+	s := mustEvaluate(t, "HdfsHost", "true", "HadoopKey", "h.tar.gz", "Bastion", "true", "KeyName", "k")
+	for _, name := range templateNames(t) {
+		for parameter, d := range load(t, name).parameters {
+			if kind := fmt.Sprint(d.(object)["Type"]); strings.HasPrefix(kind, "AWS::SSM::Parameter::Value") {
+				t.Errorf("%s: parameter %s is of type %s", name, parameter, kind)
+			}
+		}
+	}
+	for instance, launch := range map[string]string{"DataCentreNetwork/Hdfs": "DataCentreNetwork/HdfsLaunchTemplate", "Network/BastionHost": "Network/BastionLaunchTemplate"} {
+		if image := s.of(instance).properties["ImageId"]; image != nil {
+			t.Errorf("%s has the image %v", instance, image)
+			continue
+		}
+		same(t, instance, s.of(instance).properties["LaunchTemplate"].(object)["LaunchTemplateId"], s.of(launch).id)
+		same(t, launch, s.of(launch).properties["LaunchTemplateData"], object{"ImageId": "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"})
 	}
 }
