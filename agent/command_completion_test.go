@@ -122,7 +122,7 @@ func TestEveryFlagIsAVariable(t *testing.T) {
 }
 
 func TestUnknownVariables(t *testing.T) {
-	environ := []string{"EMR_STATIC_IP_CORE_IP=10.0.1.11", "EMR_STATIC_IP_ON_ERROR=fail", "EMR_STATIC_IP_OUTPUT=json", "EMR_STATIC_IP_BUCKET_NAME=x", "EMR_STATIC_IP_\x1b=1", "EMR_STATIC_IP_EMPTY=", "HOME=/"}
+	environ := []string{"EMR_STATIC_IP_CORE_IP=10.0.1.11", "EMR_STATIC_IP_ON_ERROR=fail", "EMR_STATIC_IP_OUTPUT=json", "EMR_STATIC_IP_BUCKET_NAME=x", "EMR_STATIC_IP_\x1b=1", "EMR_STATIC_IP_EMPTY=", "EMR_STATIC_IP_BASE=s3://bucket/prefix", "HOME=/"}
 	var stderr strings.Builder
 	p := Program{Apply: func(context.Context, Config, Environment) (Report, error) { return Report{}, nil }}
 	p.Main(t.Context(), nil, Environment{Stderr: &stderr, Environ: func() []string { return environ }, LookupEnv: func(string) (string, bool) { return "", false }})

@@ -9,13 +9,16 @@ import (
 	"go.uber.org/zap"
 )
 
+// bootstrapVariable names to scripts/bootstrap.sh the place of the binaries; who calls that by hand may have it in the environment here, too.
+const bootstrapVariable = variablePrefix + "BASE"
+
 // warnOfVariables tells of variables that begin like this program's and stand for no flag: a list in EMR_STATIC_IP_CORE_IP would be ignored
 // without a word. It is no error: wrappers of this program may have variables of their own.
 func warnOfVariables(log *zap.Logger, root *cobra.Command, environ []string) {
 	known := flagVariables(root)
 	for _, variable := range slices.Sorted(slices.Values(environ)) {
 		name, value, _ := strings.Cut(variable, "=")
-		if !strings.HasPrefix(name, variablePrefix) || value == "" || slices.Contains(known, name) {
+		if !strings.HasPrefix(name, variablePrefix) || value == "" || name == bootstrapVariable || slices.Contains(known, name) {
 			continue
 		}
 		hint := ""

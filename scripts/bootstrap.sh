@@ -13,7 +13,7 @@
 # it fetches nothing where the binary is installed already.
 #
 # Exit codes are those of emr-static-ip; of this script's own: 1 wrong checksum, not found, unknown architecture, or no such program;
-# 4 no access to the bucket, 5 S3 cannot be reached, 9 not root and no sudo.
+# 4 no access to the bucket or no credentials, 5 S3 cannot be reached, 9 not root and no sudo.
 set -u
 
 base='@BASE@'
@@ -25,7 +25,16 @@ program=/usr/local/sbin/emr-static-ip
 attempts=4         # at fetching
 attempt_seconds=45 # for one of them: 300 KB/s are enough
 
-say() { echo "emr-static-ip bootstrap: $*" >&2; }
+credentials_seconds=120 # how long IMDS may be late with the credentials of the instance profile: as long as the program itself waits
+credentials_pause=5
+
+scratch='' staged='' # what this run has to remove
+
+# say prints a line, in which control characters and whatever else a terminal may take for more than text are question marks.
+say() {
+	local LC_ALL=C text="emr-static-ip bootstrap: $*"
+	printf '%s\n' "${text//[^[:print:]]/?}" >&2
+}
 
 # fail CODE WHAT REMEDY ends the run.
 fail() {
@@ -69,7 +78,8 @@ s3_copy() {
 	return "$status"
 }
 
-# fetch URL FILE tries once. Where it fails, $said is what was said, and $problem what that means: denied, missing, unreachable, other.
+# fetch URL FILE tries once. Where it fails, $said is what was said, and $problem what that means: denied, credentials (there are none),
+# missing, unreachable, other.
 fetch() {
 	case $1 in
 	s3://*)
@@ -78,22 +88,37 @@ fetch() {
 		;;
 	*) said=$(curl --silent --show-error --fail --location --connect-timeout 10 --max-time "$attempt_seconds" --output "$2" "$1" 2>&1) && return 0 ;;
 	esac
+	refused
+	said=${said//[[:space:]]/ }
+	[ "${#said}" -le 600 ] || said="${said:0:300} ... ${said: -300}"
+	return 1
+}
+
+# refused sets $problem by $said.
+refused() {
 	case $said in
-	*"(403)"* | *" 403"* | *AccessDenied* | *"Access Denied"* | *credentials* | *InvalidAccessKeyId* | *ExpiredToken*) problem=denied ;;
+	*"(403)"* | *" 403"* | *AccessDenied* | *"Access Denied"* | *InvalidAccessKeyId* | *ExpiredToken*) problem=denied ;;
+	*redentials*) problem=credentials ;;
 	*"(404)"* | *" 404"* | *NoSuchBucket* | *NoSuchKey*) problem=missing ;;
 	*onnect* | *"timed out"* | *imeout* | *"no answer"* | *"resolve host"* | *unreachable* | *SSL*) problem=unreachable ;;
 	*) problem=other ;;
 	esac
-	return 1
 }
 
 # download URL FILE fetches a file that has the wanted checksum, or ends the run.
 download() {
-	local attempt=1 pause=1 problem='' said='' region=''
+	local attempt=1 pause=1 problem='' said='' region='' began=$SECONDS left
 	while :; do
 		if fetch "$1" "$2"; then
 			! has_sum "$2" || return 0
 			problem=checksum said="it has the SHA-256 $(sha256sum -- "$2" | cut -d' ' -f1), not $sha256"
+		fi
+		if [ "$problem" = credentials ]; then
+			left=$((credentials_seconds - SECONDS + began))
+			[ "$left" -gt 0 ] || break
+			say "waiting for AWS credentials of the instance profile (at most $left s more): $said"
+			sleep "$credentials_pause"
+			continue
 		fi
 		if [ "$problem" = missing ] || [ "$attempt" -ge "$attempts" ]; then
 			break
@@ -105,18 +130,33 @@ download() {
 	case $problem in
 	checksum) fail 1 "wrong checksum of $1: $said; it was not run" "find out who has replaced it, then publish this version again (publish.sh)" ;;
 	denied) fail 4 "no access to $1: $said" "allow s3:GetObject on ${base#s3://}/* to the role of the cluster's instance profile (JobFlowRole), and kms:Decrypt where the bucket is encrypted with a key; S3 says 403 also for a missing object where s3:ListBucket is not allowed: was all of it published (publish.sh)?" ;;
+	credentials) fail 4 "no AWS credentials within $credentials_seconds s, for $1: $said" "give the cluster an instance profile (JobFlowRole); where it has one, look at the metadata service of this node: curl -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token" ;;
 	missing) fail 1 "not found: $1: $said" "publish this version to $base again (publish.sh)" ;;
 	unreachable) fail 5 "cannot reach $1: $said" "a subnet without NAT needs the gateway endpoint com.amazonaws.${region:-REGION}.s3 in its route table, with a policy that admits the bucket, and the bucket in that region; otherwise look at routes, security group, DNS and proxy" ;;
 	*) fail 1 "cannot fetch $1: ${said:-for no given reason}" "see what is said there; run again" ;;
 	esac
 }
 
-# install_program FILE puts the file in the place of the program, all of it or nothing, and looks at it again there.
+# clean removes what this run made and nobody needs.
+clean() {
+	[ -z "$scratch" ] || rm -rf -- "$scratch"
+	[ -z "$staged" ] || as_root rm -f -- "$staged"
+	scratch='' staged=''
+}
+
+# installed tells whether the program is there, as it should be.
+installed() { has_sum "$program" && [ -x "$program" ]; }
+
+# install_program FILE puts the file in the place of the program, all of it or nothing. Until then it has a name of its own beside it, since another
+# run may be at the same; what that one has installed is as good.
 install_program() {
-	local new="${program%/*}/.${program##*/}.bootstrap"
-	if as_root mkdir -p -- "${program%/*}" && as_root install -m 0755 -- "$1" "$new" && has_sum "$new" && as_root mv -f -- "$new" "$program"; then
+	local directory=${program%/*}
+	if as_root mkdir -p -- "$directory" && staged=$(as_root mktemp -- "$directory/.${program##*/}.XXXXXXXXXX") &&
+		as_root install -m 0755 -- "$1" "$staged" && has_sum "$staged" && as_root mv -f -T -- "$staged" "$program"; then
+		staged=''
 		return 0
 	fi
+	! installed || return 0
 	[ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || fail 9 "not root, and sudo -n does not work" "run it as root; on EMR, sudo -n works for the user hadoop"
 	fail 1 "cannot install $program" "look at the message above: is the disk full, or read-only?"
 }
@@ -140,7 +180,7 @@ main() {
 	case $sha256 in
 	*[!0-9a-f]* | '') fail 1 "this copy of bootstrap.sh has no checksums: it is the source, not what make dist made of it" "publish with scripts/publish.sh s3://BUCKET/PREFIX, and use the bootstrap.sh from there" ;;
 	esac
-	if has_sum "$program" && [ -x "$program" ]; then
+	if installed; then
 		say "version $version is installed already"
 	else
 		case $base in
@@ -153,16 +193,17 @@ main() {
 		s3://*) command -v aws >/dev/null || fail 1 "no AWS CLI (aws) in PATH, $PATH" "EMR's nodes have it; elsewhere install it, or give an https:// address as the first argument" ;;
 		*) command -v curl >/dev/null || fail 1 "no curl in PATH, $PATH" "install it (Amazon Linux: dnf install curl-minimal)" ;;
 		esac
-		scratch=$(mktemp -d) || fail 1 "cannot make a temporary directory" "look at the message above: is the disk full, or read-only?"
-		trap 'rm -rf -- "$scratch"' EXIT
+		trap clean EXIT
 		trap 'exit 143' TERM
 		trap 'exit 130' INT
+		scratch=$(mktemp -d) || fail 1 "cannot make a temporary directory" "look at the message above: is the disk full, or read-only?"
 		download "$url" "$scratch/emr-static-ip"
 		install_program "$scratch/emr-static-ip"
-		rm -rf -- "$scratch"
+		clean
 		trap - EXIT TERM INT
 		say "installed version $version for $architecture from $url"
 	fi
+	unset EMR_STATIC_IP_BASE # it is this script's, and no flag of the program
 	# It becomes root by itself, with what it needs of the environment, and says so where it cannot (exit code 9).
 	exec "$program" "$@"
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +51,22 @@ func TestPolicyIsTheFile(t *testing.T) {
 	}
 	if strings.Contains(string(document), "parameter/emr-static-ip") || !strings.Contains(string(document), ":parameter/team/static/subnet-1/*") {
 		t.Errorf("another ParameterPrefix is not everywhere: %s", document)
+	}
+}
+
+// TestParameterPrefix: the nodes are told of the place that they may write to.
+func TestParameterPrefix(t *testing.T) {
+	s := mustEvaluate(t, "ParameterPrefix", "/team/static")
+	args := s.of("Cluster/Cluster").properties["BootstrapActions"].([]any)[0].(object)["ScriptBootstrapAction"].(object)["Args"]
+	if !slices.Contains(args.([]any), any("--prefix=/team/static")) {
+		t.Errorf("arguments %v", args)
+	}
+	document, err := json.Marshal(s.of("Roles/NodeRole").properties["Policies"].([]any)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(document), ":parameter/team/static/"+s.of("Network/NodeSubnet").id+"/*") {
+		t.Errorf("policy %s", document)
 	}
 }
 

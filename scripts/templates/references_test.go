@@ -108,7 +108,7 @@ func checkTags(t *testing.T, logical string, r object) {
 	t.Helper()
 	untaggable := []string{"AWS::EC2::SubnetRouteTableAssociation", "AWS::EC2::VPCGatewayAttachment", "AWS::EC2::Route", "AWS::EC2::SecurityGroupIngress",
 		"AWS::EC2::SecurityGroupEgress", "AWS::IAM::InstanceProfile", "AWS::IAM::Policy", "AWS::EMR::SecurityConfiguration", "AWS::EMR::InstanceGroupConfig",
-		"AWS::EMR::InstanceFleetConfig", "AWS::CloudFormation::WaitConditionHandle"}
+		"AWS::EMR::InstanceFleetConfig"}
 	kind := r["Type"].(string)
 	if slices.Contains(untaggable, kind) {
 		return
@@ -119,6 +119,9 @@ func checkTags(t *testing.T, logical string, r object) {
 	}
 	properties := r["Properties"].(object)
 	tags, _ := properties["Tags"].([]any)
+	if kind == "AWS::EC2::LaunchTemplate" {
+		tags = properties["TagSpecifications"].([]any)[0].(object)["Tags"].([]any)
+	}
 	if !slices.ContainsFunc(tags, func(tag any) bool { return tag.(object)["Key"] == want }) {
 		t.Errorf("resource %s of type %s has no tag %s", logical, kind, want)
 	}

@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -8,15 +9,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // TestWalkThrough holds the walk-through against the templates: parameters, outputs and files that it names are there.
 func TestWalkThrough(t *testing.T) {
-	source, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(source)
+	text := page(t)
 	parameters, outputs := map[string]bool{}, map[string]bool{}
 	for _, name := range templateNames(t) {
 		tm := load(t, name)
@@ -69,13 +69,116 @@ func anchors(page string) (names []string) {
 	return names
 }
 
-// TestWalkThroughVariants evaluates each line of the table of other forms.
-func TestWalkThroughVariants(t *testing.T) {
+// page is the walk-through.
+func page(t *testing.T) string {
+	t.Helper()
 	source, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(source), "| for | parameters |\n|---|---|\n")
+	return string(source)
+}
+
+// launchParameters are those of the walk-through's launch, with its shell variables filled in.
+func launchParameters(t *testing.T) object {
+	t.Helper()
+	_, launch, _ := strings.Cut(page(t), "--parameter-overrides \\\n")
+	launch, _, _ = strings.Cut(launch, "\n\n")
+	fill := strings.NewReplacer("$BUCKET", "bucket", "$PLACE", "the-place", "$KEY", "key", "$ME", "198.51.100.7/32", "$SUM", strings.Repeat("0a", 64))
+	given := object{}
+	for _, m := range regexp.MustCompile(`([A-Za-z0-9]+)=(\S+)`).FindAllStringSubmatch(launch, -1) {
+		given[m[1]] = fill.Replace(m[2])
+	}
+	return given
+}
+
+// TestWalkThroughPlace: whatever the walk-through puts into a bucket is in one place of it, and what it removes in the end is this place, by values
+// that are there without the stack.
+func TestWalkThroughPlace(t *testing.T) {
+	given := launchParameters(t)
+	s, err := evaluate("main", given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "the place of the program", given["Prefix"], "the-place/program")
+	if key := fmt.Sprint(given["HadoopKey"]); !strings.HasPrefix(key, "the-place/") {
+		t.Errorf("Hadoop is at %s", key)
+	}
+	for _, output := range []string{"LogUri", "DataUri"} {
+		if uri := fmt.Sprint(s.outputs[output]); !strings.HasPrefix(uri, "s3://bucket/the-place/") {
+			t.Errorf("%s is %s", output, uri)
+		}
+	}
+	text := page(t)
+	for _, m := range regexp.MustCompile(`(?:publish\.sh|aws s3 cp \S+) (s3://\S+)`).FindAllStringSubmatch(text, -1) {
+		if !strings.HasPrefix(m[1], "s3://$BUCKET/$PLACE/") {
+			t.Errorf("%s is elsewhere", m[0])
+		}
+	}
+	_, end, _ := strings.Cut(text, "\n## Cleaning up\n")
+	end, _, _ = strings.Cut(end, "\n## ")
+	_, gone, found := strings.Cut(end, "aws cloudformation delete-stack")
+	removals := regexp.MustCompile(`aws s3 rm .*(s3://\S+)`).FindAllStringSubmatch(gone, -1)
+	if !found || len(removals) != 1 || removals[0][1] != "s3://$BUCKET/${PLACE:?}/" {
+		t.Errorf("removed: %q", removals)
+	}
+	if strings.Contains(gone, "$(out ") {
+		t.Error("asks the stack when it is gone")
+	}
+}
+
+// TestWalkThroughTerraform: the same walk with Terraform has what the later steps use, and the same place.
+func TestWalkThroughTerraform(t *testing.T) {
+	text, example := page(t), loadModule(t, "examples/walkthrough")
+	_, section, _ := strings.Cut(text, "\n## With Terraform\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	if !strings.Contains(section, "terraform destroy") {
+		t.Error("no word of the end")
+	}
+	set := map[string]bool{"region": true} // of AWS_REGION
+	for _, m := range regexp.MustCompile(`TF_VAR_([a-z0-9_]+)=|-var ([a-z0-9_]+)=`).FindAllStringSubmatch(section, -1) {
+		set[m[1]+m[2]] = true
+	}
+	if variables := slices.Sorted(maps.Keys(example.variables)); !slices.Equal(variables, slices.Sorted(maps.Keys(set))) {
+		t.Errorf("the page sets %v, the example has %v", slices.Sorted(maps.Keys(set)), variables)
+	}
+	if v, diagnostics := example.variables["region"].Body.Attributes["default"].Expr.Value(nil); diagnostics.HasErrors() || !v.IsNull() {
+		t.Errorf("the example goes to %v, wherever AWS_REGION is", v)
+	}
+	values := func(part, pattern string) map[string]bool {
+		found := map[string]bool{}
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(part, -1) {
+			found[m[1]] = true
+		}
+		return found
+	}
+	kept := values(text, `([A-Z_]+)=\$\(out `)
+	if here := values(section, `([A-Z_]+)=\$\(terraform output -raw `); len(kept) < 7 || !maps.Equal(kept, here) {
+		t.Errorf("kept with CloudFormation %v, with Terraform %v", kept, here)
+	}
+	for output := range values(section, `terraform output -raw ([a-z_]+)`) {
+		if example.outputs[output] == nil {
+			t.Errorf("the example has no output %s", output)
+		}
+	}
+	call, given := example.calls["emr_static_ip"].Body.Attributes, launchParameters(t)
+	for parameter, value := range given {
+		a := call[snake(parameter)]
+		if a == nil {
+			t.Errorf("the example does not set %s", snake(parameter))
+			continue
+		}
+		scope := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{"bucket": cty.StringVal("bucket"), "place": cty.StringVal("the-place"),
+			"key_name": cty.StringVal("key"), "client_cidr": cty.StringVal("198.51.100.7/32"), "hadoop_sha512": cty.StringVal(strings.Repeat("0a", 64))})}}
+		if v, diagnostics := a.Expr.Value(scope); diagnostics.HasErrors() || plainText(v) != value {
+			t.Errorf("%s is %v, %s %v %v", parameter, value, snake(parameter), v, diagnostics)
+		}
+	}
+}
+
+// TestWalkThroughVariants evaluates each line of the table of other forms.
+func TestWalkThroughVariants(t *testing.T) {
+	_, table, _ := strings.Cut(page(t), "| for | parameters |\n|---|---|\n")
 	table, _, _ = strings.Cut(table, "\n\n")
 	rows := 0
 	for line := range strings.Lines(table) {

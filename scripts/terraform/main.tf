@@ -25,6 +25,7 @@ module "network" {
 }
 
 module "reservation" {
+  count      = var.reserve_pool ? 1 : 0
   source     = "./modules/reservation"
   subnet_id  = module.network.node_subnet_id
   master_ips = var.master_ips
@@ -124,7 +125,7 @@ module "cluster" {
   local_disk_encryption     = var.local_disk_encryption
   kms_key_arn               = var.kms_key_arn
   certificates_object       = var.certificates_object
-  termination_protection    = var.termination_protection
+  termination_protected     = var.termination_protected
   idle_timeout              = var.idle_timeout
   # Routes, endpoints and rules before the nodes that need them, the pool before EC2 fills the subnet; and after the cluster when it is destroyed.
   depends_on = [module.network, module.reservation, module.peering, module.groups, module.roles]

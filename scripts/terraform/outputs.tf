@@ -49,6 +49,6 @@ output "node_role_arn" {
 }
 
 output "reservation_ids" {
-  description = "The subnet CIDR reservations, by role"
-  value       = module.reservation.reservation_ids
+  description = "The subnet CIDR reservations, by role; null without any"
+  value       = one(module.reservation[*].reservation_ids)
 }

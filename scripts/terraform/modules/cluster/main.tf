@@ -49,7 +49,7 @@ resource "aws_emr_cluster" "this" {
   log_uri                           = "s3://${var.log_bucket}/${var.log_prefix}/"
   scale_down_behavior               = "TERMINATE_AT_TASK_COMPLETION"
   keep_job_flow_alive_when_no_steps = true
-  termination_protection            = var.termination_protection
+  termination_protection            = var.termination_protected
   # EMR gives them to the nodes; AmazonEMRServicePolicy_v2 allows what has the second.
   tags = merge(var.tags, { Name = var.name, for-use-with-amazon-emr-managed-policies = "true" })
 

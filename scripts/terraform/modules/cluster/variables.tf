@@ -1,7 +1,11 @@
 variable "name" {
-  description = "Name of the cluster, and Name tag of its nodes; emr-static-ip appends the role to the nodes'"
+  description = "Name of the cluster, and Name tag of its nodes; emr-static-ip appends the role to the nodes'. A change replaces the cluster"
   type        = string
   default     = "emr-static-ip"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$", var.name))
+    error_message = "One to 41 letters, digits, hyphens, underscores."
+  }
 }
 
 variable "tags" {
@@ -11,38 +15,38 @@ variable "tags" {
 }
 
 variable "subnet_id" {
-  description = "A private subnet, tagged for-use-with-amazon-emr-managed-policies=true, with endpoints for S3, SSM and EC2"
+  description = "A private subnet, tagged for-use-with-amazon-emr-managed-policies=true, with endpoints for S3, SSM and EC2. A change replaces the cluster"
   type        = string
 }
 
 variable "master_security_group_id" {
-  description = "Security group of the masters"
+  description = "Security group of the masters. A change replaces the cluster"
   type        = string
 }
 
 variable "core_security_group_id" {
-  description = "Security group of the core and task nodes"
+  description = "Security group of the core and task nodes. A change replaces the cluster"
   type        = string
 }
 
 variable "service_security_group_id" {
-  description = "Security group of EMR's service access"
+  description = "Security group of EMR's service access. A change replaces the cluster"
   type        = string
 }
 
 variable "key_name" {
-  description = "EC2 key pair for SSH to the nodes; null for none"
+  description = "EC2 key pair for SSH to the nodes; null for none. A change replaces the cluster"
   type        = string
   default     = null
 }
 
 variable "bucket" {
-  description = "The bucket where emr-static-ip is published, in the provider's region"
+  description = "The bucket where emr-static-ip is published, in the provider's region. A change replaces the cluster"
   type        = string
 }
 
 variable "prefix" {
-  description = "The prefix in that bucket, without slashes at its ends"
+  description = "The prefix in that bucket, without slashes at its ends. A change replaces the cluster"
   type        = string
   default     = "emr-static-ip"
   validation {
@@ -52,35 +56,35 @@ variable "prefix" {
 }
 
 variable "master_ips" {
-  description = "Pool of the masters, a block inside the subnet. A spare address lets a replaced master start before the old one is gone"
+  description = "Pool of the masters, a block inside the subnet. A spare address lets a replaced master start before the old one is gone. A change replaces the cluster"
   type        = string
   validation {
-    condition     = can(cidrnetmask(var.master_ips))
-    error_message = "An IPv4 CIDR."
+    condition     = can(cidrnetmask(var.master_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.master_ips))
+    error_message = "An IPv4 CIDR from /22 to /32."
   }
 }
 
 variable "core_ips" {
-  description = "Pool of the core nodes, a block inside the subnet with at least core_count addresses"
+  description = "Pool of the core nodes, a block inside the subnet with at least core_count addresses. A change replaces the cluster"
   type        = string
   validation {
-    condition     = can(cidrnetmask(var.core_ips))
-    error_message = "An IPv4 CIDR."
+    condition     = can(cidrnetmask(var.core_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.core_ips))
+    error_message = "An IPv4 CIDR from /22 to /32."
   }
 }
 
 variable "task_ips" {
-  description = "Pool of the task nodes, a block inside the subnet; null leaves task nodes as they are"
+  description = "Pool of the task nodes, a block inside the subnet; null leaves task nodes as they are. A change replaces the cluster"
   type        = string
   default     = null
   validation {
-    condition     = var.task_ips == null || can(cidrnetmask(var.task_ips))
-    error_message = "An IPv4 CIDR, or null."
+    condition     = var.task_ips == null || (can(cidrnetmask(var.task_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.task_ips)))
+    error_message = "An IPv4 CIDR from /22 to /32, or null."
   }
 }
 
 variable "parameter_prefix" {
-  description = "Where the claims are in Parameter Store, the --prefix of emr-static-ip"
+  description = "Where the claims are in Parameter Store, the --prefix of emr-static-ip. A change replaces the cluster"
   type        = string
   default     = "/emr-static-ip"
   validation {
@@ -90,23 +94,23 @@ variable "parameter_prefix" {
 }
 
 variable "extra_arguments" {
-  description = "More arguments of emr-static-ip, such as --snat-scope=all"
+  description = "More arguments of emr-static-ip, such as --snat-scope=all. Not --prefix, which is parameter_prefix. A change replaces the cluster"
   type        = list(string)
   default     = []
 }
 
 variable "release_label" {
-  description = "EMR release"
+  description = "EMR release, from emr-5.32.0 or emr-6.2.0 on. The nodes have IMDSv2 alone, with which earlier ones do not start. A change replaces the cluster"
   type        = string
   default     = "emr-7.5.0"
   validation {
-    condition     = can(regex("^emr-(5[.]3[0-9]|[6-9][.][0-9]+)[.][0-9]+$", var.release_label))
-    error_message = "emr-5.30.0 or later."
+    condition     = can(regex("^emr-(5[.]3[2-9]|6[.]([2-9]|[1-9][0-9])|[7-9][.][0-9]+)[.][0-9]+$", var.release_label))
+    error_message = "emr-5.32.0, emr-6.2.0 or later: earlier ones do not start with IMDSv2 alone."
   }
 }
 
 variable "provisioning" {
-  description = "Instance groups, or instance fleets, which may choose between two instance types"
+  description = "Instance groups, or instance fleets, which may choose between two instance types. A change replaces the cluster"
   type        = string
   default     = "instance-groups"
   validation {
@@ -116,7 +120,7 @@ variable "provisioning" {
 }
 
 variable "master_count" {
-  description = "One master, or three for high availability. EMR protects a cluster with three against termination by itself"
+  description = "One master, or three for high availability. EMR protects a cluster with three against termination by itself. A change replaces the cluster"
   type        = number
   default     = 1
   validation {
@@ -126,13 +130,13 @@ variable "master_count" {
 }
 
 variable "master_instance_type" {
-  description = "Instance type of the masters"
+  description = "Instance type of the masters. A change replaces the cluster"
   type        = string
   default     = "m5.xlarge"
 }
 
 variable "core_count" {
-  description = "Number of core nodes"
+  description = "Number of core nodes. With instance fleets, Terraform (unlike CloudFormation) makes another cluster for another number"
   type        = number
   default     = 2
   validation {
@@ -142,7 +146,7 @@ variable "core_count" {
 }
 
 variable "core_instance_type" {
-  description = "Instance type of the core nodes"
+  description = "Instance type of the core nodes. A change replaces the cluster"
   type        = string
   default     = "m5.xlarge"
 }
@@ -170,28 +174,28 @@ variable "task_bid_price" {
 }
 
 variable "second_instance_type" {
-  description = "A second instance type that each fleet may choose, other than the three above; null for none. Instance groups do not use it"
+  description = "A second instance type that each fleet may choose, other than the three above; null for none. Instance groups do not use it. A change replaces the cluster"
   type        = string
   default     = null
 }
 
 variable "service_role_arn" {
-  description = "EMR's service role"
+  description = "EMR's service role. A change replaces the cluster"
   type        = string
 }
 
 variable "instance_profile_arn" {
-  description = "Instance profile of the nodes"
+  description = "Instance profile of the nodes. A change replaces the cluster"
   type        = string
 }
 
 variable "log_bucket" {
-  description = "The bucket of the cluster's logs"
+  description = "The bucket of the cluster's logs. A change replaces the cluster"
   type        = string
 }
 
 variable "log_prefix" {
-  description = "The prefix of the logs, without slashes at its ends"
+  description = "The prefix of the logs, without slashes at its ends. A change replaces the cluster"
   type        = string
   default     = "emr-logs"
   validation {
@@ -201,17 +205,17 @@ variable "log_prefix" {
 }
 
 variable "imds_hop_limit" {
-  description = "How many hops an answer of the instance metadata service may go. Containers with a network of their own (bridge) need 2 if they are to have the node's credentials"
+  description = "How many hops an answer of the instance metadata service may go. Containers with a network of their own (bridge) need 2 if they are to have the node's credentials. A change replaces the cluster"
   type        = number
   default     = 1
   validation {
-    condition     = var.imds_hop_limit >= 1 && var.imds_hop_limit <= 64
-    error_message = "From 1 to 64."
+    condition     = contains([1, 2], var.imds_hop_limit)
+    error_message = "1 or 2."
   }
 }
 
 variable "s3_encryption" {
-  description = "Encryption at rest of what EMRFS writes to S3. SSE-KMS needs kms_key_arn"
+  description = "Encryption at rest of what EMRFS writes to S3. SSE-KMS needs kms_key_arn. A change replaces the cluster"
   type        = string
   default     = "none"
   validation {
@@ -221,24 +225,24 @@ variable "s3_encryption" {
 }
 
 variable "local_disk_encryption" {
-  description = "Encryption of the nodes' volumes and instance stores. It needs kms_key_arn"
+  description = "Encryption of the nodes' volumes and instance stores. It needs kms_key_arn. A change replaces the cluster"
   type        = bool
   default     = false
 }
 
 variable "kms_key_arn" {
-  description = "The KMS key of encryption at rest; its policy must let both roles use it"
+  description = "The KMS key of encryption at rest; its policy must let both roles use it. A change replaces the cluster"
   type        = string
   default     = null
 }
 
 variable "certificates_object" {
-  description = "BUCKET/KEY of the ZIP file with the PEM certificates of encryption in transit; null for none"
+  description = "BUCKET/KEY of the ZIP file with the PEM certificates of encryption in transit; null for none. A change replaces the cluster"
   type        = string
   default     = null
 }
 
-variable "termination_protection" {
+variable "termination_protected" {
   description = "Protection against termination. It must be off before the cluster can be destroyed"
   type        = bool
   default     = false

@@ -40,8 +40,8 @@ variable "master_ips" {
   description = "Pool of the masters: what the firewall admits"
   type        = string
   validation {
-    condition     = can(cidrnetmask(var.master_ips))
-    error_message = "An IPv4 CIDR."
+    condition     = can(cidrnetmask(var.master_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.master_ips))
+    error_message = "An IPv4 CIDR from /22 to /32."
   }
 }
 
@@ -49,8 +49,8 @@ variable "core_ips" {
   description = "Pool of the core nodes: what the firewall admits"
   type        = string
   validation {
-    condition     = can(cidrnetmask(var.core_ips))
-    error_message = "An IPv4 CIDR."
+    condition     = can(cidrnetmask(var.core_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.core_ips))
+    error_message = "An IPv4 CIDR from /22 to /32."
   }
 }
 
@@ -59,8 +59,8 @@ variable "task_ips" {
   type        = string
   default     = null
   validation {
-    condition     = var.task_ips == null || can(cidrnetmask(var.task_ips))
-    error_message = "An IPv4 CIDR, or null."
+    condition     = var.task_ips == null || (can(cidrnetmask(var.task_ips)) && can(regex("/(2[2-9]|3[0-2])$", var.task_ips)))
+    error_message = "An IPv4 CIDR from /22 to /32, or null."
   }
 }
 

@@ -2,6 +2,10 @@ variable "name" {
   description = "Name tag of the peering"
   type        = string
   default     = "emr-static-ip"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$", var.name))
+    error_message = "One to 41 letters, digits, hyphens, underscores."
+  }
 }
 
 variable "tags" {

@@ -22,7 +22,7 @@ locals {
 }
 
 resource "aws_iam_role" "service" {
-  name_prefix = "${var.name}-service-"
+  name_prefix = "${substr(var.name, 0, 26)}-service-" # at most 38 characters
   description = "EMR's service role"
   tags        = merge(var.tags, { Name = var.name })
   assume_role_policy = jsonencode({
@@ -81,7 +81,7 @@ resource "aws_iam_role_policy" "service_key" {
 }
 
 resource "aws_iam_role" "nodes" {
-  name_prefix = "${var.name}-nodes-"
+  name_prefix = "${substr(var.name, 0, 26)}-nodes-"
   description = "The nodes of EMR clusters with static IPs"
   tags        = merge(var.tags, { Name = var.name })
   assume_role_policy = jsonencode({
@@ -171,7 +171,7 @@ resource "aws_iam_role_policy" "certificates" {
 }
 
 resource "aws_iam_instance_profile" "nodes" {
-  name_prefix = "${var.name}-nodes-"
+  name_prefix = "${substr(var.name, 0, 26)}-nodes-"
   role        = aws_iam_role.nodes.name
   tags        = var.tags
 }

@@ -3,8 +3,8 @@ variable "name" {
   type        = string
   default     = "emr-static-ip"
   validation {
-    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,25}$", var.name))
-    error_message = "One to 26 letters, digits, hyphens, underscores: names of roles have no room for more."
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$", var.name))
+    error_message = "One to 41 letters, digits, hyphens, underscores."
   }
 }
 

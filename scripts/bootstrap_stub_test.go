@@ -1,0 +1,220 @@
+package scripts
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// stubbed is a directory in which bootstrap.sh runs with stand-ins for programs of the node.
+type stubbed struct {
+	dir, script, installed string
+	program                []byte
+}
+
+// stub writes a bootstrap.sh that installs program into a directory of the test, and an aws that copies it there and counts its calls in the file
+// calls.
+func stub(t *testing.T, program []byte, replace ...string) stubbed {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("not root: bootstrap.sh would ask sudo")
+	}
+	s := stubbed{dir: t.TempDir(), program: program}
+	s.script, s.installed = s.dir+"/bootstrap.sh", s.dir+"/sbin/emr-static-ip"
+	source, err := os.ReadFile("bootstrap.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(program))
+	replace = append(replace, "@BASE@", "s3://bucket/prefix", "@VERSION@", "v1", "@SHA256_AMD64@", sum, "@SHA256_ARM64@", sum, "program=/usr/local/sbin/emr-static-ip\n", "program="+s.installed+"\n")
+	text := string(source)
+	for i := 0; i < len(replace); i += 2 {
+		if strings.Count(text, replace[i]) != 1 {
+			t.Fatalf("bootstrap.sh has not one %q", replace[i])
+		}
+		text = strings.Replace(text, replace[i], replace[i+1], 1)
+	}
+	s.write(t, s.script, text)
+	s.write(t, s.dir+"/object", string(program))
+	s.write(t, s.dir+"/bin/aws", "#!/bin/bash\necho call >>\"$STUB/calls\"\nexec cp \"$STUB/object\" \"${*: -1}\"\n")
+	return s
+}
+
+func (s stubbed) write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs the script with the stand-ins first in PATH.
+func (s stubbed) run(ctx context.Context, env ...string) (code int, stdout, stderr string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.script, "a b")
+	cmd.Env = slices.Concat([]string{"PATH=" + s.dir + "/bin:" + os.Getenv("PATH"), "STUB=" + s.dir, "TMPDIR=" + s.dir, "AWS_REGION=eu-west-1"}, env)
+	cmd.WaitDelay = time.Second
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	_ = cmd.Run()
+	return cmd.ProcessState.ExitCode(), out.String(), said.String()
+}
+
+// leftovers are files that a run must not leave.
+func (s stubbed) leftovers(t *testing.T) (names []string) {
+	t.Helper()
+	for _, pattern := range []string{"/tmp.*", "/sbin/.*"} {
+		found, err := filepath.Glob(s.dir + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, found...)
+	}
+	return names
+}
+
+func (s stubbed) calls(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile(s.dir + "/calls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Count(b, []byte("\n"))
+}
+
+var told7 = []byte("#!/bin/bash\necho \"told $1\"\nexit 7\n#")
+
+// TestBootstrapAtOnce: several runs at once, of which none may see what another one has only begun to write, nor fail for it.
+func TestBootstrapAtOnce(t *testing.T) {
+	s := stub(t, append(slices.Clip(told7), bytes.Repeat([]byte("x"), 8<<20)...))
+	// Between the steps of one run there is time for another one's.
+	s.write(t, s.dir+"/bin/install", "#!/bin/bash\nsleep 0.0$((RANDOM % 10))\n/usr/bin/install \"$@\" && sleep 0.0$((RANDOM % 10))\n")
+	for range 3 {
+		if err := os.RemoveAll(s.dir + "/sbin"); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if code, stdout, stderr := s.run(t.Context()); code != 7 || stdout != "told a b\n" {
+					t.Errorf("exit code %d, want 7; stdout %q\n%s", code, stdout, stderr)
+				}
+			})
+		}
+		all.Wait()
+		if content, err := os.ReadFile(s.installed); err != nil || !bytes.Equal(content, s.program) {
+			t.Errorf("installed %d bytes: %v", len(content), err)
+		}
+		if left := s.leftovers(t); len(left) > 0 {
+			t.Errorf("left %q", left)
+		}
+	}
+}
+
+// TestBootstrapInstallFails: a step of the installation that fails leaves nothing, and is no failure where another run has installed the program.
+func TestBootstrapInstallFails(t *testing.T) {
+	other := `install -D -m 0755 "$STUB/object" "$STUB/sbin/emr-static-ip"; ` // another run, meanwhile
+	for _, test := range []struct {
+		name, program, stub string
+		code                int
+	}{
+		{"the disk is full", "install", `head -c 10 "$STUB/object" >"${*: -1}"; echo "No space left on device" >&2; exit 1`, 1},
+		{"the copy is damaged", "install", `echo damaged >"${*: -1}"`, 1},
+		{"not moved", "mv", "exit 1", 1},
+		{"no directory", "mkdir", "exit 1", 1},
+		{"not moved, installed by another run", "mv", other + "exit 1", 7},
+		{"no name, installed by another run", "mkdir", other + "exit 1", 7},
+		{"ended", "mv", `kill "$PPID"; sleep 0.2`, 143},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := stub(t, told7)
+			s.write(t, s.dir+"/bin/"+test.program, "#!/bin/bash\nPATH=${PATH#*:}\n"+test.stub+"\n")
+			code, _, stderr := s.run(t.Context())
+			if code != test.code {
+				t.Errorf("exit code %d, want %d\n%s", code, test.code, stderr)
+			}
+			if left := s.leftovers(t); len(left) > 0 {
+				t.Errorf("left %q", left)
+			}
+			if _, err := os.Stat(s.installed); (err == nil) != (code == 7) {
+				t.Errorf("installed: %v", err)
+			}
+		})
+	}
+}
+
+// TestBootstrapCredentials: credentials of the instance profile that come late are waited for, and their absence is not a missing permission.
+func TestBootstrapCredentials(t *testing.T) {
+	for _, test := range []struct {
+		name, says string // what the AWS CLI says at the first calls
+		late       int    // that many of them
+		code       int
+		want       []string
+	}{
+		{"late", "fatal error: Unable to locate credentials", 6, 7, []string{"waiting for AWS credentials"}},
+		{"late, by another word", "fatal error: Error when retrieving credentials from iam-role: Credential refresh failed, response did not contain: access_key", 6, 7, []string{"waiting for AWS"}},
+		{"never", "fatal error: Unable to locate credentials", 1000, 4, []string{"no AWS credentials within 2 s", "instance profile"}},
+		{"no permission", "fatal error: An error occurred (403) when calling the HeadObject operation: Forbidden", 1000, 4, []string{"no access to", "s3:GetObject"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := stub(t, told7, "\ncredentials_seconds=120 ", "\ncredentials_seconds=2 ", "\ncredentials_pause=5\n", "\ncredentials_pause=0.1\n", "\nattempts=4 ", "\nattempts=1 ")
+			s.write(t, s.dir+"/bin/aws", fmt.Sprintf("#!/bin/bash\necho call >>\"$STUB/calls\"\n[ \"$(wc -l <\"$STUB/calls\")\" -gt %d ] || { echo %q >&2; exit 1; }\nexec cp \"$STUB/object\" \"${*: -1}\"\n", test.late, test.says))
+			code, _, stderr := s.run(t.Context())
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("no word of %q", want)
+				}
+			}
+			if strings.Contains(stderr, "s3:GetObject") != (test.name == "no permission") {
+				t.Error("the wrong advice")
+			}
+			if calls := s.calls(t); test.code == 7 && calls != test.late+1 || test.name == "no permission" && calls != 1 {
+				t.Errorf("%d calls", calls)
+			}
+			if t.Failed() {
+				t.Log(stderr)
+			}
+		})
+	}
+}
+
+// TestBootstrapSays: what programs say does not reach the terminal as it is, nor without end.
+func TestBootstrapSays(t *testing.T) {
+	s := stub(t, told7, "\nattempts=4 ", "\nattempts=1 ")
+	s.write(t, s.dir+"/bin/aws", "#!/bin/bash\nprintf 'fatal \\e[2J\\a\\r\\u202e\\x9b5i\\nsecond line '\nhead -c 100000 /dev/zero | tr '\\0' x\necho ' the end'\nexit 1\n")
+	for _, locale := range []string{"LC_ALL=C", "LC_ALL=C.UTF-8"} {
+		code, _, stderr := s.run(t.Context(), locale)
+		if code != 1 || !strings.Contains(stderr, "cannot fetch") || !strings.Contains(stderr, "second line") || !strings.Contains(stderr, "the end") {
+			t.Errorf("%s: exit code %d\n%.2000q", locale, code, stderr)
+		}
+		if odd := regexp.MustCompile(`[^\n -~]`).FindString(stderr); odd != "" || len(stderr) > 2000 || strings.Count(stderr, "\n") != 2 {
+			t.Errorf("%s: %d bytes with %q:\n%.2000q", locale, len(stderr), odd, stderr)
+		}
+	}
+}
+
+// TestBootstrapVariable: the variable with the place is this script's own, and would be an unknown flag to the program.
+func TestBootstrapVariable(t *testing.T) {
+	s := stub(t, []byte("#!/bin/bash\nenv | grep ^EMR_STATIC_IP | sort\n"))
+	for _, what := range []string{"installed", "again"} {
+		if code, stdout, stderr := s.run(t.Context(), "EMR_STATIC_IP_BASE=s3://other/place", "EMR_STATIC_IP_ROLE=CORE"); code != 0 || stdout != "EMR_STATIC_IP_ROLE=CORE\n" {
+			t.Errorf("%s: exit code %d, the program has %q\n%s", what, code, stdout, stderr)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package templates
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const replaces = "A change replaces the cluster"
+
+// created are the properties of a cluster that CloudFormation cannot change later: all but these, by
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-emr-cluster.html and the pages of its parts. A security
+// configuration is never changed, but replaced, and another one is one of these properties.
+func created(t *testing.T, s *stack) string {
+	t.Helper()
+	cluster := maps.Clone(s.of("Cluster").properties)
+	for _, later := range []string{"AutoTerminationPolicy", "Tags", "VisibleToAllUsers"} {
+		delete(cluster, later)
+	}
+	instances := maps.Clone(cluster["Instances"].(object))
+	delete(instances, "TerminationProtected")
+	for part, count := range map[string]string{"CoreInstanceGroup": "InstanceCount", "CoreInstanceFleet": "TargetOnDemandCapacity"} {
+		if instances[part] != nil {
+			instances[part] = maps.Clone(instances[part].(object))
+			delete(instances[part].(object), count)
+		}
+	}
+	cluster["Instances"] = instances
+	text, err := json.Marshal([]any{cluster, s.of("SecurityConfiguration").properties})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestReplacement: a parameter of which a change ends the running cluster, in favour of another one, says so, in templates and modules, and no other
+// one does.
+func TestReplacement(t *testing.T) {
+	some := object{"SubnetId": "subnet-1", "MasterSecurityGroupId": "sg-1", "CoreSecurityGroupId": "sg-2", "ServiceSecurityGroupId": "sg-3", "Bucket": "bucket", "ServiceRole": "service",
+		"NodeProfile": "nodes", "LogBucket": "bucket", "KmsKeyArn": key, "LocalDiskEncryption": "true", "Provisioning": "instance-fleets", "SecondInstanceType": "m5a.xlarge"}
+	other := object{"SubnetId": "subnet-2", "MasterSecurityGroupId": "sg-4", "CoreSecurityGroupId": "sg-5", "ServiceSecurityGroupId": "sg-6", "Bucket": "bucket2", "ServiceRole": "s", "NodeProfile": "n",
+		"LogBucket": "bucket2", "KmsKeyArn": key + "9", "LocalDiskEncryption": "false", "Provisioning": "instance-groups", "SecondInstanceType": "m6i.xlarge", "Name": "x", "KeyName": "x",
+		"Prefix": "x", "MasterIps": "10.9.0.0/30", "CoreIps": "10.9.0.0/29", "TaskIps": "10.9.0.0/29", "ParameterPrefix": "/x", "ExtraArguments": "--verbose", "ReleaseLabel": "emr-6.15.0",
+		"MasterCount": 3, "MasterInstanceType": "x", "CoreCount": 7, "CoreInstanceType": "x", "TaskCount": 7, "TaskInstanceType": "x", "TaskMarket": "SPOT", "LogPrefix": "x", "ImdsHopLimit": 2,
+		"S3Encryption": "SSE-S3", "CertificatesObject": certificates, "TerminationProtected": "true", "IdleTimeout": 3600}
+	made := func(parameters object) string {
+		t.Helper()
+		s, err := evaluate("cluster", parameters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return created(t, s)
+	}
+	was := made(some)
+	replacing := []string{}
+	for parameter := range load(t, "cluster").parameters {
+		changed := maps.Clone(some)
+		if changed[parameter] = other[parameter]; other[parameter] == nil {
+			t.Fatalf("no other value for %s", parameter)
+		}
+		if made(changed) != was {
+			replacing = append(replacing, parameter)
+		}
+	}
+	if len(replacing) < 20 || slices.Contains(replacing, "CoreCount") {
+		t.Errorf("replacing: %q", replacing)
+	}
+	for _, name := range []string{"cluster", "main"} {
+		more := slices.Clone(replacing)
+		if name == "main" { // of the network: another subnet
+			more = append(more, "VpcCidr", "NodeSubnetCidr", "AvailabilityZone")
+		}
+		variables := loadModule(t, moduleOf(name)).variables
+		for parameter, d := range load(t, name).parameters {
+			want := slices.Contains(more, parameter)
+			if text := fmt.Sprint(d.(object)["Description"]); strings.Contains(text, replaces) != want {
+				t.Errorf("%s: %s replaces the cluster: %t; it says %q", name, parameter, want, text)
+			}
+			if v := variables[snake(parameter)]; v != nil && strings.Contains(literal(v, "description"), replaces) != want {
+				t.Errorf("module %s: %s replaces the cluster: %t; it says %q", moduleOf(name), snake(parameter), want, literal(v, "description"))
+			}
+		}
+	}
+}
+
+// TestClusterIsLast: the cluster is made when all else is there, and goes before it, by what is passed from one part to the next. What is passed does
+// not depend on choices: a pool reserved later, or another data centre, must not make another cluster.
+func TestClusterIsLast(t *testing.T) {
+	tm := load(t, "main")
+	before := map[string]bool{}
+	var follow func(logical string)
+	follow = func(logical string) {
+		refs, attributes, _ := references(tm.resources[logical])
+		for _, name := range append(refs, attributes...) {
+			if name, _, _ = strings.Cut(name, "."); tm.resources[name] != nil && !before[name] {
+				before[name] = true
+				follow(name)
+			}
+		}
+	}
+	follow("Cluster")
+	for logical := range tm.resources {
+		if logical != "Cluster" && !before[logical] {
+			t.Errorf("the cluster does not wait for %s", logical)
+		}
+	}
+	for _, pairs := range [][]any{nil, {"ReservePool", "false"}, {"DataCentre", "false"}, {"ReservePool", "false", "DataCentre", "false"}} {
+		s := mustEvaluate(t, pairs...)
+		same(t, fmt.Sprint(pairs, ": subnet"), s.of("Cluster/Cluster").properties["Instances"].(object)["Ec2SubnetId"], s.of("Network/NodeSubnet").id)
+		same(t, fmt.Sprint(pairs, ": VPC of the groups"), s.of("Groups/MasterGroup").properties["VpcId"], s.of("Network/Vpc").id)
+		for logical, r := range s.resources {
+			if r != nil && r.kind != "AWS::CloudFormation::Stack" {
+				t.Errorf("%s is of type %s, which is not updated", logical, r.kind)
+			}
+		}
+	}
+}
+
+// TestImages: an update of a stack does not replace instances because there is a newer image. A parameter of the type AWS::SSM::Parameter::Value
+// would be looked up at every update, and a replaced HDFS host would want the private IP that the former one has; a launch template names the
+// parameter.
+func TestImages(t *testing.T) {
+	s := mustEvaluate(t, "HdfsHost", "true", "HadoopKey", "h.tar.gz", "Bastion", "true", "KeyName", "k")
+	for _, name := range templateNames(t) {
+		for parameter, d := range load(t, name).parameters {
+			if kind := fmt.Sprint(d.(object)["Type"]); strings.HasPrefix(kind, "AWS::SSM::Parameter::Value") {
+				t.Errorf("%s: parameter %s is of type %s", name, parameter, kind)
+			}
+		}
+	}
+	for instance, launch := range map[string]string{"DataCentreNetwork/Hdfs": "DataCentreNetwork/HdfsLaunchTemplate", "Network/BastionHost": "Network/BastionLaunchTemplate"} {
+		if image := s.of(instance).properties["ImageId"]; image != nil {
+			t.Errorf("%s has the image %v", instance, image)
+			continue
+		}
+		same(t, instance, s.of(instance).properties["LaunchTemplate"].(object)["LaunchTemplateId"], s.of(launch).id)
+		same(t, launch, s.of(launch).properties["LaunchTemplateData"], object{"ImageId": "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"})
+	}
+}
