@@ -32,6 +32,7 @@ type Launch struct {
 	strange map[netip.Addr]bool // held or blocked by somebody outside
 	races   bool                // creates are not linearizable in this cloud
 	style   cloud.FileStyle
+	spare   netip.Addr  // an address in no list, for a node whose list is changed
 	calm    atomic.Bool // faults are over
 
 	reassign bool // --allow-reassignment is on
@@ -215,7 +216,7 @@ func (l *Launch) rerun(ctx context.Context) {
 
 func (l *Launch) checkProgress() {
 	for _, n := range l.w.living() {
-		pool := n.Config.Pools.For(agent.Role(n.Role))
+		pool := n.settings().Pools.For(agent.Role(n.Role))
 		if len(pool) > 0 && !slices.Contains(pool, n.Static()) {
 			l.w.violate("progress: %s (%s) has no address of its pool", n.InstanceID, n.Role)
 		}
@@ -363,7 +364,13 @@ func (l *Launch) end(n *Node) {
 		return
 	}
 	n.ending = true
+	l.terminate(n)
+}
+
+func (l *Launch) terminate(n *Node) {
+	l.mu.Lock()
 	l.Stats.Terminations++
+	l.mu.Unlock()
 	l.w.Cloud.RemoveNode(n.InstanceID)
 	early := time.Millisecond + time.Duration(n.place)*time.Microsecond
 	l.pending.Go(func() {

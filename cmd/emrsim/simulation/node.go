@@ -35,7 +35,8 @@ type Node struct {
 	runs  atomic.Int64
 	gone  atomic.Bool // terminated: its kernel uses nothing any more
 
-	ending bool // its instance is being terminated
+	mu     sync.Mutex // of Config while the agent may be run
+	ending bool       // its instance is being terminated
 	life   atomic.Pointer[life]
 }
 
@@ -49,6 +50,20 @@ type life struct {
 func (n *Node) begin(ctx context.Context) {
 	ctx, end := context.WithCancelCause(ctx)
 	n.life.Store(&life{ctx, end})
+}
+
+// settings are those of the next run.
+func (n *Node) settings() agent.Config {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.Config
+}
+
+// list gives the node another list of addresses.
+func (n *Node) list(p agent.Pools) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.Config.Pools = p
 }
 
 // die ends the life: every process is dead.
@@ -220,7 +235,7 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 		},
 		Log: n.world.log(n, number),
 	}
-	rep, err := work(ctx, n.Config, env)
+	rep, err := work(ctx, n.settings(), env)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Outcome{Report: rep, Err: err, Killed: p.dead, Points: p.points}

@@ -49,6 +49,7 @@ func (l *Launch) cast(ctx context.Context) error {
 	if err := l.obstacles(ctx, take); err != nil {
 		return err
 	}
+	l.spare = take(1)[0]
 	l.reassign = len(l.strange) == 0 && l.rng.IntN(5) == 0
 	l.timers = l.rng.IntN(4) == 0
 	if l.w.Kept {
@@ -148,7 +149,7 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 		return nil
 	}
 	n := candidates[l.rng.IntN(len(candidates))]
-	switch l.rng.IntN(6) {
+	switch l.rng.IntN(8) {
 	case 0: // a node fails and is replaced
 		l.end(n)
 		cn, err := l.w.Cloud.AddNode(first.ID, n.Role)
@@ -157,7 +158,7 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 		}
 		*nodes = append(*nodes, l.start(ctx, cn, l.pools, kills))
 	case 1: // scaled in, with its shutdown action, which may not be finished in time; later scaled out again
-		l.shutdownAction(ctx, n)
+		l.shutdownAction(ctx, n, l.shutdownKill())
 		l.end(n)
 		if l.rng.IntN(2) == 0 {
 			cn, err := l.w.Cloud.AddNode(first.ID, n.Role)
@@ -179,14 +180,32 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 			return err
 		}
 		n.Kernel.Reboot(n.primaries()...)
-		l.revive(ctx, n)
+		l.revive(ctx, n, kills)
 	case 5: // an operator releases the node's address and thinks better of it
 		n.die()
 		if err := sleep(ctx, time.Millisecond); err != nil {
 			return err
 		}
 		l.count(n.Release(ctx, Kill{}))
-		l.revive(ctx, n)
+		l.revive(ctx, n, kills)
+	case 6: // a clone waits for the addresses, which the cluster's nodes release one after the other
+		if _, _, err := launch(); err != nil {
+			return err
+		}
+		for _, n := range candidates {
+			k, d := l.shutdownKill(), time.Duration(l.rng.Float64()*float64(time.Minute))
+			n.ending = true
+			l.pending.Go(func() {
+				if sleep(ctx, d) == nil {
+					l.shutdownAction(ctx, n, k)
+					l.terminate(n)
+				}
+			})
+		}
+	case 7: // an operator gives a core node another list, and thinks better of it
+		if n.Role == string(agent.RoleCore) && l.spare.IsValid() {
+			return l.changeList(ctx, n)
+		}
 	case 4: // an operator runs the agent by hand, while the bootstrap action may still be at it
 		l.pending.Go(func() {
 			o := n.Apply(n.life.Load(), Kill{})
@@ -199,12 +218,16 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 	return nil
 }
 
-// shutdownAction releases the node's address as EMR's shutdown action does: it may be killed half way.
-func (l *Launch) shutdownAction(ctx context.Context, n *Node) {
-	k := Kill{}
+// shutdownKill is where a shutdown action is killed, if at all.
+func (l *Launch) shutdownKill() (k Kill) {
 	if l.rng.IntN(2) == 0 {
 		k.Point = 1 + l.rng.IntN(60)
 	}
+	return k
+}
+
+// shutdownAction releases the node's address as EMR's shutdown action does: it may be killed half way.
+func (l *Launch) shutdownAction(ctx context.Context, n *Node, k Kill) {
 	n.die() // EMR stops what runs
 	if sleep(ctx, time.Millisecond) != nil {
 		return
@@ -214,8 +237,32 @@ func (l *Launch) shutdownAction(ctx context.Context, n *Node) {
 	l.count(n.Release(released, k))
 }
 
-func (l *Launch) revive(ctx context.Context, n *Node) {
+// changeList takes the node's address out of its list, and puts it back while EC2 may still show it there. The spare address is then in the list, too:
+// somebody else may have taken the other meanwhile.
+func (l *Launch) changeList(ctx context.Context, n *Node) error {
+	n.die()
+	if err := sleep(ctx, time.Millisecond); err != nil {
+		return err
+	}
+	had := n.Static()
+	changed := l.pools
+	changed.Core = slices.DeleteFunc(append(slices.Clone(l.pools.Core), l.spare), func(a netip.Addr) bool { return a == had })
+	n.list(changed)
+	n.begin(ctx)
+	l.count(n.Apply(ctx, Kill{}))
+	if err := sleep(ctx, time.Duration(l.rng.Float64()*float64(5*time.Second))); err != nil {
+		return err
+	}
+	back := l.pools
+	back.Core = append(slices.Clone(l.pools.Core), l.spare)
+	l.spare = netip.Addr{}
+	n.list(back)
+	l.revive(ctx, n, 0.3)
+	return nil
+}
+
+func (l *Launch) revive(ctx context.Context, n *Node, kills float64) {
 	n.begin(ctx)
 	rng := l.streamFor(n)
-	l.pending.Go(func() { l.live(n, rng, 0) })
+	l.pending.Go(func() { l.live(n, rng, kills) })
 }

@@ -142,7 +142,7 @@ func (w *World) CheckTruth(prefix string, foreign map[netip.Addr]bool) {
 	}
 	owns := map[string]string{} // parameter -> the node that rightly has it
 	for _, n := range w.living() {
-		pool := n.Config.Pools.For(agent.Role(n.Role))
+		pool := n.settings().Pools.For(agent.Role(n.Role))
 		carried := slices.DeleteFunc(slices.Clone(enis[n.ENI].Addresses[1:]), func(a netip.Addr) bool { return foreign[a] })
 		used := n.Kernel.Uses(n.primaries()...)
 		slices.SortFunc(carried, netip.Addr.Compare)
