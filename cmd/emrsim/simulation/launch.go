@@ -129,7 +129,7 @@ func options(rng *rand.Rand, seed uint64) (o cloud.Options, races bool) {
 		o.StaleSSM = cloud.Staleness{Probability: rng.Float64() * 0.5, MaxAge: ms(100, 3000)}
 	}
 	if rng.IntN(2) == 0 {
-		o.StaleEC2 = cloud.Staleness{Probability: rng.Float64() * 0.5, MaxAge: ms(100, 5000)}
+		o.StaleEC2 = cloud.Staleness{Probability: rng.Float64() * 0.9, MaxAge: ms(100, 5000)}
 	}
 	if rng.IntN(2) == 0 {
 		o.RemapDelay = cloud.Range{Max: ms(100, 5000)}

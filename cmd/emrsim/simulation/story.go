@@ -250,7 +250,7 @@ func (l *Launch) changeList(ctx context.Context, n *Node) error {
 	n.list(changed)
 	n.begin(ctx)
 	l.count(n.Apply(ctx, Kill{}))
-	if err := sleep(ctx, time.Duration(l.rng.Float64()*float64(5*time.Second))); err != nil {
+	if err := sleep(ctx, time.Duration(l.rng.Float64()*float64(time.Second))); err != nil {
 		return err
 	}
 	back := l.pools
