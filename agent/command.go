@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -85,6 +86,7 @@ type commandLine struct {
 	cfg     Config   // as far as it could be read, of a command that gives the node its address
 	retry   []string // what repeats that command; nil: another command
 	started bool     // the command line was right
+	began   time.Time
 }
 
 const helpText = `emr-static-ip gives a node of an Amazon EMR cluster a private IP address from a list.
@@ -298,7 +300,7 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 		}
 		return err
 	}
-	c.started = true
+	c.started, c.began = true, time.Now()
 	if c.program.Elevate != nil {
 		looks := cfg.DryRun || cmd.Name() == "doctor"
 		if err := c.program.Elevate(ctx, c.args); err != nil && !(looks && CodeOf(err) == ExitNotRoot) {
