@@ -23,11 +23,17 @@ func (f *flags) again(cmd *cobra.Command, positional []string) []string {
 			return
 		}
 		for _, text := range given.texts {
+			if given.list {
+				text = inOneWord(text)
+			}
 			args = append(args, "--"+flag.Name+"="+text)
 		}
 	})
 	if len(positional) > 0 {
-		args = append(append(args, "--"), positional...)
+		args = append(args, "--")
+	}
+	for _, text := range positional {
+		args = append(args, inOneWord(text))
 	}
 	return args
 }
