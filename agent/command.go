@@ -210,6 +210,9 @@ func (c *commandLine) plain(name, short string, hidden bool, line func() string)
 	return &cobra.Command{
 		Use: name, Short: short, Hidden: hidden, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if len(c.problems) > 0 {
+				return usage(errors.Join(c.problems...), usageHint)
+			}
 			_, err := fmt.Fprintln(c.env.Stdout, line())
 			return err
 		},

@@ -14,11 +14,17 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 	all := &cobra.Command{
 		Use: "ledger list|gc|repair", Short: "Show and clean the claims of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
-			text := "ledger needs a command"
-			if len(args) > 0 {
-				text = "ledger has no command " + quoted(args[0])
+			text := "ledger needs a command: list, gc or repair"
+			if len(c.problems) > 0 {
+				text += "; it goes before flags"
 			}
-			return usage(errors.Join(append(c.problems, errors.New(text+": list, gc or repair"))...), usageHint)
+			if len(args) > 0 {
+				text = "ledger has no command " + quoted(args[0]) + ": list, gc or repair"
+				if likely := nearest(args[0], []string{"list", "gc", "repair"}); likely != "" {
+					text += "; did you mean " + likely + "?"
+				}
+			}
+			return usage(errors.Join(append(c.problems, errors.New(text))...), usageHint)
 		},
 	}
 	list := &cobra.Command{
