@@ -145,10 +145,7 @@ func (c *commandLine) tree() *cobra.Command {
 	root.Flags().Bool(flagVersion, false, "version for emr-static-ip")
 	root.SetOut(c.env.Stdout)
 	root.SetErr(c.env.Stderr)
-	// Not by cobra's templates: with text/template the linker must keep every method of the EC2 client, 36 MB of them.
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		fmt.Fprint(cmd.OutOrStdout(), cmp.Or(cmd.Long, cmd.Short), "\n\n", cmd.UsageString(), exitText)
-	})
+	root.SetHelpFunc(c.help)
 	apply := &cobra.Command{
 		Use:   "apply [flags] [MASTER_IP CORE_IP...]",
 		Short: "Give this node its static IP (what happens without a command)",
@@ -190,6 +187,12 @@ func (c *commandLine) tree() *cobra.Command {
 	root.AddCommand(c.ledger(status.Flags().Lookup(flagOutput)))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
 	return root
+}
+
+// help prints what --help asks for. It does so without cobra's templates: with text/template the linker must keep every method of the EC2 client, 36
+// MB of them.
+func (c *commandLine) help(cmd *cobra.Command, _ []string) {
+	fmt.Fprint(cmd.OutOrStdout(), cmp.Or(cmd.Long, cmd.Short), "\n\n", cmd.UsageString(), exitText)
 }
 
 // alone is a command without arguments; why is what it works on instead.

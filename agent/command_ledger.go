@@ -48,11 +48,21 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 	for _, cmd := range all.Commands() {
 		cmd.Flags().AddFlag(output)
 	}
+	help := c.help
+	all.SetHelpFunc(func(cmd *cobra.Command, args []string) { // the commands below it have it too
+		for _, name := range notOfLedger() {
+			cmd.Root().Flag(name).Hidden = true
+		}
+		help(cmd, args)
+	})
 	c.flags.add(flagSubnet, "SUBNET", "", "whose ledger (without: a node's own; where a region is given, all)", list, gc, repair)
 	c.flags.add(flagRegion, "REGION", "", "where (without: by the AWS settings, else a node's own)", list, gc, repair)
 	c.flags.add(flagYes, "bool", "", "carry out what gc and repair would do", gc, repair)
 	return all
 }
+
+// notOfLedger are the flags of all commands that are about a node, and the ledger commands do nothing with.
+func notOfLedger() []string { return []string{flagBackend, flagLockWait, flagStateDir} }
 
 // ledgerCommand is the body of a ledger command. It is run as whoever calls it.
 func (c *commandLine) ledgerCommand(name string) func(*cobra.Command, []string) error {
