@@ -92,11 +92,11 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 			problem("%s: this failure is not recorded, and not tried again", over)
 			return s
 		}
-		if last, found, _ := readLastError(r.dir); found && last.Count > 0 && (last.InstanceID == "" || record.InstanceID == "" || last.InstanceID == record.InstanceID) {
-			set = record.follow(last, cfg.Retrying)
-		}
-		if !cfg.Retrying && r.hasState {
+		if r.hasState {
 			record.State = r.state.Written
+		}
+		if last, found, _ := readLastError(r.dir); found && last.Count > 0 && (last.InstanceID == "" || record.InstanceID == "" || last.InstanceID == record.InstanceID) {
+			set = record.follow(last, cfg.Retrying || f.Hopeless)
 		}
 		keeps = err == nil
 		if err != nil {

@@ -117,8 +117,11 @@ func (r *run) forgetFailure(ctx context.Context) error {
 	case stays && last.Over:
 		return nil
 	case stays:
-		return writeLastError(r.dir, LastError{InstanceID: r.id.InstanceID, Over: true, Tag: cmp.Or(last.Tag, "unknown"), Tagged: last.Tagged,
-			First: last.First, Last: last.Last, Count: max(last.Count, 1)})
+		note := LastError{InstanceID: r.id.InstanceID, Over: true, Tag: cmp.Or(last.Tag, "unknown"), First: last.First, Last: last.Last, Count: max(last.Count, 1)}
+		if err := writeLastError(r.dir, note); err != nil {
+			r.warn(err.Error())
+		}
+		return nil
 	case !found:
 		return nil
 	}

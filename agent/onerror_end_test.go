@@ -82,6 +82,29 @@ func TestReleaseThatFailsEndsRetries(t *testing.T) {
 	}
 }
 
+// A systemd that does not answer does not take the time that EMR leaves to a release at the node's end.
+func TestReleaseWithAHangingSystemd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.apply()
+		n.failing("10.0.1.20", "10.0.1.25")
+		n.env.Systemctl = func(ctx context.Context, args ...string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		args := n.unitArgs()
+		time.Sleep(time.Second)
+		code, _, stderr := n.program(t.Context(), "release", "--timeout", "45s")
+		if n.state().Phase != PhaseReleasing || len(n.uses()) > 0 || len(n.cloud.Parameters()) > 0 {
+			t.Errorf("exit code %d, phase %s, uses %v\n%s", code, n.state().Phase, n.uses(), stderr)
+		}
+		n.env.Systemctl = n.systemctl
+		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "a release has begun after what failed") || n.env.retryPending() {
+			t.Errorf("retry: exit code %d\n%s", code, stdout)
+		}
+	})
+}
+
 // A failure after a release is tried again like any other.
 func TestOnErrorAfterRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -197,6 +220,9 @@ func TestOnErrorWithAnEarlierTimer(t *testing.T) {
 				code, _, stderr := n.program(t.Context(), test.args...)
 				if code != test.code || n.env.retryPending() != test.stays || n.active[unitRetryTimer] != test.stays || !strings.Contains(stderr, test.told) {
 					t.Errorf("exit code %d, pending %v, active %v\n%s", code, n.env.retryPending(), n.active[unitRetryTimer], stderr)
+				}
+				if last, _, err := readLastError(n.env.Path(DefaultStateDir)); err != nil || last.List == "" || last.Count != 2 {
+					t.Errorf("record %+v, %v", last, err)
 				}
 				if told := strings.Contains(stderr, "nothing tries again"); told == (test.stays && n.env.hasSystemd()) {
 					t.Errorf("nothing tries again: %v\n%s", told, stderr)

@@ -41,16 +41,17 @@ type LastError struct {
 	Over       bool      `json:"over,omitempty"`         // a later run has succeeded; only the tag is left
 }
 
-// follow makes e one more failure of the kind that last tells of. It returns the value that the instance's tag is known to have, if any.
-func (e *LastError) follow(last LastError, retrying bool) string {
+// follow makes e one more failure of the kind that last tells of; same: what is tried again stays as it is. It returns the value that the instance's
+// tag is known to have, if any.
+func (e *LastError) follow(last LastError, same bool) string {
 	if e.InstanceID == "" {
 		e.InstanceID = last.InstanceID
 	}
 	if e.Tag = last.Tag; !last.Over {
 		e.First, e.Count = last.First, last.Count+1
 	}
-	if retrying {
-		e.State = last.State
+	if same {
+		e.State, e.List = last.State, last.List
 	}
 	if last.Tagged {
 		return last.Tag

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
+
+// releaseRetries bounds how long a release, which EMR gives 60 s at a node's end, waits for systemd to stop the timer of a failed run.
+const releaseRetries = 10 * time.Second
 
 // Release gives the node's static IP back: rules and address out of the kernel first; then off the network interface; then
 // the claim, so that nobody is offered an address that is still attached. It may be interrupted and run again, and a second run changes
@@ -17,7 +21,9 @@ import (
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
 		return r.locked(ctx, func(r *run, ctx context.Context) error {
-			r.stopRetrying(ctx)
+			soon, cancel := context.WithTimeout(ctx, releaseRetries)
+			r.stopRetrying(soon)
+			cancel()
 			if err := r.identify(ctx); err != nil {
 				return err
 			}
