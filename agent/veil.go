@@ -69,7 +69,7 @@ func (v *veil) hideUser(user string) {
 			v.mu.Lock()
 			v.users = append(v.users, form+"@")
 			v.mu.Unlock()
-			form, word = strings.Trim(strconv.Quote(form), `"`), strings.Trim(strconv.Quote(word), `"`)
+			form, word = inQuotation(form), inQuotation(word)
 		}
 	}
 	if _, password, ok := strings.Cut(before, ":"); cut && ok && password != "" {
@@ -77,6 +77,12 @@ func (v *veil) hideUser(user string) {
 		v.users = append(v.users, before)
 		v.mu.Unlock()
 	}
+}
+
+// inQuotation is s as %q has it, without the marks.
+func inQuotation(s string) string {
+	q := strconv.Quote(s)
+	return q[1 : len(q)-1]
 }
 
 // text is s without the secrets.

@@ -83,6 +83,7 @@ func TestSecretsOfProxies(t *testing.T) {
 		{"u:pw1@proxy:3128", []string{"u:", "pw1"}, "proxy:3128"},
 		{"http://us er:p\"w\\1 x@proxy:3128", []string{"us er", `p"w`, `p\"w`, "w\\"}, ""},
 		{"http://user:pa/ss?w#rd@proxy:3128", []string{"pa/ss", "ss?w", "w#rd"}, ""},
+		{`http://user:pw "x"@proxy`, []string{"pw ", `x\"`, `x"`}, ""},
 		{"http://user:p@ss@proxy:3128", []string{"p@ss", "p%40ss"}, ""},
 		{"http://user:%zz%41b@proxy:bad", []string{"%zz%41b"}, ""},
 		{"http://user:\x01abc@proxy", []string{"abc"}, ""},
