@@ -88,8 +88,8 @@ func (c *commandLine) torn(name, value string, following []string) int {
 	return n
 }
 
-// nearestFlag is the flag that was probably meant: one of any command, where it is exactly that, else the nearest of the command, of apply, or of any; empty
-// where none is near.
+// nearestFlag is the flag that was probably meant: one of any command, where it is exactly that, else the nearest of the command, of apply, or
+// of any; empty where none is near.
 func nearestFlag(cmd *cobra.Command, name string) string {
 	name = strings.TrimLeft(strings.ReplaceAll(name, "_", "-"), "-")
 	if len(owners(cmd.Root(), name)) > 0 {
@@ -110,7 +110,8 @@ func nearestFlag(cmd *cobra.Command, name string) string {
 	return ""
 }
 
-// owners are the commands below cmd that have a flag: apply for those that it shares with plan and doctor, ledger for those that all its commands have.
+// owners are the commands below cmd that have a flag: apply for those that it shares with plan and doctor, ledger for those that all its
+// commands have.
 func owners(cmd *cobra.Command, name string) (list []string) {
 	if !cmd.HasParent() && cmd.Flag(name) != nil && name != flagVersion {
 		return []string{"apply"}

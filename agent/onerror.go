@@ -141,8 +141,8 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	return s
 }
 
-// overtaken tells what has happened since a failed run gave its lock away that makes the failure one of the past; empty: nothing. Call it with the lock
-// held.
+// overtaken tells what has happened since a failed run gave its lock away that makes the failure one of the past; empty: nothing. Call it with
+// the lock held.
 func (r *run) overtaken(began time.Time) string {
 	var err error
 	if r.state, r.hasState, err = LoadState(r.dir, ""); err == nil && r.hasState && !began.IsZero() && r.state.released() && r.state.Written.After(began) {

@@ -28,8 +28,8 @@ func unitLines(t *testing.T, text string) []string {
 	return lines
 }
 
-// unitWords are the words of a setting as systemd.syntax(7) and systemd.service(5) have it: quotation marks, escapes like C's, then %% and, where they
-// are arguments, $$.
+// unitWords are the words of a setting as systemd.syntax(7) and systemd.service(5) have it: quotation marks, escapes like C's, then %% and,
+// where they are arguments, $$.
 func unitWords(t *testing.T, line string, arguments bool) (words []string) {
 	t.Helper()
 	doubled := func(b byte) bool { return b == '%' || arguments && b == '$' }

@@ -70,7 +70,7 @@ func TestSecretsOfTheEnvironment(t *testing.T) {
 	}
 }
 
-// The user part of a proxy's URL is hidden whole: a short password, a token in the place of a name, and whatever makes the URL one that cannot be read.
+// The user part of a proxy's URL is hidden whole: a short password, a token in the place of a name, and what makes it a URL that cannot be read.
 func TestSecretsOfProxies(t *testing.T) {
 	for _, test := range []struct {
 		proxy   string
