@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -85,6 +86,7 @@ type commandLine struct {
 	cfg     Config   // as far as it could be read, of a command that gives the node its address
 	retry   []string // what repeats that command; nil: another command
 	started bool     // the command line was right
+	began   time.Time
 }
 
 const helpText = `emr-static-ip gives a node of an Amazon EMR cluster a private IP address from a list.
@@ -143,10 +145,7 @@ func (c *commandLine) tree() *cobra.Command {
 	root.Flags().Bool(flagVersion, false, "version for emr-static-ip")
 	root.SetOut(c.env.Stdout)
 	root.SetErr(c.env.Stderr)
-	// Not by cobra's templates: with text/template the linker must keep every method of the EC2 client, 36 MB of them.
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		fmt.Fprint(cmd.OutOrStdout(), cmp.Or(cmd.Long, cmd.Short), "\n\n", cmd.UsageString(), exitText)
-	})
+	root.SetHelpFunc(c.help)
 	apply := &cobra.Command{
 		Use:   "apply [flags] [MASTER_IP CORE_IP...]",
 		Short: "Give this node its static IP (what happens without a command)",
@@ -190,6 +189,12 @@ func (c *commandLine) tree() *cobra.Command {
 	return root
 }
 
+// help prints what --help asks for. It does so without cobra's templates: with text/template the linker must keep every method of the EC2 client, 36
+// MB of them.
+func (c *commandLine) help(cmd *cobra.Command, _ []string) {
+	fmt.Fprint(cmd.OutOrStdout(), cmp.Or(cmd.Long, cmd.Short), "\n\n", cmd.UsageString(), exitText)
+}
+
 // alone is a command without arguments; why is what it works on instead.
 func (c *commandLine) alone(name, short, why string, do Run) *cobra.Command {
 	return &cobra.Command{
@@ -208,6 +213,9 @@ func (c *commandLine) plain(name, short string, hidden bool, line func() string)
 	return &cobra.Command{
 		Use: name, Short: short, Hidden: hidden, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if len(c.problems) > 0 {
+				return usage(errors.Join(c.problems...), usageHint)
+			}
 			_, err := fmt.Fprintln(c.env.Stdout, line())
 			return err
 		},
@@ -298,7 +306,7 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 		}
 		return err
 	}
-	c.started = true
+	c.started, c.began = true, time.Now()
 	if c.program.Elevate != nil {
 		looks := cfg.DryRun || cmd.Name() == "doctor"
 		if err := c.program.Elevate(ctx, c.args); err != nil && !(looks && CodeOf(err) == ExitNotRoot) {

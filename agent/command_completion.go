@@ -84,6 +84,8 @@ func (c *commandLine) completion() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || shells[args[0]] == nil {
 				c.problem("completion takes the name of one shell: bash or zsh")
+			}
+			if len(c.problems) > 0 {
 				return usage(errors.Join(c.problems...), usageHint)
 			}
 			return shells[args[0]](cmd.Root(), c.env.Stdout)

@@ -14,11 +14,17 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 	all := &cobra.Command{
 		Use: "ledger list|gc|repair", Short: "Show and clean the claims of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
-			text := "ledger needs a command"
-			if len(args) > 0 {
-				text = "ledger has no command " + quoted(args[0])
+			text := "ledger needs a command: list, gc or repair"
+			if len(c.problems) > 0 {
+				text += "; it goes before flags"
 			}
-			return usage(errors.Join(append(c.problems, errors.New(text+": list, gc or repair"))...), usageHint)
+			if len(args) > 0 {
+				text = "ledger has no command " + quoted(args[0]) + ": list, gc or repair"
+				if likely := nearest(args[0], []string{"list", "gc", "repair"}); likely != "" {
+					text += "; did you mean " + likely + "?"
+				}
+			}
+			return usage(errors.Join(append(c.problems, errors.New(text))...), usageHint)
 		},
 	}
 	list := &cobra.Command{
@@ -42,11 +48,21 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 	for _, cmd := range all.Commands() {
 		cmd.Flags().AddFlag(output)
 	}
+	help := c.help
+	all.SetHelpFunc(func(cmd *cobra.Command, args []string) { // the commands below it have it too
+		for _, name := range notOfLedger() {
+			cmd.Root().Flag(name).Hidden = true
+		}
+		help(cmd, args)
+	})
 	c.flags.add(flagSubnet, "SUBNET", "", "whose ledger (without: a node's own; where a region is given, all)", list, gc, repair)
 	c.flags.add(flagRegion, "REGION", "", "where (without: by the AWS settings, else a node's own)", list, gc, repair)
 	c.flags.add(flagYes, "bool", "", "carry out what gc and repair would do", gc, repair)
 	return all
 }
+
+// notOfLedger are the flags of all commands that are about a node, and the ledger commands do nothing with.
+func notOfLedger() []string { return []string{flagBackend, flagLockWait, flagStateDir} }
 
 // ledgerCommand is the body of a ledger command. It is run as whoever calls it.
 func (c *commandLine) ledgerCommand(name string) func(*cobra.Command, []string) error {

@@ -69,3 +69,21 @@ func TestLedgerCommands(t *testing.T) {
 		t.Errorf("code %d\n%s", code, stderr)
 	}
 }
+
+// The help of ledger's commands has the flags that they do something with.
+func TestLedgerHelp(t *testing.T) {
+	for _, args := range []string{"ledger --help", "ledger list -h", "help ledger gc"} {
+		_, stdout, _, _ := runMain(t, t.Context(), strings.Fields(args), nil, Report{}, nil)
+		for flag, want := range map[string]bool{"prefix": true, "timeout": true, "lock-wait": false, "state-dir": false, "nat-backend": false} {
+			if strings.Contains(stdout, "--"+flag+" ") != want {
+				t.Errorf("%s: --%s: want it shown: %v\n%s", args, flag, want, stdout)
+			}
+		}
+		if !strings.Contains(stdout, "Exit codes:") {
+			t.Errorf("%s:\n%s", args, stdout)
+		}
+	}
+	if _, stdout, _, _ := runMain(t, t.Context(), []string{"status", "--help"}, nil, Report{}, nil); !strings.Contains(stdout, "--state-dir ") {
+		t.Error(stdout)
+	}
+}

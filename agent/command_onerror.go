@@ -23,11 +23,17 @@ func (f *flags) again(cmd *cobra.Command, positional []string) []string {
 			return
 		}
 		for _, text := range given.texts {
+			if given.list {
+				text = inOneWord(text)
+			}
 			args = append(args, "--"+flag.Name+"="+text)
 		}
 	})
 	if len(positional) > 0 {
-		args = append(append(args, "--"), positional...)
+		args = append(args, "--")
+	}
+	for _, text := range positional {
+		args = append(args, inOneWord(text))
 	}
 	return args
 }
@@ -48,7 +54,7 @@ func (c *commandLine) suppress(ctx context.Context, code ExitCode, err error) Ex
 	if env.Log == nil {
 		env.Log = NewLogger(env.Stderr, c.logFormat, c.cfg.Verbose)
 	}
-	s := c.program.Suppress(ctx, c.cfg, env, Failed{Code: code, Err: err, Remedies: remedies(err), Args: c.retry, Hopeless: !c.started})
+	s := c.program.Suppress(ctx, c.cfg, env, Failed{Code: code, Err: err, Remedies: remedies(err), Args: c.retry, Began: c.began, Hopeless: !c.started})
 	if errors.As(context.Cause(ctx), &signal) {
 		return signal.ExitCode()
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,9 @@ func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
 		switch {
 		case flag == nil || !strings.HasPrefix(arg, "--"):
 			likely := nearestFlag(cmd, name)
+			if shortOutput(arg) {
+				likely = flagOutput
+			}
 			c.problem("%s", unknownFlag(cmd, arg, name, likely))
 			if follows := next != "" && !strings.HasPrefix(next, "-") && cmd.Name() != next; !hasValue && follows && (!isList(next) || c.flags.isList(likely)) {
 				i++ // its value, one supposes
@@ -84,19 +88,45 @@ func (c *commandLine) torn(name, value string, following []string) int {
 	return n
 }
 
-// nearestFlag is the flag of the command that was probably meant, or of apply where the command has none so called; empty where none is near.
+// nearestFlag is the flag that was probably meant: one of any command, where it is exactly that, else the nearest of the command, of apply, or
+// of any; empty where none is near.
 func nearestFlag(cmd *cobra.Command, name string) string {
 	name = strings.TrimLeft(strings.ReplaceAll(name, "_", "-"), "-")
-	for _, set := range []*cobra.Command{cmd, cmd.Root()} {
+	if len(owners(cmd.Root(), name)) > 0 {
+		return name
+	}
+	sets := [][]*cobra.Command{{cmd}, {cmd.Root()}, everyCommand(cmd.Root())}
+	for _, set := range sets {
 		var names []string
-		for _, flags := range []*pflag.FlagSet{set.LocalFlags(), set.InheritedFlags()} {
-			flags.VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+		for _, one := range set {
+			for _, flags := range []*pflag.FlagSet{one.LocalFlags(), one.InheritedFlags()} {
+				flags.VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+			}
 		}
 		if likely := nearest(name, names); likely != "" {
 			return likely
 		}
 	}
 	return ""
+}
+
+// owners are the commands below cmd that have a flag: apply for those that it shares with plan and doctor, ledger for those that all its
+// commands have.
+func owners(cmd *cobra.Command, name string) (list []string) {
+	if !cmd.HasParent() && cmd.Flag(name) != nil && name != flagVersion {
+		return []string{"apply"}
+	}
+	for _, sub := range cmd.Commands() {
+		below := owners(sub, name)
+		switch {
+		case sub.Hidden:
+		case sub.Flag(name) != nil, len(below) > 0 && len(below) == len(sub.Commands()):
+			list = append(list, commandPath(sub))
+		default:
+			list = append(list, below...)
+		}
+	}
+	return list
 }
 
 // meant asks back for a flag; empty where none is near.
@@ -111,7 +141,10 @@ func meant(cmd *cobra.Command, name string) string {
 func unknownFlag(cmd *cobra.Command, arg, name, likely string) string {
 	text := "unknown flag " + quoted(arg)
 	if cmd.HasParent() {
-		text += " of the command " + cmd.Name()
+		text += " of the command " + commandPath(cmd)
+	}
+	if name == flagVersion {
+		return text + ": the command is emr-static-ip version"
 	}
 	if likely != "" && likely != name {
 		text += ": did you mean --" + likely + "?"
@@ -120,9 +153,32 @@ func unknownFlag(cmd *cobra.Command, arg, name, likely string) string {
 	case !strings.HasPrefix(arg, "--") && cmd.Flag(strings.TrimLeft(name, "-")) != nil:
 		text += " Flags begin with two dashes"
 	case likely != "" && cmd.Flag(likely) == nil:
-		text += "; it belongs to apply"
+		having := owners(cmd.Root(), likely)
+		if len(having) == 1 && having[0] == cmd.Name() { // each of those below it has it
+			having = owners(cmd, likely)
+		}
+		text += "; it belongs to " + enumerated(having)
 	}
 	return text
+}
+
+// commandPath is a command's name, after that of the command that it is part of.
+func commandPath(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
+
+// enumerated is a list in a sentence: a, b and c.
+func enumerated(list []string) string {
+	if len(list) < 2 {
+		return strings.Join(list, "")
+	}
+	return strings.Join(list[:len(list)-1], ", ") + " and " + list[len(list)-1]
+}
+
+// shortOutput tells whether an argument is -o, alone or with its value.
+func shortOutput(arg string) bool {
+	value, ok := strings.CutPrefix(arg, "-o")
+	return ok && (value == "" || slices.Contains(flagValues()[flagOutput], strings.TrimPrefix(value, "=")))
 }
 
 // isList tells whether an argument can be read as a list of addresses.

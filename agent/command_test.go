@@ -178,7 +178,7 @@ func TestCommandLineProblems(t *testing.T) {
 			`unknown flag "--\u001b[2J"`,
 			`--role: "\u202e" is not a role (MASTER, CORE or TASK)`,
 			`--prefix "/a\u0000" has a character other than letters, digits and . _ - /`,
-			`--state-dir "/\u0000" is not an absolute path`}},
+			`--state-dir "/\u0000" has a control character, or is not UTF-8`}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

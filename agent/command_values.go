@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The functions below make parsers of one flag's value: they store it, or say what is wrong with it and where it was written (name).
@@ -65,8 +67,11 @@ func parseRate(into *float64) func(name, text string) error {
 
 func parseDir(into *string) func(name, text string) error {
 	return func(name, text string) error {
-		if !filepath.IsAbs(text) || strings.ContainsRune(text, 0) {
+		if !filepath.IsAbs(text) {
 			return fmt.Errorf("%s %s is not an absolute path", name, quoted(text))
+		}
+		if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+			return fmt.Errorf("%s %s has a control character, or is not UTF-8", name, quoted(text))
 		}
 		if text = filepath.Clean(text); text == "/" {
 			return fmt.Errorf("%s must not be the root directory", name)

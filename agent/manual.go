@@ -40,30 +40,11 @@ func WriteManual(w io.Writer) error {
 			}
 		})
 		if len(own) > 0 {
-			b.WriteString("Flags of its own: " + strings.Join(own, ", ") + ".\n")
+			b.WriteString("Takes also " + strings.Join(own, ", ") + ".\n")
 		}
 	}
 	section("OPTIONS")
-	b.WriteString("All of them belong to \\fBapply\\fR and \\fBplan\\fR, which is meant where no command is named; other commands have those that their\n" +
-		"\\fB\\-\\-help\\fR lists.\n")
-	seen := map[string]bool{}
-	for _, cmd := range append([]*cobra.Command{root}, shown(root)...) {
-		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
-			if seen[flag.Name] || flag.Name == "help" {
-				return
-			}
-			seen[flag.Name] = true
-			b.WriteString(".TP\n\\fB\\-\\-" + roff(flag.Name) + "\\fR")
-			if flag.NoOptDefVal == "" {
-				b.WriteString(" \\fI" + roff(flag.Value.Type()) + "\\fR")
-			}
-			b.WriteString("\n" + roff(capital(flag.Usage)))
-			if flag.DefValue != "" && flag.DefValue != "false" {
-				b.WriteString(" (default: " + roff(flag.DefValue) + ")")
-			}
-			b.WriteString(".\n")
-		})
-	}
+	writeOptions(&b, root)
 	section("ENVIRONMENT")
 	b.WriteString("Every flag can be given as a variable too, and the command line goes first:\n")
 	writeExample(&b, []string{variableOf(flagCoreIPs) + "=10.0.1.11-14   for --" + flagCoreIPs + " 10.0.1.11-14"})
@@ -86,6 +67,58 @@ func WriteManual(w io.Writer) error {
 	b.WriteString(".BR ip\\-address (8),\n.BR iptables (8),\n.BR nft (8),\n.BR systemd.timer (5)\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeOptions writes the flags, by the commands that take them.
+func writeOptions(b *strings.Builder, root *cobra.Command) {
+	seen := map[string]bool{flagVersion: true, "help": true}
+	root.PersistentFlags().VisitAll(func(flag *pflag.Flag) { seen[flag.Name] = true }) // they come last
+	write := func(set *pflag.FlagSet, of string) {
+		set.VisitAll(func(flag *pflag.Flag) {
+			if seen[flag.Name] || enumerated(owners(root, flag.Name)) != of {
+				return
+			}
+			seen[flag.Name] = true
+			writeOption(b, flag)
+		})
+	}
+	subsection := func(title string) { b.WriteString(".SS " + roff(title) + "\n") }
+	subsection("Of apply, plan and doctor")
+	b.WriteString("Where no command is named, \\fBapply\\fR is meant.\n")
+	write(root.LocalFlags(), "apply") // in the order in which they are defined
+	for _, cmd := range shown(root) {
+		cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
+			if seen[flag.Name] {
+				return
+			}
+			of := enumerated(owners(root, flag.Name))
+			subsection("Of " + of)
+			for _, other := range shown(root) {
+				write(other.LocalNonPersistentFlags(), of)
+			}
+		})
+	}
+	subsection("Of all of these, release and restore")
+	var without []string
+	for _, name := range notOfLedger() {
+		without = append(without, "\\fB\\-\\-"+roff(name)+"\\fR")
+	}
+	b.WriteString("\\fBledger\\fR does nothing with " + enumerated(without) + ".\n")
+	root.PersistentFlags().VisitAll(func(flag *pflag.Flag) { writeOption(b, flag) })
+	subsection("Alone")
+	writeOption(b, root.Flag(flagVersion))
+}
+
+func writeOption(b *strings.Builder, flag *pflag.Flag) {
+	b.WriteString(".TP\n\\fB\\-\\-" + roff(flag.Name) + "\\fR")
+	if flag.NoOptDefVal == "" {
+		b.WriteString(" \\fI" + roff(flag.Value.Type()) + "\\fR")
+	}
+	b.WriteString("\n" + roff(capital(flag.Usage)))
+	if flag.DefValue != "" && flag.DefValue != "false" {
+		b.WriteString(" (default: " + roff(flag.DefValue) + ")")
+	}
+	b.WriteString(".\n")
 }
 
 // exitCodes are all that the program ends with.

@@ -40,6 +40,40 @@ func TestManualIsUpToDate(t *testing.T) {
 	}
 }
 
+// Each flag stands below the commands that take it, and only there.
+func TestManualGroupsFlags(t *testing.T) {
+	var page bytes.Buffer
+	if err := WriteManual(&page); err != nil {
+		t.Fatal(err)
+	}
+	_, options, _ := strings.Cut(page.String(), "\n.SH OPTIONS\n")
+	options, _, _ = strings.Cut(options, "\n.SH ")
+	under := map[string]string{}
+	for group := range strings.SplitSeq(options, ".SS ") {
+		title, flags, _ := strings.Cut(group, "\n")
+		for _, m := range regexp.MustCompile(`(?m)^\.TP\n\\fB\\-\\-([a-z\\-]+)\\fR`).FindAllStringSubmatch(flags, -1) {
+			name := strings.ReplaceAll(m[1], `\-`, "-")
+			if under[name] != "" {
+				t.Errorf("--%s stands there twice", name)
+			}
+			under[name] = title
+		}
+	}
+	for name, want := range map[string]string{
+		flagCoreIPs: "Of apply, plan and doctor", flagOnError: "Of apply, plan and doctor", flagVerify: "Of apply, plan and doctor", flagOutput: "Of doctor, ledger and status", flagSubnet: "Of ledger",
+		flagRegion: "Of ledger", flagYes: "Of ledger gc and ledger repair", flagTimeout: "Of all of these, release and restore", flagBackend: "Of all of these, release and restore", flagVersion: "Alone",
+	} {
+		if under[name] != want {
+			t.Errorf("--%s stands under %q, want %q", name, under[name], want)
+		}
+	}
+	c := commandLine{}
+	c.tree()
+	if len(under) != len(c.flags.texts)+1 {
+		t.Errorf("%d flags, want %d: %v", len(under), len(c.flags.texts)+1, under)
+	}
+}
+
 // Whoever formats manual pages here has nothing to complain about, and shows text.
 func TestManualRenders(t *testing.T) {
 	ran := false

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +38,8 @@ type Failed struct {
 	Code     ExitCode
 	Err      error
 	Remedies []string
-	Args     []string // what a later run is to be started with, after the command retry
+	Args     []string  // what a later run is to be started with, after the command retry
+	Began    time.Time // when the run did
 	// Hopeless: the command line itself is wrong, and will not become right. A list of addresses that this node or its cluster contradicts is not
 	// hopeless: EMR's files may be complete later, and an interface may get room.
 	Hopeless bool
@@ -66,7 +65,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	}
 
 	record := LastError{Code: f.Code, Meaning: f.Code.Meaning(), Error: clean(env.veil.text(f.Err.Error()), maxLine), Last: time.Now().UTC(), Count: 1}
-	record.First = record.Last
+	record.First, record.List = record.Last, listDigest(cfg.Pools)
 	for _, remedy := range f.Remedies {
 		record.Remedies = append(record.Remedies, clean(env.veil.text(remedy), maxLine))
 	}
@@ -75,9 +74,13 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		r.id, record.InstanceID = id, id.InstanceID
 	}
 	root := os.Geteuid() == 0 || env.Root != ""
-	keeps := false
+	keeps, set := false, ""
 	if !root {
-		problem("not root: the error cannot be recorded on this node, and nothing tries again by itself")
+		again := "nothing tries again by itself"
+		if env.retryPending() {
+			again = earlierTimer
+		}
+		problem("not root: the error cannot be recorded on this node, and %s", again)
 	} else if unlock, err := lockBriefly(ctx, r.dir, onErrorLock); errors.Is(err, context.DeadlineExceeded) {
 		problem("%v: nothing is recorded, and that run decides what becomes of the node", err)
 		return s
@@ -85,11 +88,15 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		if err == nil {
 			defer unlock()
 		}
+		if over := r.overtaken(f.Began); over != "" {
+			problem("%s: this failure is not recorded, and not tried again", over)
+			return s
+		}
+		if r.hasState {
+			record.State = r.state.Written
+		}
 		if last, found, _ := readLastError(r.dir); found && last.Count > 0 && (last.InstanceID == "" || record.InstanceID == "" || last.InstanceID == record.InstanceID) {
-			record.First, record.Count, record.Tag = last.First, last.Count+1, last.Tag
-			if record.InstanceID == "" {
-				record.InstanceID = last.InstanceID
-			}
+			set = record.follow(last, cfg.Retrying || f.Hopeless)
 		}
 		keeps = err == nil
 		if err != nil {
@@ -103,30 +110,52 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	record.Retrying = s.Retrying
 
 	tag := errorTag(record)
-	tagged := record.Tag == tag // EC2 has it, or was asked for it and did not answer
 	if imdsErr == nil {
 		record.Tag = tag
 	}
+	record.Tagged = set == tag
 	if keeps {
 		if err := writeLastError(r.dir, record); err != nil {
+			keeps = false
 			problem("the error cannot be recorded on this node: %v", err)
 		} else {
 			s.Done = append(s.Done, "recorded the error: emr-static-ip status shows it")
 		}
 	}
 	switch {
-	case tagged && record.Count > 1:
+	case record.Tagged:
 	case imdsErr != nil:
 		problem("the instance cannot be tagged: %v", imdsErr)
 	default:
 		if err := r.setErrorTag(ctx, tag); err != nil {
-			problem("the instance has no tag %s: %s", tagError, withRemedies(err))
-		} else {
-			s.Done = append(s.Done, "set the instance's tag "+tagError)
+			problem("the instance has no tag %s that tells of it: %s", tagError, withRemedies(err))
+			break
+		}
+		s.Done = append(s.Done, "set the instance's tag "+tagError)
+		if record.Tagged = true; keeps {
+			if err := writeLastError(r.dir, record); err != nil {
+				problem("%v", err) // the next attempt sets the tag again
+			}
 		}
 	}
 	return s
 }
+
+// overtaken tells what has happened since a failed run gave its lock away that makes the failure one of the past; empty: nothing. Call it with
+// the lock held.
+func (r *run) overtaken(began time.Time) string {
+	var err error
+	if r.state, r.hasState, err = LoadState(r.dir, ""); err == nil && r.hasState && !began.IsZero() && r.state.released() && r.state.Written.After(began) {
+		return "meanwhile a release has begun, or the address was released"
+	}
+	if r.cfg.Retrying && !r.env.retryPending() {
+		return "meanwhile another run has succeeded, or the address was released"
+	}
+	return ""
+}
+
+// released tells whether a release has begun, or ended, and no run came after it.
+func (s State) released() bool { return s.Phase == PhaseReleasing || s.Phase == PhaseReleased }
 
 // lockBriefly is Lock, for a time of its own.
 func lockBriefly(ctx context.Context, dir string, atMost time.Duration) (func(), error) {
@@ -135,18 +164,40 @@ func lockBriefly(ctx context.Context, dir string, atMost time.Duration) (func(),
 	return Lock(ctx, dir)
 }
 
-// keepTrying installs the timer that repeats the failed run. True: it is there, and active.
+// earlierTimer says what is true of a timer that is left as it is.
+const earlierTimer = unitRetryTimer + " goes on trying the earlier command line"
+
+// keepTrying installs the timer that repeats the failed run. True: a timer is there, and active, be it one that an earlier run installed.
 func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 	const nothing = "nothing tries again by itself"
+	problem := func(format string, args ...any) {
+		s.Problems = append(s.Problems, clean(fmt.Sprintf(format, args...), maxLine))
+	}
+	goesOn := func() bool {
+		return r.env.retryPending() && r.env.hasSystemd() && r.env.systemctl(ctx, "is-active", "--quiet", unitRetryTimer) == nil
+	}
 	switch {
-	case f.Hopeless:
-		s.Problems = append(s.Problems, nothing+": the same command line would be as wrong; run emr-static-ip with a right one on this node")
+	case f.Hopeless && !goesOn():
+		problem("%s: the same command line would be as wrong; run emr-static-ip with a right one on this node", nothing)
 		return false
+	case f.Hopeless && r.cfg.Retrying:
+		problem("this version of emr-static-ip cannot read the command line that %s has from another one: run emr-static-ip on this node with a right one, or install the other version", unitRetryService)
+		return true
+	case f.Hopeless:
+		problem("%s, not this one, which would be as wrong again; run emr-static-ip with a right one on this node", earlierTimer)
+		return true
 	case r.cfg.NoUnits:
-		s.Problems = append(s.Problems, nothing+" (--no-units): run emr-static-ip on this node when the cause is mended")
+		list, _ := retryUnits(r.cfg, nil, nil)
+		err := r.remove(ctx, list, unitRetryTimer)
+		s.Done = append(s.Done, r.rep.Changes...)
+		if err != nil && goesOn() {
+			problem("%s, although this one has --no-units: %v", earlierTimer, err)
+			return true
+		}
+		problem("%s (--no-units): run emr-static-ip on this node when the cause is mended", nothing)
 		return false
 	case !r.env.hasSystemd():
-		s.Problems = append(s.Problems, nothing+": systemd does not run here (no "+systemdSign+"); run emr-static-ip on this node when the cause is mended")
+		problem("%s: systemd does not run here (no %s); run emr-static-ip on this node when the cause is mended", nothing, systemdSign)
 		return false
 	}
 	var environ []string
@@ -154,13 +205,17 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		environ = r.env.Environ()
 	}
 	list, left := retryUnits(r.cfg, f.Args, environ)
-	if err := r.ensure(ctx, list, unitRetryTimer); err != nil {
-		s.Problems = append(s.Problems, clean(fmt.Sprintf("%s: installing %s: %v", nothing, unitRetryTimer, err), maxLine))
+	err := r.ensure(ctx, list, unitRetryTimer)
+	s.Done = append(s.Done, r.rep.Changes...)
+	switch {
+	case err != nil && goesOn():
+		problem("%s, or this one; it could not be brought up to date: %v", earlierTimer, err)
+	case err != nil:
+		problem("%s: installing %s: %v", nothing, unitRetryTimer, err)
 		return false
 	}
-	s.Done = append(s.Done, r.rep.Changes...)
 	if len(left) > 0 {
-		s.Problems = append(s.Problems, fmt.Sprintf("what tries again does without %s, which may be secret and is kept nowhere", strings.Join(left, ", ")))
+		problem("what tries again does without %s, which may be secret and is kept nowhere", strings.Join(left, ", "))
 	}
 	return true
 }
@@ -228,102 +283,4 @@ func (a *arbiter) RemoveErrorTag(ctx context.Context) error {
 		return fmt.Errorf("removing the tag %s of %s: %w", tagError, a.id.InstanceID, err)
 	}
 	return nil
-}
-
-// applyOrRetry is apply, unless it is a retry that has nothing to do any more; and the end of what an earlier failure has left.
-func (r *run) applyOrRetry(ctx context.Context) error {
-	if r.cfg.Retrying && r.superseded() {
-		return nil
-	}
-	if err := r.applyVerified(ctx); err != nil {
-		return err
-	}
-	return r.forgetFailure(ctx)
-}
-
-// superseded tells whether a retry has nothing to do any more: since it was started another run has succeeded, or released the address. Call it
-// with the lock held.
-func (r *run) superseded() bool {
-	if !r.env.retryPending() {
-		r.rep.LeftAlone = "nothing is to be tried again: another run has succeeded meanwhile, or released the address"
-		return true
-	}
-	if last, found, err := readLastError(r.dir); err == nil && found && last.InstanceID != "" && last.InstanceID != r.id.InstanceID {
-		r.rep.LeftAlone = fmt.Sprintf("what failed was a run on another instance (%s; this is %s), as after a start from an image of that one: it is not repeated here",
-			quoted(last.InstanceID), r.id.InstanceID)
-		return true
-	}
-	return false
-}
-
-// forgetFailure ends what an earlier failure that was suppressed has left: the instance's tag, the timer, and last the record, so that a
-// run that is killed in between is finished by the next. Where nothing of the kind is there, it costs no call.
-func (r *run) forgetFailure(ctx context.Context) error {
-	last, found, err := readLastError(r.dir)
-	if err != nil {
-		r.warn(fmt.Sprintf("%v; remove it by hand", err))
-	}
-	pending := r.env.retryPending()
-	own := found && (last.InstanceID == "" || last.InstanceID == r.id.InstanceID)
-	tagged := own && last.Tag != "" || found && last.Count == 0 || pending && !found
-	if r.ec2 != nil && !tagged {
-		_, tagged = r.ec2.tags[tagError]
-	}
-	if tagged {
-		if err := r.asking(ctx, r.removeErrorTag); err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			r.warn(withRemedies(err))
-		} else {
-			r.change("removed the instance's tag " + tagError)
-		}
-	}
-	if pending {
-		list, _ := retryUnits(r.cfg, nil, nil)
-		if err := r.remove(ctx, list, unitRetryTimer); err != nil {
-			r.warn(fmt.Sprintf("%s is still there and goes on trying: %v; run again", unitRetryTimer, err))
-			return nil
-		}
-	}
-	if !found {
-		return nil
-	}
-	if err := removeLastError(r.dir); err != nil {
-		return err
-	}
-	r.change("removed the record of the last error (" + filepath.Join(r.cfg.StateDir, failureFile) + ")")
-	return nil
-}
-
-func (r *run) removeErrorTag(ctx context.Context) error { return r.ec2.RemoveErrorTag(ctx) }
-
-// reportLastError adds what an earlier run failed with to a status.
-func (r *run) reportLastError(s *Status) {
-	last, found, err := readLastError(r.dir)
-	switch {
-	case err != nil:
-		s.Notes = append(s.Notes, err.Error())
-		return
-	case !found:
-		return
-	}
-	last.Retrying = r.env.retryPending()
-	s.LastError = &last
-}
-
-// lines are the last error for people.
-func (e LastError) lines() []string {
-	if e.Count == 0 {
-		return []string{e.Error}
-	}
-	text := fmt.Sprintf("exit code %d, %s, at %s", e.Code, e.Meaning, e.Last.UTC().Format(time.RFC3339))
-	if e.Count > 1 {
-		text += fmt.Sprintf(" (%d times since %s)", e.Count, e.First.UTC().Format(time.RFC3339))
-	}
-	again := "nothing tries again by itself: run emr-static-ip when the cause is mended"
-	if e.Retrying {
-		again = unitRetryTimer + " goes on trying: journalctl -u " + unitRetryService
-	}
-	return slices.Concat([]string{text, e.Error}, e.Remedies, []string{again})
 }

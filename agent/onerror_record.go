@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,8 +33,39 @@ type LastError struct {
 	First      time.Time `json:"first"` // of the failed runs in a row
 	Last       time.Time `json:"last"`  // when the last of them ended
 	Count      int       `json:"count"`
-	Tag        string    `json:"tag,omitempty"` // the value of the instance's tag; written before the tag is set
-	Retrying   bool      `json:"retrying"`      // a timer goes on trying
+	Tag        string    `json:"tag,omitempty"`          // the value of the instance's tag; written before the tag is set
+	Tagged     bool      `json:"tagged,omitempty"`       // EC2 has confirmed it
+	Retrying   bool      `json:"retrying"`               // a timer goes on trying
+	List       string    `json:"list,omitempty"`         // listDigest of the addresses that the run named
+	State      time.Time `json:"state_written,omitzero"` // when the state file was written that the run left: a release that comes later leaves another
+	Over       bool      `json:"over,omitempty"`         // a later run has succeeded; only the tag is left
+}
+
+// follow makes e one more failure of the kind that last tells of; same: what is tried again stays as it is. It returns the value that the instance's
+// tag is known to have, if any.
+func (e *LastError) follow(last LastError, same bool) string {
+	if e.InstanceID == "" {
+		e.InstanceID = last.InstanceID
+	}
+	if e.Tag = last.Tag; !last.Over {
+		e.First, e.Count = last.First, last.Count+1
+	}
+	if same {
+		e.State, e.List = last.State, last.List
+	}
+	if last.Tagged {
+		return last.Tag
+	}
+	return ""
+}
+
+// listDigest tells lists of addresses apart; empty where none was named.
+func listDigest(p Pools) string {
+	if p.Empty() {
+		return ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%v", p))
+	return hex.EncodeToString(sum[:8])
 }
 
 // readLastError is what the file in dir says. False: there is none. One that is damaged is there and says nothing: it is kept

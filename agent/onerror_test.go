@@ -286,8 +286,8 @@ func TestOnErrorSignalLater(t *testing.T) {
 	})
 }
 
-// release clears what a failure has left, and a run that another instance's image brought along is not repeated.
-func TestOnErrorReleaseAndImage(t *testing.T) {
+// release clears what a failure has left.
+func TestOnErrorRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
 		n.apply()
@@ -300,14 +300,6 @@ func TestOnErrorReleaseAndImage(t *testing.T) {
 		}
 		n.cloud.Fault(nil)
 
-		args := n.unitArgs()
-		p := n.env.Path(filepath.Join(DefaultStateDir, failureFile))
-		n.write(p, strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, failureFile)), n.InstanceID, "i-0123456789abcdef0"))
-		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "left alone what failed was a run on another instance") {
-			t.Errorf("exit code %d\n%s", code, stdout)
-		}
-		n.write(p, strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, failureFile)), "i-0123456789abcdef0", n.InstanceID))
-
 		if code, stdout, stderr := n.program(t.Context(), "release"); code != ExitOK {
 			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 		}
@@ -318,23 +310,39 @@ func TestOnErrorReleaseAndImage(t *testing.T) {
 	})
 }
 
-// Where the tag may not be removed, the run succeeds with a warning that names the permission.
+// Where the tag may not be removed, the run succeeds with a warning that names the permission; status and later runs know of the tag.
 func TestOnErrorTagThatStays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newTestNode(t, cloud.Options{}).withSystemd()
-		n.deny("ssm:PutParameter")
-		n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...)
-		n.deny("ec2:DeleteTags")
-		for range 2 {
-			rep := n.apply()
-			if !strings.Contains(strings.Join(rep.Warnings, "\n"), "allow ec2:DeleteTags") || n.env.retryPending() {
-				t.Errorf("warnings %q", rep.Warnings)
+	for _, nameTag := range []bool{true, false} { // without it a run does not see the instance's tags
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{}).withSystemd()
+			n.cfg.NameTag = nameTag
+			n.deny("ssm:PutParameter")
+			n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...)
+			n.deny("ec2:DeleteTags")
+			for again := range 2 {
+				rep := n.apply()
+				if !strings.Contains(strings.Join(rep.Warnings, "\n"), "allow ec2:DeleteTags") || n.env.retryPending() || again > 0 && len(rep.Changes) > 0 {
+					t.Errorf("warnings %q, changes %q", rep.Warnings, rep.Changes)
+				}
 			}
-		}
-		n.cloud.Fault(nil)
-		n.apply()
-		n.expectNoFailure()
-	})
+			code, stdout, _ := n.program(t.Context(), "status")
+			if code != ExitOK || !strings.Contains(stdout, "note       the instance has the tag emr-static-ip:error of a failure that is over") || strings.Contains(stdout, "last error") {
+				t.Errorf("status: exit code %d\n%s", code, stdout)
+			}
+			// A new failure is one of its own.
+			tag := n.tag()
+			time.Sleep(time.Hour)
+			n.deny("ssm:GetParameters")
+			n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...)
+			last, _, err := readLastError(n.env.Path(DefaultStateDir))
+			if err != nil || last.Count != 1 || last.Over || time.Since(last.First) > time.Minute || n.tag() == tag {
+				t.Errorf("record %+v, %v, tag %q", last, err, n.tag())
+			}
+			n.cloud.Fault(nil)
+			n.apply()
+			n.expectNoFailure()
+		})
+	}
 }
 
 // A healthy run makes no call for what has not happened.

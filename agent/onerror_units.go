@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 //go:embed systemd/emr-static-ip-retry.service
@@ -56,22 +57,23 @@ func unitWord(s string) string {
 }
 
 // unitVariable is an assignment of Environment= as systemd.exec(5) wants it: % begins a specifier, and $ means nothing.
-func unitVariable(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(s) + `"`
-}
+func unitVariable(s string) string { return `"` + unitEscaped(s) + `"` }
 
 // unitEnvironment is the part of an environment that a later run needs to do the same, without what may be a secret; left are the names of
 // that.
 func unitEnvironment(environ []string) (kept, left []string) {
-	wanted := passedOn(environ)
+	wanted, lists := passedOn(environ), listVariables()
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
+		if slices.Contains(lists, name) {
+			value = inOneWord(value)
+		}
 		switch {
 		case !slices.Contains(wanted, name):
 		case maySecret(name, value):
 			left = append(left, name)
 		default:
-			kept = append(kept, variable)
+			kept = append(kept, name+"="+value)
 		}
 	}
 	slices.Sort(kept)
@@ -79,9 +81,26 @@ func unitEnvironment(environ []string) (kept, left []string) {
 	return slices.Compact(kept), slices.Compact(left)
 }
 
+// listVariables are the variables that stand for lists.
+func listVariables() (names []string) {
+	for _, flag := range []string{flagMasterIPs, flagCoreIPs, flagTaskIPs, flagOnly, flagExclude, flagVerify} {
+		names = append(names, variableOf(flag))
+	}
+	return names
+}
+
+// inOneWord is a list without blanks, among which may be the carriage return of a script with Windows' line ends.
+func inOneWord(list string) string {
+	var items []string
+	for part := range strings.SplitSeq(list, ",") {
+		items = append(items, strings.Fields(part)...)
+	}
+	return strings.Join(items, ",")
+}
+
 // maySecret tells whether a variable may hold what nobody else may read: keys, tokens, a URL with a password, and what a unit file cannot hold.
 func maySecret(name, value string) bool {
-	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return true
 	}
 	for _, word := range []string{"SECRET", "ACCESS_KEY", "PASSWORD", "TOKEN"} {

@@ -24,7 +24,7 @@ func TestRetryUnits(t *testing.T) {
 	for _, want := range []string{
 		"ExecStart=" + unitProgram + ` retry "--prefix=/a b" -- "10.0.1.1, 10.0.1.2" "%%n$$x"` + "\n",
 		"Environment=\"AWS_REGION=eu-west-1\"\n", "Environment=\"AWS_ENDPOINT_URL=http://10.0.0.9/100%%\"\n", "Environment=\"AWS_WEB_IDENTITY_TOKEN_FILE=/x\"\n",
-		"Environment=\"EMR_STATIC_IP_CORE_IPS=10.0.1.20 10.0.1.21\"\n", "Environment=\"NO_PROXY=169.254.169.254,.internal\"\n", "Environment=\"HTTP_PROXY=http://proxy:3128\"\n", "TimeoutStartSec=720\n",
+		"Environment=\"EMR_STATIC_IP_CORE_IPS=10.0.1.20,10.0.1.21\"\n", "Environment=\"NO_PROXY=169.254.169.254,.internal\"\n", "Environment=\"HTTP_PROXY=http://proxy:3128\"\n", "TimeoutStartSec=720\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %s", want)

@@ -5,19 +5,33 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
+// releaseRetries bounds how long a release, which EMR gives 60 s at a node's end, waits for systemd to stop the timer of a failed run.
+const releaseRetries = 10 * time.Second
+
 // Release gives the node's static IP back: rules and address out of the kernel first; then off the network interface; then
 // the claim, so that nobody is offered an address that is still attached. It may be interrupted and run again, and a second run changes
 // nothing. The addresses are those that this node's state file names; without one, those of the given pools and of the ledger that name this node.
+//
+// Before all that it ends what would give the node an address again: a release that fails is not followed by a retry.
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
-	return perform(ctx, cfg, env, func(r *run, ctx context.Context) error {
-		if err := r.release(ctx); err != nil {
-			return err
-		}
-		return r.forgetFailure(ctx)
+	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
+		return r.locked(ctx, func(r *run, ctx context.Context) error {
+			soon, cancel := context.WithTimeout(ctx, releaseRetries)
+			r.stopRetrying(soon)
+			cancel()
+			if err := r.identify(ctx); err != nil {
+				return err
+			}
+			if err := r.release(ctx); err != nil {
+				return err
+			}
+			return r.forgetFailure(ctx)
+		})
 	})
 }
 

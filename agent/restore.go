@@ -48,7 +48,7 @@ func (r *run) restore(ctx context.Context) error {
 	unlock, err := Lock(patient, r.dir)
 	if err != nil {
 		if ctx.Err() == nil && patient.Err() != nil {
-			r.rep.LeftAlone = "another emr-static-ip is at work on this node, and sees to the kernel itself"
+			r.rep.LeftAlone = "another emr-static-ip is at work on this node: nothing is looked at or put back while it lasts, which its --timeout bounds; the next restore looks again"
 			return nil
 		}
 		return err

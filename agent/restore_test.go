@@ -259,7 +259,7 @@ func TestRestoreLeavesAlone(t *testing.T) {
 				n.t.Fatal(err)
 			}
 			n.t.Cleanup(unlock)
-		}, false, "at work"},
+		}, false, "at work on this node: nothing is looked at or put back while it lasts"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -32,6 +32,7 @@ type run struct {
 	ec2      *arbiter
 	kernel   netcfg.Kernel
 	ledgers  []string // prefixes of earlier runs, under which claims of this node may be left
+	list     string   // listDigest of the addresses that the operator named for this run
 	rep      Report
 
 	installed    bool // ensureProgram has been here
@@ -46,12 +47,11 @@ type run struct {
 // interface. Last it connects to the services of --verify. An error carries its exit code (CodeOf) and remedy; the report then tells what
 // had been done.
 func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
-	return perform(ctx, cfg, env, (*run).applyOrRetry)
-}
-
-// perform is a run that changes something: it waits for its lock, and for IMDS to tell who the node is.
-func perform(ctx context.Context, cfg Config, env Environment, work func(*run, context.Context) error) (Report, error) {
-	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error { return r.locked(ctx, work) })
+	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
+		err := r.locked(ctx, (*run).applyOrRetry)
+		r.tellOfRetries(err)
+		return err
+	})
 }
 
 // conduct surrounds a run: its time limit, and the explanation of what failed.
@@ -74,15 +74,13 @@ func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, c
 	return r.rep, err
 }
 
+// locked does the work of a run that changes something: it waits for its lock.
 func (r *run) locked(ctx context.Context, work func(*run, context.Context) error) error {
 	unlock, err := lockTelling(ctx, r.dir, newPatience(r.log))
 	if err != nil {
 		return stateDirError(r.dir, err)
 	}
 	defer unlock()
-	if err := r.identify(ctx); err != nil {
-		return err
-	}
 	return work(r, ctx)
 }
 
@@ -101,6 +99,7 @@ func (r *run) identify(ctx context.Context) error {
 	case err != nil:
 		return stateError(r.dir, err)
 	}
+	r.list = listDigest(r.cfg.Pools)
 	if r.hasState {
 		r.cfg = r.cfg.Repeating(r.state.Settings)
 		r.ledgers = formerLedgers(r.state, r.cfg.Prefix)
@@ -147,6 +146,7 @@ func (r *run) apply(ctx context.Context) error {
 	if done, err := r.check(ctx); err != nil || done {
 		return err
 	}
+	r.supersede(ctx)
 	if err := r.remember(ctx); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 //go:embed systemd/emr-static-ip-restore.service
@@ -50,8 +51,28 @@ func units(cfg Config) []unit {
 }
 
 // unitQuoted is an argument of ExecStart as systemd.service(5) wants it: % begins a specifier, $ a variable.
-func unitQuoted(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$", "\n", `\n`).Replace(s) + `"`
+func unitQuoted(s string) string { return `"` + unitEscaped(strings.ReplaceAll(s, "$", "$$")) + `"` }
+
+// unitEscaped is the inside of a quotation in a unit file. systemd ends a line at a carriage return and at a NUL too, and ignores one that is not
+// UTF-8: what could do that is written as an escape.
+func unitEscaped(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == '"', r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == '%':
+			b.WriteString("%%")
+		case r < ' ', r == 0x7f:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // hasSystemd tells whether systemd runs this node.

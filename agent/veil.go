@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"encoding/base64"
 	"io"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -17,6 +19,7 @@ import (
 type veil struct {
 	mu     sync.Mutex
 	hidden []string
+	users  []string // what stands before the host in a proxy's URL, with its @: hidden however short it is
 }
 
 // shortestSecret is how long a word must be to be hidden, in bytes: the shorter it is, the more it hides that is none.
@@ -37,6 +40,51 @@ func (v *veil) hide(words ...string) {
 	}
 }
 
+// hideUser hides what stands before the @ of a proxy's URL: whole, however short it is, and its words where they are long enough. Others quote it,
+// escape it in their own way, or tell of the part before the # alone.
+func (v *veil) hideUser(user string) {
+	if v == nil || user == "" {
+		return
+	}
+	before, _, cut := strings.Cut(user, "#")
+	forms := []string{user}
+	if plain, err := url.PathUnescape(user); err == nil {
+		forms = append(forms, plain)
+	}
+	for _, form := range slices.Clone(forms) {
+		if name, password, ok := strings.Cut(form, ":"); ok {
+			forms = append(forms, url.UserPassword(name, password).String())
+		} else {
+			forms = append(forms, url.User(form).String())
+		}
+	}
+	for _, form := range append(forms, clean(user, maxLine)) {
+		word := form // a token in the place of the user's name is as secret as a password
+		if _, password, ok := strings.Cut(form, ":"); ok {
+			word = password
+		}
+		v.hide(base64.StdEncoding.EncodeToString([]byte(form)))
+		for range 3 { // as it is, quoted, and quoted in a quotation
+			v.hide(form, word)
+			v.mu.Lock()
+			v.users = append(v.users, form+"@")
+			v.mu.Unlock()
+			form, word = inQuotation(form), inQuotation(word)
+		}
+	}
+	if _, password, ok := strings.Cut(before, ":"); cut && ok && password != "" {
+		v.mu.Lock()
+		v.users = append(v.users, before)
+		v.mu.Unlock()
+	}
+}
+
+// inQuotation is s as %q has it, without the marks.
+func inQuotation(s string) string {
+	q := strconv.Quote(s)
+	return q[1 : len(q)-1]
+}
+
 // text is s without the secrets.
 func (v *veil) text(s string) string {
 	if v == nil {
@@ -44,10 +92,37 @@ func (v *veil) text(s string) string {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	for _, u := range v.users {
+		end := u[len(strings.TrimSuffix(u, "@")):]
+		s = strings.ReplaceAll(s, u, veiled+end)
+	}
 	for _, w := range v.hidden {
 		s = strings.ReplaceAll(s, w, veiled)
 	}
-	return s
+	return withoutUsers(s)
+}
+
+// withoutUsers hides the user part of every URL in s, also of those that came from elsewhere and of those whose password is hidden already.
+func withoutUsers(s string) string {
+	var b strings.Builder
+	for {
+		before, after, ok := strings.Cut(s, "://")
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		b.WriteString("://")
+		end := strings.IndexAny(after, "/?#\"'`<> \t\r\n\\")
+		if end < 0 {
+			end = len(after)
+		}
+		if user, host, ok := cutLast(after[:end], "@"); ok && user != "" && user != veiled {
+			b.WriteString(veiled + "@" + host)
+		} else {
+			b.WriteString(after[:end])
+		}
+		s = after[end:]
+	}
 }
 
 // hideEnvironment hides what environment variables hold of the kind.
@@ -60,12 +135,7 @@ func (v *veil) hideEnvironment(env Environment) {
 			if _, after, ok := strings.Cut(user, "://"); ok {
 				user = after
 			}
-			if _, password, ok := strings.Cut(user, ":"); ok {
-				v.hide(password)
-				if plain, err := url.PathUnescape(password); err == nil {
-					v.hide(plain)
-				}
-			}
+			v.hideUser(user)
 		}
 	}
 }

@@ -80,11 +80,34 @@ func nothingLeft(t *testing.T, s *site, _ Result) {
 	}
 }
 
+const (
+	unitDir = "/etc/systemd/system"
+	sbinDir = "/usr/local/sbin"
+)
+
+// works: the node has its static IP, and a run again is as good.
+func works(t *testing.T, s *site, got Result) {
+	expectDone(t, s.Cluster, s.core, got)
+	expectUnchanged(t, s.Cluster, s.core)
+}
+
 // nodeFailures are those of the node's own programs, locks and files.
 func nodeFailures() []failure {
 	return []failure{
 		{name: "state directory read-only", code: 1, told: []string{stateDir, "read-only file system", "--state-dir"},
 			prepare: func(t *testing.T, s *site) { s.readOnly(t, stateDir) }},
+		{name: "directory of the units read-only", changed: true, prepare: func(t *testing.T, s *site) { s.sealed(t, unitDir) },
+			told: []string{"the systemd units are not complete, and a reboot may lose the address and the rules: installing " + unitDir + "/emr-static-ip-restore.service: ",
+				"read-only file system; run again, or use --no-units"}, after: works},
+		{name: "directory of the program read-only", changed: true, prepare: func(t *testing.T, s *site) { s.sealed(t, sbinDir) },
+			told: []string{"the systemd units are not complete, and a reboot may lose the address and the rules: installing " + sbinDir + "/emr-static-ip: ",
+				"the EMR shutdown action is not as it should be: installing " + sbinDir + "/emr-static-ip: ", "read-only file system; run again, or use --no-units"}, after: works},
+		{name: "directory of the units read-only, of a failure that is suppressed", args: append(slices.Clip(list), "--on-error", "continue"), changed: true,
+			told:    []string{"exit code 4 is suppressed", "nothing tries again by itself: installing emr-static-ip-retry.timer: installing " + unitDir + "/emr-static-ip-retry.service: ", "read-only file system"},
+			prepare: func(t *testing.T, s *site) { s.sealed(t, unitDir); s.deny("ssm:PutParameter") }},
+		{name: "directory of the program read-only, of a failure that is suppressed", args: append(slices.Clip(list), "--on-error", "continue"), changed: true,
+			told:    []string{"exit code 4 is suppressed", "nothing tries again by itself: installing emr-static-ip-retry.timer: installing " + sbinDir + "/emr-static-ip: ", "read-only file system"},
+			prepare: func(t *testing.T, s *site) { s.sealed(t, sbinDir); s.deny("ssm:PutParameter") }},
 		{name: "state file damaged", code: 1, told: []string{stateFile, "is damaged", "remove it and run again"},
 			prepare: func(t *testing.T, s *site) { s.damage(t) }, changed: true},
 		{name: "state file of somebody else", code: 1, told: []string{stateFile, "could have been written by somebody else"}, changed: true,

@@ -161,6 +161,22 @@ func (s *site) readOnly(t *testing.T, dir string) {
 	})
 }
 
+// sealed makes the core node look like one that systemd runs, and a directory of it, with what it holds, one that nobody can write to.
+func (s *site) sealed(t *testing.T, dir string) {
+	t.Helper()
+	s.inside(t, func() error {
+		for _, d := range []string{"/run/systemd/system", dir} {
+			if err := os.MkdirAll(d, 0o755); err != nil {
+				return err
+			}
+		}
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+		return unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	})
+}
+
 // lock holds a lock file of the core node until the test ends, as a program that hangs does.
 func (s *site) lock(t *testing.T, path string) {
 	t.Helper()

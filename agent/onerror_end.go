@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// applyOrRetry is apply, unless it is a retry that has nothing to do any more; and the end of what an earlier failure has left.
+func (r *run) applyOrRetry(ctx context.Context) error {
+	if err := r.identify(ctx); err != nil {
+		return err
+	}
+	if r.cfg.Retrying {
+		if over, err := r.superseded(ctx); over || err != nil {
+			return err
+		}
+	}
+	if err := r.applyVerified(ctx); err != nil {
+		return err
+	}
+	return r.forgetFailure(ctx)
+}
+
+// tellOfRetries says, after a run by hand that failed, that an earlier failure goes on being tried again. With --on-error continue that is looked
+// after later.
+func (r *run) tellOfRetries(err error) {
+	if err != nil && !r.cfg.Retrying && r.cfg.OnError != OnErrorContinue && r.env.retryPending() {
+		r.warn(earlierTimer + ", until that or a run by hand succeeds; emr-static-ip release ends it too")
+	}
+}
+
+// superseded tells whether a retry has nothing to do any more: since it was started another run has succeeded, or the address was released, or a
+// release has begun; or it came with an image of another instance. What is left of its units is taken away. Call it with the lock held.
+func (r *run) superseded(ctx context.Context) (bool, error) {
+	if !r.env.retryPending() {
+		r.rep.LeftAlone = "nothing is to be tried again: another run has succeeded meanwhile, or released the address"
+		return true, nil
+	}
+	last, found, err := readLastError(r.dir)
+	switch {
+	case err != nil || !found:
+		return false, nil
+	case last.InstanceID != "" && last.InstanceID != r.id.InstanceID:
+		r.rep.LeftAlone = fmt.Sprintf("what failed was a run on another instance (%s; this is %s), as after a start from an image of that one: it is not repeated here",
+			quoted(last.InstanceID), r.id.InstanceID)
+	case last.Count > 0 && r.hasState && r.state.released() && !r.state.Written.Equal(last.State):
+		// Compared for being the same state, not for the order of times: the clock may have been set since.
+		r.rep.LeftAlone = "nothing is to be tried again: a release has begun after what failed"
+	default:
+		return false, nil
+	}
+	return true, r.forgetFailure(ctx)
+}
+
+// supersede ends the attempts to repeat a failed run where this one was given another list of addresses: it takes the place of that one
+// whether it succeeds or not.
+func (r *run) supersede(ctx context.Context) {
+	if r.cfg.Retrying || r.list == "" || !r.env.retryPending() {
+		return
+	}
+	if last, found, err := readLastError(r.dir); err == nil && found && last.List == r.list {
+		return
+	}
+	if r.stopRetrying(ctx) {
+		r.warn(unitRetryTimer + " tries no more: the list that it was for is replaced by this run's")
+	}
+}
+
+// stopRetrying takes away the timer that repeats a failed run, and its service. False: it is still there, which is a warning.
+func (r *run) stopRetrying(ctx context.Context) bool {
+	if !r.env.retryPending() {
+		return true
+	}
+	list, _ := retryUnits(r.cfg, nil, nil)
+	if err := r.remove(ctx, list, unitRetryTimer); err != nil {
+		if text := fmt.Sprintf("%s is still there and goes on trying: %v; run again", unitRetryTimer, err); !slices.Contains(r.rep.Warnings, text) {
+			r.warn(text)
+		}
+		return false
+	}
+	return true
+}
+
+// forgetFailure ends what an earlier failure that was suppressed has left: the instance's tag, the timer, and last the record, so that a
+// run that is killed in between is finished by the next. Where nothing of the kind is there, it costs no call. A tag that cannot be removed
+// keeps the record, as a note for the next run.
+func (r *run) forgetFailure(ctx context.Context) error {
+	last, found, err := readLastError(r.dir)
+	if err != nil {
+		r.warn(fmt.Sprintf("%v; remove it by hand", err))
+	}
+	own := found && (last.InstanceID == "" || last.InstanceID == r.id.InstanceID)
+	tagged := own && last.Tag != "" || found && last.Count == 0 || r.env.retryPending() && !found
+	if r.ec2 != nil && !tagged {
+		_, tagged = r.ec2.tags[tagError]
+	}
+	stays := false
+	if tagged {
+		if err := r.asking(ctx, r.removeErrorTag); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			stays = true
+			r.warn(withRemedies(err))
+		} else {
+			r.change("removed the instance's tag " + tagError)
+		}
+	}
+	if !r.stopRetrying(ctx) {
+		return nil
+	}
+	switch {
+	case stays && last.Over:
+		return nil
+	case stays:
+		note := LastError{InstanceID: r.id.InstanceID, Over: true, Tag: cmp.Or(last.Tag, "unknown"), First: last.First, Last: last.Last, Count: max(last.Count, 1)}
+		if err := writeLastError(r.dir, note); err != nil {
+			r.warn(err.Error())
+		}
+		return nil
+	case !found:
+		return nil
+	}
+	if err := removeLastError(r.dir); err != nil {
+		return err
+	}
+	r.change("removed the record of the last error (" + filepath.Join(r.cfg.StateDir, failureFile) + ")")
+	return nil
+}
+
+func (r *run) removeErrorTag(ctx context.Context) error { return r.ec2.RemoveErrorTag(ctx) }
+
+// reportLastError adds what an earlier run failed with to a status.
+func (r *run) reportLastError(s *Status) {
+	last, found, err := readLastError(r.dir)
+	switch {
+	case err != nil:
+		s.Notes = append(s.Notes, err.Error())
+		return
+	case !found:
+		return
+	}
+	if last.Over {
+		s.Notes = append(s.Notes, "the instance has the tag "+tagError+" of a failure that is over, since removing it has failed: run emr-static-ip again, or remove it by hand")
+		return
+	}
+	last.Retrying = r.env.retryPending()
+	s.LastError = &last
+}
+
+// lines are the last error for people.
+func (e LastError) lines() []string {
+	if e.Count == 0 {
+		return []string{e.Error}
+	}
+	text := fmt.Sprintf("exit code %d, %s, at %s", e.Code, e.Meaning, e.Last.UTC().Format(time.RFC3339))
+	if e.Count > 1 {
+		text += fmt.Sprintf(" (%d times since %s)", e.Count, e.First.UTC().Format(time.RFC3339))
+	}
+	again := "nothing tries again by itself: run emr-static-ip when the cause is mended"
+	if e.Retrying {
+		again = unitRetryTimer + " goes on trying: journalctl -u " + unitRetryService
+	}
+	return slices.Concat([]string{text, e.Error}, e.Remedies, []string{again})
+}

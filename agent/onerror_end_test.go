@@ -1,0 +1,298 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// failing makes the node one whose run has failed, and is tried again.
+func (n *testNode) failing(args ...string) {
+	n.t.Helper()
+	n.deny("ssm:GetParameters", "ssm:GetParametersByPath", "ssm:PutParameter")
+	code, _, stderr := n.program(n.t.Context(), append([]string{"--on-error=continue"}, args...)...)
+	if code != ExitOK || !n.env.retryPending() || n.tag() == "" {
+		n.t.Fatalf("exit code %d, tag %q\n%s", code, n.tag(), stderr)
+	}
+	n.cloud.Fault(nil)
+}
+
+// A release ends the timer first: one that fails, or is killed or timed out in the middle, is not followed by a retry that gives the
+// node an address again.
+func TestReleaseThatFailsEndsRetries(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		prepare func(n *testNode)
+		args    []string
+		code    ExitCode
+		phase   Phase
+	}{
+		{"denied", func(n *testNode) { n.deny("ec2:UnassignPrivateIpAddresses") }, nil, ExitPermission, PhaseReleasing},
+		{"out of time", func(n *testNode) {
+			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				if c.Key() == "ec2:UnassignPrivateIpAddresses" {
+					return cloud.FaultAction{Kind: cloud.FaultHang}
+				}
+				return cloud.FaultAction{}
+			})
+		}, []string{"--timeout", "20s"}, ExitUnreachable, PhaseReleasing},
+		{"no IMDS", func(n *testNode) { n.silent.Store(true) }, []string{"--imds-timeout", "5s"}, ExitUnreachable, PhaseProgrammed},
+		{"the timer cannot be stopped", func(n *testNode) { n.failed = "stop"; n.deny("ec2:UnassignPrivateIpAddresses") }, nil, ExitPermission, PhaseReleasing},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{}).withSystemd()
+				n.apply()
+				n.failing("10.0.1.20", "10.0.1.25")
+				args := n.unitArgs()
+				time.Sleep(time.Second)
+				test.prepare(n)
+				code, _, stderr := n.program(t.Context(), append([]string{"release"}, test.args...)...)
+				if code != test.code || n.state().Phase != test.phase {
+					t.Errorf("release: exit code %d, phase %s\n%s", code, n.state().Phase, stderr)
+				}
+				if pending := n.env.retryPending(); pending != (n.failed == "stop") || n.active[unitRetryTimer] != pending {
+					t.Errorf("retries are pending: %v, the timer is active: %v\n%s", pending, n.active[unitRetryTimer], stderr)
+				}
+				if n.failed != "" && !strings.Contains(stderr, unitRetryTimer+" is still there") {
+					t.Errorf("stderr does not tell of the timer:\n%s", stderr)
+				}
+				// The service was started just before, or its timer is still there.
+				n.cloud.Fault(nil)
+				n.silent.Store(false)
+				n.failed = ""
+				time.Sleep(3 * time.Minute)
+				uses := n.uses()
+				code, stdout, stderr := n.program(t.Context(), args...)
+				if code != ExitOK || !strings.Contains(stdout, "left alone") || n.state().Phase != test.phase || len(n.uses()) != len(uses) || n.env.retryPending() {
+					t.Errorf("retry: exit code %d, phase %s, uses %v, pending %v\n%s%s", code, n.state().Phase, n.uses(), n.env.retryPending(), stdout, stderr)
+				}
+				if code, stdout, stderr := n.program(t.Context(), "release"); code != ExitOK || n.state().Phase != PhaseReleased {
+					t.Errorf("release again: exit code %d\n%s%s", code, stdout, stderr)
+				}
+				n.expectNoFailure()
+			})
+		})
+	}
+}
+
+// A systemd that does not answer does not take the time that EMR leaves to a release at the node's end.
+func TestReleaseWithAHangingSystemd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.apply()
+		n.failing("10.0.1.20", "10.0.1.25")
+		n.env.Systemctl = func(ctx context.Context, args ...string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		args := n.unitArgs()
+		time.Sleep(time.Second)
+		code, _, stderr := n.program(t.Context(), "release", "--timeout", "45s")
+		if n.state().Phase != PhaseReleasing || len(n.uses()) > 0 || len(n.cloud.Parameters()) > 0 {
+			t.Errorf("exit code %d, phase %s, uses %v\n%s", code, n.state().Phase, n.uses(), stderr)
+		}
+		n.env.Systemctl = n.systemctl
+		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "a release has begun after what failed") || n.env.retryPending() {
+			t.Errorf("retry: exit code %d\n%s", code, stdout)
+		}
+	})
+}
+
+// A failure after a release is tried again like any other.
+func TestOnErrorAfterRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.apply()
+		if code, _, stderr := n.program(t.Context(), "release"); code != ExitOK {
+			t.Fatal(stderr)
+		}
+		n.failing(onErrorList...)
+		n.silent.Store(true) // one attempt that gets nowhere
+		if code, _, _ := n.program(t.Context(), append(n.unitArgs()[:1:1], append([]string{"--imds-timeout=5s"}, n.unitArgs()[1:]...)...)...); code != ExitUnreachable {
+			t.Errorf("exit code %d", code)
+		}
+		n.silent.Store(false)
+		if code, stdout, stderr := n.program(t.Context(), n.unitArgs()...); code != ExitOK || n.state().Phase != PhaseProgrammed {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		n.expectNoFailure()
+	})
+}
+
+// A run that fails while a release waits for it does not bring its timer back after the release.
+func TestReleaseWhileARunFails(t *testing.T) {
+	for _, retrying := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{}).withSystemd()
+			n.apply()
+			args := append([]string{"--on-error=continue"}, "10.0.1.20", "10.0.1.25")
+			if retrying {
+				n.failing("10.0.1.20", "10.0.1.25")
+				args = n.unitArgs()
+			}
+			p := Program{Apply: func(ctx context.Context, cfg Config, env Environment) (Report, error) {
+				n.deny("ssm:GetParameters", "ssm:GetParametersByPath", "ssm:PutParameter")
+				rep, err := Apply(ctx, cfg, env)
+				if err == nil {
+					t.Error("the run did not fail")
+				}
+				n.cloud.Fault(nil)
+				time.Sleep(time.Second)
+				if code, _, stderr := n.program(t.Context(), "release"); code != ExitOK {
+					t.Errorf("release: exit code %d\n%s", code, stderr)
+				}
+				return rep, err
+			}, Suppress: Suppress}
+			var stderr strings.Builder
+			env := n.env
+			env.Stderr = &stderr
+			p.Main(t.Context(), args, env)
+			if !strings.Contains(stderr.String(), "released") {
+				t.Errorf("stderr does not tell of the release:\n%s", stderr.String())
+			}
+			n.expectNoFailure()
+		})
+	}
+}
+
+// A tag that could not be set is set by a later attempt.
+func TestOnErrorTagIsSetLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.deny("ssm:PutParameter", "ec2:CreateTags")
+		n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...)
+		if n.tag() != "" || !n.env.retryPending() {
+			t.Fatalf("tag %q, pending %v", n.tag(), n.env.retryPending())
+		}
+		n.deny("ssm:PutParameter")
+		for attempt, want := range []string{"set the instance's tag", "recorded the error"} {
+			time.Sleep(3 * time.Minute)
+			calls := n.cloud.Counts()["ec2:CreateTags"].Calls
+			code, _, stderr := n.program(t.Context(), n.unitArgs()...)
+			if calls = n.cloud.Counts()["ec2:CreateTags"].Calls - calls; code != ExitPermission || calls != 1-attempt || !strings.Contains(stderr, want) || n.tag() == "" {
+				t.Errorf("attempt %d: exit code %d, %d CreateTags, tag %q\n%s", attempt, code, calls, n.tag(), stderr)
+			}
+		}
+		n.cloud.Fault(nil)
+		if code, _, stderr := n.program(t.Context(), n.unitArgs()...); code != ExitOK {
+			t.Errorf("exit code %d\n%s", code, stderr)
+		}
+		n.expectNoFailure()
+	})
+}
+
+// What is said about later attempts is true where the timer of an earlier run is there.
+func TestOnErrorWithAnEarlierTimer(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		prepare func(n *testNode)
+		args    []string
+		code    ExitCode
+		stays   bool
+		told    string
+	}{
+		{"its own command line, of another version", nil, []string{"retry", "--on-error=continue", "--flag-of-another-version=1", "--", "10.0.1.20", "10.0.1.21", "10.0.1.22"}, ExitUsage, true,
+			"this version of emr-static-ip cannot read the command line"},
+		{"a wrong command line by hand", nil, []string{"--on-error=continue", "10.0.1.300"}, ExitOK, true, "emr-static-ip-retry.timer goes on trying the earlier command line"},
+		{"no units", nil, append([]string{"--on-error=continue", "--no-units"}, onErrorList...), ExitOK, false, "nothing tries again by itself (--no-units)"},
+		{"no units, and the timer cannot be stopped", func(n *testNode) { n.failed = "stop" }, append([]string{"--on-error=continue", "--no-units"}, onErrorList...), ExitOK, true,
+			"goes on trying the earlier command line"},
+		{"the units cannot be brought up to date", func(n *testNode) { n.failed = "daemon-reload" }, append([]string{"--on-error=continue", "--snat-scope=all"}, onErrorList...), ExitOK, true,
+			"goes on trying"},
+		{"systemd is gone", func(n *testNode) { os.Remove(n.env.Path(systemdSign)) }, append([]string{"--on-error=continue"}, onErrorList...), ExitOK, true,
+			"nothing tries again by itself: systemd does not run here"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{}).withSystemd()
+				n.failing(onErrorList...)
+				n.deny("ssm:PutParameter")
+				if test.prepare != nil {
+					test.prepare(n)
+				}
+				code, _, stderr := n.program(t.Context(), test.args...)
+				if code != test.code || n.env.retryPending() != test.stays || n.active[unitRetryTimer] != test.stays || !strings.Contains(stderr, test.told) {
+					t.Errorf("exit code %d, pending %v, active %v\n%s", code, n.env.retryPending(), n.active[unitRetryTimer], stderr)
+				}
+				if last, _, err := readLastError(n.env.Path(DefaultStateDir)); err != nil || last.List == "" || last.Count != 2 {
+					t.Errorf("record %+v, %v", last, err)
+				}
+				if told := strings.Contains(stderr, "nothing tries again"); told == (test.stays && n.env.hasSystemd()) {
+					t.Errorf("nothing tries again: %v\n%s", told, stderr)
+				}
+			})
+		})
+	}
+}
+
+// What an image brought along of another instance's failure is removed with the first attempt.
+func TestOnErrorImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.failing(onErrorList...)
+		args := n.unitArgs()
+		n.rename("i-0123456789abcdef0")
+		calls := n.cloud.Counts()["ec2:DeleteTags"].Calls
+		code, stdout, stderr := n.program(t.Context(), args...)
+		if code != ExitOK || !strings.Contains(stdout, "left alone what failed was a run on another instance") || !strings.Contains(stdout, "removed "+unitRetryService) {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		if n.env.retryPending() || n.active[unitRetryTimer] || exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) || n.cloud.Counts()["ec2:DeleteTags"].Calls != calls {
+			t.Errorf("pending %v, active %v", n.env.retryPending(), n.active[unitRetryTimer])
+		}
+	})
+}
+
+// rename makes the record of the last error one of another instance.
+func (n *testNode) rename(instance string) {
+	n.t.Helper()
+	p := n.env.Path(filepath.Join(DefaultStateDir, failureFile))
+	n.write(p, strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, failureFile)), n.InstanceID, instance))
+}
+
+// A run by hand with another list ends the retries of the former one, as soon as the list is found right; one that fails before, or repeats
+// the list, leaves them, and says so.
+func TestOnErrorNewerList(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		args    []string
+		prepare func(n *testNode)
+		code    ExitCode
+		stays   bool
+	}{
+		{"another list", []string{"10.0.1.20", "10.0.1.25"}, nil, ExitPermission, false},
+		{"another list, by flag", []string{"--core-ips=10.0.1.25"}, nil, ExitPermission, false},
+		{"the same list", []string{"10.0.1.20", "10.0.1.21-22"}, nil, ExitPermission, true},
+		{"no list", nil, nil, ExitUsage, true},
+		{"a list that is refused", []string{"10.0.1.20", "10.0.9.9"}, nil, ExitUsage, true},
+		{"another list that is not come to", []string{"--imds-timeout=5s", "10.0.1.20", "10.0.1.25"}, func(n *testNode) { n.silent.Store(true) }, ExitUnreachable, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{}).withSystemd()
+				n.failing(onErrorList...)
+				n.deny("ssm:PutParameter")
+				if test.prepare != nil {
+					test.prepare(n)
+				}
+				code, _, stderr := n.program(t.Context(), test.args...)
+				if code != test.code || n.env.retryPending() != test.stays {
+					t.Errorf("exit code %d, pending %v\n%s", code, n.env.retryPending(), stderr)
+				}
+				if told := strings.Contains(stderr, unitRetryTimer+" goes on trying the earlier command line"); told != test.stays {
+					t.Errorf("that the timer goes on is said: %v\n%s", told, stderr)
+				}
+				if told := strings.Contains(stderr, "the list that it was for is replaced"); told == test.stays {
+					t.Errorf("that the timer is ended is said: %v\n%s", told, stderr)
+				}
+			})
+		})
+	}
+}
