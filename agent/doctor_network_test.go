@@ -291,6 +291,37 @@ func TestDoctorOutsideEMR(t *testing.T) {
 	})
 }
 
+// TestDoctorOutsideEMRBesideACluster: the cluster's own nodes have the addresses that doctor is asked about; a stranger's are too few.
+func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
+	for _, stranger := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newPatient(t, cloud.Options{})
+			n.cfg.Pools = Pools{Core: addrList("10.0.1.21")}
+			if stranger {
+				if _, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID, Secondary: addrList("10.0.1.21")}); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				n.apply()
+			}
+			plain, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.env.HTTP = n.cloud.Transport(plain.InstanceID)
+			n.kernel = kernel.New(kernel.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
+			n.env.Root = t.TempDir()
+			d := n.doctor()
+			if stranger {
+				expectOnly(t, d, ExitNoAddress, "role", "address 10.0.1.21", "pool core", "units")
+				return
+			}
+			expectOnly(t, d, ExitOK, "role", "pool core", "units")
+			expect(t, d, "pool core", resultWarning, "all in use: 0 of 1 can be had", "1 are with nodes of EMR clusters")
+		})
+	}
+}
+
 func TestDoctorVerify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, w := newPatient(t, cloud.Options{})
