@@ -70,6 +70,7 @@ func (d *doctor) examine(ctx context.Context) {
 	if d.hasState {
 		d.cfg = d.cfg.Repeating(d.state.Settings)
 	}
+	d.report(d.lastError(ctx))
 	d.report(d.localFiles()...)
 	d.report(d.session(ctx)...)
 	endpoints := d.endpoints(ctx)

@@ -71,7 +71,8 @@ func (d *doctor) endpoints(ctx context.Context) []Finding {
 					r.findings[j].Result, r.findings[j].ExitCode = resultWarning, 0
 				}
 			}
-		} else if r.dated {
+		}
+		if r.dated && (services[i] != "s3" || !clock.dated) {
 			clock = r
 		}
 		findings = append(findings, r.findings...)
@@ -86,16 +87,11 @@ func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error)
 	switch service {
 	case "ssm":
 		e.url, err = ssmcoord.Endpoint(ctx, d.aws.config)
-	default:
-		e.url, err = ec2Endpoint(ctx, d.aws.config)
-	}
-	if err == nil && service == "s3" {
+	case "s3":
 		e.kind = "gateway, in the subnet's route table"
-		if own := cmp.Or(d.env.Getenv("AWS_ENDPOINT_URL_S3"), d.env.Getenv("AWS_ENDPOINT_URL")); own != "" {
-			e.url, err = url.Parse(own)
-		} else if host, ok := strings.CutPrefix(e.url.Host, "ec2."); ok {
-			e.url = &url.URL{Scheme: "https", Host: "s3." + host}
-		}
+		e.url, err = d.s3Endpoint(ctx)
+	default:
+		e.url, err = ec2Endpoint(ctx, d.aws.config, false)
 	}
 	switch {
 	case err != nil:
@@ -109,18 +105,45 @@ func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error)
 	return e, err
 }
 
-func ec2Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
+// ec2Endpoint finds out where the SDK calls EC2; plain leaves out what the operator's settings make of that.
+func ec2Endpoint(ctx context.Context, cfg aws.Config, plain bool) (*url.URL, error) {
 	o := ec2.NewFromConfig(cfg).Options()
-	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, ec2.EndpointParameters{
-		Region:       aws.String(o.Region),
-		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
-		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
-		Endpoint:     o.BaseEndpoint,
-	})
+	p := ec2.EndpointParameters{Region: aws.String(o.Region), UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false)}
+	if !plain {
+		p.UseDualStack = aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled)
+		p.UseFIPS = aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled)
+		p.Endpoint = o.BaseEndpoint
+	}
+	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("finding the endpoint of EC2: %w", err)
 	}
 	return &e.URI, nil
+}
+
+// s3Endpoint is where the AWS CLI and EMR call S3: s3.REGION, with the domain that EC2's name has in the region's partition. The SDK's client
+// of S3, which would tell, is not linked for this.
+func (d *doctor) s3Endpoint(ctx context.Context) (*url.URL, error) {
+	if own := cmp.Or(d.env.Getenv("AWS_ENDPOINT_URL_S3"), d.env.Getenv("AWS_ENDPOINT_URL")); own != "" {
+		return url.Parse(own)
+	}
+	u, err := ec2Endpoint(ctx, d.aws.config, true)
+	if err != nil {
+		return nil, err
+	}
+	domain, ok := strings.CutPrefix(u.Host, "ec2.")
+	if !ok {
+		return nil, fmt.Errorf("finding the endpoint of S3: EC2's is %s", quoted(u.Host))
+	}
+	o := ec2.NewFromConfig(d.aws.config).Options().EndpointOptions
+	name := "s3"
+	if o.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled {
+		name += "-fips"
+	}
+	if o.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled {
+		name += ".dualstack"
+	}
+	return &url.URL{Scheme: "https", Host: name + "." + domain}, nil
 }
 
 // reach looks its name up, connects to each address, and has the SDK's own HTTP client send a request, which is where TLS and proxies are.

@@ -149,11 +149,20 @@ func TestDoctorRealConnections(t *testing.T) {
 
 // TestEndpoints: where the SDK calls each service, by the environment.
 func TestEndpoints(t *testing.T) {
+	const custom = "https://vpce-0abc.ec2.us-east-1.vpce.amazonaws.com"
 	for _, test := range []struct{ name, value, service, want string }{
 		{"AWS_REGION", "eu-west-3", "ssm", "https://ssm.eu-west-3.amazonaws.com"},
 		{"AWS_REGION", "eu-west-3", "s3", "https://s3.eu-west-3.amazonaws.com"},
 		{"AWS_REGION", "cn-north-1", "s3", "https://s3.cn-north-1.amazonaws.com.cn"},
 		{"AWS_USE_FIPS_ENDPOINT", "true", "ssm", "https://ssm-fips.us-east-1.amazonaws.com"},
+		{"AWS_USE_FIPS_ENDPOINT", "true", "s3", "https://s3-fips.us-east-1.amazonaws.com"},
+		{"AWS_USE_DUALSTACK_ENDPOINT", "true", "ec2", "https://ec2.us-east-1.api.aws"},
+		{"AWS_USE_DUALSTACK_ENDPOINT", "true", "s3", "https://s3.dualstack.us-east-1.amazonaws.com"},
+		{"AWS_REGION", "us-gov-west-1", "s3", "https://s3.us-gov-west-1.amazonaws.com"},
+		{"AWS_REGION", "us-iso-east-1", "s3", "https://s3.us-iso-east-1.c2s.ic.gov"},
+		{"AWS_ENDPOINT_URL_EC2", custom, "ec2", custom},
+		{"AWS_ENDPOINT_URL_EC2", custom, "s3", "https://s3.us-east-1.amazonaws.com"},
+		{"AWS_ENDPOINT_URL_S3", "https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com", "s3", "https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com"},
 		{"AWS_ENDPOINT_URL", "http://10.0.0.10", "ec2", "http://10.0.0.10"},
 		{"AWS_ENDPOINT_URL", "http://10.0.0.10", "s3", "http://10.0.0.10"},
 		{"AWS_ENDPOINT_URL_SSM", "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com", "ssm", "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com"},
