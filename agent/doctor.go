@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -126,9 +127,17 @@ func (d *doctor) patience() time.Duration {
 
 // session loads the SDK's configuration and gets credentials.
 func (d *doctor) session(ctx context.Context) []Finding {
+	region := d.id.Region
+	if told := d.files.Region(); region == "" && regionName.MatchString(told) {
+		region = told
+	}
 	var err error
-	if d.aws, err = loadAWS(ctx, d.env, d.id.Region); err != nil {
+	if d.aws, err = loadAWS(ctx, d.env, region); err != nil {
 		d.aws = nil
+		if errors.Is(err, errNoRegion) && !d.known {
+			return []Finding{unknown("credentials", "", "mend imds first; or set AWS_REGION, and the endpoints are looked at meanwhile",
+				"IMDS does not tell the region, and neither EMR's files nor AWS_REGION do")}
+		}
 		return []Finding{of(err, "credentials", "")}
 	}
 	if d.id.Region == "" {

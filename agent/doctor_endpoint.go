@@ -45,7 +45,8 @@ type reach struct {
 // endpoints looks at each service's endpoint: ssm and ec2 are needed, s3 has what EMR itself loads. The clock comes with their answers.
 func (d *doctor) endpoints(ctx context.Context) []Finding {
 	if d.aws == nil {
-		return []Finding{unknown("dns", "ssm", "", "the AWS configuration cannot be loaded"), unknown("dns", "ec2", "", "the AWS configuration cannot be loaded")}
+		const why = "the region is not known, or the AWS configuration cannot be loaded (credentials)"
+		return []Finding{unknown("dns", "ssm", "", why), unknown("dns", "ec2", "", why)}
 	}
 	services := []string{"ssm", "ec2", "s3"}
 	results := make([]reach, len(services))

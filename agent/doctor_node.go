@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -58,7 +59,7 @@ func (d *doctor) localFiles() []Finding {
 	}
 	var findings []Finding
 	for _, p := range d.files.Problems() {
-		findings = append(findings, warning("emr-files", "", "they may be readable by root only", "%v", p))
+		findings = append(findings, warning("emr-files", "", emrFileRemedy(p), "%v", p))
 	}
 	if d.files.Empty() {
 		if len(findings) == 0 {
@@ -185,4 +186,12 @@ func (d *doctor) verifyFindings(ctx context.Context) []Finding {
 		}
 	}
 	return findings
+}
+
+// emrFileRemedy is what to do about one of EMR's files.
+func emrFileRemedy(problem error) string {
+	if errors.Is(problem, fs.ErrPermission) {
+		return "root alone may read it: run doctor as root"
+	}
+	return "a run does without it, by the other files and by EC2's tags; the line role says what came of that"
 }
