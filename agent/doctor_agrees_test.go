@@ -142,6 +142,11 @@ func TestDoctorStaticIP(t *testing.T) {
 		{"unassigned, EC2 silent", func(n *testNode) { n.unassign(a21); time.Sleep(time.Minute); n.deny("ec2:DescribeNetworkInterfaces") }, ExitPermission, resultFailed,
 			[]string{"IMDS does not list 10.0.1.21", "EC2 cannot be asked"}},
 		{"unassigned a moment ago", func(n *testNode) { n.unassign(a21) }, ExitWithdrawn, resultFailed, []string{"EC2 does not give 10.0.1.21"}},
+		{"released", func(n *testNode) {
+			if _, err := Release(n.t.Context(), n.cfg, n.env); err != nil {
+				n.t.Fatal(err)
+			}
+		}, ExitOK, resultOK, []string{"it was released"}},
 		{"EC2 silent", func(n *testNode) { n.deny("ec2:DescribeNetworkInterfaces") }, ExitPermission, resultOK, []string{"IMDS lists it", "EC2 cannot be asked"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -38,7 +38,7 @@ type reach struct {
 // endpoints looks at each service's endpoint: ssm and ec2 are needed, s3 has what EMR itself loads. The clock comes with their answers.
 func (d *doctor) endpoints(ctx context.Context) []Finding {
 	if d.aws == nil {
-		const why = "the region is not known, or the AWS configuration cannot be loaded (credentials)"
+		const why = "the region is not known, or the AWS configuration cannot be loaded: see credentials"
 		return []Finding{unknown("dns", "ssm", "", why), unknown("dns", "ec2", "", why)}
 	}
 	services := []string{"ssm", "ec2", "s3"}

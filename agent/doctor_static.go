@@ -17,10 +17,11 @@ const imdsBehind = time.Minute
 func (d *doctor) staticFinding(ctx context.Context) Finding {
 	static := d.state.Static
 	switch {
-	case !d.hasState || !static.IsValid() || d.state.Phase == PhaseReleased:
-		if d.stateErr != nil || !d.known {
-			return Finding{}
-		}
+	case d.stateErr != nil || !d.hasState && !d.known:
+		return Finding{} // said by state, or by imds
+	case d.hasState && d.state.Phase == PhaseReleased:
+		return fine("static-ip", "", "this node has none: it was released")
+	case !d.hasState || !static.IsValid():
 		return fine("static-ip", "", "this node has none yet")
 	case d.state.Phase == PhaseWithdrawn:
 		return failed(ExitWithdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 does not give %s to this node any more: it was taken out of use", static)
@@ -54,10 +55,11 @@ func (d *doctor) given(ctx context.Context, static netip.Addr) (string, Finding)
 	if why := d.unasked("ec2"); why != "" {
 		err = errors.New(why)
 	} else {
-		err = d.call(ctx, func(ctx context.Context) (err error) {
-			shown, err = d.ec2.shows(ctx, static, true)
-			return err
-		})
+		bounded, cancel := context.WithTimeout(ctx, lookFor+doctorCall)
+		defer cancel()
+		if shown, err = d.ec2.shows(bounded, static, true); err != nil {
+			err = d.explain(ctx, err)
+		}
 	}
 	const restores = "restore takes an address out of use that IMDS does not list in several checks; emr-static-ip attaches it again, or another one where it is in use"
 	switch {

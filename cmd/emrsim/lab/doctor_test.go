@@ -101,6 +101,20 @@ func TestDoctorOnNodes(t *testing.T) {
 	}
 }
 
+// TestDoctorTakenAway: somebody takes a node's address from its interface, which nothing on the node shows.
+func TestDoctorTakenAway(t *testing.T) {
+	s := &site{Cluster: launch(t, nil)}
+	s.core = s.Nodes()[1]
+	static := expectDone(t, s.Cluster, s.core, start(t, s.Cluster, s.core, Command{Args: []string{"10.0.1.10", "10.0.1.11-12"}}))
+	s.unassign(t, static)
+	_, notOK := doctor(t, s.Cluster, s.core, 12, Command{})
+	for _, want := range []string{"failed: EC2 does not give " + static.String() + " to this node any more", "on no network interface", "still programmed", "CloudTrail"} {
+		if !strings.Contains(notOK["static-ip"], want) {
+			t.Errorf("static-ip is %q, lacks %q", notOK["static-ip"], want)
+		}
+	}
+}
+
 func TestDoctorOutsideEMR(t *testing.T) {
 	c := launch(t, nil)
 	plain, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.SubnetID})
