@@ -29,9 +29,9 @@ type trial struct {
 	try    func(context.Context) error
 }
 
-// ec2Trials are the EC2 actions that a run calls. Where the action knows DryRun, EC2 tells by it. Assign- and UnassignPrivateIpAddresses do not: they are
-// called for an address that is outside the subnet, which EC2 refuses for what it is when the caller may call (that it looks at permissions
-// first is not verified on AWS), and in which case nothing is changed.
+// ec2Trials are the EC2 actions that a run calls. Where the action knows DryRun, EC2 tells by it. Assign- and UnassignPrivateIpAddresses do not:
+// they are called for an address that is outside the subnet, which EC2 refuses for what it is when the caller may call (that it looks at
+// permissions first is not verified on AWS), and in which case nothing is changed.
 func (d *doctor) ec2Trials(api *ec2.Client) []trial {
 	dry := aws.Bool(true)
 	instance, eni, outside := d.id.InstanceID, aws.String(d.id.ENI), nowhere[0]

@@ -76,8 +76,8 @@ func (r *run) connectAll(ctx context.Context, static netip.Addr, within time.Dur
 	return verdicts
 }
 
-// connectTo tries one service until it answers, or for as long as within allows, however many addresses it has. After a failure it looks once more, for
-// verifyTry at most, whether a bound socket comes through.
+// connectTo tries one service until it answers, or for as long as within allows, however many addresses it has. After a failure it looks once
+// more, for verifyTry at most, whether a bound socket comes through.
 func (r *run) connectTo(ctx context.Context, t Target, static netip.Addr, within time.Duration) verdict {
 	v := verdict{target: t}
 	until := time.Now().Add(within)
