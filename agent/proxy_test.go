@@ -100,13 +100,16 @@ func TestDoctorThroughProxy(t *testing.T) {
 			return
 		}
 		defer there.Close()
-		w.WriteHeader(http.StatusOK)
-		here, _, err := http.NewResponseController(w).Hijack()
+		here, _, err := http.NewResponseController(w).Hijack() // before the answer, after which the client goes on
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		defer here.Close()
+		if _, err := io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+			t.Error(err)
+			return
+		}
 		go func() { _, _ = io.Copy(there, here) }()
 		_, _ = io.Copy(here, there)
 	}))
