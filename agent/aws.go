@@ -46,6 +46,9 @@ const unreachableAfter = 90 * time.Second
 // properly, the bound for a late IMDS counts.
 const profileTimeout = 30 * time.Second
 
+// errNoRegion: neither the node nor the operator's settings tell the region.
+var errNoRegion = errors.New("no AWS region is known")
+
 // awsSession is the SDK's configuration for one run, and the tally of its calls.
 type awsSession struct {
 	config aws.Config
@@ -77,7 +80,7 @@ func loadAWS(ctx context.Context, env Environment, region string, more ...func(*
 		return nil, coded(ExitUsage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
 	}
 	if cfg.Region == "" {
-		return nil, coded(ExitUsage, errors.New("no AWS region is known"), "set AWS_REGION")
+		return nil, coded(ExitUsage, errNoRegion, "set AWS_REGION")
 	}
 	// Where the operator set AWS_MAX_ATTEMPTS or AWS_RETRY_MODE (or the same in a shared file), those count.
 	if cfg.RetryMaxAttempts == 0 && cfg.RetryMode == "" {

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -25,7 +27,11 @@ const (
 // doctor is one examination: a run that changes nothing.
 type doctor struct {
 	*run
-	known    bool // who this node is: r.id is IMDS's
+	stateErr error        // of the state file
+	usable   []named      // the pools that concern this node, without what the subnet does not give
+	every    []netip.Addr // of all pools, the same
+	kernelOK bool         // the kernel can be looked at
+	known    bool         // who this node is: r.id is IMDS's
 	reached  map[string]bool
 	api      aws.Config // with few retries
 	signs    bool       // there are credentials
@@ -57,21 +63,42 @@ func Doctor(ctx context.Context, cfg Config, env Environment) (Diagnosis, error)
 	return d, err
 }
 
-// examine makes the checks in the order in which a run would meet what they are about; those that do not need each other at the same time.
+// examine makes the checks, those that do not need each other at the same time, and reports them in the order in which a run meets what they are
+// about: so the first that failed is what it would end with. Last is what a run would mend.
 func (d *doctor) examine(ctx context.Context) {
 	d.report(d.rights(), d.lastRun())
 	d.report(d.identity(ctx)...)
+	if d.hasState {
+		d.cfg = d.cfg.Repeating(d.state.Settings)
+	}
+	d.report(d.lastError(ctx))
 	d.report(d.localFiles()...)
 	d.report(d.session(ctx)...)
-	d.report(d.endpoints(ctx)...)
-	d.report(d.roleFinding(ctx))
-	d.report(together(
+	endpoints := d.endpoints(ctx)
+	role := d.roleFinding(ctx)
+	if role.Result == resultFailed { // perhaps for want of EC2
+		d.report(endpoints...)
+		endpoints = nil
+	}
+	d.report(role)
+	d.report(d.listFindings()...)
+	var room Finding
+	var kernel []Finding
+	findings := together(
 		func() []Finding { return d.ec2Permissions(ctx) },
 		func() []Finding { return d.ssmPermissions(ctx) },
 		func() []Finding { return d.pools(ctx) },
-		func() []Finding { return d.kernelFindings(ctx) },
-	)...)
-	d.report(d.unitFinding(ctx))
+		func() []Finding { room = d.room(ctx); return nil },
+		func() []Finding { kernel = d.kernelFindings(ctx); return nil },
+	)
+	if room.Result != resultFailed {
+		findings, room = append(findings, room), Finding{}
+	}
+	d.report(room)
+	d.report(kernel...)
+	d.report(endpoints...)
+	d.report(findings...)
+	d.report(d.staticFinding(ctx), d.unitFinding(ctx))
 	d.report(d.verifyFindings(ctx)...)
 }
 
@@ -100,9 +127,17 @@ func (d *doctor) patience() time.Duration {
 
 // session loads the SDK's configuration and gets credentials.
 func (d *doctor) session(ctx context.Context) []Finding {
+	region := d.id.Region
+	if told := d.files.Region(); region == "" && regionName.MatchString(told) {
+		region = told
+	}
 	var err error
-	if d.aws, err = loadAWS(ctx, d.env, d.id.Region); err != nil {
+	if d.aws, err = loadAWS(ctx, d.env, region); err != nil {
 		d.aws = nil
+		if errors.Is(err, errNoRegion) && !d.known {
+			return []Finding{unknown("credentials", "", "mend imds first; or set AWS_REGION, and the endpoints are looked at meanwhile",
+				"IMDS does not tell the region, and neither EMR's files nor AWS_REGION do")}
+		}
 		return []Finding{of(err, "credentials", "")}
 	}
 	if d.id.Region == "" {

@@ -1,12 +1,10 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -14,11 +12,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // endpointWait bounds each step of reaching an endpoint.
@@ -45,7 +38,8 @@ type reach struct {
 // endpoints looks at each service's endpoint: ssm and ec2 are needed, s3 has what EMR itself loads. The clock comes with their answers.
 func (d *doctor) endpoints(ctx context.Context) []Finding {
 	if d.aws == nil {
-		return []Finding{unknown("dns", "ssm", "", "the AWS configuration cannot be loaded"), unknown("dns", "ec2", "", "the AWS configuration cannot be loaded")}
+		const why = "the region is not known, or the AWS configuration cannot be loaded: see credentials"
+		return []Finding{unknown("dns", "ssm", "", why), unknown("dns", "ec2", "", why)}
 	}
 	services := []string{"ssm", "ec2", "s3"}
 	results := make([]reach, len(services))
@@ -61,7 +55,7 @@ func (d *doctor) endpoints(ctx context.Context) []Finding {
 		})
 	}
 	all.Wait()
-	var findings []Finding
+	findings := d.proxyFindings()
 	clock := reach{}
 	for i, r := range results {
 		d.reached[services[i]] = r.answered
@@ -71,56 +65,13 @@ func (d *doctor) endpoints(ctx context.Context) []Finding {
 					r.findings[j].Result, r.findings[j].ExitCode = resultWarning, 0
 				}
 			}
-		} else if r.dated {
+		}
+		if r.dated && (services[i] != "s3" || !clock.dated) {
 			clock = r
 		}
 		findings = append(findings, r.findings...)
 	}
 	return append(findings, clockFinding(clock.ahead, clock.dated))
-}
-
-// endpoint finds out where the SDK calls a service.
-func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error) {
-	e := endpoint{service: service, vpce: "com.amazonaws." + d.id.Region + "." + service, kind: "interface, private DNS on"}
-	var err error
-	switch service {
-	case "ssm":
-		e.url, err = ssmcoord.Endpoint(ctx, d.aws.config)
-	default:
-		e.url, err = ec2Endpoint(ctx, d.aws.config)
-	}
-	if err == nil && service == "s3" {
-		e.kind = "gateway, in the subnet's route table"
-		if own := cmp.Or(d.env.Getenv("AWS_ENDPOINT_URL_S3"), d.env.Getenv("AWS_ENDPOINT_URL")); own != "" {
-			e.url, err = url.Parse(own)
-		} else if host, ok := strings.CutPrefix(e.url.Host, "ec2."); ok {
-			e.url = &url.URL{Scheme: "https", Host: "s3." + host}
-		}
-	}
-	switch {
-	case err != nil:
-		return e, err
-	case e.url.Hostname() == "" || e.url.Scheme != "http" && e.url.Scheme != "https":
-		return e, fmt.Errorf("the endpoint %s of %s is no http or https URL with a host", quoted(e.url.Redacted()), service)
-	}
-	if d.env.HTTP == nil {
-		e.proxy, err = http.ProxyFromEnvironment(&http.Request{URL: e.url})
-	}
-	return e, err
-}
-
-func ec2Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
-	o := ec2.NewFromConfig(cfg).Options()
-	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, ec2.EndpointParameters{
-		Region:       aws.String(o.Region),
-		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
-		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
-		Endpoint:     o.BaseEndpoint,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("finding the endpoint of EC2: %w", err)
-	}
-	return &e.URI, nil
 }
 
 // reach looks its name up, connects to each address, and has the SDK's own HTTP client send a request, which is where TLS and proxies are.
@@ -140,32 +91,11 @@ func (d *doctor) reach(ctx context.Context, e endpoint) (r reach) {
 	return r
 }
 
-// target is the host and port that is connected to: the proxy's where there is one.
-func (e endpoint) target() (host, port string) {
-	u := e.url
-	if e.proxy != nil {
-		u = e.proxy
-	}
-	port = u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return u.Hostname(), cmp.Or(port, "1080") // socks5
-}
-
-// via is how messages call what is connected to.
-func (e endpoint) via() string {
-	if e.proxy != nil {
-		return "the proxy " + e.proxy.Redacted() + " of the environment"
-	}
-	return e.url.Hostname()
-}
-
 func (d *doctor) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr, Finding) {
 	host, _ := e.target()
 	if a, err := netip.ParseAddr(host); err == nil {
 		e.private = a.IsPrivate()
-		return []netip.Addr{a}, fine("dns", e.service, "not needed: %s names an address", e.url.Redacted())
+		return []netip.Addr{a}, fine("dns", e.service, "not needed: %s names an address", e.connected())
 	}
 	ctx, cancel := context.WithTimeout(ctx, endpointWait)
 	defer cancel()

@@ -33,7 +33,7 @@ type Finding struct {
 	Remedy    string       `json:"remedy,omitempty"`  // what to do
 	Addresses []netip.Addr `json:"addresses,omitempty"`
 	Seconds   float64      `json:"seconds,omitempty"`   // how long the other side took
-	ExitCode  ExitCode     `json:"exit_code,omitempty"` // of failed: what a run would end with
+	ExitCode  ExitCode     `json:"exit_code,omitempty"` // of failed: what a run would end with, or what status says
 }
 
 // Diagnosis is what Doctor found, in the order in which a run would meet it.

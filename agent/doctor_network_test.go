@@ -30,7 +30,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
 )
 
-// certificate makes a CA and a certificate of it for 127.0.0.1, valid in the given time.
+// certificate makes a CA and a certificate of it for 127.0.0.1 and aws.test, valid in the given time.
 func certificate(t *testing.T, from, until time.Time) (ca []byte, leaf tls.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -40,7 +40,7 @@ func certificate(t *testing.T, from, until time.Time) (ca []byte, leaf tls.Certi
 	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: from.Add(-time.Hour), NotAfter: until.Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	server := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, NotBefore: from, NotAfter: until,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"aws.test"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -149,11 +149,20 @@ func TestDoctorRealConnections(t *testing.T) {
 
 // TestEndpoints: where the SDK calls each service, by the environment.
 func TestEndpoints(t *testing.T) {
+	const custom = "https://vpce-0abc.ec2.us-east-1.vpce.amazonaws.com"
 	for _, test := range []struct{ name, value, service, want string }{
 		{"AWS_REGION", "eu-west-3", "ssm", "https://ssm.eu-west-3.amazonaws.com"},
 		{"AWS_REGION", "eu-west-3", "s3", "https://s3.eu-west-3.amazonaws.com"},
 		{"AWS_REGION", "cn-north-1", "s3", "https://s3.cn-north-1.amazonaws.com.cn"},
 		{"AWS_USE_FIPS_ENDPOINT", "true", "ssm", "https://ssm-fips.us-east-1.amazonaws.com"},
+		{"AWS_USE_FIPS_ENDPOINT", "true", "s3", "https://s3-fips.us-east-1.amazonaws.com"},
+		{"AWS_USE_DUALSTACK_ENDPOINT", "true", "ec2", "https://ec2.us-east-1.api.aws"},
+		{"AWS_USE_DUALSTACK_ENDPOINT", "true", "s3", "https://s3.dualstack.us-east-1.amazonaws.com"},
+		{"AWS_REGION", "us-gov-west-1", "s3", "https://s3.us-gov-west-1.amazonaws.com"},
+		{"AWS_REGION", "us-iso-east-1", "s3", "https://s3.us-iso-east-1.c2s.ic.gov"},
+		{"AWS_ENDPOINT_URL_EC2", custom, "ec2", custom},
+		{"AWS_ENDPOINT_URL_EC2", custom, "s3", "https://s3.us-east-1.amazonaws.com"},
+		{"AWS_ENDPOINT_URL_S3", "https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com", "s3", "https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com"},
 		{"AWS_ENDPOINT_URL", "http://10.0.0.10", "ec2", "http://10.0.0.10"},
 		{"AWS_ENDPOINT_URL", "http://10.0.0.10", "s3", "http://10.0.0.10"},
 		{"AWS_ENDPOINT_URL_SSM", "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com", "ssm", "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com"},

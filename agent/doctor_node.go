@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,10 +20,11 @@ func (d *doctor) rights() Finding {
 	return fine("root", "", "the process is root")
 }
 
-// lastRun reads the state file, and takes the last run's settings from it as a run without addresses does.
+// lastRun reads the state file.
 func (d *doctor) lastRun() Finding {
 	var err error
 	d.state, d.hasState, err = LoadState(d.dir, "")
+	d.stateErr = err
 	switch {
 	case err != nil && d.notRoot:
 		return unknown("state", "", "", "%v", err)
@@ -31,7 +33,6 @@ func (d *doctor) lastRun() Finding {
 	case !d.hasState:
 		return fine("state", "", "no earlier run on this node")
 	}
-	d.cfg = d.cfg.Repeating(d.state.Settings)
 	text := fmt.Sprintf("the last run ended %s, with the phase %s", d.state.Written.UTC().Format("2006-01-02 15:04:05Z"), d.state.Phase)
 	if d.state.Static.IsValid() {
 		text += " and the static IP " + d.state.Static.String()
@@ -58,7 +59,7 @@ func (d *doctor) localFiles() []Finding {
 	}
 	var findings []Finding
 	for _, p := range d.files.Problems() {
-		findings = append(findings, warning("emr-files", "", "they may be readable by root only", "%v", p))
+		findings = append(findings, warning("emr-files", "", emrFileRemedy(p), "%v", p))
 	}
 	if d.files.Empty() {
 		if len(findings) == 0 {
@@ -109,7 +110,7 @@ func (d *doctor) roleFinding(ctx context.Context) Finding {
 	return fine("role", "", "%s", text)
 }
 
-// kernelFindings looks at what would program the rules, and at what the last run programmed.
+// kernelFindings looks at what programs the rules.
 func (d *doctor) kernelFindings(ctx context.Context) []Finding {
 	if d.notRoot {
 		return []Finding{unknown("nat", "", "run it as root", "not root: the rules cannot be looked at")}
@@ -133,27 +134,8 @@ func (d *doctor) kernelFindings(ctx context.Context) []Finding {
 	for _, note := range o.Notes {
 		findings = append(findings, warning("nat", "", "", "%s", note))
 	}
-	return append(findings, d.staticFinding(ctx))
-}
-
-// staticFinding compares the kernel with what the last run left, as status does.
-func (d *doctor) staticFinding(ctx context.Context) Finding {
-	switch {
-	case !d.hasState || !d.state.Static.IsValid():
-		return fine("static-ip", "", "this node has none yet")
-	case d.state.Phase == PhaseWithdrawn:
-		return failed(ExitWithdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 does not give %s to this node any more: it was taken out of use", d.state.Static)
-	case d.state.Phase != PhaseProgrammed:
-		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not come to its end (%s)", d.state.Phase)
-	}
-	s := Status{Static: d.state.Static, Phase: d.state.Phase}
-	if err := d.statusKernel(ctx, &s, true); err != nil {
-		return of(err, "static-ip", "")
-	}
-	if s.judge(); s.Verdict != VerdictInOrder {
-		return failed(ExitDrifted, "static-ip", "", "emr-static-ip restore puts it back; emr-static-ip status shows all of it", "%s is not programmed as it should be: %s", s.Static, strings.Join(s.Reasons, "; "))
-	}
-	return fine("static-ip", "", "%s and its rules are programmed on %s", s.Static, s.Link)
+	d.kernelOK = true
+	return findings
 }
 
 // unitFinding looks at what restores the static IP after a reboot.
@@ -204,4 +186,12 @@ func (d *doctor) verifyFindings(ctx context.Context) []Finding {
 		}
 	}
 	return findings
+}
+
+// emrFileRemedy is what to do about one of EMR's files.
+func emrFileRemedy(problem error) string {
+	if errors.Is(problem, fs.ErrPermission) {
+		return "root alone may read it: run doctor as root"
+	}
+	return "a run does without it, by the other files and by EC2's tags; the line role says what came of that"
 }

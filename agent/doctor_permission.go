@@ -19,64 +19,106 @@ import (
 // nowhere are addresses for documentation (RFC 5737), one of which no subnet of a VPC has: nothing comes of assigning it.
 var nowhere = [...]netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{198, 51, 100, 1})}
 
-// ec2Permissions tries each EC2 action. Where the action knows DryRun, EC2 tells by it. Assign- and UnassignPrivateIpAddresses do not: they are
-// called for an address that is outside the subnet, which EC2 refuses for what it is when the caller may call (that it looks at permissions
-// first is not verified on AWS), and in which case nothing is changed.
-func (d *doctor) ec2Permissions(ctx context.Context) []Finding {
-	actions := []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeInstanceTypes", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "CreateTags"}
-	if why := d.unasked("ec2"); why != "" {
-		return untried("ec2:", actions, why)
-	}
-	api := ec2.NewFromConfig(d.api)
+// trial is one EC2 action and how it is tried.
+type trial struct {
+	action string
+	what   string // it is tried for, where one action is tried for several things
+	node   bool   // it is about this node, which must be known
+	spare  string // what to do instead: without it a run succeeds with a warning; empty: it fails
+	unused string // why it is not needed; empty: it is
+	try    func(context.Context) error
+}
+
+// ec2Trials are the EC2 actions that a run calls. Where the action knows DryRun, EC2 tells by it. Assign- and UnassignPrivateIpAddresses do not:
+// they are called for an address that is outside the subnet, which EC2 refuses for what it is when the caller may call (that it looks at
+// permissions first is not verified on AWS), and in which case nothing is changed.
+func (d *doctor) ec2Trials(api *ec2.Client) []trial {
 	dry := aws.Bool(true)
-	instance, eni, outside := aws.String(d.id.InstanceID), aws.String(d.id.ENI), nowhere[0]
+	instance, eni, outside := d.id.InstanceID, aws.String(d.id.ENI), nowhere[0]
 	if d.id.Subnet.Contains(outside) {
 		outside = nowhere[1]
 	}
-	calls := []func(context.Context) error{
-		func(ctx context.Context) error {
+	create := func(key string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			tags := []types.Tag{{Key: aws.String(key), Value: aws.String("emr-static-ip doctor")}}
+			_, err := api.CreateTags(ctx, &ec2.CreateTagsInput{DryRun: dry, Resources: []string{instance}, Tags: tags})
+			return err
+		}
+	}
+	naming := trial{action: "CreateTags", node: true, try: create(tagName),
+		spare: "use --no-name-tag: without it a run succeeds, and the Name tag stays as it is"}
+	if !d.cfg.NameTag {
+		naming.unused = "not needed with --no-name-tag"
+	}
+	all := []trial{
+		{action: "DescribeInstances", try: func(ctx context.Context) error {
 			_, err := api.DescribeInstances(ctx, &ec2.DescribeInstancesInput{DryRun: dry})
 			return err
-		},
-		func(ctx context.Context) error {
+		}},
+		{action: "DescribeNetworkInterfaces", try: func(ctx context.Context) error {
 			_, err := api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{DryRun: dry})
 			return err
-		},
-		func(ctx context.Context) error {
+		}},
+		{action: "DescribeInstanceTypes", try: func(ctx context.Context) error {
 			_, err := api.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{DryRun: dry})
 			return err
-		},
-		func(ctx context.Context) error {
+		}},
+		{action: "AssignPrivateIpAddresses", node: true, try: func(ctx context.Context) error {
 			_, err := api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{outside.String()}, AllowReassignment: aws.Bool(false)})
 			return err
-		},
-		func(ctx context.Context) error {
+		}},
+		{action: "UnassignPrivateIpAddresses", node: true, try: func(ctx context.Context) error {
 			_, err := api.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{outside.String()}})
 			return err
-		},
-		func(ctx context.Context) error {
-			tags := []types.Tag{{Key: aws.String(tagName), Value: aws.String("emr-static-ip doctor")}}
-			_, err := api.CreateTags(ctx, &ec2.CreateTagsInput{DryRun: dry, Resources: []string{*instance}, Tags: tags})
-			return err
-		},
+		}},
+		naming,
+	}
+	if d.cfg.OnError != OnErrorContinue {
+		return all
+	}
+	return append(all,
+		trial{action: "CreateTags", what: tagError, node: true, try: create(tagError),
+			spare: "without it a failure that --on-error continue suppresses is told by the log and by status alone"},
+		trial{action: "DeleteTags", what: tagError, node: true, spare: "without it the tag stays on the instance after a run that succeeds",
+			try: func(ctx context.Context) error {
+				_, err := api.DeleteTags(ctx, &ec2.DeleteTagsInput{DryRun: dry, Resources: []string{instance}, Tags: []types.Tag{{Key: aws.String(tagError)}}})
+				return err
+			}})
+}
+
+// subject is what a finding calls the trial.
+func (t trial) subject() string { return strings.TrimSpace("ec2:" + t.action + " " + t.what) }
+
+// ec2Permissions tries each EC2 action.
+func (d *doctor) ec2Permissions(ctx context.Context) []Finding {
+	var api *ec2.Client
+	why := d.unasked("ec2")
+	if why == "" {
+		api = ec2.NewFromConfig(d.api)
 	}
 	var findings []Finding
-	for i, call := range calls {
-		action := "ec2:" + actions[i]
+	for _, t := range d.ec2Trials(api) {
 		switch {
-		case actions[i] == "CreateTags" && !d.cfg.NameTag:
-			findings = append(findings, fine("permission", action, "not needed with --no-name-tag"))
+		case t.unused != "":
+			findings = append(findings, fine("permission", t.subject(), "%s", t.unused))
 			continue
-		case i >= 3 && !d.known:
-			findings = append(findings, unknown("permission", action, "", "who this node is, is not known"))
+		case why != "":
+			findings = append(findings, unknown("permission", t.subject(), "", "not tried: %s", why))
+			continue
+		case t.node && !d.known:
+			findings = append(findings, unknown("permission", t.subject(), "", "who this node is, is not known"))
 			continue
 		}
-		f := permission(action, d.call(ctx, call))
-		if actions[i] == "CreateTags" && f.Result == resultFailed {
+		f := permission("ec2:"+t.action, d.call(ctx, t.try))
+		f.Subject = t.subject()
+		if t.spare != "" && f.Result == resultFailed {
 			f.Result, f.ExitCode = resultWarning, 0
-			f.Remedy += "; or use --no-name-tag: without it a run succeeds, and the Name tag stays as it is"
+			f.Remedy += "; or " + t.spare
 		}
 		findings = append(findings, f)
+	}
+	if why != "" {
+		return findings
 	}
 	return append(findings, d.optionsFinding(ctx, api))
 }

@@ -78,7 +78,7 @@ func TestDoctorAddresses(t *testing.T) {
 		ExitUsage, []string{"addresses"}, func(t *testing.T, d Diagnosis) {
 			expect(t, d, "addresses", resultFailed, "no address is named for core nodes", "1 are requested")
 		})
-	run("none named", func(t *testing.T, n *testNode) { n.cfg.Pools = Pools{} }, ExitOK, []string{"addresses"}, nil)
+	run("none named", func(t *testing.T, n *testNode) { n.cfg.Pools = Pools{} }, ExitUsage, []string{"addresses"}, nil)
 	run("not covered by a reservation", func(t *testing.T, n *testNode) {
 		n.cfg.Pools.Core = addrList("10.0.1.40 10.0.1.41 10.0.1.44 10.0.1.21")
 	}, ExitOK, []string{"reservation"},

@@ -302,6 +302,16 @@ func TestDoctorClock(t *testing.T) {
 	}
 }
 
+// TestDoctorClockByS3: where neither EC2 nor Parameter Store answers, S3 tells the time.
+func TestDoctorClockByS3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, w := newPatient(t, cloud.Options{ClockSkew: 10 * time.Minute, VerifyInProcess: true})
+		delete(w.names, "ssm.us-east-1.amazonaws.com")
+		delete(w.names, "ec2.us-east-1.amazonaws.com")
+		expect(t, n.doctor(), "clock", resultFailed, "10m0s behind AWS's")
+	})
+}
+
 // TestWrongClock: a run's error names the clock, at EC2's words, and also at SSM's where the SDK is kept from correcting itself.
 func TestWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,9 +22,9 @@ const (
 	ExitKernel      ExitCode = 7   // the address or the rules could not be programmed
 	ExitDeadline    ExitCode = 8   // --timeout ended the run, or AWS kept failing until then
 	ExitNotRoot     ExitCode = 9   // not root and sudo -n does not work
-	ExitDrifted     ExitCode = 10  // status, ledger: something is not as it should be
+	ExitDrifted     ExitCode = 10  // status, doctor, ledger: something is not as it should be
 	ExitNotGiven    ExitCode = 11  // status: this node has no static IP
-	ExitWithdrawn   ExitCode = 12  // EC2 gives the static IP to this node no more: restore took it out of use
+	ExitWithdrawn   ExitCode = 12  // restore, status, doctor: EC2 gives the static IP to this node no more
 	ExitVerify      ExitCode = 13  // a service of --verify cannot be reached: the static IP itself is in order
 	ExitInterrupt   ExitCode = 130 // SIGINT
 	ExitTerminate   ExitCode = 143 // SIGTERM

@@ -97,7 +97,8 @@ func (w *ledgerWorld) name(subnet, addr string) string {
 func (w *ledgerWorld) put(name, value string) {
 	w.t.Helper()
 	_, err := ssm.NewFromConfig(w.awsConfig()).PutParameter(w.t.Context(), &ssm.PutParameterInput{
-		Name: &name, Value: &value, Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)})
+		Name: &name, Value: &value, Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)},
+		func(o *ssm.Options) { o.RetryMaxAttempts = 30 }) // the account's quota is in force
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -69,3 +69,28 @@ func TestAccountAndPrefixIn(t *testing.T) {
 		t.Errorf("no subnet: %q", got)
 	}
 }
+
+// FuzzDenied: what is taken from AWS's words about a denied call is an account of twelve digits that they have, or a prefix that can be one, and nothing else;
+// so the remedy has nothing in it that was not checked.
+func FuzzDenied(f *testing.F) {
+	const user = "User: arn:aws:sts::111122223333:assumed-role/EMR_EC2_DefaultRole/i-0123 is not authorized to perform: ssm:PutParameter on resource: "
+	for _, message := range []string{
+		"", user, user + "arn:aws:ssm:eu-west-1:111122223333:parameter/team/ips/subnet-0a/10.0.1.9 because", user + ":parameter/a\x1b[2J/subnet-0a", user + ":parameter//subnet-0a/x",
+		"arn:aws:iam::123456789012:user/x", "::\u0661\u0662\u0663:user/", ":parameter/subnet-0a/subnet-0a", "with an explicit deny", "no VPC endpoint policy allows",
+	} {
+		f.Add(message, "subnet-0a")
+	}
+	f.Add(":parameter/a/b", "")
+	f.Fuzz(func(t *testing.T, message, subnet string) {
+		if a := accountIn(message); a != "" && (len(a) != 12 || strings.Trim(a, "0123456789") != "" || !strings.Contains(message, "::"+a+":")) {
+			t.Errorf("account %q", a)
+		}
+		if p := prefixIn(message, subnet); p != "" && (subnet == "" || clean(p, len(p)) != p || strings.ContainsAny(p, " \"\\*:?") || !strings.Contains(message, ":parameter"+p+"/"+subnet)) {
+			t.Errorf("prefix %q", p)
+		}
+		at := iam.Place{Region: "eu-west-1", Subnet: "subnet-0a", Prefix: "/ips"}
+		for _, err := range []error{denied("SSM", "PutParameter", message), denied("EC2", "AssignPrivateIpAddresses", message)} {
+			checkFailure(t, explainAt(err, at))
+		}
+	})
+}

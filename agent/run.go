@@ -118,6 +118,9 @@ func (r *run) identify(ctx context.Context) error {
 
 // connect gets the node's credentials for AWS.
 func (r *run) connect(ctx context.Context) error {
+	for _, name := range r.env.brokenProxies() {
+		r.warn(brokenProxyText(name) + "; " + proxyRemedy)
+	}
 	var err error
 	if r.aws, err = openAWS(ctx, r.env, r.id.Region, r.cfg.IMDSTimeout); err != nil {
 		return err

@@ -76,38 +76,47 @@ func (r *run) connectAll(ctx context.Context, static netip.Addr, within time.Dur
 	return verdicts
 }
 
-// connectTo tries one service until it answers, or for as long as within allows.
+// connectTo tries one service until it answers, or for as long as within allows, however many addresses it has. After a failure it looks once
+// more, for verifyTry at most, whether a bound socket comes through.
 func (r *run) connectTo(ctx context.Context, t Target, static netip.Addr, within time.Duration) verdict {
 	v := verdict{target: t}
-	for began := time.Now(); ; {
-		v.err = r.attempt(ctx, &v, static)
-		if v.err == nil || ctx.Err() != nil || time.Since(began)+verifyPause >= within {
-			break
+	until := time.Now().Add(within)
+	bounded, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	for {
+		next := verdict{target: t}
+		next.err = r.attempt(bounded, &next, static)
+		if next.err == nil || bounded.Err() == nil || v.err == nil { // what time cut short says less than what was seen before
+			v = next
 		}
-		if pause(ctx, verifyPause) != nil {
+		if v.err == nil || time.Until(until) <= verifyPause || pause(bounded, verifyPause) != nil {
 			break
 		}
 	}
 	if v.err != nil && ctx.Err() == nil && static.IsValid() && v.to.IsValid() && !v.bound {
-		v.direct = r.dial(ctx, static, v.to) == nil
+		v.direct = r.dial(ctx, static, v.to, verifyTry) == nil
 	}
 	return v
 }
 
-// attempt looks the service up and tries its addresses, one after the other.
+// attempt looks the service up and tries its addresses, one after the other, each for its share of the time that is left.
 func (r *run) attempt(ctx context.Context, v *verdict, static netip.Addr) error {
 	addrs, err := r.lookup(ctx, v.target.Host)
 	if err != nil {
 		return err
 	}
-	for _, a := range addrs {
+	for i, a := range addrs {
+		share := verifyTry
+		if until, ok := ctx.Deadline(); ok {
+			share = min(share, time.Until(until)/time.Duration(len(addrs)-i))
+		}
 		v.to = netip.AddrPortFrom(a, v.target.Port)
 		from := netip.Addr{}
 		if v.bound = static.IsValid() && !r.wanted(static, nil).Translates(a); v.bound {
 			from = static
 		}
 		began := time.Now()
-		if err = r.dial(ctx, from, v.to); err == nil {
+		if err = r.dial(ctx, from, v.to, share); err == nil {
 			v.took = time.Since(began)
 			return nil
 		}
@@ -139,8 +148,8 @@ func (r *run) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 }
 
 // dial opens a TCP connection and closes it again.
-func (r *run) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(ctx, verifyTry)
+func (r *run) dial(ctx context.Context, from netip.Addr, to netip.AddrPort, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	c, err := r.env.dial(ctx, from, to)
 	if err == nil {

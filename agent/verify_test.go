@@ -262,6 +262,66 @@ func TestVerifyIsPatient(t *testing.T) {
 	})
 }
 
+// TestVerifyManyAddresses: a name with several addresses of which none answers takes no longer than one, and the last of them is tried too.
+func TestVerifyManyAddresses(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		answers string // the address that does
+		with    error
+		within  time.Duration
+		want    string
+		code    ExitCode
+	}{
+		{"none answers", "", nil, 26 * time.Second, "gets no answer", ExitVerify},
+		{"the last one does", "192.168.50.14", nil, 17 * time.Second, "reaches nn.example.com:8020 (192.168.50.14)", ExitOK},
+		{"the first one refuses", "192.168.50.11", syscall.ECONNREFUSED, 26 * time.Second, "to nn.example.com:8020 (192.168.50.1", ExitVerify},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, w := newPatient(t, cloud.Options{})
+				w.names["nn.example.com"] = addrList("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
+				w.answer = func(_ netip.Addr, to netip.AddrPort) error {
+					if to.Port() == 8020 && to.Addr().String() != test.answers {
+						return errNoAnswer
+					}
+					return test.with
+				}
+				n.apply()
+				n.cfg.Verify = targetList("nn.example.com:8020")
+				rep, err := Apply(t.Context(), n.cfg, n.env)
+				text := fmt.Sprint(rep.Notes, err)
+				if CodeOf(err) != test.code || !strings.Contains(text, test.want) {
+					t.Errorf("%s (code %d), want %q with %d", text, CodeOf(err), test.want, test.code)
+				}
+				if rep.Duration > test.within {
+					t.Errorf("took %v, want at most %v", rep.Duration, test.within)
+				}
+				w.dialed = nil
+				began := time.Now()
+				d := n.doctor()
+				if took := time.Since(began); took > 12*time.Second {
+					t.Errorf("doctor took %v", took)
+				}
+				if !slices.Contains(w.dialed, "->192.168.50.14:8020") && test.answers != "192.168.50.11" {
+					t.Errorf("doctor did not try the last address: %q", w.dialed)
+				}
+				if want := map[ExitCode]string{ExitOK: resultOK, ExitVerify: resultFailed}[test.code]; d.result("verify nn.example.com:8020") != want && test.with == nil {
+					t.Errorf("doctor: %s\n%s", d.result("verify nn.example.com:8020"), verifyLines(d))
+				}
+			})
+		})
+	}
+}
+
+func verifyLines(d Diagnosis) (lines []string) {
+	for _, f := range d.Findings {
+		if f.Check == "verify" {
+			lines = append(lines, f.Detail)
+		}
+	}
+	return lines
+}
+
 // TestVerifyEndsWithTheRun: --timeout bounds it too, and then it is the time that is over.
 func TestVerifyEndsWithTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

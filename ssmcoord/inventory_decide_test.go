@@ -206,6 +206,21 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// FuzzPlaceOf: a parameter's name is the address of a subnet, by which the same name is found again, or it is none.
+func FuzzPlaceOf(f *testing.F) {
+	for _, name := range []string{"/team/x/subnet-0a1/10.0.1.5", "/team/x/subnet-0a1/10.0.1.05", "/team/x/subnet-0a1/::ffff:10.0.1.5", "/team/x//", "/team/x/subnet-/1.1.1.1", "/team/x/subnet-0a1/10.0.1.5/", "\x1b[2J"} {
+		f.Add("/team/x", name)
+	}
+	f.Add("", "/subnet-0a1/10.0.1.5")
+	f.Add("/subnet-0a1", "/subnet-0a1/subnet-0a1/10.0.1.5")
+	f.Fuzz(func(t *testing.T, prefix, name string) {
+		v := &Inventory{Prefix: prefix}
+		if at, ok := v.placeOf(name); ok != (at != place{}) || ok && (!at.addr.Is4() || prefix+"/"+at.subnet+"/"+at.addr.String() != name || strings.Trim(strings.TrimPrefix(at.subnet, "subnet-"), "0123456789abcdef") != "") {
+			t.Errorf("%+v, %v", at, ok)
+		}
+	})
+}
+
 // FuzzNewVersion: whatever a parameter holds, it is a record that can be written again, or it is unreadable for a reason.
 func FuzzNewVersion(f *testing.F) {
 	for _, text := range []string{"", "blank", "{", `{"v":1}`, `{"v":9}`, `{"v":1e99}`, `{"v":-1}`, `[1]`, "\x1b[2J", Record{Instance: "i-1", ENI: "eni-1", Time: sightNow}.Render()} {

@@ -2,6 +2,7 @@ package ssmcoord
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -40,9 +41,14 @@ type StepResult struct {
 // written that names it, and would keep others from it: so everything written is looked at again after a while, and taken back where EC2 shows
 // the address there no more.
 //
-// The results are of all steps that were gone into, also where there is an error.
-func (v *Inventory) Do(ctx context.Context, steps []Step, rule Sweep) (results []StepResult, err error) {
-	var written []int
+// A step that fails ends it, after that second look. The results are of all steps that were gone into, also where there is an error.
+func (v *Inventory) Do(ctx context.Context, steps []Step, rule Sweep) ([]StepResult, error) {
+	results, err := v.carryOut(ctx, steps, rule)
+	return results, errors.Join(err, v.confirmAll(ctx, results))
+}
+
+// carryOut is Do without the looks afterwards.
+func (v *Inventory) carryOut(ctx context.Context, steps []Step, rule Sweep) (results []StepResult, err error) {
 	changed := false
 	for _, step := range steps {
 		if step.Kind == Leave {
@@ -58,23 +64,35 @@ func (v *Inventory) Do(ctx context.Context, steps []Step, rule Sweep) (results [
 		if err != nil {
 			return results, err
 		}
-		if changed = r.Outcome == Done; changed && step.Kind != Remove {
-			written = append(written, len(results))
-		}
+		changed = r.Outcome == Done
 		results = append(results, r)
 	}
-	if len(written) == 0 {
-		return results, nil
-	}
-	if err := sleep(ctx, afterWrites); err != nil {
-		return results, err
-	}
-	for _, i := range written {
-		if err := v.confirm(ctx, &results[i]); err != nil {
-			return results, fmt.Errorf("looking again at %s, whose record was written: %w", results[i].Addr, err)
+	return results, nil
+}
+
+// confirmAll looks again at what was written. The error names what could not be looked at.
+func (v *Inventory) confirmAll(ctx context.Context, results []StepResult) error {
+	var written []*StepResult
+	for i := range results {
+		if r := &results[i]; r.Outcome == Done && r.Kind != Remove {
+			written = append(written, r)
 		}
 	}
-	return results, nil
+	if len(written) == 0 {
+		return nil
+	}
+	err := sleep(ctx, afterWrites)
+	var problems []error
+	for _, r := range written {
+		if err == nil {
+			if cerr := v.confirm(ctx, r); cerr != nil {
+				problems = append(problems, fmt.Errorf("looking again at %s, whose record was written: %w", r.Addr, cerr))
+			}
+			continue
+		}
+		problems = append(problems, fmt.Errorf("the record of %s was written, and not looked at again", r.Addr))
+	}
+	return errors.Join(append(problems, err)...)
 }
 
 func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, error) {

@@ -147,3 +147,8 @@ func (c *Coordinator) proposeSettle(ctx context.Context, p *Proposal, members []
 	}
 	return nil
 }
+
+// Outsider tells whether --allow-reassignment takes an address from an ENI; otherwise why not.
+func (c *Coordinator) Outsider(ctx context.Context, h Holder) (bool, string, error) {
+	return c.outsider(ctx, h)
+}

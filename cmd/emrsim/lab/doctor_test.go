@@ -101,6 +101,20 @@ func TestDoctorOnNodes(t *testing.T) {
 	}
 }
 
+// TestDoctorTakenAway: somebody takes a node's address from its interface, which nothing on the node shows.
+func TestDoctorTakenAway(t *testing.T) {
+	s := &site{Cluster: launch(t, nil)}
+	s.core = s.Nodes()[1]
+	static := expectDone(t, s.Cluster, s.core, start(t, s.Cluster, s.core, Command{Args: []string{"10.0.1.10", "10.0.1.11-12"}}))
+	s.unassign(t, static)
+	_, notOK := doctor(t, s.Cluster, s.core, 12, Command{})
+	for _, want := range []string{"failed: EC2 does not give " + static.String() + " to this node any more", "on no network interface", "still programmed", "CloudTrail"} {
+		if !strings.Contains(notOK["static-ip"], want) {
+			t.Errorf("static-ip is %q, lacks %q", notOK["static-ip"], want)
+		}
+	}
+}
+
 func TestDoctorOutsideEMR(t *testing.T) {
 	c := launch(t, nil)
 	plain, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.SubnetID})
@@ -138,7 +152,7 @@ func TestDoctorFailures(t *testing.T) {
 			[]string{"failed: 10.0.0.10:80: no answer", "com.amazonaws.us-east-1.ssm", "security group"}},
 		{"endpoint that refuses", nil, Command{Args: list, Env: []string{"AWS_ENDPOINT_URL_EC2=http://10.0.0.10:81"}}, 5, "tcp ec2", []string{"failed: 10.0.0.10:81: refused"}},
 		{"no DNS", nil, Command{Args: list, Env: []string{"AWS_ENDPOINT_URL_SSM=https://ssm.us-east-1.amazonaws.com"}}, 5, "dns ssm", []string{"failed: ssm.us-east-1.amazonaws.com is not found", "enableDnsHostnames", "com.amazonaws.us-east-1.ssm"}},
-		{"no metadata service", func(s *ClusterSpec) { s.IMDSDelay = time.Hour }, Command{Args: list, Env: []string{"AWS_REGION=us-east-1"}}, 5, "imds", []string{"failed: ", "169.254.169.254"}},
+		{"no metadata service", func(s *ClusterSpec) { s.IMDSDelay = time.Hour }, Command{Args: list}, 5, "imds", []string{"failed: ", "169.254.169.254"}},
 		{"permission", func(s *ClusterSpec) {
 			s.Account.Authorize = func(a cloud.AccessRequest) error {
 				if a.Action == "ssm:PutParameter" {
@@ -159,6 +173,9 @@ func TestDoctorFailures(t *testing.T) {
 				if !strings.Contains(notOK[test.line], want) {
 					t.Errorf("%s is %s\nlacks %s\nof %q", test.line, notOK[test.line], want, notOK)
 				}
+			}
+			if test.line == "imds" && notOK["tcp ssm"]+notOK["dns ssm"] != "" {
+				t.Errorf("the endpoints are not looked at in the region of EMR's files: %q", notOK)
 			}
 			if took := time.Since(began); took > 75*time.Second {
 				t.Errorf("took %v", took)

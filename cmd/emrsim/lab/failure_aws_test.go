@@ -57,6 +57,28 @@ func permissionFailures() []failure {
 			told:    []string{"warnings", "not authorized to perform", `"Action": "ec2:CreateTags"`, "--no-name-tag"},
 			after:   func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) },
 		},
+		{ // So is the tag of a failure that was suppressed, which cannot be removed: the next run that may does it.
+			name: "denied ec2 DeleteTags", changed: true,
+			prepare: func(t *testing.T, s *site) {
+				s.deny("ssm:PutParameter")
+				got := start(t, s.Cluster, s.core, Command{Args: append([]string{"--on-error", "continue"}, list...)})
+				if got.ExitCode != 0 || errorTag(s.Cluster, s.core) == "" {
+					t.Fatalf("exit code %d, tag %q\n%s", got.ExitCode, errorTag(s.Cluster, s.core), got.Stderr)
+				}
+				s.deny("ec2:DeleteTags")
+			},
+			told: []string{"warnings", "not authorized to perform", `"Action": "ec2:DeleteTags"`, "emr-static-ip:error"},
+			after: func(t *testing.T, s *site, got Result) {
+				expectDone(t, s.Cluster, s.core, got)
+				if errorTag(s.Cluster, s.core) == "" {
+					t.Error("the tag is gone, though that was denied")
+				}
+				goesOn(t, s, got)
+				if errorTag(s.Cluster, s.core) != "" {
+					t.Error("the tag stays when it may be removed")
+				}
+			},
+		},
 	}
 }
 

@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
+)
+
+// TestDoctorWithoutIMDSAndRegion: EMR's files stand in for the region; where they do not tell it either, nothing but IMDS is blamed.
+func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newPatient(t, cloud.Options{AnyCredentials: true})
+			n.silent.Store(true)
+			if !known {
+				n.rewriteEMRFiles("us-east-1", "")
+			}
+			d := n.doctor()
+			if d.ExitCode() != ExitUnreachable {
+				t.Errorf("exit code %d\n%s", d.ExitCode(), text(t, d))
+			}
+			expect(t, d, "imds", resultFailed)
+			if known {
+				expect(t, d, "dns ssm", resultOK, "ssm.us-east-1.amazonaws.com")
+				expect(t, d, "tcp ec2", resultOK)
+				expect(t, d, "credentials", resultFailed)
+				return
+			}
+			expect(t, d, "credentials", resultUnknown, "IMDS does not tell the region", "AWS_REGION")
+			expect(t, d, "dns ssm", resultUnknown, "the region is not known")
+		})
+	}
+}
+
+// rewriteEMRFiles replaces a text in all of EMR's files.
+func (n *testNode) rewriteEMRFiles(old, text string) {
+	n.t.Helper()
+	for _, f := range ReadEMRFiles(n.env.Root).Files {
+		n.write(n.env.Path(f.Path), strings.ReplaceAll(n.read(f.Path), old, text))
+	}
+}
+
+// TestDoctorEMRFiles: what to do about a file depends on what is wrong with it.
+func TestDoctorEMRFiles(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		remedy string
+	}{
+		{fmt.Errorf("reading x: %w", syscall.EACCES), "root"},
+		{fmt.Errorf("reading x: %w", os.ErrPermission), "root"},
+		{errors.New("reading x: is not JSON"), "the other files"},
+		{fmt.Errorf("reading x: %w", syscall.EIO), "the other files"},
+	} {
+		if got := emrFileRemedy(test.err); !strings.Contains(got, test.remedy) || strings.Contains(got, "root") != (test.remedy == "root") {
+			t.Errorf("%v: %s", test.err, got)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newPatient(t, cloud.Options{})
+		for _, f := range ReadEMRFiles(n.env.Root).Files {
+			n.write(n.env.Path(f.Path), "not json")
+		}
+		expect(t, n.doctor(), "emr-files", resultWarning, "the other files")
+		if strings.Contains(text(t, n.doctor()), "by root only") {
+			t.Error("permissions are blamed")
+		}
+	})
+}
+
+// TestDoctorOutsideEMRBesideACluster: the cluster's own nodes have the addresses that doctor is asked about; a stranger's are too few.
+func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
+	for _, stranger := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newPatient(t, cloud.Options{})
+			n.cfg.Pools = Pools{Core: addrList("10.0.1.21")}
+			if stranger {
+				if _, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID, Secondary: addrList("10.0.1.21")}); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				n.apply()
+			}
+			plain, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.env.HTTP = n.cloud.Transport(plain.InstanceID)
+			n.kernel = kernel.New(kernel.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
+			n.env.Root = t.TempDir()
+			d := n.doctor()
+			if stranger {
+				expectOnly(t, d, ExitNoAddress, "role", "address 10.0.1.21", "pool core", "units")
+				return
+			}
+			expectOnly(t, d, ExitOK, "role", "pool core", "units")
+			expect(t, d, "pool core", resultWarning, "all in use: 0 of 1 can be had", "1 are with nodes of EMR clusters")
+		})
+	}
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+)
+
+// listFindings judges the list of addresses by itself, as a run does before it calls anything: region, counts, subnet. It leaves the pools
+// that concern this node in d.usable: its role's, or all where the role is not known.
+func (d *doctor) listFindings() []Finding {
+	var findings []Finding
+	if err := CheckRegion(d.cfg.Region, d.id); err != nil && d.known {
+		findings = append(findings, of(err, "region", ""))
+	} else if d.cfg.Region != "" && d.known {
+		findings = append(findings, fine("region", "", "%s, as the list says", d.id.Region))
+	}
+	const command = "name them: emr-static-ip doctor MASTER_IP CORE_IP..."
+	switch alone, why := LeftAlone(d.cfg.Pools, d.role.Role); {
+	case alone:
+		return append(findings, fine("addresses", "", "%s", why))
+	case d.cfg.Pools.Empty() && d.stateErr != nil:
+		return append(findings, unknown("addresses", "", command, "none are named, and those of the last run cannot be read"))
+	case d.cfg.Pools.Empty():
+		return append(findings, failed(ExitUsage, "addresses", "", command, "none are named, and no earlier run on this node named any"))
+	}
+	for _, problem := range checkCounts(d.cfg.Pools, d.role.Role, d.files) {
+		findings = append(findings, failed(ExitUsage, "addresses", "", "correct the list of addresses", "%v", problem))
+	}
+	if !d.known {
+		return append(findings, unknown("addresses", "", "", "the subnet is not known"))
+	}
+	for _, pool := range d.cfg.Pools.named() {
+		var good []netip.Addr
+		for _, a := range pool.addrs {
+			if f := d.misplaced(a); f.Check != "" {
+				findings = append(findings, f)
+			} else {
+				good = append(good, a)
+			}
+		}
+		if len(good) > 0 && (d.role.Role == "" || strings.EqualFold(pool.what, string(d.role.Role))) {
+			d.usable = append(d.usable, named{pool.what, good})
+		}
+		d.every = append(d.every, good...)
+	}
+	return findings
+}
+
+// misplaced is the finding on an address that this subnet does not give to nodes; none where it does.
+func (d *doctor) misplaced(a netip.Addr) Finding {
+	const remedy = "correct the list of addresses"
+	switch {
+	case !d.id.Subnet.Contains(a):
+		return failed(ExitUsage, "address", a.String(), remedy, "outside this node's subnet %s (%s)", d.id.Subnet, d.id.SubnetID)
+	case reserved(d.id.Subnet, a):
+		return failed(ExitUsage, "address", a.String(), remedy, "reserved by AWS: the first four and the last of %s", d.id.Subnet)
+	case a == d.id.PrimaryIP:
+		return failed(ExitUsage, "address", a.String(), remedy, "this node's primary IP, which EC2 gave it at launch: a static IP must be another one")
+	}
+	return Finding{}
+}
+
+// room looks whether the network interface can take one more address.
+func (d *doctor) room(ctx context.Context) Finding {
+	if len(d.every) == 0 {
+		return Finding{}
+	}
+	if why := d.unasked("ec2"); why != "" {
+		return unknown("room", "", "", "not tried: %s", why)
+	}
+	var own, pool []netip.Addr
+	limit := 0
+	err := d.call(ctx, func(ctx context.Context) (err error) {
+		if own, err = d.ec2.Own(ctx); err != nil {
+			return err
+		}
+		limit, err = d.ec2.Capacity(ctx)
+		return err
+	})
+	for _, p := range d.usable {
+		pool = append(pool, p.addrs...)
+	}
+	if err != nil {
+		return unknown("room", "", "", "%v", err)
+	}
+	if err := CheckRoom(d.id, limit, own, pool); err != nil {
+		return of(err, "room", "")
+	}
+	return fine("room", "", "%s has %d of the %d addresses that %s allows on an interface", d.id.ENI, len(own), limit, quoted(d.id.InstanceType))
+}

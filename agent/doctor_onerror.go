@@ -1,0 +1,38 @@
+package agent
+
+import (
+	"context"
+	"strings"
+)
+
+// lastError tells of runs that failed under --on-error continue, none of which has succeeded since: the node is without what they were for, though
+// their exit code was 0. No finding where there is nothing of the kind.
+func (d *doctor) lastError(ctx context.Context) Finding {
+	last, recorded, err := readLastError(d.dir)
+	pending := d.env.retryPending()
+	switch {
+	case err != nil && d.notRoot:
+		return unknown("last-error", "", "", "%v", err)
+	case err != nil:
+		return warning("last-error", "", "remove it by hand; emr-static-ip then writes it anew where it has to", "%v", err)
+	case !recorded && !pending:
+		return Finding{}
+	}
+	next, remedy := "nothing tries again by itself", "run emr-static-ip when the cause is mended"
+	if pending {
+		next, remedy = unitRetryTimer+" goes on trying: journalctl -u "+unitRetryService, "mend the cause; or run emr-static-ip, which ends it where it succeeds"
+		if d.env.systemctl(ctx, "is-active", "--quiet", unitRetryTimer) != nil {
+			next, remedy = unitRetryTimer+" is installed, but not active", "systemctl start "+unitRetryTimer+", or run emr-static-ip when the cause is mended"
+		}
+	}
+	switch {
+	case !recorded:
+		return warning("last-error", "", remedy, "a run failed under --on-error continue, and there is no record of it; %s", next)
+	case last.Count == 0:
+		return warning("last-error", "", remedy, "%s; %s", last.Error, next)
+	case d.known && last.InstanceID != "" && last.InstanceID != d.id.InstanceID:
+		return warning("last-error", "", "a run that succeeds removes it", "the record of a failed run is of another instance (%s), as after a start from an image of that one; %s", quoted(last.InstanceID), next)
+	}
+	return warning("last-error", "", strings.Join(append(last.Remedies, remedy), "; "), "a run failed under --on-error continue, and none has succeeded since: %s: %s; %s",
+		last.lines()[0], last.Error, next)
+}

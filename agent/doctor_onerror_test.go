@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// TestDoctorTagging: what --on-error continue needs beside the Name tag, each kind of tagging taken away.
+func TestDoctorTagging(t *testing.T) {
+	const setting, clearing = "permission ec2:CreateTags " + tagError, "permission ec2:DeleteTags " + tagError
+	for _, test := range []struct {
+		name        string
+		action, key string // denied
+		keepName    bool
+		continues   bool
+		not         []string // not ok
+		want        []string // of the last of them
+	}{
+		{"all is allowed", "", "", false, true, nil, nil},
+		{"no tag is removed", "ec2:DeleteTags", "", false, true, []string{clearing}, []string{`"Action": "ec2:DeleteTags"`, "the tag stays on the instance"}},
+		{"no tag is set, none is wanted for the name", "ec2:CreateTags", "", true, true, []string{setting}, []string{`"Action": "ec2:CreateTags"`, "by the log and by status alone"}},
+		{"only the name", "ec2:CreateTags", tagError, false, true, []string{setting}, []string{`"Action": "ec2:CreateTags"`}},
+		{"only the error", "ec2:CreateTags", tagName, false, true, []string{"permission ec2:CreateTags"}, []string{"--no-name-tag"}},
+		{"a failure is not suppressed", "ec2:DeleteTags", "", true, false, nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newPatient(t, cloud.Options{Authorize: func(a cloud.AccessRequest) error {
+					if a.Action == test.action && (test.key == "" || slices.Contains(a.Contexts[0]["aws:tagkeys"], test.key)) {
+						return errors.New("taken out")
+					}
+					return nil
+				}})
+				n.cfg.NameTag = !test.keepName
+				if test.continues {
+					n.cfg.OnError = OnErrorContinue
+				}
+				d := n.doctor()
+				expectOnly(t, d, ExitOK, test.not...)
+				if len(test.not) > 0 {
+					expect(t, d, test.not[len(test.not)-1], resultWarning, test.want...)
+				} else if test.continues {
+					expect(t, d, setting, resultOK, "allowed")
+					expect(t, d, clearing, resultOK, "allowed")
+				}
+			})
+		})
+	}
+}
+
+// TestDoctorLastError: a failure that --on-error continue suppressed, and what goes on trying.
+func TestDoctorLastError(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		prepare func(n *testNode)
+		result  string
+		want    []string
+	}{
+		{"a timer goes on trying", func(*testNode) {}, resultWarning,
+			[]string{"exit code 4, a permission is missing, at 2000-01-01T", "PutParameter", unitRetryTimer + " goes on trying", "journalctl -u " + unitRetryService}},
+		{"the timer has been stopped", func(n *testNode) { n.active[unitRetryTimer] = false }, resultWarning, []string{unitRetryTimer + " is installed, but not active", "systemctl start " + unitRetryTimer}},
+		{"nothing tries again", func(n *testNode) {
+			for _, u := range []string{unitRetryService, unitRetryTimer} {
+				if err := os.Remove(n.env.Path(filepath.Join(unitDir, u))); err != nil {
+					n.t.Fatal(err)
+				}
+			}
+		}, resultWarning, []string{"nothing tries again by itself"}},
+		{"a timer without a record", func(n *testNode) {
+			if err := os.Remove(n.env.Path(filepath.Join(DefaultStateDir, failureFile))); err != nil {
+				n.t.Fatal(err)
+			}
+		}, resultWarning, []string{unitRetryTimer + " goes on trying", "no record"}},
+		{"damaged", func(n *testNode) {
+			if err := os.WriteFile(n.env.Path(filepath.Join(DefaultStateDir, failureFile)), []byte("{"), 0o600); err != nil {
+				n.t.Fatal(err)
+			}
+		}, resultWarning, []string{"is damaged"}},
+		{"another instance's", func(n *testNode) {
+			p := n.env.Path(filepath.Join(DefaultStateDir, failureFile))
+			text := strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, failureFile)), n.InstanceID, "i-0123456789abcdef0")
+			if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+				n.t.Fatal(err)
+			}
+		}, resultWarning, []string{"i-0123456789abcdef0", "image"}},
+		{"over", func(n *testNode) {
+			if code, _, stderr := n.program(n.t.Context(), n.unitArgs()...); code != ExitOK {
+				n.t.Fatal(stderr)
+			}
+		}, "", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newPatient(t, cloud.Options{})
+				n.withSystemd()
+				n.deny("ssm:PutParameter")
+				n.program(t.Context(), append([]string{"--on-error", "continue"}, onErrorList...)...)
+				n.cloud.Fault(nil)
+				test.prepare(n)
+				d := n.doctor()
+				if d.ExitCode() != ExitOK || d.result("last-error") != test.result {
+					t.Errorf("exit code %d, last-error is %q\n%s", d.ExitCode(), d.result("last-error"), text(t, d))
+				}
+				if test.result != "" {
+					expect(t, d, "last-error", test.result, test.want...)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// endpoint finds out where the SDK calls a service.
+func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error) {
+	e := endpoint{service: service, vpce: "com.amazonaws." + d.id.Region + "." + service, kind: "interface, private DNS on"}
+	var err error
+	switch service {
+	case "ssm":
+		e.url, err = ssmcoord.Endpoint(ctx, d.aws.config)
+	case "s3":
+		e.kind = "gateway, in the subnet's route table"
+		e.url, err = d.s3Endpoint(ctx)
+	default:
+		e.url, err = ec2Endpoint(ctx, d.aws.config, false)
+	}
+	switch {
+	case err != nil:
+		return e, err
+	case e.url.Hostname() == "" || e.url.Scheme != "http" && e.url.Scheme != "https":
+		return e, fmt.Errorf("the endpoint %s of %s is no http or https URL with a host", quoted(e.url.Redacted()), service)
+	}
+	if d.env.HTTP == nil {
+		e.proxy, err = http.ProxyFromEnvironment(&http.Request{URL: e.url})
+	}
+	return e, err
+}
+
+// ec2Endpoint finds out where the SDK calls EC2; plain leaves out what the operator's settings make of that.
+func ec2Endpoint(ctx context.Context, cfg aws.Config, plain bool) (*url.URL, error) {
+	o := ec2.NewFromConfig(cfg).Options()
+	p := ec2.EndpointParameters{Region: aws.String(o.Region), UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false)}
+	if !plain {
+		p.UseDualStack = aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled)
+		p.UseFIPS = aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled)
+		p.Endpoint = o.BaseEndpoint
+	}
+	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("finding the endpoint of EC2: %w", err)
+	}
+	return &e.URI, nil
+}
+
+// s3Endpoint is where the AWS CLI and EMR call S3: s3.REGION, with the domain that EC2's name has in the region's partition. The SDK's client
+// of S3, which would tell, is not linked for this.
+func (d *doctor) s3Endpoint(ctx context.Context) (*url.URL, error) {
+	if own := cmp.Or(d.env.Getenv("AWS_ENDPOINT_URL_S3"), d.env.Getenv("AWS_ENDPOINT_URL")); own != "" {
+		return url.Parse(own)
+	}
+	u, err := ec2Endpoint(ctx, d.aws.config, true)
+	if err != nil {
+		return nil, err
+	}
+	domain, ok := strings.CutPrefix(u.Host, "ec2.")
+	if !ok {
+		return nil, fmt.Errorf("finding the endpoint of S3: EC2's is %s", quoted(u.Host))
+	}
+	o := ec2.NewFromConfig(d.aws.config).Options().EndpointOptions
+	name := "s3"
+	if o.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled {
+		name += "-fips"
+	}
+	if o.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled {
+		name += ".dualstack"
+	}
+	return &url.URL{Scheme: "https", Host: name + "." + domain}, nil
+}
+
+// target is the host and port that is connected to: the proxy's where there is one.
+func (e endpoint) target() (host, port string) {
+	u := e.url
+	if e.proxy != nil {
+		u = e.proxy
+	}
+	port = u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Hostname(), cmp.Or(port, "1080") // socks5
+}
+
+// via is how messages call what is connected to.
+func (e endpoint) via() string {
+	if e.proxy != nil {
+		return "the proxy " + proxyName(e.proxy) + " of the environment"
+	}
+	return e.url.Hostname()
+}
+
+// connected is the URL of what is connected to.
+func (e endpoint) connected() string {
+	if e.proxy != nil {
+		return e.via()
+	}
+	return e.url.Redacted()
+}
+
+// proxyFindings tell of settings that look like a proxy and are none.
+func (d *doctor) proxyFindings() (findings []Finding) {
+	for _, name := range d.env.brokenProxies() {
+		findings = append(findings, warning("proxy", name, proxyRemedy, "%s", brokenProxyText(name)))
+	}
+	return findings
+}
