@@ -28,6 +28,8 @@ func (d *doctor) lastError(ctx context.Context) Finding {
 	switch {
 	case !recorded:
 		return warning("last-error", "", remedy, "a run failed under --on-error continue, and there is no record of it; %s", next)
+	case last.Over:
+		return warning("last-error", "", "run emr-static-ip again, or remove the tag by hand", "the instance has the tag %s of a failure that is over, since removing it has failed", tagError)
 	case last.Count == 0:
 		return warning("last-error", "", remedy, "%s; %s", last.Error, next)
 	case d.known && last.InstanceID != "" && last.InstanceID != d.id.InstanceID:

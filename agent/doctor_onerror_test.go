@@ -90,6 +90,11 @@ func TestDoctorLastError(t *testing.T) {
 				n.t.Fatal(err)
 			}
 		}, resultWarning, []string{"i-0123456789abcdef0", "image"}},
+		{"over, and the tag stays", func(n *testNode) {
+			n.deny("ec2:DeleteTags")
+			n.program(n.t.Context(), n.unitArgs()...)
+			n.cloud.Fault(nil)
+		}, resultWarning, []string{"tag " + tagError + " of a failure that is over"}},
 		{"over", func(n *testNode) {
 			if code, _, stderr := n.program(n.t.Context(), n.unitArgs()...); code != ExitOK {
 				n.t.Fatal(stderr)

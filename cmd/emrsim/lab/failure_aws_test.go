@@ -33,7 +33,7 @@ func permissionFailures() []failure {
 	}
 	attached := func(t *testing.T, s *site) {
 		// A second address on the interface: only then its room is looked at.
-		s.assign(t, "10.0.1.200")
+		s.assignOne(t)
 	}
 	return []failure{
 		denied("ssm:GetParameters", failure{}),

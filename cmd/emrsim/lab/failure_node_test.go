@@ -64,7 +64,7 @@ func addressFailures() []failure {
 			}},
 		{name: "no room on the interface", code: 2, cluster: func(s *ClusterSpec) { s.InstanceType = "t3.nano" },
 			told:    []string{"has 2 addresses, and t3.nano allows 2", "there is no room for a static IP", "use a larger instance type"},
-			prepare: func(t *testing.T, s *site) { s.assign(t, "10.0.1.200") }},
+			prepare: func(t *testing.T, s *site) { s.assignOne(t) }},
 		{name: "a record that cannot be read", code: 6, within: soon, told: []string{"every address is in use", "10.0.1.11", "cannot be read", "emr-static-ip ledger repair"},
 			prepare: func(t *testing.T, s *site) { s.put(t, "10.0.1.11", "blank \x1b[2J") }},
 	}

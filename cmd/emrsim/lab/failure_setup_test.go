@@ -208,15 +208,19 @@ func (s *site) put(t *testing.T, address, value string) {
 	}
 }
 
-// assign gives the core node's interface one more address, as somebody else would.
-func (s *site) assign(t *testing.T, a string) {
+// assignOne gives the core node's interface one more address, as somebody else would: one that is no node's primary IP.
+func (s *site) assignOne(t *testing.T) {
 	t.Helper()
-	_, err := ec2.NewFromConfig(s.operator()).AssignPrivateIpAddresses(t.Context(), &ec2.AssignPrivateIpAddressesInput{
-		NetworkInterfaceId: aws.String(s.core.Primary.ENI), PrivateIpAddresses: []string{a},
-	})
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for last := 200; last < 210; last++ {
+		_, err = ec2.NewFromConfig(s.operator()).AssignPrivateIpAddresses(t.Context(), &ec2.AssignPrivateIpAddressesInput{
+			NetworkInterfaceId: aws.String(s.core.Primary.ENI), PrivateIpAddresses: []string{fmt.Sprintf("10.0.1.%d", last)},
+		})
+		if err == nil {
+			return
+		}
 	}
+	t.Fatal(err)
 }
 
 // absent writes what checks of restore leave that found the static IP missing in IMDS.
