@@ -29,18 +29,19 @@ func (c *Coordinator) deleteOwn(ctx context.Context, a netip.Addr) (deleted bool
 //
 // Parameter Store does not promise that of two creates at one time only one succeeds. Where both did, the record that this node deleted as its own
 // was also that of the node that EC2 chose, which may have looked before. Where that node has written its record meanwhile, the create changes nothing.
+//
+// It looks twice: a node that has just released the address, which one describe call may still show, would never get rid of the record.
 func (c *Coordinator) mend(ctx context.Context, a netip.Addr) error {
-	e, err := c.Ledger.readOne(ctx, a)
-	if err != nil || e.State != Absent {
+	h, err := c.unrecorded(ctx, a)
+	if err != nil || h.Instance == "" {
 		return err
 	}
-	holders, err := c.EC2.Holders(ctx, []netip.Addr{a})
-	if err != nil {
+	if err := sleep(ctx, certainAfter); err != nil {
 		return err
 	}
-	h := holders[a]
-	if h.Instance == "" || h.Instance == c.Self.Instance || h.Primary {
-		return nil
+	again, err := c.unrecorded(ctx, a)
+	if err != nil || again != h {
+		return err
 	}
 	n, listed, err := c.EC2.Node(ctx, h.Instance)
 	if err != nil || !listed || n.Cluster == "" {
@@ -54,6 +55,19 @@ func (c *Coordinator) mend(ctx context.Context, a netip.Addr) error {
 		c.notify(EventRepaired, a, true, "%s names %s now, which has the address", c.Ledger.Name(a), h.Instance)
 	}
 	return nil
+}
+
+// unrecorded is the holder of an address without a record, where an instance other than this one has it as a secondary address; else the zero value.
+func (c *Coordinator) unrecorded(ctx context.Context, a netip.Addr) (Holder, error) {
+	e, err := c.Ledger.readOne(ctx, a)
+	if err != nil || e.State != Absent {
+		return Holder{}, err
+	}
+	holders, err := c.EC2.Holders(ctx, []netip.Addr{a})
+	if h := holders[a]; err == nil && h.Instance != c.Self.Instance && !h.Primary {
+		return h, nil
+	}
+	return Holder{}, err
 }
 
 // outsider tells whether an ENI that carries an address is certainly no EMR node's, so that the operator's --allow-reassignment may take the address
