@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
@@ -83,9 +85,16 @@ func (w *ledgerWorld) yes(command string, code ExitCode) (LedgerReport, string) 
 	return w.run(command, code)
 }
 
+// awsConfig is somebody outside whose calls set the scene: they outlast every quota, and wait without chance.
 func (w *ledgerWorld) awsConfig() aws.Config {
 	creds := w.cloud.Credentials("")
 	return aws.Config{Region: "us-east-1", HTTPClient: &http.Client{Transport: w.cloud.Transport("")},
+		Retryer: func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) {
+				o.MaxAttempts, o.RateLimiter = 100, ratelimit.None
+				o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Second, nil })
+			})
+		},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return creds, nil })}
 }
 

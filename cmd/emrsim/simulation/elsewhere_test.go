@@ -1,0 +1,77 @@
+package simulation
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// Two VPCs of one account with the same address range, and clusters with the same list in both: neither is in the other's way, whether
+// the numbers are taken there as secondary or as primary addresses.
+func TestTwoVPCsWithTheSameRange(t *testing.T) {
+	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+		twin := c.Cloud.CreateSubnet(c.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16")), testSubnet)
+		c.Cloud.ReserveCIDR(twin, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
+		if _, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: twin, PrimaryIP: smallPools.Core[1]}); err != nil {
+			t.Fatal(err)
+		}
+		theirs := c.launchIn(twin, 1, 1, smallPools)
+		c.mustAll(theirs)
+		began := time.Now()
+		ours := c.launch(1, 2, smallPools)
+		c.mustAll(ours)
+		if d := time.Since(began); d > time.Minute {
+			t.Errorf("it took %s, with all addresses free", d)
+		}
+		for _, n := range slices.Concat(theirs, ours) {
+			if h := c.Cloud.Holders(n.SubnetID, n.Static()); !slices.Equal(h, []string{n.ENI}) {
+				t.Errorf("%s has %s, which is on %v", n.InstanceID, n.Static(), h)
+			}
+		}
+		// A release in one of them touches nothing of the other.
+		if out := ours[0].Release(t.Context(), Kill{}); out.Err != nil {
+			t.Error(out.Err)
+		}
+		if out := theirs[0].Apply(t.Context(), Kill{}); out.Err != nil || len(out.Report.Changes) > 0 {
+			t.Errorf("a rerun in the other VPC: %v, %q", out.Err, out.Report.Changes)
+		}
+		c.CheckTruth(testPrefix, nil)
+	})
+}
+
+// EMR gives a master a second interface. An address of the pool that an operator has put there is not the node's to use, and holds nobody up.
+func TestAddressOnTheSecondInterface(t *testing.T) {
+	for _, reassign := range []bool{false, true} {
+		inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
+			cl, err := c.Cloud.LaunchCluster(cloud.ClusterSpec{Subnet: c.subnet, Masters: 1, SecondENIOnMaster: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := agent.DefaultConfig()
+			cfg.Pools, cfg.AllowReassignment = agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")}, reassign
+			n := c.newNode(cl.Nodes[0], cfg, cloud.FilesFull)
+			if err := c.Take(t.Context(), &cloud.Node{ENI: n.SecondENI.ID}, cfg.Pools.Master[0]); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			c.mustAll([]*Node{n})
+			if d := time.Since(began); n.Static() != cfg.Pools.Master[1] || d > 15*time.Second {
+				t.Errorf("reassignment %t: it has %s after %s", reassign, n.Static(), d)
+			}
+			if h := c.Cloud.Holders(c.subnet, cfg.Pools.Master[0]); !slices.Equal(h, []string{n.SecondENI.ID}) {
+				t.Errorf("reassignment %t: the other address is on %v", reassign, h)
+			}
+			for _, x := range c.Cloud.Calls() {
+				if x.Caller == n.InstanceID && x.Action == "AssignPrivateIpAddresses" && strings.Contains(x.Params, cfg.Pools.Master[0].String()) {
+					t.Errorf("reassignment %t: it asks for what is on its other interface: %s", reassign, x)
+				}
+			}
+			c.CheckTruth(testPrefix, nil)
+		})
+	}
+}
