@@ -30,6 +30,14 @@
 // A node that created a claim and is refused by EC2, because an ENI outside the ledger has the address, reads
 // the record again and deletes it only while it still names this node.
 //
+// # Late answers
+//
+// EC2's describe calls may be older than what this node did a moment ago. The address that the last run attached, and that was not given back since,
+// is kept as soon as a describe call shows it; any other one that it shows on the node's ENI is asked for again first, since an assignment's
+// answer is never old. A refusal outweighs what describe calls show, until they have gone on showing it for longer than they are late. The same holds for the
+// ledger: a record that is absent, or that this node has deleted, is read again before it counts; and a DeleteParameter whose answer was lost is not
+// repeated before the record has been read again, which may be the next owner's by then. The age of a record is by Parameter Store's clock.
+//
 // # Who meets whom
 //
 // Nodes of one cluster know their rank among the members that still need an address, and begin with the
