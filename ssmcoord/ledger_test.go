@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,6 +18,7 @@ import (
 type oneAnswer struct {
 	body  string
 	calls int
+	date  time.Time // of the answers; zero: none
 }
 
 func (a *oneAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -25,8 +27,12 @@ func (a *oneAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if a.calls++; a.calls > 1 {
 		a.body = "{}"
 	}
+	header := http.Header{}
+	if !a.date.IsZero() {
+		header.Set("Date", a.date.UTC().Format(http.TimeFormat))
+	}
 	return &http.Response{
-		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, Header: http.Header{},
+		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, Header: header,
 		ContentLength: int64(len(a.body)), Body: io.NopCloser(strings.NewReader(a.body)),
 	}, nil
 }
@@ -49,6 +55,32 @@ func TestUnreadableIsBounded(t *testing.T) {
 		entries, err := (&oneAnswer{body: string(body)}).ledger().Read(t.Context(), []netip.Addr{a})
 		if err != nil || entries[a].State != Unreadable || len(entries[a].Problem.Error()) > maxProblem+10 {
 			t.Errorf("%+v, %v", entries[a], err)
+		}
+	}
+}
+
+// TestAgeIsByParameterStoresClock: a node whose clock is minutes ahead does not take the claim of a new instance, which EC2 does not list yet, for an old one.
+func TestAgeIsByParameterStoresClock(t *testing.T) {
+	at := time.Now().Add(-4 * time.Minute).Truncate(time.Second)
+	value := Record{Version: 1, Instance: "i-0bbb", ENI: "eni-0bbb", Role: "CORE", Time: at}.Render()
+	a := netip.MustParseAddr("10.0.1.21")
+	for _, test := range []struct {
+		date time.Time
+		want Action
+	}{{at.Add(5 * time.Second), Skip}, {at.Add(5 * time.Minute), TakeOver}, {time.Time{}, TakeOver}} { // without a date the own clock counts
+		body, err := json.Marshal(map[string]any{"Parameters": []map[string]any{
+			{"Name": "/emr-static-ip/subnet-0a/10.0.1.21", "Value": value, "LastModifiedDate": at.Unix()},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ledger := (&oneAnswer{body: string(body), date: test.date}).ledger()
+		entries, err := ledger.Read(t.Context(), []netip.Addr{a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := Judge(self, entries[a], Holder{}, Unseen, ledger.Now(), false); v.Action != test.want {
+			t.Errorf("answer of %s: %s (%s), want %s", test.date, v.Action, v.Reason, test.want)
 		}
 	}
 }

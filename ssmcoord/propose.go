@@ -52,7 +52,7 @@ func (c *Coordinator) proposeScan(ctx context.Context, order []netip.Addr, membe
 	if err != nil {
 		return p, err
 	}
-	e := &ExhaustedError{Role: c.Self.Role, now: time.Now()}
+	e := &ExhaustedError{Role: c.Self.Role, now: c.Ledger.Now()}
 	for _, chunk := range chunks(c.open(order, holders), namesPerRead) {
 		entries, err := c.Ledger.Read(ctx, chunk)
 		if err != nil {

@@ -107,7 +107,7 @@ func (c *Coordinator) ended(ctx, search context.Context, err error) error {
 	pool := c.Pools[c.Self.Role]
 	entries, readErr := c.Ledger.Read(ctx, pool)
 	holders, holdErr := c.EC2.Holders(ctx, pool)
-	e := &ExhaustedError{Role: c.Self.Role, Waited: time.Since(c.began), now: time.Now(), Cause: errors.Join(err, readErr, holdErr)}
+	e := &ExhaustedError{Role: c.Self.Role, Waited: time.Since(c.began), now: c.Ledger.Now(), Cause: errors.Join(err, readErr, holdErr)}
 	for _, a := range pool {
 		held := HeldAddress{Addr: a, Reason: c.skipped[a]}
 		if entry := entries[a]; entry.State == Claimed {

@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
 // TestClockSkew: answers are dated by the services' clock, and a signature that is more than five minutes away from it is refused in
@@ -28,6 +30,19 @@ func TestClockSkew(t *testing.T) {
 			_, err := c.ssm.DescribeParameters(t.Context(), &ssm.DescribeParametersInput{})
 			if code(err) != test.ssm || !strings.HasPrefix(message(err), test.message) {
 				t.Errorf("skew %v: SSM says %v", test.skew, err)
+			}
+			if test.ssm == "" {
+				name := aws.String("/clock")
+				if _, err := c.ssm.PutParameter(t.Context(), &ssm.PutParameterInput{Name: name, Value: name, Type: types.ParameterTypeString}); err != nil {
+					t.Fatal(err)
+				}
+				out, err := c.ssm.GetParameter(t.Context(), &ssm.GetParameterInput{Name: name})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if off := time.Since(*out.Parameter.LastModifiedDate) + test.skew; off.Abs() > 10*time.Second {
+					t.Errorf("skew %v: LastModifiedDate is %v off", test.skew, off)
+				}
 			}
 			_, err = c.ec2.DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
 			if code(err) != test.ec2 {
