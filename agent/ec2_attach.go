@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -20,11 +21,12 @@ import (
 // and what it shows against time, for a describe call may be older than a release of this node and another node's gain. move takes the
 // address from the ENI that has it.
 func (a *arbiter) Attach(ctx context.Context, addr netip.Addr, move bool) error {
+	attempts := 0
 	_, err := a.api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
 		NetworkInterfaceId: aws.String(a.id.ENI),
 		PrivateIpAddresses: []string{addr.String()},
 		AllowReassignment:  aws.Bool(move),
-	})
+	}, counting(&attempts))
 	if err == nil {
 		return nil
 	}
@@ -35,7 +37,7 @@ func (a *arbiter) Attach(ctx context.Context, addr netip.Addr, move bool) error 
 	case isBadAddress(err):
 		return &ssmcoord.ImpossibleError{Err: coded(ExitUsage, failed, "take the address out of the list: EC2 will never give it")}
 	}
-	own, h, lookErr := a.whose(ctx, addr)
+	own, h, lookErr := a.whose(ctx, addr, attempts > 1)
 	switch {
 	case lookErr != nil:
 		return errors.Join(failed, lookErr)
@@ -50,9 +52,23 @@ func (a *arbiter) Attach(ctx context.Context, addr netip.Addr, move bool) error 
 	return failed
 }
 
+// counting counts the attempts that the SDK makes at a call.
+func counting(attempts *int) func(*ec2.Options) {
+	return func(o *ec2.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			count := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+				*attempts++
+				return next.HandleFinalize(ctx, in)
+			}
+			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("CountAttempts", count), "Retry", middleware.After)
+		})
+	}
+}
+
 // whose finds out who has an address that EC2 would not assign: this node's own ENI, or the holder, which is empty where EC2 shows none. Another ENI is
-// believed at once, unless the own one is shown beside it; the own one, and none, only after lookFor.
-func (a *arbiter) whose(ctx context.Context, addr netip.Addr) (own bool, h ssmcoord.Holder, err error) {
+// believed at once, unless the own one is shown beside it, or the refusal is of a repeated attempt: the first may have given the address to this node,
+// and a describe call may still show who had it before. The own one, and none, are believed only after lookFor.
+func (a *arbiter) whose(ctx context.Context, addr netip.Addr, repeated bool) (own bool, h ssmcoord.Holder, err error) {
 	for began, d := time.Now(), confirmPause; ; d = min(2*d, confirmMax) {
 		shown, err := a.Own(ctx)
 		if err != nil {
@@ -66,7 +82,7 @@ func (a *arbiter) whose(ctx context.Context, addr netip.Addr) (own bool, h ssmco
 		own = slices.Contains(shown, addr) || h.ENI == a.id.ENI
 		another := h.ENI != "" && h.ENI != a.id.ENI
 		switch {
-		case another && !own, another && time.Since(began) > lookFor:
+		case another && !own && !repeated, another && time.Since(began) > lookFor:
 			return false, h, nil
 		case time.Since(began) > lookFor:
 			return own, ssmcoord.Holder{}, nil

@@ -234,28 +234,6 @@ func (l *Launch) step() {
 	}
 }
 
-// checkClaims checks that no node gets an address that a living node has claimed.
-func (l *Launch) checkClaims() {
-	owner := map[netip.Addr]string{}
-	for _, p := range l.w.Cloud.Parameters() {
-		if r, err := l.w.parse(p.Value); err == nil {
-			if a, err := netip.ParseAddr(p.Name[len(agent.DefaultPrefix)+len(l.subnet)+2:]); err == nil {
-				owner[a] = r.Instance
-			}
-		}
-	}
-	for _, e := range l.w.Cloud.ENIs() {
-		for _, a := range e.Addresses[1:] {
-			if owner[a] == "" || owner[a] == e.InstanceID || l.w.node(e.InstanceID) == nil {
-				continue
-			}
-			if o := l.w.node(owner[a]); o != nil && !o.gone.Load() {
-				l.w.violate("claims: %s has %s, which the living %s had claimed", e.InstanceID, a, o.InstanceID)
-			}
-		}
-	}
-}
-
 func (w *World) node(id string) *Node {
 	w.mu.Lock()
 	defer w.mu.Unlock()
