@@ -16,6 +16,18 @@ import (
 	"time"
 )
 
+// needRoot skips a test that needs root, and fails it where none may be skipped.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		return
+	}
+	if os.Getenv("REQUIRE_NETNS") == "1" {
+		t.Fatal("REQUIRE_NETNS=1, and not root: bootstrap.sh would ask sudo")
+	}
+	t.Skip("not root: bootstrap.sh would ask sudo")
+}
+
 // stubbed is a directory in which bootstrap.sh runs with stand-ins for programs of the node.
 type stubbed struct {
 	dir, script, installed string
@@ -26,9 +38,7 @@ type stubbed struct {
 // calls.
 func stub(t *testing.T, program []byte, replace ...string) stubbed {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("not root: bootstrap.sh would ask sudo")
-	}
+	needRoot(t)
 	s := stubbed{dir: t.TempDir(), program: program}
 	s.script, s.installed = s.dir+"/bootstrap.sh", s.dir+"/sbin/emr-static-ip"
 	source, err := os.ReadFile("bootstrap.sh")

@@ -47,9 +47,7 @@ func awsEnvironment(t *testing.T, endpoint string) []string {
 // stand-in for the CLI.
 func TestBootstrapWithAWSCLI(t *testing.T) {
 	awsCLI(t)
-	if os.Getuid() != 0 {
-		t.Skip("not root: bootstrap.sh would ask sudo")
-	}
+	needRoot(t)
 	source, err := os.ReadFile("bootstrap.sh")
 	if err != nil {
 		t.Fatal(err)

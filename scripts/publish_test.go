@@ -110,9 +110,7 @@ func storedObjects(t *testing.T, dir string) map[string]string {
 // bootFrom runs a published bootstrap.sh; it installs below dir. The program's own words follow what bootstrap.sh says.
 func bootFrom(t *testing.T, script string, env []string, args ...string) (int, string) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("not root: bootstrap.sh would ask sudo")
-	}
+	needRoot(t)
 	installed := filepath.Join(t.TempDir(), "sbin", "emr-static-ip")
 	text := strings.Replace(script, "program=/usr/local/sbin/emr-static-ip\n", "program="+installed+"\n", 1)
 	path := filepath.Join(t.TempDir(), "bootstrap.sh")
