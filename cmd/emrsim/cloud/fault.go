@@ -19,10 +19,11 @@ const (
 	FaultFailAfter           // the effect takes place; the service answers with Code, Message, Status
 	FaultHang                // no effect and no answer, until the caller gives up
 	FaultHangAfter           // the effect takes place; no answer until the caller gives up
+	FaultLate                // the connection is reset; the effect takes place later, when nobody waits for it any more
 )
 
 func (k FaultKind) String() string {
-	names := [...]string{"none", "fail", "reset", "lose", "fail-after", "hang", "hang-after"}
+	names := [...]string{"none", "fail", "reset", "lose", "fail-after", "hang", "hang-after", "late"}
 	if k < 0 || int(k) >= len(names) {
 		return "unknown"
 	}
@@ -36,6 +37,8 @@ type FaultAction struct {
 	Message string        // default as AWS words it
 	Status  int           // default 500
 	Delay   time.Duration // added before the effect, whatever the kind
+	// Late is how long after the reset the effect of a FaultLate takes place.
+	Late time.Duration
 	// Then runs after the effect and before the response, without the model's lock: for ending the caller there.
 	Then func()
 }

@@ -170,21 +170,18 @@ func (c *Cloud) perform(ctx context.Context, call *Call, effect func(time.Time) 
 		call.Code = "Hung"
 		c.recordNow(*call)
 		return nil, ctx.Err()
-	default:
-		c.mu.Lock()
-		now := c.now()
-		c.settle(now)
-		call.Time = now
-		body, call.Applied, failure = effect(now)
-		call.Status = http.StatusOK
-		if failure != nil {
-			call.Status, call.Code = failure.Status, failure.Code
-			if call.Message == "" {
-				call.Message = failure.Message
+	case FaultLate:
+		go func() {
+			time.Sleep(c.slot(f.Late, call))
+			_, _, place := c.carryOut(call, effect)
+			c.lost(place)
+			if f.Then != nil {
+				f.Then()
 			}
-		}
-		place = c.record(*call)
-		c.mu.Unlock()
+		}()
+		return nil, errReset
+	default:
+		body, failure, place = c.carryOut(call, effect)
 	}
 	if f.Then != nil {
 		f.Then()
@@ -206,6 +203,24 @@ func (c *Cloud) perform(ctx context.Context, call *Call, effect func(time.Time) 
 		return nil, err
 	}
 	return render(call, body, failure), nil
+}
+
+// carryOut lets a call have its effect and records it.
+func (c *Cloud) carryOut(call *Call, effect func(time.Time) ([]byte, bool, *Error)) (body []byte, failure *Error, place int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	c.settle(now)
+	call.Time = now
+	body, call.Applied, failure = effect(now)
+	call.Status = http.StatusOK
+	if failure != nil {
+		call.Status, call.Code = failure.Status, failure.Code
+		if call.Message == "" {
+			call.Message = failure.Message
+		}
+	}
+	return body, failure, c.record(*call)
 }
 
 func (c *Cloud) canceled(call *Call, err error) error {

@@ -161,6 +161,40 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// The effect of a FaultLate comes after the caller has had its error, and meets what has happened meanwhile.
+func TestFaultLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{})
+		api := w.on(w.cores[0].InstanceID).ssm
+		then := 0
+		w.Fault(func(call Call) FaultAction {
+			if call.OfKind > 1 {
+				return FaultAction{}
+			}
+			return FaultAction{Kind: FaultLate, Late: 10 * time.Second, Then: func() { then++ }}
+		})
+		if _, err := api.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: aws.String("/x")}); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the call ends with %v", err)
+		}
+		time.Sleep(9 * time.Second)
+		if calls := w.Calls(); len(calls) != 0 || then != 0 {
+			t.Errorf("before its time: %v", calls)
+		}
+		w.Fault(nil)
+		if _, err := api.PutParameter(t.Context(), putInput("/x", "v")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		calls := w.Calls()
+		if last := calls[len(calls)-1]; last.Action != "DeleteParameter" || !last.Applied || !last.Lost || last.Fault != FaultLate || last.Code != "" || then != 1 {
+			t.Errorf("afterwards: %v, Then ran %d times", last, then)
+		}
+		if left := w.Parameters(); len(left) != 0 {
+			t.Errorf("the deletion that was late left %v", left)
+		}
+	})
+}
+
 // TestThen: the hook's Then runs between effect and response, as the place for a crash.
 func TestThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -94,7 +94,7 @@ func RunLaunch(ctx context.Context, seed uint64, mutation Mutation, configure fu
 	if configure != nil {
 		configure(w)
 	}
-	l := &Launch{w: w, rng: rng, races: races, strange: map[netip.Addr]bool{}}
+	l := &Launch{w: w, rng: rng, races: races || w.Late, strange: map[netip.Addr]bool{}}
 	w.Step = l.step
 	if err := l.tell(ctx); err != nil {
 		return nil, l.Stats, err
@@ -158,7 +158,10 @@ func (l *Launch) tell(ctx context.Context) error {
 	l.subnet = l.w.Cloud.CreateSubnet(vpc, netip.MustParsePrefix("10.0.1.0/24"))
 	l.w.Cloud.ReserveCIDR(l.subnet, netip.MustParsePrefix("10.0.1.64/26"), "explicit")
 	l.style = cloud.FileStyle(l.rng.IntN(2))
-	if l.rng.IntN(3) > 0 {
+	switch {
+	case l.w.Late:
+		l.w.Cloud.Fault(l.lateEffects(l.faults()))
+	case l.rng.IntN(3) > 0:
 		l.w.Cloud.Fault(l.faults())
 	}
 	if l.rng.IntN(3) == 0 {
@@ -176,6 +179,9 @@ func (l *Launch) tell(ctx context.Context) error {
 	l.quiet.Store(true)
 	l.minutes.Wait()
 	l.w.CheckSafety()
+	if l.w.Late {
+		l.again(ctx)
+	}
 	l.checkProgress()
 	if l.w.Kept {
 		l.putRight(ctx)

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
 var (
@@ -30,7 +32,7 @@ const shards = 2
 // What must hold holds in every launch, whatever fails in it.
 func TestLaunches(t *testing.T) {
 	if *seed != 0 {
-		replay(t, *seed)
+		replay(t, *seed, nil)
 		return
 	}
 	var base [8]byte
@@ -78,10 +80,15 @@ func launchOnce(t *testing.T, s uint64, m Mutation, configure func(*World)) (vio
 	return violations, stats
 }
 
-func replay(t *testing.T, s uint64) {
+// replay shows all that happens in one launch.
+func replay(t *testing.T, s uint64, configure func(*World)) {
 	core, logs := observer.New(zapcore.InfoLevel)
 	var w *World
-	violations, stats := launchOnce(t, s, NoMutation, func(world *World) { w = world; world.Log = zap.New(core) })
+	violations, stats := launchOnce(t, s, NoMutation, func(world *World) {
+		if w, world.Log = world, zap.New(core); configure != nil {
+			configure(w)
+		}
+	})
 	type line struct {
 		at   time.Time
 		text string
@@ -113,7 +120,7 @@ func replay(t *testing.T, s uint64) {
 func TestReplayIsExact(t *testing.T) {
 	trace := func(s uint64) string {
 		var w *World
-		launchOnce(t, s, NoMutation, func(world *World) { w = world })
+		launchOnce(t, s, NoMutation, func(world *World) { w, world.Late = world, s%8 == 0 })
 		var b strings.Builder
 		for _, c := range w.Cloud.Calls() {
 			fmt.Fprintln(&b, c.Time.UnixNano(), c.Caller, c.Service, c.Action, c.Params, c.Status, c.Code, c.Applied)
@@ -166,41 +173,63 @@ func TestMutationsAreFound(t *testing.T) {
 
 // What must hold holds also while operators remove stale records and mend broken ones: a node may at worst have to write its record again.
 func TestLaunchesWithLedgerCommands(t *testing.T) {
-	const launches = 60
+	total := someLaunches(t, func(w *World) { w.Kept = true }, func(*World) {})
+	t.Logf("operators changed %d records, of which %d nodes had to write theirs again", total.Kept, total.PutRight)
+	if total.Kept == 0 && *seed == 0 {
+		t.Error("the operators found nothing to do: this shows nothing")
+	}
+}
+
+// No address is used twice, and no node is left without, also where changes take effect that nobody waits for any more; a node may at worst have to
+// write its record again.
+func TestLaunchesWithLateEffects(t *testing.T) {
+	late, applied := 0, 0
+	total := someLaunches(t, func(w *World) { w.Late = true }, func(w *World) {
+		for _, c := range w.Cloud.Calls() {
+			if c.Fault == cloud.FaultLate {
+				late++
+				if c.Applied {
+					applied++
+				}
+			}
+		}
+	})
+	t.Logf("%d calls were late, %d of them changed something; %d nodes had something to put right afterwards", late, applied, total.PutRight)
+	if applied == 0 && *seed == 0 {
+		t.Error("no late call changed anything: this shows nothing")
+	}
+}
+
+// someLaunches is TestLaunches for a special kind of launches, of which there are fewer. after sees the world of each.
+func someLaunches(t *testing.T, configure, after func(*World)) (total Stats) {
+	if *seed != 0 {
+		replay(t, *seed, configure)
+		return total
+	}
+	const fixed = 30
 	var base [8]byte
 	if _, err := rand.Read(base[:]); err != nil {
 		t.Fatal(err)
 	}
 	fresh := binary.BigEndian.Uint64(base[:]) >> 1
-	var total Stats
-	failed := 0
-	for i := range uint64(launches) {
+	began, failed := time.Now(), 0
+	for i := range uint64(fixed + *seeds/6) {
 		s := i + 1
-		switch {
-		case *seed != 0 && i > 0 || failed == 5:
-			return
-		case *seed != 0:
-			s = *seed
-		case i >= launches/2:
+		if i >= fixed {
 			s = fresh + i
 		}
-		core, logs := observer.New(zapcore.InfoLevel)
-		violations, stats := launchOnce(t, s, NoMutation, func(w *World) {
-			if w.Kept = true; *seed != 0 {
-				w.Log = zap.New(core)
-			}
-		})
-		for _, e := range logs.All() {
-			t.Logf("%s %s %v %s", e.Time.Format("15:04:05.000000"), e.LoggerName, e.ContextMap(), e.Message)
-		}
+		var w *World
+		violations, stats := launchOnce(t, s, NoMutation, func(world *World) { w = world; configure(w) })
+		after(w)
 		total.Add(stats)
-		if len(violations) > 0 {
-			failed++
-			t.Errorf("seed %d:\n  %s\nreplay: go test ./cmd/emrsim/simulation -run TestLaunchesWithLedgerCommands -v -args -seed %d", s, strings.Join(violations, "\n  "), s)
+		if len(violations) == 0 {
+			continue
+		}
+		t.Errorf("seed %d:\n  %s\nreplay: go test ./cmd/emrsim/simulation -run %s -v -args -seed %d", s, strings.Join(violations, "\n  "), t.Name(), s)
+		if failed++; failed == 5 {
+			return total
 		}
 	}
-	t.Logf("%d launches: %s; operators changed %d records, of which %d nodes had to write theirs again", launches, total, total.Kept, total.PutRight)
-	if total.Kept == 0 {
-		t.Error("the operators found nothing to do: this shows nothing")
-	}
+	t.Logf("%d launches in %s: %s", fixed+*seeds/6, time.Since(began).Round(time.Millisecond), total)
+	return total
 }

@@ -32,6 +32,8 @@ type World struct {
 	Transport func(instanceID string) http.RoundTripper
 	// Kept adds operators to a launch who clean up the ledger meanwhile.
 	Kept bool
+	// Late lets changes take effect when the node has given up on them, has tried again, or has even been killed and run again.
+	Late bool
 	// Log, if not nil, is where the agents' logs go.
 	Log *zap.Logger
 

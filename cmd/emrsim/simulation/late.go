@@ -1,0 +1,50 @@
+package simulation
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// latest is how long after its caller gave up a call may still take effect.
+const latest = 15 * time.Second
+
+// lateEffects lets up to seven of ten changes take effect when nobody waits for them any more; the other calls meet the other faults.
+//
+// What such a change meets is not what it was meant for: a deletion may remove the claim of the address's next owner. EC2 still decides who has the
+// address, so that no address is used twice, and the next run of a node brings the ledger in line. That is what these launches check; who may claim what
+// is not (see checkClaims).
+func (l *Launch) lateEffects(others func(cloud.Call) cloud.FaultAction) func(cloud.Call) cloud.FaultAction {
+	share := l.rng.Float64() * 0.7
+	return func(c cloud.Call) cloud.FaultAction {
+		if r := rand.New(rand.NewPCG(c.Seed, 0x1a7e)); c.Caller != "" && changes(c.Action) && !l.calm.Load() && r.Float64() < share {
+			return cloud.FaultAction{Kind: cloud.FaultLate, Late: time.Duration(r.Float64() * float64(latest)), Then: l.step}
+		}
+		return others(c)
+	}
+}
+
+// changes tells whether an action changes what the nodes agree on.
+func changes(action string) bool {
+	switch action {
+	case "PutParameter", "DeleteParameter", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses":
+		return true
+	}
+	return false
+}
+
+// again runs the agent once more on every node.
+func (l *Launch) again(ctx context.Context) {
+	for _, n := range l.w.living() {
+		o := n.Apply(ctx, Kill{})
+		l.Stats.Runs++
+		if o.Err != nil {
+			l.w.violate("rerun: %s: %v", n.InstanceID, o.Err)
+		}
+		if len(o.Report.Changes) > 0 {
+			l.Stats.PutRight++
+		}
+	}
+}
