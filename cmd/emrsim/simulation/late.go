@@ -3,6 +3,9 @@ package simulation
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -13,9 +16,9 @@ const latest = 15 * time.Second
 
 // lateEffects lets up to seven of ten changes take effect when nobody waits for them any more; the other calls meet the other faults.
 //
-// What such a change meets is not what it was meant for: a deletion may remove the claim of the address's next owner. EC2 still decides who has the
-// address, so that no address is used twice, and the next run of a node brings the ledger in line. That is what these launches check; who may claim what
-// is not (see checkClaims).
+// What such a change meets is not what it was meant for: a deletion may remove the claim of the address's next owner, and a detachment may take an
+// address from a node that has got it again. EC2 still decides who has the address, so that no two nodes use one, and the next run of a node puts things
+// right. That is what these launches check; who may claim what is not (see checkClaims).
 func (l *Launch) lateEffects(others func(cloud.Call) cloud.FaultAction) func(cloud.Call) cloud.FaultAction {
 	share := l.rng.Float64() * 0.7
 	return func(c cloud.Call) cloud.FaultAction {
@@ -31,6 +34,21 @@ func changes(action string) bool {
 	switch action {
 	case "PutParameter", "DeleteParameter", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses":
 		return true
+	}
+	return false
+}
+
+// tookLate tells whether the node itself took the address from its interface, by a release that took effect after it had been followed by another run. No
+// run can know of such a change to come; restore finds that the address is gone. While another interface has the address it must not be in use all the same.
+func (w *World) tookLate(n *Node, a netip.Addr) bool {
+	if !w.Late || len(w.Cloud.Holders(n.SubnetID, a)) > 0 {
+		return false
+	}
+	calls := w.Cloud.Calls()
+	for _, c := range slices.Backward(calls) {
+		if c.Applied && c.Action == "UnassignPrivateIpAddresses" && c.Caller == n.InstanceID && slices.Contains(strings.Fields(c.Params), a.String()) {
+			return c.Fault == cloud.FaultLate
+		}
 	}
 	return false
 }

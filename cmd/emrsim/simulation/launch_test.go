@@ -180,8 +180,8 @@ func TestLaunchesWithLedgerCommands(t *testing.T) {
 	}
 }
 
-// No address is used twice, and no node is left without, also where changes take effect that nobody waits for any more; a node may at worst have to
-// write its record again.
+// No two nodes use one address, and none is left without, also where changes take effect that nobody waits for any more; a node may at worst have to
+// be run again.
 func TestLaunchesWithLateEffects(t *testing.T) {
 	late, applied := 0, 0
 	total := someLaunches(t, func(w *World) { w.Late = true }, func(w *World) {

@@ -119,7 +119,7 @@ func (w *World) CheckSafety() {
 				w.violate("safety: %s is in use by %s and by %s", a, other.InstanceID, n.InstanceID)
 			}
 			users[a] = n
-			if !slices.Contains(carried[n.ENI], a) {
+			if !slices.Contains(carried[n.ENI], a) && !w.tookLate(n, a) {
 				w.violate("safety: %s uses %s, which EC2 has on %v", n.InstanceID, a, w.Cloud.Holders(n.SubnetID, a))
 			}
 		}
