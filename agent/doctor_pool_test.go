@@ -22,7 +22,7 @@ func (n *testNode) claim(a netip.Addr, record ssmcoord.Record, wait time.Duratio
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if _, err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Create(n.t.Context(), a, record); err != nil {
+	if _, _, err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Create(n.t.Context(), a, record); err != nil {
 		n.t.Fatal(err)
 	}
 	time.Sleep(wait)

@@ -21,12 +21,12 @@ import (
 // and what it shows against time, for a describe call may be older than a release of this node and another node's gain. move takes the
 // address from the ENI that has it.
 func (a *arbiter) Attach(ctx context.Context, addr netip.Addr, move bool) error {
-	attempts := 0
+	unsure := false
 	_, err := a.api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
 		NetworkInterfaceId: aws.String(a.id.ENI),
 		PrivateIpAddresses: []string{addr.String()},
 		AllowReassignment:  aws.Bool(move),
-	}, counting(&attempts))
+	}, noting(&unsure))
 	if err == nil {
 		return nil
 	}
@@ -37,7 +37,7 @@ func (a *arbiter) Attach(ctx context.Context, addr netip.Addr, move bool) error 
 	case isBadAddress(err):
 		return &ssmcoord.ImpossibleError{Err: coded(ExitUsage, failed, "take the address out of the list: EC2 will never give it")}
 	}
-	own, h, lookErr := a.whose(ctx, addr, attempts > 1)
+	own, h, lookErr := a.whose(ctx, addr, unsure)
 	switch {
 	case lookErr != nil:
 		return errors.Join(failed, lookErr)
@@ -52,15 +52,18 @@ func (a *arbiter) Attach(ctx context.Context, addr netip.Addr, move bool) error 
 	return failed
 }
 
-// counting counts the attempts that the SDK makes at a call.
-func counting(attempts *int) func(*ec2.Options) {
+// noting sets unsure where the SDK repeats a call of which an earlier attempt may have had its effect.
+func noting(unsure *bool) func(*ec2.Options) {
 	return func(o *ec2.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			count := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
-				*attempts++
-				return next.HandleFinalize(ctx, in)
+			unknown := false
+			note := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+				*unsure = unknown
+				out, meta, err := next.HandleFinalize(ctx, in)
+				unknown = unknown || err != nil && !isThrottle(err)
+				return out, meta, err
 			}
-			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("CountAttempts", count), "Retry", middleware.After)
+			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("NoteRepetition", note), "Retry", middleware.After)
 		})
 	}
 }

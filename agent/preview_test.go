@@ -27,7 +27,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 			n.t.Fatal(err)
 		}
 		ledger := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID)
-		if _, err := ledger.Create(n.t.Context(), netip.MustParseAddr(a), ssmcoord.Record{Instance: instance, ENI: "eni-0dead", Role: "CORE", Time: time.Now()}); err != nil {
+		if _, _, err := ledger.Create(n.t.Context(), netip.MustParseAddr(a), ssmcoord.Record{Instance: instance, ENI: "eni-0dead", Role: "CORE", Time: time.Now()}); err != nil {
 			n.t.Fatal(err)
 		}
 	}

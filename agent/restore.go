@@ -145,8 +145,7 @@ func (r *run) restoreBy(ctx context.Context, answers bool) error {
 		r.rep.LeftAlone = "not configured: the static IP was released"
 		return nil
 	case PhaseReleasing:
-		r.rep.LeftAlone = "a release has begun and not ended: run emr-static-ip release again"
-		return nil
+		return r.finishKernel(ctx)
 	}
 	if !s.Static.IsValid() {
 		r.rep.LeftAlone = "not configured: no run has come to its end yet"
@@ -154,6 +153,12 @@ func (r *run) restoreBy(ctx context.Context, answers bool) error {
 	}
 	if err := r.openKernel(ctx); err != nil {
 		return err
+	}
+	if s.Phase == PhaseWithdrawn && s.Written.After(time.Now()) { // the clock was ahead then, perhaps by years
+		s.Written = time.Now().UTC()
+		if err := r.store(s); err != nil {
+			return err
+		}
 	}
 	if answers && !listed && s.Phase != PhaseWithdrawn {
 		return r.unlisted(ctx)
@@ -173,6 +178,16 @@ func (r *run) restoreBy(ctx context.Context, answers bool) error {
 		return nil
 	}
 	return r.putBack(ctx)
+}
+
+// finishKernel takes out of the kernel what a release that was interrupted has left there: nothing would watch the address until somebody runs the
+// release again.
+func (r *run) finishKernel(ctx context.Context) error {
+	r.rep.LeftAlone = "a release has begun and not ended: run emr-static-ip release again"
+	if err := r.openKernel(ctx); err != nil {
+		return err
+	}
+	return r.unprogram(ctx, r.touched())
 }
 
 // putBack makes the kernel what the last run left, and brings the state file in line with what IMDS says now.

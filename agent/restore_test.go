@@ -240,7 +240,6 @@ func TestRestoreLeavesAlone(t *testing.T) {
 				n.t.Fatal(err)
 			}
 		}, false, "was released"},
-		{"a release was begun", phase(PhaseReleasing), false, "release"},
 		{"claiming, IMDS silent", phase(PhaseClaiming), true, "interrupted"},
 		{"of another instance", func(n *testNode) {
 			n.apply()
@@ -278,6 +277,28 @@ func TestRestoreLeavesAlone(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a release that was interrupted has left in the kernel is taken out: nothing would watch the address any more.
+func TestRestoreAfterAReleaseWasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.apply()
+		s := n.state()
+		s.Phase = PhaseReleasing
+		if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			t.Fatal(err)
+		}
+		for _, changes := range []bool{true, false} {
+			rep := n.restore(ExitOK)
+			if !strings.Contains(rep.LeftAlone, "run emr-static-ip release again") || len(rep.Changes) > 0 != changes {
+				t.Errorf("left alone: %q, changes %q", rep.LeftAlone, rep.Changes)
+			}
+			if len(n.uses()) > 0 || n.state().Phase != PhaseReleasing {
+				t.Errorf("in use: %v, phase %s", n.uses(), n.state().Phase)
+			}
+		}
+	})
 }
 
 func TestRestoreOfAnOldStateFile(t *testing.T) {

@@ -153,11 +153,15 @@ func (r *run) apply(ctx context.Context) error {
 	if err := r.remember(ctx); err != nil {
 		return err
 	}
-	if err := r.outOfUse(ctx); err != nil {
+	if err := r.handOver(ctx); err != nil {
 		return err
 	}
-	r.surrender()
 	c := r.coordinator()
+	// Looking for another address may take as long as --timeout allows, and no restore is at work meanwhile.
+	c.Gone = func(ctx context.Context) (netip.Addr, error) {
+		err := r.handOver(ctx)
+		return r.state.Static, err
+	}
 	before := r.touched() // Acquire forgets what somebody else has; the kernel may still have it
 	res, err := c.Acquire(ctx)
 	if err != nil {
@@ -243,42 +247,6 @@ func (r *run) check(ctx context.Context) (bool, error) {
 	return false, kernelError(err)
 }
 
-// outOfUse takes the last run's address out of the kernel where EC2 shows it on this node no more: from here on until another one
-// is programmed the node has none.
-func (r *run) outOfUse(ctx context.Context) error {
-	gone, err := r.gone(ctx)
-	if err != nil || len(gone) == 0 {
-		return err
-	}
-	// On disk first: from here on a restore must not put it back.
-	if err := r.save(PhaseWithdrawn, gone[0], r.state.Former, r.state.Intents); err != nil {
-		return err
-	}
-	return r.unprogram(ctx, gone)
-}
-
-// surrender makes the static IP that this node has given back, or that EC2 gives to it no more, one of those that it may have: no restore may put it
-// back while another one is looked for, and IMDS lists it for a while.
-func (r *run) surrender() {
-	switch r.state.Phase {
-	case PhaseWithdrawn, PhaseReleasing, PhaseReleased:
-		r.state.Intents, r.state.Static = r.touched(), netip.Addr{}
-	}
-}
-
-// remember asks the ledger what this node has claimed where its state file is lost and its network interface has more than the primary IP.
-func (r *run) remember(ctx context.Context) error {
-	if r.hasState || len(r.id.Addresses) < 2 {
-		return nil
-	}
-	claims, err := ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, r.id.SubnetID).Claims(ctx, r.id.InstanceID)
-	if err != nil {
-		return err
-	}
-	r.state.Intents = slices.DeleteFunc(claims, func(a netip.Addr) bool { return a == r.id.PrimaryIP })
-	return nil
-}
-
 func (r *run) coordinator() *ssmcoord.Coordinator {
 	c := &ssmcoord.Coordinator{
 		Ledger: ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, r.id.SubnetID),
@@ -288,6 +256,7 @@ func (r *run) coordinator() *ssmcoord.Coordinator {
 			string(RoleMaster): r.cfg.Pools.Master, string(RoleCore): r.cfg.Pools.Core, string(RoleTask): r.cfg.Pools.Task,
 		},
 		Last:     r.state.Static,
+		Recorded: r.hasState && r.state.Settings.Prefix == r.cfg.Prefix,
 		Intents:  r.touched(),
 		Reassign: r.cfg.AllowReassignment,
 		PutRate:  r.cfg.PutRate,
@@ -295,7 +264,11 @@ func (r *run) coordinator() *ssmcoord.Coordinator {
 		Notify:   r.event,
 	}
 	c.Intend = func(_ context.Context, intents []netip.Addr) error {
-		return r.save(PhaseClaiming, r.state.Static, r.state.Former, intents)
+		phase := PhaseClaiming
+		if r.state.Static.IsValid() && (r.state.Phase == PhaseAttached || r.state.Phase == PhaseProgrammed) {
+			phase = r.state.Phase // that address is in use, whatever becomes of the others
+		}
+		return r.save(phase, r.state.Static, r.state.Former, intents)
 	}
 	return c
 }

@@ -27,6 +27,11 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 				return res, err
 			}
 		}
+		if c.Last.IsValid() && c.Gone != nil {
+			if c.Last, err = c.Gone(search); err != nil {
+				return Result{}, c.ended(ctx, search, err)
+			}
+		}
 		if round == 0 && len(c.Intents) == 0 {
 			if err := c.pace(search, members); err != nil {
 				return Result{}, c.ended(ctx, search, err)
@@ -48,6 +53,8 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 			// Twice beaten: the ranks are not what they seem, so leave the order that others may share.
 			pick = found[int(c.Rand()*float64(len(found)))%len(found)]
 		}
+		exhausted := c.exhausted
+		c.exhausted = false
 		won, err := c.try(ctx, pick)
 		if err != nil {
 			return Result{}, err
@@ -61,6 +68,7 @@ func (c *Coordinator) Acquire(ctx context.Context) (Result, error) {
 				return Result{Addr: pick.addr, Kept: pick.Action == Keep, Surplus: c.surplus(own, pick.addr)}, nil
 			}
 		}
+		c.exhausted = exhausted // an address was free for a moment, and somebody was faster
 		losses++
 		round++
 		if err := sleep(search, time.Duration(c.Rand()*float64(time.Second))); err != nil {
@@ -137,26 +145,35 @@ func (c *Coordinator) keep(ctx context.Context, carried []netip.Addr) (Result, b
 	return Result{Addr: kept, Kept: true, Surplus: c.surplus(own, kept)}, true, nil
 }
 
-// keepConfirm is how long an address that a describe call showed on the own ENI is waited for: another call may show that it has just gone.
-const keepConfirm = 30 * time.Second
+// confirmFor is how long an address is waited for that a describe call showed on the own ENI, since another call may show that it has just gone; and
+// one that EC2 accepted to assign, before EC2 is asked for it again, since somebody may have taken it away before it was shown.
+const confirmFor = 40 * time.Second
 
-// confirm waits until EC2 shows a on the own ENI. False: it was only kept, and is not there any more.
+// confirm waits until EC2 shows a on the own ENI. False: it was only kept, and is not there any more; or another ENI has it now.
 func (c *Coordinator) confirm(ctx context.Context, a netip.Addr, kept bool) ([]netip.Addr, bool, error) {
-	bounded := ctx
-	if kept {
-		var stop context.CancelFunc
-		bounded, stop = context.WithTimeout(ctx, keepConfirm)
-		defer stop()
+	for {
+		bounded, stop := context.WithTimeout(ctx, confirmFor)
+		own, err := c.EC2.Confirm(bounded, a)
+		late := bounded.Err() != nil && ctx.Err() == nil
+		stop()
+		refused := (*RefusedError)(nil)
+		switch {
+		case err == nil:
+			return own, true, nil
+		case errors.As(err, &refused):
+			c.lost(a, refused)
+			return nil, false, c.giveUp(ctx, a)
+		case !late:
+			return nil, false, err
+		case kept:
+			return nil, false, nil
+		}
+		if won, err := c.attempt(ctx, a, false); err != nil {
+			return nil, false, err
+		} else if !won {
+			return nil, false, c.giveUp(ctx, a)
+		}
 	}
-	own, err := c.EC2.Confirm(bounded, a)
-	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
-		c.lost(a, refused)
-		return nil, false, c.giveUp(ctx, a)
-	}
-	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
-		return nil, false, nil
-	}
-	return own, err == nil, err
 }
 
 // paceShare is the part of the PutParameter quota that a launch uses for its first attempts. Calls arrive with jitter; at the whole quota each one
@@ -216,7 +233,6 @@ func (c *Coordinator) scan(ctx context.Context, order []netip.Addr, members []Me
 				return nil, err
 			}
 			if len(found) > 0 {
-				c.exhausted = false
 				c.passedOver(order, found[0].addr)
 				return found, nil
 			}

@@ -85,6 +85,11 @@ type Coordinator struct {
 	// Last is the address that the node's last run attached and has not given back since, from its state file. Whatever else EC2 shows on the node's
 	// ENI may be older than the moment at which the node gave it back, and is asked for again.
 	Last netip.Addr
+	// Recorded tells that the last run has left the record of Last in this ledger. Otherwise a read that shows one may be older than its deletion.
+	Recorded bool
+	// Gone, if not nil, is asked in each round in which Last was not kept. It takes the address out of use where EC2 does not give it to this node any
+	// more, and returns what is Last then.
+	Gone func(ctx context.Context) (netip.Addr, error)
 	// Intents are addresses that this or an earlier run of this node may have claimed or attached. Intend must have stored a new
 	// one durably before it returns.
 	Intents []netip.Addr
@@ -96,10 +101,11 @@ type Coordinator struct {
 	Notify   func(Event)
 
 	began     time.Time
-	exhausted bool                  // a scan has looked at every address and found none, and nothing was won since
+	exhausted bool                  // a scan has looked at every address and found none, and what a later one found was lost to others
 	skipped   map[netip.Addr]string // why each address was passed over last
 	reported  map[netip.Addr]string // and what of it the operator was told
 	refused   map[netip.Addr]time.Time
+	wrote     map[netip.Addr]bool // records that this run has written: a read that shows another is late, or somebody has written since
 	deleted   map[netip.Addr]bool // own claims that this run has deleted: a read that shows one is late
 	unsure    map[netip.Addr]bool // of these, those whose deletion had to be repeated: it may have removed another node's record
 	waited    string              // last progress line

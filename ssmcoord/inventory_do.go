@@ -107,8 +107,12 @@ func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, 
 	name := ledger.Name(step.Addr)
 	switch step.Kind {
 	case Remove:
-		if _, err := ledger.Delete(ctx, step.Addr, step.Record.unchanged); err != nil {
+		d, err := ledger.Delete(ctx, step.Addr, step.Record.unchanged)
+		if err != nil {
 			return StepResult{}, err
+		}
+		if d == NotDeleted {
+			return StepResult{step, Passed, "its record has changed meanwhile"}, nil
 		}
 		v.notify(EventRemoved, step.Addr, "%s: %s", name, step.Reason)
 	case Rewrite:
@@ -117,7 +121,7 @@ func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, 
 		}
 		v.notify(EventRepaired, step.Addr, "%s names %s now", name, owner(step.Write))
 	case Add:
-		created, err := ledger.Create(ctx, step.Addr, step.Write)
+		created, _, err := ledger.Create(ctx, step.Addr, step.Write)
 		if err != nil {
 			return StepResult{}, err
 		}
@@ -148,7 +152,8 @@ func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 		}
 	}
 	ledger := v.ledger(r.Subnet)
-	if _, err := ledger.Delete(ctx, r.Addr, func(e Entry) bool { return e.Record.Instance == r.Write.Instance }); err != nil {
+	d, err := ledger.Delete(ctx, r.Addr, func(e Entry) bool { return e.Record.Instance == r.Write.Instance })
+	if err != nil || d == NotDeleted {
 		return err
 	}
 	r.Outcome, r.Detail = TakenBack, fmt.Sprintf("%s has given the address away meanwhile", r.Write.Instance)

@@ -102,17 +102,20 @@ func bounded(err error) error {
 	return errors.New(strings.ToValidUTF8(text[:maxProblem], "") + "...")
 }
 
-// Create writes a claim where there is none. False: there is a record already, perhaps this node's own, when the answer to an
-// earlier attempt was lost.
-func (l *Ledger) Create(ctx context.Context, a netip.Addr, r Record) (bool, error) {
-	err := l.put(ctx, a, r, false)
+// Create writes a claim where there is none. Where created is false there is a record already; unsure tells that it may be the one that was to be
+// written, since the answer to an earlier attempt was lost.
+func (l *Ledger) Create(ctx context.Context, a netip.Addr, r Record) (created, unsure bool, err error) {
+	err = l.put(ctx, a, r, false, beforeRepeating(func(_ context.Context, unknown bool) error {
+		unsure = unknown
+		return nil
+	}))
 	if exists := (*types.ParameterAlreadyExists)(nil); errors.As(err, &exists) {
-		return false, nil
+		return false, unsure, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("creating the claim %s: %w", l.Name(a), err)
+		return false, unsure, fmt.Errorf("creating the claim %s: %w", l.Name(a), err)
 	}
-	return true, nil
+	return true, false, nil
 }
 
 // Overwrite makes the record of a say r, whatever it said.
@@ -123,14 +126,14 @@ func (l *Ledger) Overwrite(ctx context.Context, a netip.Addr, r Record) error {
 	return nil
 }
 
-func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool) error {
+func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool, options ...func(*ssm.Options)) error {
 	_, err := l.api.PutParameter(ctx, &ssm.PutParameterInput{
 		Name:        aws.String(l.Name(a)),
 		Value:       aws.String(r.Render()),
 		Type:        types.ParameterTypeString,
 		Overwrite:   aws.Bool(overwrite),
 		Description: aws.String("static IP claimed by emr-static-ip"),
-	})
+	}, options...)
 	return err
 }
 
@@ -192,18 +195,35 @@ func (l *Ledger) Claims(ctx context.Context, instance string) ([]netip.Addr, err
 	return found, nil
 }
 
-// Clear deletes the records that name the instance, and tells which also with an error.
+// Clear deletes the records that name the instance, and tells which also with an error. It is for an instance that is known to have left some: where the
+// list, which may be late, has none it is read twice, and each record once more.
 func (l *Ledger) Clear(ctx context.Context, instance string) (removed []netip.Addr, err error) {
 	claims, err := l.Claims(ctx, instance)
+	if err == nil && len(claims) == 0 {
+		if err := sleep(ctx, certainAfter); err != nil {
+			return nil, err
+		}
+		claims, err = l.Claims(ctx, instance)
+	}
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range claims {
 		mine := func(e Entry) bool { return e.State == Claimed && e.Record.Instance == instance }
-		if _, err := l.Delete(ctx, a, mine); err != nil {
+		e, err := l.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent })
+		if err != nil {
 			return removed, err
 		}
-		removed = append(removed, a)
+		if !mine(e) {
+			continue
+		}
+		d, err := l.Delete(ctx, a, mine)
+		if err != nil {
+			return removed, err
+		}
+		if d != NotDeleted {
+			removed = append(removed, a)
+		}
 	}
 	return removed, nil
 }

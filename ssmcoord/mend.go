@@ -7,22 +7,42 @@ import (
 )
 
 // deleteOwn deletes the record of a where it names this node, which is not to have the address. It reads first, and more than once where there is no
-// record: one that this node wrote a moment ago can be missing from a read that is late, and one that it has deleted can still be in it.
-func (c *Coordinator) deleteOwn(ctx context.Context, a netip.Addr) (deleted bool, err error) {
-	mine := func(e Entry) bool { return e.State == Claimed && e.Record.Instance == c.Self.Instance }
-	e, err := c.Ledger.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent && !(mine(e) && c.deleted[a]) })
-	if err != nil || !mine(e) || c.deleted[a] {
+// record: one that this node wrote a moment ago can be missing from a read that is late, and one that it has deleted can still be in it. had tells that
+// EC2 had the address on this node until now: then a record that names another node may be the one of the owner before.
+func (c *Coordinator) deleteOwn(ctx context.Context, a netip.Addr, had bool) (deleted bool, err error) {
+	accept := func(e Entry) bool {
+		if c.mine(e) {
+			return !c.deleted[a]
+		}
+		return e.State != Absent && !had && !c.wrote[a]
+	}
+	e, err := c.Ledger.readSettled(ctx, a, accept)
+	if err != nil || !c.mine(e) || c.deleted[a] {
 		return false, err
 	}
-	unsure, err := c.Ledger.Delete(ctx, a, mine)
+	d, err := c.Ledger.Delete(ctx, a, c.mine)
 	if err != nil {
 		return false, err
 	}
 	if c.deleted == nil {
 		c.deleted, c.unsure = map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	}
-	c.deleted[a], c.unsure[a] = true, unsure
-	return true, nil
+	c.deleted[a], c.unsure[a] = true, d == DeletedPerhaps
+	return d != NotDeleted, nil
+}
+
+// mine tells whether a record names this node.
+func (c *Coordinator) mine(e Entry) bool {
+	return e.State == Claimed && e.Record.Instance == c.Self.Instance
+}
+
+// written notes that this run has written the record of a.
+func (c *Coordinator) written(a netip.Addr) {
+	if c.wrote == nil {
+		c.wrote = map[netip.Addr]bool{}
+	}
+	c.wrote[a] = true
+	delete(c.deleted, a)
 }
 
 // mend writes the record of an address that this node had claimed and that EC2 has given to another node of an EMR cluster, where there is none.
@@ -30,7 +50,8 @@ func (c *Coordinator) deleteOwn(ctx context.Context, a netip.Addr) (deleted bool
 // Parameter Store does not promise that of two creates at one time only one succeeds. Where both did, the record that this node deleted as its own
 // was also that of the node that EC2 chose, which may have looked before. Where that node has written its record meanwhile, the create changes nothing.
 //
-// It looks twice: a node that has just released the address, which one describe call may still show, would never get rid of the record.
+// It looks twice before, and once more after the write, which throttling may delay: a node that has just released the address, which one describe call
+// may still show, would never get rid of the record.
 func (c *Coordinator) mend(ctx context.Context, a netip.Addr) error {
 	h, err := c.unrecorded(ctx, a)
 	if err != nil || h.Instance == "" {
@@ -47,14 +68,29 @@ func (c *Coordinator) mend(ctx context.Context, a netip.Addr) error {
 	if err != nil || !listed || n.Cluster == "" {
 		return err
 	}
-	created, err := c.Ledger.Create(ctx, a, Record{Instance: h.Instance, ENI: h.ENI, Cluster: n.Cluster, Role: n.Role, Time: time.Now()})
-	if err != nil {
+	record := Record{Instance: h.Instance, ENI: h.ENI, Cluster: n.Cluster, Role: n.Role, Time: time.Now()}
+	created, _, err := c.Ledger.Create(ctx, a, record)
+	if err != nil || !created {
 		return err
 	}
-	if created {
-		c.notify(EventRepaired, a, true, "%s names %s now, which has the address", c.Ledger.Name(a), h.Instance)
+	c.notify(EventRepaired, a, true, "%s names %s now, which has the address", c.Ledger.Name(a), h.Instance)
+	return c.stillHeld(ctx, a, h, record)
+}
+
+// stillHeld takes back a record that was written for another node, where that does not have the address any more.
+func (c *Coordinator) stillHeld(ctx context.Context, a netip.Addr, h Holder, written Record) error {
+	if err := sleep(ctx, afterWrites); err != nil {
+		return err
 	}
-	return nil
+	holders, err := c.EC2.Holders(ctx, []netip.Addr{a})
+	if err != nil || holders[a].ENI == h.ENI {
+		return err
+	}
+	d, err := c.Ledger.Delete(ctx, a, func(e Entry) bool { return e.State == Claimed && e.Record.Render() == written.Render() })
+	if err == nil && d != NotDeleted {
+		c.notify(EventRepaired, a, true, "%s is deleted again: %s has given the address away meanwhile", c.Ledger.Name(a), h.Instance)
+	}
+	return err
 }
 
 // unrecorded is the holder of an address without a record, where an instance other than this one has it as a secondary address; else the zero value.

@@ -57,17 +57,30 @@ func (c *Coordinator) Settle(ctx context.Context, res Result) (notes []string, e
 // own makes the record of a name this node. EC2 has confirmed the address on the node's ENI, so whatever else the record says is out of date.
 func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err error) {
 	began := time.Now()
-	mine := func(e Entry) bool { return e.State == Claimed && e.Record.Instance == c.Self.Instance }
-	wrote := slices.Contains(c.Intents, a) // by this run or an earlier one: a read that does not show it may be stale
+	wrote := c.wrote[a] || slices.Contains(c.Intents, a) // by this run or an earlier one: a read that does not show it may be stale
+	// A read that does show it may be older than its deletion by an earlier run, unless this run wrote it, or the last run left it.
+	certain := c.wrote[a] || c.Recorded && a == c.Last
 	for writes := 0; ; {
-		accept := func(e Entry) bool { return mine(e) || !wrote }
+		accept := func(e Entry) bool { return c.mine(e) || !wrote }
 		e, err := c.Ledger.readSettled(ctx, a, accept)
 		if err != nil {
 			return "", err
 		}
 		switch {
-		case mine(e):
+		case c.mine(e) && certain:
 			return "", nil
+		case c.mine(e):
+			created, err := c.create(ctx, a)
+			if err != nil {
+				return "", err
+			}
+			certain = true
+			if !created { // whose the record is that is there, a later read tells
+				if err := sleep(ctx, certainAfter); err != nil {
+					return "", err
+				}
+				continue
+			}
 		case e.State == Unreadable:
 			return fmt.Sprintf("the record %s cannot be read (%v) and is left as it is; the address is this node's by EC2. "+
 				"To mend it: %s", c.Ledger.Name(a), e.Problem, c.Ledger.repair(a)), nil
@@ -75,7 +88,7 @@ func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err e
 			return fmt.Sprintf("the record %s does not come to name this node; the address is this node's by EC2. "+
 				"Run again to bring the ledger in line", c.Ledger.Name(a)), nil
 		case e.State == Absent:
-			created, err := c.Ledger.Create(ctx, a, c.Self.record(time.Now()))
+			created, err := c.create(ctx, a)
 			if err != nil {
 				return "", err
 			}
@@ -97,12 +110,12 @@ func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err e
 				}
 				continue
 			}
-			if err := c.Ledger.Overwrite(ctx, a, c.Self.record(time.Now())); err != nil {
+			if err := c.overwrite(ctx, a); err != nil {
 				return "", err
 			}
 		}
 		writes++
-		wrote = true
+		wrote, certain = true, true
 		c.notify(EventRepaired, a, true, "%s names this node now", c.Ledger.Name(a))
 	}
 }
@@ -119,7 +132,7 @@ func (c *Coordinator) Discard(ctx context.Context, a netip.Addr) error {
 		c.notify(EventDetached, a, true, "from %s", c.Self.ENI)
 	}
 	if !c.deleted[a] {
-		deleted, err := c.deleteOwn(ctx, a)
+		deleted, err := c.deleteOwn(ctx, a, detached)
 		if err != nil {
 			return err
 		}

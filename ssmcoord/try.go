@@ -21,17 +21,18 @@ func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
 		c.notify(EventKept, p.addr, false, "%s", p.Reason)
 		return true, nil
 	case Create:
+		before := slices.Contains(c.Intents, p.addr)
 		if err := c.intend(ctx, p.addr); err != nil {
 			return false, err
 		}
-		delete(c.deleted, p.addr)
-		created, err := c.Ledger.Create(ctx, p.addr, c.Self.record(time.Now()))
+		created, unsure, err := c.Ledger.Create(ctx, p.addr, c.Self.record(time.Now()))
 		if err != nil {
 			return false, err
 		}
 		if !created {
-			return c.collided(ctx, p.addr)
+			return c.collided(ctx, p.addr, before || unsure)
 		}
+		c.written(p.addr)
 		c.notify(EventClaimed, p.addr, true, "%s", c.Ledger.Name(p.addr))
 	case TakeOver:
 		c.notify(EventTakingOver, p.addr, false, "%s", p.Reason)
@@ -41,7 +42,7 @@ func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
 		if won, err := c.attach(ctx, p.addr, false); err != nil || !won {
 			return false, err
 		}
-		if err := c.Ledger.Overwrite(ctx, p.addr, c.Self.record(time.Now())); err != nil {
+		if err := c.overwrite(ctx, p.addr); err != nil {
 			return false, err
 		}
 		c.notify(EventTakenOver, p.addr, true, "%s", c.Ledger.Name(p.addr))
@@ -64,13 +65,15 @@ func (c *Coordinator) try(ctx context.Context, p candidate) (bool, error) {
 	return false, c.giveUp(ctx, p.addr)
 }
 
-// collided finds out whose the record is that Create met: this node's own, where the answer to an earlier attempt was lost.
-func (c *Coordinator) collided(ctx context.Context, a netip.Addr) (bool, error) {
-	e, err := c.Ledger.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent })
+// collided finds out whose the record is that Create met: this node's own, where the answer to an earlier attempt was lost. perhaps tells that this may
+// be so: then a record of another node may be the one before, which a late read still shows.
+func (c *Coordinator) collided(ctx context.Context, a netip.Addr, perhaps bool) (bool, error) {
+	e, err := c.Ledger.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent && (!perhaps || c.mine(e)) })
 	switch {
 	case err != nil:
 		return false, err
-	case e.State == Claimed && e.Record.Instance == c.Self.Instance:
+	case c.mine(e):
+		c.written(a)
 		c.notify(EventClaimed, a, true, "%s (an earlier attempt had done it)", c.Ledger.Name(a))
 		won, err := c.attach(ctx, a, false)
 		if err != nil || won {
@@ -138,9 +141,30 @@ func (c *Coordinator) lost(a netip.Addr, refused *RefusedError) {
 // giveUp deletes the own claim on an address that EC2 gave to somebody else. It reads first: that node may have made the record its own meanwhile.
 // The intent stays: Settle looks whether the record of who has the address was deleted with it.
 func (c *Coordinator) giveUp(ctx context.Context, a netip.Addr) error {
-	deleted, err := c.deleteOwn(ctx, a)
+	deleted, err := c.deleteOwn(ctx, a, false)
 	if deleted {
 		c.notify(EventGivenUp, a, true, "%s", c.Ledger.Name(a))
+	}
+	if err == nil && c.unsure[a] {
+		err = c.mend(ctx, a) // a run that gets no address does not come to Settle
+	}
+	return err
+}
+
+// create writes this node's claim where there is no record.
+func (c *Coordinator) create(ctx context.Context, a netip.Addr) (bool, error) {
+	created, _, err := c.Ledger.Create(ctx, a, c.Self.record(time.Now()))
+	if created {
+		c.written(a)
+	}
+	return created, err
+}
+
+// overwrite makes the record of a this node's claim.
+func (c *Coordinator) overwrite(ctx context.Context, a netip.Addr) error {
+	err := c.Ledger.Overwrite(ctx, a, c.Self.record(time.Now()))
+	if err == nil {
+		c.written(a)
 	}
 	return err
 }

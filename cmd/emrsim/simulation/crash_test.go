@@ -323,7 +323,7 @@ func TestCrashPoints(t *testing.T) {
 // claimFor writes a record in the name of another instance.
 func (s *scene) claimFor(t *testing.T, a netip.Addr, instance, eni string) {
 	t.Helper()
-	if _, err := s.w.Ledger(testPrefix, s.node.SubnetID).Create(t.Context(), a, ssmcoord.Record{Instance: instance, ENI: eni, Cluster: "j-OLD", Role: "CORE", Time: time.Now()}); err != nil {
+	if _, _, err := s.w.Ledger(testPrefix, s.node.SubnetID).Create(t.Context(), a, ssmcoord.Record{Instance: instance, ENI: eni, Cluster: "j-OLD", Role: "CORE", Time: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 }

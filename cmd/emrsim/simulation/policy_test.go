@@ -118,7 +118,7 @@ func (p *policed) stale(list ...string) {
 	p.t.Helper()
 	for _, a := range addrs(list...) {
 		r := ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE", Time: time.Now()}
-		if _, err := p.Ledger(p.prefix, p.subnet).Create(p.t.Context(), a, r); err != nil {
+		if _, _, err := p.Ledger(p.prefix, p.subnet).Create(p.t.Context(), a, r); err != nil {
 			p.t.Fatal(err)
 		}
 	}

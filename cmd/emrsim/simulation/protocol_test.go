@@ -198,7 +198,7 @@ func TestConcurrentTakeOver(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		pools := agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22", "10.0.1.23")}
 		for _, a := range slices.Concat(pools.Master, pools.Core) {
-			if _, err := c.Ledger(testPrefix, c.subnet).Create(t.Context(), a, ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Time: time.Now()}); err != nil {
+			if _, _, err := c.Ledger(testPrefix, c.subnet).Create(t.Context(), a, ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Time: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -155,7 +155,7 @@ func TestSurplusAddresses(t *testing.T) {
 			t.Errorf("somebody else's %s is on %v, in use is %s", extra, h, n.Static())
 		}
 		record := ssmcoord.Record{Instance: n.InstanceID, ENI: n.ENI, Cluster: n.ClusterID, Role: n.Role, Time: time.Now()}
-		if _, err := c.Ledger(testPrefix, c.subnet).Create(t.Context(), extra, record); err != nil {
+		if _, _, err := c.Ledger(testPrefix, c.subnet).Create(t.Context(), extra, record); err != nil {
 			t.Fatal(err)
 		}
 		c.mustAll([]*Node{n})

@@ -105,7 +105,7 @@ func (l *Launch) obstacles(ctx context.Context, take func(int) []netip.Addr) err
 			continue
 		}
 		dead := fmt.Sprintf("i-0dead%x", l.rng.IntN(3)) // never existed as far as EC2 can tell
-		if _, err := ledger.Create(ctx, a, ssmcoord.Record{Instance: dead, ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE", Time: time.Now()}); err != nil {
+		if _, _, err := ledger.Create(ctx, a, ssmcoord.Record{Instance: dead, ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE", Time: time.Now()}); err != nil {
 			return err
 		}
 	}
