@@ -27,6 +27,8 @@ func (d *doctor) staticFinding(ctx context.Context) Finding {
 		return failed(ExitWithdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 does not give %s to this node any more: it was taken out of use", static)
 	case d.state.Phase != PhaseProgrammed:
 		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not come to its end (%s)", d.state.Phase)
+	case len(d.state.Intents) > 0:
+		return warning("static-ip", "", "run emr-static-ip again: it continues", "a run did not come to its end, and may have claimed %v", d.state.Intents)
 	case !d.known:
 		return unknown("static-ip", "", "", "%s: whether EC2 still gives it to this node cannot be asked", static)
 	}

@@ -42,6 +42,9 @@ func (r *run) preview(ctx context.Context) error {
 	if len(gone) > 0 {
 		r.state.Phase = PhaseWithdrawn
 	}
+	if r.givenBack() {
+		gone = union(gone, r.touched())
+	}
 	r.surrender()
 	c := r.coordinator()
 	c.Intend = func(context.Context, []netip.Addr) error {

@@ -46,6 +46,14 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 			[]string{"claim", "attach 10.0.1.24", "ip addr add 10.0.1.24/32", "iptables-legacy-restore", "ip addr del 10.0.1.21/32", "detach 10.0.1.21", "delete the claim"}},
 		{"the address was moved", func(n *testNode) { n.apply(); n.unassign(netip.MustParseAddr("10.0.1.21")) },
 			[]string{"iptables-legacy-restore", "ip addr del 10.0.1.21/32", "attach 10.0.1.21", "ip addr add 10.0.1.21/32", "iptables-legacy-restore"}},
+		{"a release was interrupted before it changed anything", func(n *testNode) {
+			n.apply()
+			st := n.state()
+			st.Phase = PhaseReleasing
+			if err := SaveState(n.env.Path(n.cfg.StateDir), st); err != nil {
+				n.t.Fatal(err)
+			}
+		}, []string{"iptables-legacy-restore", "ip addr del 10.0.1.21/32", "ip addr add 10.0.1.21/32", "iptables-legacy-restore"}},
 		{"claims of the dead", func(n *testNode) {
 			claim(n, "10.0.1.21", "i-0dead")
 			claim(n, "10.0.1.22", "i-0dead")

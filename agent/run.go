@@ -256,7 +256,7 @@ func (r *run) coordinator() *ssmcoord.Coordinator {
 			string(RoleMaster): r.cfg.Pools.Master, string(RoleCore): r.cfg.Pools.Core, string(RoleTask): r.cfg.Pools.Task,
 		},
 		Last:     r.state.Static,
-		Recorded: r.hasState && r.state.Settings.Prefix == r.cfg.Prefix,
+		Recorded: r.hasState && len(r.ledgers) == 0, // an interrupted run may have changed --prefix
 		Intents:  r.touched(),
 		Reassign: r.cfg.AllowReassignment,
 		PutRate:  r.cfg.PutRate,

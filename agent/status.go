@@ -48,25 +48,26 @@ type Item struct {
 
 // Status compares what the last run left with what is there.
 type Status struct {
-	Verdict  Verdict    `json:"verdict"`
-	Reasons  []string   `json:"reasons,omitempty"` // why the verdict is not "in order"
-	Instance string     `json:"instance,omitempty"`
-	Cluster  string     `json:"cluster,omitempty"`
-	Role     Role       `json:"role,omitempty"`
-	Subnet   string     `json:"subnet,omitempty"`
-	ENI      string     `json:"eni,omitempty"`
-	Link     string     `json:"link,omitempty"`
-	Backend  string     `json:"backend,omitempty"`
-	Primary  netip.Addr `json:"primary,omitzero"`
-	Static   netip.Addr `json:"static,omitzero"`
-	Phase    Phase      `json:"phase,omitempty"`
-	Written  time.Time  `json:"written,omitzero"` // of the state file
-	Kernel   []Item     `json:"kernel,omitempty"` // the address, chains, jumps and rules
-	Units    []Item     `json:"units,omitempty"`
-	IMDS     *Item      `json:"imds,omitempty"`
-	EC2      *Item      `json:"ec2,omitempty"`
-	Ledger   *Item      `json:"ledger,omitempty"`
-	Notes    []string   `json:"notes,omitempty"`
+	Verdict  Verdict      `json:"verdict"`
+	Reasons  []string     `json:"reasons,omitempty"` // why the verdict is not "in order"
+	Instance string       `json:"instance,omitempty"`
+	Cluster  string       `json:"cluster,omitempty"`
+	Role     Role         `json:"role,omitempty"`
+	Subnet   string       `json:"subnet,omitempty"`
+	ENI      string       `json:"eni,omitempty"`
+	Link     string       `json:"link,omitempty"`
+	Backend  string       `json:"backend,omitempty"`
+	Primary  netip.Addr   `json:"primary,omitzero"`
+	Static   netip.Addr   `json:"static,omitzero"`
+	Phase    Phase        `json:"phase,omitempty"`
+	Pending  []netip.Addr `json:"pending,omitempty"` // further addresses that a run which did not come to its end may have claimed
+	Written  time.Time    `json:"written,omitzero"`  // of the state file
+	Kernel   []Item       `json:"kernel,omitempty"`  // the address, chains, jumps and rules
+	Units    []Item       `json:"units,omitempty"`
+	IMDS     *Item        `json:"imds,omitempty"`
+	EC2      *Item        `json:"ec2,omitempty"`
+	Ledger   *Item        `json:"ledger,omitempty"`
+	Notes    []string     `json:"notes,omitempty"`
 
 	LastError *LastError `json:"last_error,omitempty"` // of runs that failed under --on-error continue; none has succeeded since
 }
@@ -119,7 +120,7 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	}
 	st := r.state
 	s.Instance, s.Cluster, s.Role, s.Subnet, s.ENI, s.Link, s.Backend = st.InstanceID, st.ClusterID, st.Role, st.SubnetID, st.ENI, st.Link, st.Backend
-	s.Primary, s.Static, s.Phase, s.Written = st.Primary, st.Static, st.Phase, st.Written
+	s.Primary, s.Static, s.Phase, s.Written, s.Pending = st.Primary, st.Static, st.Phase, st.Written, st.Intents
 	s.Notes = append(s.Notes, r.rep.Notes...)
 	active := st.Static.IsValid() && st.Phase != PhaseReleased && st.Phase != PhaseWithdrawn
 	if err := r.statusKernel(ctx, s, active); err != nil {
@@ -285,6 +286,9 @@ func (s *Status) judge() {
 		}
 		return
 	case PhaseProgrammed:
+		if len(s.Pending) > 0 {
+			s.Reasons = append(s.Reasons, fmt.Sprintf("a run did not come to its end, and may have claimed %v: run it again", s.Pending))
+		}
 	default:
 		s.Reasons = append(s.Reasons, "the last run did not come to its end ("+string(s.Phase)+"): run it again")
 	}

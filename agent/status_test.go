@@ -90,6 +90,14 @@ func TestStatus(t *testing.T) {
 				n.t.Fatal(err)
 			}
 		}, VerdictDrifted, ExitDrifted, []string{"did not come to its end"}},
+		{"interrupted while it looked for another address", func(n *testNode) {
+			n.apply()
+			s := n.state()
+			s.Intents = []netip.Addr{netip.MustParseAddr("10.0.1.24")}
+			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+				n.t.Fatal(err)
+			}
+		}, VerdictDrifted, ExitDrifted, []string{"may have claimed [10.0.1.24]"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

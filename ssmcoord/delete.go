@@ -39,7 +39,7 @@ const lookAgain = 2 * time.Second
 func (l *Ledger) Delete(ctx context.Context, a netip.Addr, still func(Entry) bool) (Deletion, error) {
 	d := Deleted
 	look := func(ctx context.Context, unknown bool) error {
-		accept := func(Entry) bool { return true }
+		accept := still // a read that contradicts the caller's may be older than the record
 		if unknown {
 			d = DeletedPerhaps
 			// A read that shows what was to be deleted may be older than the attempt.

@@ -35,8 +35,12 @@
 // EC2's describe calls may be older than what this node did a moment ago. The address that the last run attached, and that was not given back since,
 // is kept as soon as a describe call shows it; any other one that it shows on the node's ENI is asked for again first, since an assignment's
 // answer is never old. A refusal outweighs what describe calls show, until they have gone on showing it for longer than they are late. The same holds for the
-// ledger: a record that is absent, or that this node has deleted, is read again before it counts; and a DeleteParameter whose answer was lost is not
-// repeated before the record has been read again, which may be the next owner's by then. The age of a record is by Parameter Store's clock.
+// ledger: a record that is absent, or that this node has deleted, is read again before it counts; so is one of another node where this one has just
+// written; and one that names this node is believed only where this run wrote it or the last run left it, for else it may have been deleted since:
+// PutParameter, which is not late, then tells whether there is one. A DeleteParameter whose answer was lost, or that was throttled, is not repeated before
+// the record has been read again, which may be the next owner's by then. The age of a record is by Parameter Store's clock.
+//
+// A node that waits for an address goes on looking whether EC2 still gives it the one that it had, and takes it out of use where not.
 //
 // # Who meets whom
 //

@@ -210,7 +210,7 @@ func (l *Ledger) Clear(ctx context.Context, instance string) (removed []netip.Ad
 	}
 	for _, a := range claims {
 		mine := func(e Entry) bool { return e.State == Claimed && e.Record.Instance == instance }
-		e, err := l.readSettled(ctx, a, func(e Entry) bool { return e.State != Absent })
+		e, err := l.readSettled(ctx, a, mine)
 		if err != nil {
 			return removed, err
 		}

@@ -27,8 +27,8 @@ func (c *Coordinator) deleteOwn(ctx context.Context, a netip.Addr, had bool) (de
 	if c.deleted == nil {
 		c.deleted, c.unsure = map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	}
-	c.deleted[a], c.unsure[a] = true, d == DeletedPerhaps
-	return d != NotDeleted, nil
+	c.deleted[a], c.unsure[a] = d != NotDeleted, d == DeletedPerhaps
+	return c.deleted[a], nil
 }
 
 // mine tells whether a record names this node.
@@ -69,11 +69,13 @@ func (c *Coordinator) mend(ctx context.Context, a netip.Addr) error {
 		return err
 	}
 	record := Record{Instance: h.Instance, ENI: h.ENI, Cluster: n.Cluster, Role: n.Role, Time: time.Now()}
-	created, _, err := c.Ledger.Create(ctx, a, record)
-	if err != nil || !created {
+	created, unsure, err := c.Ledger.Create(ctx, a, record)
+	if err != nil || !created && !unsure {
 		return err
 	}
-	c.notify(EventRepaired, a, true, "%s names %s now, which has the address", c.Ledger.Name(a), h.Instance)
+	if created {
+		c.notify(EventRepaired, a, true, "%s names %s now, which has the address", c.Ledger.Name(a), h.Instance)
+	}
 	return c.stillHeld(ctx, a, h, record)
 }
 
@@ -86,7 +88,11 @@ func (c *Coordinator) stillHeld(ctx context.Context, a netip.Addr, h Holder, wri
 	if err != nil || holders[a].ENI == h.ENI {
 		return err
 	}
-	d, err := c.Ledger.Delete(ctx, a, func(e Entry) bool { return e.State == Claimed && e.Record.Render() == written.Render() })
+	still := func(e Entry) bool { return e.State == Claimed && e.Record.Render() == written.Render() }
+	if e, err := c.Ledger.readSettled(ctx, a, still); err != nil || !still(e) {
+		return err
+	}
+	d, err := c.Ledger.Delete(ctx, a, still)
 	if err == nil && d != NotDeleted {
 		c.notify(EventRepaired, a, true, "%s is deleted again: %s has given the address away meanwhile", c.Ledger.Name(a), h.Instance)
 	}

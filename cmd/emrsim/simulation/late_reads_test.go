@@ -78,6 +78,26 @@ func TestPrefixChangedAndChangedBack(t *testing.T) {
 	})
 }
 
+// The same where the run that changes it back is killed.
+func TestPrefixChangedBackIsKilled(t *testing.T) {
+	for point := 10; point < 60 && !t.Failed(); point += 3 {
+		inLateLedgers(t, 2, func(c *cluster, _ uint64) {
+			n := c.launch(1, 0, smallPools)[0]
+			c.mustAll([]*Node{n})
+			time.Sleep(time.Minute)
+			n.Config.Prefix = "/elsewhere"
+			c.mustAll([]*Node{n})
+			n.Config.Prefix = testPrefix
+			n.Apply(c.t.Context(), Kill{Point: point})
+			c.mustAll([]*Node{n})
+			time.Sleep(time.Minute)
+			if left := c.Cloud.Parameters(); len(left) != 1 {
+				c.t.Errorf("killed at %d: the records are %v", point, left)
+			}
+		})
+	}
+}
+
 // The answer to a create is lost, and the read that is to tell whose the record is shows the owner before.
 func TestCollidedWithItself(t *testing.T) {
 	inLateLedgers(t, 60, func(c *cluster, _ uint64) {

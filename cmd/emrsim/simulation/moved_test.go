@@ -53,6 +53,7 @@ func TestMovedWhileLooksAreLate(t *testing.T) {
 			c.mustAll([]*Node{n})
 			time.Sleep(time.Minute)
 			c.moved(n)
+			n.Config.Timeout = 3 * time.Minute
 			done := make(chan error, 1)
 			go func() { done <- n.Apply(t.Context(), Kill{}).Err }()
 			time.Sleep(90 * time.Second)

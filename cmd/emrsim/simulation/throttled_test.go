@@ -1,7 +1,9 @@
 package simulation
 
 import (
+	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
@@ -91,15 +93,7 @@ func TestMendingIsThrottled(t *testing.T) {
 		}
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
 		c.mustAll([]*Node{n})
-		dir := filepath.Join(n.root, agent.DefaultStateDir)
-		s, _, err := agent.LoadState(dir, n.InstanceID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Intents = addrs(a.String()) // as a killed run leaves it
-		if err := agent.SaveState(dir, s); err != nil {
-			t.Fatal(err)
-		}
+		c.intends(n, a)
 		refused := c.throttle("PutParameter", n.InstanceID, 3*time.Minute)
 		wait := beside(c, n)
 		time.Sleep(time.Minute)
@@ -110,5 +104,75 @@ func TestMendingIsThrottled(t *testing.T) {
 			t.Error("nothing was mended")
 		}
 		c.CheckTruth(testPrefix, nil)
+	})
+}
+
+// intends is what a killed run leaves that was about to claim an address.
+func (c *cluster) intends(n *Node, a netip.Addr) {
+	c.t.Helper()
+	dir := filepath.Join(n.root, agent.DefaultStateDir)
+	s, _, err := agent.LoadState(dir, n.InstanceID)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	s.Intents = []netip.Addr{a}
+	if err := agent.SaveState(dir, s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// The holder in whose name a node has written a record releases the address, and another node takes it before the writer looks again: its record stays.
+func TestMendedAndTakenByAnother(t *testing.T) {
+	inBubble(t, cloud.Options{Latency: promptly}, func(t *testing.T, c *cluster) {
+		a := addrs("10.0.1.20")[0]
+		holder := c.launch(1, 0, smallPools)[0]
+		c.mustAll([]*Node{holder})
+		if _, err := c.Ledger(testPrefix, c.subnet).Delete(t.Context(), a, anyRecord); err != nil {
+			t.Fatal(err)
+		}
+		n, next := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0], c.launch(1, 0, smallPools)[0]
+		c.mustAll([]*Node{n})
+		c.intends(n, a)
+		done := make(chan struct{})
+		mended := false
+		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
+			if mended || x.Action != "PutParameter" || x.Caller != n.InstanceID {
+				return cloud.FaultAction{}
+			}
+			mended = true
+			return cloud.FaultAction{Then: func() {
+				go func() {
+					defer close(done)
+					if err := errors.Join(holder.Release(t.Context(), Kill{}).Err, next.Apply(t.Context(), Kill{}).Err); err != nil {
+						t.Error(err)
+					}
+				}()
+			}}
+		})
+		c.mustAll([]*Node{n})
+		<-done
+		time.Sleep(time.Minute)
+		c.CheckTruth(testPrefix, nil)
+	})
+}
+
+// A deletion is throttled for a moment, and the look before it is repeated is late: the claim does not stay for that.
+func TestDeletionIsThrottledAndTheLookLate(t *testing.T) {
+	inLateLedgers(t, 80, func(c *cluster, _ uint64) {
+		n, stranger := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0], c.stranger()
+		taken := false
+		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
+			if taken || x.Action != "PutParameter" || x.Caller != n.InstanceID {
+				return cloud.FaultAction{}
+			}
+			taken = true
+			return cloud.FaultAction{Then: func() {
+				if err := c.Take(c.t.Context(), stranger, addrs("10.0.1.20")[0]); err != nil {
+					c.t.Error(err)
+				}
+				c.throttle("DeleteParameter", n.InstanceID, 2500*time.Millisecond)
+			}}
+		})
+		c.mustAll([]*Node{n})
 	})
 }
