@@ -63,38 +63,31 @@ func TestReleaseThenApply(t *testing.T) {
 
 // The same where --prefix is changed, and changed back.
 func TestPrefixChangedAndChangedBack(t *testing.T) {
-	inLateLedgers(t, 40, func(c *cluster, _ uint64) {
-		n := c.launch(1, 0, smallPools)[0]
-		c.mustAll([]*Node{n})
-		time.Sleep(time.Minute)
-		n.Config.Prefix = "/elsewhere"
-		c.mustAll([]*Node{n})
-		n.Config.Prefix = testPrefix
-		c.mustAll([]*Node{n})
-		time.Sleep(time.Minute)
-		if left := c.Cloud.Parameters(); len(left) != 1 {
-			c.t.Errorf("the records are %v", left)
-		}
-	})
+	inLateLedgers(t, 40, func(c *cluster, _ uint64) { prefixThereAndBack(c, 0) })
 }
 
 // The same where the run that changes it back is killed.
 func TestPrefixChangedBackIsKilled(t *testing.T) {
 	for point := 10; point < 60 && !t.Failed(); point += 3 {
-		inLateLedgers(t, 2, func(c *cluster, _ uint64) {
-			n := c.launch(1, 0, smallPools)[0]
-			c.mustAll([]*Node{n})
-			time.Sleep(time.Minute)
-			n.Config.Prefix = "/elsewhere"
-			c.mustAll([]*Node{n})
-			n.Config.Prefix = testPrefix
-			n.Apply(c.t.Context(), Kill{Point: point})
-			c.mustAll([]*Node{n})
-			time.Sleep(time.Minute)
-			if left := c.Cloud.Parameters(); len(left) != 1 {
-				c.t.Errorf("killed at %d: the records are %v", point, left)
-			}
-		})
+		inLateLedgers(t, 2, func(c *cluster, _ uint64) { prefixThereAndBack(c, point) })
+	}
+}
+
+// prefixThereAndBack kills the first run with the former prefix at a point, unless that is 0.
+func prefixThereAndBack(c *cluster, point int) {
+	n := c.launch(1, 0, smallPools)[0]
+	c.mustAll([]*Node{n})
+	time.Sleep(time.Minute)
+	n.Config.Prefix = "/elsewhere"
+	c.mustAll([]*Node{n})
+	n.Config.Prefix = testPrefix
+	if point > 0 {
+		n.Apply(c.t.Context(), Kill{Point: point})
+	}
+	c.mustAll([]*Node{n})
+	time.Sleep(time.Minute)
+	if left := c.Cloud.Parameters(); len(left) != 1 {
+		c.t.Errorf("killed at %d: the records are %v", point, left)
 	}
 }
 

@@ -85,15 +85,7 @@ func TestGiveUpIsThrottled(t *testing.T) {
 // The record that a node writes for another one, which has its former address, is throttled until that one has released it: it is taken back.
 func TestMendingIsThrottled(t *testing.T) {
 	inBubble(t, cloud.Options{Latency: promptly}, func(t *testing.T, c *cluster) {
-		a := addrs("10.0.1.20")[0]
-		holder := c.launch(1, 0, smallPools)[0]
-		c.mustAll([]*Node{holder})
-		if _, err := c.Ledger(testPrefix, c.subnet).Delete(t.Context(), a, anyRecord); err != nil {
-			t.Fatal(err)
-		}
-		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
-		c.mustAll([]*Node{n})
-		c.intends(n, a)
+		holder, n := c.unrecorded()
 		refused := c.throttle("PutParameter", n.InstanceID, 3*time.Minute)
 		wait := beside(c, n)
 		time.Sleep(time.Minute)
@@ -107,9 +99,17 @@ func TestMendingIsThrottled(t *testing.T) {
 	})
 }
 
-// intends is what a killed run leaves that was about to claim an address.
-func (c *cluster) intends(n *Node, a netip.Addr) {
+// unrecorded is a node whose address has no record, and another one that would mend that: a killed run of it was about to claim the address.
+func (c *cluster) unrecorded() (holder, n *Node) {
 	c.t.Helper()
+	a := smallPools.Master[0]
+	holder = c.launch(1, 0, smallPools)[0]
+	c.mustAll([]*Node{holder})
+	if _, err := c.Ledger(testPrefix, c.subnet).Delete(c.t.Context(), a, anyRecord); err != nil {
+		c.t.Fatal(err)
+	}
+	n = c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
+	c.mustAll([]*Node{n})
 	dir := filepath.Join(n.root, agent.DefaultStateDir)
 	s, _, err := agent.LoadState(dir, n.InstanceID)
 	if err != nil {
@@ -119,20 +119,14 @@ func (c *cluster) intends(n *Node, a netip.Addr) {
 	if err := agent.SaveState(dir, s); err != nil {
 		c.t.Fatal(err)
 	}
+	return holder, n
 }
 
 // The holder in whose name a node has written a record releases the address, and another node takes it before the writer looks again: its record stays.
 func TestMendedAndTakenByAnother(t *testing.T) {
 	inBubble(t, cloud.Options{Latency: promptly}, func(t *testing.T, c *cluster) {
-		a := addrs("10.0.1.20")[0]
-		holder := c.launch(1, 0, smallPools)[0]
-		c.mustAll([]*Node{holder})
-		if _, err := c.Ledger(testPrefix, c.subnet).Delete(t.Context(), a, anyRecord); err != nil {
-			t.Fatal(err)
-		}
-		n, next := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0], c.launch(1, 0, smallPools)[0]
-		c.mustAll([]*Node{n})
-		c.intends(n, a)
+		holder, n := c.unrecorded()
+		next := c.launch(1, 0, smallPools)[0]
 		done := make(chan struct{})
 		mended := false
 		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
