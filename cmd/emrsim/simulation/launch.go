@@ -35,8 +35,7 @@ type Launch struct {
 	spare   netip.Addr  // an address in no list, for a node whose list is changed
 	calm    atomic.Bool // faults are over
 
-	reassign bool // --allow-reassignment is on
-	timers   bool // systemd restores every minute
+	timers bool // systemd restores every minute
 
 	mu      sync.Mutex
 	pending sync.WaitGroup
@@ -255,7 +254,6 @@ func (w *World) node(id string) *Node {
 func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, kills float64) *Node {
 	cfg := agent.DefaultConfig()
 	cfg.Pools = pools
-	cfg.AllowReassignment = l.reassign
 	l.mu.Lock()
 	n := l.w.newNode(cn, cfg, l.style)
 	l.Stats.Nodes++
