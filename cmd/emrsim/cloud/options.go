@@ -19,6 +19,7 @@ type Options struct {
 	Latency func(r *rand.Rand, call Call) time.Duration
 	// UniqueTimes makes every caller's calls take effect at nanoseconds of its own (at most 4096 callers, 4.1 µs later at
 	// most), so that under a virtual clock no two calls of different callers ever meet at one instant, where their order would be the scheduler's.
+	// Calls that one caller begins at different nanoseconds do not meet either.
 	UniqueTimes bool
 
 	StaleSSM   Staleness // reads of Parameter Store
