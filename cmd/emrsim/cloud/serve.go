@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -240,14 +241,24 @@ func (c *Cloud) lost(place int) {
 // slots is how many callers can have instants of their own.
 const slots = 4096
 
-// slot lengthens a wait so that it ends at a nanosecond that is this caller's alone.
+// slot lengthens a wait so that it ends at a nanosecond that is this caller's alone, and at which none
+// of its other calls takes effect.
 func (c *Cloud) slot(d time.Duration, call *Call) time.Duration {
 	if !c.opts.UniqueTimes {
 		return d
 	}
-	t := c.now().Add(d).UnixNano()
-	want := call.slot
-	return d + time.Duration((want-t%slots+slots)%slots)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now().UnixNano()
+	at := now + int64(d)
+	at += (call.slot - at%slots + slots) % slots
+	who := c.callers[call.Caller]
+	who.due = slices.DeleteFunc(who.due, func(t int64) bool { return t < now })
+	for slices.Contains(who.due, at) {
+		at += slots
+	}
+	who.due = append(who.due, at)
+	return time.Duration(at - now)
 }
 
 // wait sleeps, or returns the context's error as soon as it ends.

@@ -23,7 +23,7 @@ func TestRecordOfAnotherClaimant(t *testing.T) {
 	}{
 		{"lives and gives up", func(c *cluster, _ *Node, a netip.Addr) {
 			time.AfterFunc(giveUp, func() {
-				if _, err := c.Ledger(testPrefix, c.subnet).Delete(c.t.Context(), a, anyRecord); err != nil {
+				if err := c.Delete(c.t.Context(), c.parameter(a)); err != nil {
 					c.t.Error(err)
 				}
 			})
@@ -45,8 +45,8 @@ func TestRecordOfAnotherClaimant(t *testing.T) {
 						c.mustAll([]*Node{n})
 						c.Cloud.ForgetCalls()
 					}
-					r := ssmcoord.Record{Instance: claimant.InstanceID, ENI: claimant.ENI, Cluster: claimant.ClusterID, Role: claimant.Role, Time: time.Now()}
-					if err := c.Ledger(testPrefix, c.subnet).Overwrite(t.Context(), a, r); err != nil {
+					r := ssmcoord.Record{Instance: claimant.InstanceID, ENI: claimant.ENI, Cluster: claimant.ClusterID, Role: claimant.Role}
+					if err := c.PutRecord(t.Context(), c.parameter(a), r); err != nil {
 						t.Fatal(err)
 					}
 					began := time.Now()
@@ -70,50 +70,4 @@ func TestRecordOfAnotherClaimant(t *testing.T) {
 			})
 		}
 	}
-}
-
-// Between the two looks of a reassignment the address goes to another interface, whose owner was never looked at: it is taken from there
-// only after two looks of its own.
-func TestReassignmentFromAnInterfaceSeenOnce(t *testing.T) {
-	const between = 5 * time.Second // of the two looks
-	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
-		pool := agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")}
-		a := pool.Master[0]
-		n := c.launch(1, 0, pool)[0]
-		n.Config.AllowReassignment = true
-		first, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet, Secondary: addrs(a.String())})
-		if err != nil {
-			t.Fatal(err)
-		}
-		second, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet})
-		if err != nil {
-			t.Fatal(err)
-		}
-		claimed := false
-		var moved time.Time
-		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
-			switch {
-			case x.Caller != n.InstanceID:
-			case x.Action == "PutParameter":
-				claimed = true
-			case claimed && moved.IsZero() && x.Action == "GetParameters": // the second look begins
-				moved = time.Now()
-				if err := c.Take(t.Context(), second, a); err != nil {
-					t.Error(err)
-				}
-			case x.Action == "AssignPrivateIpAddresses" && !moved.IsZero():
-				if holders := c.Cloud.Holders(c.subnet, a); len(holders) == 1 && holders[0] == second.ENI && time.Since(moved) < between {
-					t.Errorf("%s, seen there for the first time %s ago, is taken: %s", a, time.Since(moved), x)
-				}
-			}
-			return cloud.FaultAction{}
-		})
-		c.mustAll([]*Node{n})
-		if moved.IsZero() || len(c.Cloud.Holders(c.subnet, a)) != 1 || c.Cloud.Holders(c.subnet, a)[0] == first.ENI {
-			t.Errorf("the address did not change hands: %v", c.Cloud.Holders(c.subnet, a))
-		}
-		if !n.Static().IsValid() {
-			t.Error("it has no address")
-		}
-	})
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // inLateLedgers runs a story in clouds of which half the reads of Parameter Store are up to three seconds old. At its end the ledger must be right.
@@ -35,11 +34,10 @@ func promptly(*rand.Rand, cloud.Call) time.Duration { return 30 * time.Milliseco
 // bury leaves the claim of an instance that is long gone.
 func (c *cluster) bury(address string) {
 	c.t.Helper()
-	dead := ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Time: time.Now()}
-	if _, _, err := c.Ledger(testPrefix, c.subnet).Create(c.t.Context(), addrs(address)[0], dead); err != nil {
+	if err := c.PutRecord(c.t.Context(), c.parameter(addrs(address)[0]), deadRecord); err != nil {
 		c.t.Fatal(err)
 	}
-	time.Sleep(2 * ssmcoord.UnseenGrace)
+	time.Sleep(unseenGrace)
 }
 
 // mustRelease releases the node's address.

@@ -31,12 +31,12 @@ type Launch struct {
 	pools   agent.Pools
 	strange map[netip.Addr]bool // held or blocked by somebody outside
 	races   bool                // creates are not linearizable in this cloud
+	loses   bool                // a record may be lost that Parameter Store has accepted
 	style   cloud.FileStyle
 	spare   netip.Addr  // an address in no list, for a node whose list is changed
 	calm    atomic.Bool // faults are over
 
-	reassign bool // --allow-reassignment is on
-	timers   bool // systemd restores every minute
+	timers bool // systemd restores every minute
 
 	mu      sync.Mutex
 	pending sync.WaitGroup
@@ -94,7 +94,7 @@ func RunLaunch(ctx context.Context, seed uint64, mutation Mutation, configure fu
 	if configure != nil {
 		configure(w)
 	}
-	l := &Launch{w: w, rng: rng, races: races || w.Late, strange: map[netip.Addr]bool{}}
+	l := &Launch{w: w, rng: rng, races: races || w.Late, loses: o.Recreate.Lose > 0, strange: map[netip.Addr]bool{}}
 	w.Step = l.step
 	if err := l.tell(ctx); err != nil {
 		return nil, l.Stats, err
@@ -149,6 +149,12 @@ func options(rng *rand.Rand, seed uint64) (o cloud.Options, races bool) {
 		races = true
 		o.ConcurrentCreates = cloud.Race{Probability: 0.7, Window: ms(10, 500)}
 	}
+	switch rng.IntN(12) {
+	case 0:
+		o.Recreate.Refuse = rng.Float64()
+	case 1:
+		o.Recreate.Lose = rng.Float64() * 0.5
+	}
 	return o, races
 }
 
@@ -179,7 +185,7 @@ func (l *Launch) tell(ctx context.Context) error {
 	l.quiet.Store(true)
 	l.minutes.Wait()
 	l.w.CheckSafety()
-	if l.w.Late {
+	if l.w.Late || l.loses {
 		l.again(ctx)
 	}
 	l.checkProgress()
@@ -255,7 +261,6 @@ func (w *World) node(id string) *Node {
 func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, kills float64) *Node {
 	cfg := agent.DefaultConfig()
 	cfg.Pools = pools
-	cfg.AllowReassignment = l.reassign
 	l.mu.Lock()
 	n := l.w.newNode(cn, cfg, l.style)
 	l.Stats.Nodes++

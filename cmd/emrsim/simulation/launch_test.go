@@ -121,11 +121,7 @@ func TestReplayIsExact(t *testing.T) {
 	trace := func(s uint64) string {
 		var w *World
 		launchOnce(t, s, NoMutation, func(world *World) { w, world.Late = world, s%8 == 0 })
-		var b strings.Builder
-		for _, c := range w.Cloud.Calls() {
-			fmt.Fprintln(&b, c.Time.UnixNano(), c.Caller, c.Service, c.Action, c.Params, c.Status, c.Code, c.Applied)
-		}
-		return b.String()
+		return traceOf(w)
 	}
 	for s := uint64(1); s <= 40; s++ {
 		a, b := trace(s), trace(s)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -141,8 +140,13 @@ func (p *process) point() error {
 
 // RoundTrip is a call to AWS or IMDS.
 func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) {
-	err = p.step(mutates(req), func() (err error) {
-		resp, err = p.node.world.Transport(p.node.InstanceID).RoundTrip(req)
+	r, err := readRequest(req)
+	if err != nil {
+		return nil, err
+	}
+	time.Sleep(r.stagger())
+	err = p.step(r.mutates(), func() (err error) {
+		resp, err = p.node.world.Transport(p.node.InstanceID).RoundTrip(r.Request)
 		return err
 	})
 	if err != nil && resp != nil {
@@ -150,27 +154,6 @@ func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) 
 		resp = nil
 	}
 	return resp, err
-}
-
-// mutates tells whether a request may change anything, so that only then everything is checked.
-func mutates(req *http.Request) bool {
-	if req.Method != http.MethodPost {
-		return false
-	}
-	if target := req.Header.Get("X-Amz-Target"); target != "" {
-		return !strings.Contains(target, ".Get")
-	}
-	if req.GetBody == nil {
-		return true
-	}
-	body, err := req.GetBody()
-	if err != nil {
-		return true
-	}
-	defer body.Close()
-	start := make([]byte, len("Action=Describe"))
-	_, err = io.ReadFull(body, start)
-	return err != nil || string(start) != "Action=Describe"
 }
 
 // processKernel is the node's kernel as one process reaches it.
@@ -222,11 +205,11 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 	ctx, die := context.WithCancelCause(ctx)
 	defer die(nil)
 	p := &process{node: n, kill: kill, die: die}
-	jitter := rand.New(rand.NewPCG(n.world.Seed, hash(n.InstanceID)+uint64(number)))
+	jitter := stream(n.world.Seed, hash(n.InstanceID)+uint64(number))
 	env := agent.Environment{
 		Root:       n.root,
 		HTTP:       p,
-		Rand:       jitter.Float64,
+		Rand:       jitter,
 		Executable: func() (string, error) { return n.world.program, nil },
 		LookupEnv:  func(string) (string, bool) { return "", false },
 		OpenKernel: func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return processKernel{n.Kernel, p}, nil },
@@ -317,6 +300,17 @@ func (w *World) living() []*Node {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(w.nodes), func(n *Node) bool { return n.gone.Load() })
+}
+
+// stream draws numbers in [0,1), for a process that makes several calls at one time.
+func stream(seed, number uint64) func() float64 {
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(seed, number))
+	return func() float64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.Float64()
+	}
 }
 
 func hash(s string) uint64 {

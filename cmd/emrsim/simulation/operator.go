@@ -3,6 +3,8 @@ package simulation
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -39,9 +41,32 @@ func (w *World) operatorConfig() aws.Config {
 	}
 }
 
-// Ledger is the ledger of a subnet in the operator's hands.
-func (w *World) Ledger(prefix, subnet string) *ssmcoord.Ledger {
-	return ssmcoord.NewLedger(w.operatorConfig(), prefix, subnet)
+// Parameter is the name of the parameter that holds an address's record.
+func Parameter(prefix, subnet string, a netip.Addr) string {
+	return prefix + "/" + subnet + "/" + a.String()
+}
+
+// recordVersion is the version that every release of the product reads.
+const recordVersion = 1
+
+// PutRecord writes a record as somebody else would. The product writes none of those that a story
+// begins with: it records only the addresses that it holds.
+func (w *World) PutRecord(ctx context.Context, name string, r ssmcoord.Record) error {
+	r.Version, r.Time = recordVersion, time.Now().UTC().Truncate(time.Second)
+	value, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return w.PutRaw(ctx, name, string(value))
+}
+
+// Delete deletes a parameter as somebody else would, whatever it holds. A missing one is fine.
+func (w *World) Delete(ctx context.Context, name string) error {
+	_, err := ssm.NewFromConfig(w.operatorConfig()).DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String(name)})
+	if missing := (*types.ParameterNotFound)(nil); errors.As(err, &missing) {
+		return nil
+	}
+	return err
 }
 
 // PutRaw writes a parameter as somebody else would, with whatever value.

@@ -173,7 +173,7 @@ func TestObstaclesAreReported(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		broken := c.Ledger(testPrefix, c.subnet).Name(netip.MustParseAddr("10.0.1.22"))
+		broken := c.parameter(netip.MustParseAddr("10.0.1.22"))
 		if err := c.PutRaw(t.Context(), broken, "blank"); err != nil {
 			t.Fatal(err)
 		}
@@ -198,11 +198,11 @@ func TestConcurrentTakeOver(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		pools := agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22", "10.0.1.23")}
 		for _, a := range slices.Concat(pools.Master, pools.Core) {
-			if _, _, err := c.Ledger(testPrefix, c.subnet).Create(t.Context(), a, ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Time: time.Now()}); err != nil {
+			if err := c.PutRecord(t.Context(), c.parameter(a), deadRecord); err != nil {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * ssmcoord.UnseenGrace)
+		time.Sleep(unseenGrace)
 		// Nodes of three clusters: none knows of the others.
 		var nodes []*Node
 		for range 3 {
@@ -273,8 +273,8 @@ func TestGivingUpSparesTheWinnersRecord(t *testing.T) {
 				if err := c.Take(t.Context(), winner, a); err != nil {
 					t.Error(err)
 				}
-				record := ssmcoord.Record{Instance: winner.InstanceID, ENI: winner.ENI, Role: "MASTER", Time: time.Now()}
-				if err := c.Ledger(testPrefix, c.subnet).Overwrite(t.Context(), a, record); err != nil {
+				record := ssmcoord.Record{Instance: winner.InstanceID, ENI: winner.ENI, Role: "MASTER"}
+				if err := c.PutRecord(t.Context(), c.parameter(a), record); err != nil {
 					t.Error(err)
 				}
 			}}

@@ -154,8 +154,8 @@ func TestSurplusAddresses(t *testing.T) {
 		if h := c.Cloud.Holders(c.subnet, extra); !slices.Equal(h, []string{n.ENI}) || n.Static() != static {
 			t.Errorf("somebody else's %s is on %v, in use is %s", extra, h, n.Static())
 		}
-		record := ssmcoord.Record{Instance: n.InstanceID, ENI: n.ENI, Cluster: n.ClusterID, Role: n.Role, Time: time.Now()}
-		if _, _, err := c.Ledger(testPrefix, c.subnet).Create(t.Context(), extra, record); err != nil {
+		record := ssmcoord.Record{Instance: n.InstanceID, ENI: n.ENI, Cluster: n.ClusterID, Role: n.Role}
+		if err := c.PutRecord(t.Context(), c.parameter(extra), record); err != nil {
 			t.Fatal(err)
 		}
 		c.mustAll([]*Node{n})

@@ -105,7 +105,7 @@ func (c *cluster) unrecorded() (holder, n *Node) {
 	a := smallPools.Master[0]
 	holder = c.launch(1, 0, smallPools)[0]
 	c.mustAll([]*Node{holder})
-	if _, err := c.Ledger(testPrefix, c.subnet).Delete(c.t.Context(), a, anyRecord); err != nil {
+	if err := c.Delete(c.t.Context(), c.parameter(a)); err != nil {
 		c.t.Fatal(err)
 	}
 	n = c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
