@@ -84,7 +84,7 @@ func (s State) validate() error {
 		return errors.New("no instance")
 	}
 	switch s.Phase {
-	case PhaseClaiming, PhaseClaimed, PhaseAttached, PhaseProgrammed, PhaseWithdrawn, PhaseReleasing, PhaseReleased:
+	case PhaseClaiming, PhaseAttached, PhaseProgrammed, PhaseWithdrawn, PhaseReleasing, PhaseReleased:
 	default:
 		return fmt.Errorf("unknown phase %s", quoted(string(s.Phase)))
 	}
@@ -119,22 +119,11 @@ func (s State) validate() error {
 			return fmt.Errorf("VPC CIDR %v is not IPv4", p)
 		}
 	}
-	if len(s.Ledgers) > maxLedgers {
-		return fmt.Errorf("%d prefixes", len(s.Ledgers))
-	}
-	for _, p := range s.Ledgers {
-		if err := parsePrefix(new(string))("prefix", p); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
 // maxNetworks bounds the VPC CIDRs: AWS allows 50 at most.
 const maxNetworks = 1000
-
-// maxLedgers bounds the prefixes of earlier runs.
-const maxLedgers = 100
 
 // SaveState replaces the state file in dir, in such a way that a crash or a power failure leaves the old or the new one. Version is
 // filled in; dir is made, for this user alone, where it is missing. Call it with the Lock of dir held.

@@ -1,0 +1,292 @@
+package ssmcoord
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Op is one change to EC2 or the ledger.
+type Op string
+
+// The changes that a node makes.
+const (
+	OpAssign   Op = "assign"    // ask EC2 for the address
+	OpRecord   Op = "record"    // write the record of the node's address
+	OpGiveBack Op = "give back" // delete the record of another address, and unassign it
+)
+
+// Step is one change, to be made.
+type Step struct {
+	Op     Op
+	Addr   netip.Addr
+	Reason string
+	// Sure says that EC2 showed the address on the node's ENI. Where it did not, and an earlier run
+	// may have assigned it, EC2 is asked first.
+	Sure bool
+}
+
+// Plan is what a run does in EC2 and the ledger: apply carries it out, and plan prints it.
+type Plan struct {
+	Addr    netip.Addr // the zero value: every address is taken
+	Kept    bool       // the node's ENI carries it
+	Reason  string     // why this address
+	Claim   []Step     // before the kernel is programmed
+	Settle  []Step     // after it
+	Notes   []string   // what was seen and is left alone
+	Skipped []Skipped  // the addresses before it in the node's order
+
+	record    EventKind // what OpRecord is called
+	notBefore time.Time // for OpRecord: see RecreateAfter
+	Doubt     bool      // the address in use was not on the ENI
+	claimed   bool      // and its record names another node
+	again     bool      // look once more
+}
+
+// Skipped is an address that a node cannot have, and why.
+type Skipped struct {
+	Addr   netip.Addr
+	Reason string
+}
+
+// Steps describes steps in words, for an operator.
+func (l *Ledger) Steps(steps []Step, eni string) []string {
+	var lines []string
+	for _, s := range steps {
+		switch s.Op {
+		case OpAssign:
+			lines = append(lines, fmt.Sprintf("assign %s to %s", s.Addr, eni))
+		case OpRecord:
+			lines = append(lines, fmt.Sprintf("write the record %s (%s)", l.Name(s.Addr), s.Reason))
+		case OpGiveBack:
+			lines = append(lines, fmt.Sprintf("give %s back: delete the record %s, unassign it from %s (%s)", s.Addr, l.Name(s.Addr), eni, s.Reason))
+		}
+	}
+	return lines
+}
+
+// Plan returns what a run would do now, by reading only. Where every address is taken it returns an
+// *ExhaustedError. Other nodes go on meanwhile, and EC2 may refuse: it is no promise.
+func (c *Coordinator) Plan(ctx context.Context) (Plan, error) {
+	p, err := c.choose(ctx, 0)
+	if err == nil && !p.Addr.IsValid() {
+		e := &ExhaustedError{Role: c.Self.Role, now: c.Ledger.Now()}
+		for _, a := range c.Pools[c.Self.Role] {
+			e.Addresses = append(e.Addresses, HeldAddress{Addr: a, Reason: c.of(a).skipped})
+		}
+		err = e
+	}
+	return p, err
+}
+
+// choose looks at EC2 and the ledger and decides.
+func (c *Coordinator) choose(ctx context.Context, round int) (Plan, error) {
+	v, err := c.look(ctx, round)
+	if err != nil {
+		return Plan{}, err
+	}
+	if round == 0 && c.Looked != nil {
+		c.Looked()
+	}
+	p, err := c.decide(ctx, &v, round)
+	if last := c.Past.Last; last.IsValid() && !slices.Contains(v.Own, last) {
+		p.Doubt = true
+		p.claimed = v.Entries[last].State == Claimed && !c.Self.owns(v.Entries[last])
+	}
+	return p, err
+}
+
+func (c *Coordinator) decide(ctx context.Context, v *View, round int) (Plan, error) {
+	c.turn = Turn(c.Self, v.Members, c.Pools)
+	order := c.order(v)
+	if c.keepsLast(v) {
+		if err := c.read(ctx, v, c.inPool(v.Own)); err != nil {
+			return Plan{}, err
+		}
+		return c.planFor(v, candidate{c.Past.Last, v.Judge(c.Self, c.Past.Last)}, order), nil
+	}
+	found, err := c.scan(ctx, v, order, round)
+	if err != nil || len(found) == 0 {
+		return Plan{}, err
+	}
+	pick := found[0]
+	if c.losses > 1 && pick.Action != Keep {
+		// Twice beaten: the ranks are not what they seem. Leave the order that others may share.
+		pick = found[int(c.Rand()*float64(len(found)))%len(found)]
+	}
+	return c.planFor(v, pick, order), nil
+}
+
+// keepsLast reports whether the address in use is one of the pool and still on the ENI.
+func (c *Coordinator) keepsLast(v *View) bool {
+	return slices.Contains(v.Own, c.Past.Last) && slices.Contains(c.Pools[c.Self.Role], c.Past.Last)
+}
+
+func (c *Coordinator) inPool(list []netip.Addr) []netip.Addr {
+	pool := c.Pools[c.Self.Role]
+	return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool { return !slices.Contains(pool, a) })
+}
+
+// candidate is an address that the node may have.
+type candidate struct {
+	addr netip.Addr
+	Verdict
+}
+
+// order is the pool as this round tries it: first what the node's ENI carries, then what earlier
+// runs may have assigned, then the node's own order.
+func (c *Coordinator) order(v *View) []netip.Addr {
+	carried := c.inPool(v.Own)
+	slices.SortStableFunc(carried, func(a, b netip.Addr) int { return c.preference(v, b) - c.preference(v, a) })
+	return union(union(carried, c.inPool(c.past())), Order(c.Self, v.Members, c.Pools))
+}
+
+// preference says which of several addresses on the ENI stays: the one in use, or one whose record
+// names this node.
+func (c *Coordinator) preference(v *View, a netip.Addr) int {
+	switch {
+	case a == c.Past.Last:
+		return 2
+	case c.Self.owns(v.Entries[a]):
+		return 1
+	}
+	return 0
+}
+
+// scan judges the node's order, ten addresses with one read, until some can be had. An address that
+// EC2 shows on another ENI costs no read of the ledger.
+func (c *Coordinator) scan(ctx context.Context, v *View, order []netip.Addr, round int) (found []candidate, err error) {
+	c.exhausted = false
+	for rest, first := order, true; len(rest) > 0 && len(found) == 0; first = false {
+		if v.Holders == nil && !(first && round == 0) {
+			if v.Holders, err = c.EC2.Holders(ctx, rest); err != nil {
+				return nil, err
+			}
+		}
+		rest = slices.DeleteFunc(slices.Clone(rest), func(a netip.Addr) bool { return c.held(v, a) })
+		chunk := rest[:min(NamesPerRead, len(rest))]
+		rest = rest[len(chunk):]
+		if err := c.read(ctx, v, chunk); err != nil {
+			return nil, err
+		}
+		if err := c.owners(ctx, v, chunk); err != nil {
+			return nil, err
+		}
+		found = c.judge(v, chunk)
+	}
+	c.exhausted = len(found) == 0
+	return found, nil
+}
+
+// held reports whether EC2 shows the address on another ENI.
+func (c *Coordinator) held(v *View, a netip.Addr) bool {
+	h, held := v.Holders[a]
+	if !held || h.ENI == c.Self.ENI || slices.Contains(v.Own, a) {
+		return false
+	}
+	reason := "in use by " + h.String()
+	if free := h.Unassign(a); free != "" && !slices.ContainsFunc(v.Members, func(m Member) bool { return m.Instance == h.Instance }) {
+		reason += "; to free it: " + free
+	}
+	c.of(a).skipped = reason
+	return true
+}
+
+// judge returns the addresses that the node may have, and remembers why not the others.
+func (c *Coordinator) judge(v *View, addrs []netip.Addr) []candidate {
+	var found []candidate
+	for _, a := range addrs {
+		known, verdict := c.of(a), v.Judge(c.Self, a)
+		if verdict.Action == Keep && a != c.Past.Last {
+			// The describe call may be older than a release of this node. A living owner's record
+			// counts until it cannot be late any more; EC2 is asked in any case.
+			other := Judge(c.Self, v.Entries[a], Holder{}, v.Lives[v.Entries[a].Record.Instance], v.Now)
+			if e := v.Entries[a]; other.Action == Skip && e.State == Claimed && time.Since(c.began) < DescribeLag {
+				verdict = other
+			}
+		}
+		recent := !known.refused.IsZero() && time.Since(known.refused) < 2*DescribeLag
+		switch {
+		case verdict.Action == Skip:
+			known.skipped = verdict.Reason
+			if v.Entries[a].State == Unreadable {
+				known.skipped += "; to repair it: " + c.Ledger.Repair(a)
+			}
+		case recent && verdict.Action != Keep: // for the reason that EC2 gave
+		default:
+			known.skipped = ""
+			found = append(found, candidate{a, verdict})
+		}
+	}
+	return found
+}
+
+// planFor returns the steps to one address, and to give back what else this node has.
+func (c *Coordinator) planFor(v *View, pick candidate, order []netip.Addr) Plan {
+	a := pick.addr
+	p := Plan{Addr: a, Kept: pick.Action == Keep, Reason: pick.Reason}
+	for _, b := range order[:slices.Index(order, a)] {
+		p.Skipped = append(p.Skipped, Skipped{b, c.of(b).skipped})
+	}
+	if !p.Kept || a != c.Past.Last {
+		p.Claim = []Step{{Op: OpAssign, Addr: a, Reason: pick.Reason, Sure: p.Kept}}
+	}
+	c.planRecord(v, &p)
+	for _, b := range c.others(v, a) {
+		switch own := slices.Contains(v.Own, b); {
+		case slices.Contains(c.past(), b), c.Self.owns(v.Entries[b]):
+			p.Settle = append(p.Settle, Step{Op: OpGiveBack, Addr: b, Sure: own && b == c.Past.Last, Reason: "this node uses " + a.String()})
+		default:
+			p.Notes = append(p.Notes, fmt.Sprintf("the network interface also carries %s of the pool, which this tool did not assign; it is left there", b))
+		}
+	}
+	return p
+}
+
+// others lists the addresses beside a that the node has or may have: those of the pool on its ENI,
+// those of earlier runs, and those whose records name it.
+func (c *Coordinator) others(v *View, a netip.Addr) []netip.Addr {
+	var owned []netip.Addr
+	for b, e := range v.Entries {
+		if c.Self.owns(e) {
+			owned = append(owned, b)
+		}
+	}
+	slices.SortFunc(owned, netip.Addr.Compare)
+	all := union(union(c.inPool(v.Own), c.past()), owned)
+	return slices.DeleteFunc(all, func(b netip.Addr) bool { return a == b })
+}
+
+// written reports whether a record of a that names this node is to be believed. Where an earlier run
+// was interrupted, the read may be older than a deletion by that run.
+func (c *Coordinator) written(a netip.Addr) bool {
+	return !slices.Contains(c.past(), a) || a == c.Past.Last && c.Past.Recorded
+}
+
+// planRecord adds the record of the chosen address, unless it is right already.
+func (c *Coordinator) planRecord(v *View, p *Plan) {
+	e := v.Entries[p.Addr]
+	step := Step{Op: OpRecord, Addr: p.Addr}
+	switch {
+	case e.State == Unreadable: // only an address that the ENI carries comes here with one
+		p.Notes = append(p.Notes, fmt.Sprintf("the record %s cannot be read (%v) and is left as it is; the address is this node's by EC2. To repair it: %s",
+			c.Ledger.Name(p.Addr), e.Problem, c.Ledger.Repair(p.Addr)))
+		return
+	case c.Self.owns(e) && p.Kept && c.written(p.Addr):
+		return
+	case p.Kept && e.State == Absent:
+		p.record, step.Reason = EventRepaired, "there is none"
+	case p.Kept:
+		p.record, step.Reason = EventRepaired, "it names "+e.Record.Owner()
+	case e.State == Absent || c.Self.owns(e):
+		p.record, step.Reason = EventRecorded, "it will name this node"
+		if !c.of(p.Addr).record.IsZero() || time.Since(c.Past.Released) < RecreateAfter {
+			p.notBefore = time.Now().Add(RecreateAfter)
+		}
+	default:
+		p.record, step.Reason = EventTakenOver, "it names "+e.Record.Owner()+", which is gone"
+	}
+	p.Settle = append(p.Settle, step)
+}
