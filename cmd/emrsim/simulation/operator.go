@@ -106,6 +106,9 @@ func (b blind) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // Take gives an address to an instance outside the ledger, from whoever has it.
 func (w *World) Take(ctx context.Context, to *cloud.Node, a netip.Addr) error {
+	w.mu.Lock()
+	w.taken[a] = true
+	w.mu.Unlock()
 	_, err := ec2.NewFromConfig(w.operatorConfig()).AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
 		NetworkInterfaceId: aws.String(to.ENI),
 		PrivateIpAddresses: []string{a.String()},
