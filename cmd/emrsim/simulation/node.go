@@ -180,7 +180,7 @@ func (n *Node) checkConfirmed(c netcfg.Change) {
 	if !a.IsValid() {
 		return
 	}
-	if n.world.Cloud.ShownWithin(n.ENI, a, time.Minute) {
+	if slices.Contains(n.world.Cloud.Holders(n.SubnetID, a), n.ENI) || n.world.Cloud.ShownWithin(n.ENI, a, time.Minute) {
 		return // an answer that is a little late is no news of a later end, for which CheckSafety is there
 	}
 	n.world.violate("safety: %s programs %s before EC2 shows it there", n.InstanceID, a)
