@@ -25,7 +25,10 @@ func (c *Coordinator) Acquire(ctx context.Context) (Plan, error) {
 		}
 		won := false
 		if plan.Addr.IsValid() {
+			exhausted := c.exhausted
+			c.exhausted = false
 			won, err = c.claim(search, &plan)
+			c.exhausted = exhausted && err == nil // an address was free for a moment
 		} else if !plan.again {
 			err = c.wait(search, round)
 		}

@@ -124,7 +124,7 @@ type Coordinator struct {
 	began     time.Time
 	turn      int  // see Turn; 0 for a node that has its address
 	losses    int  // addresses that EC2 refused
-	exhausted bool // the last scan saw every address taken
+	exhausted bool // a scan saw every address taken, and none was to be had since
 	waited    waitLine
 }
 
