@@ -24,12 +24,14 @@ chmod 0755 "$dir.new/bootstrap.sh"
 install -m 0644 LICENSE "$dir.new/LICENSE"
 install -m 0644 scripts/emr-static-ip.8 "$dir.new/emr-static-ip.8"
 echo "$version" >"$dir.new/VERSION"
-for part in iam cloudformation terraform; do
-	[ -d "scripts/$part" ] || continue
-	# Go is of the sources only, and so is what tools leave.
-	(cd scripts && find "$part" -type f ! -name '*.go' ! -path '*/.*' ! -name '*.tfstate*' -print0 | sort -z) |
-		while IFS= read -r -d '' file; do install -D -m 0644 "scripts/$file" "$dir.new/$file"; done
+for part in agent/iam scripts/cloudformation scripts/terraform; do
+	# No Go sources, and nothing that tools leave behind.
+	(cd "${part%/*}" && find "${part##*/}" -type f ! -name '*.go' ! -path '*/.*' ! -name '*.tfstate*' -print0 | sort -z) |
+		while IFS= read -r -d '' file; do install -D -m 0644 "${part%/*}/$file" "$dir.new/$file"; done
 done
+# What is published has iam/ beside terraform/.
+sed -i 's|/\.\./agent/iam/|/iam/|' "$dir.new/terraform/modules/roles/main.tf"
+grep -q 'path.module}/../../../iam/' "$dir.new/terraform/modules/roles/main.tf"
 (cd "$dir.new" && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum) >"$dir.new.sums"
 mv "$dir.new.sums" "$dir.new/SHA256SUMS"
 rm -rf "$dir"

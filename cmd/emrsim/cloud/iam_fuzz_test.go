@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
 // The parser takes any text; what it accepts can be judged on any request.

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 )
 
 // A ClusterSpec says which EMR cluster to launch in a cloud model, and to build.
