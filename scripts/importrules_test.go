@@ -57,6 +57,11 @@ var rules = []rule{
 		applies:   productOutside(),
 	},
 	{
+		name:      "the kernel in memory is for tests only",
+		forbidden: oneOf(module + "/netcfg/netcfgtest"),
+		applies:   productOutside(),
+	},
+	{
 		name: "decisions and plans are pure: the standard library only, and nothing of it that acts",
 		forbidden: func(imported string) bool {
 			return strings.Contains(strings.Split(imported, "/")[0], ".") || acts(imported)
@@ -194,6 +199,8 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"agent/run.go", module + "/cmd/emrsim/cloud", "the rehearsal and its cloud model are for tests only"},
 		{"agent/run_test.go", module + "/cmd/emrsim/cloud", ""},
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/lab", ""},
+		{"agent/run.go", module + "/netcfg/netcfgtest", "the kernel in memory is for tests only"},
+		{"agent/run_test.go", module + "/netcfg/netcfgtest", ""},
 		{"ssmcoord/decide_claim.go", "go.uber.org/zap", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
 		{"ssmcoord/decide_claim.go", module + "/agent", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
 		{"ssmcoord/decide_claim.go", "net/netip", ""},
