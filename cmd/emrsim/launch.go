@@ -20,6 +20,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 )
 
@@ -188,7 +189,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 		text, err := os.ReadFile(o.policy)
 		if err != nil {
 			problem("--policy: %w", err)
-		} else if _, err := cloud.ParsePolicy(text); err != nil {
+		} else if _, err := cloudiam.ParsePolicy(text); err != nil {
 			problem("--policy %s: %w", o.policy, err)
 		}
 		spec.Policies = []string{string(text)}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // Error is a service's error answer.
@@ -42,7 +44,7 @@ type operation struct {
 	params     string   // for the record
 	unfiltered bool     // an EC2 describe with neither ids nor filters
 	resources  []string // ARNs, for Authorize
-	keys       ConditionKeys
+	keys       iam.Keys
 	also       string // a second action that the call needs, on the same resources
 	dryRun     bool
 	// run does it, with the model's lock held, and returns the response's body. applied tells that state was changed.
