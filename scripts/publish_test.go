@@ -38,7 +38,15 @@ func makeDist(t *testing.T, version string) string {
 		t.Skip(err)
 	}
 	dir := t.TempDir()
-	if code, out := runScript(t, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/program", "./sbom"); code != 0 {
+	for name, text := range map[string]string{
+		"go.mod":  "module example.com/program\n\ngo 1.24\n",
+		"main.go": "package main\n\nimport \"os\"\n\nfunc main() {\n\tprintln(\"usage: program\")\n\tos.Exit(2)\n}\n",
+	} {
+		if err := os.WriteFile(dir+"/"+name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, out := runScript(t, []string{"CGO_ENABLED=0"}, "go", "build", "-C", dir, "-trimpath", "-ldflags", "-s -w", "-o", "program"); code != 0 {
 		t.Fatal(out)
 	}
 	program, err := os.ReadFile(dir + "/program")
@@ -156,7 +164,7 @@ func TestPublish(t *testing.T) {
 	if code, out := runScript(t, nil, "sh", "-c", "cd "+dir+"/bucket/a/prefix && sha256sum --quiet --check SHA256SUMS"); code != 0 {
 		t.Errorf("SHA256SUMS: %s", out)
 	}
-	if code, out := bootFrom(t, script, env, "x"); runtime.GOARCH == "amd64" && (code != 2 || !strings.Contains(out, "installed version v1 for amd64") || !strings.Contains(out, "usage: sbom")) {
+	if code, out := bootFrom(t, script, env, "x"); runtime.GOARCH == "amd64" && (code != 2 || !strings.Contains(out, "installed version v1 for amd64") || !strings.Contains(out, "usage: program")) {
 		t.Errorf("bootstrap.sh: exit code %d\n%s", code, out)
 	}
 

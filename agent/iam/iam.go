@@ -1,7 +1,8 @@
-// Package iam has the IAM policies of emr-static-ip as operators attach them, and the statement of each action for messages.
+// Package iam holds the IAM policies that operators attach, and the statements that error messages
+// quote from them.
 //
-// The files are plain IAM JSON with placeholders in capitals: REGION, ACCOUNT_ID, SUBNET_ID. Tests load them into the model of AWS, and the README
-// shows the first of them word by word.
+// The files are plain IAM JSON. They have placeholders in capitals: REGION, ACCOUNT_ID, SUBNET_ID.
+// Tests load them into the model of AWS. The README shows the first one word for word.
 package iam
 
 import (
@@ -16,12 +17,15 @@ var files embed.FS
 
 // The policies, by file.
 const (
-	InstanceProfile = "instance-profile-policy.json" // what a node needs
-	Doctor          = "doctor-policy.json"           // what doctor needs beside that
-	Operator        = "operator-policy.json"         // what a person needs who looks after the ledgers of a region, from anywhere
+	// InstanceProfile is what a node needs.
+	InstanceProfile = "instance-profile-policy.json"
+	// Doctor is what doctor needs in addition.
+	Doctor = "doctor-policy.json"
+	// Operator is what a person needs to list and repair the ledgers of a region.
+	Operator = "operator-policy.json"
 )
 
-// Placeholders of the policy files, and what stands there for the default of --prefix.
+// The placeholders of the policy files. The default of --prefix is one of them.
 const (
 	region  = "REGION"
 	account = "ACCOUNT_ID"
@@ -29,15 +33,15 @@ const (
 	prefix  = ":parameter/emr-static-ip"
 )
 
-// Place is where a policy is to hold. What is empty stays a placeholder, or the default.
+// Place fills in a policy's placeholders. An empty field leaves its placeholder or default.
 type Place struct {
 	Region  string // us-east-1
 	Account string // 12 digits
 	Subnet  string // subnet-...
-	Prefix  string // of the claims' parameters: /emr-static-ip
+	Prefix  string // of the records' parameters: /emr-static-ip
 }
 
-// Policy is the text of a policy file, filled in. It panics where there is no such file.
+// Policy returns the text of a policy file, filled in. It panics if there is no such file.
 func (p Place) Policy(file string) string {
 	text, err := files.ReadFile(file)
 	if err != nil {
@@ -46,7 +50,7 @@ func (p Place) Policy(file string) string {
 	return p.Fill(string(text))
 }
 
-// Fill replaces the placeholders in a document, or in a part of one.
+// Fill replaces the placeholders in a document or in a part of one.
 func (p Place) Fill(document string) string {
 	pairs := []string{"arn:aws:", "arn:" + partition(p.Region) + ":"}
 	for _, f := range []struct{ placeholder, value string }{{region, p.Region}, {account, p.Account}, {subnet, p.Subnet}} {
@@ -60,7 +64,8 @@ func (p Place) Fill(document string) string {
 	return strings.NewReplacer(pairs...).Replace(document)
 }
 
-// partition is the group of regions whose ARNs begin alike.
+// partition returns the partition of a region, which is the second field of an ARN.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
 func partition(region string) string {
 	switch {
 	case strings.HasPrefix(region, "cn-"):
@@ -71,12 +76,13 @@ func partition(region string) string {
 	return "aws"
 }
 
-// Statement is the statement of a policy file that allows the action, for this action alone, on one line. Empty: none does.
+// Statement returns the statement of a policy file that allows the action, reduced to this action
+// and on one line. It returns "" if no statement allows the action.
 func (p Place) Statement(file, action string) string {
 	var policy struct {
 		Statement []struct{ Action, Resource, Condition json.RawMessage }
 	}
-	// As it is in the file: what it is filled with may come from elsewhere, and need not be JSON.
+	// Parse before filling in: the values may come from elsewhere and need not be valid JSON.
 	if err := json.Unmarshal([]byte(Place{}.Policy(file)), &policy); err != nil {
 		panic(fmt.Sprintf("iam: reading %s: %v", file, err)) // a file of this package
 	}
@@ -93,7 +99,7 @@ func (p Place) Statement(file, action string) string {
 	return ""
 }
 
-// oneLine writes JSON with a blank where there may be one. No text in JSON contains a line break.
+// oneLine joins the lines of a JSON text. No string in JSON contains a line break.
 func oneLine(raw json.RawMessage) string {
 	var b strings.Builder
 	for line := range strings.Lines(string(raw)) {
