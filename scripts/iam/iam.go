@@ -19,6 +19,7 @@ var files embed.FS
 const (
 	InstanceProfile = "instance-profile-policy.json" // what a node needs
 	Doctor          = "doctor-policy.json"           // what doctor needs beside that
+	ClaimTags       = "claim-tags-policy.json"       // what a node needs beside that for --claim-tag
 	Operator        = "operator-policy.json"         // what a person needs who looks after the ledgers of a region, from anywhere
 )
 

@@ -43,7 +43,7 @@ func TestStatement(t *testing.T) {
 		Effect                      string
 		Action, Resource, Condition any
 	}
-	for _, file := range []string{InstanceProfile, Doctor, Operator} {
+	for _, file := range []string{InstanceProfile, Doctor, ClaimTags, Operator} {
 		var policy struct{ Statement []statement }
 		if err := json.Unmarshal([]byte(place.Policy(file)), &policy); err != nil {
 			t.Fatal(err)
@@ -149,7 +149,7 @@ func TestPartitions(t *testing.T) {
 
 // No placeholder is left in a policy that is filled in.
 func TestPolicies(t *testing.T) {
-	for _, file := range []string{InstanceProfile, Doctor, Operator} {
+	for _, file := range []string{InstanceProfile, Doctor, ClaimTags, Operator} {
 		text := Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1"}.Policy(file)
 		for _, placeholder := range []string{region, account, subnet} {
 			if strings.Contains(text, placeholder) {
