@@ -34,5 +34,5 @@ done
 mv "$dir.new.sums" "$dir.new/SHA256SUMS"
 rm -rf "$dir"
 mv "$dir.new" "$dir"
-echo "dist: version $version in $dir:"
-sed 's/^/  /' "$dir/SHA256SUMS"
+echo "dist: version $version in $dir: $(wc -l <"$dir/SHA256SUMS") files, with their checksums in $dir/SHA256SUMS"
+echo "dist: next, make publish TO=s3://BUCKET/PREFIX, with a bucket in the region of the clusters"
