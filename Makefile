@@ -114,6 +114,13 @@ dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is pub
 dist-check: dist ## dist/ again from a copy of the sources elsewhere: the same bytes
 	scripts/dist-check.sh '$(VERSION)' dist
 
+# Before anything is built, which takes minutes.
+ifneq ($(filter publish,$(MAKECMDGOALS)),)
+ifeq ($(TO),)
+$(error where to? make publish TO=s3://BUCKET/PREFIX)
+endif
+endif
+
 .PHONY: publish
 publish: dist ## upload dist/ with the AWS CLI: make publish TO=s3://BUCKET/PREFIX
 	scripts/publish.sh '$(TO)'
