@@ -24,7 +24,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # in by -X and not from version control: the build is the same in a checkout, an archive, and a directory of another user.
 export CGO_ENABLED := 0
 export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buildvcs=false
-# The bills of materials have the time of the last commit.
+# The manual pages have the date of the last commit.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
 LDFLAGS := -s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=$(VERSION)
@@ -100,19 +100,26 @@ bin/emrsim: FORCE
 	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/emrsim
 
 .PHONY: man
-man: ## the manual page scripts/emr-static-ip.8, from the source of --help
-	mkdir -p bin
-	go run ./scripts/manpage >bin/emr-static-ip.8
-	mv bin/emr-static-ip.8 scripts/emr-static-ip.8
+man: ## the manual pages in bin/man, from the source of --help
+	rm -rf bin/man
+	mkdir -p bin/man
+	go run ./scripts/manpage '$(VERSION)' bin/man
 
 .PHONY: dist
-dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is published, in dist/: binaries, bootstrap.sh, bills of materials, policies, templates, checksums
+dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is published, in dist/: binaries, bootstrap.sh, bills of materials, manual pages, policies, templates, checksums
 	scripts/check-binaries.sh '$(VERSION)' $^
 	scripts/dist.sh '$(VERSION)' bin dist
 
 .PHONY: dist-check
 dist-check: dist ## dist/ again from a copy of the sources elsewhere: the same bytes
 	scripts/dist-check.sh '$(VERSION)' dist
+
+# Before anything is built, which takes minutes.
+ifneq ($(filter publish,$(MAKECMDGOALS)),)
+ifeq ($(TO),)
+$(error where to? make publish TO=s3://BUCKET/PREFIX)
+endif
+endif
 
 .PHONY: publish
 publish: dist ## upload dist/ with the AWS CLI: make publish TO=s3://BUCKET/PREFIX

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
 // This file is where the codes and texts of AWS's errors are matched.

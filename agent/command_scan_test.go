@@ -53,3 +53,13 @@ func TestFlagsOfOtherCommands(t *testing.T) {
 		}
 	}
 }
+
+// shown returns the commands that an operator can give, without cobra's own.
+func shown(root *cobra.Command) (list []*cobra.Command) {
+	for _, cmd := range everyCommand(root) {
+		if cmd != root && !cmd.Hidden && cmd.Name() != "help" {
+			list = append(list, cmd)
+		}
+	}
+	return list
+}

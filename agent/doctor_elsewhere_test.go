@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
+	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
 // TestDoctorWithoutIMDSAndRegion: EMR's files stand in for the region; where they do not tell it either, nothing but IMDS is blamed.
@@ -93,7 +93,7 @@ func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
 				t.Fatal(err)
 			}
 			n.env.HTTP = n.cloud.Transport(plain.InstanceID)
-			n.kernel = kernel.New(kernel.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
+			n.kernel = netcfgtest.New(netcfgtest.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
 			n.env.Root = t.TempDir()
 			d := n.doctor()
 			if stranger {

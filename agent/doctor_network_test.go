@@ -27,7 +27,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
+	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
 // certificate makes a CA and a certificate of it for 127.0.0.1 and aws.test, valid in the given time.
@@ -283,7 +283,7 @@ func TestDoctorOutsideEMR(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.env.HTTP = n.cloud.Transport(plain.InstanceID)
-		n.kernel = kernel.New(kernel.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
+		n.kernel = netcfgtest.New(netcfgtest.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
 		n.env.Root = t.TempDir()
 		d := n.doctor()
 		expectOnly(t, d, ExitOK, "role", "units")

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"os/exec"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 

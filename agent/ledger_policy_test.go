@@ -8,13 +8,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // operatorPolicy is the shipped policy of people, as it is or without an action.
-func operatorPolicy(t *testing.T, without string) (policy *cloud.Policy, actions []string) {
+func operatorPolicy(t *testing.T, without string) (policy *cloudiam.Policy, actions []string) {
 	t.Helper()
 	type object = map[string]any
 	var doc object
@@ -41,21 +42,21 @@ func operatorPolicy(t *testing.T, without string) (policy *cloud.Policy, actions
 	if err != nil {
 		t.Fatal(err)
 	}
-	if policy, err = cloud.ParsePolicy(text); err != nil {
+	if policy, err = cloudiam.ParsePolicy(text); err != nil {
 		t.Fatal(err)
 	}
 	return policy, actions
 }
 
 // ledgerUnder lists and mends a ledger with stale and unreadable records as an operator with this policy, and returns the errors and the denied calls.
-func ledgerUnder(t *testing.T, policy func() *cloud.Policy) (errs []error, denied []string) {
+func ledgerUnder(t *testing.T, policy func() *cloudiam.Policy) (errs []error, denied []string) {
 	synctest.Test(t, func(t *testing.T) {
 		active := false
 		w := newLedgerWorld(t, cloud.Options{Authorize: func(r cloud.AccessRequest) error {
 			if !active || r.Caller.InstanceID != "" {
 				return nil
 			}
-			return cloud.Policies{policy()}.Authorize(r)
+			return cloudiam.Policies{policy()}.Authorize(r)
 		}})
 		w.put(w.name(w.subnet, "10.0.1.10"), strings.ReplaceAll(recordOf(w.nodes[0]), w.nodes[0].InstanceID, "i-0123456789abcdef0"))
 		w.put(w.name(w.subnet, "10.0.1.11"), "blank")
@@ -82,7 +83,7 @@ func ledgerUnder(t *testing.T, policy func() *cloud.Policy) (errs []error, denie
 // The shipped policy is enough for the ledger commands, and none of its actions can be left out: the message names it, with the statement.
 func TestLedgerUnderOperatorPolicy(t *testing.T) {
 	whole, actions := operatorPolicy(t, "")
-	errs, denied := ledgerUnder(t, func() *cloud.Policy { return whole })
+	errs, denied := ledgerUnder(t, func() *cloudiam.Policy { return whole })
 	for _, err := range errs {
 		if err != nil {
 			t.Error(err)
@@ -93,7 +94,7 @@ func TestLedgerUnderOperatorPolicy(t *testing.T) {
 	}
 	for _, action := range actions {
 		part, _ := operatorPolicy(t, action)
-		errs, _ := ledgerUnder(t, func() *cloud.Policy { return part })
+		errs, _ := ledgerUnder(t, func() *cloudiam.Policy { return part })
 		failed := 0
 		for _, err := range errs {
 			if err == nil {

@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
 // The SDK's settings of the machine that runs the tests must not reach the nodes of the model.
@@ -35,7 +35,7 @@ type testNode struct {
 	*cloud.Node
 	t      *testing.T
 	cloud  *cloud.Cloud
-	kernel *kernel.Kernel
+	kernel *netcfgtest.Kernel
 	env    Environment
 	cfg    Config
 	silent atomic.Bool     // IMDS and AWS do not answer
@@ -61,7 +61,7 @@ func newTestNode(t *testing.T, o cloud.Options) *testNode {
 			n.Node = cn
 		}
 	}
-	n.kernel = kernel.New(kernel.Link(testLink, 2, n.MAC, netip.PrefixFrom(n.PrimaryIP, 24)))
+	n.kernel = netcfgtest.New(netcfgtest.Link(testLink, 2, n.MAC, netip.PrefixFrom(n.PrimaryIP, 24)))
 	root := t.TempDir()
 	for p, content := range n.EMRFiles(cloud.FilesFull) {
 		n.write(filepath.Join(root, p), string(content))

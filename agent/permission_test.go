@@ -8,7 +8,7 @@ import (
 
 	"github.com/aws/smithy-go"
 
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
 // denied is what the SDK returns for a call that AWS refused for want of a permission.

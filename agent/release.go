@@ -107,7 +107,7 @@ func (r *run) giveBack(ctx context.Context, c *ssmcoord.Coordinator, addrs []net
 		return err
 	}
 	for _, a := range addrs {
-		note, err := c.GiveBack(ctx, a, a == inUse && slices.Contains(own, a))
+		note, err := c.GiveBack(ctx, a, slices.Contains(own, a) && (a == inUse || !r.hasState))
 		if note != "" {
 			r.warn(note)
 		}

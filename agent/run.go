@@ -34,6 +34,7 @@ type run struct {
 	list     string // listDigest of the addresses that the operator named for this run
 	rep      Report
 
+	used      netip.Addr      // the static IP of the last run, which may have a record
 	recordDue time.Time       // when the record of the static IP is to be written; zero: it is
 	named     bool            // the Name tag was looked after, by this run or an earlier one
 	naming    chan nameResult // the Name tag's end, while it is written
@@ -107,7 +108,7 @@ func (r *run) identify(ctx context.Context) error {
 	r.list = listDigest(r.cfg.Pools)
 	if r.hasState {
 		r.cfg = r.cfg.Repeating(r.state.Settings)
-		r.recordDue, r.named = r.state.RecordDue, r.state.Named
+		r.used, r.recordDue, r.named = r.state.Static, r.state.RecordDue, r.state.Named
 	}
 	r.files = ReadEMRFiles(r.env.Root)
 	for _, p := range r.files.Problems() {
@@ -243,8 +244,9 @@ func (r *run) check(ctx context.Context) (bool, error) {
 
 // coordinator returns this node's side of the claim protocol.
 func (r *run) coordinator(ctx context.Context) *ssmcoord.Coordinator {
-	past := ssmcoord.Past{Intents: r.touched()}
+	past := ssmcoord.Past{Intents: r.touched(), Used: r.state.Former}
 	if r.hasState {
+		past.Used = union(past.Used, []netip.Addr{r.used})
 		past.Last, past.Recorded = r.state.Static, r.recordDue.IsZero()
 	}
 	switch r.state.Phase {

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
 var (
@@ -120,9 +120,9 @@ var carrier = regexp.MustCompile(`<[A-Z_,-]*>|state [A-Z]+`)
 
 func memoryNode() *node {
 	other := net.HardwareAddr{2, 0, 0, 0, 0, 6}
-	k := kernel.New(
-		kernel.Link("eth0", 2, mac, netip.MustParsePrefix("10.0.1.5/24"), netip.MustParsePrefix("10.0.1.77/24")),
-		kernel.Link("eth1", 3, other, netip.MustParsePrefix("10.0.2.5/24")))
+	k := netcfgtest.New(
+		netcfgtest.Link("eth0", 2, mac, netip.MustParsePrefix("10.0.1.5/24"), netip.MustParsePrefix("10.0.1.77/24")),
+		netcfgtest.Link("eth1", 3, other, netip.MustParsePrefix("10.0.2.5/24")))
 	return &node{
 		Kernel: k, name: "memory",
 		dump: func() string {

@@ -57,6 +57,16 @@ var rules = []rule{
 		applies:   productOutside(),
 	},
 	{
+		name:      "the simulation is test code, which nothing imports",
+		forbidden: oneOf(module + "/cmd/emrsim/simulation"),
+		applies:   func(string) bool { return true },
+	},
+	{
+		name:      "the kernel in memory is for tests only",
+		forbidden: oneOf(module + "/netcfg/netcfgtest"),
+		applies:   productOutside(),
+	},
+	{
 		name: "decisions and plans are pure: the standard library only, and nothing of it that acts",
 		forbidden: func(imported string) bool {
 			return strings.Contains(strings.Split(imported, "/")[0], ".") || acts(imported)
@@ -194,6 +204,10 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"agent/run.go", module + "/cmd/emrsim/cloud", "the rehearsal and its cloud model are for tests only"},
 		{"agent/run_test.go", module + "/cmd/emrsim/cloud", ""},
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/lab", ""},
+		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/simulation", "the simulation is test code, which nothing imports"},
+		{"cmd/emrsim/lab/lab_test.go", module + "/cmd/emrsim/simulation", "the simulation is test code, which nothing imports"},
+		{"agent/run.go", module + "/netcfg/netcfgtest", "the kernel in memory is for tests only"},
+		{"agent/run_test.go", module + "/netcfg/netcfgtest", ""},
 		{"ssmcoord/decide_claim.go", "go.uber.org/zap", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
 		{"ssmcoord/decide_claim.go", module + "/agent", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
 		{"ssmcoord/decide_claim.go", "net/netip", ""},

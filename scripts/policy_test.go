@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// These tests hold the policies in iam/ against the source and the README. What they allow and deny is tested where the calls are made:
+// These tests hold the policies in agent/iam against the source and the README. What they allow and deny is tested where the calls are made:
 // cmd/emrsim/simulation.
 
 // calls are the calls to AWS that the product makes, as actions of IAM. They are found by the names of the SDK's input types.
 func calls(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
-	for _, file := range slices.Concat(parsed(t, "../agent/*.go"), parsed(t, "../ssmcoord/*.go")) {
+	for _, file := range slices.Concat(parsed(t, "../agent/*.go"), parsed(t, "../agent/*/*.go"), parsed(t, "../ssmcoord/*.go")) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if s, ok := n.(*ast.SelectorExpr); ok {
 				service, ok := s.X.(*ast.Ident)
@@ -38,7 +38,7 @@ func calls(t *testing.T) map[string]bool {
 // policyFile reads a policy: its text, and its actions.
 func policyFile(t *testing.T, file string) (text string, actions []string) {
 	t.Helper()
-	data, err := os.ReadFile("iam/" + file)
+	data, err := os.ReadFile("../agent/iam/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,9 +70,15 @@ func policyFile(t *testing.T, file string) (text string, actions []string) {
 	return string(data), actions
 }
 
+// ahead are actions of the policies that calls does not find, with the reason.
+var ahead = map[string]string{
+	"ec2:DescribePrefixLists": "the networks behind gateway endpoints, which keep the primary IP",
+	"ssm:AddTagsToResource":   "PutParameter with tags needs it too, for --claim-tag",
+}
+
 func TestPoliciesNameTheCalls(t *testing.T) {
 	made, allowed := calls(t), map[string]bool{}
-	files, err := os.ReadDir("iam")
+	files, err := os.ReadDir("../agent/iam")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +89,7 @@ func TestPoliciesNameTheCalls(t *testing.T) {
 		text, actions := policyFile(t, f.Name())
 		for _, a := range actions {
 			allowed[a] = true
-			if !made[a] {
+			if !made[a] && ahead[a] == "" {
 				t.Errorf("%s allows %s, which nothing calls", f.Name(), a)
 			}
 		}
@@ -94,7 +100,7 @@ func TestPoliciesNameTheCalls(t *testing.T) {
 	}
 	for _, a := range slices.Sorted(maps.Keys(made)) {
 		if !allowed[a] {
-			t.Errorf("no policy in iam/ allows %s, which is called", a)
+			t.Errorf("no policy in agent/iam allows %s, which is called", a)
 		}
 	}
 }
@@ -105,6 +111,6 @@ func TestReadmePolicy(t *testing.T) {
 	_, rest, _ = strings.Cut(rest, "```json\n")
 	shown, _, ok := strings.Cut(rest, "```\n")
 	if text, _ := policyFile(t, "instance-profile-policy.json"); !ok || shown != text {
-		t.Errorf("the README shows\n%s\nscripts/iam/instance-profile-policy.json is\n%s", shown, text)
+		t.Errorf("the README shows\n%s\nagent/iam/instance-profile-policy.json is\n%s", shown, text)
 	}
 }

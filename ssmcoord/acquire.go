@@ -25,7 +25,10 @@ func (c *Coordinator) Acquire(ctx context.Context) (Plan, error) {
 		}
 		won := false
 		if plan.Addr.IsValid() {
+			exhausted := c.exhausted
+			c.exhausted = false
 			won, err = c.claim(search, &plan)
+			c.exhausted = exhausted && err == nil // an address was free for a moment
 		} else if !plan.again {
 			err = c.wait(search, round)
 		}
@@ -79,7 +82,10 @@ func (c *Coordinator) assign(ctx context.Context, a netip.Addr, perhaps bool) (b
 	known := c.of(a)
 	known.skipped, known.refused = refused.Error(), time.Now()
 	c.notify(EventRefused, a, false, "%v", refused)
-	return false, nil
+	if known.lost = known.lost || refused.Repeated; known.lost || perhaps {
+		return false, nil // it is looked after when the node has another address
+	}
+	return false, c.forget(ctx, a)
 }
 
 // checkLast asks EC2 whether it still gives the node the address that it has in use, which the

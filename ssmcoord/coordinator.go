@@ -33,6 +33,9 @@ type RefusedError struct {
 	Addr   netip.Addr
 	Holder Holder // zero: EC2 did not say whose
 	Text   string // EC2's words
+	// Repeated says that EC2 refused a repeated attempt: an earlier one, whose answer was lost, may
+	// still have its effect.
+	Repeated bool
 }
 
 func (e *RefusedError) Error() string {
@@ -81,6 +84,8 @@ type Past struct {
 	Last netip.Addr
 	// Intents are addresses that an earlier run may have assigned or recorded, Last among them.
 	Intents []netip.Addr
+	// Used are those of the intents that may have a record.
+	Used []netip.Addr
 	// Released is when an earlier run had given back what the node had; zero if none has.
 	Released time.Time
 	// Recorded says that the record of Last was written and not deleted since.
@@ -119,7 +124,7 @@ type Coordinator struct {
 	began     time.Time
 	turn      int  // see Turn; 0 for a node that has its address
 	losses    int  // addresses that EC2 refused
-	exhausted bool // the last scan saw every address taken
+	exhausted bool // a scan saw every address taken, and none was to be had since
 	waited    waitLine
 }
 
@@ -128,6 +133,7 @@ type address struct {
 	skipped string    // why it was passed over last
 	told    string    // what of that the operator was told
 	refused time.Time // when EC2 refused it
+	lost    bool      // and the answer to an attempt to get it was lost
 	record  time.Time // when a read last showed a record that names another node
 }
 

@@ -158,7 +158,6 @@ func (c *Coordinator) preference(v *View, a netip.Addr) int {
 // scan judges the node's order, ten addresses with one read, until some can be had. An address that
 // EC2 shows on another ENI costs no read of the ledger.
 func (c *Coordinator) scan(ctx context.Context, v *View, order []netip.Addr, round int) (found []candidate, err error) {
-	c.exhausted = false
 	for rest, first := order, true; len(rest) > 0 && len(found) == 0; first = false {
 		if v.Holders == nil && !(first && round == 0) {
 			if v.Holders, err = c.EC2.Holders(ctx, rest); err != nil {
@@ -176,7 +175,7 @@ func (c *Coordinator) scan(ctx context.Context, v *View, order []netip.Addr, rou
 		}
 		found = c.judge(v, chunk)
 	}
-	c.exhausted = len(found) == 0
+	c.exhausted = c.exhausted || len(found) == 0
 	return found, nil
 }
 
@@ -260,9 +259,12 @@ func (c *Coordinator) others(v *View, a netip.Addr) []netip.Addr {
 }
 
 // written reports whether a record of a that names this node is to be believed. Where an earlier run
-// was interrupted, the read may be older than a deletion by that run.
+// was interrupted, or has just given the address back, the read may be older than a deletion.
 func (c *Coordinator) written(a netip.Addr) bool {
-	return !slices.Contains(c.past(), a) || a == c.Past.Last && c.Past.Recorded
+	if slices.Contains(c.past(), a) {
+		return a == c.Past.Last && c.Past.Recorded
+	}
+	return time.Since(c.Past.Released) > ReadLag
 }
 
 // planRecord adds the record of the chosen address, unless it is right already.

@@ -74,43 +74,49 @@ func (c *Coordinator) Record(ctx context.Context, p Plan) error {
 // address out of the kernel. It may be called again, and for addresses that this node never had.
 //
 // sure says that EC2 showed the address on the node's ENI, which no earlier run was giving back.
-// Otherwise EC2 is asked for it: only its answer to an assignment is never late.
+// Otherwise a record that names this node is deleted only after EC2 was asked for the address: its
+// answer to an assignment is never late.
 func (c *Coordinator) GiveBack(ctx context.Context, a netip.Addr, sure bool) (note string, err error) {
-	held := sure
-	if !sure {
-		if held, err = c.holds(ctx, a); err != nil {
-			return "", err
-		}
-	}
-	e, err := c.Ledger.ReadOne(ctx, a)
+	e, err := c.readForGiveBack(ctx, a, sure)
 	if err != nil {
 		return "", err
 	}
-	switch {
-	case e.State == Unreadable:
+	if e.State == Unreadable {
 		note = fmt.Sprintf("the record %s cannot be read (%v) and is left as it is. To repair it: %s", c.Ledger.Name(a), e.Problem, c.Ledger.Repair(a))
-	case !held && c.Self.owns(e):
-		// Only this node can delete it, unless the read is older than the record of who has the address.
-		if err := Sleep(ctx, ReadLag); err != nil {
-			return "", err
-		}
-		if e, err = c.Ledger.ReadOne(ctx, a); err != nil {
-			return "", err
+	}
+	held := sure
+	if !sure && c.Self.owns(e) {
+		if held, err = c.holds(ctx, a); err != nil {
+			return note, err
 		}
 	}
 	if err := c.deleteRecord(ctx, a, e, held); err != nil {
 		return note, err
 	}
-	if held {
-		had, err := c.EC2.Unassign(ctx, a)
-		if err != nil {
-			return note, err
-		}
-		if had {
-			c.notify(EventUnassigned, a, true, "from %s", c.Self.ENI)
-		}
+	had, err := c.EC2.Unassign(ctx, a)
+	if err != nil {
+		return note, err
+	}
+	if had {
+		c.notify(EventUnassigned, a, true, "from %s", c.Self.ENI)
+	}
+	if c.of(a).lost {
+		return note, nil // the next run makes sure that it did not come late
 	}
 	return note, c.forget(ctx, a)
+}
+
+// readForGiveBack reads the record of an address that is to be given back. A read that decides
+// whether a record is left behind, or another node's deleted, must not be late.
+func (c *Coordinator) readForGiveBack(ctx context.Context, a netip.Addr, sure bool) (Entry, error) {
+	e, err := c.Ledger.ReadOne(ctx, a)
+	if err != nil || sure || !c.Self.owns(e) && !slices.Contains(c.Past.Used, a) {
+		return e, err
+	}
+	if err := Sleep(ctx, ReadLag); err != nil {
+		return e, err
+	}
+	return c.Ledger.ReadOne(ctx, a)
 }
 
 // deleteRecord deletes the record of an address: any that can be read where EC2 has the address on

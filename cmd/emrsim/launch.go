@@ -18,9 +18,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 )
 
 // options are the flags of launch.
@@ -65,7 +66,7 @@ func launchCommand() *cobra.Command {
 	f.IntVar(&o.tasks, "tasks", 0, "task nodes")
 	f.BoolVar(&o.fleets, "fleets", false, "instance fleets in place of instance groups")
 	f.StringVar(&o.subnet, "subnet", "", "the cluster's subnet (without: the /24 of the first address)")
-	f.StringVar(&o.policy, "policy", "", "file with the IAM policy of the nodes' instance profile; REGION, ACCOUNT_ID and SUBNET_ID in it are filled in (without: scripts/iam/"+iam.InstanceProfile+")")
+	f.StringVar(&o.policy, "policy", "", "file with the IAM policy of the nodes' instance profile; REGION, ACCOUNT_ID and SUBNET_ID in it are filled in (without: agent/iam/"+iam.InstanceProfile+")")
 	f.StringVar(&o.binary, "binary", "", "the emr-static-ip to run (without: the one beside emrsim, or in PATH)")
 	f.StringVar(&o.iptables, "iptables", "", "the nodes' iptables: legacy or nft (without: as the release has it)")
 	f.BoolVar(&o.noTables, "no-iptables", false, "nodes without an iptables program")
@@ -102,7 +103,7 @@ func launch(ctx context.Context, o options, args []string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the rehearsal was not done within --timeout %s", o.timeout))
 	defer cancel()
-	policy := "scripts/iam/" + iam.InstanceProfile
+	policy := "agent/iam/" + iam.InstanceProfile
 	if o.policy != "" {
 		policy = o.policy
 	}
@@ -188,7 +189,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 		text, err := os.ReadFile(o.policy)
 		if err != nil {
 			problem("--policy: %w", err)
-		} else if _, err := cloud.ParsePolicy(text); err != nil {
+		} else if _, err := cloudiam.ParsePolicy(text); err != nil {
 			problem("--policy %s: %w", o.policy, err)
 		}
 		spec.Policies = []string{string(text)}

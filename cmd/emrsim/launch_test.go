@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 )
 
 // buildVariable names the directory that programs may be built in.

@@ -1,16 +1,60 @@
-// Command manpage prints the manual page of emr-static-ip, from the source of its --help. See make man.
+// Command manpage writes the manual pages of emr-static-ip, one for each command, into a directory:
+//
+//	go run ./scripts/manpage VERSION DIR
+//
+// The pages have the date that SOURCE_DATE_EPOCH gives. See make man.
 package main
 
 import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
+
 	"github.com/emr-static-ip/emr-static-ip/agent"
 )
 
 func main() {
-	if err := agent.WriteManual(os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "writing the manual page:", err)
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: manpage VERSION DIR")
+		os.Exit(2)
+	}
+	if err := write(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "writing the manual pages:", err)
 		os.Exit(1)
+	}
+}
+
+func write(version, dir string) error {
+	root := agent.Manual()
+	prepare(root)
+	header := &doc.GenManHeader{
+		Section: "8",
+		Source:  "emr-static-ip " + version,
+		Manual:  "System Administration",
+	}
+	return doc.GenManTree(root, header, dir)
+}
+
+// prepare makes the pages the same for the same source, and shows the type of each flag that has no
+// default.
+func prepare(cmd *cobra.Command) {
+	cmd.DisableAutoGenTag = true
+	cmd.Flags().VisitAll(name)
+	cmd.PersistentFlags().VisitAll(name)
+	for _, below := range cmd.Commands() {
+		prepare(below)
+	}
+}
+
+// name sets what a page shows as the value of a flag.
+func name(flag *pflag.Flag) {
+	if flag.DefValue == "" && flag.NoOptDefVal == "" {
+		flag.DefValue = flag.Value.Type()
+	}
+	if flag.DefValue == "" {
+		flag.DefValue = "false"
 	}
 }

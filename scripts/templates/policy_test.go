@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	policyFile = "../iam/instance-profile-policy.json"
+	policyFile = "../../agent/iam/instance-profile-policy.json"
 	rolesFile  = templateDir + "/roles.yaml"
 	// The policy's statements in rolesFile stand between these lines.
-	policyBegin = "            # scripts/iam/instance-profile-policy.json, with the placeholders filled in; go test -run Policy . -args -update\n            Statement:\n"
+	policyBegin = "            # agent/iam/instance-profile-policy.json, with the placeholders filled in; go test -run Policy . -args -update\n            Statement:\n"
 	policyEnd   = "        - PolicyName: s3\n"
 )
 

@@ -56,12 +56,12 @@ func locals(t *testing.T, dir string, variables object, wanted ...string) object
 	if err != nil {
 		t.Fatal(err)
 	}
-	iam, err := filepath.Abs("../iam")
+	iam, err := filepath.Abs("../../agent/iam")
 	if err != nil {
 		t.Fatal(err)
 	}
 	data := strings.NewReplacer("data.aws_partition.current.partition", `"aws"`, "data.aws_partition.current.dns_suffix", `"amazonaws.com"`, "data.aws_region.current.id", `"`+region+`"`,
-		"data.aws_caller_identity.current.account_id", `"`+account+`"`, "data.aws_availability_zones.available.names", `["`+region+`a"]`, "${path.module}/../../../iam", iam)
+		"data.aws_caller_identity.current.account_id", `"`+account+`"`, "data.aws_availability_zones.available.names", `["`+region+`a"]`, "${path.module}/../../../../agent/iam", iam)
 	for _, name := range files {
 		source, err := os.ReadFile(name)
 		if err != nil {

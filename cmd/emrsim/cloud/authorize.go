@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // authorize asks the policy. The lock is held: a policy must not call the model.
@@ -37,7 +39,7 @@ func (c *Cloud) authorize(a *action, op *operation, who *caller, call *Call, now
 func (c *Cloud) denial(service string, req AccessRequest, who *caller, call *Call, err error) *Error {
 	resource := req.Resources[0]
 	why := " because no identity-based policy allows the " + req.Action + " action"
-	if d := (*Denial)(nil); errors.As(err, &d) {
+	if d := (*iam.Denial)(nil); errors.As(err, &d) {
 		resource = d.Resource
 		if d.Explicit {
 			why = " with an explicit deny in an identity-based policy"
@@ -61,60 +63,60 @@ func (c *Cloud) denial(service string, req AccessRequest, who *caller, call *Cal
 }
 
 // conditionKeys are the request's condition keys for one of its resources.
-func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.Time) ConditionKeys {
-	keys := ConditionKeys{}
+func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.Time) iam.Keys {
+	keys := iam.Keys{}
 	maps.Copy(keys, op.keys)
-	keys.set(keyRequestedRegion, c.opts.Region)
-	keys.set(keyPrincipalAccount, c.opts.Account)
-	keys.set(keyEC2Region, c.opts.Region)
-	keys.set(keyUserID, who.userID())
+	keys.Set(iam.KeyRequestedRegion, c.opts.Region)
+	keys.Set(iam.KeyPrincipalAccount, c.opts.Account)
+	keys.Set(iam.KeyEC2Region, c.opts.Region)
+	keys.Set(iam.KeyUserID, who.userID())
 	if i := c.byID[who.InstanceID]; i != nil {
-		keys.set(keyPrincipalARN, "arn:aws:iam::"+c.opts.Account+":role/"+roleName)
-		keys.set(keySourceInstance, c.ec2ARN("instance", i.InstanceID))
-		keys.set(keySourceVPC, i.VPCID)
-		keys.set(keySourceIPv4, i.PrimaryIP.String())
+		keys.Set(iam.KeyPrincipalARN, "arn:aws:iam::"+c.opts.Account+":role/"+roleName)
+		keys.Set(iam.KeySourceInstance, c.ec2ARN("instance", i.InstanceID))
+		keys.Set(iam.KeySourceVPC, i.VPCID)
+		keys.Set(iam.KeySourceIPv4, i.PrimaryIP.String())
 	} else {
-		keys.set(keyPrincipalARN, who.ARN)
-		keys.set(keyUserName, who.ARN[strings.LastIndexByte(who.ARN, '/')+1:])
+		keys.Set(iam.KeyPrincipalARN, who.ARN)
+		keys.Set(iam.KeyUserName, who.ARN[strings.LastIndexByte(who.ARN, '/')+1:])
 	}
 	if arn == "*" {
 		return keys
 	}
-	keys.set(keyResourceAccount, c.opts.Account)
+	keys.Set(iam.KeyResourceAccount, c.opts.Account)
 	part := strings.SplitN(arn, ":", 6)
 	kind, id, _ := strings.Cut(part[5], "/")
 	tags, own := tagSet(nil), ""
 	switch part[2] + ":" + kind {
 	case "ec2:network-interface":
-		own = keyEC2ResourceTag
-		keys.set(keyInterface, id)
+		own = iam.KeyEC2ResourceTag
+		keys.Set(iam.KeyInterface, id)
 		if e := c.eniByID[id]; e != nil && e.exists(now) {
 			tags = e.tags
-			keys.set(keySubnet, c.ec2ARN("subnet", e.subnet.id))
-			keys.set(keyVPC, c.ec2ARN("vpc", e.subnet.vpc.id))
-			keys.set(keyZone, e.subnet.az)
+			keys.Set(iam.KeySubnet, c.ec2ARN("subnet", e.subnet.id))
+			keys.Set(iam.KeyVPC, c.ec2ARN("vpc", e.subnet.vpc.id))
+			keys.Set(iam.KeyZone, e.subnet.az)
 		}
 	case "ec2:instance":
-		own = keyEC2ResourceTag
-		keys.set(keyInstance, id)
+		own = iam.KeyEC2ResourceTag
+		keys.Set(iam.KeyInstance, id)
 		if i := c.byID[id]; i != nil {
 			tags = i.tags
-			keys.set(keyInstanceType, i.InstanceType)
-			keys.set(keyZone, i.subnet.az)
+			keys.Set(iam.KeyInstanceType, i.InstanceType)
+			keys.Set(iam.KeyZone, i.subnet.az)
 		}
 	case "ec2:subnet":
-		own = keyEC2ResourceTag
+		own = iam.KeyEC2ResourceTag
 		if s := c.findSubnet(id); s != nil {
 			tags = s.tags
-			keys.set(keyVPC, c.ec2ARN("vpc", s.vpc.id))
+			keys.Set(iam.KeyVPC, c.ec2ARN("vpc", s.vpc.id))
 		}
 	case "ec2:vpc":
-		own = keyEC2ResourceTag
+		own = iam.KeyEC2ResourceTag
 		if v := c.findVPC(id); v != nil {
 			tags = v.tags
 		}
 	case "ssm:parameter":
-		own = keySSMResourceTag
+		own = iam.KeySSMResourceTag
 		for _, name := range []string{"/" + id, id} {
 			if p := c.params.byName[name]; p != nil && p.newest() != nil {
 				tags = p.tags
@@ -122,26 +124,26 @@ func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.T
 		}
 	}
 	for _, t := range tags {
-		keys.set(keyResourceTag+t.key, t.value)
-		keys.set(own+t.key, t.value)
+		keys.Set(iam.KeyResourceTag+t.key, t.value)
+		keys.Set(own+t.key, t.value)
 	}
 	return keys
 }
 
 // tagsAsked are the condition keys for tags that a request names; tags without values where withValues is false.
-func tagsAsked(tags []tag, withValue func(n int) bool) ConditionKeys {
+func tagsAsked(tags []tag, withValue func(n int) bool) iam.Keys {
 	if len(tags) == 0 {
 		return nil
 	}
-	keys := ConditionKeys{}
+	keys := iam.Keys{}
 	var names []string
 	for n, t := range tags {
 		names = append(names, t.key)
 		if withValue(n) {
-			keys.set(keyRequestTag+t.key, t.value)
+			keys.Set(iam.KeyRequestTag+t.key, t.value)
 		}
 	}
-	keys.set(keyTagKeys, names...)
+	keys.Set(iam.KeyTagKeys, names...)
 	return keys
 }
 

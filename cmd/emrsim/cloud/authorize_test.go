@@ -9,7 +9,17 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
+
+func mustPolicy(t *testing.T, text string) *iam.Policy {
+	t.Helper()
+	p, err := iam.ParsePolicy([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return p
+}
 
 // What a call is judged by: its action, its resources, and the keys of each.
 func TestConditionKeysOfCalls(t *testing.T) {
@@ -99,22 +109,22 @@ func TestConditionKeysOfCalls(t *testing.T) {
 			}
 		}
 		for name := range keys {
-			if _, known := conditionKey(name); !known {
+			if _, known := iam.KnownKey(name); !known {
 				t.Errorf("%s: a policy cannot name the key %s", tt.action, name)
 			}
 		}
 	}
 	last = nil
 	w.on("").ec2.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{})
-	if keys := last[0].Contexts[0]; keys[keyUserName][0] != "operator" || keys[keySourceInstance] != nil || keys[keyPrincipalARN][0] != "arn:aws:iam::123456789012:user/operator" {
+	if keys := last[0].Contexts[0]; keys[iam.KeyUserName][0] != "operator" || keys[iam.KeySourceInstance] != nil || keys[iam.KeyPrincipalARN][0] != "arn:aws:iam::123456789012:user/operator" {
 		t.Errorf("the operator's keys: %v", keys)
 	}
 }
 
 // A parameter that is created with tags needs the permission to tag, too.
 func TestPutParameterWithTags(t *testing.T) {
-	p := policyWith(t, `"Action": "ssm:PutParameter"`)
-	w := newWorld(t, Options{Authorize: Policies{p}.OnInstances})
+	p := mustPolicy(t, `{"Statement": {"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": "*"}}`)
+	w := newWorld(t, Options{Authorize: iam.Policies{p}.OnInstances})
 	c := w.on(w.master.InstanceID)
 	in := putInput("/x", "v")
 	in.Tags = []ssmtypes.Tag{{Key: aws.String("A"), Value: aws.String("b")}}
@@ -131,7 +141,7 @@ func TestDenials(t *testing.T) {
 	p := mustPolicy(t, `{"Version": "2012-10-17", "Statement": [
 		{"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:ssm:*:*:parameter/secret/*"},
 		{"Effect": "Deny", "Action": ["ec2:Un*", "ec2:DescribeVpcs", "sts:*"], "Resource": "*"}]}`)
-	w := newWorld(t, Options{Authorize: Policies{p}.OnInstances})
+	w := newWorld(t, Options{Authorize: iam.Policies{p}.OnInstances})
 	node := w.cores[0]
 	c := w.on(node.InstanceID)
 	user := "User: arn:aws:sts::123456789012:assumed-role/EMR_EC2_DefaultRole/" + node.InstanceID + " is not authorized to perform: "

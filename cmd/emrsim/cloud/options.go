@@ -3,6 +3,8 @@ package cloud
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // Options are the account's settings and the ways in which it is unpleasant. The zero value is a prompt, consistent account without
@@ -57,8 +59,10 @@ type Options struct {
 	// AnyCredentials accepts every access key, for clients set up with made-up credentials. An unknown key's calls count as those of the
 	// transport's instance, or the operator's. Unsigned calls are still refused.
 	AnyCredentials bool
-	// Authorize decides what a caller may do, for example Policies.OnInstances; nil allows everything. A non-nil error denies: the caller
-	// gets the service's own denial (which names the resource and the kind of a *Denial), the error's text is only recorded.
+	// Authorize decides whether a caller may do something, for example iam.Policies.OnInstances.
+	// nil allows everything. An error denies: the caller gets the denial that the service would
+	// send, which names the resource and the kind of a *iam.Denial. The error's text is only
+	// recorded.
 	Authorize func(AccessRequest) error
 
 	Now func() time.Time // default time.Now, which is virtual inside a synctest bubble
@@ -149,17 +153,8 @@ const (
 	BootNotFound                 // HTTP 404 for metadata (tokens are given)
 )
 
-// Caller is who makes a call.
-type Caller struct {
-	InstanceID  string // empty for the operator outside
-	AccessKeyID string
-	ARN         string // of the assumed role's session, or of the operator's user
-}
-
-// AccessRequest is what a policy decides on.
-type AccessRequest struct {
-	Caller    Caller
-	Action    string          // as in a policy: "ec2:AssignPrivateIpAddresses"
-	Resources []string        // ARNs; "*" for actions without resources
-	Contexts  []ConditionKeys // of each resource
-}
+// Caller makes a call. AccessRequest is the question that Options.Authorize answers.
+type (
+	Caller        = iam.Caller
+	AccessRequest = iam.Request
+)

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // Error is a service's error answer.
@@ -43,7 +45,7 @@ type operation struct {
 	params     string   // for the record
 	unfiltered bool     // an EC2 describe with neither ids nor filters
 	resources  []string // ARNs, for Authorize
-	keys       ConditionKeys
+	keys       iam.Keys
 	also       string // a second action that the call needs, on the same resources
 	dryRun     bool
 	// run does it, with the model's lock held, and returns the response's body. applied tells that state was changed.

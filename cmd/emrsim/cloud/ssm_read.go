@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // appendParameter writes a parameter as the three reads return it. It is written by hand because reads of whole pages are the most frequent
@@ -113,7 +115,7 @@ func prepareGetParametersByPath(r *request) (*operation, *Error) {
 	}
 	op := &operation{params: fmt.Sprintf("Path=%s Recursive=%t", printable(in.Path), in.Recursive), resources: r.cloud.parameterARNs(in.Path)}
 	if r.cloud.opts.Authorize != nil {
-		op.keys = ConditionKeys{keyRecursive: {strconv.FormatBool(in.Recursive)}}
+		op.keys = iam.Keys{iam.KeyRecursive: {strconv.FormatBool(in.Recursive)}}
 	}
 	limit, err := pageSize(in.MaxResults, 10)
 	if err != nil {

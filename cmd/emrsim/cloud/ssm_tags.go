@@ -3,10 +3,12 @@ package cloud
 import (
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // ssmTagKeys are the condition keys for the tags of a request. They are for the policy only, and not made where there is none.
-func (c *Cloud) ssmTagKeys(tags []ssmTag) ConditionKeys {
+func (c *Cloud) ssmTagKeys(tags []ssmTag) iam.Keys {
 	if c.opts.Authorize == nil {
 		return nil
 	}
@@ -88,7 +90,7 @@ func prepareRemoveTags(r *request) (*operation, *Error) {
 	}
 	op := &operation{params: "ResourceId=" + printable(in.ResourceId), resources: r.cloud.parameterARNs(in.ResourceId)}
 	if len(in.TagKeys) > 0 {
-		op.keys = ConditionKeys{keyTagKeys: in.TagKeys}
+		op.keys = iam.Keys{iam.KeyTagKeys: in.TagKeys}
 	}
 	find, err := taggedParameter(r, in.ResourceType, in.ResourceId)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 func ssmActions() []*action {
@@ -36,7 +38,7 @@ func preparePutParameter(r *request) (*operation, *Error) {
 	}
 	op := &operation{params: fmt.Sprintf("Name=%s Overwrite=%t", printable(in.Name), in.Overwrite), resources: r.cloud.parameterARNs(in.Name)}
 	if r.cloud.opts.Authorize != nil {
-		op.keys = ConditionKeys{keyOverwrite: {strconv.FormatBool(in.Overwrite)}}
+		op.keys = iam.Keys{iam.KeyOverwrite: {strconv.FormatBool(in.Overwrite)}}
 		maps.Copy(op.keys, r.cloud.ssmTagKeys(in.Tags))
 		if len(in.Tags) > 0 {
 			op.also = "ssm:AddTagsToResource"

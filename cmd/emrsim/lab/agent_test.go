@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
 )
 
 // These tests run the real program on nodes of a lab, with endpoints that cannot be AWS's.

@@ -11,8 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // A ClusterSpec says which EMR cluster to launch in a cloud model, and to build.
@@ -69,7 +70,7 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	var policies cloud.Policies
+	var policies cloudiam.Policies
 	if len(spec.Policies) > 0 {
 		own := spec.Account.Authorize
 		spec.Account.Authorize = func(r cloud.AccessRequest) error {
@@ -86,7 +87,7 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 	subnet := account.CreateSubnet(vpc, plan.Subnet)
 	at := iam.Place{Region: account.Region(), Account: account.Account(), Subnet: subnet, Prefix: spec.Prefix}
 	for _, document := range spec.Policies {
-		policy, err := cloud.ParsePolicy([]byte(at.Fill(document)))
+		policy, err := cloudiam.ParsePolicy([]byte(at.Fill(document)))
 		if err != nil {
 			return nil, err
 		}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
 // A program whose instance profile lacks an action ends with exit code 4, the action, and the statement that is missing.

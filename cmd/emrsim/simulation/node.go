@@ -17,15 +17,15 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/kernel"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
 // Node is an instance on which the agent can be run, killed, and run again. Its files and its kernel outlive the agent's
 // process, and end with the instance.
 type Node struct {
 	*cloud.Node
-	Kernel *kernel.Kernel
+	Kernel *netcfgtest.Kernel
 	Config agent.Config // of every run on this node
 
 	world *World
@@ -158,7 +158,7 @@ func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) 
 
 // processKernel is the node's kernel as one process reaches it.
 type processKernel struct {
-	*kernel.Kernel
+	*netcfgtest.Kernel
 	process *process
 }
 
@@ -263,11 +263,11 @@ func (n *Node) primaries() []netip.Addr {
 // newNode makes the node's file tree and kernel.
 func (w *World) newNode(cn *cloud.Node, cfg agent.Config, style cloud.FileStyle) *Node {
 	n := &Node{Node: cn, Config: cfg, world: w, root: filepath.Join(w.dir, cn.InstanceID)}
-	links := []netcfg.Link{kernel.Link("ens5", 2, cn.MAC, netip.PrefixFrom(cn.PrimaryIP, cn.Subnet.Bits()))}
+	links := []netcfg.Link{netcfgtest.Link("ens5", 2, cn.MAC, netip.PrefixFrom(cn.PrimaryIP, cn.Subnet.Bits()))}
 	if cn.SecondENI != nil {
-		links = append(links, kernel.Link("ens6", 3, cn.SecondENI.MAC, netip.PrefixFrom(cn.SecondENI.PrimaryIP, cn.Subnet.Bits())))
+		links = append(links, netcfgtest.Link("ens6", 3, cn.SecondENI.MAC, netip.PrefixFrom(cn.SecondENI.PrimaryIP, cn.Subnet.Bits())))
 	}
-	n.Kernel = kernel.New(links...)
+	n.Kernel = netcfgtest.New(links...)
 	for path, content := range cn.EMRFiles(style) {
 		if !strings.HasPrefix(path, "mnt/") {
 			continue // the same files again

@@ -11,8 +11,9 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // These tests run with the shipped policy of the instance profile: it is enough for everything, and nothing in it can be left out.
@@ -124,10 +125,10 @@ func (p *policed) stale(list ...string) {
 }
 
 // underPolicy plays a scenario with what policies makes of the place, and returns what the runs said and the calls that were denied.
-func underPolicy(t *testing.T, name string, play func(*policed), policies func(iam.Place) cloud.Policies) (all []said, denied []string) {
+func underPolicy(t *testing.T, name string, play func(*policed), policies func(iam.Place) cloudiam.Policies) (all []said, denied []string) {
 	t.Helper()
 	var p *policed
-	var current cloud.Policies
+	var current cloudiam.Policies
 	o := cloud.Options{Authorize: func(r cloud.AccessRequest) error {
 		if current == nil {
 			current = policies(p.place())
@@ -155,7 +156,7 @@ func underPolicy(t *testing.T, name string, play func(*policed), policies func(i
 }
 
 // shipped is the policy of the instance profile, as it is or without an action.
-func shipped(t *testing.T, place iam.Place, without string) *cloud.Policy {
+func shipped(t *testing.T, place iam.Place, without string) *cloudiam.Policy {
 	t.Helper()
 	var doc map[string]any
 	if err := json.Unmarshal([]byte(place.Policy(iam.InstanceProfile)), &doc); err != nil {
@@ -180,13 +181,13 @@ func listOf(v any) []any {
 	return []any{v}
 }
 
-func policyOf(t *testing.T, doc any) *cloud.Policy {
+func policyOf(t *testing.T, doc any) *cloudiam.Policy {
 	t.Helper()
 	text, err := json.Marshal(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := cloud.ParsePolicy(text)
+	p, err := cloudiam.ParsePolicy(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +216,7 @@ func policyActions(t *testing.T) (actions []string) {
 func TestShippedPolicyIsEnough(t *testing.T) {
 	for _, s := range policyScenarios() {
 		t.Run(s.name, func(t *testing.T) {
-			all, denied := underPolicy(t, s.name, s.play, func(at iam.Place) cloud.Policies { return cloud.Policies{shipped(t, at, "")} })
+			all, denied := underPolicy(t, s.name, s.play, func(at iam.Place) cloudiam.Policies { return cloudiam.Policies{shipped(t, at, "")} })
 			for _, x := range all {
 				if x.err != nil || strings.Contains(strings.Join(x.warnings, "\n"), "not authorized") {
 					t.Errorf("%s: %v, warnings %q", x.run, x.err, x.warnings)
@@ -243,9 +244,9 @@ func TestEachActionOfThePolicyIsNeeded(t *testing.T) {
 			failed, warned, sample := 0, 0, ""
 			for _, s := range policyScenarios() {
 				var place iam.Place
-				all, lacking := underPolicy(t, s.name, s.play, func(at iam.Place) cloud.Policies {
+				all, lacking := underPolicy(t, s.name, s.play, func(at iam.Place) cloudiam.Policies {
 					place = at
-					return cloud.Policies{shipped(t, at, action)}
+					return cloudiam.Policies{shipped(t, at, action)}
 				})
 				want := fmt.Sprintf("allow %s in the role of the instance profile (EMR: JobFlowRole): %s", action, place.Statement(iam.InstanceProfile, action))
 				for _, x := range all {
@@ -266,13 +267,13 @@ func TestEachActionOfThePolicyIsNeeded(t *testing.T) {
 				if len(lacking) == 0 {
 					continue // the action was not asked for
 				}
-				_, denied := underPolicy(t, s.name, s.play, func(at iam.Place) cloud.Policies {
-					remedied, err := cloud.ParsePolicy([]byte(`{"Version": "2012-10-17", "Statement": ` + at.Statement(iam.InstanceProfile, action) + `}`))
+				_, denied := underPolicy(t, s.name, s.play, func(at iam.Place) cloudiam.Policies {
+					remedied, err := cloudiam.ParsePolicy([]byte(`{"Version": "2012-10-17", "Statement": ` + at.Statement(iam.InstanceProfile, action) + `}`))
 					if err != nil {
 						t.Error(err)
-						return cloud.Policies{}
+						return cloudiam.Policies{}
 					}
-					return cloud.Policies{shipped(t, at, action), remedied}
+					return cloudiam.Policies{shipped(t, at, action), remedied}
 				})
 				for _, call := range denied {
 					t.Errorf("%s: with the statement of the remedy: %s", s.name, call)

@@ -18,8 +18,9 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // bystanders is an account with a cluster under a policy, and all that is none of its business beside it.
@@ -34,7 +35,7 @@ type bystanders struct {
 }
 
 // newBystanders makes the account; the policies are for us-east-1, wherever it is.
-func newBystanders(t *testing.T, region string, policies func(iam.Place) cloud.Policies) *bystanders {
+func newBystanders(t *testing.T, region string, policies func(iam.Place) cloudiam.Policies) *bystanders {
 	t.Helper()
 	b := &bystanders{}
 	b.account = cloud.New(cloud.Options{Region: region, Authorize: func(r cloud.AccessRequest) error {
@@ -194,7 +195,7 @@ func wrongful() []attempt {
 
 // A node with the shipped policy can do what it must, and nothing to what is not its own.
 func TestShippedPolicyIsNoWider(t *testing.T) {
-	all := func(at iam.Place) cloud.Policies { return cloud.Policies{shipped(t, at, "")} }
+	all := func(at iam.Place) cloudiam.Policies { return cloudiam.Policies{shipped(t, at, "")} }
 	b := newBystanders(t, "us-east-1", all)
 	for _, a := range rightful() {
 		if err := a.call(t.Context(), b); err != nil {
@@ -220,12 +221,12 @@ func TestEachLimitOfThePolicyCounts(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			var let []string
 			for _, region := range []string{"us-east-1", "eu-west-1"} {
-				b := newBystanders(t, region, func(at iam.Place) cloud.Policies {
-					p, err := cloud.ParsePolicy([]byte(at.Fill(m.document)))
+				b := newBystanders(t, region, func(at iam.Place) cloudiam.Policies {
+					p, err := cloudiam.ParsePolicy([]byte(at.Fill(m.document)))
 					if err != nil {
 						t.Fatal(err)
 					}
-					return cloud.Policies{p}
+					return cloudiam.Policies{p}
 				})
 				calls := wrongful()
 				if region != "us-east-1" {

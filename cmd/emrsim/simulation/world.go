@@ -1,8 +1,11 @@
-// Package simulation runs many agents, each the real one with the real AWS SDK, against the model of the cloud in virtual time: launches, crashes,
-// restarts, terminations and resizes, under throttling, stale reads and lost responses. What must hold is checked after every step.
+// Package simulation is test code: nothing imports it, and no program contains it. Its tests run
+// many agents in virtual time. Each is the real agent with the real AWS SDK, against the model of
+// the cloud. Nodes are launched, crash, restart, terminate and are resized, under throttling, stale
+// reads and lost responses. After every step the tests check what must hold.
 //
-// Everything follows from a seed. All waiting is virtual (testing/synctest), every choice comes from a stream of its own, and no
-// two calls of different nodes take effect at one instant, so that a seed gives the same run each time.
+// Everything follows from a seed. All waiting is virtual (testing/synctest). Every choice comes from
+// a stream of its own. No two calls of different nodes take effect at one instant. So a seed gives
+// the same run each time.
 package simulation
 
 import (

@@ -13,7 +13,7 @@ locals {
 
   # The file, which tests hold against the program, with its placeholders filled in.
   static_ip_policy = replace(replace(replace(replace(replace(
-    file("${path.module}/../../../iam/instance-profile-policy.json"),
+    file("${path.module}/../../../../agent/iam/instance-profile-policy.json"),
     "arn:aws:", "arn:${local.partition}:"),
     ":parameter/emr-static-ip/", ":parameter${var.parameter_prefix}/"),
     "REGION", local.region),

@@ -1,4 +1,4 @@
-package kernel
+package netcfgtest_test
 
 import (
 	"fmt"
@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
-// The oracles see what the changes did. Behaviour as a netcfg.Kernel is tested by the contract suite in netcfg.
+// The accessors show what the changes did. The contract suite in netcfg tests the rest.
 func TestOracles(t *testing.T) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 5}
 	primary, static := netip.MustParseAddr("10.0.1.5"), netip.MustParseAddr("10.0.1.20")
-	k := New(Link("eth0", 2, mac, netip.MustParsePrefix("10.0.1.5/24")))
+	k := netcfgtest.New(netcfgtest.Link("eth0", 2, mac, netip.MustParsePrefix("10.0.1.5/24")))
 	c := netcfg.Config{MAC: mac, Primary: primary, Static: static, VPC: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}}
 	want := func(what, list string, applied int) {
 		t.Helper()
@@ -37,7 +38,7 @@ func TestOracles(t *testing.T) {
 	if got := fmt.Sprint(k.Addresses("eth0")); got != "[10.0.1.5/24]" {
 		t.Errorf("addresses after the reboot: %s", got)
 	}
-	// A transaction that was planned on another state is refused as a whole.
+	// Kernel refuses a transaction that was planned on another state, as a whole.
 	o, err := k.Observe(t.Context(), mac)
 	if err != nil {
 		t.Fatal(err)

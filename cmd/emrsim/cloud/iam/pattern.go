@@ -1,12 +1,12 @@
-package cloud
+package iam
 
 import (
 	"fmt"
 	"strings"
 )
 
-// pattern is a text of a policy with wildcards and variables: * for any text, ? for any character, ${aws:userid} for a value of the
-// request, ${*}, ${?} and ${$} for the characters themselves.
+// pattern is a text of a policy with wildcards and variables: * is any text, ? is any character,
+// ${aws:userid} is a value of the request, and ${*}, ${?} and ${$} are the characters themselves.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
 type pattern struct {
 	source string
@@ -36,8 +36,8 @@ const (
 	glyphNone           // any character but a colon: a ? in an ARN
 )
 
-// compile reads a pattern. Without wild, * and ? are characters like others; without variables, ${ is too: documents of version
-// 2008-10-17 know none.
+// compile reads a pattern. Without wild, * and ? are ordinary characters. Without variables, ${ is
+// ordinary text, as in documents of version 2008-10-17.
 func compile(source string, wild, variables bool) (pattern, error) {
 	p := pattern{source: source}
 	var run []glyph
@@ -47,7 +47,7 @@ func compile(source string, wild, variables bool) (pattern, error) {
 		case variables && ch == '$' && strings.HasPrefix(source[i:], "${"):
 			end := strings.IndexByte(source[i:], '}')
 			if end < 0 {
-				return p, fmt.Errorf("a variable without an end in \"%s\"", printable(source))
+				return p, fmt.Errorf("a variable without an end in %+.200q", source)
 			}
 			name := source[i+2 : i+end]
 			i += end
@@ -57,7 +57,7 @@ func compile(source string, wild, variables bool) (pattern, error) {
 			}
 			part, err := readVariable(name)
 			if err != nil {
-				return p, fmt.Errorf("%w in \"%s\"", err, printable(source))
+				return p, fmt.Errorf("%w in %+.200q", err, source)
 			}
 			p.parts = append(p.parts, patternPart{glyphs: run}, part)
 			run = nil
@@ -73,17 +73,18 @@ func compile(source string, wild, variables bool) (pattern, error) {
 	return p, nil
 }
 
-// readVariable reads what stands between ${ and }: a key, perhaps with a default: aws:username, 'somebody'.
+// readVariable reads the text between ${ and }: a key, perhaps with a default, as in
+// aws:username, 'somebody'.
 func readVariable(text string) (patternPart, error) {
 	name, fallback, has := strings.Cut(text, ",")
 	part := patternPart{variable: strings.ToLower(strings.TrimSpace(name))}
-	if several, ok := conditionKey(part.variable); !ok || several {
-		return part, fmt.Errorf("the variable ${%s}, which is no key with one value that the model knows", printable(text))
+	if several, ok := KnownKey(part.variable); !ok || several {
+		return part, fmt.Errorf("the variable %+.200q is not a key that the model knows and that has one value", "${"+text+"}")
 	}
 	if has {
 		fallback = strings.TrimSpace(fallback)
 		if len(fallback) < 2 || fallback[0] != '\'' || fallback[len(fallback)-1] != '\'' {
-			return part, fmt.Errorf("a default that is not in single quotes in ${%s}", printable(text))
+			return part, fmt.Errorf("the default in %+.200q is not in single quotes", "${"+text+"}")
 		}
 		fallback = fallback[1 : len(fallback)-1]
 		part.fallback = &fallback
@@ -91,8 +92,9 @@ func readVariable(text string) (patternPart, error) {
 	return part, nil
 }
 
-// resolve puts the request's values in. False: one of them is missing, and the pattern matches nothing.
-func (p *pattern) resolve(keys ConditionKeys) ([]glyph, bool) {
+// resolve replaces variables by the request's values. It returns false if a value is missing: then
+// the pattern matches nothing.
+func (p *pattern) resolve(keys Keys) ([]glyph, bool) {
 	if len(p.parts) == 1 {
 		return p.parts[0].glyphs, true
 	}
@@ -118,7 +120,7 @@ func (p *pattern) resolve(keys ConditionKeys) ([]glyph, bool) {
 	return out, true
 }
 
-// text is the resolved pattern as it stands, for comparisons that know no wildcards.
+// text returns the resolved pattern as plain text, for comparisons without wildcards.
 func text(glyphs []glyph) string {
 	b := make([]byte, len(glyphs))
 	for i, g := range glyphs {
@@ -127,9 +129,9 @@ func text(glyphs []glyph) string {
 	return string(b)
 }
 
-// match compares with a whole text.
+// match reports whether a pattern matches the whole of s.
 func match(glyphs []glyph, s string) bool {
-	// The set of places in the pattern that can be reached after each character.
+	// now has the positions of the pattern that can be reached after each character.
 	now, next := make([]bool, len(glyphs)+1), make([]bool, len(glyphs)+1)
 	now[0] = true
 	follow(glyphs, now)
@@ -152,7 +154,7 @@ func match(glyphs []glyph, s string) bool {
 	return now[len(glyphs)]
 }
 
-// follow adds the places behind wildcards that stand for nothing.
+// follow adds the positions after wildcards that match the empty text.
 func follow(glyphs []glyph, places []bool) {
 	for at, g := range glyphs {
 		if places[at] && (g.kind == glyphStar || g.kind == glyphPart) {
@@ -188,8 +190,9 @@ func matchARN(glyphs []glyph, s string) bool {
 	return true
 }
 
-// inSegments makes the wildcards of a Resource element stay within a segment of the ARN; only a * at the end of one may go on
-// beyond its colon. end says that the pattern ends with the glyphs.
+// inSegments keeps the wildcards of a Resource element within a segment of the ARN. Only a * at the
+// end of a segment may match beyond its colon. end reports whether the pattern ends with the
+// glyphs.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
 func inSegments(glyphs []glyph, end bool) []glyph {
 	out := make([]glyph, len(glyphs))

@@ -1,4 +1,4 @@
-package cloud
+package iam
 
 import (
 	"bytes"
@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a policy document. IAM's own are 6,144 characters for a managed policy and 10,240 for all inline policies of a role.
+// Bounds of a policy document. IAM's own are 6,144 characters for a managed policy and 10,240 for
+// all inline policies of a role.
 const (
 	maxPolicy      = 64 << 10
 	maxPolicyDepth = 8
@@ -21,8 +22,8 @@ type jsonMember struct {
 	value any
 }
 
-// jsonObject is a JSON object whose names are unique. encoding/json would keep the last of two members of one name, which could be
-// another one than the reader of a policy sees.
+// jsonObject is a JSON object whose names are unique. encoding/json would keep the last of two
+// members with one name. A person who reads the policy might see the first.
 type jsonObject []jsonMember
 
 // readJSON reads one JSON value: string, bool, json.Number, nil, []any or jsonObject.
@@ -75,7 +76,7 @@ func readValue(d *json.Decoder, depth int) (any, error) {
 			}
 			name, _ := token.(string) // More and Token see to it
 			if seen[name] {
-				return nil, fmt.Errorf("two members \"%s\" in one object", printable(name))
+				return nil, fmt.Errorf("two members %+.200q in one object", name)
 			}
 			seen[name] = true
 			v, err := readValue(d, depth-1)

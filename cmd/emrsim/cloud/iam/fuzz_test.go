@@ -1,16 +1,16 @@
-package cloud
+package iam
 
 import (
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/emr-static-ip/emr-static-ip/scripts/iam"
+	agentiam "github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
 // The parser takes any text; what it accepts can be judged on any request.
 func FuzzParsePolicy(f *testing.F) {
-	f.Add(iam.Place{}.Policy(iam.InstanceProfile), "ec2:CreateTags", "arn:aws:ec2:us-east-1:1:instance/i-1", "aws:tagkeys", "Name")
+	f.Add(agentiam.Place{}.Policy(agentiam.InstanceProfile), "ec2:CreateTags", "arn:aws:ec2:us-east-1:1:instance/i-1", "aws:tagkeys", "Name")
 	f.Add(`{"Statement": {"Effect": "Deny", "NotAction": "a:*", "NotResource": "arn:aws:a:*:b?:*c*", "Condition": {"ForAnyValue:StringNotLikeIfExists": {"aws:TagKeys": ["*", "${*}"]}}}}`,
 		"a:b", "*", "aws:requesttag/x", "*")
 	f.Add(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "arn:aws:a:::${aws:userid, '*'}", "Condition": {"ArnLike": {"ec2:Vpc": "${ec2:Subnet}"}}}]}`,
@@ -26,7 +26,7 @@ func FuzzParsePolicy(f *testing.F) {
 			}
 			return
 		}
-		r := AccessRequest{Action: action, Resources: []string{resource}, Contexts: []ConditionKeys{{strings.ToLower(key): {value}}}}
+		r := Request{Action: action, Resources: []string{resource}, Contexts: []Keys{{strings.ToLower(key): {value}}}}
 		err = Policies{p}.Authorize(r)
 		deny := Policies{p, mustPolicy(t, `{"Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}`)}
 		if deny.Authorize(r) == nil {

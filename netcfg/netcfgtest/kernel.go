@@ -1,7 +1,9 @@
-// Package kernel is one node's network state in memory: a netcfg.Kernel for simulations in virtual time, with the
-// neighbours that rewrite addresses and rules, and with accessors for oracles. It passes the contract suite of the real
-// back ends. It starts no goroutine and reads no clock.
-package kernel
+// Package netcfgtest has a netcfg.Kernel in memory, for tests and for simulations in virtual time.
+//
+// Kernel passes the contract suite of the real backends. Its methods also do what neighbours of the
+// program do to addresses and rules, and show tests the result. It starts no goroutine and reads no
+// clock.
+package netcfgtest
 
 import (
 	"context"
@@ -15,7 +17,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// The names of the table's built-in chains that can hold jumps.
+// builtin has the built-in chains of the nat table that can hold jumps.
 var builtin = []string{"OUTPUT", "POSTROUTING", "PREROUTING"}
 
 // Kernel holds links with addresses, and one nat table. It is safe for concurrent use.
@@ -27,12 +29,13 @@ type Kernel struct {
 	applied []netcfg.Change
 }
 
-// rule is one rule of a built-in chain; to is the chain of ours that it jumps to, or "" for somebody else's rule.
+// rule is one rule of a built-in chain. to is the chain of ours that it jumps to, or "" if the rule
+// is somebody else's.
 type rule struct {
 	to, text string
 }
 
-// New returns a kernel with these links, their addresses included, and an empty nat table.
+// New returns a kernel with these links and their addresses, and with an empty nat table.
 func New(links ...netcfg.Link) *Kernel {
 	k := &Kernel{table: map[string][]rule{}}
 	for _, l := range links {
@@ -42,7 +45,7 @@ func New(links ...netcfg.Link) *Kernel {
 	return k
 }
 
-// Link describes a link of kind veth for New; each address comes with its prefix length.
+// Link returns a link of kind veth for New. Each address has its prefix length.
 func Link(name string, index int, mac net.HardwareAddr, addrs ...netip.Prefix) netcfg.Link {
 	l := netcfg.Link{Name: name, Index: index, MAC: mac, Kind: "veth", Promote: true}
 	for _, p := range addrs {
@@ -51,10 +54,10 @@ func Link(name string, index int, mac net.HardwareAddr, addrs ...netip.Prefix) n
 	return l
 }
 
-// Backend says that nothing real is behind it.
+// Backend returns the name that reports show.
 func (k *Kernel) Backend() string { return "in memory" }
 
-// Observe reads links and rules.
+// Observe returns the links and the rules.
 func (k *Kernel) Observe(ctx context.Context, mac net.HardwareAddr) (netcfg.Observed, error) {
 	if err := ctx.Err(); err != nil {
 		return netcfg.Observed{}, err
@@ -87,8 +90,8 @@ func (k *Kernel) rules() (set netcfg.RuleSet) {
 	return set
 }
 
-// Apply makes one change, all or nothing. A change of the rules that was planned on another state is refused where
-// iptables-restore would refuse it: it deletes what is not there.
+// Apply makes one change, all of it or nothing. It refuses a change of the rules that deletes what
+// does not exist, as iptables-restore does.
 func (k *Kernel) Apply(ctx context.Context, c netcfg.Change) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -132,7 +135,7 @@ func (k *Kernel) link(index int) (*netcfg.Link, error) {
 
 func (k *Kernel) setRules(c netcfg.SetRules) error {
 	if c.Backend != netcfg.IptablesLegacy {
-		return fmt.Errorf("back end %s is not this kernel's", c.Backend)
+		return fmt.Errorf("backend %s is not this kernel's", c.Backend)
 	}
 	table := map[string][]rule{}
 	for name, rules := range k.table {
@@ -165,8 +168,6 @@ func (k *Kernel) setRules(c netcfg.SetRules) error {
 	return nil
 }
 
-// What neighbours do.
-
 // AddAddress puts an address on a link, as a DHCP hook or ec2-net-utils would.
 func (k *Kernel) AddAddress(link string, p netip.Prefix) {
 	k.mu.Lock()
@@ -178,7 +179,7 @@ func (k *Kernel) AddAddress(link string, p netip.Prefix) {
 	}
 }
 
-// RemoveAddress takes an address from all links, whatever its prefix length.
+// RemoveAddress removes an address from all links, whatever its prefix length.
 func (k *Kernel) RemoveAddress(a netip.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -187,28 +188,28 @@ func (k *Kernel) RemoveAddress(a netip.Addr) {
 	}
 }
 
-// InsertRule puts somebody else's rule in front of a built-in chain, as Docker does.
+// InsertRule inserts somebody else's rule at the head of a built-in chain, as Docker does.
 func (k *Kernel) InsertRule(chain, text string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.table[chain] = slices.Insert(k.table[chain], 0, rule{text: text})
 }
 
-// DeleteJump takes our jumps out of a built-in chain, as somebody who flushes that one chain does.
+// DeleteJump deletes our jumps from a built-in chain, as flushing that one chain does.
 func (k *Kernel) DeleteJump(chain string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.table[chain] = slices.DeleteFunc(k.table[chain], func(r rule) bool { return r.to != "" })
 }
 
-// FlushNAT empties the nat table, as a restarted firewall service does.
+// FlushNAT empties the nat table, as restarting a firewall service does.
 func (k *Kernel) FlushNAT() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.table, k.chains = map[string][]rule{}, nil
 }
 
-// Reboot loses all rules, and all addresses but these.
+// Reboot drops all rules, and all addresses except these.
 func (k *Kernel) Reboot(keep ...netip.Addr) {
 	k.FlushNAT()
 	k.mu.Lock()
@@ -218,9 +219,7 @@ func (k *Kernel) Reboot(keep ...netip.Addr) {
 	}
 }
 
-// What oracles ask.
-
-// Addresses are those of a link, in the order in which they came.
+// Addresses returns the addresses of a link, oldest first.
 func (k *Kernel) Addresses(link string) (list []netip.Prefix) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -234,21 +233,21 @@ func (k *Kernel) Addresses(link string) (list []netip.Prefix) {
 	return list
 }
 
-// Has says whether any link has the address.
+// Has reports whether any link has the address.
 func (k *Kernel) Has(a netip.Addr) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.ContainsFunc(k.links, func(l netcfg.Link) bool { return len(l.Find(a)) > 0 })
 }
 
-// RuleStatic is the static IP that the rules translate to, if there are any.
+// RuleStatic returns the static IP that the rules translate to, if there are rules.
 func (k *Kernel) RuleStatic() (netip.Addr, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.rules().Static()
 }
 
-// Uses lists the addresses in use by this node beside its primary ones: what a link has or a rule names.
+// Uses returns the addresses that a link has or a rule names, without the primary ones.
 func (k *Kernel) Uses(primary ...netip.Addr) (list []netip.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -265,7 +264,7 @@ func (k *Kernel) Uses(primary ...netip.Addr) (list []netip.Addr) {
 	return slices.DeleteFunc(list, func(a netip.Addr) bool { return slices.Contains(primary, a) })
 }
 
-// Rules prints the table as `iptables -t nat -S` would, without policies.
+// Rules returns the table as `iptables -t nat -S` prints it, without policies.
 func (k *Kernel) Rules() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -286,7 +285,7 @@ func (k *Kernel) Rules() string {
 	return b.String()
 }
 
-// Applied lists the changes made, oldest first.
+// Applied returns the changes made, oldest first.
 func (k *Kernel) Applied() []netcfg.Change {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -1,4 +1,4 @@
-package cloud
+package iam
 
 import (
 	"fmt"
@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// condition is one operator and one key of a Condition element. All conditions of a statement must hold.
+// condition is one operator and one key of a Condition element. All conditions of a statement must
+// hold.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 type condition struct {
 	operator
@@ -14,7 +15,7 @@ type condition struct {
 	values []pattern
 }
 
-// operator says how a key's values are compared with those of the policy.
+// operator compares the values of a key with those of the policy.
 type operator struct {
 	set      setOperator
 	compare  func(glyphs []glyph, value string) bool
@@ -23,7 +24,7 @@ type operator struct {
 	ifExists bool
 }
 
-// setOperator is for keys with several values.
+// setOperator tells how to compare a key that has several values.
 type setOperator byte
 
 const (
@@ -64,10 +65,10 @@ func readOperator(name string) (o operator, wild bool, err error) {
 	case "Null":
 		o.null = true
 		if o.set != setNone || o.ifExists {
-			return o, false, fmt.Errorf("the operator \"%s\": Null stands alone", printable(name))
+			return o, false, fmt.Errorf("the operator %+.200q: Null stands alone", name)
 		}
 	default:
-		return o, false, fmt.Errorf("the operator \"%s\", which the model does not know", printable(name))
+		return o, false, fmt.Errorf("the operator %+.200q, which the model does not know", name)
 	}
 	return o, wild, nil
 }
@@ -92,13 +93,13 @@ func readConditions(v any, variables bool) ([]condition, error) {
 		for _, k := range keys {
 			c := condition{operator: o, key: strings.ToLower(k.name)}
 			if seen[c.key] {
-				return nil, fmt.Errorf("%s: two keys \"%s\"", m.name, printable(k.name))
+				return nil, fmt.Errorf("%s: two keys %+.200q", m.name, k.name)
 			}
 			seen[c.key] = true
-			several, known := conditionKey(c.key)
+			several, known := KnownKey(c.key)
 			switch {
 			case !known:
-				return nil, fmt.Errorf("%s: the key \"%s\", which the model does not know", m.name, printable(k.name))
+				return nil, fmt.Errorf("%s: the key %+.200q, which the model does not know", m.name, k.name)
 			case several && o.set == setNone && !o.null:
 				return nil, fmt.Errorf("%s: %s may have several values: ForAllValues or ForAnyValue is missing", m.name, k.name)
 			}
@@ -122,22 +123,22 @@ func readConditionValues(operator string, v any, wild, variables bool) ([]patter
 	var list []pattern
 	for _, t := range texts {
 		if logical := operator == "Null" || strings.HasSuffix(strings.TrimSuffix(operator, "IfExists"), "Bool"); logical && t != "true" && t != "false" {
-			return nil, fmt.Errorf("\"%s\" is neither true nor false", printable(t))
+			return nil, fmt.Errorf("%+.200q is neither true nor false", t)
 		}
 		p, err := compile(t, wild, variables)
 		if err != nil {
 			return nil, err
 		}
 		if strings.Contains(operator, "Arn") && len(p.parts) == 1 && len(segments(p.parts[0].glyphs)) != 6 {
-			return nil, fmt.Errorf("\"%s\" is no ARN", printable(t))
+			return nil, fmt.Errorf("%+.200q is no ARN", t)
 		}
 		list = append(list, p)
 	}
 	return list, nil
 }
 
-// holds judges a condition on a request.
-func (c *condition) holds(keys ConditionKeys) bool {
+// holds reports whether a request meets the condition.
+func (c *condition) holds(keys Keys) bool {
 	values := keys[c.key]
 	if c.null {
 		return slices.ContainsFunc(c.values, func(p pattern) bool { return (p.source == "true") == (len(values) == 0) })
@@ -162,8 +163,8 @@ func (c *condition) holds(keys ConditionKeys) bool {
 	return fits(values[0])
 }
 
-// fits compares one value of the request with all of the policy.
-func (c *condition) fits(value string, keys ConditionKeys) bool {
+// fits compares one value of the request with all values of the policy.
+func (c *condition) fits(value string, keys Keys) bool {
 	found := slices.ContainsFunc(c.values, func(p pattern) bool {
 		glyphs, ok := p.resolve(keys)
 		return ok && c.compare(glyphs, value)

@@ -1,4 +1,6 @@
-package cloud
+// Package iam evaluates IAM policies for the model of AWS: identity-based policies with the
+// condition operators and keys that the model fills. It refuses a policy that it cannot judge.
+package iam
 
 import (
 	"errors"
@@ -13,21 +15,22 @@ type Policy struct{ statements []statement }
 type statement struct {
 	sid        string
 	deny       bool
-	actions    []string // lower case, with wildcards
+	actions    []pattern // lower case
 	notActions bool
 	resources  []pattern
 	notRes     bool
 	conditions []condition
 }
 
-// Versions of the policy language. The older one, which holds where none is named, knows no variables.
+// Versions of the policy language. The older one is the default. It has no variables.
 const (
 	versionNew = "2012-10-17"
 	versionOld = "2008-10-17"
 )
 
-// ParsePolicy reads a policy document. It refuses what the model could not judge: unknown elements, operators and condition keys, two
-// members of one name, resources that are no ARNs. Every problem is reported.
+// ParsePolicy reads a policy document. It refuses documents that the model cannot judge: unknown
+// elements, operators and condition keys, two members with one name, resources that are not ARNs.
+// The error names every problem.
 func ParsePolicy(document []byte) (*Policy, error) {
 	p, err := readPolicy(document)
 	if err != nil {
@@ -68,7 +71,7 @@ func readPolicy(document []byte) (*Policy, error) {
 				problem("the Statement is neither an object nor a list")
 			}
 		default:
-			problem("the element \"%s\", which a policy does not have", printable(m.name))
+			problem("the element %+.200q, which a policy does not have", m.name)
 		}
 	}
 	if len(list) == 0 {
@@ -109,8 +112,8 @@ func readStatement(v any, variables bool) (s statement, problems []error) {
 	}
 	effect, actions, resources := "", 0, 0
 	for _, m := range o {
-		var err error
-		switch m.name {
+		name, err := m.name, error(nil)
+		switch name {
 		case "Sid":
 			if s.sid, ok = m.value.(string); !ok || strings.Trim(s.sid, alphanumeric) != "" {
 				s.sid, err = "", errors.New("not of letters and digits")
@@ -131,9 +134,10 @@ func readStatement(v any, variables bool) (s statement, problems []error) {
 		case "Condition":
 			s.conditions, err = readConditions(m.value, variables)
 		default:
+			name = fmt.Sprintf("%+.200q", name)
 			err = errors.New("a statement of an identity-based policy has no such element")
 		}
-		add(printable(m.name), err)
+		add(name, err)
 	}
 	if effect == "" {
 		add("Effect", errors.New("missing"))
@@ -167,16 +171,21 @@ func oneOrMore(v any) ([]string, error) {
 	return out, nil
 }
 
-func readActions(v any) ([]string, error) {
+func readActions(v any) ([]pattern, error) {
 	list, err := oneOrMore(v)
-	for i, a := range list {
+	var out []pattern
+	for _, a := range list {
 		service, name, ok := strings.Cut(a, ":")
 		if a != "*" && (!ok || service == "" || name == "" || strings.Trim(service, alphanumeric+"-") != "" || strings.Trim(name, alphanumeric+"*?") != "") {
-			return nil, fmt.Errorf("\"%s\" is no action", printable(a))
+			return nil, fmt.Errorf("%+.200q is no action", a)
 		}
-		list[i] = strings.ToLower(a)
+		p, err := compile(strings.ToLower(a), true, false)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
 	}
-	return list, err
+	return out, err
 }
 
 func readResources(v any, variables bool) ([]pattern, error) {
@@ -188,9 +197,10 @@ func readResources(v any, variables bool) ([]pattern, error) {
 	for _, r := range list {
 		if r != "*" {
 			parts := strings.SplitN(r, ":", 6)
-			// "arn:*" and wildcards in the service are allowed by AWS in some places and never meant.
+			// "arn:*" and wildcards in the service are allowed by AWS in some places and never
+			// meant.
 			if len(parts) != 6 || parts[0] != "arn" || parts[2] == "" || strings.ContainsAny(parts[2], "*?$") || parts[5] == "" {
-				return nil, fmt.Errorf("\"%s\" is neither * nor an ARN", printable(r))
+				return nil, fmt.Errorf("%+.200q is neither * nor an ARN", r)
 			}
 		}
 		p, err := compile(r, true, variables)

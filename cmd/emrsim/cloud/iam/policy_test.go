@@ -1,4 +1,4 @@
-package cloud
+package iam
 
 import (
 	"errors"
@@ -46,7 +46,7 @@ func TestPolicyActions(t *testing.T) {
 		{`"NotAction": ["ssm:*", "ec2:Create*"]`, "ec2:CreateTags", false},
 		{`"Effect": "Deny", "NotAction": "ssm:*"`, "ec2:CreateTags", false},
 	} {
-		err := Policies{policyWith(t, tt.elements)}.Authorize(AccessRequest{Action: tt.action, Resources: []string{"*"}})
+		err := Policies{policyWith(t, tt.elements)}.Authorize(Request{Action: tt.action, Resources: []string{"*"}})
 		if (err == nil) != tt.want {
 			t.Errorf("%s, %s: %v", tt.elements, tt.action, err)
 		}
@@ -85,13 +85,13 @@ func TestPolicyResources(t *testing.T) {
 		{`"Resource": "arn:aws:ssm:*:*:parameter/${*}/b"`, parameter, false},
 		{`"Resource": "arn:aws:ssm:*:*:parameter/${*}/b"`, "arn:aws:ssm:us-east-1:123456789012:parameter/*/b", true},
 	} {
-		r := AccessRequest{Action: "x:Y", Resources: []string{tt.resource}, Contexts: []ConditionKeys{{keyUserID: {"a"}}}}
+		r := Request{Action: "x:Y", Resources: []string{tt.resource}, Contexts: []Keys{{KeyUserID: {"a"}}}}
 		if err := (Policies{policyWith(t, tt.elements)}).Authorize(r); (err == nil) != tt.want {
 			t.Errorf("%s, %s: %v", tt.elements, tt.resource, err)
 		}
 	}
 	old := mustPolicy(t, `{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:ssm:::parameter/${aws:userid}"}}`)
-	r := AccessRequest{Action: "x:Y", Resources: []string{"arn:aws:ssm:::parameter/${aws:userid}"}}
+	r := Request{Action: "x:Y", Resources: []string{"arn:aws:ssm:::parameter/${aws:userid}"}}
 	if err := (Policies{old}).Authorize(r); err != nil {
 		t.Errorf("the old version has variables: %v", err)
 	}
@@ -100,7 +100,7 @@ func TestPolicyResources(t *testing.T) {
 // Every operator, with the key there, different, and missing.
 func TestPolicyConditions(t *testing.T) {
 	arn := "arn:aws:ec2:us-east-1:1:subnet/subnet-1"
-	keys := ConditionKeys{keyRequestedRegion: {"us-east-1"}, keySubnet: {arn}, keyOverwrite: {"true"}, keyTagKeys: {"Name", "x"}, "aws:requesttag/name": {"v"}}
+	keys := Keys{KeyRequestedRegion: {"us-east-1"}, KeySubnet: {arn}, KeyOverwrite: {"true"}, KeyTagKeys: {"Name", "x"}, "aws:requesttag/name": {"v"}}
 	for _, tt := range []struct {
 		condition string
 		want      bool
@@ -159,14 +159,15 @@ func TestPolicyConditions(t *testing.T) {
 		{`"ForAnyValue:StringEqualsIfExists": {"ec2:Vpc": "a"}`, true},
 	} {
 		p := policyWith(t, `"Condition": {`+tt.condition+`}`)
-		err := Policies{p}.Authorize(AccessRequest{Action: "x:Y", Resources: []string{"*"}, Contexts: []ConditionKeys{keys}})
+		err := Policies{p}.Authorize(Request{Action: "x:Y", Resources: []string{"*"}, Contexts: []Keys{keys}})
 		if (err == nil) != tt.want {
 			t.Errorf("%s: %v", tt.condition, err)
 		}
 	}
 }
 
-// An explicit denial beats every permission, in whatever policy and order; without a permission there is none.
+// An explicit denial beats every permission, in whatever policy and order; without a permission
+// there is none.
 func TestPolicyOrder(t *testing.T) {
 	allow := policyWith(t, `"Sid": "Yes"`)
 	deny := policyWith(t, `"Sid": "No", "Effect": "Deny", "Resource": "arn:aws:x:::two"`)
@@ -185,13 +186,13 @@ func TestPolicyOrder(t *testing.T) {
 		{"one of two resources", Policies{other}, []string{"arn:aws:x:::one", "arn:aws:x:::two"}, Denial{Action: "x:Y", Resource: "arn:aws:x:::two"}},
 		{"two policies, two resources", Policies{other, allow}, []string{"arn:aws:x:::one", "arn:aws:x:::two"}, Denial{}},
 	} {
-		err := tt.policies.Authorize(AccessRequest{Action: "x:Y", Resources: tt.resources})
+		err := tt.policies.Authorize(Request{Action: "x:Y", Resources: tt.resources})
 		d := (*Denial)(nil)
 		if errors.As(err, &d); (d == nil) != (tt.want == Denial{}) || d != nil && *d != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, d, tt.want)
 		}
 	}
-	if err := (Policies{}).OnInstances(AccessRequest{Action: "x:Y", Resources: []string{"*"}}); err != nil {
+	if err := (Policies{}).OnInstances(Request{Action: "x:Y", Resources: []string{"*"}}); err != nil {
 		t.Errorf("the operator: %v", err)
 	}
 }

@@ -1,0 +1,98 @@
+package iam
+
+import (
+	"slices"
+	"strings"
+)
+
+// Caller is the principal of a request.
+type Caller struct {
+	InstanceID  string // empty for the operator outside
+	AccessKeyID string
+	ARN         string // of the assumed role's session, or of the operator's user
+}
+
+// Request is the request that a policy allows or denies.
+type Request struct {
+	Caller    Caller
+	Action    string   // as in a policy: "ec2:AssignPrivateIpAddresses"
+	Resources []string // ARNs; "*" for actions without resources
+	Contexts  []Keys   // the condition keys for each resource
+}
+
+// Policies are all policies of an identity. An identity without policies may do nothing.
+type Policies []*Policy
+
+// Denial is the error for a denied request.
+type Denial struct {
+	Action   string
+	Resource string // the first one that is not allowed; "*" for an action without resources
+	Explicit bool   // denied by a Deny statement
+	Sid      string // of that statement; may be empty
+}
+
+// Error says whether a Deny statement or the lack of an Allow statement denies the request.
+func (d *Denial) Error() string {
+	if d.Explicit {
+		return "the statement " + d.Sid + " denies " + d.Action + " on " + d.Resource
+	}
+	return "no statement allows " + d.Action + " on " + d.Resource
+}
+
+// Authorize allows or denies a request as IAM does: some statement must allow each of its
+// resources, and no statement may deny one of them. Any error is a *Denial.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+func (ps Policies) Authorize(r Request) error {
+	for i, resource := range r.Resources {
+		var keys Keys
+		if i < len(r.Contexts) {
+			keys = r.Contexts[i]
+		}
+		allowed := false
+		for _, p := range ps {
+			for n := range p.statements {
+				s := &p.statements[n]
+				switch {
+				case !s.applies(r.Action, resource, keys):
+				case s.deny:
+					return &Denial{r.Action, resource, true, s.sid}
+				default:
+					allowed = true
+				}
+			}
+		}
+		if !allowed {
+			return &Denial{Action: r.Action, Resource: resource}
+		}
+	}
+	return nil
+}
+
+// OnInstances is Authorize for an instance, whose instance profile has these policies. It allows
+// the operator outside everything.
+func (ps Policies) OnInstances(r Request) error {
+	if r.Caller.InstanceID == "" {
+		return nil
+	}
+	return ps.Authorize(r)
+}
+
+// applies reports whether the statement covers a request.
+func (s *statement) applies(action, resource string, keys Keys) bool {
+	action = strings.ToLower(action)
+	if slices.ContainsFunc(s.actions, func(p pattern) bool { return match(p.parts[0].glyphs, action) }) == s.notActions {
+		return false
+	}
+	if slices.ContainsFunc(s.resources, func(p pattern) bool {
+		glyphs, ok := p.resolve(keys)
+		return ok && match(glyphs, resource)
+	}) == s.notRes {
+		return false
+	}
+	for i := range s.conditions {
+		if !s.conditions[i].holds(keys) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,59 @@
+package iam
+
+import "strings"
+
+// Keys are a request's condition keys, in lower case, with their values. A Condition element is
+// compared with them. A key without values counts as missing.
+type Keys map[string][]string
+
+// The condition keys that the model fills. After a slash at the end comes the key of a tag.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+const (
+	KeyPrincipalARN     = "aws:principalarn"
+	KeyPrincipalAccount = "aws:principalaccount"
+	KeyUserID           = "aws:userid"
+	KeyUserName         = "aws:username" // of users, not of roles
+	KeyRequestedRegion  = "aws:requestedregion"
+	KeyRequestTag       = "aws:requesttag/"
+	KeyResourceAccount  = "aws:resourceaccount"
+	KeyResourceTag      = "aws:resourcetag/"
+	KeySourceVPC        = "aws:ec2instancesourcevpc" // where the credentials of an instance were given out
+	KeySourceIPv4       = "aws:ec2instancesourceprivateipv4"
+	KeyTagKeys          = "aws:tagkeys"
+
+	KeyEC2Region      = "ec2:region"
+	KeyEC2ResourceTag = "ec2:resourcetag/"
+	KeyInstance       = "ec2:instanceid"
+	KeyInstanceType   = "ec2:instancetype"
+	KeyInterface      = "ec2:networkinterfaceid"
+	KeySourceInstance = "ec2:sourceinstancearn" // whose credentials they are
+	KeySubnet         = "ec2:subnet"            // an ARN
+	KeyVPC            = "ec2:vpc"               // an ARN
+	KeyZone           = "ec2:availabilityzone"
+
+	KeyOverwrite      = "ssm:overwrite"
+	KeyRecursive      = "ssm:recursive"
+	KeySSMResourceTag = "ssm:resourcetag/"
+)
+
+// KnownKey reports whether the model fills a key, given in lower case, and whether the key may have
+// several values. The model cannot judge a condition on a key that it does not fill.
+func KnownKey(name string) (several, known bool) {
+	switch name {
+	case KeyTagKeys:
+		return true, true
+	case KeyPrincipalARN, KeyPrincipalAccount, KeyUserID, KeyUserName, KeyRequestedRegion, KeyResourceAccount, KeySourceVPC, KeySourceIPv4,
+		KeyEC2Region, KeyInstance, KeyInstanceType, KeyInterface, KeySourceInstance, KeySubnet, KeyVPC, KeyZone, KeyOverwrite, KeyRecursive:
+		return false, true
+	}
+	for _, prefix := range []string{KeyRequestTag, KeyResourceTag, KeyEC2ResourceTag, KeySSMResourceTag} {
+		if tag, ok := strings.CutPrefix(name, prefix); ok && tag != "" {
+			return false, true
+		}
+	}
+	return false, false
+}
+
+// Set gives a key its values.
+func (k Keys) Set(name string, values ...string) { k[strings.ToLower(name)] = values }

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+)
+
+func pages(t *testing.T) (dir string) {
+	t.Helper()
+	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
+	dir = t.TempDir()
+	if err := write("v1", dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Each command has a page that shows the command's flags. Hidden commands have none.
+func TestPages(t *testing.T) {
+	dir := pages(t)
+	var check func(*cobra.Command)
+	check = func(cmd *cobra.Command) {
+		name := strings.ReplaceAll(cmd.CommandPath(), " ", "-") + ".8"
+		page, err := os.ReadFile(filepath.Join(dir, name))
+		if cmd.Hidden {
+			if err == nil {
+				t.Errorf("%s is the page of a hidden command", name)
+			}
+			return
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+			if !strings.Contains(string(page), `\fB--`+flag.Name+`\fP`) {
+				t.Errorf("%s does not show --%s", name, flag.Name)
+			}
+		})
+		for _, below := range cmd.Commands() {
+			check(below)
+		}
+	}
+	check(agent.Manual())
+	root, err := os.ReadFile(filepath.Join(dir, "emr-static-ip.8"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{".SH EXIT STATUS", ".SH FILES", ".SH ENVIRONMENT", `"Nov 2023" "emr-static-ip v1"`} {
+		if !strings.Contains(string(root), want) {
+			t.Errorf("emr-static-ip.8 does not contain %s", want)
+		}
+	}
+}
+
+// The formatters of this machine have no complaints.
+func TestPagesRender(t *testing.T) {
+	files, err := filepath.Glob(pages(t) + "/*.8")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	ran := false
+	for _, argv := range [][]string{
+		{"groff", "-man", "-t", "-Tutf8", "-ww", "-z"},
+		{"man", "--warnings", "-l"},
+	} {
+		if _, err := exec.LookPath(argv[0]); err != nil {
+			t.Log(err)
+			continue
+		}
+		ran = true
+		for _, file := range files {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, argv[0], append(argv[1:], file)...)
+			cmd.Env = append(os.Environ(), "MANPAGER=cat", "LC_ALL=C.UTF-8", "MANWIDTH=100")
+			var stdout, stderr bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			if err := cmd.Run(); err != nil || stderr.Len() > 0 {
+				t.Errorf("%v %s: %v\n%s", argv, filepath.Base(file), err, &stderr)
+			}
+			text := regexp.MustCompile("\x1b\\[[0-9;]*m|.\b").ReplaceAllString(stdout.String(), "")
+			if argv[0] == "man" && !strings.Contains(text, "SYNOPSIS") {
+				t.Errorf("%s shows\n%s", file, text)
+			}
+		}
+	}
+	if !ran {
+		t.Skip("neither groff nor man is installed")
+	}
+}
