@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -67,29 +68,28 @@ func (s *Stats) Add(o Stats) {
 	s.PutRight += o.PutRight
 }
 
-// Mutation breaks something on purpose, to see that the simulation notices.
-type Mutation int
-
-// The mutations.
-const (
-	NoMutation Mutation = iota
-	NoArbiter           // EC2 hands one address to two interfaces
-	BlindStale          // EC2 calls every other instance terminated
-)
+// Mutation breaks something on purpose, to see that the simulation notices. The zero value breaks
+// nothing.
+type Mutation struct {
+	Cloud   func(*cloud.Options)                                   // of the account
+	Network func(*World) func(instanceID string) http.RoundTripper // between the nodes and AWS
+}
 
 // RunLaunch tells the story of a seed, inside a synctest bubble, and returns what did not hold. configure, if not nil, sees the world before
 // it begins.
 func RunLaunch(ctx context.Context, seed uint64, mutation Mutation, configure func(*World)) ([]string, Stats, error) {
 	rng := rand.New(rand.NewPCG(seed, 0x5eed))
 	o := options(rng, seed)
-	o.NoArbiter = mutation == NoArbiter
+	if mutation.Cloud != nil {
+		mutation.Cloud(&o)
+	}
 	w, err := NewWorld(o)
 	if err != nil {
 		return nil, Stats{}, err
 	}
 	defer w.Close()
-	if mutation == BlindStale {
-		w.Transport = w.blindStale
+	if mutation.Network != nil {
+		w.Transport = mutation.Network(w)
 	}
 	if configure != nil {
 		configure(w)
