@@ -100,7 +100,8 @@ func TestDeploy(t *testing.T) {
 		}
 		return outputs, nil
 	}
-	s := m.must(t, "TaskCount", 1, "TaskIps", "10.0.1.48/28", "NatGateway", "true", "HdfsHost", "true", "HadoopKey", "hadoop.tar.gz")
+	s := m.must(t, "TaskCount", 1, "TaskIps", "10.0.1.48/28", "NatGateway", "true", "HdfsHost", "true", "HadoopKey", "hadoop.tar.gz",
+		"ZoneName", "emr.example.internal", "MasterAddresses", "10.0.1.32", "ClaimTags", "team=data")
 	for logical, child := range s.nested {
 		compareMade(t, child, logical+"/", ids)
 	}

@@ -124,7 +124,7 @@ func TestThreeMasters(t *testing.T) {
 // TestSubnets: an instance fleet may be launched in any of three subnets, each with pools, reservations and zone of its own. What admits the nodes
 // admits those of each.
 func TestSubnets(t *testing.T) {
-	three := append(subnet2("Provisioning", "instance-fleets", "TaskIps", "10.0.1.48/28", "TaskIps2", "10.0.2.48/28", "Bastion", "true", "KeyName", "k"),
+	three := append(subnet2("Provisioning", "instance-fleets", "TaskIps", "10.0.1.48/28", "TaskIps2", "10.0.2.48/28", "Bastion", "true", "KeyName", "k", "Name", strings.Repeat("a", 41)),
 		"NodeSubnetCidr3", "10.0.3.0/24", "MasterIps3", "10.0.3.32/30", "CoreIps3", "10.0.3.40/29", "TaskIps3", "10.0.3.48/28")
 	s := mustEvaluate(t, three...)
 	nodes := []*resource{s.of("Network/NodeSubnet"), s.of("Network/NodeSubnet2"), s.of("Network/NodeSubnet3")}
