@@ -208,8 +208,16 @@ func (c *Cloud) perform(ctx context.Context, call *Call, effect func(time.Time) 
 	return render(call, body, failure), nil
 }
 
-// carryOut lets a call have its effect and records it.
+// carryOut lets a call have its effect, records it, and tells the watcher.
 func (c *Cloud) carryOut(call *Call, effect func(time.Time) ([]byte, bool, *Error)) (body []byte, failure *Error, place int) {
+	body, failure, place, watch := c.takeEffect(call, effect)
+	if watch != nil && call.Service != "imds" {
+		watch(*call)
+	}
+	return body, failure, place
+}
+
+func (c *Cloud) takeEffect(call *Call, effect func(time.Time) ([]byte, bool, *Error)) (body []byte, failure *Error, place int, watch func(Call)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
@@ -223,7 +231,7 @@ func (c *Cloud) carryOut(call *Call, effect func(time.Time) ([]byte, bool, *Erro
 			call.Message = failure.Message
 		}
 	}
-	return body, failure, c.record(*call)
+	return body, failure, c.record(*call), c.watch
 }
 
 func (c *Cloud) canceled(call *Call, err error) error {

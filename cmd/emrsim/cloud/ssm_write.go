@@ -66,8 +66,12 @@ func preparePutParameter(r *request) (*operation, *Error) {
 	}
 	op.run = func(now time.Time) ([]byte, bool, *Error) {
 		c := r.cloud
+		r.call.New = in.Value
 		v := version{at: now, value: in.Value, kind: in.Type, description: in.Description, by: r.caller.InstanceID, tier: "Standard", number: 1}
 		if p := c.params.byName[in.Name]; p != nil {
+			if old := p.newest(); old != nil {
+				r.call.Old = old.value
+			}
 			if err := c.conflict(r, p, now); err != nil {
 				return nil, false, err
 			}
@@ -163,6 +167,7 @@ func prepareDeleteParameter(r *request) (*operation, *Error) {
 		if p == nil || p.newest() == nil {
 			return nil, false, parameterNotFound(in.Name)
 		}
+		r.call.Old = p.newest().value
 		if err := c.conflict(r, p, now); err != nil {
 			return nil, false, err
 		}

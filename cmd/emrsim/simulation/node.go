@@ -167,8 +167,8 @@ func (k processKernel) Apply(ctx context.Context, c netcfg.Change) error {
 	return k.process.step(true, func() error { return k.Kernel.Apply(ctx, c) })
 }
 
-// checkConfirmed checks that nothing is programmed before EC2's describe calls show the address on this node's interface: before
-// that, nobody can know.
+// checkConfirmed checks that nothing is programmed before EC2 has given the address to this node's
+// interface: a node learns that from the answer of its assignment, or from a describe call.
 func (n *Node) checkConfirmed(c netcfg.Change) {
 	var a netip.Addr
 	switch c := c.(type) {
@@ -177,13 +177,10 @@ func (n *Node) checkConfirmed(c netcfg.Change) {
 	case netcfg.SetRules:
 		a, _ = c.Want.Static()
 	}
-	if !a.IsValid() {
+	if !a.IsValid() || n.holds(a) || n.world.moved(a) || n.world.tookLate(n, a) {
 		return
 	}
-	if slices.Contains(n.world.Cloud.Holders(n.SubnetID, a), n.ENI) || n.world.Cloud.ShownWithin(n.ENI, a, time.Minute) {
-		return // an answer that is a little late is no news of a later end, for which CheckSafety is there
-	}
-	n.world.violate("safety: %s programs %s before EC2 shows it there", n.InstanceID, a)
+	n.world.violate("safety: %s programs %s, which EC2 has on %v", n.InstanceID, a, n.world.Cloud.Holders(n.SubnetID, a))
 }
 
 // Apply runs the agent as a bootstrap action or by hand.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 func TestClaimIsWrittenOnceForEachNode(t *testing.T) {
@@ -252,42 +251,5 @@ func TestImpossibleAddressLeavesNoClaim(t *testing.T) {
 		if left := c.Cloud.Parameters(); len(left) != 0 {
 			t.Errorf("left: %v", left)
 		}
-	})
-}
-
-// A record that has come to name another node is not deleted with the claim that it was.
-func TestGivingUpSparesTheWinnersRecord(t *testing.T) {
-	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
-		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
-		winner, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet})
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, moved := netip.MustParseAddr("10.0.1.20"), false
-		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
-			if x.Action != "PutParameter" || x.Caller != n.InstanceID || moved {
-				return cloud.FaultAction{}
-			}
-			moved = true
-			return cloud.FaultAction{Then: func() { // the winner has the address, and its record
-				if err := c.Take(t.Context(), winner, a); err != nil {
-					t.Error(err)
-				}
-				record := ssmcoord.Record{Instance: winner.InstanceID, ENI: winner.ENI, Role: "MASTER"}
-				if err := c.PutRecord(t.Context(), c.parameter(a), record); err != nil {
-					t.Error(err)
-				}
-			}}
-		})
-		c.mustAll([]*Node{n})
-		if got := n.Static().String(); got != "10.0.1.21" || !moved {
-			t.Errorf("it has %s", got)
-		}
-		for _, p := range c.Cloud.Parameters() {
-			if strings.HasSuffix(p.Name, a.String()) && strings.Contains(p.Value, winner.InstanceID) {
-				return
-			}
-		}
-		t.Errorf("the winner's record is gone: %v", c.Cloud.Parameters())
 	})
 }

@@ -68,6 +68,7 @@ func callsAtOneTime(t *testing.T, latency func(*rand.Rand, cloud.Call) time.Dura
 	o := cloud.Options{Latency: latency, StaleSSM: cloud.Staleness{Probability: 0.5, MaxAge: time.Second}, Quotas: cloud.WithSSMBurst(cloud.DefaultQuotas(), 0)}
 	inBubble(t, o, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, smallPools)[0]
+		c.Cloud.Watch(nil) // these calls are no agent's
 		c.Cloud.Fault(cloud.RandomFaults(cloud.FaultRates{Fail: 0.1, Reset: 0.1, Lose: 0.1, Slow: 0.1, MaxSlow: time.Second}, nil))
 		var answers strings.Builder
 		out := n.run(t.Context(), kill, func(ctx context.Context, _ agent.Config, env agent.Environment) (agent.Report, error) {

@@ -52,8 +52,8 @@ func (l *Launch) cast(ctx context.Context) error {
 	l.spare = take(1)[0]
 	l.timers = l.rng.IntN(4) == 0
 	if l.w.Kept {
-		// Parameter Store deletes without a condition: a claim may be deleted that a node has just made, and another node then makes it too. EC2 decides
-		// between them, which CheckSafety sees.
+		// Parameter Store deletes without a condition: an operator's look may be older than the
+		// record of a node. EC2 still decides who has the address, which CheckSafety sees.
 		l.races = true
 		if err := l.keep(ctx); err != nil {
 			return err
