@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // absentChecks is in how many checks in a row IMDS must not have listed the static IP before it is taken out of use, and absentApart how
@@ -68,7 +70,7 @@ func readAbsence(p string) (absence, error) {
 	} else if err != nil {
 		return absence{}, err
 	}
-	data, err := readBounded(p, maxMetadata)
+	data, err := text.ReadFile(p, maxMetadata)
 	if err != nil {
 		return absence{}, fmt.Errorf("reading %s: %w", p, err)
 	}
@@ -89,9 +91,9 @@ func forgetAbsence(dir string) error {
 
 // bootID is different after every boot; empty where the kernel does not tell.
 func bootID(env Environment) string {
-	data, err := readBounded(env.Path("/proc/sys/kernel/random/boot_id"), maxMetadata)
+	data, err := text.ReadFile(env.Path("/proc/sys/kernel/random/boot_id"), maxMetadata)
 	if err != nil {
 		return ""
 	}
-	return clean(strings.TrimSpace(string(data)), maxQuoted)
+	return text.Clean(strings.TrimSpace(string(data)), text.MaxQuoted)
 }

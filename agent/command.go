@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 )
@@ -168,7 +169,7 @@ func (c *commandLine) tree() *cobra.Command {
 		Use: "status [flags]", Short: "Compare what is wanted with what is there, and change nothing", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				c.problem("status takes no addresses (%s): it looks at what the last run left", quoted(args[0]))
+				c.problem("status takes no addresses (%s): it looks at what the last run left", text.Quote(args[0]))
 			}
 			return c.work(cmd, nil, c.status)
 		},
@@ -201,7 +202,7 @@ func (c *commandLine) alone(name, short, why string, do Run) *cobra.Command {
 		Use: name + " [flags]", Short: short, Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				c.problem("%s takes no addresses (%s): %s", name, quoted(args[0]), why)
+				c.problem("%s takes no addresses (%s): %s", name, text.Quote(args[0]), why)
 			}
 			return c.run(do)(cmd, nil)
 		},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -79,9 +80,9 @@ func renderSuppressed(w io.Writer, format string, retrying bool, code ExitCode, 
 			zap.Strings("done", s.Done), zap.Strings("problems", s.Problems))
 		return
 	}
-	text := headline + "\n"
+	value := headline + "\n"
 	for _, line := range slices.Concat(s.Done, s.Problems) {
-		text += "  " + cmp.Or(clean(line, maxLine), "-") + "\n"
+		value += "  " + cmp.Or(text.Clean(line, text.MaxLine), "-") + "\n"
 	}
-	_, _ = io.WriteString(w, text) // where stderr is gone, there is nobody to tell
+	_, _ = io.WriteString(w, value) // where stderr is gone, there is nobody to tell
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // endpointWait bounds each step of reaching an endpoint.
@@ -136,10 +138,10 @@ func (d *doctor) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr,
 
 // connectEndpoint connects to every address, so that one of a VPC endpoint's interfaces, which are in several zones, is not missed.
 func (d *doctor) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.Addr) Finding {
-	_, text := e.target()
-	port, err := strconv.ParseUint(text, 10, 16)
+	_, value := e.target()
+	port, err := strconv.ParseUint(value, 10, 16)
 	if err != nil {
-		return of(coded(ExitUsage, fmt.Errorf("the endpoint %s has the port %s", e.via(), quoted(text)), "check AWS_ENDPOINT_URL and the proxy settings"), "tcp", e.service)
+		return of(coded(ExitUsage, fmt.Errorf("the endpoint %s has the port %s", e.via(), text.Quote(value)), "check AWS_ENDPOINT_URL and the proxy settings"), "tcp", e.service)
 	}
 	errs := make([]error, len(addrs))
 	took := make([]time.Duration, len(addrs))

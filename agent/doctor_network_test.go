@@ -248,7 +248,7 @@ func TestDoctorWithoutIMDS(t *testing.T) {
 				})
 				d := n.doctor()
 				if d.ExitCode() != test.code {
-					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, text(t, d))
+					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, textOf(t, d))
 				}
 				rep, err := Apply(t.Context(), n.cfg, n.env)
 				if CodeOf(err) != test.code {

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // This file has the checks of the node itself.
@@ -45,7 +47,7 @@ func (d *doctor) ownState() []Finding {
 	if !d.hasState || d.state.InstanceID == d.id.InstanceID {
 		return nil
 	}
-	f := warning("state", "", "", "the state file is of another instance (%s), as after a start from an image of that one; a run does not use it", quoted(d.state.InstanceID))
+	f := warning("state", "", "", "the state file is of another instance (%s), as after a start from an image of that one; a run does not use it", text.Quote(d.state.InstanceID))
 	d.state, d.hasState = State{}, false
 	return []Finding{f}
 }

@@ -49,7 +49,7 @@ func (n *testNode) doctor() Diagnosis {
 	return d
 }
 
-func text(t *testing.T, d Diagnosis) string {
+func textOf(t *testing.T, d Diagnosis) string {
 	t.Helper()
 	var b strings.Builder
 	if err := d.Render(&b, "text"); err != nil {
@@ -75,7 +75,7 @@ func expect(t *testing.T, d Diagnosis, name, result string, parts ...string) {
 		}
 		return
 	}
-	t.Errorf("no finding %s in\n%s", name, text(t, d))
+	t.Errorf("no finding %s in\n%s", name, textOf(t, d))
 }
 
 // expectOnly fails the test unless the named findings are the only ones that are not ok.
@@ -88,7 +88,7 @@ func expectOnly(t *testing.T, d Diagnosis, code ExitCode, names ...string) {
 		}
 	}
 	if !slices.Equal(got, names) || d.ExitCode() != code {
-		t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, text(t, d))
+		t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, textOf(t, d))
 	}
 }
 
@@ -101,7 +101,7 @@ func TestDoctorHealthy(t *testing.T) {
 		expect(t, d, "pool core", resultOK, "2 of 2 can be had", "asks for 1")
 		expect(t, d, "dns ssm", resultOK, "10.0.9.10, 10.0.9.11 (private: a VPC endpoint)")
 		expect(t, d, "reservation", resultOK, "10.0.1.16/28")
-		t.Log("\n" + text(t, d))
+		t.Log("\n" + textOf(t, d))
 		n.apply()
 		n.cfg = DefaultConfig()
 		d = n.doctor()
@@ -164,7 +164,7 @@ func TestDoctorPermissions(t *testing.T) {
 				slices.Sort(got)
 				slices.Sort(names)
 				if !slices.Equal(got, names) || d.ExitCode() != code {
-					t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, text(t, d))
+					t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, textOf(t, d))
 				}
 			})
 		})
@@ -294,7 +294,7 @@ func TestDoctorClock(t *testing.T) {
 			expect(t, d, "clock", test.result, test.want)
 			if test.result == resultFailed {
 				if d.ExitCode() != ExitPermission || d.result("permission ssm:PutParameter") != resultOK { // there the SDK corrects itself
-					t.Errorf("exit code %d\n%s", d.ExitCode(), text(t, d))
+					t.Errorf("exit code %d\n%s", d.ExitCode(), textOf(t, d))
 				}
 				expect(t, d, "permission ec2:DescribeInstances", resultFailed, "this node's clock is wrong, ", "chronyc makestep")
 			}
@@ -351,7 +351,7 @@ func TestDoctorCutShort(t *testing.T) {
 		})
 		d, err := Doctor(ctx, n.cfg, n.env)
 		if signal := (*SignalError)(nil); !errors.As(err, &signal) || len(d.Findings) < 10 {
-			t.Errorf("%v\n%s", err, text(t, d))
+			t.Errorf("%v\n%s", err, textOf(t, d))
 		}
 		if left := n.cloud.Parameters(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // Meaning is what an exit code says, in a few words.
@@ -86,13 +88,13 @@ func renderFailure(w io.Writer, format string, code ExitCode, err error, r Repor
 		}
 		b.WriteString(title + "\n")
 		for _, item := range items {
-			for _, line := range cleanLines(item) {
+			for _, line := range text.Lines(item) {
 				b.WriteString("  " + line + "\n")
 			}
 		}
 	}
 	if node := r.node(); node != "" {
-		b.WriteString("on " + clean(node, maxLine) + "\n")
+		b.WriteString("on " + text.Clean(node, text.MaxLine) + "\n")
 	}
 	list("what failed", []string{err.Error()})
 	list("warnings", r.Warnings)

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // failureFile is the name inside the state directory. It is a file of its own, so that it is there where no run came as far as a state file,
@@ -85,7 +87,7 @@ func readLastError(dir string) (LastError, bool, error) {
 			return fail(err)
 		}
 	}
-	data, err := readBounded(p, maxFailure)
+	data, err := text.ReadFile(p, maxFailure)
 	if err != nil {
 		return fail(err)
 	}

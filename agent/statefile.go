@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // Why a state file that is there is not used. A missing one is no error.
@@ -36,7 +38,7 @@ func LoadState(dir, instanceID string) (State, bool, error) {
 		return State{}, false, fmt.Errorf("reading state file %s: %w", p, err)
 	case instanceID != "" && s.InstanceID != instanceID:
 		return State{}, false, fmt.Errorf("reading state file %s: it %w (%s; this is %s), as after a start from an image of that one",
-			p, ErrStateForeign, quoted(s.InstanceID), instanceID)
+			p, ErrStateForeign, text.Quote(s.InstanceID), instanceID)
 	}
 	return s, true, nil
 }
@@ -48,7 +50,7 @@ func loadState(dir, p string) (State, error) {
 	if err := checkOwn(p, 0); err != nil {
 		return State{}, err
 	}
-	data, err := readBounded(p, maxState)
+	data, err := text.ReadFile(p, maxState)
 	if err != nil {
 		return State{}, err
 	}
@@ -60,7 +62,7 @@ func decodeState(data []byte) (State, error) {
 		Version *int `json:"version"`
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
-		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, jsonCause(err))
+		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, text.JSONError(err))
 	}
 	if v.Version == nil {
 		return State{}, fmt.Errorf("it %w: no version", ErrStateCorrupt)
@@ -70,7 +72,7 @@ func decodeState(data []byte) (State, error) {
 	}
 	var s State
 	if err := json.Unmarshal(data, &s); err != nil {
-		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, jsonCause(err))
+		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, text.JSONError(err))
 	}
 	if err := s.validate(); err != nil {
 		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, err)
@@ -86,7 +88,7 @@ func (s State) validate() error {
 	switch s.Phase {
 	case PhaseClaiming, PhaseClaimed, PhaseAttached, PhaseProgrammed, PhaseWithdrawn, PhaseReleasing, PhaseReleased:
 	default:
-		return fmt.Errorf("unknown phase %s", quoted(string(s.Phase)))
+		return fmt.Errorf("unknown phase %s", text.Quote(string(s.Phase)))
 	}
 	single := []struct {
 		what string

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 //go:embed systemd/emr-static-ip-restore.service
@@ -93,7 +95,7 @@ func (e Environment) systemctl(ctx context.Context, args ...string) error {
 		return nil
 	}
 	if _, stderr, err := outputOf(ctx, append([]string{"systemctl"}, args...)); err != nil {
-		return fmt.Errorf("%s: %w: %s", what, err, clean(strings.TrimSpace(stderr), maxLine))
+		return fmt.Errorf("%s: %w: %s", what, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine))
 	}
 	return nil
 }
