@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -36,15 +37,12 @@ func CheckPools(p Pools, r Role, id Identity, files EMRFiles) error {
 	var problems []error
 	if p.Empty() {
 		problems = append(problems, errors.New("Insufficient arguments: no static IPs are named, and no earlier run on this node named any"))
-		return usage(errors.Join(problems...), "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
+		return exit.Invalid(errors.Join(problems...), "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
 	}
 	problems = append(problems, checkAddresses(p, id)...)
 	problems = append(problems, checkCounts(p, r, files)...)
-	return usage(errors.Join(problems...), "correct the list of addresses")
+	return exit.Invalid(errors.Join(problems...), "correct the list of addresses")
 }
-
-// usage is an error of the operator's input.
-func usage(err error, remedy string) error { return coded(ExitUsage, err, remedy) }
 
 // named is a pool with what it is called in messages.
 type named struct {
@@ -153,7 +151,7 @@ func CheckRoom(id Identity, limit int, present, pool []netip.Addr) error {
 	if limit <= 0 || len(present) < limit || slices.ContainsFunc(present, func(a netip.Addr) bool { return slices.Contains(pool, a) }) {
 		return nil
 	}
-	return usage(fmt.Errorf("network interface %s has %s, and %s allows %d on an interface: there is no room for a static IP",
+	return exit.Invalid(fmt.Errorf("network interface %s has %s, and %s allows %d on an interface: there is no room for a static IP",
 		id.ENI, text.Count(len(present), "address", "addresses"), id.InstanceType, limit),
 		"unassign a secondary address that nobody needs, or use a larger instance type")
 }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -112,14 +114,15 @@ Anywhere with AWS credentials, about the ledger of claims:
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
 
-const exitText = `
-Every flag can be given as an environment variable too: EMR_STATIC_IP_CORE_IPS for --core-ips. The command line goes first.
-
-Exit codes: 0 done or nothing to do, 1 other failure, 2 arguments or addresses wrong (nothing was changed), 3 role or identity
-unknown, 4 permission missing, 5 endpoint unreachable, 6 every address in use, 7 kernel not programmed, 8 out of time, 9 not root,
-10 not as it should be, 11 no static IP, 12 the static IP is not this node's any more, 13 a --verify connection
-does not come through, 130 SIGINT, 143 SIGTERM.
-`
+// exitText returns the end of every help text.
+func exitText() string {
+	var b strings.Builder
+	b.WriteString("\nEvery flag can be given as an environment variable too: EMR_STATIC_IP_CORE_IPS for --core-ips. The command line goes first.\n\nExit codes:\n")
+	for _, code := range exit.Codes() {
+		fmt.Fprintf(&b, "  %3d  %s\n", code, code.Meaning())
+	}
+	return b.String()
+}
 
 // flagVersion is the flag that does what the version command does.
 const flagVersion = "version"
@@ -193,7 +196,7 @@ func (c *commandLine) tree() *cobra.Command {
 // help prints what --help asks for. It does so without cobra's templates: with text/template the linker must keep every method of the EC2 client, 36
 // MB of them.
 func (c *commandLine) help(cmd *cobra.Command, _ []string) {
-	fmt.Fprint(cmd.OutOrStdout(), cmp.Or(cmd.Long, cmd.Short), "\n\n", cmd.UsageString(), exitText)
+	fmt.Fprint(cmd.OutOrStdout(), cmp.Or(cmd.Long, cmd.Short), "\n\n", cmd.UsageString(), exitText())
 }
 
 // alone is a command without arguments; why is what it works on instead.
@@ -215,7 +218,7 @@ func (c *commandLine) plain(name, short string, hidden bool, line func() string)
 		Use: name, Short: short, Hidden: hidden, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if len(c.problems) > 0 {
-				return usage(errors.Join(c.problems...), usageHint)
+				return exit.Invalid(errors.Join(c.problems...), usageHint)
 			}
 			_, err := fmt.Fprintln(c.env.Stdout, line())
 			return err
@@ -248,7 +251,7 @@ func (c *commandLine) execute(ctx context.Context) error {
 	err := root.ExecuteContext(ctx)
 	if e := (*Error)(nil); err != nil && !errors.As(err, &e) && !c.flags.read {
 		// What cobra itself has to say is about the command line: too many arguments for version, say.
-		return usage(errors.Join(append(c.problems, err)...), usageHint)
+		return exit.Invalid(errors.Join(append(c.problems, err)...), usageHint)
 	}
 	return err
 }
@@ -300,7 +303,7 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 		c.cfg, c.retry = cfg, c.flags.again(cmd, args)
 	}
 	if err := errors.Join(append(c.problems, err)...); err != nil {
-		err = usage(err, usageHint)
+		err = exit.Invalid(err, usageHint)
 		if c.suppresses() && c.program.Elevate != nil {
 			// What comes after a failure needs root too.
 			err = errors.Join(err, c.program.Elevate(ctx, c.args))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,7 +26,7 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 					value += "; did you mean " + likely + "?"
 				}
 			}
-			return usage(errors.Join(append(c.problems, errors.New(value))...), usageHint)
+			return exit.Invalid(errors.Join(append(c.problems, errors.New(value))...), usageHint)
 		},
 	}
 	list := &cobra.Command{

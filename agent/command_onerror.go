@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -55,7 +56,7 @@ func (c *commandLine) suppress(ctx context.Context, code ExitCode, err error) Ex
 	if env.Log == nil {
 		env.Log = NewLogger(env.Stderr, c.logFormat, c.cfg.Verbose)
 	}
-	s := c.program.Suppress(ctx, c.cfg, env, Failed{Code: code, Err: err, Remedies: remedies(err), Args: c.retry, Began: c.began, Hopeless: !c.started})
+	s := c.program.Suppress(ctx, c.cfg, env, Failed{Code: code, Err: err, Remedies: exit.Remedies(err), Args: c.retry, Began: c.began, Hopeless: !c.started})
 	if errors.As(context.Cause(ctx), &signal) {
 		return signal.ExitCode()
 	}

@@ -189,7 +189,7 @@ func TestCommandLineProblems(t *testing.T) {
 				t.Errorf("code %d, called %+v, stdout %q", code, got, stdout)
 			}
 			want := "\nemr-static-ip failed: arguments or addresses are wrong (exit code 2)\nwhat failed\n  " + strings.Join(test.want, "\n  ") +
-				"\nno change was completed before\nwhat to do\n  " + usageHint + "\n"
+				"\nnothing was changed\nwhat to do\n  " + usageHint + "\n"
 			if stderr != want {
 				t.Errorf("got\n%s\nwant\n%s", stderr, want)
 			}

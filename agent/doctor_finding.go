@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -164,7 +165,7 @@ func (f Finding) took(d time.Duration) Finding {
 
 // of is a failed finding made of an error: its exit code, its text in one line, and what to do about it.
 func of(err error, check, subject string) Finding {
-	return failed(CodeOf(err), check, subject, strings.Join(remedies(err), "; or "), "%s", strings.Join(text.Lines(err.Error()), "; "))
+	return failed(CodeOf(err), check, subject, strings.Join(exit.Remedies(err), "; or "), "%s", strings.Join(text.Lines(err.Error()), "; "))
 }
 
 // spans is a list of addresses with runs of neighbours written as ranges: "10.0.1.11-10.0.1.14, 10.0.1.20".

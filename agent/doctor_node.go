@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -97,7 +98,7 @@ func (d *doctor) roleFinding(ctx context.Context) Finding {
 	case err != nil && d.files.Empty():
 		return unknown("role", "", "name one with --role to have its pool alone looked at", "nothing tells it on this instance: the pools of all roles are looked at")
 	case err != nil && CodeOf(d.explain(ctx, err)) == ExitInternal:
-		return of(coded(ExitIdentity, err, "name the role with --role"), "role", "")
+		return of(exit.With(ExitIdentity, err, "name the role with --role"), "role", "")
 	case err != nil:
 		return of(d.explain(ctx, err), "role", "")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -166,7 +167,7 @@ func permission(action string, err error) Finding {
 	case CodeOf(err) == ExitPermission || CodeOf(err) == ExitUnreachable:
 		return of(err, "permission", action) // credentials or clock; no answer
 	}
-	return unknown("permission", action, strings.Join(remedies(err), "; or "), "%v", err)
+	return unknown("permission", action, strings.Join(exit.Remedies(err), "; or "), "%v", err)
 }
 
 func untried(service string, actions []string, why string) (findings []Finding) {
@@ -235,9 +236,9 @@ func (d *doctor) reservation(ctx context.Context, pool []netip.Addr) Finding {
 	}
 	switch {
 	case isPermission(err):
-		return unknown("reservation", "", strings.Join(remedies(err), "; "), "whether EC2 keeps the addresses from other instances cannot be told: ec2:GetSubnetCidrReservations is denied")
+		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "whether EC2 keeps the addresses from other instances cannot be told: ec2:GetSubnetCidrReservations is denied")
 	case err != nil:
-		return unknown("reservation", "", strings.Join(remedies(err), "; "), "%v", err)
+		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "%v", err)
 	}
 	var bare []netip.Addr
 	wrongType := false

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -317,8 +318,8 @@ func TestWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := newPatient(t, cloud.Options{ClockSkew: 20 * time.Minute})
 		_, err := Apply(t.Context(), n.cfg, n.env)
-		if want := "this node's clock is wrong, 20m0s behind AWS's"; CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), want) || !slices.Contains(remedies(err), clockRemedy) {
-			t.Errorf("%v (code %d), remedies %q", err, CodeOf(err), remedies(err))
+		if want := "this node's clock is wrong, 20m0s behind AWS's"; CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), want) || !slices.Contains(exit.Remedies(err), clockRemedy) {
+			t.Errorf("%v (code %d), remedies %q", err, CodeOf(err), exit.Remedies(err))
 		}
 	})
 	t.Setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
@@ -326,8 +327,8 @@ func TestWrongClock(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n, _ := newPatient(t, cloud.Options{ClockSkew: skew})
 			_, err := Apply(t.Context(), n.cfg, n.env)
-			if CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(remedies(err), clockRemedy) {
-				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, CodeOf(err), remedies(err))
+			if CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(exit.Remedies(err), clockRemedy) {
+				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, CodeOf(err), exit.Remedies(err))
 			}
 			d := n.doctor()
 			expect(t, d, "clock", resultFailed, "AWS's")

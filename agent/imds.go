@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -88,15 +89,15 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 			return id, nil
 		}
 		if hasStatus(err, http.StatusForbidden) {
-			return id, coded(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
+			return id, exit.With(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
 				"or its requests go through a proxy, which IMDS refuses")
 		}
 		if time.Since(began) > atMost {
-			return id, coded(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), imdsRemedy(err))
+			return id, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), imdsRemedy(err))
 		}
 		wait.waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", withoutRequest(err.Error()))
 		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
-			return id, coded(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), errors.Join(err, serr)), imdsRemedy(err))
+			return id, exit.With(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), errors.Join(err, serr)), imdsRemedy(err))
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -109,7 +110,7 @@ func TestIdentityRefused(t *testing.T) {
 			if CodeOf(err) != test.code {
 				t.Errorf("code %d, want %d: %v", CodeOf(err), test.code, err)
 			}
-			text := fmt.Sprint(err) + "\n" + strings.Join(remedies(err), "\n")
+			text := fmt.Sprint(err) + "\n" + strings.Join(exit.Remedies(err), "\n")
 			for _, part := range test.want {
 				if !strings.Contains(text, part) {
 					t.Errorf("lacks %q:\n%s", part, text)

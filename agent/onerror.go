@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"go.uber.org/zap"
 )
@@ -262,7 +263,7 @@ func (r *run) asking(ctx context.Context, call func(context.Context) error) erro
 
 // withRemedies is an error in one line, with what to do about it.
 func withRemedies(err error) string {
-	return strings.Join(append([]string{err.Error()}, remedies(err)...), "; ")
+	return strings.Join(append([]string{err.Error()}, exit.Remedies(err)...), "; ")
 }
 
 // SetErrorTag tags the instance with what failed on it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -41,7 +42,7 @@ func CheckRegion(region string, id Identity) error {
 	if region == "" || region == id.Region {
 		return nil
 	}
-	return usage(fmt.Errorf("the arguments name the region %s, and this node is in %s: the list is perhaps another cluster's", region, text.Quote(id.Region)),
+	return exit.Invalid(fmt.Errorf("the arguments name the region %s, and this node is in %s: the list is perhaps another cluster's", region, text.Quote(id.Region)),
 		"give the addresses for this region and name it; or leave the region out and use --master-ips")
 }
 

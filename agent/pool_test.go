@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -235,7 +236,7 @@ func FuzzParseCIDRs(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		list, err := ParseCIDRs("--only-cidr", []string{text})
 		if err != nil {
-			checkFailure(t, usage(err, ""))
+			checkFailure(t, exit.Invalid(err, ""))
 			return
 		}
 		var written []string

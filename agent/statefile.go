@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -253,5 +254,5 @@ func checkOwn(p string, want fs.FileMode) error {
 
 // unsafeFile is the error of a file that is not used for what others could have written into it.
 func unsafeFile(err error, remedy string) error {
-	return coded(ExitInternal, err, remedy+"; a state that is not needed can be removed: run again with the list of addresses")
+	return exit.With(ExitInternal, err, remedy+"; a state that is not needed can be removed: run again with the list of addresses")
 }

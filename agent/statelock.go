@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -52,7 +53,7 @@ func lockTelling(ctx context.Context, dir string, wait *patience) (unlock func()
 		case <-ctx.Done():
 			waited := fmt.Errorf("waiting for another emr-static-ip%s that holds %s: %w", holder(f), p, context.Cause(ctx))
 			f.Close()
-			return nil, coded(ExitDeadline, waited, "let it finish, or end it; then run this again")
+			return nil, exit.With(ExitDeadline, waited, "let it finish, or end it; then run this again")
 		case <-time.After(lockPoll):
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -91,7 +92,7 @@ func notRoot(err error, remedy string) error {
 	if remedy != "" {
 		remedy += "; or "
 	}
-	return coded(ExitNotRoot, err, remedy+"run it as root: addresses and rules need that (on EMR, sudo -n works for the user hadoop)")
+	return exit.With(ExitNotRoot, err, remedy+"run it as root: addresses and rules need that (on EMR, sudo -n works for the user hadoop)")
 }
 
 // passedOn are the names of the variables that the program needs behind sudo, sorted.

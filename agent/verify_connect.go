@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -56,7 +57,7 @@ func (r *run) verify(ctx context.Context) error {
 			r.note(v.text(r.rep.Static))
 			continue
 		}
-		problems = append(problems, coded(ExitVerify, errors.New(v.text(r.rep.Static)), v.remedy(r.rep.Static)))
+		problems = append(problems, exit.With(ExitVerify, errors.New(v.text(r.rep.Static)), v.remedy(r.rep.Static)))
 	}
 	switch {
 	case len(problems) == 0:

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
@@ -204,7 +205,7 @@ func TestVerify(t *testing.T) {
 				if CodeOf(err) != test.code {
 					t.Fatalf("%v (code %d), want code %d", err, CodeOf(err), test.code)
 				}
-				text := strings.Join(append(rep.Notes, remedies(err)...), "\n")
+				text := strings.Join(append(rep.Notes, exit.Remedies(err)...), "\n")
 				if err != nil {
 					text += "\n" + err.Error()
 				}
