@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -57,7 +59,7 @@ func countAbsence(env Environment, dir, instanceID string, static netip.Addr, no
 	if err != nil {
 		return a, fmt.Errorf("writing %s: %w", p, err)
 	}
-	if err := replaceFile(p, append(data, '\n')); err != nil {
+	if err := atomicfile.Replace(p, bytes.NewReader(append(data, '\n')), 0o600); err != nil {
 		return a, fmt.Errorf("writing %s: %w", p, err)
 	}
 	return a, nil

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -111,10 +113,7 @@ func writeLastError(dir string, e LastError) error {
 		err = ensureStateDir(dir)
 	}
 	if err == nil {
-		err = replaceFile(p, append(data, '\n'))
-	}
-	if err == nil {
-		err = syncDir(dir)
+		err = atomicfile.Replace(p, bytes.NewReader(append(data, '\n')), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", p, err)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
@@ -162,46 +164,7 @@ func SaveState(dir string, s State) (err error) {
 	if err := checkOwn(p, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := replaceFile(p, append(data, '\n')); err != nil {
-		return err
-	}
-	if err := syncDir(dir); err != nil { // the rename itself is in the directory
-		return fmt.Errorf("making the directory durable: %w", err)
-	}
-	return nil
-}
-
-// replaceFile writes a temporary file (mode 0600), makes it durable and puts it in the place of p. The temporary file has one fixed
-// name, so that one left by a killed run is replaced, not collected; who writes holds the Lock.
-func replaceFile(p string, data []byte) error {
-	temporary := p + ".tmp"
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(temporary, p)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return atomicfile.Replace(p, bytes.NewReader(append(data, '\n')), 0o600)
 }
 
 // ensureStateDir makes dir, or checks that it is this user's alone.

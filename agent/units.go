@@ -6,7 +6,6 @@ import (
 	_ "embed" // the units
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -247,7 +247,11 @@ func replaceDiffering(p string, text []byte) (bool, error) {
 	if old, err := os.ReadFile(p); err == nil && bytes.Equal(old, text) {
 		return false, nil
 	}
-	if err := installFile(p, bytes.NewReader(text), 0o644); err != nil {
+	err := os.MkdirAll(filepath.Dir(p), 0o755)
+	if err == nil {
+		err = atomicfile.Replace(p, bytes.NewReader(text), 0o644)
+	}
+	if err != nil {
 		return false, fmt.Errorf("installing %s: %w", p, err)
 	}
 	return true, nil
@@ -281,7 +285,10 @@ func (e Environment) installProgram() (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	if err := installFile(p, f, 0o755); err != nil {
+	if err = os.MkdirAll(filepath.Dir(p), 0o755); err == nil {
+		err = atomicfile.Replace(p, f, 0o755)
+	}
+	if err != nil {
 		return false, fmt.Errorf("installing %s: %w", p, err)
 	}
 	return true, nil
@@ -306,32 +313,4 @@ func sameContent(a, b string) (bool, error) {
 	}
 	dataB, err := os.ReadFile(b)
 	return err == nil && bytes.Equal(dataA, dataB), nil
-}
-
-// installFile puts a file in the place of p, all of it or nothing, and makes it durable.
-func installFile(p string, content io.Reader, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-		return err
-	}
-	// One fixed name, so that what a killed run leaves is replaced; who installs holds the Lock. systemd ignores files called so.
-	temporary := filepath.Join(filepath.Dir(p), "."+filepath.Base(p)+".tmp")
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, content)
-	if err == nil {
-		err = errors.Join(f.Chmod(mode), f.Sync())
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(temporary, p)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return syncDir(filepath.Dir(p))
 }
