@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // called is what a test program was asked to do.
@@ -187,7 +189,7 @@ func TestCommandLineProblems(t *testing.T) {
 				t.Errorf("code %d, called %+v, stdout %q", code, got, stdout)
 			}
 			want := "\nemr-static-ip failed: arguments or addresses are wrong (exit code 2)\nwhat failed\n  " + strings.Join(test.want, "\n  ") +
-				"\nno change was completed before\nwhat to do\n  " + usageHint + "\n"
+				"\nnothing was changed\nwhat to do\n  " + usageHint + "\n"
 			if stderr != want {
 				t.Errorf("got\n%s\nwant\n%s", stderr, want)
 			}
@@ -370,13 +372,13 @@ func FuzzCommandLine(f *testing.F) {
 			f.Add("10.0.1.10\n10.0.1.11", variableOf(flag), value)
 		}
 	}
-	f.Fuzz(func(t *testing.T, text, variable, value string) {
-		code, stdout, stderr, got := runMain(t, t.Context(), strings.Split(text, "\n"), map[string]string{variable: value}, Report{}, nil)
+	f.Fuzz(func(t *testing.T, word, variable, value string) {
+		code, stdout, stderr, got := runMain(t, t.Context(), strings.Split(word, "\n"), map[string]string{variable: value}, Report{}, nil)
 		if code != ExitOK && (code != ExitUsage || stderr == "" || got.what != "") && (code != ExitDrifted || got.what == "") {
 			t.Fatalf("code %d, called %q, stderr %q", code, got.what, stderr)
 		}
 		for _, line := range strings.Split(stdout+"\n"+stderr, "\n") {
-			if clean(line, len(line)) != line || len(line) > 4*maxLine {
+			if text.Clean(line, len(line)) != line || len(line) > 4*text.MaxLine {
 				t.Fatalf("not fit for a terminal: %q", line)
 			}
 		}

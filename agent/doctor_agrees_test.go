@@ -89,7 +89,7 @@ func TestDoctorAgrees(t *testing.T) {
 				d := n.doctor()
 				_, err := Apply(t.Context(), n.cfg, n.env)
 				if d.ExitCode() != test.code || CodeOf(err) != test.code {
-					t.Errorf("doctor ends with %d, the run with %d, want %d\n%s\n%v", d.ExitCode(), CodeOf(err), test.code, text(t, d), err)
+					t.Errorf("doctor ends with %d, the run with %d, want %d\n%s\n%v", d.ExitCode(), CodeOf(err), test.code, textOf(t, d), err)
 				}
 				expect(t, d, test.line, test.result, test.want...)
 			})
@@ -155,7 +155,7 @@ func TestDoctorStaticIP(t *testing.T) {
 				n.cfg = DefaultConfig()
 				d := n.doctor()
 				if d.ExitCode() != test.code {
-					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, text(t, d))
+					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, textOf(t, d))
 				}
 				for i, want := range test.want {
 					test.want[i] = strings.Replace(want, "HOLDER", holder, 1)

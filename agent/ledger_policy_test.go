@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
@@ -101,7 +102,7 @@ func TestLedgerUnderOperatorPolicy(t *testing.T) {
 			}
 			failed++
 			want := iam.Place{Region: "us-east-1", Account: "123456789012"}.Statement(iam.Operator, action)
-			if text := strings.Join(remedies(err), "\n"); CodeOf(err) != ExitPermission || !strings.Contains(text, want) {
+			if text := strings.Join(exit.Remedies(err), "\n"); CodeOf(err) != ExitPermission || !strings.Contains(text, want) {
 				t.Errorf("without %s: code %d, %v; remedy %q, want %q", action, CodeOf(err), err, text, want)
 			}
 		}

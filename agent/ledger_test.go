@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -348,8 +349,8 @@ func TestLedgerFailures(t *testing.T) {
 				w.cfg.Yes = true
 				began := time.Now()
 				_, err := InspectLedger(t.Context(), test.command, w.cfg, w.env)
-				if err == nil || CodeOf(err) != test.code || !strings.Contains(err.Error(), test.text) || !strings.Contains(strings.Join(remedies(err), " "), test.remedy) {
-					t.Errorf("code %d, %v\n%q\nwant code %d, %q, %q", CodeOf(err), err, remedies(err), test.code, test.text, test.remedy)
+				if err == nil || CodeOf(err) != test.code || !strings.Contains(err.Error(), test.text) || !strings.Contains(strings.Join(exit.Remedies(err), " "), test.remedy) {
+					t.Errorf("code %d, %v\n%q\nwant code %d, %q, %q", CodeOf(err), err, exit.Remedies(err), test.code, test.text, test.remedy)
 				}
 				if d := time.Since(began); d > time.Minute {
 					t.Errorf("took %s", d)

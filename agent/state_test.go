@@ -170,7 +170,7 @@ func TestSaveStateAfterAKilledRun(t *testing.T) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, stateFile+".tmp"), []byte("half"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "."+stateFile+".tmp"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok, err := LoadState(dir, ""); ok || err != nil {
