@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // absentChecks is in how many checks in a row IMDS must not have listed the static IP before it is taken out of use, and absentApart how
@@ -55,7 +59,7 @@ func countAbsence(env Environment, dir, instanceID string, static netip.Addr, no
 	if err != nil {
 		return a, fmt.Errorf("writing %s: %w", p, err)
 	}
-	if err := replaceFile(p, append(data, '\n')); err != nil {
+	if err := atomicfile.Replace(p, bytes.NewReader(append(data, '\n')), 0o600); err != nil {
 		return a, fmt.Errorf("writing %s: %w", p, err)
 	}
 	return a, nil
@@ -68,7 +72,7 @@ func readAbsence(p string) (absence, error) {
 	} else if err != nil {
 		return absence{}, err
 	}
-	data, err := readBounded(p, maxMetadata)
+	data, err := text.ReadFile(p, maxMetadata)
 	if err != nil {
 		return absence{}, fmt.Errorf("reading %s: %w", p, err)
 	}
@@ -89,9 +93,9 @@ func forgetAbsence(dir string) error {
 
 // bootID is different after every boot; empty where the kernel does not tell.
 func bootID(env Environment) string {
-	data, err := readBounded(env.Path("/proc/sys/kernel/random/boot_id"), maxMetadata)
+	data, err := text.ReadFile(env.Path("/proc/sys/kernel/random/boot_id"), maxMetadata)
 	if err != nil {
 		return ""
 	}
-	return clean(strings.TrimSpace(string(data)), maxQuoted)
+	return text.Clean(strings.TrimSpace(string(data)), text.MaxQuoted)
 }

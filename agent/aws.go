@@ -22,6 +22,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/smithy-go/middleware"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"go.uber.org/zap"
 )
 
@@ -77,10 +78,10 @@ func loadAWS(ctx context.Context, env Environment, region string, more ...func(*
 		awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = openIMDS(env).client }),
 	}, more...)...)
 	if err != nil {
-		return nil, coded(ExitUsage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
+		return nil, exit.With(ExitUsage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
 	}
 	if cfg.Region == "" {
-		return nil, coded(ExitUsage, errNoRegion, "set AWS_REGION")
+		return nil, exit.With(ExitUsage, errNoRegion, "set AWS_REGION")
 	}
 	// Where the operator set AWS_MAX_ATTEMPTS or AWS_RETRY_MODE (or the same in a shared file), those count.
 	if cfg.RetryMaxAttempts == 0 && cfg.RetryMode == "" {
@@ -102,9 +103,9 @@ func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment, at
 		noProfile := hasStatus(err, http.StatusNotFound)
 		if waited > atMost || noProfile && waited > profileTimeout {
 			if !noProfile {
-				return coded(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy(err))
+				return exit.With(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy(err))
 			}
-			return coded(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
+			return exit.With(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
 				"give the instance an instance profile (EMR: JobFlowRole) with the policy from the README, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 		}
 		limit := atMost

@@ -12,6 +12,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // maxPrologue bounds what may stand before the first element of an answer of EC2, in bytes.
@@ -21,7 +22,7 @@ const maxPrologue = 4096
 type oddAnswerError struct{ service, operation, begins string }
 
 func (e *oddAnswerError) Error() string {
-	return fmt.Sprintf("%s:%s was answered with something else, which begins with %s", e.service, e.operation, quoted(e.begins))
+	return fmt.Sprintf("%s:%s was answered with something else, which begins with %s", e.service, e.operation, text.Quote(e.begins))
 }
 
 // refuseOddAnswers makes an error of an answer of EC2 that is not <OperationResponse>. The SDK takes any document, also none, and reads an

@@ -13,6 +13,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 // This file is where the codes and texts of AWS's errors are matched.
@@ -121,7 +122,7 @@ func explainAt(err error, at iam.Place) error {
 		return clock
 	}
 	if isPermission(err) {
-		return coded(ExitPermission, err, permissionRemedy(err, at))
+		return exit.With(ExitPermission, err, permissionRemedy(err, at))
 	}
 	service := ""
 	if u := (*unreachableError)(nil); errors.As(err, &u) {
@@ -130,25 +131,25 @@ func explainAt(err error, at iam.Place) error {
 		service = serviceName(op.Service())
 	}
 	if dns := (*net.DNSError)(nil); service != "" && errors.As(err, &dns) {
-		return coded(ExitUnreachable, err, fmt.Sprintf(
+		return exit.With(ExitUnreachable, err, fmt.Sprintf(
 			"the name of the endpoint cannot be resolved: in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on), "+
 				"with enableDnsSupport and enableDnsHostnames on in the VPC; otherwise check the resolver of the node (/etc/resolv.conf, DHCP options)", at.Region, service))
 	}
 	if service != "" {
-		return coded(ExitUnreachable, err, fmt.Sprintf(
+		return exit.With(ExitUnreachable, err, fmt.Sprintf(
 			"in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on) whose security group admits TCP 443 from the nodes; "+
 				"otherwise check routes, network ACLs, DNS and HTTPS_PROXY", at.Region, service))
 	}
 	if odd := (*oddAnswerError)(nil); errors.As(err, &odd) {
-		return coded(ExitUnreachable, err, "something else than AWS answers in its place: check HTTPS_PROXY, AWS_ENDPOINT_URL and DNS")
+		return exit.With(ExitUnreachable, err, "something else than AWS answers in its place: check HTTPS_PROXY, AWS_ENDPOINT_URL and DNS")
 	}
 	switch errorCode(err) {
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure",
 		"UnrecognizedClientException", "InvalidClientTokenId":
-		return coded(ExitPermission, err, "AWS does not accept the node's credentials: check its clock (chronyc tracking) and the AWS_* environment variables")
+		return exit.With(ExitPermission, err, "AWS does not accept the node's credentials: check its clock (chronyc tracking) and the AWS_* environment variables")
 	}
 	if r := (*smithyhttp.ResponseError)(nil); errors.As(err, &r) && (r.HTTPStatusCode() >= http.StatusInternalServerError || isThrottle(err)) {
-		return coded(ExitDeadline, err, "AWS kept failing; run again")
+		return exit.With(ExitDeadline, err, "AWS kept failing; run again")
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -106,7 +107,7 @@ func FuzzAPIError(f *testing.F) {
 			NetworkInterfaceId: aws.String("eni-0a1"), PrivateIpAddresses: []string{addr.String()},
 		})
 		_, read := ledger.Read(t.Context(), []netip.Addr{addr})
-		created, _, create := ledger.Create(t.Context(), addr, ssmcoord.Record{Instance: "i-0a", ENI: "eni-0a1"})
+		created, create := ledger.Create(t.Context(), addr, ssmcoord.Record{Instance: "i-0a", ENI: "eni-0a1"})
 		_, claims := ledger.Claims(t.Context(), "i-0a")
 		_, own := arbiter.Holders(t.Context(), []netip.Addr{addr})
 		if created {
@@ -134,7 +135,7 @@ func FuzzAPIError(f *testing.F) {
 				t.Fatalf("status %d is taken for silence (code %d): %v", status, code, err)
 			}
 			checkFailure(t, explained)
-			for _, remedy := range remedies(explainAt(err, iam.Place{Region: "eu-west-1", Subnet: "subnet-0a", Prefix: "/emr-static-ip"})) {
+			for _, remedy := range exit.Remedies(explainAt(err, iam.Place{Region: "eu-west-1", Subnet: "subnet-0a", Prefix: "/emr-static-ip"})) {
 				// What is to be pasted into a policy is JSON, whatever AWS has said.
 				if begin := strings.Index(remedy, "{"); begin >= 0 && !json.Valid([]byte(remedy[begin:])) {
 					t.Fatalf("not a statement: %s", remedy)

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // reservedAddresses is how many addresses at the beginning of a subnet AWS keeps for itself (network, router, DNS, future use);
@@ -34,15 +37,12 @@ func CheckPools(p Pools, r Role, id Identity, files EMRFiles) error {
 	var problems []error
 	if p.Empty() {
 		problems = append(problems, errors.New("Insufficient arguments: no static IPs are named, and no earlier run on this node named any"))
-		return usage(errors.Join(problems...), "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
+		return exit.Invalid(errors.Join(problems...), "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
 	}
 	problems = append(problems, checkAddresses(p, id)...)
 	problems = append(problems, checkCounts(p, r, files)...)
-	return usage(errors.Join(problems...), "correct the list of addresses")
+	return exit.Invalid(errors.Join(problems...), "correct the list of addresses")
 }
-
-// usage is an error of the operator's input.
-func usage(err error, remedy string) error { return coded(ExitUsage, err, remedy) }
 
 // named is a pool with what it is called in messages.
 type named struct {
@@ -77,14 +77,14 @@ func checkAddresses(p Pools, id Identity) []error {
 		}
 		if len(outside) > 0 {
 			problems = append(problems, fmt.Errorf("%s %s not in this node's subnet %s (%s)",
-				pool.what, several(outside), id.Subnet, clean(id.SubnetID, maxQuoted)))
+				pool.what, several(outside), id.Subnet, text.Clean(id.SubnetID, text.MaxQuoted)))
 		}
 		if len(kept) > 0 {
 			problems = append(problems, fmt.Errorf("%s %s reserved by AWS: the first four and the last of subnet %s (%s)",
-				pool.what, several(kept), id.Subnet, clean(id.SubnetID, maxQuoted)))
+				pool.what, several(kept), id.Subnet, text.Clean(id.SubnetID, text.MaxQuoted)))
 		}
 	}
-	return limited(problems)
+	return text.Limit(problems)
 }
 
 // several is "address 10.0.1.1 is", "addresses 10.0.1.1, 10.0.1.2 are", with the first ten spelled out.
@@ -124,7 +124,7 @@ func checkCounts(p Pools, r Role, files EMRFiles) []error {
 		insufficient("this is a master node, and no address is named for it (--master-ips, or the first of the list)")
 	case len(p.Master) > 0 && len(p.Master) < masters:
 		insufficient("%s for the master, but %s says that the cluster has %d masters (name %d with --master-ips)",
-			counted(len(p.Master), "address", "addresses"), mastersFrom, masters, masters)
+			text.Count(len(p.Master), "address", "addresses"), mastersFrom, masters, masters)
 	}
 	cores, coresFrom := files.Requested(RoleCore)
 	switch {
@@ -132,7 +132,7 @@ func checkCounts(p Pools, r Role, files EMRFiles) []error {
 	case r == RoleCore && len(p.Core) == 0:
 		insufficient("this is a core node, and no address is named for core nodes%s", requested(cores, coresFrom))
 	case (r == RoleMaster || len(p.Core) > 0) && len(p.Core) < cores:
-		insufficient("%s for core nodes, but %s says that %d are requested", counted(len(p.Core), "address", "addresses"), coresFrom, cores)
+		insufficient("%s for core nodes, but %s says that %d are requested", text.Count(len(p.Core), "address", "addresses"), coresFrom, cores)
 	}
 	return problems
 }
@@ -144,13 +144,6 @@ func requested(n int, from string) string {
 	return fmt.Sprintf(" (0 addresses; %s says that %d are requested)", from, n)
 }
 
-func counted(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
 // CheckRoom checks that the ENI can take one more address. limit is how many its instance type allows, the primary one included
 // (0: not known, then there is nothing to check); present are the addresses that it has. An ENI that has an address of the pool
 // already needs no more.
@@ -158,7 +151,7 @@ func CheckRoom(id Identity, limit int, present, pool []netip.Addr) error {
 	if limit <= 0 || len(present) < limit || slices.ContainsFunc(present, func(a netip.Addr) bool { return slices.Contains(pool, a) }) {
 		return nil
 	}
-	return usage(fmt.Errorf("network interface %s has %s, and %s allows %d on an interface: there is no room for a static IP",
-		id.ENI, counted(len(present), "address", "addresses"), id.InstanceType, limit),
+	return exit.Invalid(fmt.Errorf("network interface %s has %s, and %s allows %d on an interface: there is no room for a static IP",
+		id.ENI, text.Count(len(present), "address", "addresses"), id.InstanceType, limit),
 		"unassign a secondary address that nobody needs, or use a larger instance type")
 }

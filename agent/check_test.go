@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 func testIdentity() Identity {
@@ -73,8 +75,8 @@ func TestCheckPools(t *testing.T) {
 				}
 				return
 			}
-			if CodeOf(err) != ExitUsage || len(remedies(err)) == 0 {
-				t.Fatalf("code %d, remedies %q, %v", CodeOf(err), remedies(err), err)
+			if CodeOf(err) != ExitUsage || len(exit.Remedies(err)) == 0 {
+				t.Fatalf("code %d, remedies %q, %v", CodeOf(err), exit.Remedies(err), err)
 			}
 			if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, test.want) {
 				t.Errorf("got\n%v\nwant\n%s", err, strings.Join(test.want, "\n"))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 // AWS refuses a signature whose time is more than 5 minutes from its own clock. The SDK corrects the times of its signatures by the dates of AWS's
@@ -42,7 +43,7 @@ const clockRemedy = "set the node's clock: chronyc makestep, then chronyc tracki
 // clockError is err with what the clocks say, where a wrong clock is why AWS, or a certificate, was refused; nil where it is not.
 func clockError(err error, now time.Time) error {
 	if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-		return coded(ExitUnreachable, fmt.Errorf("by this node's clock (%s) the endpoint's certificate is not valid: %w", now.UTC().Format(time.RFC3339), err), clockRemedy)
+		return exit.With(ExitUnreachable, fmt.Errorf("by this node's clock (%s) the endpoint's certificate is not valid: %w", now.UTC().Format(time.RFC3339), err), clockRemedy)
 	}
 	var ahead time.Duration
 	var known bool
@@ -60,5 +61,5 @@ func clockError(err error, now time.Time) error {
 	if known {
 		what = fmt.Sprintf("this node's clock is wrong, %s AWS's: AWS refuses requests that are more than 5 minutes from its own time", skewText(ahead))
 	}
-	return coded(ExitPermission, fmt.Errorf("%s: %w", what, err), clockRemedy)
+	return exit.With(ExitPermission, fmt.Errorf("%s: %w", what, err), clockRemedy)
 }

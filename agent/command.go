@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 )
@@ -111,14 +114,15 @@ Anywhere with AWS credentials, about the ledger of claims:
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
 
-const exitText = `
-Every flag can be given as an environment variable too: EMR_STATIC_IP_CORE_IPS for --core-ips. The command line goes first.
-
-Exit codes: 0 done or nothing to do, 1 other failure, 2 arguments or addresses wrong (nothing was changed), 3 role or identity
-unknown, 4 permission missing, 5 endpoint unreachable, 6 every address in use, 7 kernel not programmed, 8 out of time, 9 not root,
-10 not as it should be, 11 no static IP, 12 the static IP is not this node's any more, 13 a --verify connection
-does not come through, 130 SIGINT, 143 SIGTERM.
-`
+// exitText returns the end of every help text.
+func exitText() string {
+	var b strings.Builder
+	b.WriteString("\nEvery flag can be given as an environment variable too: EMR_STATIC_IP_CORE_IPS for --core-ips. The command line goes first.\n\nExit codes:\n")
+	for _, code := range exit.Codes() {
+		fmt.Fprintf(&b, "  %3d  %s\n", code, code.Meaning())
+	}
+	return b.String()
+}
 
 // flagVersion is the flag that does what the version command does.
 const flagVersion = "version"
@@ -168,7 +172,7 @@ func (c *commandLine) tree() *cobra.Command {
 		Use: "status [flags]", Short: "Compare what is wanted with what is there, and change nothing", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				c.problem("status takes no addresses (%s): it looks at what the last run left", quoted(args[0]))
+				c.problem("status takes no addresses (%s): it looks at what the last run left", text.Quote(args[0]))
 			}
 			return c.work(cmd, nil, c.status)
 		},
@@ -192,7 +196,7 @@ func (c *commandLine) tree() *cobra.Command {
 // help prints what --help asks for. It does so without cobra's templates: with text/template the linker must keep every method of the EC2 client, 36
 // MB of them.
 func (c *commandLine) help(cmd *cobra.Command, _ []string) {
-	fmt.Fprint(cmd.OutOrStdout(), cmp.Or(cmd.Long, cmd.Short), "\n\n", cmd.UsageString(), exitText)
+	fmt.Fprint(cmd.OutOrStdout(), cmp.Or(cmd.Long, cmd.Short), "\n\n", cmd.UsageString(), exitText())
 }
 
 // alone is a command without arguments; why is what it works on instead.
@@ -201,7 +205,7 @@ func (c *commandLine) alone(name, short, why string, do Run) *cobra.Command {
 		Use: name + " [flags]", Short: short, Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				c.problem("%s takes no addresses (%s): %s", name, quoted(args[0]), why)
+				c.problem("%s takes no addresses (%s): %s", name, text.Quote(args[0]), why)
 			}
 			return c.run(do)(cmd, nil)
 		},
@@ -214,7 +218,7 @@ func (c *commandLine) plain(name, short string, hidden bool, line func() string)
 		Use: name, Short: short, Hidden: hidden, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if len(c.problems) > 0 {
-				return usage(errors.Join(c.problems...), usageHint)
+				return exit.Invalid(errors.Join(c.problems...), usageHint)
 			}
 			_, err := fmt.Fprintln(c.env.Stdout, line())
 			return err
@@ -247,7 +251,7 @@ func (c *commandLine) execute(ctx context.Context) error {
 	err := root.ExecuteContext(ctx)
 	if e := (*Error)(nil); err != nil && !errors.As(err, &e) && !c.flags.read {
 		// What cobra itself has to say is about the command line: too many arguments for version, say.
-		return usage(errors.Join(append(c.problems, err)...), usageHint)
+		return exit.Invalid(errors.Join(append(c.problems, err)...), usageHint)
 	}
 	return err
 }
@@ -299,7 +303,7 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 		c.cfg, c.retry = cfg, c.flags.again(cmd, args)
 	}
 	if err := errors.Join(append(c.problems, err)...); err != nil {
-		err = usage(err, usageHint)
+		err = exit.Invalid(err, usageHint)
 		if c.suppresses() && c.program.Elevate != nil {
 			// What comes after a failure needs root too.
 			err = errors.Join(err, c.program.Elevate(ctx, c.args))

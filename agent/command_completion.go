@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -86,7 +87,7 @@ func (c *commandLine) completion() *cobra.Command {
 				c.problem("completion takes the name of one shell: bash or zsh")
 			}
 			if len(c.problems) > 0 {
-				return usage(errors.Join(c.problems...), usageHint)
+				return exit.Invalid(errors.Join(c.problems...), usageHint)
 			}
 			return shells[args[0]](cmd.Root(), c.env.Stdout)
 		},

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -25,7 +26,7 @@ func warnOfVariables(log *zap.Logger, root *cobra.Command, environ []string) {
 		if likely := nearest(name[len(variablePrefix):], withoutPrefix(known)); likely != "" {
 			hint = ": is " + variablePrefix + likely + " meant?"
 		}
-		log.Warn("the environment variable " + clean(name, maxQuoted) + " stands for no flag and is ignored" + hint)
+		log.Warn("the environment variable " + text.Clean(name, text.MaxQuoted) + " stands for no flag and is ignored" + hint)
 	}
 }
 

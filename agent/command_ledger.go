@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -14,17 +16,17 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 	all := &cobra.Command{
 		Use: "ledger list|gc|repair", Short: "Show and clean the claims of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
-			text := "ledger needs a command: list, gc or repair"
+			value := "ledger needs a command: list, gc or repair"
 			if len(c.problems) > 0 {
-				text += "; it goes before flags"
+				value += "; it goes before flags"
 			}
 			if len(args) > 0 {
-				text = "ledger has no command " + quoted(args[0]) + ": list, gc or repair"
+				value = "ledger has no command " + text.Quote(args[0]) + ": list, gc or repair"
 				if likely := nearest(args[0], []string{"list", "gc", "repair"}); likely != "" {
-					text += "; did you mean " + likely + "?"
+					value += "; did you mean " + likely + "?"
 				}
 			}
-			return usage(errors.Join(append(c.problems, errors.New(text))...), usageHint)
+			return exit.Invalid(errors.Join(append(c.problems, errors.New(value))...), usageHint)
 		},
 	}
 	list := &cobra.Command{
@@ -35,7 +37,7 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 		Use: "gc [flags]", Short: "Remove the records of owners that are gone; without --yes: show them", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				c.problem("ledger gc takes no addresses (%s): it removes what is stale", quoted(args[0]))
+				c.problem("ledger gc takes no addresses (%s): it removes what is stale", text.Quote(args[0]))
 			}
 			return c.ledgerCommand(LedgerGC)(cmd, nil)
 		},

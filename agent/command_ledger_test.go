@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 func TestLedgerCommands(t *testing.T) {
@@ -64,7 +66,7 @@ func TestLedgerCommands(t *testing.T) {
 		}
 	}
 	done := Report{Changes: []string{"removed 10.0.1.11"}}
-	code, _, stderr, _ := runMain(t, t.Context(), []string{"ledger", "gc", "--yes"}, nil, done, coded(ExitPermission, errors.New("denied"), "allow it"))
+	code, _, stderr, _ := runMain(t, t.Context(), []string{"ledger", "gc", "--yes"}, nil, done, exit.With(ExitPermission, errors.New("denied"), "allow it"))
 	if code != ExitPermission || !strings.Contains(stderr, "done before, and kept\n  removed 10.0.1.11\n") || !strings.Contains(stderr, "allow it") {
 		t.Errorf("code %d\n%s", code, stderr)
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -54,7 +56,7 @@ func (c *commandLine) suppress(ctx context.Context, code ExitCode, err error) Ex
 	if env.Log == nil {
 		env.Log = NewLogger(env.Stderr, c.logFormat, c.cfg.Verbose)
 	}
-	s := c.program.Suppress(ctx, c.cfg, env, Failed{Code: code, Err: err, Remedies: remedies(err), Args: c.retry, Began: c.began, Hopeless: !c.started})
+	s := c.program.Suppress(ctx, c.cfg, env, Failed{Code: code, Err: err, Remedies: exit.Remedies(err), Args: c.retry, Began: c.began, Hopeless: !c.started})
 	if errors.As(context.Cause(ctx), &signal) {
 		return signal.ExitCode()
 	}
@@ -79,9 +81,9 @@ func renderSuppressed(w io.Writer, format string, retrying bool, code ExitCode, 
 			zap.Strings("done", s.Done), zap.Strings("problems", s.Problems))
 		return
 	}
-	text := headline + "\n"
+	value := headline + "\n"
 	for _, line := range slices.Concat(s.Done, s.Problems) {
-		text += "  " + cmp.Or(clean(line, maxLine), "-") + "\n"
+		value += "  " + cmp.Or(text.Clean(line, text.MaxLine), "-") + "\n"
 	}
-	_, _ = io.WriteString(w, text) // where stderr is gone, there is nobody to tell
+	_, _ = io.WriteString(w, value) // where stderr is gone, there is nobody to tell
 }

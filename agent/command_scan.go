@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -24,7 +25,7 @@ func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
 			}
 		}
 		if name := strings.TrimLeft(arg, otherDashes); name != arg {
-			c.problem("%s begins with a dash of another kind, as word processors make them%s", quoted(arg), meant(cmd, name))
+			c.problem("%s begins with a dash of another kind, as word processors make them%s", text.Quote(arg), meant(cmd, name))
 			continue
 		}
 		switch {
@@ -83,7 +84,7 @@ func (c *commandLine) torn(name, value string, following []string) int {
 		n++
 	}
 	if n > 0 {
-		c.problem("--%s %s goes on after a blank: write it without blanks, --%s %s", name, quoted(value), name, clean(whole, maxQuoted))
+		c.problem("--%s %s goes on after a blank: write it without blanks, --%s %s", name, text.Quote(value), name, text.Clean(whole, text.MaxQuoted))
 	}
 	return n
 }
@@ -139,7 +140,7 @@ func meant(cmd *cobra.Command, name string) string {
 }
 
 func unknownFlag(cmd *cobra.Command, arg, name, likely string) string {
-	text := "unknown flag " + quoted(arg)
+	text := "unknown flag " + text.Quote(arg)
 	if cmd.HasParent() {
 		text += " of the command " + commandPath(cmd)
 	}

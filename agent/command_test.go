@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // called is what a test program was asked to do.
@@ -94,14 +96,14 @@ func TestCommandLine(t *testing.T) {
 		})},
 		{"every flag", "--master-ips 10.0.1.10 --core-ips 10.0.1.11 --task-ips 10.0.1.20-21 --task-ips 10.0.1.30 --role task --snat-scope all " +
 			"--only-cidr 192.168.0.0/16,172.16.0.0/12 --only-cidr 10.9.0.1 --exclude-cidr 192.168.9.0/24 --nat-backend nftables --prefix /team/x " +
-			"--allow-reassignment --no-name-tag --no-units --ssm-put-rate 10 --timeout 90s --imds-timeout 1m --lock-wait 5s --state-dir /var/tmp/x/ --log-format json --verbose --on-error continue",
+			"--no-name-tag --no-units --ssm-put-rate 10 --timeout 90s --imds-timeout 1m --lock-wait 5s --state-dir /var/tmp/x/ --log-format json --verbose --on-error continue",
 			nil, "apply", Config{
 				Pools: Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11"), Task: addrList("10.0.1.20 10.0.1.21 10.0.1.30")}, Role: RoleTask, Scope: "all",
 				Only:    []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("10.9.0.1/32")},
-				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", AllowReassignment: true, PutRate: 10,
+				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", PutRate: 10,
 				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Output: "text", Verbose: true, NoUnits: true, OnError: "continue",
 				Given: []string{flagMasterIPs, flagCoreIPs, flagTaskIPs, flagOnly, flagExclude, flagRole, flagScope, flagBackend, flagLogFormat, flagPrefix,
-					flagPutRate, flagTimeout, flagIMDS, flagLockWait, flagStateDir, flagReassign, flagVerbose, flagNoUnits, flagOnError, flagNoNameTag},
+					flagPutRate, flagTimeout, flagIMDS, flagLockWait, flagStateDir, flagVerbose, flagNoUnits, flagOnError, flagNoNameTag},
 			}},
 		{"from the environment", "", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.10", "EMR_STATIC_IP_CORE_IPS": "10.0.1.11", "EMR_STATIC_IP_VERBOSE": "1",
 			"EMR_STATIC_IP_ROLE": "", "EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply",
@@ -113,8 +115,8 @@ func TestCommandLine(t *testing.T) {
 			c.Pools, c.Timeout, c.Given = pools, 5*time.Minute, []string{flagTaskIPs, flagTimeout}
 			c.Pools.Task = addrList("10.0.1.20")
 		})},
-		{"a switch turned off", "--no-name-tag=false --allow-reassignment=0", map[string]string{"EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply", want(func(c *Config) {
-			c.Given = []string{flagReassign, flagNoNameTag}
+		{"a switch turned off", "--no-name-tag=false --no-units=0", map[string]string{"EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply", want(func(c *Config) {
+			c.Given = []string{flagNoUnits, flagNoNameTag}
 		})},
 		{"variables of flags that a command does not have", "release", map[string]string{"EMR_STATIC_IP_ROLE": "nonsense"}, "release", want(func(*Config) {})},
 	}
@@ -187,7 +189,7 @@ func TestCommandLineProblems(t *testing.T) {
 				t.Errorf("code %d, called %+v, stdout %q", code, got, stdout)
 			}
 			want := "\nemr-static-ip failed: arguments or addresses are wrong (exit code 2)\nwhat failed\n  " + strings.Join(test.want, "\n  ") +
-				"\nno change was completed before\nwhat to do\n  " + usageHint + "\n"
+				"\nnothing was changed\nwhat to do\n  " + usageHint + "\n"
 			if stderr != want {
 				t.Errorf("got\n%s\nwant\n%s", stderr, want)
 			}
@@ -370,13 +372,13 @@ func FuzzCommandLine(f *testing.F) {
 			f.Add("10.0.1.10\n10.0.1.11", variableOf(flag), value)
 		}
 	}
-	f.Fuzz(func(t *testing.T, text, variable, value string) {
-		code, stdout, stderr, got := runMain(t, t.Context(), strings.Split(text, "\n"), map[string]string{variable: value}, Report{}, nil)
+	f.Fuzz(func(t *testing.T, word, variable, value string) {
+		code, stdout, stderr, got := runMain(t, t.Context(), strings.Split(word, "\n"), map[string]string{variable: value}, Report{}, nil)
 		if code != ExitOK && (code != ExitUsage || stderr == "" || got.what != "") && (code != ExitDrifted || got.what == "") {
 			t.Fatalf("code %d, called %q, stderr %q", code, got.what, stderr)
 		}
 		for _, line := range strings.Split(stdout+"\n"+stderr, "\n") {
-			if clean(line, len(line)) != line || len(line) > 4*maxLine {
+			if text.Clean(line, len(line)) != line || len(line) > 4*text.MaxLine {
 				t.Fatalf("not fit for a terminal: %q", line)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 // Bounds of a doctor's waits: it is asked what is wrong now, and does not wait for it to pass.
@@ -156,7 +157,7 @@ func (d *doctor) session(ctx context.Context) []Finding {
 	d.signs = true
 	c, err := d.api.Credentials.Retrieve(ctx)
 	if err != nil {
-		return []Finding{of(coded(ExitPermission, err, ""), "credentials", "")}
+		return []Finding{of(exit.With(ExitPermission, err, ""), "credentials", "")}
 	}
 	until := ""
 	if c.CanExpire {

@@ -36,12 +36,13 @@ func TestDoctorAgrees(t *testing.T) {
 		{"another region's list, on a node that is left alone", func(n *testNode, _ *network) {
 			n.cfg.Pools, n.cfg.Region = Pools{Master: addrList("10.0.1.21"), MasterOnly: true}, "eu-west-1"
 		}, ExitUsage, "region", resultFailed, nil},
-		{"reassignment from a stranger", func(n *testNode, _ *network) {
-			stranger(n, cloud.InstanceSpec{Secondary: addrList("10.0.1.21 10.0.1.22")})
-			n.cfg.AllowReassignment = true
-		}, ExitOK, "address 10.0.1.21", resultWarning, []string{"in use by i-", "--allow-reassignment"}},
-		{"no reassignment from a node of another cluster", func(n *testNode, _ *network) {
-			n.cfg.AllowReassignment, n.cfg.Timeout = true, 2*time.Minute
+		{"nothing is taken from a stranger", func(n *testNode, _ *network) {
+			n.cfg.Timeout = 2 * time.Minute
+			stranger(n, cloud.InstanceSpec{Secondary: addrList("10.0.1.21")})
+			stranger(n, cloud.InstanceSpec{PrimaryIP: netip.MustParseAddr("10.0.1.22")})
+		}, ExitNoAddress, "address 10.0.1.21", resultWarning, []string{"in use by i-", "aws ec2 unassign-private-ip-addresses --network-interface-id eni-"}},
+		{"nothing is taken from a node of another cluster", func(n *testNode, _ *network) {
+			n.cfg.Timeout = 2 * time.Minute
 			o, err := n.cloud.LaunchCluster(cloud.ClusterSpec{Name: "other", Subnet: n.SubnetID, Masters: 1, Cores: 1})
 			if err != nil {
 				n.t.Fatal(err)
@@ -49,11 +50,6 @@ func TestDoctorAgrees(t *testing.T) {
 			for i, a := range addrList("10.0.1.21 10.0.1.22") {
 				n.as(o.Nodes[i]).assign(a)
 			}
-		}, ExitNoAddress, "pool core", resultFailed, nil},
-		{"no reassignment of a primary IP", func(n *testNode, _ *network) {
-			n.cfg.AllowReassignment, n.cfg.Timeout = true, 2*time.Minute
-			stranger(n, cloud.InstanceSpec{PrimaryIP: netip.MustParseAddr("10.0.1.21")})
-			stranger(n, cloud.InstanceSpec{PrimaryIP: netip.MustParseAddr("10.0.1.22")})
 		}, ExitNoAddress, "pool core", resultFailed, nil},
 		{"an image's state file, and no list", func(n *testNode, _ *network) {
 			n.apply()
@@ -93,7 +89,7 @@ func TestDoctorAgrees(t *testing.T) {
 				d := n.doctor()
 				_, err := Apply(t.Context(), n.cfg, n.env)
 				if d.ExitCode() != test.code || CodeOf(err) != test.code {
-					t.Errorf("doctor ends with %d, the run with %d, want %d\n%s\n%v", d.ExitCode(), CodeOf(err), test.code, text(t, d), err)
+					t.Errorf("doctor ends with %d, the run with %d, want %d\n%s\n%v", d.ExitCode(), CodeOf(err), test.code, textOf(t, d), err)
 				}
 				expect(t, d, test.line, test.result, test.want...)
 			})
@@ -159,7 +155,7 @@ func TestDoctorStaticIP(t *testing.T) {
 				n.cfg = DefaultConfig()
 				d := n.doctor()
 				if d.ExitCode() != test.code {
-					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, text(t, d))
+					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, textOf(t, d))
 				}
 				for i, want := range test.want {
 					test.want[i] = strings.Replace(want, "HOLDER", holder, 1)

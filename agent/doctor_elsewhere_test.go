@@ -25,7 +25,7 @@ func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
 			}
 			d := n.doctor()
 			if d.ExitCode() != ExitUnreachable {
-				t.Errorf("exit code %d\n%s", d.ExitCode(), text(t, d))
+				t.Errorf("exit code %d\n%s", d.ExitCode(), textOf(t, d))
 			}
 			expect(t, d, "imds", resultFailed)
 			if known {
@@ -69,7 +69,7 @@ func TestDoctorEMRFiles(t *testing.T) {
 			n.write(n.env.Path(f.Path), "not json")
 		}
 		expect(t, n.doctor(), "emr-files", resultWarning, "the other files")
-		if strings.Contains(text(t, n.doctor()), "by root only") {
+		if strings.Contains(textOf(t, n.doctor()), "by root only") {
 			t.Error("permissions are blamed")
 		}
 	})

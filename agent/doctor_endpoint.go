@@ -12,6 +12,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // endpointWait bounds each step of reaching an endpoint.
@@ -48,7 +51,7 @@ func (d *doctor) endpoints(ctx context.Context) []Finding {
 		all.Go(func() {
 			e, err := d.endpoint(ctx, service)
 			if err != nil {
-				results[i].findings = []Finding{of(coded(ExitUsage, err, "check AWS_REGION, AWS_ENDPOINT_URL and the like"), "dns", service)}
+				results[i].findings = []Finding{of(exit.With(ExitUsage, err, "check AWS_REGION, AWS_ENDPOINT_URL and the like"), "dns", service)}
 				return
 			}
 			results[i] = d.reach(ctx, e)
@@ -136,10 +139,10 @@ func (d *doctor) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr,
 
 // connectEndpoint connects to every address, so that one of a VPC endpoint's interfaces, which are in several zones, is not missed.
 func (d *doctor) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.Addr) Finding {
-	_, text := e.target()
-	port, err := strconv.ParseUint(text, 10, 16)
+	_, value := e.target()
+	port, err := strconv.ParseUint(value, 10, 16)
 	if err != nil {
-		return of(coded(ExitUsage, fmt.Errorf("the endpoint %s has the port %s", e.via(), quoted(text)), "check AWS_ENDPOINT_URL and the proxy settings"), "tcp", e.service)
+		return of(exit.With(ExitUsage, fmt.Errorf("the endpoint %s has the port %s", e.via(), text.Quote(value)), "check AWS_ENDPOINT_URL and the proxy settings"), "tcp", e.service)
 	}
 	errs := make([]error, len(addrs))
 	took := make([]time.Duration, len(addrs))

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // DiagnosisVersion is the version of a Diagnosis's JSON form. Fields and checks may be added in the same version; what is there keeps
@@ -90,7 +93,7 @@ const widest = 42
 //	ok=21 warnings=0 failed=1 unknown=2 duration=5.2s
 func (d Diagnosis) Render(w io.Writer, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(cleanWriter{w})
+		e := json.NewEncoder(text.NewWriter(w))
 		e.SetEscapeHTML(false)
 		return e.Encode(d)
 	}
@@ -103,7 +106,7 @@ func (d Diagnosis) Render(w io.Writer, format string) error {
 	var b strings.Builder
 	last := ""
 	for _, f := range d.Findings {
-		lines := cleanLines(f.Detail)
+		lines := text.Lines(f.Detail)
 		if len(lines) == 0 {
 			lines = []string{""}
 		}
@@ -112,7 +115,7 @@ func (d Diagnosis) Render(w io.Writer, format string) error {
 			b.WriteString("             " + line + "\n")
 		}
 		if f.Remedy != last { // one line for all findings of one cause
-			for _, line := range cleanLines(f.Remedy) {
+			for _, line := range text.Lines(f.Remedy) {
 				b.WriteString("             " + line + "\n")
 			}
 		}
@@ -123,11 +126,13 @@ func (d Diagnosis) Render(w io.Writer, format string) error {
 	return err
 }
 
-func (f Finding) name() string { return clean(strings.TrimSpace(f.Check+" "+f.Subject), maxQuoted) }
+func (f Finding) name() string {
+	return text.Clean(strings.TrimSpace(f.Check+" "+f.Subject), text.MaxQuoted)
+}
 
 // found makes a Finding.
 func found(result, check, subject, format string, args ...any) Finding {
-	return Finding{Check: check, Subject: subject, Result: result, Detail: clean(fmt.Sprintf(format, args...), maxLine)}
+	return Finding{Check: check, Subject: subject, Result: result, Detail: text.Clean(fmt.Sprintf(format, args...), text.MaxLine)}
 }
 
 func fine(check, subject, format string, args ...any) Finding {
@@ -149,7 +154,7 @@ func failed(code ExitCode, check, subject, remedy, format string, args ...any) F
 }
 
 func (f Finding) with(remedy string) Finding {
-	f.Remedy = clean(remedy, maxLine)
+	f.Remedy = text.Clean(remedy, text.MaxLine)
 	return f
 }
 
@@ -160,7 +165,7 @@ func (f Finding) took(d time.Duration) Finding {
 
 // of is a failed finding made of an error: its exit code, its text in one line, and what to do about it.
 func of(err error, check, subject string) Finding {
-	return failed(CodeOf(err), check, subject, strings.Join(remedies(err), "; or "), "%s", strings.Join(cleanLines(err.Error()), "; "))
+	return failed(CodeOf(err), check, subject, strings.Join(exit.Remedies(err), "; or "), "%s", strings.Join(text.Lines(err.Error()), "; "))
 }
 
 // spans is a list of addresses with runs of neighbours written as ranges: "10.0.1.11-10.0.1.14, 10.0.1.20".

@@ -60,7 +60,7 @@ func TestDiagnosisForm(t *testing.T) {
 			t.Errorf("%v: got\n%s\nwant\n%s", err, b.Bytes(), want)
 		}
 	}
-	if s := text(t, Diagnosis{Seconds: 0.3}); s != "ok=0 warnings=0 failed=0 unknown=0 duration=0.3s\n" {
+	if s := textOf(t, Diagnosis{Seconds: 0.3}); s != "ok=0 warnings=0 failed=0 unknown=0 duration=0.3s\n" {
 		t.Errorf("%q", s)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // identity asks IMDSv2 who this node is and, where that fails, finds out why.
@@ -18,13 +19,13 @@ func (d *doctor) identity(ctx context.Context) []Finding {
 		f := of(err, "imds", "")
 		if ctx.Err() == nil {
 			if why, remedy := d.knockIMDS(ctx).explain(); why != "" {
-				f.Detail, f.Remedy = why+": "+f.Detail, clean(remedy, maxLine)
+				f.Detail, f.Remedy = why+": "+f.Detail, text.Clean(remedy, text.MaxLine)
 			}
 		}
 		return []Finding{f}
 	}
 	d.id, d.known = id, true
-	return append([]Finding{fine("imds", "", "IMDSv2: %s (%s) in %s (%s), primary IP %s on %s", id.InstanceID, clean(id.InstanceType, maxQuoted), id.SubnetID, id.Subnet, id.PrimaryIP, id.ENI)},
+	return append([]Finding{fine("imds", "", "IMDSv2: %s (%s) in %s (%s), primary IP %s on %s", id.InstanceID, text.Clean(id.InstanceType, text.MaxQuoted), id.SubnetID, id.Subnet, id.PrimaryIP, id.ENI)},
 		d.ownState()...)
 }
 
@@ -92,7 +93,7 @@ func metadataOptions(o *types.InstanceMetadataOptionsResponse) Finding {
 	if o == nil {
 		return unknown("metadata-options", "", "", "EC2 does not show them")
 	}
-	text := fmt.Sprintf("tokens %s, hop limit %d, endpoint %s", clean(string(o.HttpTokens), maxQuoted), aws.ToInt32(o.HttpPutResponseHopLimit), clean(string(o.HttpEndpoint), maxQuoted))
+	text := fmt.Sprintf("tokens %s, hop limit %d, endpoint %s", text.Clean(string(o.HttpTokens), text.MaxQuoted), aws.ToInt32(o.HttpPutResponseHopLimit), text.Clean(string(o.HttpEndpoint), text.MaxQuoted))
 	if o.HttpTokens == types.HttpTokensStateOptional {
 		return fine("metadata-options", "", "%s (IMDSv1 is let in too; this program does not need it)", text)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // listFindings judges the list of addresses by itself, as a run does before it calls anything: region, counts, subnet. It leaves the pools
@@ -87,5 +89,5 @@ func (d *doctor) room(ctx context.Context) Finding {
 	if err := CheckRoom(d.id, limit, own, pool); err != nil {
 		return of(err, "room", "")
 	}
-	return fine("room", "", "%s has %d of the %d addresses that %s allows on an interface", d.id.ENI, len(own), limit, quoted(d.id.InstanceType))
+	return fine("room", "", "%s has %d of the %d addresses that %s allows on an interface", d.id.ENI, len(own), limit, text.Quote(d.id.InstanceType))
 }

@@ -26,6 +26,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
@@ -248,14 +249,14 @@ func TestDoctorWithoutIMDS(t *testing.T) {
 				})
 				d := n.doctor()
 				if d.ExitCode() != test.code {
-					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, text(t, d))
+					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, textOf(t, d))
 				}
 				rep, err := Apply(t.Context(), n.cfg, n.env)
 				if CodeOf(err) != test.code {
 					t.Errorf("a run ends with %v (code %d), want %d", err, CodeOf(err), test.code)
 				}
-				if test.name == "switched off" && (rep.Duration > time.Second || !strings.Contains(strings.Join(remedies(err), ""), "--http-endpoint enabled")) {
-					t.Errorf("a run waits %v, and says %q", rep.Duration, remedies(err))
+				if test.name == "switched off" && (rep.Duration > time.Second || !strings.Contains(strings.Join(exit.Remedies(err), ""), "--http-endpoint enabled")) {
+					t.Errorf("a run waits %v, and says %q", rep.Duration, exit.Remedies(err))
 				}
 				expect(t, d, "imds", resultFailed, test.detail)
 				expect(t, d, "tls ssm", resultOK)

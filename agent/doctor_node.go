@@ -8,6 +8,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // This file has the checks of the node itself.
@@ -45,7 +48,7 @@ func (d *doctor) ownState() []Finding {
 	if !d.hasState || d.state.InstanceID == d.id.InstanceID {
 		return nil
 	}
-	f := warning("state", "", "", "the state file is of another instance (%s), as after a start from an image of that one; a run does not use it", quoted(d.state.InstanceID))
+	f := warning("state", "", "", "the state file is of another instance (%s), as after a start from an image of that one; a run does not use it", text.Quote(d.state.InstanceID))
 	d.state, d.hasState = State{}, false
 	return []Finding{f}
 }
@@ -95,7 +98,7 @@ func (d *doctor) roleFinding(ctx context.Context) Finding {
 	case err != nil && d.files.Empty():
 		return unknown("role", "", "name one with --role to have its pool alone looked at", "nothing tells it on this instance: the pools of all roles are looked at")
 	case err != nil && CodeOf(d.explain(ctx, err)) == ExitInternal:
-		return of(coded(ExitIdentity, err, "name the role with --role"), "role", "")
+		return of(exit.With(ExitIdentity, err, "name the role with --role"), "role", "")
 	case err != nil:
 		return of(d.explain(ctx, err), "role", "")
 	}

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // lastError tells of runs that failed under --on-error continue, none of which has succeeded since: the node is without what they were for, though
@@ -33,7 +35,7 @@ func (d *doctor) lastError(ctx context.Context) Finding {
 	case last.Count == 0:
 		return warning("last-error", "", remedy, "%s; %s", last.Error, next)
 	case d.known && last.InstanceID != "" && last.InstanceID != d.id.InstanceID:
-		return warning("last-error", "", "a run that succeeds removes it", "the record of a failed run is of another instance (%s), as after a start from an image of that one; %s", quoted(last.InstanceID), next)
+		return warning("last-error", "", "a run that succeeds removes it", "the record of a failed run is of another instance (%s), as after a start from an image of that one; %s", text.Quote(last.InstanceID), next)
 	}
 	return warning("last-error", "", strings.Join(append(last.Remedies, remedy), "; "), "a run failed under --on-error continue, and none has succeeded since: %s: %s; %s",
 		last.lines()[0], last.Error, next)

@@ -111,7 +111,7 @@ func TestDoctorLastError(t *testing.T) {
 				test.prepare(n)
 				d := n.doctor()
 				if d.ExitCode() != ExitOK || d.result("last-error") != test.result {
-					t.Errorf("exit code %d, last-error is %q\n%s", d.ExitCode(), d.result("last-error"), text(t, d))
+					t.Errorf("exit code %d, last-error is %q\n%s", d.ExitCode(), d.result("last-error"), textOf(t, d))
 				}
 				if test.result != "" {
 					expect(t, d, "last-error", test.result, test.want...)

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -152,20 +154,20 @@ func permission(action string, err error) Finding {
 	case err == nil, code == "DryRunOperation":
 		return fine("permission", action, "allowed")
 	case strings.HasSuffix(strings.ToLower(action), "assignprivateipaddresses") && hasStatus(err, http.StatusBadRequest) && CodeOf(err) == ExitInternal && !isThrottle(err):
-		return fine("permission", action, "allowed (refused for its address, as intended: %s)", clean(code, maxQuoted))
+		return fine("permission", action, "allowed (refused for its address, as intended: %s)", text.Clean(code, text.MaxQuoted))
 	case errors.Is(err, ssmcoord.ErrNotTried):
 		return unknown("permission", action, "", "%v", ssmcoord.ErrNotTried)
 	case isPermission(err):
 		f := of(err, "permission", action)
 		f.Detail = "denied"
 		if m := errorMessage(err); strings.Contains(m, "explicit deny") {
-			f.Detail = "denied by an explicit deny (" + clean(m, maxLine) + ")"
+			f.Detail = "denied by an explicit deny (" + text.Clean(m, text.MaxLine) + ")"
 		}
 		return f
 	case CodeOf(err) == ExitPermission || CodeOf(err) == ExitUnreachable:
 		return of(err, "permission", action) // credentials or clock; no answer
 	}
-	return unknown("permission", action, strings.Join(remedies(err), "; or "), "%v", err)
+	return unknown("permission", action, strings.Join(exit.Remedies(err), "; or "), "%v", err)
 }
 
 func untried(service string, actions []string, why string) (findings []Finding) {
@@ -216,10 +218,10 @@ func (d *doctor) reservation(ctx context.Context, pool []netip.Addr) Finding {
 			for _, r := range out.SubnetIpv4CidrReservations {
 				p, err := netip.ParsePrefix(aws.ToString(r.Cidr))
 				if err != nil {
-					return fmt.Errorf("a reservation has the CIDR %s: %w", quoted(aws.ToString(r.Cidr)), err)
+					return fmt.Errorf("a reservation has the CIDR %s: %w", text.Quote(aws.ToString(r.Cidr)), err)
 				}
 				if r.ReservationType == types.SubnetCidrReservationTypeExplicit {
-					kept, names = append(kept, p), append(names, fmt.Sprintf("%s (%s)", p, clean(aws.ToString(r.SubnetCidrReservationId), maxQuoted)))
+					kept, names = append(kept, p), append(names, fmt.Sprintf("%s (%s)", p, text.Clean(aws.ToString(r.SubnetCidrReservationId), text.MaxQuoted)))
 				} else {
 					prefixes = append(prefixes, p)
 				}
@@ -234,9 +236,9 @@ func (d *doctor) reservation(ctx context.Context, pool []netip.Addr) Finding {
 	}
 	switch {
 	case isPermission(err):
-		return unknown("reservation", "", strings.Join(remedies(err), "; "), "whether EC2 keeps the addresses from other instances cannot be told: ec2:GetSubnetCidrReservations is denied")
+		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "whether EC2 keeps the addresses from other instances cannot be told: ec2:GetSubnetCidrReservations is denied")
 	case err != nil:
-		return unknown("reservation", "", strings.Join(remedies(err), "; "), "%v", err)
+		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "%v", err)
 	}
 	var bare []netip.Addr
 	wrongType := false

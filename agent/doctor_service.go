@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -31,7 +32,7 @@ func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error)
 	case err != nil:
 		return e, err
 	case e.url.Hostname() == "" || e.url.Scheme != "http" && e.url.Scheme != "https":
-		return e, fmt.Errorf("the endpoint %s of %s is no http or https URL with a host", quoted(e.url.Redacted()), service)
+		return e, fmt.Errorf("the endpoint %s of %s is no http or https URL with a host", text.Quote(e.url.Redacted()), service)
 	}
 	if d.env.HTTP == nil {
 		e.proxy, err = http.ProxyFromEnvironment(&http.Request{URL: e.url})
@@ -67,7 +68,7 @@ func (d *doctor) s3Endpoint(ctx context.Context) (*url.URL, error) {
 	}
 	domain, ok := strings.CutPrefix(u.Host, "ec2.")
 	if !ok {
-		return nil, fmt.Errorf("finding the endpoint of S3: EC2's is %s", quoted(u.Host))
+		return nil, fmt.Errorf("finding the endpoint of S3: EC2's is %s", text.Quote(u.Host))
 	}
 	o := ec2.NewFromConfig(d.aws.config).Options().EndpointOptions
 	name := "s3"

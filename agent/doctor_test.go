@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -49,7 +50,7 @@ func (n *testNode) doctor() Diagnosis {
 	return d
 }
 
-func text(t *testing.T, d Diagnosis) string {
+func textOf(t *testing.T, d Diagnosis) string {
 	t.Helper()
 	var b strings.Builder
 	if err := d.Render(&b, "text"); err != nil {
@@ -75,7 +76,7 @@ func expect(t *testing.T, d Diagnosis, name, result string, parts ...string) {
 		}
 		return
 	}
-	t.Errorf("no finding %s in\n%s", name, text(t, d))
+	t.Errorf("no finding %s in\n%s", name, textOf(t, d))
 }
 
 // expectOnly fails the test unless the named findings are the only ones that are not ok.
@@ -88,7 +89,7 @@ func expectOnly(t *testing.T, d Diagnosis, code ExitCode, names ...string) {
 		}
 	}
 	if !slices.Equal(got, names) || d.ExitCode() != code {
-		t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, text(t, d))
+		t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, textOf(t, d))
 	}
 }
 
@@ -101,7 +102,7 @@ func TestDoctorHealthy(t *testing.T) {
 		expect(t, d, "pool core", resultOK, "2 of 2 can be had", "asks for 1")
 		expect(t, d, "dns ssm", resultOK, "10.0.9.10, 10.0.9.11 (private: a VPC endpoint)")
 		expect(t, d, "reservation", resultOK, "10.0.1.16/28")
-		t.Log("\n" + text(t, d))
+		t.Log("\n" + textOf(t, d))
 		n.apply()
 		n.cfg = DefaultConfig()
 		d = n.doctor()
@@ -164,7 +165,7 @@ func TestDoctorPermissions(t *testing.T) {
 				slices.Sort(got)
 				slices.Sort(names)
 				if !slices.Equal(got, names) || d.ExitCode() != code {
-					t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, text(t, d))
+					t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, textOf(t, d))
 				}
 			})
 		})
@@ -294,7 +295,7 @@ func TestDoctorClock(t *testing.T) {
 			expect(t, d, "clock", test.result, test.want)
 			if test.result == resultFailed {
 				if d.ExitCode() != ExitPermission || d.result("permission ssm:PutParameter") != resultOK { // there the SDK corrects itself
-					t.Errorf("exit code %d\n%s", d.ExitCode(), text(t, d))
+					t.Errorf("exit code %d\n%s", d.ExitCode(), textOf(t, d))
 				}
 				expect(t, d, "permission ec2:DescribeInstances", resultFailed, "this node's clock is wrong, ", "chronyc makestep")
 			}
@@ -317,8 +318,8 @@ func TestWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := newPatient(t, cloud.Options{ClockSkew: 20 * time.Minute})
 		_, err := Apply(t.Context(), n.cfg, n.env)
-		if want := "this node's clock is wrong, 20m0s behind AWS's"; CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), want) || !slices.Contains(remedies(err), clockRemedy) {
-			t.Errorf("%v (code %d), remedies %q", err, CodeOf(err), remedies(err))
+		if want := "this node's clock is wrong, 20m0s behind AWS's"; CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), want) || !slices.Contains(exit.Remedies(err), clockRemedy) {
+			t.Errorf("%v (code %d), remedies %q", err, CodeOf(err), exit.Remedies(err))
 		}
 	})
 	t.Setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
@@ -326,8 +327,8 @@ func TestWrongClock(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n, _ := newPatient(t, cloud.Options{ClockSkew: skew})
 			_, err := Apply(t.Context(), n.cfg, n.env)
-			if CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(remedies(err), clockRemedy) {
-				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, CodeOf(err), remedies(err))
+			if CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(exit.Remedies(err), clockRemedy) {
+				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, CodeOf(err), exit.Remedies(err))
 			}
 			d := n.doctor()
 			expect(t, d, "clock", resultFailed, "AWS's")
@@ -351,7 +352,7 @@ func TestDoctorCutShort(t *testing.T) {
 		})
 		d, err := Doctor(ctx, n.cfg, n.env)
 		if signal := (*SignalError)(nil); !errors.As(err, &signal) || len(d.Findings) < 10 {
-			t.Errorf("%v\n%s", err, text(t, d))
+			t.Errorf("%v\n%s", err, textOf(t, d))
 		}
 		if left := n.cloud.Parameters(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)

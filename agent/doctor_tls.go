@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 // knockEndpoint sends an unsigned request for nothing, to which every endpoint has an answer.
@@ -16,7 +18,7 @@ func (d *doctor) knockEndpoint(ctx context.Context, e endpoint, r *reach) Findin
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, e.url.JoinPath("/").String(), nil)
 	if err != nil {
-		return of(coded(ExitUsage, err, "check AWS_ENDPOINT_URL"), "tls", e.service)
+		return of(exit.With(ExitUsage, err, "check AWS_ENDPOINT_URL"), "tls", e.service)
 	}
 	sent := time.Now()
 	resp, err := d.aws.config.HTTPClient.Do(req)

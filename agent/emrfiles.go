@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // The files in which EMR tells a node about itself and its cluster.
@@ -72,7 +72,7 @@ func ReadEMRFiles(root string) EMRFiles {
 	for _, name := range []string{fileExtra, fileJobFlow, fileState, fileInstance} {
 		for _, dir := range emrDirs(name) {
 			p := path.Join(dir, name)
-			data, err := readBounded(path.Join(root, p), maxEMRFile)
+			data, err := text.ReadFile(path.Join(root, p), maxEMRFile)
 			switch {
 			case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 				continue
@@ -92,38 +92,6 @@ func ReadEMRFiles(root string) EMRFiles {
 		}
 	}
 	return all
-}
-
-// readBounded reads a regular file of at most limit bytes. Opening does not wait for the other end of a pipe.
-func readBounded(p string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, cause(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, cause(err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("is not a regular file (%s)", info.Mode().Type())
-	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, cause(err)
-	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("is longer than %d bytes", limit)
-	}
-	return data, nil
-}
-
-// cause is a file error without its path, which the caller names as the node knows it.
-func cause(err error) error {
-	if e := (*fs.PathError)(nil); errors.As(err, &e) {
-		return e.Err
-	}
-	return err
 }
 
 // Empty tells whether there is no EMR file at all: this is not an EMR node, or not yet.

@@ -2,11 +2,12 @@ package agent
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // parseEMRFile reads what one of EMR's files says. There is no published schema and releases differ: each field is looked at on
@@ -19,12 +20,12 @@ func parseEMRFile(name string, data []byte) EMRFile {
 	}
 	var o object
 	if err := json.Unmarshal(data, &o.fields); err != nil {
-		f.Err = fmt.Errorf("is not a JSON object: %w", jsonCause(err))
+		f.Err = fmt.Errorf("is not a JSON object: %w", text.JSONError(err))
 		return f
 	}
 	f.ClusterID = o.id("jobFlowId", clusterIDForm())
-	f.Region = o.id("region", wordForm("a region"))
-	f.Release = o.id("releaseLabel", wordForm("a release label"))
+	f.Region = o.id("region", text.Word("a region"))
+	f.Release = o.id("releaseLabel", text.Word("a release label"))
 	f.HA = o.bool("haEnabled")
 	switch name {
 	case fileInstance:
@@ -55,36 +56,9 @@ func groupIDOf(o *object) (id string, fleet bool) {
 	return id, strings.HasPrefix(id, "if-")
 }
 
-// form is what a value must look like to be used: it ends up in parameter names and messages.
-type form struct {
-	name string
-	fits func(string) bool
-}
-
-// EMR's ids have a letter or two, a dash and capital letters and digits; 13 of them today.
-func idForm(name string, prefixes ...string) form {
-	return form{name, func(s string) bool {
-		for _, p := range prefixes {
-			rest, ok := strings.CutPrefix(s, p)
-			if ok && rest != "" && len(rest) <= 32 && strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == "" {
-				return true
-			}
-		}
-		return false
-	}}
-}
-
-func clusterIDForm() form { return idForm("a cluster id (j-...)", "j-") }
-func groupIDForm() form {
-	return idForm("the id of an instance group or fleet (ig-..., if-...)", "ig-", "if-")
-}
-
-// wordForm is for names of regions and releases: letters, digits, dots and dashes.
-func wordForm(name string) form {
-	return form{name, func(s string) bool {
-		return s != "" && len(s) <= 64 &&
-			strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
-	}}
+func clusterIDForm() text.Form { return text.EMRID("a cluster id (j-...)", "j-") }
+func groupIDForm() text.Form {
+	return text.EMRID("the id of an instance group or fleet (ig-..., if-...)", "ig-", "if-")
 }
 
 // object is a JSON object that is read field by field. Names are compared exactly, unlike what decoding into a struct does.
@@ -94,7 +68,7 @@ type object struct {
 }
 
 func (o *object) problem(field string, format string, args ...any) {
-	if len(o.problems) < maxProblems {
+	if len(o.problems) < text.MaxProblems {
 		o.problems = append(o.problems, fmt.Errorf("field "+field+": "+format, args...))
 	}
 }
@@ -106,7 +80,7 @@ func (o *object) get(field string, into any) bool {
 		return false
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		o.problem(field, "%w", jsonCause(err))
+		o.problem(field, "%w", text.JSONError(err))
 		return false
 	}
 	return true
@@ -118,10 +92,10 @@ func (o *object) string(field string) string {
 	return s
 }
 
-func (o *object) id(field string, f form) string {
+func (o *object) id(field string, f text.Form) string {
 	s := o.string(field)
-	if s != "" && !f.fits(s) {
-		o.problem(field, "%s is not %s", quoted(s), f.name)
+	if s != "" && !f.Fits(s) {
+		o.problem(field, "%s is not %s", text.Quote(s), f.Name)
 		return ""
 	}
 	return s
@@ -214,10 +188,5 @@ func ParseRole(s string) (Role, error) {
 			return r, nil
 		}
 	}
-	return "", fmt.Errorf("%s is not a role (MASTER, CORE or TASK)", quoted(s))
-}
-
-// jsonCause is a JSON error without the foreign text that it may quote at length.
-func jsonCause(err error) error {
-	return errors.New(clean(err.Error(), maxQuoted*2))
+	return "", fmt.Errorf("%s is not a role (MASTER, CORE or TASK)", text.Quote(s))
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // A node of EMR 5.29, and one that has only what every release has.
@@ -296,11 +298,11 @@ func FuzzEMRFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind uint8, data []byte) {
 		name := []string{fileExtra, fileJobFlow, fileState, fileInstance}[kind%4]
 		got := parseEMRFile(name, data)
-		if got.ClusterID != "" && !clusterIDForm().fits(got.ClusterID) || got.GroupID != "" && !groupIDForm().fits(got.GroupID) {
+		if got.ClusterID != "" && !clusterIDForm().Fits(got.ClusterID) || got.GroupID != "" && !groupIDForm().Fits(got.GroupID) {
 			t.Fatalf("ids %q, %q", got.ClusterID, got.GroupID)
 		}
 		for _, s := range []string{got.Region, got.Release} {
-			if clean(s, 64) != s {
+			if text.Clean(s, 64) != s {
 				t.Fatalf("%q", s)
 			}
 		}
@@ -312,11 +314,11 @@ func FuzzEMRFile(f *testing.F) {
 				t.Fatalf("%+v", g)
 			}
 		}
-		if len(got.Problems) > 3*maxProblems {
+		if len(got.Problems) > 3*text.MaxProblems {
 			t.Fatalf("%d problems", len(got.Problems))
 		}
 		for _, err := range append(got.Problems, got.Err) {
-			if err != nil && clean(err.Error(), 1000) != err.Error() {
+			if err != nil && text.Clean(err.Error(), 1000) != err.Error() {
 				t.Fatalf("%q", err)
 			}
 		}

@@ -3,6 +3,8 @@ package agent
 import (
 	"fmt"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // parseJobFlowState reads job-flow-state.txt, which is in protobuf's text format. Only plain fields of the outermost message are
@@ -88,15 +90,15 @@ func textTokens(text string) func(yield func(string) bool) {
 func stateField(f *EMRFile, name, value string) {
 	value = strings.TrimLeft(value, `"'`)
 	problem := func(err error) {
-		if len(f.Problems) < maxProblems {
+		if len(f.Problems) < text.MaxProblems {
 			f.Problems = append(f.Problems, fmt.Errorf("field %s: %w", name, err))
 		}
 	}
-	take := func(into *string, want form) {
-		if want.fits(value) {
+	take := func(into *string, want text.Form) {
+		if want.Fits(value) {
 			*into = value
 		} else {
-			problem(fmt.Errorf("%s is not %s", quoted(value), want.name))
+			problem(fmt.Errorf("%s is not %s", text.Quote(value), want.Name))
 		}
 	}
 	switch name {
@@ -105,9 +107,9 @@ func stateField(f *EMRFile, name, value string) {
 	case "instanceGroupId":
 		take(&f.GroupID, groupIDForm())
 	case "releaseLabel":
-		take(&f.Release, wordForm("a release label"))
+		take(&f.Release, text.Word("a release label"))
 	case "region":
-		take(&f.Region, wordForm("a region"))
+		take(&f.Region, text.Word("a region"))
 	case "instanceRole":
 		r, err := ParseRole(value)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -16,7 +17,7 @@ func (r *run) explain(ctx context.Context, err error) error {
 		return err
 	}
 	if x := (*ssmcoord.ExhaustedError)(nil); errors.As(err, &x) {
-		return coded(ExitNoAddress, err, "name more addresses, or end a cluster or node that holds one; a node that is shutting down gives its address back by itself")
+		return exit.With(ExitNoAddress, err, "name more addresses, or end a cluster or node that holds one; a node that is shutting down gives its address back by itself")
 	}
 	if r.aws == nil {
 		return err
@@ -27,7 +28,7 @@ func (r *run) explain(ctx context.Context, err error) error {
 		if service, asked := r.aws.tally.silent(); service != "" && (pending != nil || asked > dialTimeout) {
 			return explain(&unreachableError{service: service, err: errors.Join(pending, err)}, r.id.Region, r.cfg.Prefix)
 		}
-		return coded(ExitDeadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
+		return exit.With(ExitDeadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
 	}
 	return explainAt(err, iam.Place{Region: r.id.Region, Subnet: r.id.SubnetID, Prefix: r.cfg.Prefix})
 }
@@ -38,13 +39,13 @@ func kernelError(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, netcfg.ErrBusy):
-		return coded(ExitKernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
+		return exit.With(ExitKernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
 	case errors.Is(err, netcfg.ErrNoBackend):
-		return coded(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft)")
+		return exit.With(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft)")
 	case errors.Is(err, context.DeadlineExceeded):
-		return coded(ExitDeadline, err, "run again: it continues; on a busy node with a larger --timeout")
+		return exit.With(ExitDeadline, err, "run again: it continues; on a busy node with a larger --timeout")
 	case errors.Is(err, exec.ErrNotFound):
-		return coded(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft), or use --nat-backend auto, which takes nftables where there is none")
+		return exit.With(ExitKernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft), or use --nat-backend auto, which takes nftables where there is none")
 	}
-	return coded(ExitKernel, err, "run again; compare with ip addr and iptables -t nat -S")
+	return exit.With(ExitKernel, err, "run again; compare with ip addr and iptables -t nat -S")
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // maxMetadata bounds one answer of IMDS, in bytes.
@@ -87,15 +89,15 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 			return id, nil
 		}
 		if hasStatus(err, http.StatusForbidden) {
-			return id, coded(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
+			return id, exit.With(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
 				"or its requests go through a proxy, which IMDS refuses")
 		}
 		if time.Since(began) > atMost {
-			return id, coded(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), imdsRemedy(err))
+			return id, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), imdsRemedy(err))
 		}
 		wait.waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", withoutRequest(err.Error()))
 		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
-			return id, coded(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), errors.Join(err, serr)), imdsRemedy(err))
+			return id, exit.With(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), errors.Join(err, serr)), imdsRemedy(err))
 		}
 	}
 }
@@ -103,7 +105,7 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 // imdsHost is where IMDS is asked.
 func imdsHost(env Environment) string {
 	if endpoint := env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"); endpoint != "" {
-		return clean(endpoint, maxQuoted)
+		return text.Clean(endpoint, text.MaxQuoted)
 	}
 	return "169.254.169.254"
 }
@@ -171,12 +173,12 @@ func (m metadata) identity(ctx context.Context, known map[string]string) (Identi
 	if len(errs) > 0 {
 		return id, errs[0]
 	}
-	fail := func(what, text string, err error) {
-		if len(errs) < maxProblems {
-			errs = append(errs, odd(what, text, err))
+	fail := func(what, value string, err error) {
+		if len(errs) < text.MaxProblems {
+			errs = append(errs, odd(what, value, err))
 		}
 	}
-	if id.PrimaryIP, err = readIPv4(primary); err != nil {
+	if id.PrimaryIP, err = text.IPv4(primary); err != nil {
 		fail("local-ipv4", primary, err)
 	}
 	if id.Subnet, err = readNetwork(subnet); err != nil {
@@ -190,7 +192,7 @@ func (m metadata) identity(ctx context.Context, known map[string]string) (Identi
 		id.VPC = append(id.VPC, p)
 	}
 	for _, line := range strings.Fields(addrs) {
-		a, err := readIPv4(line)
+		a, err := text.IPv4(line)
 		if err != nil {
 			fail("local-ipv4s", line, err)
 		}
@@ -198,21 +200,21 @@ func (m metadata) identity(ctx context.Context, known map[string]string) (Identi
 	}
 	for _, f := range []struct {
 		what, value string
-		want        form
+		want        text.Form
 	}{
-		{"instance-id", id.InstanceID, resourceForm("i-")}, {"interface-id", id.ENI, resourceForm("eni-")}, {"subnet-id", id.SubnetID, resourceForm("subnet-")},
-		{"instance-type", id.InstanceType, wordForm("an instance type")}, {"placement/region", id.Region, wordForm("a region")},
+		{"instance-id", id.InstanceID, text.EC2ID("i-")}, {"interface-id", id.ENI, text.EC2ID("eni-")}, {"subnet-id", id.SubnetID, text.EC2ID("subnet-")},
+		{"instance-type", id.InstanceType, text.Word("an instance type")}, {"placement/region", id.Region, text.Word("a region")},
 	} {
-		if !f.want.fits(f.value) {
-			fail(f.what, f.value, errors.New("is not "+f.want.name))
+		if !f.want.Fits(f.value) {
+			fail(f.what, f.value, errors.New("is not "+f.want.Name))
 		}
 	}
 	return id, errors.Join(errs...)
 }
 
 // odd is an answer of IMDS that is not what was asked for.
-func odd(what, text string, err error) error {
-	return &oddMetadata{fmt.Errorf("IMDS gives %s as %s: %w", what, quoted(text), err)}
+func odd(what, value string, err error) error {
+	return &oddMetadata{fmt.Errorf("IMDS gives %s as %s: %w", what, text.Quote(value), err)}
 }
 
 // readMAC reads the hardware address of an Ethernet interface.
@@ -253,12 +255,4 @@ func (m metadata) get(ctx context.Context, path string) (string, error) {
 		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: the answer is empty", path)}
 	}
 	return v, nil
-}
-
-// resourceForm is an EC2 identifier: the prefix and 8 to 17 hexadecimal digits (others are let through, up to 40).
-func resourceForm(prefix string) form {
-	return form{prefix + " and hexadecimal digits", func(s string) bool {
-		rest, ok := strings.CutPrefix(s, prefix)
-		return ok && len(rest) >= 1 && len(rest) <= 40 && strings.Trim(rest, "0123456789abcdef") == ""
-	}}
 }

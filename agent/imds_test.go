@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // imdsAnswers is an IMDS that gives these answers by path, and this status and body for one of them.
@@ -107,7 +110,7 @@ func TestIdentityRefused(t *testing.T) {
 			if CodeOf(err) != test.code {
 				t.Errorf("code %d, want %d: %v", CodeOf(err), test.code, err)
 			}
-			text := fmt.Sprint(err) + "\n" + strings.Join(remedies(err), "\n")
+			text := fmt.Sprint(err) + "\n" + strings.Join(exit.Remedies(err), "\n")
 			for _, part := range test.want {
 				if !strings.Contains(text, part) {
 					t.Errorf("lacks %q:\n%s", part, text)
@@ -134,9 +137,9 @@ func FuzzIMDS(f *testing.F) {
 	for _, status := range []int{0, 200, 301, 401, 403, 404, 405, 500, 503} {
 		f.Add(uint8(len(paths)), "token\r\n", status)
 	}
-	f.Fuzz(func(t *testing.T, at uint8, text string, status int) {
+	f.Fuzz(func(t *testing.T, at uint8, value string, status int) {
 		a := goodIMDS()
-		a.status, a.body = status, text
+		a.status, a.body = status, value
 		if a.status < 0 || a.status > 999 {
 			a.status = 200
 		}
@@ -155,7 +158,7 @@ func FuzzIMDS(f *testing.F) {
 			t.Fatalf("status %d at %s was believed: %+v", a.status, a.at, id)
 		}
 		ids := strings.Join([]string{id.InstanceID, id.ENI, id.SubnetID, id.InstanceType, id.Region}, " ")
-		if clean(ids, 300) != ids || len(strings.Fields(ids)) != 5 || strings.ContainsAny(ids, "/?#@:") {
+		if text.Clean(ids, 300) != ids || len(strings.Fields(ids)) != 5 || strings.ContainsAny(ids, "/?#@:") {
 			t.Fatalf("names %q", ids)
 		}
 		if len(id.MAC) != 6 || len(id.VPC) == 0 || len(id.Addresses) == 0 {
@@ -183,7 +186,7 @@ func checkFailure(t *testing.T, err error) {
 		renderFailure(&out, format, CodeOf(err), err, Report{})
 		lines := strings.Split(out.String(), "\n")
 		for _, line := range lines {
-			if clean(line, utf8.RuneCountInString(line)) != line {
+			if text.Clean(line, utf8.RuneCountInString(line)) != line {
 				t.Fatalf("%s: %q is not fit for a terminal", format, line)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
@@ -50,7 +51,7 @@ func (r *run) ledger(ctx context.Context, l *LedgerReport) error {
 	l.Region, l.Subnet = r.id.Region, r.id.SubnetID
 	named := slices.Concat(r.cfg.Pools.Master, r.cfg.Pools.Core, r.cfg.Pools.Task)
 	if len(named) > 0 && r.id.SubnetID == "" {
-		return coded(ExitUsage, errors.New("addresses are named, but no subnet"), "say whose they are: --subnet subnet-...")
+		return exit.With(ExitUsage, errors.New("addresses are named, but no subnet"), "say whose they are: --subnet subnet-...")
 	}
 	var err error
 	if r.aws, err = openAWS(ctx, r.env, r.id.Region, r.ledgerPatience(), awsconfig.WithRegion(r.id.Region)); err != nil {
@@ -105,7 +106,7 @@ func (r *run) ledgerPlace(ctx context.Context) error {
 		// The environment and the shared files: this asks nobody.
 		cfg, err := awsconfig.LoadDefaultConfig(ctx)
 		if err != nil {
-			return coded(ExitUsage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
+			return exit.With(ExitUsage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
 		}
 		r.id.Region = cfg.Region
 	}
@@ -130,7 +131,7 @@ func explainOutside(err error, region, prefix string) error {
 		return err
 	}
 	at := iam.Place{Region: region, Account: accountIn(errorMessage(err)), Prefix: prefix}
-	return coded(ExitPermission, err, fmt.Sprintf("allow %s to the user or role that you are (aws sts get-caller-identity): %s",
+	return exit.With(ExitPermission, err, fmt.Sprintf("allow %s to the user or role that you are (aws sts get-caller-identity): %s",
 		iamAction(err), at.Statement(iam.Operator, iamAction(err))))
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
@@ -55,7 +56,7 @@ func interfaceOf(n types.NetworkInterface) inventory.Interface {
 		i.Instance, i.Device = aws.ToString(a.InstanceId), int(aws.ToInt32(a.DeviceIndex))
 	}
 	for _, p := range n.PrivateIpAddresses {
-		addr, err := readIPv4(aws.ToString(p.PrivateIpAddress))
+		addr, err := text.IPv4(aws.ToString(p.PrivateIpAddress))
 		switch {
 		case err != nil: // no address that this program could have given
 		case aws.ToBool(p.Primary):

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // operatorPolicy is the shipped policy of people, as it is or without an action.
@@ -62,7 +62,7 @@ func ledgerUnder(t *testing.T, policy func() *cloudiam.Policy) (errs []error, de
 		w.put(w.name(w.subnet, "10.0.1.11"), "blank")
 		w.put(w.name(w.subnet, "10.0.1.12"), "blank")
 		w.assign(w.nodes[1], "10.0.1.12") // so that its record can be mended
-		time.Sleep(2 * ssmcoord.UnseenGrace)
+		time.Sleep(2 * 2 * time.Minute)
 		active = true
 		for _, subnet := range []string{"", w.subnet} {
 			for _, command := range []string{LedgerList, LedgerGC, LedgerRepair} {
@@ -102,7 +102,7 @@ func TestLedgerUnderOperatorPolicy(t *testing.T) {
 			}
 			failed++
 			want := iam.Place{Region: "us-east-1", Account: "123456789012"}.Statement(iam.Operator, action)
-			if text := strings.Join(remedies(err), "\n"); CodeOf(err) != ExitPermission || !strings.Contains(text, want) {
+			if text := strings.Join(exit.Remedies(err), "\n"); CodeOf(err) != ExitPermission || !strings.Contains(text, want) {
 				t.Errorf("without %s: code %d, %v; remedy %q, want %q", action, CodeOf(err), err, text, want)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
@@ -23,7 +24,7 @@ func (l LedgerReport) Render(w io.Writer, format string) error {
 		if err := e.Encode(l); err != nil {
 			return err
 		}
-		_, err := io.WriteString(w, clean(strings.TrimSuffix(b.String(), "\n"), math.MaxInt)+"\n")
+		_, err := io.WriteString(w, text.Clean(strings.TrimSuffix(b.String(), "\n"), math.MaxInt)+"\n")
 		return err
 	}
 	var b strings.Builder
@@ -48,7 +49,7 @@ func (l LedgerReport) renderList(b *strings.Builder) {
 		bySubnet[a.Subnet] = append(bySubnet[a.Subnet], a)
 	}
 	for _, subnet := range slices.Sorted(maps.Keys(bySubnet)) {
-		fmt.Fprintf(b, "%s (%s, %s/%s)\n", subnet, clean(l.Region, maxQuoted), l.Prefix, subnet)
+		fmt.Fprintf(b, "%s (%s, %s/%s)\n", subnet, text.Clean(l.Region, text.MaxQuoted), l.Prefix, subnet)
 		rows := [][]string{{"ADDRESS", "STATE", "INSTANCE", "EC2", "CLUSTER", "ROLE", "NAME", "AGE", "ENI", ""}}
 		for _, a := range bySubnet[subnet] {
 			rows = append(rows, a.row())
@@ -57,7 +58,7 @@ func (l LedgerReport) renderList(b *strings.Builder) {
 		b.WriteString("\n")
 	}
 	for _, name := range l.Others {
-		fmt.Fprintf(b, "%s is no record of an address; it is left alone\n", clean(name, maxLine))
+		fmt.Fprintf(b, "%s is no record of an address; it is left alone\n", text.Clean(name, text.MaxLine))
 	}
 	var counts []string
 	for _, state := range slices.Sorted(maps.Keys(l.Counts)) {
@@ -65,9 +66,9 @@ func (l LedgerReport) renderList(b *strings.Builder) {
 	}
 	switch where := l.Prefix; {
 	case len(l.Addresses) == 0 && l.Subnet != "":
-		fmt.Fprintf(b, "no record in %s/%s (%s)\n", where, l.Subnet, clean(l.Region, maxQuoted))
+		fmt.Fprintf(b, "no record in %s/%s (%s)\n", where, l.Subnet, text.Clean(l.Region, text.MaxQuoted))
 	case len(l.Addresses) == 0:
-		fmt.Fprintf(b, "no record in %s (%s)\n", where, clean(l.Region, maxQuoted))
+		fmt.Fprintf(b, "no record in %s (%s)\n", where, text.Clean(l.Region, text.MaxQuoted))
 	default:
 		fmt.Fprintf(b, "%d addresses: %s\n", len(l.Addresses), strings.Join(counts, ", "))
 	}
@@ -90,7 +91,7 @@ func (l LedgerReport) renderList(b *strings.Builder) {
 
 // command is another command about the same ledger.
 func (l LedgerReport) command(name string) string {
-	text := "emr-static-ip ledger " + name + " --region " + clean(l.Region, maxQuoted)
+	text := "emr-static-ip ledger " + name + " --region " + text.Clean(l.Region, text.MaxQuoted)
 	if l.Subnet != "" {
 		text += " --subnet " + l.Subnet
 	}
@@ -124,11 +125,11 @@ func (a LedgerAddress) row() []string {
 	}
 	cells := []string{a.Address, a.State, i.ID, i.State, cluster, role, i.Name, age, eni}
 	for n, c := range cells {
-		if cells[n] = clean(c, maxQuoted); c == "" {
+		if cells[n] = text.Clean(c, text.MaxQuoted); c == "" {
 			cells[n] = "-"
 		}
 	}
-	return append(cells, clean(note, maxLine))
+	return append(cells, text.Clean(note, text.MaxLine))
 }
 
 // table writes rows with aligned columns.
@@ -162,7 +163,7 @@ func ageOf(d time.Duration) string {
 
 // renderSteps writes what gc or repair did, or would do.
 func (l LedgerReport) renderSteps(b *strings.Builder) error {
-	fmt.Fprintf(b, "%-10s %s\n", "region", clean(l.Region, maxQuoted))
+	fmt.Fprintf(b, "%-10s %s\n", "region", text.Clean(l.Region, text.MaxQuoted))
 	r := l.report
 	r.SubnetID = l.Subnet
 	r.Unchanged = len(l.Addresses) - len(l.Steps)

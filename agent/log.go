@@ -2,11 +2,12 @@ package agent
 
 import (
 	"io"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // NewLogger is the log of a run on w: a line for people (format console) or a JSON object for programs (json) per entry, with the
@@ -31,21 +32,6 @@ func NewLogger(w io.Writer, format string, verbose bool) *zap.Logger {
 	if verbose {
 		level = zapcore.DebugLevel
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(cleanWriter{w})), level),
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(text.NewWriter(w))), level),
 		zap.ErrorOutput(zapcore.AddSync(io.Discard)))
-}
-
-// cleanWriter writes log entries, one for each Write, with everything in them that a terminal could obey shown as an escape:
-// messages hold words of AWS, of other programs and of EMR's files.
-type cleanWriter struct{ w io.Writer }
-
-// maxEntry bounds a log entry, in runes. It is large, so that an entry in JSON is never cut.
-const maxEntry = 1 << 20
-
-func (c cleanWriter) Write(p []byte) (int, error) {
-	line := clean(strings.TrimSuffix(string(p), "\n"), maxEntry) + "\n"
-	if _, err := io.WriteString(c.w, line); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/spf13/cobra"
 )
 
@@ -23,7 +24,7 @@ HTTPS_PROXY, NO_PROXY and others.
 
 # EXIT STATUS
 `, variableOf(flagCoreIPs), flagCoreIPs)
-	for _, code := range exitCodes() {
+	for _, code := range exit.Codes() {
 		fmt.Fprintf(&b, "**%d**\n: %s\n\n", code, code.Meaning())
 	}
 	b.WriteString("# FILES\n")
@@ -38,10 +39,4 @@ HTTPS_PROXY, NO_PROXY and others.
 	}
 	root.Long = b.String()
 	return root
-}
-
-// exitCodes are all codes that the program ends with.
-func exitCodes() []ExitCode {
-	return []ExitCode{ExitOK, ExitInternal, ExitUsage, ExitIdentity, ExitPermission, ExitUnreachable, ExitNoAddress, ExitKernel, ExitDeadline, ExitNotRoot,
-		ExitDrifted, ExitNotGiven, ExitWithdrawn, ExitVerify, ExitInterrupt, ExitTerminate}
 }

@@ -46,7 +46,7 @@ func TestNearestForm(t *testing.T) {
 	} {
 		code, _, stderr, got := runMain(t, t.Context(), test.args, nil, Report{}, nil)
 		_, text, _ := strings.Cut(stderr, "what failed\n")
-		text, _, _ = strings.Cut(text, "\nno change")
+		text, _, _ = strings.Cut(text, "\nnothing was changed")
 		if want := "  " + strings.Join(test.want, "\n  "); code != ExitUsage || got.what != "" || text != want {
 			t.Errorf("%q: code %d, got\n%s\nwant\n%s", test.args, code, text, want)
 		}

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"go.uber.org/zap"
 )
 
@@ -61,13 +63,13 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	}
 	var s Suppressed
 	problem := func(format string, args ...any) {
-		s.Problems = append(s.Problems, clean(fmt.Sprintf(format, args...), maxLine))
+		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
 	}
 
-	record := LastError{Code: f.Code, Meaning: f.Code.Meaning(), Error: clean(env.veil.text(f.Err.Error()), maxLine), Last: time.Now().UTC(), Count: 1}
+	record := LastError{Code: f.Code, Meaning: f.Code.Meaning(), Error: text.Clean(env.veil.text(f.Err.Error()), text.MaxLine), Last: time.Now().UTC(), Count: 1}
 	record.First, record.List = record.Last, listDigest(cfg.Pools)
 	for _, remedy := range f.Remedies {
-		record.Remedies = append(record.Remedies, clean(env.veil.text(remedy), maxLine))
+		record.Remedies = append(record.Remedies, text.Clean(env.veil.text(remedy), text.MaxLine))
 	}
 	id, imdsErr := openIMDS(env).Identity(ctx, env, onErrorIMDS)
 	if imdsErr == nil {
@@ -171,7 +173,7 @@ const earlierTimer = unitRetryTimer + " goes on trying the earlier command line"
 func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 	const nothing = "nothing tries again by itself"
 	problem := func(format string, args ...any) {
-		s.Problems = append(s.Problems, clean(fmt.Sprintf(format, args...), maxLine))
+		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
 	}
 	goesOn := func() bool {
 		return r.env.retryPending() && r.env.hasSystemd() && r.env.systemctl(ctx, "is-active", "--quiet", unitRetryTimer) == nil
@@ -261,7 +263,7 @@ func (r *run) asking(ctx context.Context, call func(context.Context) error) erro
 
 // withRemedies is an error in one line, with what to do about it.
 func withRemedies(err error) string {
-	return strings.Join(append([]string{err.Error()}, remedies(err)...), "; ")
+	return strings.Join(append([]string{err.Error()}, exit.Remedies(err)...), "; ")
 }
 
 // SetErrorTag tags the instance with what failed on it.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // applyOrRetry is apply, unless it is a retry that has nothing to do any more; and the end of what an earlier failure has left.
@@ -46,7 +48,7 @@ func (r *run) superseded(ctx context.Context) (bool, error) {
 		return false, nil
 	case last.InstanceID != "" && last.InstanceID != r.id.InstanceID:
 		r.rep.LeftAlone = fmt.Sprintf("what failed was a run on another instance (%s; this is %s), as after a start from an image of that one: it is not repeated here",
-			quoted(last.InstanceID), r.id.InstanceID)
+			text.Quote(last.InstanceID), r.id.InstanceID)
 	case last.Count > 0 && r.hasState && r.state.released() && !r.state.Written.Equal(last.State):
 		// Compared for being the same state, not for the order of times: the clock may have been set since.
 		r.rep.LeftAlone = "nothing is to be tried again: a release has begun after what failed"

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // failureFile is the name inside the state directory. It is a file of its own, so that it is there where no run came as far as a state file,
@@ -85,7 +89,7 @@ func readLastError(dir string) (LastError, bool, error) {
 			return fail(err)
 		}
 	}
-	data, err := readBounded(p, maxFailure)
+	data, err := text.ReadFile(p, maxFailure)
 	if err != nil {
 		return fail(err)
 	}
@@ -109,10 +113,7 @@ func writeLastError(dir string, e LastError) error {
 		err = ensureStateDir(dir)
 	}
 	if err == nil {
-		err = replaceFile(p, append(data, '\n'))
-	}
-	if err == nil {
-		err = syncDir(dir)
+		err = atomicfile.Replace(p, bytes.NewReader(append(data, '\n')), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", p, err)

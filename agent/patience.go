@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // A wait is worth a line when it has lasted for patienceFirst, and then one every patienceEvery: a bootstrap action's log is read by people.
@@ -36,7 +38,7 @@ func (p *patience) due(now time.Time) bool {
 // waiting tells what is waited for, when it is time to. most is how long it is waited for at most, where ctx does not end before.
 func (p *patience) waiting(ctx context.Context, most time.Duration, format string, args ...any) {
 	if now := time.Now(); p.due(now) {
-		p.log.Info("waiting: " + clean(fmt.Sprintf(format, args...), maxLine) + atMost(ctx, p.began.Add(most).Sub(now)))
+		p.log.Info("waiting: " + text.Clean(fmt.Sprintf(format, args...), text.MaxLine) + atMost(ctx, p.began.Add(most).Sub(now)))
 	}
 }
 
@@ -71,7 +73,7 @@ type streak struct {
 // line is what the operator is told of it.
 func (s *streak) line(ctx context.Context, call string, err error) string {
 	if s.throttled == s.calls || isThrottle(err) {
-		return fmt.Sprintf("AWS throttles %s: still trying, %s%s", call, counted(s.throttled, "throttled call so far", "throttled calls so far"), atMost(ctx, 0))
+		return fmt.Sprintf("AWS throttles %s: still trying, %s%s", call, text.Count(s.throttled, "throttled call so far", "throttled calls so far"), atMost(ctx, 0))
 	}
-	return fmt.Sprintf("%s fails: still trying, %s%s: %s", call, counted(s.calls, "call so far", "calls so far"), atMost(ctx, 0), clean(withoutRequest(err.Error()), 4*maxQuoted))
+	return fmt.Sprintf("%s fails: still trying, %s%s: %s", call, text.Count(s.calls, "call so far", "calls so far"), atMost(ctx, 0), text.Clean(withoutRequest(err.Error()), 4*text.MaxQuoted))
 }

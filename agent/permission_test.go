@@ -9,6 +9,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // denied is what the SDK returns for a call that AWS refused for want of a permission.
@@ -85,7 +86,7 @@ func FuzzDenied(f *testing.F) {
 		if a := accountIn(message); a != "" && (len(a) != 12 || strings.Trim(a, "0123456789") != "" || !strings.Contains(message, "::"+a+":")) {
 			t.Errorf("account %q", a)
 		}
-		if p := prefixIn(message, subnet); p != "" && (subnet == "" || clean(p, len(p)) != p || strings.ContainsAny(p, " \"\\*:?") || !strings.Contains(message, ":parameter"+p+"/"+subnet)) {
+		if p := prefixIn(message, subnet); p != "" && (subnet == "" || text.Clean(p, len(p)) != p || strings.ContainsAny(p, " \"\\*:?") || !strings.Contains(message, ":parameter"+p+"/"+subnet)) {
 			t.Errorf("prefix %q", p)
 		}
 		at := iam.Place{Region: "eu-west-1", Subnet: "subnet-0a", Prefix: "/ips"}

@@ -7,14 +7,13 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // maxPool bounds a list of addresses: a range or CIDR mistyped by a few bits must not fill the memory of a node. An EMR
 // subnet of 4096 addresses (a /20) is the largest that fits.
 const maxPool = 4096
-
-// maxProblems bounds how many problems of one kind are spelled out.
-const maxProblems = 50
 
 // PoolArgs are the lists of addresses as the operator wrote them. Each element is one argument, or one occurrence of a flag.
 type PoolArgs struct {
@@ -48,7 +47,7 @@ func ParsePools(a PoolArgs) (Pools, error) {
 		if alone, err = oneMaster(address); err != nil {
 			problems = append(problems, err)
 		}
-		positional.addresses, positional.places = alone.Master, []string{"argument 1 " + quoted(address)}
+		positional.addresses, positional.places = alone.Master, []string{"argument 1 " + text.Quote(address)}
 	} else {
 		for i, text := range a.Positional {
 			positional.add(fmt.Sprintf("argument %d", i+1), text)
@@ -75,7 +74,7 @@ func ParsePools(a PoolArgs) (Pools, error) {
 	}
 	lists := []*list{&positional, master, core, task}
 	for _, l := range lists {
-		problems = append(problems, limited(l.problems)...)
+		problems = append(problems, text.Limit(l.problems)...)
 	}
 	problems = append(problems, duplicates(lists)...)
 	if len(problems) > 0 {
@@ -101,12 +100,12 @@ type list struct {
 }
 
 // add reads one argument. place is how messages call it: "argument 2".
-func (l *list) add(place, text string) {
-	place += " " + quoted(text)
+func (l *list) add(place, value string) {
+	place += " " + text.Quote(value)
 	fail := func(format string, args ...any) {
 		l.problems = append(l.problems, fmt.Errorf("%s"+format, append([]any{place}, args...)...))
 	}
-	parts := strings.Split(text, ",")
+	parts := strings.Split(value, ",")
 	for n, part := range parts {
 		items := strings.Fields(part)
 		if len(items) == 0 {
@@ -123,17 +122,17 @@ func (l *list) add(place, text string) {
 		for _, item := range items {
 			first, last, err := parseSpan(item)
 			if err != nil {
-				if hint := rightForm(text, item, l.commands); hint != "" {
+				if hint := rightForm(value, item, l.commands); hint != "" {
 					fail("%s", hint)
-					if item != text && pasted(text) != "" {
+					if item != value && pasted(value) != "" {
 						return // it is about the whole
 					}
 					continue
 				}
-				if item == text {
+				if item == value {
 					fail(" %w", err)
 				} else {
-					fail(": %s %w", quoted(item), err)
+					fail(": %s %w", text.Quote(item), err)
 				}
 				continue
 			}
@@ -157,13 +156,13 @@ func (l *list) add(place, text string) {
 // parseSpan reads one item: an address, a range or a CIDR, as the first and the last address that it means.
 func parseSpan(item string) (first, last uint32, err error) {
 	if block, bits, ok := strings.Cut(item, "/"); ok {
-		a, err := readIPv4(block)
+		a, err := text.IPv4(block)
 		if err != nil {
 			return 0, 0, err
 		}
 		p, err := netip.ParsePrefix(item)
 		if err != nil {
-			return 0, 0, fmt.Errorf("has the prefix length %s; expected 0 to 32", quoted(bits))
+			return 0, 0, fmt.Errorf("has the prefix length %s; expected 0 to 32", text.Quote(bits))
 		}
 		if p.Masked() != p {
 			return 0, 0, fmt.Errorf("is not the beginning of a /%d block; meant is perhaps %s, or the single address %s",
@@ -172,37 +171,22 @@ func parseSpan(item string) (first, last uint32, err error) {
 		return number(a), number(a) + uint32(uint64(1)<<(32-p.Bits())-1), nil
 	}
 	from, to, isRange := strings.Cut(item, "-")
-	a, err := readIPv4(from)
+	a, err := text.IPv4(from)
 	if err != nil || !isRange {
 		return number(a), number(a), err
 	}
 	first = number(a)
 	if end, err := strconv.ParseUint(to, 10, 8); err == nil && to == strconv.FormatUint(end, 10) {
 		last = first&^0xff | uint32(end)
-	} else if b, err := readIPv4(to); err == nil {
+	} else if b, err := text.IPv4(to); err == nil {
 		last = number(b)
 	} else {
-		return 0, 0, fmt.Errorf("ends with %s; a range ends with an IPv4 address or with a number from 0 to 255", quoted(to))
+		return 0, 0, fmt.Errorf("ends with %s; a range ends with an IPv4 address or with a number from 0 to 255", text.Quote(to))
 	}
 	if last < first {
 		return 0, 0, fmt.Errorf("is a range that ends (%s) before it begins (%s)", addrOf(last), addrOf(first))
 	}
 	return first, last, nil
-}
-
-// readIPv4 reads one address. The error is a predicate: what the text is instead.
-func readIPv4(s string) (netip.Addr, error) {
-	a, err := netip.ParseAddr(s)
-	switch {
-	case err == nil && a.Is4():
-		return a, nil
-	case err == nil || strings.Count(s, ":") > 1:
-		return netip.Addr{}, errors.New("is IPv6; static IPs are IPv4 addresses of the node's subnet")
-	case strings.Contains(s, "."):
-		return netip.Addr{}, errors.New("is not an IPv4 address (four numbers from 0 to 255 without leading zeros)")
-	default:
-		return netip.Addr{}, errors.New("is neither an IPv4 address nor a range nor a CIDR")
-	}
 }
 
 // number is an IPv4 address as the integer that counts addresses; 0 for the zero Addr.
@@ -251,16 +235,7 @@ func duplicates(lists []*list) []error {
 			problems = append(problems, fmt.Errorf("%s names %s, which %s names too", p.again, which, p.first))
 		}
 	}
-	return limited(problems)
-}
-
-// limited is the first problems, and how many there are beyond them.
-func limited(problems []error) []error {
-	if len(problems) <= maxProblems {
-		return problems
-	}
-	more := len(problems) - maxProblems
-	return append(problems[:maxProblems:maxProblems], fmt.Errorf("and %d more problems of this kind", more))
+	return text.Limit(problems)
 }
 
 // ParseCIDRs reads lists of networks: CIDRs, or single addresses that mean /32, separated by commas or blanks. what names the
@@ -268,11 +243,11 @@ func limited(problems []error) []error {
 func ParseCIDRs(what string, texts []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	var problems []error
-	for _, text := range texts {
-		for _, item := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+	for _, value := range texts {
+		for _, item := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
 			p, err := parseCIDR(item)
 			if err != nil {
-				problems = append(problems, fmt.Errorf("%s %s %w", what, quoted(item), err))
+				problems = append(problems, fmt.Errorf("%s %s %w", what, text.Quote(item), err))
 				continue
 			}
 			prefixes = append(prefixes, p)
@@ -281,12 +256,12 @@ func ParseCIDRs(what string, texts []string) ([]netip.Prefix, error) {
 	if len(prefixes)+len(problems) == 0 && len(texts) > 0 {
 		problems = append(problems, fmt.Errorf("%s is empty; expected networks such as 192.168.0.0/16", what))
 	}
-	return prefixes, errors.Join(limited(problems)...)
+	return prefixes, errors.Join(text.Limit(problems)...)
 }
 
 func parseCIDR(item string) (netip.Prefix, error) {
 	if !strings.Contains(item, "/") {
-		a, err := readIPv4(item)
+		a, err := text.IPv4(item)
 		return netip.PrefixFrom(a, 32), err
 	}
 	if _, _, err := parseSpan(item); err != nil {

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // The first script of this kind took MASTER_IP REGION and served the master alone. Its argument lists are still in clusters that
@@ -39,17 +42,17 @@ func CheckRegion(region string, id Identity) error {
 	if region == "" || region == id.Region {
 		return nil
 	}
-	return usage(fmt.Errorf("the arguments name the region %s, and this node is in %s: the list is perhaps another cluster's", region, quoted(id.Region)),
+	return exit.Invalid(fmt.Errorf("the arguments name the region %s, and this node is in %s: the list is perhaps another cluster's", region, text.Quote(id.Region)),
 		"give the addresses for this region and name it; or leave the region out and use --master-ips")
 }
 
 // oneMaster reads the address of the form MASTER_IP REGION.
-func oneMaster(text string) (Pools, error) {
+func oneMaster(value string) (Pools, error) {
 	l := list{}
-	l.add("argument 1", text)
-	problems := limited(l.problems)
+	l.add("argument 1", value)
+	problems := text.Limit(l.problems)
 	if len(l.addresses) > 1 {
-		problems = append(problems, errors.New("argument 1 "+quoted(text)+" is several addresses; the form MASTER_IP REGION has one, the master's"))
+		problems = append(problems, errors.New("argument 1 "+text.Quote(value)+" is several addresses; the form MASTER_IP REGION has one, the master's"))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return Pools{}, err

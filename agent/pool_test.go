@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // addrList are the addresses of a text, separated by blanks.
@@ -153,11 +156,11 @@ func TestParsePoolsLimitsWhatItSays(t *testing.T) {
 	}
 	_, err := ParsePools(PoolArgs{Positional: args})
 	lines := strings.Split(err.Error(), "\n")
-	if want := maxProblems + 1; len(lines) != want {
+	if want := text.MaxProblems + 1; len(lines) != want {
 		t.Fatalf("%d lines, want %d", len(lines), want)
 	}
-	if want := "and 1950 more problems of this kind"; lines[maxProblems] != want {
-		t.Errorf("last line %q, want %q", lines[maxProblems], want)
+	if want := "and 1950 more problems of this kind"; lines[text.MaxProblems] != want {
+		t.Errorf("last line %q, want %q", lines[text.MaxProblems], want)
 	}
 	for _, line := range lines {
 		if len(line) > 300 {
@@ -199,8 +202,8 @@ func FuzzParsePools(f *testing.F) {
 	f.Fuzz(func(t *testing.T, list, task string) {
 		p, err := ParsePools(PoolArgs{Positional: []string{list}, Task: []string{task}})
 		if err != nil {
-			if text := err.Error(); clean(strings.ReplaceAll(text, "\n", ""), len(text)+1) != strings.ReplaceAll(text, "\n", "") {
-				t.Fatalf("foreign text in %q", text)
+			if value := err.Error(); text.Clean(strings.ReplaceAll(value, "\n", ""), len(value)+1) != strings.ReplaceAll(value, "\n", "") {
+				t.Fatalf("foreign text in %q", value)
 			}
 			return
 		}
@@ -233,7 +236,7 @@ func FuzzParseCIDRs(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		list, err := ParseCIDRs("--only-cidr", []string{text})
 		if err != nil {
-			checkFailure(t, usage(err, ""))
+			checkFailure(t, exit.Invalid(err, ""))
 			return
 		}
 		var written []string

@@ -48,10 +48,13 @@ func (r *run) preview(ctx context.Context) error {
 	}
 	r.rep.Static = p.Addr
 	r.rep.Notes = append(r.rep.Notes, p.Notes...)
+	if p.Doubt && p.Addr != last {
+		gone = union(gone, []netip.Addr{last})
+	}
 	if p.Doubt {
 		r.rep.Warnings = append(r.rep.Warnings, fmt.Sprintf("EC2 does not show %s on this node: a run asks EC2 for it, and takes it out of use where another network interface has it", last))
 	}
-	if p.Kept {
+	if p.Kept || p.Addr == last {
 		r.rep.Unchanged++
 	}
 	would := func(text string) { r.rep.Changes = append(r.rep.Changes, text) }

@@ -59,7 +59,7 @@ func TestBrokenProxyIsTold(t *testing.T) {
 		expect(t, d, "proxy HTTPS_PROXY", resultWarning, "is not the URL of a proxy", "http://HOST:PORT", "%25")
 		rep := n.apply()
 		told := strings.Join(rep.Warnings, "\n")
-		if !strings.Contains(told, "HTTPS_PROXY is not the URL of a proxy") || strings.Contains(told+text(t, d), "pa%ss") {
+		if !strings.Contains(told, "HTTPS_PROXY is not the URL of a proxy") || strings.Contains(told+textOf(t, d), "pa%ss") {
 			t.Error(told)
 		}
 	})

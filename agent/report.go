@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // Report is what a run found and did. A run that fails returns the report of what it did until then.
@@ -65,7 +67,7 @@ func (r Report) Render(w io.Writer) error {
 	var b strings.Builder
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%-10s %s\n", name, clean(value, maxLine))
+			fmt.Fprintf(&b, "%-10s %s\n", name, text.Clean(value, text.MaxLine))
 		}
 	}
 	list := func(name string, items []string) {
@@ -73,7 +75,7 @@ func (r Report) Render(w io.Writer) error {
 			b.WriteString(name + "\n")
 		}
 		for _, item := range items {
-			for i, l := range cleanLines(item) {
+			for i, l := range text.Lines(item) {
 				indent := "  "
 				if i > 0 {
 					indent = "    "

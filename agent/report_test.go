@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 func TestReportRender(t *testing.T) {
@@ -107,20 +109,20 @@ func TestLogger(t *testing.T) {
 func TestRemedies(t *testing.T) {
 	inner := &Error{Code: ExitPermission, Err: errors.New("a"), Remedy: "first"}
 	err := fmt.Errorf("all: %w", errors.Join(inner, fmt.Errorf("b: %w", &Error{Code: ExitUsage, Err: inner, Remedy: "second"}), nil, &Error{Err: errors.New("none")}))
-	if got, want := remedies(err), []string{"first", "second"}; !slices.Equal(got, want) {
+	if got, want := exit.Remedies(err), []string{"first", "second"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if remedies(nil) != nil {
+	if exit.Remedies(nil) != nil {
 		t.Error("a remedy for nothing")
 	}
 }
 
 func TestCodes(t *testing.T) {
 	inner := &Error{Code: ExitPermission, Err: errors.New("a")}
-	if err := coded(ExitUsage, fmt.Errorf("b: %w", inner), "x"); CodeOf(err) != ExitPermission {
+	if err := exit.With(ExitUsage, fmt.Errorf("b: %w", inner), "x"); CodeOf(err) != ExitPermission {
 		t.Errorf("the innermost cause does not decide: %d", CodeOf(err))
 	}
-	if coded(ExitUsage, nil, "x") != nil {
+	if exit.With(ExitUsage, nil, "x") != nil {
 		t.Error("an error of nothing")
 	}
 	seen := map[string]ExitCode{}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 func TestDetectRole(t *testing.T) {
@@ -91,8 +93,8 @@ func TestDetectRole(t *testing.T) {
 						t.Errorf("error\n%v\nlacks %q", err, part)
 					}
 				}
-				if !strings.Contains(strings.Join(remedies(err), "\n"), "--role") {
-					t.Errorf("remedies %q", remedies(err))
+				if !strings.Contains(strings.Join(exit.Remedies(err), "\n"), "--role") {
+					t.Errorf("remedies %q", exit.Remedies(err))
 				}
 				return
 			}

@@ -245,9 +245,10 @@ func (r *run) check(ctx context.Context) (bool, error) {
 // coordinator returns this node's side of the claim protocol.
 func (r *run) coordinator(ctx context.Context) *ssmcoord.Coordinator {
 	past := ssmcoord.Past{Intents: r.touched(), Used: r.state.Former}
+	past.Recorded = true
 	if r.hasState {
 		past.Used = union(past.Used, []netip.Addr{r.used})
-		past.Last, past.Recorded = r.state.Static, r.recordDue.IsZero()
+		past.Last, past.Recorded = r.state.Static, r.state.Static.IsValid() && r.recordDue.IsZero()
 	}
 	switch r.state.Phase {
 	case PhaseReleased:

@@ -60,7 +60,7 @@ func (r *run) takeBack(ctx context.Context, a netip.Addr) error {
 		r.change(fmt.Sprintf("unassigned %s: its record cannot be written", a))
 	}
 	r.rep.Static = netip.Addr{}
-	return r.save(PhaseReleased, netip.Addr{}, nil, nil)
+	return r.save(PhaseClaiming, netip.Addr{}, nil, nil)
 }
 
 func (r *run) wantsUnits() bool { return !r.cfg.NoUnits && r.env.hasSystemd() }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
 )
 
 //go:embed emr/emr-static-ip-release.sh
@@ -75,7 +77,7 @@ func (r *run) ensureShutdownAction() error {
 	if err := makeDirLikeParent(filepath.Dir(p)); err != nil {
 		return fmt.Errorf("making the directory of EMR's shutdown actions: %w", err)
 	}
-	if err := installFile(p, strings.NewReader(shutdownText(r.cfg)), 0o755); err != nil {
+	if err := atomicfile.Replace(p, strings.NewReader(shutdownText(r.cfg)), 0o755); err != nil {
 		return fmt.Errorf("installing %s: %w", p, err)
 	}
 	r.change("installed " + shutdownAction)
@@ -149,5 +151,5 @@ func makeDirLikeParent(dir string) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(temporary))
 	}
-	return syncDir(parent)
+	return atomicfile.SyncDir(parent)
 }

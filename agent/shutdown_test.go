@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -234,7 +235,7 @@ func TestShutdownReleaseIsBounded(t *testing.T) {
 				}
 				began := time.Now()
 				_, err = Release(t.Context(), cfg, n.env)
-				if took := time.Since(began); CodeOf(err) != test.code || !strings.Contains(err.Error()+strings.Join(remedies(err), " "), test.says) || took > 50*time.Second {
+				if took := time.Since(began); CodeOf(err) != test.code || !strings.Contains(err.Error()+strings.Join(exit.Remedies(err), " "), test.says) || took > 50*time.Second {
 					t.Errorf("after %v: code %d, want %d and a word about %q: %v", took, CodeOf(err), test.code, test.says, err)
 				}
 				if out := len(n.uses()) == 0; out != test.kernel {

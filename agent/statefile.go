@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // Why a state file that is there is not used. A missing one is no error.
@@ -36,7 +41,7 @@ func LoadState(dir, instanceID string) (State, bool, error) {
 		return State{}, false, fmt.Errorf("reading state file %s: %w", p, err)
 	case instanceID != "" && s.InstanceID != instanceID:
 		return State{}, false, fmt.Errorf("reading state file %s: it %w (%s; this is %s), as after a start from an image of that one",
-			p, ErrStateForeign, quoted(s.InstanceID), instanceID)
+			p, ErrStateForeign, text.Quote(s.InstanceID), instanceID)
 	}
 	return s, true, nil
 }
@@ -48,7 +53,7 @@ func loadState(dir, p string) (State, error) {
 	if err := checkOwn(p, 0); err != nil {
 		return State{}, err
 	}
-	data, err := readBounded(p, maxState)
+	data, err := text.ReadFile(p, maxState)
 	if err != nil {
 		return State{}, err
 	}
@@ -60,7 +65,7 @@ func decodeState(data []byte) (State, error) {
 		Version *int `json:"version"`
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
-		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, jsonCause(err))
+		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, text.JSONError(err))
 	}
 	if v.Version == nil {
 		return State{}, fmt.Errorf("it %w: no version", ErrStateCorrupt)
@@ -70,7 +75,7 @@ func decodeState(data []byte) (State, error) {
 	}
 	var s State
 	if err := json.Unmarshal(data, &s); err != nil {
-		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, jsonCause(err))
+		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, text.JSONError(err))
 	}
 	if err := s.validate(); err != nil {
 		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, err)
@@ -86,7 +91,7 @@ func (s State) validate() error {
 	switch s.Phase {
 	case PhaseClaiming, PhaseAttached, PhaseProgrammed, PhaseWithdrawn, PhaseReleasing, PhaseReleased:
 	default:
-		return fmt.Errorf("unknown phase %s", quoted(string(s.Phase)))
+		return fmt.Errorf("unknown phase %s", text.Quote(string(s.Phase)))
 	}
 	single := []struct {
 		what string
@@ -148,46 +153,7 @@ func SaveState(dir string, s State) (err error) {
 	if err := checkOwn(p, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := replaceFile(p, append(data, '\n')); err != nil {
-		return err
-	}
-	if err := syncDir(dir); err != nil { // the rename itself is in the directory
-		return fmt.Errorf("making the directory durable: %w", err)
-	}
-	return nil
-}
-
-// replaceFile writes a temporary file (mode 0600), makes it durable and puts it in the place of p. The temporary file has one fixed
-// name, so that one left by a killed run is replaced, not collected; who writes holds the Lock.
-func replaceFile(p string, data []byte) error {
-	temporary := p + ".tmp"
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(temporary, p)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return atomicfile.Replace(p, bytes.NewReader(append(data, '\n')), 0o600)
 }
 
 // ensureStateDir makes dir, or checks that it is this user's alone.
@@ -240,5 +206,5 @@ func checkOwn(p string, want fs.FileMode) error {
 
 // unsafeFile is the error of a file that is not used for what others could have written into it.
 func unsafeFile(err error, remedy string) error {
-	return coded(ExitInternal, err, remedy+"; a state that is not needed can be removed: run again with the list of addresses")
+	return exit.With(ExitInternal, err, remedy+"; a state that is not needed can be removed: run again with the list of addresses")
 }

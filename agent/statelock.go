@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // lockFile is the name inside the state directory. The file stays: removing it would let two processes lock two files.
@@ -35,7 +38,7 @@ func lockTelling(ctx context.Context, dir string, wait *patience) (unlock func()
 	}
 	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("locking %s: %w", p, cause(err))
+		return nil, fmt.Errorf("locking %s: %w", p, text.WithoutPath(err))
 	}
 	for {
 		err := flock(f)
@@ -50,7 +53,7 @@ func lockTelling(ctx context.Context, dir string, wait *patience) (unlock func()
 		case <-ctx.Done():
 			waited := fmt.Errorf("waiting for another emr-static-ip%s that holds %s: %w", holder(f), p, context.Cause(ctx))
 			f.Close()
-			return nil, coded(ExitDeadline, waited, "let it finish, or end it; then run this again")
+			return nil, exit.With(ExitDeadline, waited, "let it finish, or end it; then run this again")
 		case <-time.After(lockPoll):
 		}
 	}

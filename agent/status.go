@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -215,7 +216,7 @@ func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 	ctx, cancel := context.WithTimeout(ctx, statusAWS)
 	defer cancel()
 	if err := r.connect(ctx); err != nil {
-		s.EC2.Detail = clean(r.explain(ctx, err).Error(), maxLine)
+		s.EC2.Detail = text.Clean(r.explain(ctx, err).Error(), text.MaxLine)
 		s.Ledger.Detail = s.EC2.Detail
 		return
 	}
@@ -227,7 +228,7 @@ func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 	}()
 	defer func() { <-done }()
 	if own, err := r.ec2.Own(ctx); err != nil {
-		s.EC2.Detail = clean(r.explain(ctx, err).Error(), maxLine)
+		s.EC2.Detail = text.Clean(r.explain(ctx, err).Error(), text.MaxLine)
 	} else if slices.Contains(own, s.Static) {
 		s.EC2.State = itemPresent
 	} else {
@@ -245,11 +246,11 @@ func (r *run) statusLedger(ctx context.Context, s *Status) {
 	entry := entries[s.Static]
 	switch {
 	case err != nil:
-		s.Ledger.Detail = clean(r.explain(ctx, err).Error(), maxLine)
+		s.Ledger.Detail = text.Clean(r.explain(ctx, err).Error(), text.MaxLine)
 	case entry.State == ssmcoord.Absent:
 		s.Ledger.State = itemMissing
 	case entry.State == ssmcoord.Unreadable:
-		s.Ledger.State, s.Ledger.Detail = itemDiffers, clean(entry.Problem.Error(), maxLine)
+		s.Ledger.State, s.Ledger.Detail = itemDiffers, text.Clean(entry.Problem.Error(), text.MaxLine)
 	case entry.Record.Instance != s.Instance:
 		s.Ledger.State, s.Ledger.Detail = itemForeign, "it names "+entry.Record.Instance
 	default:
@@ -310,14 +311,14 @@ func (s *Status) judge() {
 // Render writes the status for people, or as JSON.
 func (s Status) Render(w io.Writer, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(cleanWriter{w})
+		e := json.NewEncoder(text.NewWriter(w))
 		e.SetEscapeHTML(false)
 		return e.Encode(s)
 	}
 	var b strings.Builder
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%-10s %s\n", name, clean(value, maxLine))
+			fmt.Fprintf(&b, "%-10s %s\n", name, text.Clean(value, text.MaxLine))
 		}
 	}
 	item := func(i Item) string { return fmt.Sprintf("%-8s %s", i.State, with(i.What, i.Detail, i.Detail != "")) }
@@ -326,7 +327,7 @@ func (s Status) Render(w io.Writer, format string) error {
 			b.WriteString(name + "\n")
 		}
 		for _, i := range items {
-			b.WriteString("  " + clean(item(i), maxLine) + "\n")
+			b.WriteString("  " + text.Clean(item(i), text.MaxLine) + "\n")
 		}
 	}
 	line("instance", s.Instance)
@@ -350,7 +351,7 @@ func (s Status) Render(w io.Writer, format string) error {
 	}
 	list("AWS", cloud...)
 	for _, n := range s.Notes {
-		line("note", strings.Join(cleanLines(n), "; "))
+		line("note", strings.Join(text.Lines(n), "; "))
 	}
 	for _, reason := range s.Reasons {
 		line("because", reason)
@@ -358,7 +359,7 @@ func (s Status) Render(w io.Writer, format string) error {
 	if s.LastError != nil {
 		b.WriteString("last error\n")
 		for _, l := range s.LastError.lines() {
-			b.WriteString("  " + clean(l, maxLine) + "\n")
+			b.WriteString("  " + text.Clean(l, text.MaxLine) + "\n")
 		}
 	}
 	line("status", string(s.Verdict))

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // euidCommand is the hidden command by which the program asks itself, behind sudo, whom it runs as.
@@ -74,10 +77,10 @@ func (s sudo) elevate(ctx context.Context, args []string) error {
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("becoming root with %s -n: %w", program, context.Cause(ctx))
 	case err != nil:
-		return notRoot(fmt.Errorf("becoming root with %s -n: %w: %s", program, err, clean(strings.TrimSpace(stderr), maxLine)),
+		return notRoot(fmt.Errorf("becoming root with %s -n: %w: %s", program, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine)),
 			"allow this user to use sudo without a password and with its environment (NOPASSWD:SETENV:) for "+self)
 	case strings.TrimSpace(stdout) != "0":
-		return notRoot(fmt.Errorf("becoming root with %s -n: it leads to user %s, not to root", program, quoted(strings.TrimSpace(stdout))), "")
+		return notRoot(fmt.Errorf("becoming root with %s -n: it leads to user %s, not to root", program, text.Quote(strings.TrimSpace(stdout))), "")
 	}
 	if err := s.exec(program, append(argv, args...), s.environ()); err != nil {
 		return notRoot(fmt.Errorf("starting %s: %w", program, err), "")
@@ -89,7 +92,7 @@ func notRoot(err error, remedy string) error {
 	if remedy != "" {
 		remedy += "; or "
 	}
-	return coded(ExitNotRoot, err, remedy+"run it as root: addresses and rules need that (on EMR, sudo -n works for the user hadoop)")
+	return exit.With(ExitNotRoot, err, remedy+"run it as root: addresses and rules need that (on EMR, sudo -n works for the user hadoop)")
 }
 
 // passedOn are the names of the variables that the program needs behind sudo, sorted.

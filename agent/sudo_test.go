@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 // testSudo is a sudo that works, for a user that is not root.
@@ -111,7 +113,7 @@ func TestElevateRefused(t *testing.T) {
 			if CodeOf(err) != ExitNotRoot {
 				t.Fatalf("code %d: %v", CodeOf(err), err)
 			}
-			text := err.Error() + "\n" + strings.Join(remedies(err), "\n")
+			text := err.Error() + "\n" + strings.Join(exit.Remedies(err), "\n")
 			for _, part := range append(test.want, "run it as root") {
 				if !strings.Contains(text, part) {
 					t.Errorf("lacks %q:\n%s", part, text)
@@ -186,7 +188,7 @@ func FuzzSudo(f *testing.F) {
 		args := []string{"10.0.1.10", "--role", "CORE"}
 		err := s.elevate(t.Context(), args)
 		if err != nil {
-			if len(executed) != 0 || CodeOf(err) != ExitNotRoot || len(remedies(err)) == 0 {
+			if len(executed) != 0 || CodeOf(err) != ExitNotRoot || len(exit.Remedies(err)) == 0 {
 				t.Fatalf("started %q, error %v", executed, err)
 			}
 			checkFailure(t, err)

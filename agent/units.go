@@ -6,13 +6,15 @@ import (
 	_ "embed" // the units
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 //go:embed systemd/emr-static-ip-restore.service
@@ -93,7 +95,7 @@ func (e Environment) systemctl(ctx context.Context, args ...string) error {
 		return nil
 	}
 	if _, stderr, err := outputOf(ctx, append([]string{"systemctl"}, args...)); err != nil {
-		return fmt.Errorf("%s: %w: %s", what, err, clean(strings.TrimSpace(stderr), maxLine))
+		return fmt.Errorf("%s: %w: %s", what, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine))
 	}
 	return nil
 }
@@ -245,7 +247,11 @@ func replaceDiffering(p string, text []byte) (bool, error) {
 	if old, err := os.ReadFile(p); err == nil && bytes.Equal(old, text) {
 		return false, nil
 	}
-	if err := installFile(p, bytes.NewReader(text), 0o644); err != nil {
+	err := os.MkdirAll(filepath.Dir(p), 0o755)
+	if err == nil {
+		err = atomicfile.Replace(p, bytes.NewReader(text), 0o644)
+	}
+	if err != nil {
 		return false, fmt.Errorf("installing %s: %w", p, err)
 	}
 	return true, nil
@@ -279,7 +285,10 @@ func (e Environment) installProgram() (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	if err := installFile(p, f, 0o755); err != nil {
+	if err = os.MkdirAll(filepath.Dir(p), 0o755); err == nil {
+		err = atomicfile.Replace(p, f, 0o755)
+	}
+	if err != nil {
 		return false, fmt.Errorf("installing %s: %w", p, err)
 	}
 	return true, nil
@@ -304,32 +313,4 @@ func sameContent(a, b string) (bool, error) {
 	}
 	dataB, err := os.ReadFile(b)
 	return err == nil && bytes.Equal(dataA, dataB), nil
-}
-
-// installFile puts a file in the place of p, all of it or nothing, and makes it durable.
-func installFile(p string, content io.Reader, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-		return err
-	}
-	// One fixed name, so that what a killed run leaves is replaced; who installs holds the Lock. systemd ignores files called so.
-	temporary := filepath.Join(filepath.Dir(p), "."+filepath.Base(p)+".tmp")
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, content)
-	if err == nil {
-		err = errors.Join(f.Chmod(mode), f.Sync())
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(temporary, p)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return syncDir(filepath.Dir(p))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -120,8 +121,8 @@ func TestStateOfALaterFormat(t *testing.T) {
 		files, rules, calls := n.snapshot(), n.kernel.Rules(), len(n.cloud.Parameters())
 		for name, do := range map[string]Run{"apply": Apply, "release": Release, "restore": Restore, "plan": Plan} {
 			_, err := do(t.Context(), n.cfg, n.env)
-			if CodeOf(err) != ExitInternal || !strings.Contains(err.Error(), "version does not know: 2") || !strings.Contains(strings.Join(remedies(err), ""), "a newer emr-static-ip") {
-				t.Errorf("%s: %v %q", name, err, remedies(err))
+			if CodeOf(err) != ExitInternal || !strings.Contains(err.Error(), "version does not know: 2") || !strings.Contains(strings.Join(exit.Remedies(err), ""), "a newer emr-static-ip") {
+				t.Errorf("%s: %v %q", name, err, exit.Remedies(err))
 			}
 		}
 		if !slices.Equal(n.snapshot(), files) || n.kernel.Rules() != rules || len(n.cloud.Parameters()) != calls {

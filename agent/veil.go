@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // veil keeps secrets out of what is printed and kept. The program has no reason to print one, but it passes on what others say: AWS answers a
@@ -58,7 +59,7 @@ func (v *veil) hideUser(user string) {
 			forms = append(forms, url.User(form).String())
 		}
 	}
-	for _, form := range append(forms, clean(user, maxLine)) {
+	for _, form := range append(forms, text.Clean(user, text.MaxLine)) {
 		word := form // a token in the place of the user's name is as secret as a password
 		if _, password, ok := strings.Cut(form, ":"); ok {
 			word = password

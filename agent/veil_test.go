@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -92,7 +93,7 @@ func TestSecretsOfProxies(t *testing.T) {
 		env := Environment{LookupEnv: func(name string) (string, bool) { return test.proxy, name == "HTTPS_PROXY" }}
 		v := &veil{}
 		v.hideEnvironment(env)
-		texts := []string{test.proxy, strconv.Quote(test.proxy), clean(test.proxy, maxLine)}
+		texts := []string{test.proxy, strconv.Quote(test.proxy), text.Clean(test.proxy, text.MaxLine)}
 		form := test.proxy // as Go reads the variable
 		if !strings.Contains(form, "://") {
 			form = "http://" + form

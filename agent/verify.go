@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // maxVerify bounds how many connections one run tries.
@@ -23,22 +25,22 @@ func (t Target) String() string { return t.Host + ":" + strconv.Itoa(int(t.Port)
 func (t Target) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText is ParseTarget.
-func (t *Target) UnmarshalText(text []byte) error {
-	v, err := ParseTarget(string(text))
+func (t *Target) UnmarshalText(value []byte) error {
+	v, err := ParseTarget(string(value))
 	if err != nil {
-		return fmt.Errorf("target %s %w", quoted(string(text)), err)
+		return fmt.Errorf("target %s %w", text.Quote(string(value)), err)
 	}
 	*t = v
 	return nil
 }
 
 // ParseTarget reads host:port. The error is a predicate: what is wrong with the text.
-func ParseTarget(text string) (Target, error) {
-	host, port, ok := strings.Cut(text, ":")
+func ParseTarget(value string) (Target, error) {
+	host, port, ok := strings.Cut(value, ":")
 	switch {
-	case strings.Contains(text, "://"):
+	case strings.Contains(value, "://"):
 		return Target{}, errors.New("is a URL; expected host:port, such as 192.168.50.10:8020")
-	case strings.HasPrefix(text, "["), strings.Contains(port, ":"):
+	case strings.HasPrefix(value, "["), strings.Contains(port, ":"):
 		return Target{}, errors.New("is IPv6; static IPs are IPv4, and so is what they connect to")
 	case !ok:
 		return Target{}, errors.New("has no port; expected host:port, such as 192.168.50.10:8020")
@@ -47,21 +49,21 @@ func ParseTarget(text string) (Target, error) {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-		return Target{}, fmt.Errorf("has the port %s; expected a number from 1 to 65535", quoted(port))
+		return Target{}, fmt.Errorf("has the port %s; expected a number from 1 to 65535", text.Quote(port))
 	}
 	t := Target{Host: strings.ToLower(host), Port: uint16(n)}
 	if strings.Trim(host, "0123456789.") == "" {
-		a, err := readIPv4(host)
+		a, err := text.IPv4(host)
 		switch {
 		case err != nil:
-			return Target{}, fmt.Errorf("has the host %s, which %w", quoted(host), err)
+			return Target{}, fmt.Errorf("has the host %s, which %w", text.Quote(host), err)
 		case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 			return Target{}, fmt.Errorf("names %s, which is no address of another host", a)
 		}
 		return t, nil
 	}
 	if err := checkHostName(t.Host); err != nil {
-		return Target{}, fmt.Errorf("has the host %s, which %w", quoted(host), err)
+		return Target{}, fmt.Errorf("has the host %s, which %w", text.Quote(host), err)
 	}
 	return t, nil
 }
@@ -87,12 +89,12 @@ func parseTargets(name string, texts []string) ([]Target, error) {
 	var targets []Target
 	var problems []error
 	named := map[Target]bool{}
-	for _, text := range texts {
-		for item := range strings.SplitSeq(text, ",") {
+	for _, value := range texts {
+		for item := range strings.SplitSeq(value, ",") {
 			t, err := ParseTarget(strings.TrimSpace(item))
 			switch {
 			case err != nil:
-				problems = append(problems, fmt.Errorf("%s %s %w", name, quoted(item), err))
+				problems = append(problems, fmt.Errorf("%s %s %w", name, text.Quote(item), err))
 			case named[t]:
 				problems = append(problems, fmt.Errorf("%s names %s twice", name, t))
 			default:
@@ -104,5 +106,5 @@ func parseTargets(name string, texts []string) ([]Target, error) {
 	if len(targets) > maxVerify {
 		problems = append(problems, fmt.Errorf("%s names %d services; at most %d are tried", name, len(targets), maxVerify))
 	}
-	return targets, errors.Join(limited(problems)...)
+	return targets, errors.Join(text.Limit(problems)...)
 }

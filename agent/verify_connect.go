@@ -11,6 +11,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // Bounds of --verify. EC2 carries out an assignment some time after it has accepted it, so that the first packets may go nowhere.
@@ -54,7 +57,7 @@ func (r *run) verify(ctx context.Context) error {
 			r.note(v.text(r.rep.Static))
 			continue
 		}
-		problems = append(problems, coded(ExitVerify, errors.New(v.text(r.rep.Static)), v.remedy(r.rep.Static)))
+		problems = append(problems, exit.With(ExitVerify, errors.New(v.text(r.rep.Static)), v.remedy(r.rep.Static)))
 	}
 	switch {
 	case len(problems) == 0:
@@ -228,18 +231,18 @@ func (v verdict) text(static netip.Addr) string {
 	if v.err == nil {
 		return fmt.Sprintf("verified: %s reaches %s (%d ms)", who, service, v.took.Milliseconds())
 	}
-	why := "fails: " + clean(v.err.Error(), maxQuoted)
+	why := "fails: " + text.Clean(v.err.Error(), text.MaxQuoted)
 	switch failingOf(v.err) {
 	case failingName:
-		return fmt.Sprintf("verify: the host name of %s is not found: %s", v.target, clean(v.err.Error(), maxLine))
+		return fmt.Sprintf("verify: the host name of %s is not found: %s", v.target, text.Clean(v.err.Error(), text.MaxLine))
 	case failingTimeout:
 		why = "gets no answer"
 	case failingRefused:
 		why = "is refused: the packets are answered with a reset"
 	case failingRoute:
-		why = "finds no route: " + clean(lastCause(v.err), maxQuoted)
+		why = "finds no route: " + text.Clean(lastCause(v.err), text.MaxQuoted)
 	case failingLocal:
-		why = "is not let out by this node's own kernel: " + clean(lastCause(v.err), maxQuoted)
+		why = "is not let out by this node's own kernel: " + text.Clean(lastCause(v.err), text.MaxQuoted)
 	}
 	return fmt.Sprintf("verify: a TCP connection from %s to %s %s", who, service, why)
 }

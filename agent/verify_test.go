@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -60,17 +62,17 @@ func FuzzParseTarget(f *testing.F) {
 	for _, seed := range []string{"192.168.50.10:8020", "nn.example.com:443", "host", "[::1]:80", "http://x:1", "a:b:c", "\x1b[31m:80", "10.0.0.1:99999"} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		got, err := ParseTarget(text)
+	f.Fuzz(func(t *testing.T, value string) {
+		got, err := ParseTarget(value)
 		if err != nil {
-			if m := err.Error(); m != clean(m, maxLine) {
+			if m := err.Error(); m != text.Clean(m, text.MaxLine) {
 				t.Errorf("the message %q has what a terminal obeys", m)
 			}
 			return
 		}
 		again, err := ParseTarget(got.String())
-		if err != nil || again != got || got.Port == 0 || got.String() != clean(got.String(), maxLine) || !strings.EqualFold(got.String(), text) {
-			t.Errorf("%q: %v, again %v, %v", text, got, again, err)
+		if err != nil || again != got || got.Port == 0 || got.String() != text.Clean(got.String(), text.MaxLine) || !strings.EqualFold(got.String(), value) {
+			t.Errorf("%q: %v, again %v, %v", value, got, again, err)
 		}
 	})
 }
@@ -203,7 +205,7 @@ func TestVerify(t *testing.T) {
 				if CodeOf(err) != test.code {
 					t.Fatalf("%v (code %d), want code %d", err, CodeOf(err), test.code)
 				}
-				text := strings.Join(append(rep.Notes, remedies(err)...), "\n")
+				text := strings.Join(append(rep.Notes, exit.Remedies(err)...), "\n")
 				if err != nil {
 					text += "\n" + err.Error()
 				}

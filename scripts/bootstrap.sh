@@ -99,8 +99,10 @@ fetch() {
 
 # refused URL sets $problem by $said, where the names in URL do not count: a bucket or prefix may be called credentials.
 refused() {
-	local text=$said object=${1#*://}
-	text=${text//"${object#*/}"/} text=${text//"${object%%/*}"/}
+	local text=$said object=${1#*://} bucket key
+	bucket=${object%%/*} key=${object#*/}
+	text=${text//"$key"/}
+	text=${text//"$bucket"/}
 	case $text in
 	*Traceback* | *ImportError* | *"No module named"* | *"bad interpreter"* | *"failed to run command"* | *"shared libraries"*) problem=broken ;;
 	*TimeTooSkewed* | *"request time and the current time"* | *"ignature expired"* | *"ignature not yet current"*) problem=clock ;;

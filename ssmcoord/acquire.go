@@ -95,11 +95,16 @@ func (c *Coordinator) assign(ctx context.Context, a netip.Addr, perhaps bool) (b
 func (c *Coordinator) checkLast(ctx context.Context, p *Plan) error {
 	last := c.Past.Last
 	if !p.claimed { // by another node
-		soon, stop := context.WithTimeout(ctx, DescribeLag)
+		within := DescribeLag
+		if deadline, ok := ctx.Deadline(); ok {
+			within = min(within, time.Until(deadline)/3)
+		}
+		soon, stop := context.WithTimeout(ctx, within)
 		defer stop()
 		err := c.EC2.Assign(soon, last, false)
 		if err == nil && p.Addr == last {
 			p.Kept, p.Claim = true, nil
+			c.notify(EventAssigned, last, true, "to %s again: EC2 did not show it there", c.Self.ENI)
 		}
 		if err == nil || ctx.Err() != nil {
 			return err

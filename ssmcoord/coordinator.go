@@ -88,7 +88,8 @@ type Past struct {
 	Used []netip.Addr
 	// Released is when an earlier run had given back what the node had; zero if none has.
 	Released time.Time
-	// Recorded says that the record of Last was written and not deleted since.
+	// Recorded says that the record of Last was written and not deleted since, or that nothing is known
+	// of earlier runs. Otherwise a read that shows a record of this node may be late.
 	Recorded bool
 }
 
@@ -107,7 +108,7 @@ type Options struct {
 	Intend func(ctx context.Context, intents []netip.Addr) error
 	// Lost takes Past.Last out of use: EC2 does not give it to this node any more.
 	Lost func(ctx context.Context) error
-	// Looked, if not nil, is called after the first look at EC2 and the ledger.
+	// Looked, if not nil, is called after the first look at EC2 and the ledger of a run.
 	Looked func()
 
 	PutRate float64 // PutParameter calls a second that a launch may use; 0: no pacing

@@ -23,9 +23,11 @@ type Step struct {
 	Op     Op
 	Addr   netip.Addr
 	Reason string
-	// Sure says that EC2 showed the address on the node's ENI. Where it did not, and an earlier run
-	// may have assigned it, EC2 is asked first.
+	// Sure says that EC2 showed the address on the node's ENI, and that no earlier run was giving it
+	// back.
 	Sure bool
+	// Recorded and Assigned say what of an address that is given back was seen.
+	Recorded, Assigned bool
 }
 
 // Plan is what a run does in EC2 and the ledger: apply carries it out, and plan prints it.
@@ -57,11 +59,18 @@ func (l *Ledger) Steps(steps []Step, eni string) []string {
 	for _, s := range steps {
 		switch s.Op {
 		case OpAssign:
-			lines = append(lines, fmt.Sprintf("assign %s to %s", s.Addr, eni))
+			if !s.Sure { // else EC2 is only asked whether it is still there
+				lines = append(lines, fmt.Sprintf("assign %s to %s", s.Addr, eni))
+			}
 		case OpRecord:
 			lines = append(lines, fmt.Sprintf("write the record %s (%s)", l.Name(s.Addr), s.Reason))
 		case OpGiveBack:
-			lines = append(lines, fmt.Sprintf("give %s back: delete the record %s, unassign it from %s (%s)", s.Addr, l.Name(s.Addr), eni, s.Reason))
+			if s.Recorded {
+				lines = append(lines, fmt.Sprintf("delete the record %s (%s)", l.Name(s.Addr), s.Reason))
+			}
+			if s.Assigned {
+				lines = append(lines, fmt.Sprintf("unassign %s from %s", s.Addr, eni))
+			}
 		}
 	}
 	return lines
@@ -71,6 +80,10 @@ func (l *Ledger) Steps(steps []Step, eni string) []string {
 // *ExhaustedError. Other nodes go on meanwhile, and EC2 may refuse: it is no promise.
 func (c *Coordinator) Plan(ctx context.Context) (Plan, error) {
 	p, err := c.choose(ctx, 0)
+	if err == nil && !p.Kept {
+		// A run asks EC2 for the address and learns who has it. A plan can only look.
+		p, err = c.choose(ctx, 1)
+	}
 	if err == nil && !p.Addr.IsValid() {
 		e := &ExhaustedError{Role: c.Self.Role, now: c.Ledger.Now()}
 		for _, a := range c.Pools[c.Self.Role] {
@@ -232,15 +245,19 @@ func (c *Coordinator) planFor(v *View, pick candidate, order []netip.Addr) Plan 
 	if !p.Kept || a != c.Past.Last {
 		p.Claim = []Step{{Op: OpAssign, Addr: a, Reason: pick.Reason, Sure: p.Kept}}
 	}
-	c.planRecord(v, &p)
 	for _, b := range c.others(v, a) {
 		switch own := slices.Contains(v.Own, b); {
 		case slices.Contains(c.past(), b), c.Self.owns(v.Entries[b]):
-			p.Settle = append(p.Settle, Step{Op: OpGiveBack, Addr: b, Sure: own && b == c.Past.Last, Reason: "this node uses " + a.String()})
+			sure := own && b == c.Past.Last
+			p.Settle = append(p.Settle, Step{
+				Op: OpGiveBack, Addr: b, Sure: sure, Reason: "this node uses " + a.String(),
+				Recorded: v.Entries[b].State == Claimed && (sure || c.Self.owns(v.Entries[b])), Assigned: own,
+			})
 		default:
 			p.Notes = append(p.Notes, fmt.Sprintf("the network interface also carries %s of the pool, which this tool did not assign; it is left there", b))
 		}
 	}
+	c.planRecord(v, &p)
 	return p
 }
 
@@ -262,7 +279,7 @@ func (c *Coordinator) others(v *View, a netip.Addr) []netip.Addr {
 // was interrupted, or has just given the address back, the read may be older than a deletion.
 func (c *Coordinator) written(a netip.Addr) bool {
 	if slices.Contains(c.past(), a) {
-		return a == c.Past.Last && c.Past.Recorded
+		return c.Past.Recorded
 	}
 	return time.Since(c.Past.Released) > ReadLag
 }
@@ -271,16 +288,17 @@ func (c *Coordinator) written(a netip.Addr) bool {
 func (c *Coordinator) planRecord(v *View, p *Plan) {
 	e := v.Entries[p.Addr]
 	step := Step{Op: OpRecord, Addr: p.Addr}
+	kept := p.Kept || p.Addr == c.Past.Last
 	switch {
 	case e.State == Unreadable: // only an address that the ENI carries comes here with one
 		p.Notes = append(p.Notes, fmt.Sprintf("the record %s cannot be read (%v) and is left as it is; the address is this node's by EC2. To repair it: %s",
 			c.Ledger.Name(p.Addr), e.Problem, c.Ledger.Repair(p.Addr)))
 		return
-	case c.Self.owns(e) && p.Kept && c.written(p.Addr):
+	case c.Self.owns(e) && kept && c.written(p.Addr):
 		return
-	case p.Kept && e.State == Absent:
+	case kept && e.State == Absent:
 		p.record, step.Reason = EventRepaired, "there is none"
-	case p.Kept:
+	case kept:
 		p.record, step.Reason = EventRepaired, "it names "+e.Record.Owner()
 	case e.State == Absent || c.Self.owns(e):
 		p.record, step.Reason = EventRecorded, "it will name this node"

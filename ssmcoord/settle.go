@@ -98,7 +98,8 @@ func (c *Coordinator) GiveBack(ctx context.Context, a netip.Addr, sure bool) (no
 		return note, err
 	}
 	if had {
-		c.notify(EventUnassigned, a, true, "from %s", c.Self.ENI)
+		asked := !sure && held // then it may be that EC2 gave it only now
+		c.notify(EventUnassigned, a, !asked, "from %s", c.Self.ENI)
 	}
 	if c.of(a).lost {
 		return note, nil // the next run makes sure that it did not come late

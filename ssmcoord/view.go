@@ -40,7 +40,7 @@ func (c *Coordinator) look(ctx context.Context, round int) (View, error) {
 	}
 	read := func() error { return c.read(ctx, &v, names) }
 	var err error
-	if round == 0 && c.Quick {
+	if round == 0 && c.Quick && slices.Contains(pool, c.Past.Last) {
 		// A run that finds its address needs nobody else's.
 		if err = both(read, func() (err error) { v.Own, err = c.EC2.Own(ctx); return err }); err != nil {
 			return v, err

@@ -146,7 +146,7 @@ func identityFailures() []failure {
 					return call.Service == "imds" && strings.HasSuffix(call.Params, "/subnet-id")
 				}, cloud.FaultAction{Kind: cloud.FaultFail})
 			}},
-		{name: "role not to be told", code: 3, told: []string{"the node's identity or role cannot be told", "none of EMR's files is here", "--role CORE"},
+		{name: "role not to be told", code: 3, told: []string{"the node's identity or role is unknown", "none of EMR's files is here", "--role CORE"},
 			prepare: func(t *testing.T, s *site) { s.outsideEMR(t, nil) }},
 		{name: "role not to be told from unreadable files", code: 3, told: []string{"is not a JSON object", "job-flow.json", "--role CORE"},
 			prepare: func(t *testing.T, s *site) {

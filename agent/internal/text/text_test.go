@@ -1,4 +1,4 @@
-package agent
+package text
 
 import (
 	"encoding/json"
@@ -29,14 +29,14 @@ func TestClean(t *testing.T) {
 		{"", 0, ""},
 	}
 	for _, test := range tests {
-		if got := clean(test.in, test.limit); got != test.want {
+		if got := Clean(test.in, test.limit); got != test.want {
 			t.Errorf("clean(%q, %d) = %q, want %q", test.in, test.limit, got, test.want)
 		}
 	}
 }
 
 func TestCleanLines(t *testing.T) {
-	got := cleanLines("one\r\n\n\ttwo\x1b\nthree")
+	got := Lines("one\r\n\n\ttwo\x1b\nthree")
 	if want := []string{"one", `    two\u001b`, "three"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -49,14 +49,14 @@ func FuzzClean(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string, limit int) {
 		limit = max(3, min(limit, 1000))
-		got := clean(s, limit)
+		got := Clean(s, limit)
 		if i := strings.IndexFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 || !utf8.ValidString(got) {
 			t.Fatalf("%q at %d", got, i)
 		}
 		if n := utf8.RuneCountInString(got); n > limit {
 			t.Fatalf("%d runes, limit %d", n, limit)
 		}
-		if again := clean(got, limit); again != got {
+		if again := Clean(got, limit); again != got {
 			t.Fatalf("%q, cleaned again %q", got, again)
 		}
 		encoded, err := json.Marshal(s)
@@ -64,7 +64,7 @@ func FuzzClean(f *testing.F) {
 			t.Fatal(err)
 		}
 		var back string
-		if err := json.Unmarshal([]byte(clean(string(encoded), 10*len(encoded)+10)), &back); err != nil {
+		if err := json.Unmarshal([]byte(Clean(string(encoded), 10*len(encoded)+10)), &back); err != nil {
 			t.Fatalf("%q: %v", encoded, err)
 		}
 		if want := strings.ToValidUTF8(s, "\ufffd"); utf8.ValidString(s) && back != want {
