@@ -34,6 +34,8 @@ type Node struct {
 	runs  atomic.Int64
 	gone  atomic.Bool // terminated: its kernel uses nothing any more
 
+	programmed atomic.Int64 // when its kernel was changed last
+
 	mu     sync.Mutex // of Config while the agent may be run
 	ending bool       // its instance is being terminated
 	life   atomic.Pointer[life]
@@ -164,7 +166,13 @@ type processKernel struct {
 
 func (k processKernel) Apply(ctx context.Context, c netcfg.Change) error {
 	k.process.node.checkConfirmed(c)
-	return k.process.step(true, func() error { return k.Kernel.Apply(ctx, c) })
+	return k.process.step(true, func() error {
+		err := k.Kernel.Apply(ctx, c)
+		if err == nil {
+			k.process.node.programmed.Store(time.Now().UnixNano())
+		}
+		return err
+	})
 }
 
 // checkConfirmed checks that nothing is programmed before EC2 has given the address to this node's
@@ -208,6 +216,7 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 		HTTP:       p,
 		Rand:       jitter,
 		Executable: func() (string, error) { return n.world.program, nil },
+		Systemctl:  n.systemctl,
 		LookupEnv:  func(string) (string, bool) { return "", false },
 		OpenKernel: func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return processKernel{n.Kernel, p}, nil },
 		SaveState: func(dir string, s agent.State) error {
