@@ -71,6 +71,7 @@ func (r *run) release(ctx context.Context) error {
 		inUse = r.state.Static
 	}
 	if r.hasState || len(addrs) > 0 {
+		r.recordDue = time.Time{}
 		if err := r.save(PhaseReleasing, r.state.Static, r.state.Former, addrs); err != nil {
 			return err
 		}

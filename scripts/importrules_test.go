@@ -82,7 +82,7 @@ var acts = oneOf("context", "log", "net/http", "os", "syscall", "math/rand", "ma
 
 // pure are the files, as path.Match patterns, that decide without touching anything: each pattern matches some file.
 var pure = []string{
-	"ssmcoord/judge.go", "ssmcoord/order.go", "ssmcoord/record.go",
+	"ssmcoord/judge.go", "ssmcoord/order.go", "ssmcoord/plan.go", "ssmcoord/record.go",
 	"netcfg/config.go", "netcfg/rule.go", "netcfg/ruleset.go", // desired
 	"netcfg/observed.go", "netcfg/parse.go", // observed
 	"netcfg/plan.go", "netcfg/change.go", "netcfg/made.go", "netcfg/render.go", // their difference, and how it is written

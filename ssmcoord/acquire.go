@@ -16,39 +16,39 @@ func (c *Coordinator) Acquire(ctx context.Context) (Plan, error) {
 	search, stop := reserve(ctx)
 	defer stop()
 	for round := 0; ; round++ {
-		plan, err := c.choose(search, round)
-		if err == nil && plan.Doubt {
-			err = c.checkLast(ctx, &plan)
-		}
-		if err != nil {
-			return Plan{}, c.ended(ctx, search, err)
-		}
-		won := false
-		if plan.Addr.IsValid() {
-			exhausted := c.exhausted
-			c.exhausted = false
-			won, err = c.claim(search, &plan)
-			c.exhausted = exhausted && err == nil // an address was free for a moment
-		} else if !plan.again {
-			err = c.wait(search, round)
-		}
-		if err == nil && !won && plan.Addr.IsValid() {
-			err = Sleep(search, time.Duration(c.Rand()*float64(time.Second)))
-		}
+		plan, won, err := c.round(ctx, search, round)
 		if won || err != nil {
 			return plan, c.ended(ctx, search, err)
 		}
 	}
 }
 
+// round looks, decides, and asks EC2 for the address. False: there is none, or another ENI has it,
+// and it is time for the next round.
+func (c *Coordinator) round(ctx, search context.Context, n int) (Plan, bool, error) {
+	plan, err := c.choose(search, n)
+	if err == nil && plan.Doubt {
+		err = c.checkLast(ctx, &plan)
+	}
+	if err != nil || plan.again {
+		return plan, false, err
+	}
+	if !plan.Addr.IsValid() {
+		return plan, false, c.wait(search, n)
+	}
+	exhausted := c.exhausted
+	c.exhausted = false
+	won, err := c.claim(search, &plan)
+	if won || err != nil {
+		return plan, won, err
+	}
+	c.exhausted = exhausted // an address was free for a moment
+	return plan, false, Sleep(search, time.Duration(c.Rand()*float64(time.Second)))
+}
+
 // claim carries out the steps of a plan before the kernel. False: another ENI has the address.
 func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
-	for _, s := range p.Skipped {
-		if known := c.of(s.Addr); known.told != s.Reason {
-			known.told = s.Reason
-			c.notify(EventSkipped, s.Addr, false, "%s", s.Reason)
-		}
-	}
+	c.tellSkipped(p.Skipped)
 	perhaps := slices.Contains(c.past(), p.Addr)
 	for _, step := range p.Claim {
 		if err := c.intend(ctx, step.Addr); err != nil {
@@ -66,9 +66,19 @@ func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 	if p.Kept {
 		c.notify(EventKept, p.Addr, false, "%s", p.Reason)
 	} else {
-		c.notify(EventAssigned, p.Addr, p.Addr != c.Past.Last, "to %s (%s)", c.Self.ENI, p.Reason)
+		c.notify(EventAssigned, p.Addr, true, "to %s (%s)", c.Self.ENI, p.Reason)
 	}
 	return true, nil
+}
+
+// tellSkipped tells why the addresses before the chosen one were passed over, once for each reason.
+func (c *Coordinator) tellSkipped(list []Skipped) {
+	for _, s := range list {
+		if known := c.of(s.Addr); known.told != s.Reason {
+			known.told = s.Reason
+			c.notify(EventSkipped, s.Addr, false, "%s", s.Reason)
+		}
+	}
 }
 
 // assign asks EC2 for an address. False: another ENI has it.

@@ -33,7 +33,7 @@ func record(instance, eni string) sight {
 	return value(ssmcoord.Record{Instance: instance, ENI: eni, Cluster: "j-1", Role: "CORE", Time: sightNow}.Render())
 }
 
-func young(s *Sighting) { s.Record.Modified = sightNow.Add(-settledAfter + time.Second) }
+func young(s *Sighting) { s.Record.Modified = sightNow.Add(-ssmcoord.DescribeLag + time.Second) }
 
 func named(s *Sighting) { s.Named = true }
 
