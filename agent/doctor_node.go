@@ -147,7 +147,7 @@ func (d *doctor) unitFinding(ctx context.Context) Finding {
 	switch {
 	case d.cfg.NoUnits:
 		return warning("units", "", remedy, "--no-units: nothing restores address and rules after a reboot")
-	case !d.env.hasSystemd():
+	case !hasSystemd(d.env):
 		return warning("units", "", remedy, "systemd does not run here (no %s): nothing restores address and rules after a reboot", systemdSign)
 	case !d.hasState || d.state.Phase != PhaseProgrammed:
 		return fine("units", "", "systemd runs; a run installs %s and %s", unitService, unitTimer)

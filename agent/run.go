@@ -118,7 +118,7 @@ func (r *run) identify(ctx context.Context) error {
 
 // connect gets the node's credentials for AWS.
 func (r *run) connect(ctx context.Context) error {
-	for _, name := range r.env.brokenProxies() {
+	for _, name := range r.env.BrokenProxies() {
 		r.warn(brokenProxyText(name) + "; " + proxyRemedy)
 	}
 	var err error
@@ -260,7 +260,7 @@ func (r *run) coordinator() *ssmcoord.Coordinator {
 		Intents:  r.touched(),
 		Reassign: r.cfg.AllowReassignment,
 		PutRate:  r.cfg.PutRate,
-		Rand:     r.env.random(),
+		Rand:     r.env.Random(),
 		Notify:   r.event,
 	}
 	c.Intend = func(_ context.Context, intents []netip.Addr) error {
