@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -30,3 +31,12 @@ const (
 func jitter(env Environment, d time.Duration) time.Duration { return host.Jitter(env.Random(), d) }
 
 func newPatience(log *zap.Logger) *host.Progress { return host.NewProgress(log, time.Now()) }
+
+// The types of EMR's files that the run uses.
+type (
+	EMRFiles     = emr.Files
+	RoleDecision = emr.Decision
+)
+
+// ReadEMRFiles reads EMR's files.
+func ReadEMRFiles(root string) EMRFiles { return emr.ReadFiles(root) }

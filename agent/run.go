@@ -207,7 +207,7 @@ func (r *run) apply(ctx context.Context) error {
 // check does everything that can be refused before anything is changed. True: the node is to be left as it is.
 func (r *run) check(ctx context.Context) (bool, error) {
 	var err error
-	if r.role, err = DetectRole(ctx, r.cfg.Role, r.files, r.ec2.Tags); err != nil {
+	if r.role, err = detectRole(ctx, r.cfg.Role, r.files, r.ec2.Tags); err != nil {
 		return false, err
 	}
 	r.ec2.role = r.role.Role

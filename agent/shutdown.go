@@ -13,7 +13,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
 )
 
-//go:embed emr/emr-static-ip-release.sh
+//go:embed systemd/emr-static-ip-release.sh
 var shutdownTemplate string
 
 // EMR runs every script of shutdownDir, side by side, when an instance is scaled in or terminated, and waits 60 s for them. The directory is
