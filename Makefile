@@ -11,7 +11,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 VERSION := $(VERSION)
 STATIC_IPS ?= 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13
 SEEDS ?= 1000
-SCALE ?= 5,20,50,100,200,500,1000
+SCALE ?= 3,5,10,20,50,100,200,1000
 FUZZTIME ?= 10s
 TEST_TIMEOUT ?= 15m
 SIMULATE_TIMEOUT ?= 4h
@@ -113,6 +113,13 @@ dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is pub
 .PHONY: dist-check
 dist-check: dist ## dist/ again from a copy of the sources elsewhere: the same bytes
 	scripts/dist-check.sh '$(VERSION)' dist
+
+# Before anything is built, which takes minutes.
+ifneq ($(filter publish,$(MAKECMDGOALS)),)
+ifeq ($(TO),)
+$(error where to? make publish TO=s3://BUCKET/PREFIX)
+endif
+endif
 
 .PHONY: publish
 publish: dist ## upload dist/ with the AWS CLI: make publish TO=s3://BUCKET/PREFIX

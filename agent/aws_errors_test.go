@@ -107,7 +107,7 @@ func FuzzAPIError(f *testing.F) {
 			NetworkInterfaceId: aws.String("eni-0a1"), PrivateIpAddresses: []string{addr.String()},
 		})
 		_, read := ledger.Read(t.Context(), []netip.Addr{addr})
-		created, _, create := ledger.Create(t.Context(), addr, ssmcoord.Record{Instance: "i-0a", ENI: "eni-0a1"})
+		created, create := ledger.Create(t.Context(), addr, ssmcoord.Record{Instance: "i-0a", ENI: "eni-0a1"})
 		_, claims := ledger.Claims(t.Context(), "i-0a")
 		_, own := arbiter.Holders(t.Context(), []netip.Addr{addr})
 		if created {

@@ -96,14 +96,14 @@ func TestCommandLine(t *testing.T) {
 		})},
 		{"every flag", "--master-ips 10.0.1.10 --core-ips 10.0.1.11 --task-ips 10.0.1.20-21 --task-ips 10.0.1.30 --role task --snat-scope all " +
 			"--only-cidr 192.168.0.0/16,172.16.0.0/12 --only-cidr 10.9.0.1 --exclude-cidr 192.168.9.0/24 --nat-backend nftables --prefix /team/x " +
-			"--allow-reassignment --no-name-tag --no-units --ssm-put-rate 10 --timeout 90s --imds-timeout 1m --lock-wait 5s --state-dir /var/tmp/x/ --log-format json --verbose --on-error continue",
+			"--no-name-tag --no-units --ssm-put-rate 10 --timeout 90s --imds-timeout 1m --lock-wait 5s --state-dir /var/tmp/x/ --log-format json --verbose --on-error continue",
 			nil, "apply", Config{
 				Pools: Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11"), Task: addrList("10.0.1.20 10.0.1.21 10.0.1.30")}, Role: RoleTask, Scope: "all",
 				Only:    []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("10.9.0.1/32")},
-				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", AllowReassignment: true, PutRate: 10,
+				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", PutRate: 10,
 				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Output: "text", Verbose: true, NoUnits: true, OnError: "continue",
 				Given: []string{flagMasterIPs, flagCoreIPs, flagTaskIPs, flagOnly, flagExclude, flagRole, flagScope, flagBackend, flagLogFormat, flagPrefix,
-					flagPutRate, flagTimeout, flagIMDS, flagLockWait, flagStateDir, flagReassign, flagVerbose, flagNoUnits, flagOnError, flagNoNameTag},
+					flagPutRate, flagTimeout, flagIMDS, flagLockWait, flagStateDir, flagVerbose, flagNoUnits, flagOnError, flagNoNameTag},
 			}},
 		{"from the environment", "", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.10", "EMR_STATIC_IP_CORE_IPS": "10.0.1.11", "EMR_STATIC_IP_VERBOSE": "1",
 			"EMR_STATIC_IP_ROLE": "", "EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply",
@@ -115,8 +115,8 @@ func TestCommandLine(t *testing.T) {
 			c.Pools, c.Timeout, c.Given = pools, 5*time.Minute, []string{flagTaskIPs, flagTimeout}
 			c.Pools.Task = addrList("10.0.1.20")
 		})},
-		{"a switch turned off", "--no-name-tag=false --allow-reassignment=0", map[string]string{"EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply", want(func(c *Config) {
-			c.Given = []string{flagReassign, flagNoNameTag}
+		{"a switch turned off", "--no-name-tag=false --no-units=0", map[string]string{"EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply", want(func(c *Config) {
+			c.Given = []string{flagNoUnits, flagNoNameTag}
 		})},
 		{"variables of flags that a command does not have", "release", map[string]string{"EMR_STATIC_IP_ROLE": "nonsense"}, "release", want(func(*Config) {})},
 	}

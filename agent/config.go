@@ -56,25 +56,24 @@ type Config struct {
 	Exclude []netip.Prefix // never SNAT to these
 	Backend string         // auto, iptables or nftables
 
-	Prefix            string        // of the ledger in Parameter Store, with a leading slash: /emr-static-ip
-	AllowReassignment bool          // take the address from whoever has it
-	NameTag           bool          // append the role to the Name tag
-	PutRate           float64       // PutParameter calls a second that the account allows, for pacing a launch
-	Verify            []Target      // services that the node must reach with its static IP
-	NoUnits           bool          // install no systemd units
-	NoShutdownAction  bool          // install no EMR shutdown action, and remove one that is there
-	DryRun            bool          // say what would be changed, and change nothing
-	OnError           string        // what a failed run does to the node: fail or continue
-	Retrying          bool          // this is a run of the timer that --on-error continue leaves behind
-	Output            string        // of status and ledger: text or json
-	Subnet            string        // of ledger; empty: the node's own, or all
-	Yes               bool          // of ledger gc and repair: do it
-	Timeout           time.Duration // bounds the whole run
-	IMDSTimeout       time.Duration // how long a late IMDS is waited for
-	LockWait          time.Duration // how long the xtables lock is waited for
-	StateDir          string        // where state.json is kept
-	Verbose           bool
-	LogFormat         string // console or json
+	Prefix           string        // of the ledger in Parameter Store, with a leading slash: /emr-static-ip
+	NameTag          bool          // append the role to the Name tag
+	PutRate          float64       // PutParameter calls a second that the account allows, for pacing a launch
+	Verify           []Target      // services that the node must reach with its static IP
+	NoUnits          bool          // install no systemd units
+	NoShutdownAction bool          // install no EMR shutdown action, and remove one that is there
+	DryRun           bool          // say what would be changed, and change nothing
+	OnError          string        // what a failed run does to the node: fail or continue
+	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
+	Output           string        // of status and ledger: text or json
+	Subnet           string        // of ledger; empty: the node's own, or all
+	Yes              bool          // of ledger gc and repair: do it
+	Timeout          time.Duration // bounds the whole run
+	IMDSTimeout      time.Duration // how long a late IMDS is waited for
+	LockWait         time.Duration // how long the xtables lock is waited for
+	StateDir         string        // where state.json is kept
+	Verbose          bool
+	LogFormat        string // console or json
 
 	// Given names the flags that the operator set, on the command line or in the environment, without their dashes.
 	// Only a run without pools looks at it: what is not given is repeated from the last run.
@@ -100,7 +99,7 @@ func DefaultConfig() Config {
 }
 
 // Settings are the part of a Config that a later run without addresses repeats. Left out are what belongs to one run only
-// (timeouts, logging) and what an operator must ask for each time: taking an address away from its holder.
+// (timeouts, logging).
 type Settings struct {
 	Pools   Pools          `json:"pools"`
 	Role    Role           `json:"role,omitempty"` // as given by --role, not as detected
@@ -181,7 +180,6 @@ const (
 	flagExclude   = "exclude-cidr"
 	flagBackend   = "nat-backend"
 	flagPrefix    = "prefix"
-	flagReassign  = "allow-reassignment"
 	flagNoNameTag = "no-name-tag"
 	flagNoUnits   = "no-units"
 	flagShutdown  = "no-shutdown-action"

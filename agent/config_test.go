@@ -17,11 +17,6 @@ func TestRepeating(t *testing.T) {
 	if got := named.Repeating(last); !reflect.DeepEqual(got, named) {
 		t.Errorf("with addresses: got %+v, want %+v", got, named)
 	}
-	asked := c
-	asked.AllowReassignment = true
-	if got := c.Repeating(asked.Settings()); got.AllowReassignment {
-		t.Error("a rerun takes addresses away without being asked to")
-	}
 	// Each flag that was given wins over the last run, and nothing else changes.
 	given := c
 	given.Role, given.Scope, given.Backend, given.Prefix, given.PutRate = RoleTask, "external", "auto", "/emr-static-ip", 3

@@ -36,12 +36,13 @@ func TestDoctorAgrees(t *testing.T) {
 		{"another region's list, on a node that is left alone", func(n *testNode, _ *network) {
 			n.cfg.Pools, n.cfg.Region = Pools{Master: addrList("10.0.1.21"), MasterOnly: true}, "eu-west-1"
 		}, ExitUsage, "region", resultFailed, nil},
-		{"reassignment from a stranger", func(n *testNode, _ *network) {
-			stranger(n, cloud.InstanceSpec{Secondary: addrList("10.0.1.21 10.0.1.22")})
-			n.cfg.AllowReassignment = true
-		}, ExitOK, "address 10.0.1.21", resultWarning, []string{"in use by i-", "--allow-reassignment"}},
-		{"no reassignment from a node of another cluster", func(n *testNode, _ *network) {
-			n.cfg.AllowReassignment, n.cfg.Timeout = true, 2*time.Minute
+		{"nothing is taken from a stranger", func(n *testNode, _ *network) {
+			n.cfg.Timeout = 2 * time.Minute
+			stranger(n, cloud.InstanceSpec{Secondary: addrList("10.0.1.21")})
+			stranger(n, cloud.InstanceSpec{PrimaryIP: netip.MustParseAddr("10.0.1.22")})
+		}, ExitNoAddress, "address 10.0.1.21", resultWarning, []string{"in use by i-", "aws ec2 unassign-private-ip-addresses --network-interface-id eni-"}},
+		{"nothing is taken from a node of another cluster", func(n *testNode, _ *network) {
+			n.cfg.Timeout = 2 * time.Minute
 			o, err := n.cloud.LaunchCluster(cloud.ClusterSpec{Name: "other", Subnet: n.SubnetID, Masters: 1, Cores: 1})
 			if err != nil {
 				n.t.Fatal(err)
@@ -49,11 +50,6 @@ func TestDoctorAgrees(t *testing.T) {
 			for i, a := range addrList("10.0.1.21 10.0.1.22") {
 				n.as(o.Nodes[i]).assign(a)
 			}
-		}, ExitNoAddress, "pool core", resultFailed, nil},
-		{"no reassignment of a primary IP", func(n *testNode, _ *network) {
-			n.cfg.AllowReassignment, n.cfg.Timeout = true, 2*time.Minute
-			stranger(n, cloud.InstanceSpec{PrimaryIP: netip.MustParseAddr("10.0.1.21")})
-			stranger(n, cloud.InstanceSpec{PrimaryIP: netip.MustParseAddr("10.0.1.22")})
 		}, ExitNoAddress, "pool core", resultFailed, nil},
 		{"an image's state file, and no list", func(n *testNode, _ *network) {
 			n.apply()

@@ -54,7 +54,7 @@ func (d *doctor) holders(ctx context.Context, pools []named) []Finding {
 			} else if node {
 				nodes++
 			}
-			if action == ssmcoord.Create && f.Result == resultOK {
+			if action == ssmcoord.Take && f.Result == resultOK {
 				if len(free) > 0 && free[len(free)-1].Next() != a {
 					flush()
 				}
@@ -76,7 +76,7 @@ func (d *doctor) holders(ctx context.Context, pools []named) []Finding {
 // holder is the finding on one address: what a run would do with it, and whether a node of this cluster has it; outside EMR, a node of any.
 func (d *doctor) holder(a netip.Addr, v views) (f Finding, node bool, action ssmcoord.Action) {
 	name := a.String()
-	e, h := v.entries[a], v.holders[a]
+	e, h := v.Entries[a], v.Holders[a]
 	switch {
 	case v.ledgerErr != nil && h.ENI != "":
 		return unknown("address", name, "", "EC2: in use by %s; the ledger cannot be read: %v", h, v.ledgerErr), false, ssmcoord.Skip
@@ -89,8 +89,8 @@ func (d *doctor) holder(a netip.Addr, v views) (f Finding, node bool, action ssm
 		}
 		return unknown("address", name, "", "%s; EC2 cannot be asked: %v", text, v.eniErr), false, ssmcoord.Skip
 	}
-	self := ssmcoord.Self{Instance: d.id.InstanceID, ENI: d.id.ENI, Cluster: d.cluster, Role: string(d.role.Role)}
-	judged := ssmcoord.Judge(self, e, h, v.lives[e.Record.Instance], time.Now(), v.movable[h.ENI])
+	self := d.self()
+	judged := v.Judge(self, a)
 	claimed := e.State == ssmcoord.Claimed
 	of := func(cluster string) bool {
 		return cluster != "" && (cluster == d.cluster || d.cluster == "" && d.files.Empty())
@@ -103,10 +103,6 @@ func (d *doctor) holder(a netip.Addr, v views) (f Finding, node bool, action ssm
 			record = fmt.Sprintf("the ledger names %s of cluster %s since %s", e.Record.Instance, e.Record.Cluster, e.Record.Time.UTC().Format(time.RFC3339))
 		}
 	}
-	kept := ""
-	if why := v.kept[h.ENI]; why != "" {
-		kept = ": " + why
-	}
 	ledger := "--prefix " + d.cfg.Prefix
 	if d.cfg.Prefix == DefaultPrefix {
 		ledger = ""
@@ -114,19 +110,17 @@ func (d *doctor) holder(a netip.Addr, v views) (f Finding, node bool, action ssm
 	ledger = strings.TrimSpace(ledger + " --subnet " + d.id.SubnetID)
 	switch {
 	case e.State == ssmcoord.Unreadable:
-		f = warning("address", name, "emr-static-ip ledger repair "+ledger, "its record cannot be read, so that no node claims it: %v", e.Problem)
+		f = warning("address", name, "emr-static-ip ledger repair "+ledger, "its record cannot be read, so that no node takes it: %v", e.Problem)
 	case judged.Action == ssmcoord.Keep && (!claimed || e.Record.Instance != d.id.InstanceID):
 		f = warning("address", name, "run emr-static-ip: it makes the record name this node", "on this node's interface %s, but %s", d.id.ENI, record)
 	case judged.Action == ssmcoord.TakeOver:
-		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale claims; a run takes them over anyhow", "stale claim: %s (%s)", judged.Reason, record)
-	case judged.Move:
-		f = warning("address", name, "without --allow-reassignment it stays there", "in use by %s, outside the ledger (%s): --allow-reassignment takes it from there, and what uses it there is cut off", h, record)
+		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over anyhow", "stale record: %s (%s)", judged.Reason, record)
 	case judged.Action != ssmcoord.Skip:
 		f = fine("address", name, "%s", judged.Reason)
 	case h.Primary:
 		f = warning("address", name, "take it out of the list, or end that instance; a subnet CIDR reservation of type explicit keeps EC2 from handing it out", "in use by %s", h)
 	case h.ENI != "" && (!claimed || e.Record.Instance != h.Instance):
-		f = warning("address", name, "free it there (aws ec2 unassign-private-ip-addresses), or take it out of the list", "in use by %s, outside the ledger (%s)%s", h, record, kept)
+		f = warning("address", name, "free it: "+h.Unassign(a)+"; or take it out of the list", "in use by %s, outside the ledger (%s)", h, record)
 	case h.ENI != "":
 		f = fine("address", name, "in use by %s (%s)", h, record)
 	default:

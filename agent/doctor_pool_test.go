@@ -22,7 +22,7 @@ func (n *testNode) claim(a netip.Addr, record ssmcoord.Record, wait time.Duratio
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if _, _, err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Create(n.t.Context(), a, record); err != nil {
+	if _, err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Create(n.t.Context(), a, record); err != nil {
 		n.t.Fatal(err)
 	}
 	time.Sleep(wait)
@@ -98,8 +98,8 @@ func TestDoctorAddresses(t *testing.T) {
 		expect(t, d, "room", resultFailed, "has 15 addresses, and m5.xlarge allows 15")
 	})
 	gone := ssmcoord.Record{Instance: "i-0aaaaaaaaaaaaaaaa", ENI: "eni-0aaaaaaaaaaaaaaaa", Cluster: "j-GONE", Role: "CORE", Time: time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)}
-	run("stale claim", func(t *testing.T, n *testNode) { n.claim(a21, gone, 3*time.Minute) }, ExitOK, []string{"address 10.0.1.21"}, func(t *testing.T, d Diagnosis) {
-		expect(t, d, "address 10.0.1.21", resultWarning, "stale claim", "i-0aaaaaaaaaaaaaaaa", "cluster j-GONE", "emr-static-ip ledger gc --subnet subnet-")
+	run("stale record", func(t *testing.T, n *testNode) { n.claim(a21, gone, 3*time.Minute) }, ExitOK, []string{"address 10.0.1.21"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "address 10.0.1.21", resultWarning, "stale record", "i-0aaaaaaaaaaaaaaaa", "cluster j-GONE", "emr-static-ip ledger gc --subnet subnet-")
 		expect(t, d, "pool core", resultOK, "2 of 2 can be had")
 	})
 	run("a claim too new to judge", func(t *testing.T, n *testNode) { n.claim(a21, gone, 0) }, ExitOK, nil, func(t *testing.T, d Diagnosis) {

@@ -57,9 +57,9 @@ func (d *doctor) given(ctx context.Context, static netip.Addr) (string, Finding)
 	if why := d.unasked("ec2"); why != "" {
 		err = errors.New(why)
 	} else {
-		bounded, cancel := context.WithTimeout(ctx, lookFor+doctorCall)
+		bounded, cancel := context.WithTimeout(ctx, doctorLook+doctorCall)
 		defer cancel()
-		if shown, err = d.ec2.shows(bounded, static, true); err != nil {
+		if shown, err = d.ec2.shows(bounded, static, true, doctorLook); err != nil {
 			err = d.explain(ctx, err)
 		}
 	}
@@ -103,3 +103,6 @@ func (d *doctor) programmed(ctx context.Context, static netip.Addr) (bool, error
 	o, err := d.kernel.Observe(ctx, d.id.MAC)
 	return err == nil && len(o.Link.Find(static)) > 0, err
 }
+
+// doctorLook is how long doctor looks whether EC2 comes to show the static IP.
+const doctorLook = 10 * time.Second

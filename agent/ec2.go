@@ -29,14 +29,11 @@ const (
 	pageSize     = 1000
 )
 
-// confirmPause and confirmMax bound the waits between looks at the ENI while EC2's answer is on its way to its describe calls. lookFor is how long an
-// answer that says no is doubted, before it counts.
+// pollMin and pollMax bound the waits between looks at the ENI while EC2's answer is on its way to
+// its describe calls, for ssmcoord.DescribeLag at most.
 const (
-	confirmPause = 250 * time.Millisecond
-	confirmMax   = 5 * time.Second
-	lookFor      = 10 * time.Second
-	confirmDoubt = 30 * time.Second // how long an assignment that EC2 accepted is not doubted
-	listedAfter  = 30 * time.Second // by when EC2 lists a new instance
+	pollMin = 250 * time.Millisecond
+	pollMax = 5 * time.Second
 )
 
 // ec2API is what the run calls of EC2.
@@ -76,7 +73,7 @@ func (a *arbiter) Survey(ctx context.Context) ([]ssmcoord.Member, error) {
 	var members []ssmcoord.Member
 	listed := false
 	err := a.instances(ctx, filters, func(i types.Instance) {
-		m := ssmcoord.Member{Instance: aws.ToString(i.InstanceId), Role: strings.ToUpper(tagsOf(i.Tags)[tagRole])}
+		m := ssmcoord.Member{Instance: aws.ToString(i.InstanceId), Role: strings.ToUpper(tagsOf(i.Tags)[tagRole]), Launched: aws.ToTime(i.LaunchTime)}
 		for _, n := range i.NetworkInterfaces {
 			if n.Attachment != nil && aws.ToInt32(n.Attachment.DeviceIndex) == 0 {
 				for _, p := range n.PrivateIpAddresses {
@@ -125,9 +122,9 @@ func (a *arbiter) instances(ctx context.Context, filters []types.Filter, each fu
 
 // Tags are the node's own tags. EC2 may not list a new instance yet: then it is asked again, for a while.
 func (a *arbiter) Tags(ctx context.Context) (map[string]string, error) {
-	for began, d := time.Now(), confirmPause; a.tags == nil; d = min(2*d, confirmMax) {
+	for began, d := time.Now(), pollMin; a.tags == nil; d = min(2*d, pollMax) {
 		err := a.instances(ctx, []types.Filter{filter("instance-id", a.id.InstanceID)}, func(i types.Instance) { a.tags = tagsOf(i.Tags) })
-		if err == nil && a.tags == nil && time.Since(began) > listedAfter {
+		if err == nil && a.tags == nil && time.Since(began) > ssmcoord.DescribeLag {
 			err = errors.New("EC2 does not list the instance yet")
 		}
 		if err == nil && a.tags == nil {
@@ -191,28 +188,16 @@ func (a *arbiter) Lives(ctx context.Context, instances []string) (map[string]ssm
 	return lives, nil
 }
 
-// Node tells what the instance's tags say of its part in an EMR cluster.
-func (a *arbiter) Node(ctx context.Context, instance string) (n ssmcoord.Node, listed bool, err error) {
-	err = a.instances(ctx, []types.Filter{filter("instance-id", instance)}, func(i types.Instance) {
-		tags := tagsOf(i.Tags)
-		n, listed = ssmcoord.Node{Cluster: tags[tagCluster], Role: strings.ToUpper(tags[tagRole])}, true
-	})
-	if err != nil {
-		return ssmcoord.Node{}, false, fmt.Errorf("asking EC2 whether %s is a node of a cluster: %w", quoted(instance), err)
-	}
-	return n, listed, nil
-}
-
 // Own lists all addresses of the node's primary ENI, the primary IP included. IMDS has named the ENI, so that EC2 does not know it can only mean that
 // EC2's describe calls do not show it yet.
 func (a *arbiter) Own(ctx context.Context) ([]netip.Addr, error) {
-	for began, d := time.Now(), confirmPause; ; d = min(2*d, confirmMax) {
+	for began, d := time.Now(), pollMin; ; d = min(2*d, pollMax) {
 		out, err := a.api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{a.id.ENI}})
 		if err == nil {
 			return a.addresses(out.NetworkInterfaces)
 		}
 		err = fmt.Errorf("looking at the network interface %s: %w", a.id.ENI, err)
-		if errorCode(err) != "InvalidNetworkInterfaceID.NotFound" || time.Since(began) > listedAfter {
+		if errorCode(err) != "InvalidNetworkInterfaceID.NotFound" || time.Since(began) > ssmcoord.DescribeLag {
 			return nil, err
 		}
 		if perr := pause(ctx, jitter(a.env, d)); perr != nil {
@@ -256,33 +241,26 @@ func (a *arbiter) Capacity(ctx context.Context) (int, error) {
 	return 0, fmt.Errorf("looking up how many addresses a %s may have: EC2 does not say", quoted(a.id.InstanceType))
 }
 
-// NameRole appends the role to the Name tag unless it ends with it. It returns the new name, empty where nothing was to be done.
-func (a *arbiter) NameRole(ctx context.Context) (string, error) {
-	name, err := a.newName(ctx)
-	if err != nil || name == "" {
-		return "", err
-	}
-	_, err = a.api.CreateTags(ctx, &ec2.CreateTagsInput{
+// Rename sets the instance's Name tag.
+func (a *arbiter) Rename(ctx context.Context, name string) error {
+	_, err := a.api.CreateTags(ctx, &ec2.CreateTagsInput{
 		Resources: []string{a.id.InstanceID},
 		Tags:      []types.Tag{{Key: aws.String(tagName), Value: aws.String(name)}},
 	})
 	if err != nil {
-		return "", fmt.Errorf("renaming %s to %s: %w", a.id.InstanceID, quoted(name), err)
+		return fmt.Errorf("renaming %s to %s: %w", a.id.InstanceID, quoted(name), err)
 	}
-	return name, nil
+	return nil
 }
 
-// newName is the Name tag that the instance should have, empty where it should stay as it is.
-func (a *arbiter) newName(ctx context.Context) (string, error) {
-	tags, err := a.Tags(ctx)
-	if err != nil {
-		return "", err
-	}
+// newName returns the Name tag that the instance should have, with the role appended; empty where
+// it should stay as it is.
+func (a *arbiter) newName(tags map[string]string) string {
 	name, suffix := tags[tagName], "-"+string(a.role)
 	if name == "" || strings.HasSuffix(name, suffix) || len(name)+len(suffix) > 256 {
-		return "", nil
+		return ""
 	}
-	return name + suffix, nil
+	return name + suffix
 }
 
 func filter(name string, values ...string) types.Filter {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
 // The ledger commands.
@@ -60,8 +60,8 @@ func (r *run) ledger(ctx context.Context, l *LedgerReport) error {
 		}
 		return err
 	}
-	v := &ssmcoord.Inventory{
-		API: ssmcoord.NewAPI(r.aws.config), EC2: newCensus(r.aws.config, r.env), Prefix: r.cfg.Prefix, Subnet: r.id.SubnetID, Named: named, Notify: r.event,
+	v := &inventory.Inventory{
+		API: inventory.NewAPI(r.aws.config), EC2: newCensus(r.aws.config, r.env), Prefix: r.cfg.Prefix, Subnet: r.id.SubnetID, Named: named, Notify: r.event,
 	}
 	view, err := v.Look(ctx)
 	if err != nil {
@@ -69,18 +69,18 @@ func (r *run) ledger(ctx context.Context, l *LedgerReport) error {
 	}
 	l.Time, l.named = v.Now().UTC().Truncate(time.Second), len(named) > 0
 	l.take(view)
-	var rule ssmcoord.Sweep
+	var rule inventory.Sweep
 	switch l.Command {
 	case LedgerGC:
-		rule = ssmcoord.Collect
+		rule = inventory.Collect
 	case LedgerRepair:
-		rule = ssmcoord.Mend
+		rule = inventory.Mend
 	default:
 		return nil
 	}
 	steps := rule(view.Seen, v.Now())
 	if l.named {
-		steps = slices.DeleteFunc(steps, func(s ssmcoord.Step) bool { return !slices.Contains(named, s.Addr) })
+		steps = slices.DeleteFunc(steps, func(s inventory.Step) bool { return !slices.Contains(named, s.Addr) })
 	}
 	if l.DryRun {
 		l.plan(steps)

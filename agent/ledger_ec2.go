@@ -12,21 +12,21 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
-// census is EC2 as anybody with credentials sees it. It implements ssmcoord.Census.
+// census is EC2 as anybody with credentials sees it. It implements inventory.Census.
 type census struct{ arbiter }
 
-var _ ssmcoord.Census = (*census)(nil)
+var _ inventory.Census = (*census)(nil)
 
 func newCensus(cfg aws.Config, env Environment) *census {
 	return &census{arbiter{api: ec2.NewFromConfig(cfg), env: env}}
 }
 
 // Interfaces lists the ENIs of the subnets, with addrs only those that carry one of them.
-func (c *census) Interfaces(ctx context.Context, subnets []string, addrs []netip.Addr) ([]ssmcoord.Interface, error) {
-	var found []ssmcoord.Interface
+func (c *census) Interfaces(ctx context.Context, subnets []string, addrs []netip.Addr) ([]inventory.Interface, error) {
+	var found []inventory.Interface
 	for chunk := range slices.Chunk(subnets, filterValues) {
 		filters := []types.Filter{filter("subnet-id", chunk...)}
 		if len(addrs) > 0 {
@@ -50,8 +50,8 @@ func (c *census) Interfaces(ctx context.Context, subnets []string, addrs []netip
 	return found, nil
 }
 
-func interfaceOf(n types.NetworkInterface) ssmcoord.Interface {
-	i := ssmcoord.Interface{ID: aws.ToString(n.NetworkInterfaceId), Subnet: aws.ToString(n.SubnetId)}
+func interfaceOf(n types.NetworkInterface) inventory.Interface {
+	i := inventory.Interface{ID: aws.ToString(n.NetworkInterfaceId), Subnet: aws.ToString(n.SubnetId)}
 	if a := n.Attachment; a != nil {
 		i.Instance, i.Device = aws.ToString(a.InstanceId), int(aws.ToInt32(a.DeviceIndex))
 	}
@@ -69,12 +69,12 @@ func interfaceOf(n types.NetworkInterface) ssmcoord.Interface {
 }
 
 // Instances tells about instances; one that EC2 does not list is not in the map.
-func (c *census) Instances(ctx context.Context, ids []string) (map[string]ssmcoord.Instance, error) {
-	found := map[string]ssmcoord.Instance{}
+func (c *census) Instances(ctx context.Context, ids []string) (map[string]inventory.Instance, error) {
+	found := map[string]inventory.Instance{}
 	for chunk := range slices.Chunk(ids, filterValues) {
 		err := c.instances(ctx, []types.Filter{filter("instance-id", chunk...)}, func(i types.Instance) {
 			tags := tagsOf(i.Tags)
-			x := ssmcoord.Instance{
+			x := inventory.Instance{
 				ID: aws.ToString(i.InstanceId), State: string(types.InstanceStateNameRunning), // one that is listed exists, whatever else
 				Cluster: tags[tagCluster], Role: strings.ToUpper(tags[tagRole]), Name: tags[tagName],
 			}

@@ -12,7 +12,6 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // operatorPolicy is the shipped policy of people, as it is or without an action.
@@ -63,7 +62,7 @@ func ledgerUnder(t *testing.T, policy func() *cloudiam.Policy) (errs []error, de
 		w.put(w.name(w.subnet, "10.0.1.11"), "blank")
 		w.put(w.name(w.subnet, "10.0.1.12"), "blank")
 		w.assign(w.nodes[1], "10.0.1.12") // so that its record can be mended
-		time.Sleep(2 * ssmcoord.UnseenGrace)
+		time.Sleep(2 * 2 * time.Minute)
 		active = true
 		for _, subnet := range []string{"", w.subnet} {
 			for _, command := range []string{LedgerList, LedgerGC, LedgerRepair} {

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
 // Render writes the report for people, or as JSON.
@@ -72,12 +72,12 @@ func (l LedgerReport) renderList(b *strings.Builder) {
 	default:
 		fmt.Fprintf(b, "%d addresses: %s\n", len(l.Addresses), strings.Join(counts, ", "))
 	}
-	if n := l.Counts[string(ssmcoord.Stale)]; n > 0 {
+	if n := l.Counts[string(inventory.Stale)]; n > 0 {
 		fmt.Fprintf(b, "%d stale: nodes take them over by themselves; this removes their records: %s\n", n, l.command(LedgerGC))
 	}
 	var missing []string
 	for _, a := range l.Addresses {
-		if a.Problem && a.State == string(ssmcoord.Unrecorded) {
+		if a.Problem && a.State == string(inventory.Unrecorded) {
 			missing = append(missing, a.Address)
 		}
 	}
@@ -120,7 +120,7 @@ func (a LedgerAddress) row() []string {
 		}
 	}
 	note := a.Reason
-	if a.State == string(ssmcoord.Free) {
+	if a.State == string(inventory.Free) {
 		note = ""
 	}
 	cells := []string{a.Address, a.State, i.ID, i.State, cluster, role, i.Name, age, eni}

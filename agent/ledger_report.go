@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
 // LedgerReport is what a ledger command found and did. Its JSON is documented in the README; fields are only ever added. What
@@ -30,7 +31,7 @@ type LedgerReport struct {
 type LedgerAddress struct {
 	Subnet  string          `json:"subnet"`
 	Address string          `json:"address"`
-	State   string          `json:"state"`            // a ssmcoord.Standing
+	State   string          `json:"state"`            // a inventory.Standing
 	Reason  string          `json:"reason,omitempty"` // in words
 	Problem bool            `json:"problem"`
 	Record  *LedgerRecord   `json:"record,omitempty"`
@@ -84,7 +85,7 @@ type LedgerStep struct {
 const outcomeToDo = "to do"
 
 // take puts what was seen into the report.
-func (l *LedgerReport) take(view ssmcoord.View) {
+func (l *LedgerReport) take(view inventory.View) {
 	l.Addresses, l.Counts = []LedgerAddress{}, map[string]int{}
 	for _, s := range view.Seen {
 		a := l.address(s)
@@ -97,7 +98,7 @@ func (l *LedgerReport) take(view ssmcoord.View) {
 	l.Others = view.Others
 }
 
-func (l *LedgerReport) address(s ssmcoord.Sighting) LedgerAddress {
+func (l *LedgerReport) address(s inventory.Sighting) LedgerAddress {
 	standing, reason := s.Standing(l.Time)
 	a := LedgerAddress{
 		Subnet: s.Subnet, Address: s.Addr.String(), State: string(standing), Reason: reason, Problem: s.Problem(l.Time), Owner: instanceOf(s.Owner),
@@ -118,11 +119,11 @@ func (l *LedgerReport) address(s ssmcoord.Sighting) LedgerAddress {
 	return a
 }
 
-func (l *LedgerReport) name(s ssmcoord.Sighting) string {
+func (l *LedgerReport) name(s inventory.Sighting) string {
 	return l.Prefix + "/" + s.Subnet + "/" + s.Addr.String()
 }
 
-func instanceOf(i ssmcoord.Instance) *LedgerInstance {
+func instanceOf(i inventory.Instance) *LedgerInstance {
 	if i.ID == "" {
 		return nil
 	}
@@ -134,11 +135,11 @@ func instanceOf(i ssmcoord.Instance) *LedgerInstance {
 }
 
 // plan puts the steps into the report that are to be done.
-func (l *LedgerReport) plan(steps []ssmcoord.Step) {
+func (l *LedgerReport) plan(steps []inventory.Step) {
 	for _, s := range steps {
 		outcome := outcomeToDo
-		if s.Kind == ssmcoord.Leave {
-			outcome = string(ssmcoord.Passed)
+		if s.Kind == inventory.Leave {
+			outcome = string(inventory.Passed)
 			l.report.Notes = append(l.report.Notes, s.String())
 		} else {
 			l.report.Changes = append(l.report.Changes, s.String())
@@ -148,22 +149,22 @@ func (l *LedgerReport) plan(steps []ssmcoord.Step) {
 }
 
 // results puts steps into the report that were gone into.
-func (l *LedgerReport) results(results []ssmcoord.StepResult) {
+func (l *LedgerReport) results(results []inventory.StepResult) {
 	for _, r := range results {
 		switch r.Outcome {
-		case ssmcoord.Done:
+		case inventory.Done:
 			l.Changed++
-		case ssmcoord.Passed:
+		case inventory.Passed:
 			l.report.Notes = append(l.report.Notes, r.Addr.String()+" is left: "+r.Detail)
-		case ssmcoord.TakenBack:
+		case inventory.TakenBack:
 			l.report.Notes = append(l.report.Notes, "the record of "+r.Addr.String()+" is removed again: "+r.Detail)
 		}
 		l.step(r.Step, string(r.Outcome), r.Detail)
 	}
 }
 
-func (l *LedgerReport) step(s ssmcoord.Step, outcome, detail string) {
-	if s.Kind == ssmcoord.Leave {
+func (l *LedgerReport) step(s inventory.Step, outcome, detail string) {
+	if s.Kind == inventory.Leave {
 		detail = "" // it is the reason
 	}
 	l.Steps = append(l.Steps, LedgerStep{
@@ -179,7 +180,7 @@ func (l LedgerReport) ExitCode() ExitCode {
 	}
 	if l.Command == LedgerRepair {
 		for _, s := range l.Steps {
-			if s.Outcome != string(ssmcoord.Done) {
+			if s.Outcome != string(inventory.Done) {
 				return ExitDrifted
 			}
 		}

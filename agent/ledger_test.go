@@ -313,7 +313,7 @@ func TestLedgerFailures(t *testing.T) {
 		{"interfaces", LedgerList, "ec2:DescribeNetworkInterfaces", nil, ExitPermission, "network interfaces", `"Action": "ec2:DescribeNetworkInterfaces", "Resource": "*", "Condition": {`},
 		{"instances", LedgerList, "ec2:DescribeInstances", nil, ExitPermission, "instances of the ledger", `"Action": "ec2:DescribeInstances"`},
 		{"read a record", LedgerGC, "ssm:GetParameters", nil, ExitPermission, "reading the claim", `"Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/*"}`},
-		{"delete a record", LedgerGC, "ssm:DeleteParameter", nil, ExitPermission, "deleting the claim", `"Action": "ssm:DeleteParameter"`},
+		{"delete a record", LedgerGC, "ssm:DeleteParameter", nil, ExitPermission, "deleting the record", `"Action": "ssm:DeleteParameter"`},
 		{"write a record", LedgerRepair, "ssm:PutParameter", nil, ExitPermission, "writing the claim", `"Action": "ssm:PutParameter"`},
 		{"addresses without a subnet", LedgerRepair, "", func(w *ledgerWorld) { w.cfg.Subnet, w.cfg.Pools.Core = "", addrList("10.0.1.10") }, ExitUsage, "no subnet", "--subnet"},
 		{"no credentials", LedgerList, "", func(w *ledgerWorld) {
@@ -340,7 +340,7 @@ func TestLedgerFailures(t *testing.T) {
 				if test.command == LedgerRepair && test.denied != "" { // no record yet, as none can be written
 					w.assign(w.nodes[1], "10.0.1.21")
 					w.cfg.Pools.Core = addrList("10.0.1.21")
-					test.text = "creating the claim"
+					test.text = "writing the record"
 				}
 				time.Sleep(time.Hour)
 				if test.setup != nil {

@@ -173,7 +173,7 @@ func (n *testNode) unassign(a netip.Addr) {
 	if err := r.connect(n.t.Context()); err != nil {
 		n.t.Fatal(err)
 	}
-	if ok, err := r.ec2.Detach(n.t.Context(), a); !ok || err != nil {
+	if ok, err := r.ec2.Unassign(n.t.Context(), a); !ok || err != nil {
 		n.t.Fatal(ok, err)
 	}
 }
@@ -186,7 +186,7 @@ func (n *testNode) assign(a netip.Addr) {
 	if r.id, err = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
 		n.t.Fatal(err)
 	}
-	if err := errors.Join(r.connect(n.t.Context()), r.ec2.Attach(n.t.Context(), a, false)); err != nil {
+	if err := errors.Join(r.connect(n.t.Context()), r.ec2.Assign(n.t.Context(), a, false)); err != nil {
 		n.t.Fatal(err)
 	}
 }

@@ -41,7 +41,7 @@ func TestReleaseThatFailsEndsRetries(t *testing.T) {
 				}
 				return cloud.FaultAction{}
 			})
-		}, []string{"--timeout", "20s"}, ExitUnreachable, PhaseReleasing},
+		}, []string{"--timeout", "20s"}, ExitDeadline, PhaseReleasing},
 		{"no IMDS", func(n *testNode) { n.silent.Store(true) }, []string{"--imds-timeout", "5s"}, ExitUnreachable, PhaseProgrammed},
 		{"the timer cannot be stopped", func(n *testNode) { n.failed = "stop"; n.deny("ec2:UnassignPrivateIpAddresses") }, nil, ExitPermission, PhaseReleasing},
 	} {
@@ -176,7 +176,7 @@ func TestOnErrorTagIsSetLater(t *testing.T) {
 			time.Sleep(3 * time.Minute)
 			calls := n.cloud.Counts()["ec2:CreateTags"].Calls
 			code, _, stderr := n.program(t.Context(), n.unitArgs()...)
-			if calls = n.cloud.Counts()["ec2:CreateTags"].Calls - calls; code != ExitPermission || calls != 1-attempt || !strings.Contains(stderr, want) || n.tag() == "" {
+			if calls = n.cloud.Counts()["ec2:CreateTags"].Calls - calls; code != ExitPermission || calls != 2-2*attempt || !strings.Contains(stderr, want) || n.tag() == "" {
 				t.Errorf("attempt %d: exit code %d, %d CreateTags, tag %q\n%s", attempt, code, calls, n.tag(), stderr)
 			}
 		}

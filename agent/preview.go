@@ -35,46 +35,36 @@ func (r *run) preview(ctx context.Context) error {
 	if err := r.remember(ctx); err != nil {
 		return err
 	}
-	gone, err := r.gone(ctx)
-	if err != nil {
-		return err
-	}
-	if len(gone) > 0 {
-		r.state.Phase = PhaseWithdrawn
-	}
+	var gone []netip.Addr
 	if r.givenBack() {
-		gone = union(gone, r.touched())
+		gone = r.touched()
 	}
 	r.surrender()
-	c := r.coordinator()
-	c.Intend = func(context.Context, []netip.Addr) error {
-		return errors.New("a preview is about to write: this is a mistake in this program")
-	}
-	p, err := c.Propose(ctx)
+	last := r.state.Static
+	c := r.coordinator(ctx)
+	p, err := c.Plan(ctx)
 	if err != nil {
 		return err
 	}
 	r.rep.Static = p.Addr
 	r.rep.Notes = append(r.rep.Notes, p.Notes...)
-	if p.Kept {
+	if p.Doubt && p.Addr != last {
+		gone = union(gone, []netip.Addr{last})
+	}
+	if p.Doubt {
+		r.rep.Warnings = append(r.rep.Warnings, fmt.Sprintf("EC2 does not show %s on this node: a run asks EC2 for it, and takes it out of use where another network interface has it", last))
+	}
+	if p.Kept || p.Addr == last {
 		r.rep.Unchanged++
 	}
 	would := func(text string) { r.rep.Changes = append(r.rep.Changes, text) }
-	if err := r.previewKernel(ctx, gone, p.Addr, p.Steps, r.former(r.touched(), p.Addr)); err != nil {
+	if err := r.previewKernel(ctx, gone, p.Addr, c.Ledger.Steps(p.Claim, r.id.ENI), r.former(r.touched(), p.Addr)); err != nil {
 		return err
 	}
-	if r.cfg.NameTag {
-		name, err := r.ec2.newName(ctx)
-		if err != nil {
-			return err
-		}
-		if name != "" {
-			would("name the instance " + quoted(name))
-		} else {
-			r.rep.Unchanged++
-		}
+	if err := r.previewName(ctx); err != nil {
+		return err
 	}
-	for _, step := range p.Settle {
+	for _, step := range c.Ledger.Steps(p.Settle, r.id.ENI) {
 		would(step)
 	}
 	if len(p.Settle) == 0 {
@@ -84,6 +74,27 @@ func (r *run) preview(ctx context.Context) error {
 		r.rep.Notes = append(r.rep.Notes, fmt.Sprintf("a run then connects to %s with %s", t, p.Addr))
 	}
 	return r.previewInstalled(ctx)
+}
+
+// previewName adds what a run does with the Name tag.
+func (r *run) previewName(ctx context.Context) error {
+	if !r.cfg.NameTag {
+		return nil
+	}
+	name := ""
+	if !r.named {
+		tags, err := r.ec2.Tags(ctx)
+		if err != nil {
+			return err
+		}
+		name = r.ec2.newName(tags)
+	}
+	if name == "" {
+		r.rep.Unchanged++
+	} else {
+		r.rep.Changes = append(r.rep.Changes, "name the instance "+quoted(name))
+	}
+	return nil
 }
 
 // previewKernel adds the changes to the kernel, with those to the account between them as Apply makes them.
@@ -194,18 +205,4 @@ func (r *run) installedStates(ctx context.Context) ([]Item, error) {
 		items = append(items, Item{What: shutdownAction, State: itemForeign, remedy: "remove " + shutdownAction})
 	}
 	return items, nil
-}
-
-// gone are the addresses that the last run programmed and that EC2 does not show on this node any more. IMDS is not asked: it goes on listing an
-// address for up to half a minute. EC2's describe calls may for a moment be older than the attachment, so that it is looked at for a while.
-func (r *run) gone(ctx context.Context) ([]netip.Addr, error) {
-	last := r.state.Static
-	if !r.hasState || !last.IsValid() {
-		return nil, nil
-	}
-	if shown, err := r.ec2.shows(ctx, last, true); err != nil || shown {
-		return nil, err
-	}
-	r.rep.Warnings = append(r.rep.Warnings, fmt.Sprintf("EC2 does not give %s to this node any more", last))
-	return []netip.Addr{last}, nil
 }

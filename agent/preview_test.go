@@ -27,7 +27,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 			n.t.Fatal(err)
 		}
 		ledger := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID)
-		if _, _, err := ledger.Create(n.t.Context(), netip.MustParseAddr(a), ssmcoord.Record{Instance: instance, ENI: "eni-0dead", Role: "CORE", Time: time.Now()}); err != nil {
+		if _, err := ledger.Create(n.t.Context(), netip.MustParseAddr(a), ssmcoord.Record{Instance: instance, ENI: "eni-0dead", Role: "CORE", Time: time.Now()}); err != nil {
 			n.t.Fatal(err)
 		}
 	}
@@ -36,16 +36,16 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 		before func(n *testNode)
 		want   []string // parts of the changes, in order; nil: nothing to do
 	}{
-		{"first run", func(*testNode) {}, []string{"claim /emr-static-ip/", "attach 10.0.1.21", "ip addr add 10.0.1.21/32 dev ens5", "-A EMR-STATIC-IP-OUT", "name the instance"}},
-		{"first run with units", func(n *testNode) { n.withSystemd() }, []string{"claim", "attach", "ip addr add", "iptables-legacy-restore", "name", "install " + unitProgram, "install", "install", "enable", "start"}},
+		{"first run", func(*testNode) {}, []string{"assign 10.0.1.21", "ip addr add 10.0.1.21/32 dev ens5", "-A EMR-STATIC-IP-OUT", "name the instance", "write the record /emr-static-ip/"}},
+		{"first run with units", func(n *testNode) { n.withSystemd() }, []string{"assign", "ip addr add", "iptables-legacy-restore", "name", "write the record", "install " + unitProgram, "install", "install", "enable", "start"}},
 		{"rerun", applied, nil},
 		{"rerun with units", func(n *testNode) { n.withSystemd().apply() }, nil},
 		{"the address is lost", func(n *testNode) { n.apply(); n.kernel.RemoveAddress(netip.MustParseAddr("10.0.1.21")) }, []string{"ip addr add 10.0.1.21/32"}},
 		{"the rules are lost", func(n *testNode) { n.apply(); n.kernel.FlushNAT() }, []string{"iptables-legacy-restore --noflush"}},
 		{"the list has changed", func(n *testNode) { n.apply(); n.cfg.Pools.Core = addrList("10.0.1.24 10.0.1.25") },
-			[]string{"claim", "attach 10.0.1.24", "ip addr add 10.0.1.24/32", "iptables-legacy-restore", "ip addr del 10.0.1.21/32", "detach 10.0.1.21", "delete the claim"}},
+			[]string{"assign 10.0.1.2", "ip addr add 10.0.1.2", "iptables-legacy-restore", "ip addr del 10.0.1.21/32", "delete the record", "unassign 10.0.1.21", "write the record"}},
 		{"the address was moved", func(n *testNode) { n.apply(); n.unassign(netip.MustParseAddr("10.0.1.21")) },
-			[]string{"iptables-legacy-restore", "ip addr del 10.0.1.21/32", "attach 10.0.1.21", "ip addr add 10.0.1.21/32", "iptables-legacy-restore"}},
+			[]string{"assign 10.0.1.21"}},
 		{"a release was interrupted before it changed anything", func(n *testNode) {
 			n.apply()
 			st := n.state()
@@ -57,9 +57,9 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 		{"claims of the dead", func(n *testNode) {
 			claim(n, "10.0.1.21", "i-0dead")
 			claim(n, "10.0.1.22", "i-0dead")
-			time.Sleep(2 * ssmcoord.UnseenGrace)
-		}, []string{"attach 10.0.1.21", "take over the claim", "ip addr add", "iptables-legacy-restore", "name"}},
-		{"a claim of a run that was interrupted", func(n *testNode) { claim(n, "10.0.1.22", n.InstanceID) }, []string{"attach 10.0.1.22"}},
+			time.Sleep(2 * ssmcoord.DescribeLag)
+		}, []string{"assign 10.0.1.21", "ip addr add", "iptables-legacy-restore", "name", "which is gone"}},
+		{"a record that names this node, of an address that it does not have", func(n *testNode) { claim(n, "10.0.1.22", n.InstanceID) }, []string{"assign 10.0.1.21", "delete the record", "write the record"}},
 		{"the record is lost", func(n *testNode) {
 			n.apply()
 			r := &run{cfg: n.cfg, env: n.env}
@@ -70,7 +70,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 			if _, err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Delete(n.t.Context(), netip.MustParseAddr("10.0.1.21"), func(ssmcoord.Entry) bool { return true }); err != nil {
 				n.t.Fatal(err)
 			}
-		}, []string{"make the record"}},
+		}, []string{"write the record"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

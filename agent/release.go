@@ -13,9 +13,11 @@ import (
 // releaseRetries bounds how long a release, which EMR gives 60 s at a node's end, waits for systemd to stop the timer of a failed run.
 const releaseRetries = 10 * time.Second
 
-// Release gives the node's static IP back: rules and address out of the kernel first; then off the network interface; then
-// the claim, so that nobody is offered an address that is still attached. It may be interrupted and run again, and a second run changes
-// nothing. The addresses are those that this node's state file names; without one, those of the given pools and of the ledger that name this node.
+// Release gives the node's static IP back: rules and address out of the kernel first; then the
+// record; then EC2's assignment, so that nobody else has the address while this node changes its
+// record. It may be interrupted and run again, and a second run changes nothing. The addresses are
+// those that this node's state file names; without one, those of the ledger that name this node,
+// and those of the given pools that the network interface carries.
 //
 // Before all that it ends what would give the node an address again: a release that fails is not followed by a retry.
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
@@ -26,6 +28,10 @@ func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 			cancel()
 			if err := r.identify(ctx); err != nil {
 				return err
+			}
+			if changed, prefix := r.prefixChanged(); changed {
+				r.note("the ledger of this node's run is " + quoted(prefix) + ": --prefix is not used")
+				r.cfg.Prefix = prefix
 			}
 			if err := r.release(ctx); err != nil {
 				return err
@@ -49,7 +55,7 @@ func (r *run) release(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := r.coordinator()
+	c := r.coordinator(ctx)
 	addrs := r.touched()
 	if len(addrs) == 0 {
 		if r.hasState && r.state.Phase == PhaseReleased {
@@ -60,7 +66,12 @@ func (r *run) release(ctx context.Context) error {
 		}
 	}
 	r.rep.Static = r.state.Static
+	inUse := netip.Addr{} // which no earlier run was giving back
+	if r.state.Phase == PhaseAttached || r.state.Phase == PhaseProgrammed {
+		inUse = r.state.Static
+	}
 	if r.hasState || len(addrs) > 0 {
+		r.recordDue = time.Time{}
 		if err := r.save(PhaseReleasing, r.state.Static, r.state.Former, addrs); err != nil {
 			return err
 		}
@@ -68,15 +79,7 @@ func (r *run) release(ctx context.Context) error {
 	if err := r.unprogram(ctx, addrs); err != nil {
 		return err
 	}
-	c.Intents = addrs
-	// Nothing is forgotten on disk before all is done: an interrupted release begins again with the whole list.
-	c.Intend = func(context.Context, []netip.Addr) error { return nil }
-	for _, a := range addrs {
-		if err := c.Discard(ctx, a); err != nil {
-			return err
-		}
-	}
-	if err := r.leaveLedgers(ctx); err != nil {
+	if err := r.giveBack(ctx, c, addrs, inUse); err != nil {
 		return err
 	}
 	if err := errors.Join(r.removeUnits(ctx), r.removeShutdownAction(), forgetAbsence(r.dir)); err != nil {
@@ -90,11 +93,30 @@ func (r *run) release(ctx context.Context) error {
 
 // releasedAgain is a release after a release: it does what that one could not do.
 func (r *run) releasedAgain(ctx context.Context) error {
-	left := len(r.ledgers)
-	if err := errors.Join(r.unprogram(ctx, nil), r.removeUnits(ctx), r.removeShutdownAction(), r.leaveLedgers(ctx)); err != nil || len(r.ledgers) == left {
+	return errors.Join(r.unprogram(ctx, nil), r.removeUnits(ctx), r.removeShutdownAction())
+}
+
+// giveBack deletes the records of the addresses and unassigns them. Nothing is forgotten on disk
+// before all is done: an interrupted release begins again with the whole list.
+func (r *run) giveBack(ctx context.Context, c *ssmcoord.Coordinator, addrs []netip.Addr, inUse netip.Addr) error {
+	if len(addrs) == 0 {
+		return nil
+	}
+	c.Intend = func(context.Context, []netip.Addr) error { return nil }
+	own, err := r.ec2.Own(ctx)
+	if err != nil {
 		return err
 	}
-	return r.save(PhaseReleased, netip.Addr{}, nil, nil)
+	for _, a := range addrs {
+		note, err := c.GiveBack(ctx, a, slices.Contains(own, a) && (a == inUse || !r.hasState))
+		if note != "" {
+			r.warn(note)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // found looks for this node's addresses where no state file names them: those of the ledger that name it.

@@ -26,8 +26,9 @@ const (
 // relistedAfter is how long after its withdrawal IMDS is not believed that it lists the static IP: it may be that late.
 const relistedAfter = 2 * time.Minute
 
-// Restore puts back into the kernel what the last run of Apply left there, by the state file. It calls no AWS API but IMDS, and does
-// without that where it does not answer. What it finds lost, it reports as changes.
+// Restore puts back into the kernel what the last run of Apply left there, by the state file. It
+// calls no AWS API but IMDS, and does without that where it does not answer. While a run has left
+// the node's record to the timer, Restore also writes that. What it finds lost, it reports as changes.
 //
 // While IMDS, answering properly, does not list the static IP, nothing is put back; when it has not listed it in absentChecks checks in a row,
 // address and rules are taken out, the error has the code ExitWithdrawn, and so has every later one until IMDS lists the address
@@ -35,7 +36,13 @@ const relistedAfter = 2 * time.Minute
 //
 // A node that was never given an address, or that has released it, a state file of another instance, and another run that is at work are no errors.
 func Restore(ctx context.Context, cfg Config, env Environment) (Report, error) {
-	return conduct(ctx, cfg, env, (*run).restore)
+	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
+		err := r.restore(ctx)
+		if err == nil && r.imdsLists {
+			r.writePending(ctx)
+		}
+		return err
+	})
 }
 
 func (r *run) restore(ctx context.Context) error {
@@ -140,6 +147,7 @@ func (r *run) askIMDS(ctx context.Context) (answers bool, err error) {
 func (r *run) restoreBy(ctx context.Context, answers bool) error {
 	s := r.state
 	listed := answers && slices.Contains(r.id.Addresses, s.Static)
+	r.imdsLists = listed
 	switch s.Phase {
 	case PhaseReleased:
 		r.rep.LeftAlone = "not configured: the static IP was released"
@@ -173,7 +181,7 @@ func (r *run) restoreBy(ctx context.Context, answers bool) error {
 		return r.withdraw(ctx, "")
 	case s.Phase == PhaseWithdrawn && time.Since(s.Written) < relistedAfter:
 		return r.withdraw(ctx, " (IMDS lists it, and may be late: it is believed from "+s.Written.Add(relistedAfter).UTC().Format(time.RFC3339)+" on)")
-	case (s.Phase == PhaseClaiming || s.Phase == PhaseClaimed) && !listed:
+	case s.Phase == PhaseClaiming && !listed:
 		r.rep.LeftAlone = "the last run was interrupted before EC2 confirmed an address, and IMDS does not tell of one: run emr-static-ip again"
 		return nil
 	}

@@ -31,21 +31,27 @@ type run struct {
 	aws      *awsSession
 	ec2      *arbiter
 	kernel   netcfg.Kernel
-	ledgers  []string // prefixes of earlier runs, under which claims of this node may be left
-	list     string   // listDigest of the addresses that the operator named for this run
+	list     string // listDigest of the addresses that the operator named for this run
 	rep      Report
 
+	used      netip.Addr      // the static IP of the last run, which may have a record
+	recordDue time.Time       // when the record of the static IP is to be written; zero: it is
+	named     bool            // the Name tag was looked after, by this run or an earlier one
+	naming    chan nameResult // the Name tag's end, while it is written
+
+	imdsLists    bool // a restore has seen that IMDS lists the static IP
 	installed    bool // ensureProgram has been here
 	unprivileged bool // a preview without root: the rules cannot be looked at
 }
 
-// Apply gives the node its static IP: it claims an address of the role's pool, attaches it, programs the kernel, and verifies all
-// three. Run again, it finds each as it should be and changes nothing; killed at any point and run again, it ends like a run that
-// was never killed.
+// Apply gives the node its static IP: EC2 assigns an address of the role's pool, the kernel is
+// programmed and verified, and the ledger gets the record. Run again, Apply finds each as it should
+// be and changes nothing. Killed at any point and run again, it ends like a run that was never
+// killed.
 //
-// Nothing is changed before every check has passed, and nothing is programmed before EC2 has confirmed the address on the node's own network
-// interface. Last it connects to the services of --verify. An error carries its exit code (CodeOf) and remedy; the report then tells what
-// had been done.
+// Nothing is changed before every check has passed, and nothing is programmed before EC2 has given
+// the address to the node's own network interface. Last it connects to the services of --verify. An
+// error carries its exit code (CodeOf) and remedy; the report then says what had been done.
 func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
 		err := r.locked(ctx, (*run).applyOrRetry)
@@ -102,7 +108,7 @@ func (r *run) identify(ctx context.Context) error {
 	r.list = listDigest(r.cfg.Pools)
 	if r.hasState {
 		r.cfg = r.cfg.Repeating(r.state.Settings)
-		r.ledgers = formerLedgers(r.state, r.cfg.Prefix)
+		r.used, r.recordDue, r.named = r.state.Static, r.state.RecordDue, r.state.Named
 	}
 	r.files = ReadEMRFiles(r.env.Root)
 	for _, p := range r.files.Problems() {
@@ -153,55 +159,44 @@ func (r *run) apply(ctx context.Context) error {
 	if err := r.remember(ctx); err != nil {
 		return err
 	}
-	if err := r.handOver(ctx); err != nil {
+	if err := r.finishGivenBack(ctx); err != nil {
 		return err
 	}
-	c := r.coordinator()
-	// Looking for another address may take as long as --timeout allows, and no restore is at work meanwhile.
-	c.Gone = func(ctx context.Context) (netip.Addr, error) {
-		err := r.handOver(ctx)
-		return r.state.Static, err
-	}
-	before := r.touched() // Acquire forgets what somebody else has; the kernel may still have it
-	res, err := c.Acquire(ctx)
+	c := r.coordinator(ctx)
+	before := r.touched() // the coordinator forgets what is given back; the kernel may still have it
+	plan, err := c.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	r.rep.Static = res.Addr
-	if res.Kept {
+	r.rep.Static = plan.Addr
+	if plan.Kept {
 		r.rep.Unchanged++
 	}
-	former := r.former(union(before, c.Intents), res.Addr)
-	if err := r.save(PhaseAttached, res.Addr, former, c.Intents); err != nil {
+	r.recordDue = c.Due(plan)
+	former := r.former(union(before, c.Intents()), plan.Addr)
+	if err := r.save(PhaseAttached, plan.Addr, former, c.Intents()); err != nil {
 		return err
 	}
-	if err := r.program(ctx, res.Addr, former); err != nil {
+	if err := r.program(ctx, plan.Addr, former); err != nil {
 		return err
 	}
-	if err := r.save(PhaseProgrammed, res.Addr, former, c.Intents); err != nil {
+	if err := r.save(PhaseProgrammed, plan.Addr, former, c.Intents()); err != nil {
 		return err
 	}
-	if r.cfg.NameTag {
-		r.name(ctx)
-	}
-	changes := len(r.rep.Changes)
-	notes, err := c.Settle(ctx, res)
+	r.joinName(ctx)
+	notes, err := c.Settle(ctx, plan)
 	r.rep.Warnings = append(r.rep.Warnings, notes...)
 	if err != nil {
 		return err
 	}
-	if len(r.rep.Changes) == changes {
-		r.rep.Unchanged++ // the record
-	}
-	if err := r.leaveLedgers(ctx); err != nil {
+	if err := r.record(ctx, c, plan); err != nil {
 		return err
 	}
 	if err := forgetAbsence(r.dir); err != nil {
 		return err
 	}
-	r.install(ctx)
-	rest := slices.DeleteFunc(slices.Clone(c.Intents), func(a netip.Addr) bool { return a == res.Addr })
-	return r.save(PhaseProgrammed, res.Addr, nil, rest)
+	rest := slices.DeleteFunc(c.Intents(), func(a netip.Addr) bool { return a == plan.Addr })
+	return r.save(PhaseProgrammed, plan.Addr, nil, rest)
 }
 
 // check does everything that can be refused before anything is changed. True: the node is to be left as it is.
@@ -223,7 +218,7 @@ func (r *run) check(ctx context.Context) (bool, error) {
 		}
 		return true, nil
 	}
-	problems := []error{wrongRegion, CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files)}
+	problems := []error{wrongRegion, r.checkPrefix(), CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files)}
 	pool := r.cfg.Pools.For(r.role.Role)
 	carried := slices.ContainsFunc(r.id.Addresses, func(a netip.Addr) bool { return slices.Contains(pool, a) })
 	if !carried && len(r.id.Addresses) > 1 { // every instance type allows two
@@ -247,33 +242,58 @@ func (r *run) check(ctx context.Context) (bool, error) {
 	return false, kernelError(err)
 }
 
-func (r *run) coordinator() *ssmcoord.Coordinator {
-	c := &ssmcoord.Coordinator{
+// coordinator returns this node's side of the claim protocol.
+func (r *run) coordinator(ctx context.Context) *ssmcoord.Coordinator {
+	past := ssmcoord.Past{Intents: r.touched(), Used: r.state.Former}
+	past.Recorded = true
+	if r.hasState {
+		past.Used = union(past.Used, []netip.Addr{r.used})
+		past.Last, past.Recorded = r.state.Static, r.state.Static.IsValid() && r.recordDue.IsZero()
+	}
+	switch r.state.Phase {
+	case PhaseReleased:
+		past.Released = r.state.Written
+	case PhaseReleasing: // an interrupted release may have deleted a record later than it said so
+		past.Released = time.Now()
+	}
+	return ssmcoord.New(ssmcoord.Options{
 		Ledger: ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, r.id.SubnetID),
 		EC2:    r.ec2,
-		Self:   ssmcoord.Self{Instance: r.id.InstanceID, ENI: r.id.ENI, Cluster: r.cluster, Role: string(r.role.Role)},
+		Self:   r.self(),
 		Pools: ssmcoord.Pools{
 			string(RoleMaster): r.cfg.Pools.Master, string(RoleCore): r.cfg.Pools.Core, string(RoleTask): r.cfg.Pools.Task,
 		},
-		Last:     r.state.Static,
-		Recorded: r.hasState && len(r.ledgers) == 0, // an interrupted run may have changed --prefix
-		Intents:  r.touched(),
-		Reassign: r.cfg.AllowReassignment,
-		PutRate:  r.cfg.PutRate,
-		Rand:     r.env.Random(),
-		Notify:   r.event,
-	}
-	c.Intend = func(_ context.Context, intents []netip.Addr) error {
-		phase := PhaseClaiming
-		if r.state.Static.IsValid() && (r.state.Phase == PhaseAttached || r.state.Phase == PhaseProgrammed) {
-			phase = r.state.Phase // that address is in use, whatever becomes of the others
-		}
-		return r.save(phase, r.state.Static, r.state.Former, intents)
-	}
-	return c
+		Past:    past,
+		Quick:   r.finished() && len(past.Intents) == 1,
+		PutRate: r.cfg.PutRate,
+		Rand:    r.env.Random(),
+		Notify:  r.event,
+		Intend:  r.intend,
+		Lost:    r.lostStatic,
+		Looked:  func() { r.beginName(ctx) },
+	})
 }
 
-// touched lists the addresses that earlier runs of this node may have claimed, attached or programmed.
+// self is this node as the claim protocol knows it.
+func (r *run) self() ssmcoord.Self {
+	return ssmcoord.Self{Instance: r.id.InstanceID, ENI: r.id.ENI, Cluster: r.cluster, Role: string(r.role.Role)}
+}
+
+// finished reports whether the last run came to its end: nothing but its address is to be looked at.
+func (r *run) finished() bool {
+	return r.hasState && r.state.Phase == PhaseProgrammed && r.recordDue.IsZero() && (r.named || !r.cfg.NameTag)
+}
+
+// intend stores the addresses that EC2 may have assigned to this node, or is about to be asked for.
+func (r *run) intend(_ context.Context, intents []netip.Addr) error {
+	phase := PhaseClaiming
+	if r.state.Static.IsValid() && (r.state.Phase == PhaseAttached || r.state.Phase == PhaseProgrammed) {
+		phase = r.state.Phase // that address is in use, whatever becomes of the others
+	}
+	return r.save(phase, r.state.Static, r.state.Former, intents)
+}
+
+// touched lists the addresses that earlier runs of this node may have been given, or programmed.
 func (r *run) touched() []netip.Addr {
 	var list []netip.Addr
 	for _, a := range slices.Concat([]netip.Addr{r.state.Static}, r.state.Intents, r.state.Former) {
@@ -312,24 +332,6 @@ func (r *run) unprogram(ctx context.Context, addrs []netip.Addr) error {
 	r.rep.Link = res.Link
 	r.rep.Notes = append(r.rep.Notes, res.Notes...)
 	return kernelError(err)
-}
-
-// name appends the role to the Name tag. The tag is a convenience: a node is not failed for it.
-func (r *run) name(ctx context.Context) {
-	name, err := r.ec2.NameRole(ctx)
-	switch {
-	case err != nil:
-		err = r.explain(ctx, err)
-		w := err.Error()
-		if e := (*Error)(nil); errors.As(err, &e) && e.Remedy != "" {
-			w += "; " + e.Remedy
-		}
-		r.rep.Warnings = append(r.rep.Warnings, w+"; or use --no-name-tag")
-	case name != "":
-		r.change("named the instance " + quoted(name))
-	default:
-		r.rep.Unchanged++
-	}
 }
 
 // event is one line of the claim protocol.

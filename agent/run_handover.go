@@ -2,32 +2,35 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// outOfUse takes the last run's address out of the kernel where EC2 shows it on this node no more: from here on until another one
-// is programmed the node has none.
-func (r *run) outOfUse(ctx context.Context) error {
-	gone, err := r.gone(ctx)
-	if err != nil || len(gone) == 0 {
-		return err
-	}
+// lostStatic takes the last run's address out of the kernel: EC2 does not give it to this node any
+// more. From here on until another one is programmed the node has none.
+func (r *run) lostStatic(ctx context.Context) error {
+	lost := r.state.Static
+	r.warn(fmt.Sprintf("EC2 does not give %s to this node any more", lost))
 	// On disk first: from here on a restore must not put it back.
-	if err := r.save(PhaseWithdrawn, gone[0], r.state.Former, r.state.Intents); err != nil {
+	r.recordDue = time.Time{}
+	if err := r.save(PhaseWithdrawn, lost, r.state.Former, r.state.Intents); err != nil {
 		return err
 	}
-	return r.unprogram(ctx, gone)
+	if err := r.unprogram(ctx, []netip.Addr{lost}); err != nil {
+		return err
+	}
+	r.surrender()
+	return nil
 }
 
-// handOver takes out of use what this node does not have any more, or has given back. A release, or a withdrawal, that was interrupted may have left its
-// address in the kernel, where nothing would watch it from here on.
-func (r *run) handOver(ctx context.Context) error {
-	if err := r.outOfUse(ctx); err != nil {
-		return err
-	}
+// finishGivenBack takes out of the kernel what this node has given back, or does not have any more.
+// A release, or a withdrawal, that was interrupted may have left its address there, where nothing
+// would watch it from here on.
+func (r *run) finishGivenBack(ctx context.Context) error {
 	if r.givenBack() {
 		if err := r.unprogram(ctx, r.touched()); err != nil {
 			return err
@@ -37,7 +40,7 @@ func (r *run) handOver(ctx context.Context) error {
 	return nil
 }
 
-// givenBack tells whether the node has given its static IP back, or was about to, or EC2 gives it to the node no more.
+// givenBack reports whether the node has given its static IP back, or was about to, or has lost it.
 func (r *run) givenBack() bool {
 	switch r.state.Phase {
 	case PhaseWithdrawn, PhaseReleasing, PhaseReleased:
@@ -46,15 +49,17 @@ func (r *run) givenBack() bool {
 	return false
 }
 
-// surrender makes a static IP that was given back one of those that the node may have: no restore may put it back while another one is looked for, and
-// IMDS lists it for a while.
+// surrender makes a static IP that was given back one of those that the node may have: no restore
+// may put it back while another one is looked for, and IMDS lists it for a while.
 func (r *run) surrender() {
 	if r.givenBack() {
 		r.state.Intents, r.state.Static = r.touched(), netip.Addr{}
+		r.recordDue = time.Time{}
 	}
 }
 
-// remember asks the ledger what this node has claimed where its state file is lost and its network interface has more than the primary IP.
+// remember asks the ledger which addresses name this node, where its state file is lost and its
+// network interface has more than the primary IP.
 func (r *run) remember(ctx context.Context) error {
 	if r.hasState || len(r.id.Addresses) < 2 {
 		return nil

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -16,7 +17,7 @@ func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr)
 		InstanceID: r.id.InstanceID, ClusterID: r.cluster, Role: r.role.Role, SubnetID: r.id.SubnetID, ENI: r.id.ENI, MAC: r.id.MAC.String(),
 		Link: r.rep.Link, Backend: r.rep.Backend, Primary: r.id.PrimaryIP, Static: static,
 		VPC: sorted(r.id.VPC), Former: slices.Clip(former), Intents: slices.Clip(intents),
-		Ledgers: r.ledgers, Settings: r.cfg.Settings(),
+		RecordDue: r.recordDue, Named: r.named, Settings: r.cfg.Settings(),
 	}
 	if s.Link == "" {
 		s.Link = r.state.Link
@@ -48,13 +49,26 @@ func normal(s State) State {
 			*list = nil
 		}
 	}
-	if len(s.Ledgers) == 0 {
-		s.Ledgers = nil
-	}
 	for _, list := range []*[]netip.Prefix{&s.VPC, &s.Settings.Only, &s.Settings.Exclude} {
 		if len(*list) == 0 {
 			*list = nil
 		}
 	}
 	return s
+}
+
+// prefixChanged reports whether this node has addresses in the ledger of another prefix, and which.
+func (r *run) prefixChanged() (bool, string) {
+	former := r.state.Settings.Prefix
+	return r.hasState && len(r.touched()) > 0 && former != "" && former != r.cfg.Prefix, former
+}
+
+// checkPrefix refuses a run under another prefix while this node has an address in that ledger.
+func (r *run) checkPrefix() error {
+	changed, former := r.prefixChanged()
+	if !changed {
+		return nil
+	}
+	return coded(ExitUsage, fmt.Errorf("--prefix %s: this node has its address in the ledger %s", quoted(r.cfg.Prefix), quoted(former)),
+		"emr-static-ip release first, then run this again")
 }

@@ -13,17 +13,17 @@ type Phase string
 
 // The phases, in the order of a run.
 const (
-	PhaseClaiming   Phase = "claiming"   // the addresses in Intents may be claimed in this node's name
-	PhaseClaimed    Phase = "claimed"    // Static is claimed; EC2 was, or was about to be, asked for it
-	PhaseAttached   Phase = "attached"   // EC2 confirmed Static on the node's ENI; the kernel may be half programmed
+	PhaseClaiming   Phase = "claiming"   // EC2 may have assigned the addresses in Intents to this node
+	PhaseAttached   Phase = "attached"   // EC2 gave Static to the node's ENI; the kernel may be half programmed
 	PhaseProgrammed Phase = "programmed" // the kernel was verified
 	PhaseWithdrawn  Phase = "withdrawn"  // EC2 gives Static to this node no more: it is, or was about to be, taken out of the kernel
 	PhaseReleasing  Phase = "releasing"  // a release has begun: every part of it may be done or not
 	PhaseReleased   Phase = "released"   // nothing is left on this node
 )
 
-// State is what a run leaves behind for the next: a report, and a hint where to look. What is true is asked of the kernel
-// and of EC2 each time. The exception is Intents: a claim whose answer got lost is known from nowhere else.
+// State is what a run leaves behind for the next: a report, and a hint where to look. What is true
+// is asked of the kernel and of EC2 each time. The exceptions are Intents, since an assignment whose
+// answer got lost is known from nowhere else, and RecordDue.
 type State struct {
 	Version int       `json:"version"` // StateVersion
 	Tool    string    `json:"tool"`    // version of the program that wrote it
@@ -44,9 +44,12 @@ type State struct {
 	Primary netip.Addr   `json:"primary,omitzero"`
 	Static  netip.Addr   `json:"static,omitzero"`
 	Former  []netip.Addr `json:"former,omitempty"`  // static IPs this node had before and must not keep
-	Intents []netip.Addr `json:"intents,omitempty"` // written before each PutParameter: claimed, or about to be
+	Intents []netip.Addr `json:"intents,omitempty"` // written before EC2 is asked: assigned, or about to be
 
-	Ledgers []string `json:"ledgers,omitempty"` // prefixes of earlier runs, under which claims of this node may be left
+	// RecordDue is when the record of Static is to be written; zero if it was written. Until then the
+	// timer looks after it.
+	RecordDue time.Time `json:"record_due,omitzero"`
+	Named     bool      `json:"named,omitempty"` // the instance's Name tag was looked after
 
 	Settings Settings `json:"settings"` // what a run without addresses repeats
 }

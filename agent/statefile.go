@@ -89,7 +89,7 @@ func (s State) validate() error {
 		return errors.New("no instance")
 	}
 	switch s.Phase {
-	case PhaseClaiming, PhaseClaimed, PhaseAttached, PhaseProgrammed, PhaseWithdrawn, PhaseReleasing, PhaseReleased:
+	case PhaseClaiming, PhaseAttached, PhaseProgrammed, PhaseWithdrawn, PhaseReleasing, PhaseReleased:
 	default:
 		return fmt.Errorf("unknown phase %s", text.Quote(string(s.Phase)))
 	}
@@ -124,22 +124,11 @@ func (s State) validate() error {
 			return fmt.Errorf("VPC CIDR %v is not IPv4", p)
 		}
 	}
-	if len(s.Ledgers) > maxLedgers {
-		return fmt.Errorf("%d prefixes", len(s.Ledgers))
-	}
-	for _, p := range s.Ledgers {
-		if err := parsePrefix(new(string))("prefix", p); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
 // maxNetworks bounds the VPC CIDRs: AWS allows 50 at most.
 const maxNetworks = 1000
-
-// maxLedgers bounds the prefixes of earlier runs.
-const maxLedgers = 100
 
 // SaveState replaces the state file in dir. It fills in the version. It makes dir, for this user
 // alone, if dir is missing. The caller holds the Lock of dir.

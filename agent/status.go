@@ -35,13 +35,14 @@ const (
 	itemMissing = "missing" // wanted, and not there
 	itemForeign = "foreign" // there under this program's name, and not wanted
 	itemDiffers = "differs"
+	itemPending = "pending" // the timer will see to it
 	itemUnknown = "unknown" // could not be looked at: Detail says why
 )
 
 // Item is one thing that is wanted or found.
 type Item struct {
 	What   string `json:"what"`
-	State  string `json:"state"` // present, missing, foreign, differs, unknown
+	State  string `json:"state"` // present, missing, foreign, differs, pending, unknown
 	Detail string `json:"detail,omitempty"`
 
 	remedy string // what apply does about it
@@ -209,6 +210,7 @@ func (r *run) listed(answers bool) *Item {
 func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 	s.EC2 = &Item{What: "EC2 gives " + s.Static.String() + " to " + s.ENI, State: itemUnknown}
 	s.Ledger = &Item{What: "record of " + s.Static.String(), State: itemUnknown}
+	defer r.pendingRecord(s)
 	if !answers {
 		s.EC2.Detail, s.Ledger.Detail = "IMDS does not answer", "IMDS does not answer"
 		return
@@ -258,10 +260,30 @@ func (r *run) statusLedger(ctx context.Context, s *Status) {
 	}
 }
 
+// recordOverdue is how long after its time a pending record is still left to the timer.
+const recordOverdue = 5 * time.Minute
+
+// pendingRecord says of a record that is not there, or cannot be asked for, that the timer writes it.
+func (r *run) pendingRecord(s *Status) {
+	due := r.state.RecordDue
+	if due.IsZero() || s.Phase != PhaseProgrammed || s.Ledger.State == itemPresent {
+		return
+	}
+	at := due.UTC().Format(time.RFC3339)
+	if time.Since(due) > recordOverdue {
+		s.Notes = append(s.Notes, "record pending since "+at+": emr-static-ip restore writes it, or run emr-static-ip again")
+		return
+	}
+	s.Notes = append(s.Notes, "record pending: "+unitTimer+" writes it at about "+at)
+	if s.Ledger.State != itemUnknown {
+		s.Ledger.State, s.Ledger.Detail = itemPending, "due at "+at
+	}
+}
+
 // judge is the verdict on what was found. What is unknown does not count.
 func (s *Status) judge() {
 	bad := func(item *Item) {
-		if item == nil || item.State == itemPresent || item.State == itemUnknown {
+		if item == nil || item.State == itemPresent || item.State == itemUnknown || item.State == itemPending {
 			return
 		}
 		reason := item.What + ": " + item.State

@@ -12,8 +12,8 @@
 # It needs what Amazon Linux 2 and 2023 ship on EMR: bash, coreutils, the AWS CLI or curl, and sudo where it is not run as root. Run again,
 # it fetches nothing where the binary is installed already.
 #
-# Exit codes are those of emr-static-ip; of this script's own: 1 wrong checksum, not found, unknown architecture, or no such program;
-# 4 no access to the bucket or no credentials, 5 S3 cannot be reached, 9 not root and no sudo.
+# Exit codes are those of emr-static-ip; of this script's own: 1 wrong checksum, not found, unknown architecture, bucket in another region, or no
+# such program, or a broken one; 4 no access to the bucket, no credentials, or a wrong clock; 5 S3 cannot be reached; 9 not root and no sudo.
 set -u
 
 base='@BASE@'
@@ -27,6 +27,9 @@ attempt_seconds=45 # for one of them: 300 KB/s are enough
 
 credentials_seconds=120 # how long IMDS may be late with the credentials of the instance profile: as long as the program itself waits
 credentials_pause=5
+
+left_seconds=3600 # after which a temporary file is one that a killed run has left
+clock_seconds=900 # S3 refuses requests whose time is farther from its own
 
 scratch='' staged='' # what this run has to remove
 
@@ -88,21 +91,44 @@ fetch() {
 		;;
 	*) said=$(curl --silent --show-error --fail --location --connect-timeout 10 --max-time "$attempt_seconds" --output "$2" "$1" 2>&1) && return 0 ;;
 	esac
-	refused
+	refused "$1"
 	said=${said//[[:space:]]/ }
 	[ "${#said}" -le 600 ] || said="${said:0:300} ... ${said: -300}"
 	return 1
 }
 
-# refused sets $problem by $said.
+# refused URL sets $problem by $said, where the names in URL do not count: a bucket or prefix may be called credentials.
 refused() {
-	case $said in
+	local text=$said object=${1#*://} bucket key
+	bucket=${object%%/*} key=${object#*/}
+	text=${text//"$key"/}
+	text=${text//"$bucket"/}
+	case $text in
+	*Traceback* | *ImportError* | *"No module named"* | *"bad interpreter"* | *"failed to run command"* | *"shared libraries"*) problem=broken ;;
+	*TimeTooSkewed* | *"request time and the current time"* | *"ignature expired"* | *"ignature not yet current"*) problem=clock ;;
+	*"not yet valid"* | *"certificate has expired"*) problem=certificate ;;
+	*"(301)"* | *PermanentRedirect* | *AuthorizationHeaderMalformed* | *"is wrong; expecting"* | *IllegalLocation* | *region_name*) problem=region ;;
 	*"(403)"* | *" 403"* | *AccessDenied* | *"Access Denied"* | *InvalidAccessKeyId* | *ExpiredToken*) problem=denied ;;
-	*redentials*) problem=credentials ;;
 	*"(404)"* | *" 404"* | *NoSuchBucket* | *NoSuchKey*) problem=missing ;;
+	*redentials*) problem=credentials ;;
 	*onnect* | *"timed out"* | *imeout* | *"no answer"* | *"resolve host"* | *unreachable* | *SSL*) problem=unreachable ;;
 	*) problem=other ;;
 	esac
+}
+
+# find_clock sets $problem to clock where S3 has refused a request because this node's clock is wrong. S3's answer to HeadObject is 403 without a
+# reason, but with S3's time; the AWS CLI does not show it.
+find_clock() {
+	local url=https://s3.$region.amazonaws.com line='' date='' seconds now
+	[ -n "$region" ] && [ -z "${AWS_ENDPOINT_URL_S3:-}${AWS_ENDPOINT_URL:-}" ] || return 0
+	case $region in cn-*) url=$url.cn ;; esac
+	while IFS= read -r line; do
+		case $line in [Dd]ate:\ *) date=${line#*: } ;; esac
+	done < <(curl --silent --head --connect-timeout 3 --max-time 5 "$url/")
+	[ -n "$date" ] && seconds=$(date -d "${date%$'\r'}" +%s 2>/dev/null) || return 0
+	now=$(date +%s)
+	[ "$((now - seconds))" -gt "$clock_seconds" ] || [ "$((seconds - now))" -gt "$clock_seconds" ] || return 0
+	problem=clock said="$said; S3's time is ${date%$'\r'}, this node's is $(date -u '+%a, %d %b %Y %T GMT')"
 }
 
 # download URL FILE fetches a file that has the wanted checksum, or ends the run.
@@ -120,19 +146,25 @@ download() {
 			sleep "$credentials_pause"
 			continue
 		fi
-		if [ "$problem" = missing ] || [ "$attempt" -ge "$attempts" ]; then
-			break
-		fi
+		case $problem in
+		broken | missing | region | clock) break ;; # for good
+		esac
+		[ "$attempt" -lt "$attempts" ] || break
 		say "attempt $attempt of $attempts at $1: ${said:-failed}; next in $pause s"
 		sleep "$pause"
 		attempt=$((attempt + 1)) pause=$((pause * 2))
 	done
+	[ "$problem" != denied ] || find_clock
 	case $problem in
+	broken) fail 1 "the AWS CLI (aws) of this node does not work, for $1: $said" "look at what an earlier bootstrap action has installed (pip with another version of botocore or urllib3?); put this one before it, or give an https:// address as the first argument, which needs curl alone" ;;
+	clock) fail 4 "this node's clock is wrong, for $1: $said" "set it: chronyc makestep, then chronyc tracking (Amazon Time Sync is at 169.254.169.123; systemctl status chronyd)" ;;
+	certificate) fail 5 "by this node's clock ($(date -u '+%F %TZ')) the certificate is not valid, for $1: $said" "look at the clock (chronyc tracking), then at a proxy that has a certificate of its own" ;;
+	region) fail 1 "the bucket is not in the region ${region:-of the AWS CLI}, for $1: $said" "publish to a bucket in the cluster's region (publish.sh): the S3 gateway endpoint leads to no other; where AWS_REGION or AWS_DEFAULT_REGION is set on the node, it must be that region" ;;
 	checksum) fail 1 "wrong checksum of $1: $said; it was not run" "find out who has replaced it, then publish this version again (publish.sh)" ;;
 	denied) fail 4 "no access to $1: $said" "allow s3:GetObject on ${base#s3://}/* to the role of the cluster's instance profile (JobFlowRole), and kms:Decrypt where the bucket is encrypted with a key; S3 says 403 also for a missing object where s3:ListBucket is not allowed: was all of it published (publish.sh)?" ;;
 	credentials) fail 4 "no AWS credentials within $credentials_seconds s, for $1: $said" "give the cluster an instance profile (JobFlowRole); where it has one, look at the metadata service of this node: curl -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token" ;;
 	missing) fail 1 "not found: $1: $said" "publish this version to $base again (publish.sh)" ;;
-	unreachable) fail 5 "cannot reach $1: $said" "a subnet without NAT needs the gateway endpoint com.amazonaws.${region:-REGION}.s3 in its route table, with a policy that admits the bucket, and the bucket in that region; otherwise look at routes, security group, DNS and proxy" ;;
+	unreachable) fail 5 "cannot reach $1${region:+ (region $region)}: $said" "a subnet without NAT needs the gateway endpoint com.amazonaws.${region:-REGION}.s3 in its route table, with a policy that admits the bucket, and the bucket in that region; otherwise look at routes, security group, DNS and proxy" ;;
 	*) fail 1 "cannot fetch $1: ${said:-for no given reason}" "see what is said there; run again" ;;
 	esac
 }
@@ -142,6 +174,24 @@ clean() {
 	[ -z "$scratch" ] || rm -rf -- "$scratch"
 	[ -z "$staged" ] || as_root rm -f -- "$staged"
 	scratch='' staged=''
+}
+
+# sweep removes what killed runs have left. A file that is younger may be another run's that goes on.
+sweep() {
+	local file modified now
+	now=$(date +%s)
+	for file in "${program%/*}/.${program##*/}".?????????? "${TMPDIR:-/tmp}/.${program##*/}".??????????; do
+		if [ -L "$file" ] || ! modified=$(stat -c %Y -- "$file" 2>/dev/null) || [ "$((now - modified))" -le "$left_seconds" ]; then
+			continue
+		elif [ -f "$file" ] && [ "${file%/*}" = "${program%/*}" ]; then
+			as_root rm -f -- "$file" 2>/dev/null || continue
+		elif [ -d "$file" ] && [ -O "$file" ]; then # others can make files in /tmp, too
+			rm -rf -- "$file" || continue
+		else
+			continue
+		fi
+		say "removed $file, which a run that was killed had left"
+	done
 }
 
 # installed tells whether the program is there, as it should be.
@@ -180,6 +230,7 @@ main() {
 	case $sha256 in
 	*[!0-9a-f]* | '') fail 1 "this copy of bootstrap.sh has no checksums: it is the source, not what make dist made of it" "publish with scripts/publish.sh s3://BUCKET/PREFIX, and use the bootstrap.sh from there" ;;
 	esac
+	sweep
 	if installed; then
 		say "version $version is installed already"
 	else
@@ -196,7 +247,7 @@ main() {
 		trap clean EXIT
 		trap 'exit 143' TERM
 		trap 'exit 130' INT
-		scratch=$(mktemp -d) || fail 1 "cannot make a temporary directory" "look at the message above: is the disk full, or read-only?"
+		scratch=$(mktemp -d -t ".${program##*/}.XXXXXXXXXX") || fail 1 "cannot make a temporary directory" "look at the message above: is the disk full, or read-only?"
 		download "$url" "$scratch/emr-static-ip"
 		install_program "$scratch/emr-static-ip"
 		clean

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,7 @@ func stub(t *testing.T, program []byte, replace ...string) stubbed {
 	s.write(t, s.script, text)
 	s.write(t, s.dir+"/object", string(program))
 	s.write(t, s.dir+"/bin/aws", "#!/bin/bash\necho call >>\"$STUB/calls\"\nexec cp \"$STUB/object\" \"${*: -1}\"\n")
+	s.write(t, s.dir+"/bin/curl", "#!/bin/sh\nexit 7\n") // nothing of this machine's network
 	return s
 }
 
@@ -86,7 +88,7 @@ func (s stubbed) run(ctx context.Context, env ...string) (code int, stdout, stde
 // leftovers are files that a run must not leave.
 func (s stubbed) leftovers(t *testing.T) (names []string) {
 	t.Helper()
-	for _, pattern := range []string{"/tmp.*", "/sbin/.*"} {
+	for _, pattern := range []string{"/tmp.*", "/.emr-static-ip.*", "/sbin/.*"} {
 		found, err := filepath.Glob(s.dir + pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -225,6 +227,90 @@ func TestBootstrapVariable(t *testing.T) {
 	for _, what := range []string{"installed", "again"} {
 		if code, stdout, stderr := s.run(t.Context(), "EMR_STATIC_IP_BASE=s3://other/place", "EMR_STATIC_IP_ROLE=CORE"); code != 0 || stdout != "EMR_STATIC_IP_ROLE=CORE\n" {
 			t.Errorf("%s: exit code %d, the program has %q\n%s", what, code, stdout, stderr)
+		}
+	}
+}
+
+// TestBootstrapRefused: what the AWS CLI says is read as what it means, and the node is told what helps.
+func TestBootstrapRefused(t *testing.T) {
+	const traceback = `Traceback (most recent call last):
+  File "/usr/local/bin/aws", line 19, in <module>
+    import awscli.clidriver
+  File "/usr/local/lib/python3.9/site-packages/botocore/credentials.py", line 42, in <module>
+    from botocore.utils import InstanceMetadataFetcher, parse_key_val_file
+`
+	forbidden := "fatal error: An error occurred (403) when calling the HeadObject operation: Forbidden"
+	at := func(ahead time.Duration) string {
+		return "HTTP/1.1 403 Forbidden\r\nServer: AmazonS3\r\nDate: " + time.Now().Add(-ahead).UTC().Format(http.TimeFormat) + "\r\n\r\n"
+	}
+	for _, test := range []struct {
+		name, base, says, head string // head is what curl says of S3
+		code, calls            int
+		want                   string
+	}{
+		{"a broken CLI", "s3://bucket/prefix", traceback + "ImportError: No module named connection", "", 1, 1, "does not work"},
+		{"a CLI without Python", "s3://bucket/prefix", "timeout: failed to run command 'aws': No such file or directory", "", 1, 1, "does not work"},
+		{"missing below credentials", "s3://bucket/credentials", `fatal error: An error occurred (404) when calling the HeadObject operation: Key "credentials/KEY" does not exist`, "", 1, 1, "not found"},
+		{"missing, without a code, below credentials", "s3://credentials/403", `fatal error: NoSuchKey "403/KEY" in credentials`, "", 1, 1, "not found"},
+		{"no route to a bucket called credentials", "s3://credentials/x", `fatal error: Could not connect to the endpoint URL: "https://credentials.s3.eu-west-1.amazonaws.com/x/KEY"`, "", 5, 4, "(region eu-west-1)"},
+		{"another region", "s3://bucket/prefix", "fatal error: An error occurred (301) when calling the HeadObject operation: Moved Permanently", "", 1, 1, "in the cluster's region"},
+		{"another region, in S3's words", "s3://bucket/prefix", "fatal error: An error occurred (AuthorizationHeaderMalformed): the region 'eu-west-1' is wrong; expecting 'us-east-1'", "", 1, 1, "not in the region eu-west-1"},
+		{"no region", "s3://bucket/prefix", "Provided region_name 'eu west' doesn't match a supported format.", "", 1, 1, "AWS_REGION"},
+		{"the clock, in S3's words", "s3://bucket/prefix", "fatal error: An error occurred (RequestTimeTooSkewed) when calling the GetObject operation: The difference between the request time and the current time is too large.", "", 4, 1, "chronyc"},
+		{"a clock that is ahead", "s3://bucket/prefix", forbidden, at(20 * time.Minute), 4, 4, "this node's clock is wrong"},
+		{"a clock that is behind", "s3://bucket/prefix", forbidden, at(-20 * time.Minute), 4, 4, "this node's clock is wrong"},
+		{"no permission, by a right clock", "s3://bucket/prefix", forbidden, at(time.Minute), 4, 4, "s3:GetObject"},
+		{"no permission, by a clock that nobody knows", "s3://bucket/prefix", forbidden, "Date: nonsense", 4, 4, "s3:GetObject"},
+		{"a certificate of the future", "s3://bucket/prefix", "fatal error: SSL validation failed: certificate verify failed: certificate is not yet valid", "", 5, 4, "look at the clock"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := stub(t, told7, "\ncredentials_seconds=120 ", "\ncredentials_seconds=0 ", "pause=1 problem", "pause=0 problem")
+			s.write(t, s.dir+"/says", test.says)
+			s.write(t, s.dir+"/head", test.head)
+			s.write(t, s.dir+"/bin/aws", "#!/bin/bash\necho call >>\"$STUB/calls\"\nkey=${*: -2:1}\nsed \"s|KEY|${key##*/}|\" \"$STUB/says\" >&2\nexit 1\n")
+			s.write(t, s.dir+"/bin/curl", "#!/bin/sh\ncat \"$STUB/head\"\n")
+			code, _, stderr := s.run(t.Context(), "EMR_STATIC_IP_BASE="+test.base)
+			if code != test.code || s.calls(t) != test.calls || !strings.Contains(stderr, test.want) {
+				t.Errorf("exit code %d, want %d; %d calls, want %d; want %q\n%s", code, test.code, s.calls(t), test.calls, test.want, stderr)
+			}
+			if strings.Contains(stderr, "instance profile") != strings.Contains(stderr, "s3:GetObject") {
+				t.Errorf("the wrong advice:\n%s", stderr)
+			}
+		})
+	}
+}
+
+// TestBootstrapSweeps: what a killed run has left is removed by the next one, and nothing else is.
+func TestBootstrapSweeps(t *testing.T) {
+	s := stub(t, told7)
+	old := time.Now().Add(-2 * time.Hour)
+	gone := []string{"/sbin/.emr-static-ip.aaaaaaaaaa", "/.emr-static-ip.bbbbbbbbbb/emr-static-ip"}
+	stay := []string{"/sbin/.emr-static-ip.cccccccccc", "/sbin/.emr-static-ip.conf", "/sbin/other", "/kept/file", "/.emr-static-ip.dddddddddd/emr-static-ip"}
+	for _, name := range append(gone, stay...) {
+		s.write(t, s.dir+name, "x")
+	}
+	for _, name := range []string{gone[0], filepath.Dir(gone[1]), stay[1], stay[2], "/kept"} {
+		if err := os.Chtimes(s.dir+name, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(s.dir+"/kept", s.dir+"/.emr-static-ip.eeeeeeeeee"); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"first", "again, where it is installed"} {
+		code, _, stderr := s.run(t.Context())
+		if removed := strings.Count(stderr, "removed "); code != 7 || (what == "first") != (removed == 2) {
+			t.Errorf("%s: exit code %d, %d removed\n%s", what, code, removed, stderr)
+		}
+		for _, name := range gone {
+			if _, err := os.Lstat(s.dir + name); err == nil {
+				t.Errorf("%s: %s is there", what, name)
+			}
+		}
+		for _, name := range append(stay, "/.emr-static-ip.eeeeeeeeee") {
+			if _, err := os.Stat(s.dir + name); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
 		}
 	}
 }

@@ -70,6 +70,12 @@ func policyFile(t *testing.T, file string) (text string, actions []string) {
 	return string(data), actions
 }
 
+// ahead are actions of the policies that calls does not find, with the reason.
+var ahead = map[string]string{
+	"ec2:DescribePrefixLists": "the networks behind gateway endpoints, which keep the primary IP",
+	"ssm:AddTagsToResource":   "PutParameter with tags needs it too, for --claim-tag",
+}
+
 func TestPoliciesNameTheCalls(t *testing.T) {
 	made, allowed := calls(t), map[string]bool{}
 	files, err := os.ReadDir("../agent/iam")
@@ -83,7 +89,7 @@ func TestPoliciesNameTheCalls(t *testing.T) {
 		text, actions := policyFile(t, f.Name())
 		for _, a := range actions {
 			allowed[a] = true
-			if !made[a] {
+			if !made[a] && ahead[a] == "" {
 				t.Errorf("%s allows %s, which nothing calls", f.Name(), a)
 			}
 		}

@@ -4,27 +4,28 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
-// EC2 is what the protocol asks of the arbiter. Package agent implements it with the SDK.
+// EC2 is what the protocol asks of EC2. Package agent implements it with the SDK.
 type EC2 interface {
 	// Survey lists the living members of the node's cluster, always with the node itself.
 	Survey(ctx context.Context) ([]Member, error)
-	// Holders tells which ENI of the subnet carries each of the addresses; one that no ENI carries is not in the map.
+	// Own lists all addresses of the node's primary ENI.
+	Own(ctx context.Context) ([]netip.Addr, error)
+	// Holders returns which ENI of the subnet carries each of the addresses. An address that no ENI
+	// carries is not in the map.
 	Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]Holder, error)
-	// Lives tells what EC2 says of the instances; one that EC2 does not list is Unseen.
+	// Lives returns what EC2 says of the instances. One that EC2 does not list is Unseen.
 	Lives(ctx context.Context, instances []string) (map[string]Life, error)
-	// Node tells what the EMR tags of an instance say of it, which are empty outside EMR. False: EC2 does not list it.
-	Node(ctx context.Context, instance string) (Node, bool, error)
-	// Attach gives a to the node's primary ENI. nil: EC2 accepted it. *RefusedError: another ENI has it, for certain. It does not
-	// return any other error while the outcome is unknown and can still be found out; *ImpossibleError: it will never be. It may
-	// be called for an address that is attached. move takes the address from the ENI that has it.
-	Attach(ctx context.Context, a netip.Addr, move bool) error
-	// Confirm waits until EC2 shows a on the node's primary ENI, and returns all addresses of that ENI.
-	Confirm(ctx context.Context, a netip.Addr) ([]netip.Addr, error)
-	// Detach takes a from the node's primary ENI. False: it was not there.
-	Detach(ctx context.Context, a netip.Addr) (bool, error)
+	// Assign asks EC2 to give a to the node's primary ENI, never taking it from another one. nil:
+	// the ENI has it, for certain. *RefusedError: another ENI has it. *ImpossibleError: the node can
+	// never have it. It may be called for an address that the ENI has already. perhaps says that an
+	// earlier run may have assigned it, so that a refusal may be about the node's own ENI.
+	Assign(ctx context.Context, a netip.Addr, perhaps bool) error
+	// Unassign takes a from the node's primary ENI. False: it was not there.
+	Unassign(ctx context.Context, a netip.Addr) (bool, error)
 }
 
 // RefusedError is EC2's definite answer that another ENI has the address.
@@ -32,6 +33,9 @@ type RefusedError struct {
 	Addr   netip.Addr
 	Holder Holder // zero: EC2 did not say whose
 	Text   string // EC2's words
+	// Repeated says that EC2 refused a repeated attempt: an earlier one, whose answer was lost, may
+	// still have its effect.
+	Repeated bool
 }
 
 func (e *RefusedError) Error() string {
@@ -41,29 +45,27 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("EC2 refused %s: it is in use by %s (%s)", e.Addr, e.Holder, e.Text)
 }
 
-// ImpossibleError is EC2's definite answer that this node cannot have the address, whoever has it: the interface is full, or the
-// address is not one of the subnet.
+// ImpossibleError is EC2's definite answer that this node cannot have the address, whoever has it:
+// the interface is full, or the address is not one of the subnet.
 type ImpossibleError struct{ Err error }
 
 func (e *ImpossibleError) Error() string { return e.Err.Error() }
 func (e *ImpossibleError) Unwrap() error { return e.Err }
 
-// EventKind says what happened to an address.
+// EventKind is what happened to an address.
 type EventKind string
 
-// The events a run reports while it goes on.
+// The events that a run reports while it goes on.
 const (
 	EventKept       EventKind = "kept"
-	EventClaimed    EventKind = "claimed"
-	EventTakingOver EventKind = "taking over"
-	EventTakenOver  EventKind = "taken over"
-	EventAttached   EventKind = "attached"
-	EventDetached   EventKind = "detached"
+	EventAssigned   EventKind = "assigned"
+	EventRefused    EventKind = "refused" // another ENI has it
 	EventSkipped    EventKind = "skipped"
-	EventLost       EventKind = "lost" // another node was faster
-	EventGivenUp    EventKind = "given up"
-	EventRepaired   EventKind = "repaired" // the record now names this node
-	EventReleased   EventKind = "released"
+	EventRecorded   EventKind = "recorded"
+	EventTakenOver  EventKind = "taken over" // the record of an owner that is gone was overwritten
+	EventRepaired   EventKind = "repaired"   // the record of an address in use names its node again
+	EventReleased   EventKind = "released"   // the record was deleted
+	EventUnassigned EventKind = "unassigned"
 	EventWaiting    EventKind = "waiting"
 	EventPacing     EventKind = "pacing"
 )
@@ -76,47 +78,96 @@ type Event struct {
 	Change bool // something outside the node was changed
 }
 
-// Coordinator is one node's side of the protocol. It is used by one goroutine.
-type Coordinator struct {
+// Past is what earlier runs of this node have left, by its state file.
+type Past struct {
+	// Last is the address that the node has in use: assigned by an earlier run and not given back.
+	Last netip.Addr
+	// Intents are addresses that an earlier run may have assigned or recorded, Last among them.
+	Intents []netip.Addr
+	// Used are those of the intents that may have a record.
+	Used []netip.Addr
+	// Released is when an earlier run had given back what the node had; zero if none has.
+	Released time.Time
+	// Recorded says that the record of Last was written and not deleted since, or that nothing is known
+	// of earlier runs. Otherwise a read that shows a record of this node may be late.
+	Recorded bool
+}
+
+// Options are the node's side of the protocol.
+type Options struct {
 	Ledger *Ledger
 	EC2    EC2
 	Self   Self
 	Pools  Pools
-	// Last is the address that the node's last run attached and has not given back since, from its state file. Whatever else EC2 shows on the node's
-	// ENI may be older than the moment at which the node gave it back, and is asked for again.
-	Last netip.Addr
-	// Recorded tells that the last run has left the record of Last in this ledger. Otherwise a read that shows one may be older than its deletion.
-	Recorded bool
-	// Gone, if not nil, is asked in each round in which Last was not kept. It takes the address out of use where EC2 does not give it to this node any
-	// more, and returns what is Last then.
-	Gone func(ctx context.Context) (netip.Addr, error)
-	// Intents are addresses that this or an earlier run of this node may have claimed or attached. Intend must have stored a new
-	// one durably before it returns.
-	Intents []netip.Addr
-	Intend  func(ctx context.Context, intents []netip.Addr) error
+	Past   Past
+	// Quick says that a node which finds Past.Last on its ENI needs to know nothing else of EC2.
+	Quick bool
 
-	Reassign bool    // take addresses from ENIs outside the ledger and outside EMR
-	PutRate  float64 // PutParameter calls a second that a launch may use; 0: no pacing
-	Rand     func() float64
-	Notify   func(Event)
+	// Intend stores the addresses that this node may have assigned or recorded, durably, before it
+	// returns.
+	Intend func(ctx context.Context, intents []netip.Addr) error
+	// Lost takes Past.Last out of use: EC2 does not give it to this node any more.
+	Lost func(ctx context.Context) error
+	// Looked, if not nil, is called after the first look at EC2 and the ledger of a run.
+	Looked func()
 
-	began     time.Time
-	exhausted bool                  // a scan has looked at every address and found none, and what a later one found was lost to others
-	skipped   map[netip.Addr]string // why each address was passed over last
-	reported  map[netip.Addr]string // and what of it the operator was told
-	refused   map[netip.Addr]time.Time
-	wrote     map[netip.Addr]bool // records that this run has written: a read that shows another is late, or somebody has written since
-	deleted   map[netip.Addr]bool // own claims that this run has deleted: a read that shows one is late
-	unsure    map[netip.Addr]bool // of these, those whose deletion had to be repeated: it may have removed another node's record
-	waited    string              // last progress line
-	waitLog   time.Time           // and when
+	PutRate float64 // PutParameter calls a second that a launch may use; 0: no pacing
+	Rand    func() float64
+	Notify  func(Event)
 }
 
-// Result is what Acquire ends with: EC2 has confirmed Addr on the node's own ENI.
-type Result struct {
-	Addr    netip.Addr
-	Kept    bool         // the ENI carried it before
-	Surplus []netip.Addr // further addresses of the pool on the ENI
+// Coordinator is one node's side of the protocol, for one run. It is used by one goroutine.
+type Coordinator struct {
+	Options
+	intents []netip.Addr
+	known   map[netip.Addr]*address
+
+	began     time.Time
+	turn      int  // see Turn; 0 for a node that has its address
+	losses    int  // addresses that EC2 refused
+	exhausted bool // a scan saw every address taken, and none was to be had since
+	waited    waitLine
+}
+
+// address is what this run knows of one address of the pool.
+type address struct {
+	skipped string    // why it was passed over last
+	told    string    // what of that the operator was told
+	refused time.Time // when EC2 refused it
+	lost    bool      // and the answer to an attempt to get it was lost
+	record  time.Time // when a read last showed a record that names another node
+}
+
+// New returns the coordinator of a run. It calls nothing.
+func New(o Options) *Coordinator {
+	return &Coordinator{Options: o, intents: slices.Clone(o.Past.Intents), known: map[netip.Addr]*address{}, began: time.Now()}
+}
+
+// Intents returns the addresses that this or an earlier run may have assigned or recorded, and that
+// were not given back.
+func (c *Coordinator) Intents() []netip.Addr { return slices.Clone(c.intents) }
+
+func (c *Coordinator) of(a netip.Addr) *address {
+	if c.known[a] == nil {
+		c.known[a] = &address{}
+	}
+	return c.known[a]
+}
+
+func (c *Coordinator) intend(ctx context.Context, a netip.Addr) error {
+	if slices.Contains(c.intents, a) {
+		return nil
+	}
+	c.intents = append(c.intents, a)
+	return c.Intend(ctx, c.Intents())
+}
+
+func (c *Coordinator) forget(ctx context.Context, a netip.Addr) error {
+	if !slices.Contains(c.intents, a) {
+		return nil
+	}
+	c.intents = slices.DeleteFunc(c.Intents(), func(b netip.Addr) bool { return a == b })
+	return c.Intend(ctx, c.Intents())
 }
 
 func (c *Coordinator) notify(kind EventKind, a netip.Addr, change bool, format string, args ...any) {

@@ -15,57 +15,59 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// errChanged ends the SDK's attempts at a deletion whose record is not the one any more that was to be deleted.
+// errChanged ends the SDK's attempts at a deletion.
 var errChanged = errors.New("the record is another one by now")
 
-// Deletion is what became of a deletion.
-type Deletion int
-
-// NotDeleted: the record was another one before the deletion could take place. DeletedPerhaps: an attempt whose outcome is not known may have removed the
-// record, or one that was written since.
-const (
-	Deleted Deletion = iota
-	DeletedPerhaps
-	NotDeleted
-)
-
-// lookAgain is how old a look at a record may be when an attempt to delete it is made.
+// lookAgain is how old a look at a record may be when an attempt to delete it is repeated.
 const lookAgain = 2 * time.Second
 
-// Delete removes the record of a; one that is not there is fine. DeleteParameter knows no conditions: the caller has read right before whose record it is.
+// Delete removes the record of a. A record that is not there is fine. DeleteParameter knows no
+// conditions: the caller has read right before whose record it is.
 //
-// The SDK repeats a call whose answer was lost. The first attempt may have removed the record then, and another node written its own. It also repeats one
-// that was throttled, perhaps for minutes. So the record is read again before it is repeated, and nothing more is done where still does not hold for it.
-func (l *Ledger) Delete(ctx context.Context, a netip.Addr, still func(Entry) bool) (Deletion, error) {
-	d := Deleted
+// The SDK repeats an attempt that was throttled, perhaps for minutes, or whose answer was lost.
+// Meanwhile somebody else may have written the record. So Delete reads it again before an attempt
+// is repeated, and gives up if still does not hold for it. After an attempt of unknown outcome it
+// waits for ReadLag first: an earlier read may show the record as it was before the attempt, or
+// even before it was written.
+//
+// A nil still says that nobody else can have written the record: EC2 has the address on the caller's
+// ENI.
+//
+// deleted is false if nothing was removed, as far as it can be known.
+func (l *Ledger) Delete(ctx context.Context, a netip.Addr, still func(Entry) bool) (deleted bool, err error) {
+	perhaps := false
 	look := func(ctx context.Context, unknown bool) error {
-		accept := still // a read that contradicts the caller's may be older than the record
 		if unknown {
-			d = DeletedPerhaps
-			// A read that shows what was to be deleted may be older than the attempt.
-			accept = func(e Entry) bool { return !still(e) }
+			perhaps = true
+			if err := Sleep(ctx, ReadLag); err != nil {
+				return err
+			}
 		}
-		e, err := l.readSettled(ctx, a, accept)
-		if err == nil && !still(e) {
+		e, err := l.ReadOne(ctx, a)
+		if err == nil && (!still(e) || unknown && e.State == Absent) {
 			err = errChanged
 		}
 		return err
 	}
-	_, err := l.api.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String(l.Name(a))}, beforeRepeating(look))
+	var options []func(*ssm.Options)
+	if still != nil {
+		options = append(options, beforeRepeating(look))
+	}
+	_, err = l.api.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String(l.Name(a))}, options...)
 	missing := (*types.ParameterNotFound)(nil)
 	switch {
-	case err == nil, errors.As(err, &missing):
-		return d, nil
-	case errors.Is(err, errChanged) && d == DeletedPerhaps:
-		return d, nil
+	case errors.As(err, &missing):
+		return perhaps, nil
 	case errors.Is(err, errChanged):
-		return NotDeleted, nil
+		return perhaps, nil
+	case err != nil:
+		return false, fmt.Errorf("deleting the record %s: %w", l.Name(a), err)
 	}
-	return d, fmt.Errorf("deleting the claim %s: %w", l.Name(a), err)
+	return true, nil
 }
 
-// beforeRepeating calls look before each attempt that follows one whose outcome is not known, and before each one that comes later than lookAgain after
-// the last look. An error of it ends the attempts.
+// beforeRepeating calls look before each attempt that follows one of unknown outcome, and before
+// each one that comes later than lookAgain after the last look. An error of look ends the attempts.
 func beforeRepeating(look func(ctx context.Context, unknown bool) error) func(*ssm.Options) {
 	return func(o *ssm.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
@@ -75,7 +77,7 @@ func beforeRepeating(look func(ctx context.Context, unknown bool) error) func(*s
 					if err := look(ctx, unknown); err != nil {
 						return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 					}
-					looked = time.Now()
+					unknown, looked = false, time.Now()
 				}
 				out, meta, err := next.HandleFinalize(ctx, in)
 				unknown = unknown || err != nil && !refused(err)
@@ -86,7 +88,7 @@ func beforeRepeating(look func(ctx context.Context, unknown bool) error) func(*s
 	}
 }
 
-// refused tells whether the service answered that it did not do what was asked.
+// refused reports whether the service answered that it did not do what was asked.
 func refused(err error) bool {
 	var r *smithyhttp.ResponseError
 	return errors.As(err, &r) && r.HTTPStatusCode() >= http.StatusBadRequest && r.HTTPStatusCode() < http.StatusInternalServerError

@@ -1,58 +1,85 @@
-// Package ssmcoord is the claim protocol: how the nodes of one or more EMR clusters choose static IPs from
-// a shared list without a coordinator, through AWS Systems Manager Parameter Store.
+// Package ssmcoord is the claim protocol: how the nodes of one or more EMR clusters share a list of
+// static IPs without a coordinator, through EC2 and AWS Systems Manager Parameter Store.
 //
-// # What decides
+// # EC2's assignment is the lock
 //
-// Inside a subnet EC2 lets an address belong to one network interface (ENI) at most. EC2 therefore
-// is the arbiter: an address is a node's own once EC2 has confirmed it on that node's ENI, never before.
-// Parameter Store has no compare-and-swap, its reads may be stale, and AWS does not document that its
-// create is linearizable. The ledger is used for what it can do: it keeps nodes from choosing the
-// same address, lets a dead node's address be found again, and tells an operator who holds what.
+// Inside a subnet EC2 lets an address belong to one network interface (ENI) at most, and the answer
+// to AssignPrivateIpAddresses is never old. So an address is a node's own once EC2 has assigned it to
+// that node's ENI, and never before. Only the node that holds an address writes or deletes its record.
+//
+//	free --Assign--> HELD --program--> in use --PutParameter--> RECORDED
+//	       refused: the next address, nothing to undo
+//
+//	release: out of the kernel --DeleteParameter--> HELD --Unassign--> free
+//
+// A node that is killed between two of these steps has the address on its ENI, or it has not. The
+// next run keeps what the ENI carries, and gives back what it does not use.
 //
 // # The ledger
 //
-// One parameter for one address, keyed by the subnet, because that is where EC2 keeps addresses unique:
+// One parameter for one address, keyed by the subnet, because that is where EC2 keeps addresses
+// unique:
 //
-//	/emr-static-ip/subnet-0a1b2c/10.0.1.11   {"v":1,"instance":"i-...","eni":"eni-...","cluster":"j-...","role":"CORE","time":"..."}
+//	/emr-static-ip/subnet-0a1b2c/10.0.1.11
+//	{"v":1,"instance":"i-...","eni":"eni-...","cluster":"j-...","role":"CORE","time":"..."}
 //
-// # One node's way to an address
+// The ledger is how nodes choose without colliding, how an operator sees who has what, and how the
+// address of a node that died is known to be free. It decides nothing.
 //
-//	keep      the ENI already carries an address of the pool: it stays, and the record is made to name this node
-//	resume    a claim of an earlier, interrupted run names this node: attach it
-//	create    no record, no ENI carries it:        PutParameter (create only) -> attach
-//	take over the owner is gone, no ENI carries it: attach -> PutParameter (overwrite)
-//	skip      anything else: go on to the next address, or wait
+// # One run
 //
-// A take-over asks EC2 before it writes. Of several nodes that find the same stale claim, EC2 gives the
-// address to one, and only that one writes; a loser has written nothing that would have to be undone. A
-// node that dies between the two steps has the address on its ENI and keeps it when it is run again.
+//	look     DescribeInstances and GetParameters, at the same time: who is in the cluster, which
+//	         addresses they carry, and the records of the first addresses in the node's order
+//	choose   pure: see Judge for what is free, Order for where a node begins
+//	assign   AssignPrivateIpAddresses; refused: look again, with who holds each address
+//	         (the caller programs the kernel)
+//	settle   give back what earlier runs have left
+//	record   PutParameter, at the node's turn
 //
-// A node that created a claim and is refused by EC2, because an ENI outside the ledger has the address, reads
-// the record again and deletes it only while it still names this node.
+// A first run costs five calls with the Name tag, and two round trips before the kernel is
+// programmed (three where the pool has more than ten addresses). A run that finds its address costs
+// two calls.
 //
-// # Late answers
+// # What is free
 //
-// EC2's describe calls may be older than what this node did a moment ago. The address that the last run attached, and that was not given back since,
-// is kept as soon as a describe call shows it; any other one that it shows on the node's ENI is asked for again first, since an assignment's
-// answer is never old. A refusal outweighs what describe calls show, until they have gone on showing it for longer than they are late. The same holds for the
-// ledger: a record that is absent, or that this node has deleted, is read again before it counts; so is one of another node where this one has just
-// written; and one that names this node is believed only where this run wrote it or the last run left it, for else it may have been deleted since:
-// PutParameter, which is not late, then tells whether there is one. A DeleteParameter whose answer was lost, or that was throttled, is not repeated before
-// the record has been read again, which may be the next owner's by then. The age of a record is by Parameter Store's clock.
+//	                     own ENI   another ENI   no ENI
+//	no record            keep      skip          take
+//	own record           keep      skip          take
+//	owner is gone        keep      skip          take over: the record is overwritten
+//	owner lives          keep      skip          skip
+//	cannot be read       keep      skip          skip: an operator has to look
 //
-// A node that waits for an address goes on looking whether EC2 still gives it the one that it had, and takes it out of use where not.
+// A living owner's record counts also where no ENI carries the address: its kernel may still use it.
 //
-// # Who meets whom
+// # Why there are waits
 //
-// Nodes of one cluster know their rank among the members that still need an address, and begin with the
-// address of that rank. Both lists shrink by the same pairs, so views taken at different times agree. The
-// rank also spaces the writes of a launch over the account's 3 PutParameter calls a second.
+// Describe calls may be late by DescribeLag, reads of Parameter Store by ReadLag. Answers of changes
+// are never late. Every wait follows from that:
 //
-// # The operator's view
+//   - An assignment whose earlier attempt got no answer is confirmed by looking, for DescribeLag. So
+//     is a refusal of an address that the node may have got by an earlier attempt or run.
+//   - An address on the ENI that the last run did not leave there is asked for again: the describe
+//     call may be older than a release. So is the address in use if it is not shown. If EC2 refuses
+//     that one, it is taken out of use at once.
+//   - A record whose owner EC2 does not list is stale only after DescribeLag: a new instance may not
+//     be listed yet.
+//   - A record that should be this node's and is not, is read again after ReadLag before it is
+//     written. A record that names this node, of an address that EC2 did not show on it, is read
+//     again after ReadLag and the address asked for, before the record is deleted.
+//   - A deletion whose answer was lost is repeated after ReadLag, if the record is still the same.
+//   - A name that was deleted a moment ago is created again after RecreateAfter.
 //
-// An Inventory compares a ledger with EC2 from outside, and removes or mends records: what a node would take over, what cannot be read, what
-// contradicts EC2. It never attaches or detaches an address, so that the worst it can do is to lose a record, which the holder's next run
-// writes again.
+// # Who meets whom, and when
 //
-// The decisions are pure functions in the decide and inventory_decide files, which import the standard library only.
+// Nodes of one cluster know their rank among the members that still need an address, and begin with
+// the free address of that rank. Both lists shrink by the same pairs, so views taken at different
+// times agree.
+//
+// EC2 admits 100 assignments at once and then 5 a second, Parameter Store 3 records a second. So a
+// launch of up to a hundred nodes waits for nothing before its traffic flows; each node writes its
+// record at its Turn. A run whose turn is more than RecordSoon away leaves its record to a timer.
+//
+// # The operator's side
+//
+// Package inventory compares a ledger with EC2 from outside and repairs it.
 package ssmcoord

@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// namesPerRead is how many parameters one GetParameters call may ask for.
-const namesPerRead = 10
+// NamesPerRead is how many parameters one GetParameters call may ask for.
+const NamesPerRead = 10
 
 // API is what the ledger calls of Parameter Store.
 type API interface {
@@ -26,10 +25,10 @@ type API interface {
 
 // Ledger is all claims of one subnet. Retrying is the SDK client's business: an error here is final.
 type Ledger struct {
-	api         API
-	prefix      string
-	subnet      string
-	serverClock // as of the last read
+	api    API
+	prefix string
+	subnet string
+	Clock  // as of the last read
 }
 
 // OpenLedger is the ledger of a subnet below a prefix such as /emr-static-ip. It calls nothing.
@@ -49,7 +48,7 @@ func (l *Ledger) Name(a netip.Addr) string { return l.prefix + "/" + l.subnet + 
 // older than the last write: AWS does not document read-after-write.
 func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]Entry, error) {
 	entries := make(map[netip.Addr]Entry, len(addrs))
-	for _, chunk := range chunks(addrs, namesPerRead) {
+	for _, chunk := range chunks(addrs, NamesPerRead) {
 		names := make([]string, len(chunk))
 		byName := make(map[string]netip.Addr, len(chunk))
 		for i, a := range chunk {
@@ -58,9 +57,9 @@ func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]E
 		}
 		out, err := l.api.GetParameters(ctx, &ssm.GetParametersInput{Names: names})
 		if err != nil {
-			return nil, fmt.Errorf("reading the claims of %s to %s in %s/%s: %w", chunk[0], chunk[len(chunk)-1], l.prefix, l.subnet, err)
+			return nil, fmt.Errorf("reading the records of %s to %s in %s/%s: %w", chunk[0], chunk[len(chunk)-1], l.prefix, l.subnet, err)
 		}
-		l.observe(out.ResultMetadata)
+		l.Observe(out.ResultMetadata)
 		for _, p := range out.Parameters {
 			if a, ok := byName[aws.ToString(p.Name)]; ok {
 				entries[a] = entryOf(p)
@@ -102,76 +101,29 @@ func bounded(err error) error {
 	return errors.New(strings.ToValidUTF8(text[:maxProblem], "") + "...")
 }
 
-// Create writes a claim where there is none. Where created is false there is a record already; unsure tells that it may be the one that was to be
-// written, since the answer to an earlier attempt was lost.
-func (l *Ledger) Create(ctx context.Context, a netip.Addr, r Record) (created, unsure bool, err error) {
-	err = l.put(ctx, a, r, false, beforeRepeating(func(_ context.Context, unknown bool) error {
-		unsure = unknown
-		return nil
-	}))
-	if exists := (*types.ParameterAlreadyExists)(nil); errors.As(err, &exists) {
-		return false, unsure, nil
-	}
-	if err != nil {
-		return false, unsure, fmt.Errorf("creating the claim %s: %w", l.Name(a), err)
-	}
-	return true, false, nil
+// Write makes the record of a say r, whatever it said.
+func (l *Ledger) Write(ctx context.Context, a netip.Addr, r Record) error {
+	return l.put(ctx, a, r, true)
 }
 
-// Overwrite makes the record of a say r, whatever it said.
-func (l *Ledger) Overwrite(ctx context.Context, a netip.Addr, r Record) error {
-	if err := l.put(ctx, a, r, true); err != nil {
-		return fmt.Errorf("writing the claim %s: %w", l.Name(a), err)
-	}
-	return nil
-}
-
-func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool, options ...func(*ssm.Options)) error {
+func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool) error {
 	_, err := l.api.PutParameter(ctx, &ssm.PutParameterInput{
 		Name:        aws.String(l.Name(a)),
 		Value:       aws.String(r.Render()),
 		Type:        types.ParameterTypeString,
 		Overwrite:   aws.Bool(overwrite),
-		Description: aws.String("static IP claimed by emr-static-ip"),
-	}, options...)
-	return err
+		Description: aws.String("static IP in use, written by emr-static-ip"),
+	})
+	if err != nil {
+		return fmt.Errorf("writing the record %s: %w", l.Name(a), err)
+	}
+	return nil
 }
 
-// readOne is Read for one address.
-func (l *Ledger) readOne(ctx context.Context, a netip.Addr) (Entry, error) {
+// ReadOne is Read for one address.
+func (l *Ledger) ReadOne(ctx context.Context, a netip.Addr) (Entry, error) {
 	entries, err := l.Read(ctx, []netip.Addr{a})
 	return entries[a], err
-}
-
-// settleReads and settlePause bound how long a read that contradicts what this node has just seen is taken for a stale one.
-const (
-	settleReads = 4
-	settlePause = 1500 * time.Millisecond
-)
-
-// readSettled reads the entry of a until ok accepts it, at most settleReads times; then it returns what it read last.
-func (l *Ledger) readSettled(ctx context.Context, a netip.Addr, ok func(Entry) bool) (Entry, error) {
-	for i := 1; ; i++ {
-		e, err := l.readOne(ctx, a)
-		if err != nil || ok(e) || i == settleReads {
-			return e, err
-		}
-		if err := sleep(ctx, time.Duration(i)*settlePause); err != nil {
-			return e, err
-		}
-	}
-}
-
-// sleep waits for d or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // Claims lists the addresses whose records name the instance. It reads the whole ledger, ten records with one call: for the rare case in which a node
@@ -179,7 +131,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (l *Ledger) Claims(ctx context.Context, instance string) ([]netip.Addr, error) {
 	root := l.prefix + "/" + l.subnet + "/"
 	var found []netip.Addr
-	pages := ssm.NewGetParametersByPathPaginator(l.api, &ssm.GetParametersByPathInput{Path: aws.String(root), MaxResults: aws.Int32(namesPerRead)})
+	pages := ssm.NewGetParametersByPathPaginator(l.api, &ssm.GetParametersByPathInput{Path: aws.String(root), MaxResults: aws.Int32(NamesPerRead)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -195,35 +147,16 @@ func (l *Ledger) Claims(ctx context.Context, instance string) ([]netip.Addr, err
 	return found, nil
 }
 
-// Clear deletes the records that name the instance, and tells which also with an error. It is for an instance that is known to have left some: where the
-// list, which may be late, has none it is read twice, and each record once more.
-func (l *Ledger) Clear(ctx context.Context, instance string) (removed []netip.Addr, err error) {
-	claims, err := l.Claims(ctx, instance)
-	if err == nil && len(claims) == 0 {
-		if err := sleep(ctx, certainAfter); err != nil {
-			return nil, err
-		}
-		claims, err = l.Claims(ctx, instance)
+// Create writes a record where there is none, for an operator. False: there is one.
+func (l *Ledger) Create(ctx context.Context, a netip.Addr, r Record) (bool, error) {
+	err := l.put(ctx, a, r, false)
+	if exists := (*types.ParameterAlreadyExists)(nil); errors.As(err, &exists) {
+		return false, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range claims {
-		mine := func(e Entry) bool { return e.State == Claimed && e.Record.Instance == instance }
-		e, err := l.readSettled(ctx, a, mine)
-		if err != nil {
-			return removed, err
-		}
-		if !mine(e) {
-			continue
-		}
-		d, err := l.Delete(ctx, a, mine)
-		if err != nil {
-			return removed, err
-		}
-		if d != NotDeleted {
-			removed = append(removed, a)
-		}
-	}
-	return removed, nil
+	return err == nil, err
+}
+
+// Repair returns the command that repairs the record of an address.
+func (l *Ledger) Repair(a netip.Addr) string {
+	return "emr-static-ip ledger repair --prefix " + l.prefix + " --subnet " + l.subnet + " " + a.String()
 }

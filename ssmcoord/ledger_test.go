@@ -79,7 +79,7 @@ func TestAgeIsByParameterStoresClock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v := Judge(self, entries[a], Holder{}, Unseen, ledger.Now(), false); v.Action != test.want {
+		if v := Judge(self, entries[a], Holder{}, Unseen, ledger.Now()); v.Action != test.want {
 			t.Errorf("answer of %s: %s (%s), want %s", test.date, v.Action, v.Reason, test.want)
 		}
 	}

@@ -2,148 +2,152 @@ package ssmcoord
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 )
 
-// yieldTo bounds how long the record of another living node, which EC2 will refuse, is left to that node to give up.
-const (
-	yieldTo    = 20 * time.Second
-	yieldPause = 2 * time.Second
-	// settleWrites bounds how often a record is written that does not come to say what was written.
-	settleWrites = 5
-)
-
-// Settle makes the record of an address that the node's ENI carries name this node, and then removes what earlier runs may have left: claims on other
-// addresses, and those addresses on the ENI. It is the last step of a run, so that what others wrote at the same time has become visible.
-//
-// The returned notes are for the operator: things that were seen and left alone.
-func (c *Coordinator) Settle(ctx context.Context, res Result) (notes []string, err error) {
-	note, err := c.own(ctx, res.Addr)
-	if err != nil {
-		return nil, err
-	}
-	if note != "" {
-		notes = append(notes, note)
-	}
-	for _, a := range res.Surplus {
-		if !slices.Contains(c.Intents, a) {
-			e, err := c.Ledger.readOne(ctx, a)
-			if err != nil {
-				return notes, err
-			}
-			if e.State != Claimed || e.Record.Instance != c.Self.Instance {
-				notes = append(notes, fmt.Sprintf("the network interface also carries %s of the pool, which this tool did not attach; it is left there", a))
-				continue
-			}
-		}
-		if err := c.Discard(ctx, a); err != nil {
-			return notes, err
-		}
-	}
-	for _, a := range slices.Clone(c.Intents) {
-		if a == res.Addr || slices.Contains(res.Surplus, a) {
+// Settle carries out the steps of a plan after the kernel, but for the record: see Record. The
+// returned notes are for the operator.
+func (c *Coordinator) Settle(ctx context.Context, p Plan) (notes []string, err error) {
+	notes = p.Notes
+	for _, step := range p.Settle {
+		if step.Op != OpGiveBack {
 			continue
 		}
-		if err := c.Discard(ctx, a); err != nil {
+		note, err := c.GiveBack(ctx, step.Addr, step.Sure)
+		if err != nil {
 			return notes, err
+		}
+		if note != "" {
+			notes = append(notes, note)
 		}
 	}
 	return notes, nil
 }
 
-// own makes the record of a name this node. EC2 has confirmed the address on the node's ENI, so whatever else the record says is out of date.
-func (c *Coordinator) own(ctx context.Context, a netip.Addr) (note string, err error) {
-	began := time.Now()
-	wrote := c.wrote[a] || slices.Contains(c.Intents, a) // by this run or an earlier one: a read that does not show it may be stale
-	// A read that does show it may be older than its deletion by an earlier run, unless this run wrote it, or the last run left it.
-	certain := c.wrote[a] || c.Recorded && a == c.Last
-	for writes := 0; ; {
-		accept := func(e Entry) bool { return c.mine(e) || !wrote }
-		e, err := c.Ledger.readSettled(ctx, a, accept)
-		if err != nil {
-			return "", err
-		}
-		switch {
-		case c.mine(e) && certain:
-			return "", nil
-		case c.mine(e):
-			created, err := c.create(ctx, a)
-			if err != nil {
-				return "", err
-			}
-			certain = true
-			if !created { // whose the record is that is there, a later read tells
-				if err := sleep(ctx, certainAfter); err != nil {
-					return "", err
-				}
-				continue
-			}
-		case e.State == Unreadable:
-			return fmt.Sprintf("the record %s cannot be read (%v) and is left as it is; the address is this node's by EC2. "+
-				"To mend it: %s", c.Ledger.Name(a), e.Problem, c.Ledger.repair(a)), nil
-		case writes == settleWrites:
-			return fmt.Sprintf("the record %s does not come to name this node; the address is this node's by EC2. "+
-				"Run again to bring the ledger in line", c.Ledger.Name(a)), nil
-		case e.State == Absent:
-			created, err := c.create(ctx, a)
-			if err != nil {
-				return "", err
-			}
-			if !created { // a read that was late, or another node: look again
-				writes++
-				wrote = true
-				continue
-			}
-		default:
-			lives, err := c.EC2.Lives(ctx, []string{e.Record.Instance})
-			if err != nil {
-				return "", err
-			}
-			if lives[e.Record.Instance] == Living && time.Since(began) < yieldTo {
-				// A living node that claimed the address a moment ago is about to be refused and to delete its claim. Writing now
-				// could be undone by that.
-				if err := sleep(ctx, yieldPause); err != nil {
-					return "", err
-				}
-				continue
-			}
-			if err := c.overwrite(ctx, a); err != nil {
-				return "", err
-			}
-		}
-		writes++
-		wrote, certain = true, true
-		c.notify(EventRepaired, a, true, "%s names this node now", c.Ledger.Name(a))
+// Due returns when the record of the plan should be written, so that a launch keeps within the
+// account's quota; the zero time if there is nothing to write.
+func (c *Coordinator) Due(p Plan) time.Time {
+	if !p.records() {
+		return time.Time{}
 	}
+	due := c.began.Add(c.recordTurn(p))
+	if p.notBefore.After(due) {
+		return p.notBefore
+	}
+	return due
 }
 
-// Discard gives up an address this node does not use: off the ENI first, then the claim, so that nobody is offered an address
-// that is still attached. It may be called again, and for addresses that this node never had; a record that names another node is
-// left alone. The caller has taken the address out of the kernel.
-func (c *Coordinator) Discard(ctx context.Context, a netip.Addr) error {
-	detached, err := c.EC2.Detach(ctx, a)
-	if err != nil {
+func (p Plan) records() bool {
+	return slices.ContainsFunc(p.Settle, func(s Step) bool { return s.Op == OpRecord })
+}
+
+// Record writes the record of the plan's address, which EC2 has given to this node, at its turn.
+func (c *Coordinator) Record(ctx context.Context, p Plan) error {
+	if !p.records() {
+		return nil
+	}
+	if err := c.waitFor(ctx, c.Due(p), "write their records first"); err != nil {
 		return err
 	}
-	if detached {
-		c.notify(EventDetached, a, true, "from %s", c.Self.ENI)
-	}
-	if !c.deleted[a] {
-		deleted, err := c.deleteOwn(ctx, a, detached)
-		if err != nil {
+	if p.Kept && c.written(p.Addr) {
+		// The read that showed something else may have been late.
+		if err := Sleep(ctx, time.Until(c.began.Add(ReadLag))); err != nil {
 			return err
 		}
-		if deleted {
-			c.notify(EventReleased, a, true, "%s", c.Ledger.Name(a))
-		}
-	}
-	if !detached || c.unsure[a] {
-		if err := c.mend(ctx, a); err != nil {
+		if e, err := c.Ledger.ReadOne(ctx, p.Addr); err != nil || c.Self.owns(e) {
 			return err
 		}
 	}
-	return c.forget(ctx, a)
+	if err := c.Ledger.Record(ctx, p.Addr, c.Self); err != nil {
+		return err
+	}
+	c.notify(p.record, p.Addr, true, "%s names this node", c.Ledger.Name(p.Addr))
+	return nil
+}
+
+// GiveBack gives an address up that this node does not use: the record first, then the assignment,
+// so that nobody else has the address while this node changes its record. The caller has taken the
+// address out of the kernel. It may be called again, and for addresses that this node never had.
+//
+// sure says that EC2 showed the address on the node's ENI, which no earlier run was giving back.
+// Otherwise a record that names this node is deleted only after EC2 was asked for the address: its
+// answer to an assignment is never late.
+func (c *Coordinator) GiveBack(ctx context.Context, a netip.Addr, sure bool) (note string, err error) {
+	e, err := c.readForGiveBack(ctx, a, sure)
+	if err != nil {
+		return "", err
+	}
+	if e.State == Unreadable {
+		note = fmt.Sprintf("the record %s cannot be read (%v) and is left as it is. To repair it: %s", c.Ledger.Name(a), e.Problem, c.Ledger.Repair(a))
+	}
+	held := sure
+	if !sure && c.Self.owns(e) {
+		if held, err = c.holds(ctx, a); err != nil {
+			return note, err
+		}
+	}
+	if err := c.deleteRecord(ctx, a, e, held); err != nil {
+		return note, err
+	}
+	had, err := c.EC2.Unassign(ctx, a)
+	if err != nil {
+		return note, err
+	}
+	if had {
+		asked := !sure && held // then it may be that EC2 gave it only now
+		c.notify(EventUnassigned, a, !asked, "from %s", c.Self.ENI)
+	}
+	if c.of(a).lost {
+		return note, nil // the next run makes sure that it did not come late
+	}
+	return note, c.forget(ctx, a)
+}
+
+// readForGiveBack reads the record of an address that is to be given back. A read that decides
+// whether a record is left behind, or another node's deleted, must not be late.
+func (c *Coordinator) readForGiveBack(ctx context.Context, a netip.Addr, sure bool) (Entry, error) {
+	e, err := c.Ledger.ReadOne(ctx, a)
+	if err != nil || sure || !c.Self.owns(e) && !slices.Contains(c.Past.Used, a) {
+		return e, err
+	}
+	if err := Sleep(ctx, ReadLag); err != nil {
+		return e, err
+	}
+	return c.Ledger.ReadOne(ctx, a)
+}
+
+// deleteRecord deletes the record of an address: any that can be read where EC2 has the address on
+// this node, and else only one that names it.
+func (c *Coordinator) deleteRecord(ctx context.Context, a netip.Addr, e Entry, held bool) error {
+	if e.State == Unreadable || !held && !c.Self.owns(e) {
+		return nil
+	}
+	still := c.Self.owns
+	if held {
+		still = nil // nobody else writes it meanwhile
+	}
+	deleted, err := c.Ledger.Delete(ctx, a, still)
+	if err == nil && deleted && e.State == Claimed {
+		c.notify(EventReleased, a, true, "%s", c.Ledger.Name(a))
+	}
+	return err
+}
+
+// holds reports whether EC2 has a on the node's ENI, by asking for it.
+func (c *Coordinator) holds(ctx context.Context, a netip.Addr) (bool, error) {
+	err := c.EC2.Assign(ctx, a, true)
+	refused, impossible := (*RefusedError)(nil), (*ImpossibleError)(nil)
+	if errors.As(err, &refused) || errors.As(err, &impossible) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Record writes the record of an address that EC2 has given to self.
+func (l *Ledger) Record(ctx context.Context, a netip.Addr, self Self) error {
+	return l.Write(ctx, a, self.record(time.Now()))
 }

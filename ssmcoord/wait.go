@@ -9,13 +9,21 @@ import (
 	"time"
 )
 
-// Waiting starts at waitBase and doubles up to waitMax, each time between half and all of it. waitLine is how often a progress line
-// is repeated while nothing changes.
+// A node that finds every address taken looks again after waitBase, and then at intervals that
+// double up to waitMax, each time between half and all of it: an address comes free when a node
+// ends, which takes minutes. waitEvery is how often a progress line is repeated while nothing
+// changes.
 const (
-	waitBase = 2 * time.Second
-	waitMax  = 16 * time.Second
-	waitLine = time.Minute
+	waitBase  = 2 * time.Second
+	waitMax   = 16 * time.Second
+	waitEvery = time.Minute
 )
+
+// waitLine is the last progress line and when it was told.
+type waitLine struct {
+	text string
+	at   time.Time
+}
 
 // HeldAddress is one address of the pool in an ExhaustedError.
 type HeldAddress struct {
@@ -51,7 +59,8 @@ func (e *ExhaustedError) Error() string {
 	return b.String()
 }
 
-// reserve is ctx with a deadline that leaves time to find out and to say who holds the addresses: a tenth of what is left, 15 s at most.
+// reserve is ctx with an earlier deadline. It leaves time to find out and to say who holds the
+// addresses: a tenth of what is left, 15 s at most.
 func reserve(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -63,8 +72,8 @@ func reserve(ctx context.Context) (context.Context, context.CancelFunc) {
 // wait sleeps before the next round and says for whom.
 func (c *Coordinator) wait(ctx context.Context, round int) error {
 	line := c.waitingFor()
-	if now := time.Now(); line != c.waited || now.Sub(c.waitLog) >= waitLine {
-		c.waited, c.waitLog = line, now
+	if now := time.Now(); line != c.waited.text || now.Sub(c.waited.at) >= waitEvery {
+		c.waited = waitLine{line, now}
 		until := ""
 		if deadline, ok := ctx.Deadline(); ok {
 			until = fmt.Sprintf(" (at most %s more)", time.Until(deadline).Round(time.Second))
@@ -72,16 +81,16 @@ func (c *Coordinator) wait(ctx context.Context, round int) error {
 		c.notify(EventWaiting, netip.Addr{}, false, "%s%s", line, until)
 	}
 	d := min(waitBase<<min(round, 10), waitMax)
-	return sleep(ctx, d/2+time.Duration(c.Rand()*float64(d/2)))
+	return Sleep(ctx, d/2+time.Duration(c.Rand()*float64(d/2)))
 }
 
-// waitingFor is the progress line: the addresses in the pool's order, the first few with their holders.
+// waitingFor returns the progress line: the first few addresses of the pool, with their holders.
 func (c *Coordinator) waitingFor() string {
 	const named = 3
 	pool := c.Pools[c.Self.Role]
 	var parts []string
 	for _, a := range pool {
-		if reason := c.skipped[a]; reason != "" && len(parts) < named {
+		if reason := c.of(a).skipped; reason != "" && len(parts) < named {
 			parts = append(parts, a.String()+" "+reason)
 		}
 	}
@@ -92,13 +101,14 @@ func (c *Coordinator) waitingFor() string {
 	return line
 }
 
-// ErrOutOfTime says that the time for finding an address was over before every address had been looked at: AWS did not answer as it should.
+// ErrOutOfTime says that the time for finding an address was over before every address had been
+// looked at: AWS did not answer as it should.
 var ErrOutOfTime = errors.New("the time for finding an address is over")
 
-// ended turns the end of the search into the error for the operator: only where the search's own deadline came after a scan that looked
-// at every address, the pool is exhausted.
+// ended turns the end of the search into the error for the operator. Only if the search's own
+// deadline came after a scan that saw every address taken, the pool is exhausted.
 func (c *Coordinator) ended(ctx, search context.Context, err error) error {
-	if ctx.Err() != nil || !errors.Is(search.Err(), context.DeadlineExceeded) {
+	if err == nil || ctx.Err() != nil || !errors.Is(search.Err(), context.DeadlineExceeded) {
 		return err
 	}
 	if !c.exhausted {
@@ -109,11 +119,11 @@ func (c *Coordinator) ended(ctx, search context.Context, err error) error {
 	holders, holdErr := c.EC2.Holders(ctx, pool)
 	e := &ExhaustedError{Role: c.Self.Role, Waited: time.Since(c.began), now: c.Ledger.Now(), Cause: errors.Join(err, readErr, holdErr)}
 	for _, a := range pool {
-		held := HeldAddress{Addr: a, Reason: c.skipped[a]}
+		held := HeldAddress{Addr: a, Reason: c.of(a).skipped}
 		if entry := entries[a]; entry.State == Claimed {
 			held.Cluster, held.Since = entry.Record.Cluster, entry.Modified
 		}
-		if h, ok := holders[a]; ok {
+		if h, ok := holders[a]; ok && !strings.Contains(held.Reason, h.ENI) {
 			held.Reason = "in use by " + h.String()
 		}
 		e.Addresses = append(e.Addresses, held)

@@ -9,6 +9,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -21,6 +22,8 @@ const (
 	InstanceProfile = "instance-profile-policy.json"
 	// Doctor is what doctor needs in addition.
 	Doctor = "doctor-policy.json"
+	// ClaimTags is what a node needs in addition for --claim-tag.
+	ClaimTags = "claim-tags-policy.json"
 	// Operator is what a person needs to list and repair the ledgers of a region.
 	Operator = "operator-policy.json"
 )
@@ -37,8 +40,10 @@ const (
 type Place struct {
 	Region  string // us-east-1
 	Account string // 12 digits
-	Subnet  string // subnet-...
-	Prefix  string // of the records' parameters: /emr-static-ip
+	// Subnet is subnet-..., or several with commas between them: an instance fleet may be launched in
+	// any of them.
+	Subnet string
+	Prefix string // of the records' parameters: /emr-static-ip
 }
 
 // Policy returns the text of a policy file, filled in. It panics if there is no such file.
@@ -50,8 +55,27 @@ func (p Place) Policy(file string) string {
 	return p.Fill(string(text))
 }
 
-// Fill replaces the placeholders in a document or in a part of one.
+// perSubnet matches a text of a document that names the subnet, with the colon before it where it is
+// the only value of its key.
+var perSubnet = regexp.MustCompile(`(: )?"[^"]*` + subnet + `[^"]*"`)
+
+// Fill replaces the placeholders in a document or in a part of one. A text that names the subnet is
+// repeated for each subnet.
 func (p Place) Fill(document string) string {
+	if subnets := strings.Split(p.Subnet, ","); len(subnets) > 1 {
+		document = perSubnet.ReplaceAllStringFunc(document, func(text string) string {
+			text, only := strings.CutPrefix(text, ": ")
+			var all []string
+			for _, s := range subnets {
+				all = append(all, strings.ReplaceAll(text, subnet, s))
+			}
+			list := strings.Join(all, ", ")
+			if only {
+				list = ": [" + list + "]"
+			}
+			return list
+		})
+	}
 	pairs := []string{"arn:aws:", "arn:" + partition(p.Region) + ":"}
 	for _, f := range []struct{ placeholder, value string }{{region, p.Region}, {account, p.Account}, {subnet, p.Subnet}} {
 		if f.value != "" {
@@ -64,14 +88,19 @@ func (p Place) Fill(document string) string {
 	return strings.NewReplacer(pairs...).Replace(document)
 }
 
+// partitions are the beginnings of regions' names outside the partition aws, as the AWS SDK has them.
+var partitions = map[string]string{
+	"cn": "aws-cn", "us-gov": "aws-us-gov", "eusc": "aws-eusc",
+	"us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e", "us-isof": "aws-iso-f",
+}
+
 // partition returns the partition of a region, which is the second field of an ARN.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
 func partition(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
+	for prefix, partition := range partitions {
+		if strings.HasPrefix(region, prefix+"-") {
+			return partition
+		}
 	}
 	return "aws"
 }
@@ -97,6 +126,16 @@ func (p Place) Statement(file, action string) string {
 		return p.Fill(text + "}")
 	}
 	return ""
+}
+
+// EndpointStatement returns the statement for the policy of a VPC endpoint. Such a policy is attached
+// to a resource: without a Principal it allows nothing to anybody.
+func (p Place) EndpointStatement(file, action string) string {
+	s := p.Statement(file, action)
+	if rest, ok := strings.CutPrefix(s, `{"Effect": "Allow", `); ok {
+		return `{"Effect": "Allow", "Principal": "*", ` + rest
+	}
+	return s
 }
 
 // oneLine joins the lines of a JSON text. No string in JSON contains a line break.

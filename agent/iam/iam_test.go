@@ -3,6 +3,9 @@ package iam
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -16,6 +19,8 @@ func TestFill(t *testing.T) {
 		{Place{}, text},
 		{Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1", Prefix: "/emr-static-ip"}, `"arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/subnet-1/*"`},
 		{Place{Region: "cn-north-1", Prefix: "/a/b"}, `"arn:aws-cn:ssm:cn-north-1:ACCOUNT_ID:parameter/a/b/SUBNET_ID/*"`},
+		{Place{Region: "eusc-de-east-1"}, `"arn:aws-eusc:ssm:eusc-de-east-1:ACCOUNT_ID:parameter/emr-static-ip/SUBNET_ID/*"`},
+		{Place{Subnet: "subnet-1,subnet-2"}, `"arn:aws:ssm:REGION:ACCOUNT_ID:parameter/emr-static-ip/subnet-1/*", "arn:aws:ssm:REGION:ACCOUNT_ID:parameter/emr-static-ip/subnet-2/*"`},
 		{Place{Region: "us-gov-west-1", Subnet: "*"}, `"arn:aws-us-gov:ssm:us-gov-west-1:ACCOUNT_ID:parameter/emr-static-ip/*/*"`},
 	} {
 		if got := tt.place.Fill(text); got != tt.want {
@@ -38,7 +43,7 @@ func TestStatement(t *testing.T) {
 		Effect                      string
 		Action, Resource, Condition any
 	}
-	for _, file := range []string{InstanceProfile, Doctor, Operator} {
+	for _, file := range []string{InstanceProfile, Doctor, ClaimTags, Operator} {
 		var policy struct{ Statement []statement }
 		if err := json.Unmarshal([]byte(place.Policy(file)), &policy); err != nil {
 			t.Fatal(err)
@@ -64,9 +69,87 @@ func TestStatement(t *testing.T) {
 	}
 }
 
+// A policy for several subnets allows each of them what a policy for one allows this one, and nothing else.
+func TestSeveralSubnets(t *testing.T) {
+	type statement struct{ Sid, Effect, Action, Resource, Condition any }
+	read := func(subnets string) (all []statement) {
+		t.Helper()
+		var policy struct{ Statement []statement }
+		if err := json.Unmarshal([]byte(Place{Region: "us-east-1", Account: "123456789012", Subnet: subnets}.Policy(InstanceProfile)), &policy); err != nil {
+			t.Fatal(err)
+		}
+		return policy.Statement
+	}
+	one, several := read("subnet-1"), read("subnet-1,subnet-2,subnet-3")
+	for i, s := range several {
+		text := fmt.Sprint(s)
+		for _, n := range []string{"2", "3"} {
+			if strings.Count(text, "subnet-"+n) != strings.Count(text, "subnet-1") {
+				t.Errorf("not each subnet is there: %s", text)
+			}
+			text = strings.NewReplacer(" arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/subnet-"+n+"/*", "", " arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/subnet-"+n+"/", "",
+				" arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/subnet-"+n, "", " arn:aws:ec2:us-east-1:*:subnet/subnet-"+n, "").Replace(text)
+		}
+		if plain := strings.NewReplacer("[", "", "]", ""); plain.Replace(text) != plain.Replace(fmt.Sprint(one[i])) {
+			t.Errorf("several: %s\none: %v", text, one[i])
+		}
+	}
+}
+
+// A shared subnet's ARN has the account of its owner: https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing.html
+func TestSharedSubnet(t *testing.T) {
+	const want = `"Condition": {"ArnLike": {"ec2:Subnet": "arn:aws:ec2:us-east-1:*:subnet/subnet-1"}}`
+	if got := (Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1"}).Statement(InstanceProfile, "ec2:AssignPrivateIpAddresses"); !strings.Contains(got, want) {
+		t.Errorf("%s has no %s", got, want)
+	}
+}
+
+func TestEndpointStatement(t *testing.T) {
+	const want = `{"Effect": "Allow", "Principal": "*", "Action": "ssm:PutParameter", "Resource": "arn:aws:ssm:us-east-1:ACCOUNT_ID:parameter/emr-static-ip/SUBNET_ID/*"}`
+	if got := (Place{Region: "us-east-1"}).EndpointStatement(InstanceProfile, "ssm:PutParameter"); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := (Place{}).EndpointStatement(InstanceProfile, "iam:CreateUser"); got != "" {
+		t.Errorf("an action of no policy: %s", got)
+	}
+}
+
+// The partitions are those of the AWS SDK's own data.
+func TestPartitions(t *testing.T) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2").Output()
+	if err != nil {
+		t.Skipf("the SDK's sources are not here: %v", err)
+	}
+	text, err := os.ReadFile(strings.TrimSpace(string(dir)) + "/internal/endpoints/awsrulesfn/partitions.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data struct {
+		Partitions []struct {
+			ID          string
+			RegionRegex string
+			Regions     map[string]any
+		}
+	}
+	if err := json.Unmarshal(text, &data); err != nil || len(data.Partitions) < 8 {
+		t.Fatal(len(data.Partitions), err)
+	}
+	for _, p := range data.Partitions {
+		for region := range p.Regions {
+			// Each has a made-up region, aws-global, that stands for the whole partition.
+			if ok, err := regexp.MatchString(p.RegionRegex, region); err != nil || !ok {
+				continue
+			}
+			if got := partition(region); got != p.ID {
+				t.Errorf("%s: %s, want %s", region, got, p.ID)
+			}
+		}
+	}
+}
+
 // No placeholder is left in a policy that is filled in.
 func TestPolicies(t *testing.T) {
-	for _, file := range []string{InstanceProfile, Doctor, Operator} {
+	for _, file := range []string{InstanceProfile, Doctor, ClaimTags, Operator} {
 		text := Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1"}.Policy(file)
 		for _, placeholder := range []string{region, account, subnet} {
 			if strings.Contains(text, placeholder) {

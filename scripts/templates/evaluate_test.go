@@ -29,6 +29,8 @@ type maker struct {
 	files    map[string]*template // read so far
 	patterns map[string]*regexp.Regexp
 	ids      *int // given so far
+	// Where the stack is made.
+	region, partition, suffix string
 	// deployed, where there is one, makes a nested template elsewhere and returns its outputs, which then stand for those worked out here.
 	deployed func(logical, name string, parameters object) (map[string]any, error)
 }
@@ -52,7 +54,7 @@ func evaluate(name string, parameters map[string]any) (*stack, error) {
 }
 
 func newMaker() maker {
-	return maker{files: map[string]*template{}, patterns: map[string]*regexp.Regexp{}, ids: new(int)}
+	return maker{files: map[string]*template{}, patterns: map[string]*regexp.Regexp{}, ids: new(int), region: region, partition: "aws", suffix: "amazonaws.com"}
 }
 
 func (m maker) evaluate(name string, parameters map[string]any) (s *stack, err error) {
@@ -166,6 +168,9 @@ func (s *stack) holds(v any) bool {
 			return !slices.ContainsFunc(list, func(c any) bool { return !s.holds(c) })
 		case "Fn::Or":
 			return slices.ContainsFunc(list, s.holds)
+		case "Fn::Contains": // in rules
+			value := fmt.Sprint(s.value(list[1]))
+			return slices.ContainsFunc(s.value(list[0]).([]any), func(v any) bool { return fmt.Sprint(v) == value })
 		}
 	}
 	refuse("no condition: %v", v)
@@ -301,7 +306,15 @@ func (s *stack) function(name string, argument any) any {
 	case "Fn::Select":
 		return s.value(list[1]).([]any)[list[0].(int)]
 	case "Fn::GetAZs":
-		return []any{region + "a", region + "b"}
+		return []any{s.region + "a", s.region + "b", s.region + "c"}
+	case "Fn::FindInMap":
+		first, _ := s.template.mappings[list[0].(string)].(object)
+		second, _ := first[fmt.Sprint(s.value(list[1]))].(object)
+		value := second[fmt.Sprint(s.value(list[2]))]
+		if value == nil {
+			refuse("nothing in the mapping %v for %v, %v", list[0], s.value(list[1]), list[2])
+		}
+		return value
 	case "Fn::Base64":
 		return s.value(argument) // as text: tests look at it
 	}
@@ -314,13 +327,13 @@ func (s *stack) ref(name string) any {
 	case "AWS::NoValue":
 		return noValue{}
 	case "AWS::Region":
-		return region
+		return s.region
 	case "AWS::AccountId":
 		return account
 	case "AWS::Partition":
-		return "aws"
+		return s.partition
 	case "AWS::URLSuffix":
-		return "amazonaws.com"
+		return s.suffix
 	case "AWS::StackName":
 		return "stack"
 	}

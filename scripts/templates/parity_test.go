@@ -16,16 +16,20 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
+// morePools are a template's second and third of what is a list in Terraform.
+var morePools = []string{"MasterIps2", "CoreIps2", "TaskIps2", "MasterIps3", "CoreIps3", "TaskIps3"}
+
 // The walk-through says that templates and modules have the same names and values for the same things, and names what differs: here it is, by module.
 var differences = map[string]struct{ templateOnly, moduleOnly []string }{
-	"main":        {[]string{"TaskMarket"}, []string{"tags", "task_bid_price"}},
-	"cluster":     {[]string{"TaskMarket", "ServiceRole", "NodeProfile"}, []string{"tags", "task_bid_price", "service_role_arn", "instance_profile_arn"}},
-	"network":     {[]string{"BastionKeyName"}, []string{"tags", "key_name"}},
-	"datacenter":  {nil, []string{"tags"}},
-	"roles":       {nil, []string{"tags", "encryption_key"}}, // what Terraform has to know before the key is made
+	"main":        {append(slices.Clip(morePools), "TaskMarket", "NodeSubnetCidr2", "AvailabilityZone2", "NodeSubnetCidr3", "AvailabilityZone3"), []string{"tags", "task_bid_price", "more_subnets"}},
+	"cluster":     {append(slices.Clip(morePools), "TaskMarket", "ServiceRole", "NodeProfile", "SubnetId2", "SubnetId3"), []string{"tags", "task_bid_price", "service_role_arn", "instance_profile_arn", "more_subnets"}},
+	"network":     {[]string{"BastionKeyName", "NodeSubnetCidr2", "AvailabilityZone2", "NodeSubnetCidr3", "AvailabilityZone3"}, []string{"tags", "key_name", "more_node_subnets"}},
+	"datacenter":  {morePools, []string{"tags", "more_subnets"}},
+	"roles":       {[]string{"SubnetId2", "SubnetId3"}, []string{"tags", "encryption_key", "more_subnet_ids"}}, // what Terraform has to know before the key is made
 	"groups":      {nil, []string{"tags", "bastion"}},
 	"peering":     {[]string{"PeerOwnerId", "PeerRegion", "PeerRoleArn"}, []string{"tags"}},
 	"reservation": {[]string{"Name"}, nil}, // the provider gives reservations no tags
+	"dns":         {nil, []string{"tags"}},
 }
 
 var capital = regexp.MustCompile(`[A-Z][a-z0-9]*`)
@@ -96,8 +100,8 @@ func TestSameValues(t *testing.T) {
 		take, deny []any
 	}{
 		// From the first releases that start with IMDSv2 alone.
-		{"ReleaseLabel", []any{"emr-5.32.0", "emr-5.36.2", "emr-6.2.1", "emr-6.10.0", "emr-6.15.0", "emr-7.0.0", "emr-7.12.0"},
-			[]any{"emr-5.29.0", "emr-5.30.0", "emr-5.31.1", "emr-6.0.0", "emr-6.1.1", "emr-7.5", "7.5.0", ""}},
+		{"ReleaseLabel", []any{"emr-5.32.0", "emr-5.36.2", "emr-6.2.1", "emr-6.10.0", "emr-6.15.0", "emr-7.0.0", "emr-7.12.0", "emr-spark-8.0.0", "emr-spark-8.1.0"},
+			[]any{"emr-8.0.0", "emr-9.0.0", "emr-spark-8.2.0", "emr-spark-7.0.0", "emr-5.29.0", "emr-5.30.0", "emr-5.31.1", "emr-6.0.0", "emr-6.1.1", "emr-7.5", "7.5.0", ""}},
 		{"Name", []any{"a", strings.Repeat("a", 41)}, []any{"", "-a", strings.Repeat("a", 42), "a b"}},
 		{"IdleTimeout", []any{0, 60, 99, 100, 3600, 99999, 599999, 603999, 604799, 604800}, []any{1, 59, 604801, 610000, 700000, 1000000, -60}},
 		{"ImdsHopLimit", []any{1, 2}, []any{0, 3, 64}},
@@ -109,6 +113,8 @@ func TestSameValues(t *testing.T) {
 		{"CoreIps", []any{"10.0.1.32/22"}, []any{"10.0.1.32", "x", "10.0.0.0/21"}},
 		{"Prefix", []any{"a", "a/b"}, []any{"a/", "/a", ""}},
 		{"ParameterPrefix", []any{"/emr-static-ip", "/a/b"}, []any{"", "a", "/a/"}},
+		{"ClaimTags", []any{"", "team=data", "team=data cost-centre=", "a=b=c"}, []any{"team", "=data", "a=b  c=d", " a=b", "a=b c"}},
+		{"ZoneName", []any{"emr.example.internal"}, []any{"emr", "emr.example.", "EMR.example", "e r.example"}},
 		{"Provisioning", []any{"instance-groups", "instance-fleets"}, []any{"fleets"}},
 		{"S3Encryption", []any{"none", "SSE-S3", "SSE-KMS"}, []any{"sse"}},
 		{"HadoopSha512", []any{"", strings.Repeat("0a", 64)}, []any{"0a", strings.Repeat("0A", 64)}},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -32,14 +33,23 @@ func TestPolicyIsTheFile(t *testing.T) {
 		writePolicy(t, text)
 	}
 	s := mustEvaluate(t)
-	var want any
-	filled := strings.NewReplacer("REGION", region, "ACCOUNT_ID", account, "SUBNET_ID", s.of("Network/NodeSubnet").id).Replace(string(text))
-	if err := json.Unmarshal([]byte(filled), &want); err != nil {
-		t.Fatal(err)
-	}
 	policy := s.of("Roles/NodeRole").properties["Policies"].([]any)[0].(object)
 	same(t, "policy's name", policy["PolicyName"], "emr-static-ip")
-	same(t, "policy", policy["PolicyDocument"], want)
+	same(t, "policy", single(policy["PolicyDocument"]), filledIn(t, text, s.of("Network/NodeSubnet").id))
+
+	s = mustEvaluate(t, "Provisioning", "instance-fleets", "NodeSubnetCidr2", "10.0.2.0/24", "MasterIps2", "10.0.2.32/30", "CoreIps2", "10.0.2.40/29",
+		"NodeSubnetCidr3", "10.0.3.0/24", "MasterIps3", "10.0.3.32/30", "CoreIps3", "10.0.3.40/29", "ClaimTags", "team=data")
+	subnets := []string{s.of("Network/NodeSubnet").id, s.of("Network/NodeSubnet2").id, s.of("Network/NodeSubnet3").id}
+	same(t, "policy for three subnets", s.of("Roles/NodeRole").properties["Policies"].([]any)[0].(object)["PolicyDocument"], filledIn(t, text, subnets...))
+
+	tags, err := os.ReadFile("../../agent/iam/claim-tags-policy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "policy for tags", s.of("Roles/ClaimTagsPolicy").properties["PolicyDocument"], filledIn(t, tags, subnets...))
+	if mustEvaluate(t).of("Roles/ClaimTagsPolicy") != nil {
+		t.Error("nodes that write no tags may tag")
+	}
 
 	other, err := evaluate("roles", map[string]any{"SubnetId": "subnet-1", "Bucket": "bucket", "LogBucket": "bucket", "DataBucket": "bucket", "ParameterPrefix": "/team/static"})
 	if err != nil {
@@ -52,6 +62,52 @@ func TestPolicyIsTheFile(t *testing.T) {
 	if strings.Contains(string(document), "parameter/emr-static-ip") || !strings.Contains(string(document), ":parameter/team/static/subnet-1/*") {
 		t.Errorf("another ParameterPrefix is not everywhere: %s", document)
 	}
+}
+
+// filledIn is a policy file for the subnets. What names the subnet is repeated for each.
+func filledIn(t *testing.T, text []byte, subnets ...string) (policy any) {
+	t.Helper()
+	filled := regexp.MustCompile(`(: )?"[^"]*SUBNET_ID[^"]*"`).ReplaceAllStringFunc(string(text), func(m string) string {
+		m, only := strings.CutPrefix(m, ": ")
+		var all []string
+		for _, subnet := range subnets {
+			all = append(all, strings.ReplaceAll(m, "SUBNET_ID", subnet))
+		}
+		list := strings.Join(all, ", ")
+		if only {
+			list = ": [" + list + "]"
+		}
+		return list
+	})
+	if err := json.Unmarshal([]byte(strings.NewReplacer("REGION", region, "ACCOUNT_ID", account).Replace(filled)), &policy); err != nil {
+		t.Fatal(err)
+	}
+	if len(subnets) == 1 {
+		return single(policy)
+	}
+	return policy
+}
+
+// single is a document in which lists with one value are this value, which is the same to IAM.
+func single(v any) any {
+	switch v := v.(type) {
+	case []any:
+		if len(v) == 1 {
+			return single(v[0])
+		}
+		list := []any{}
+		for _, item := range v {
+			list = append(list, single(item))
+		}
+		return list
+	case object:
+		done := object{}
+		for key, item := range v {
+			done[key] = single(item)
+		}
+		return done
+	}
+	return v
 }
 
 // TestParameterPrefix: the nodes are told of the place that they may write to.
@@ -79,6 +135,7 @@ func writePolicy(t *testing.T, policy []byte) {
 	}
 	root := document.Content[0]
 	statements := root.Content[len(root.Content)-1]
+	repeat(statements)
 	fillIn(statements)
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
@@ -104,23 +161,54 @@ func writePolicy(t *testing.T, policy []byte) {
 	}
 }
 
+// perSubnet is what stands for a text that names the subnet: one for each of the subnets that there may be.
+func perSubnet(n *yaml.Node) (all []*yaml.Node) {
+	for _, number := range []string{"", "2", "3"} {
+		text := &yaml.Node{Kind: yaml.ScalarNode, Value: strings.ReplaceAll(n.Value, "SUBNET_ID", "SUBNET_ID"+number)}
+		if number == "" {
+			all = append(all, text)
+			continue
+		}
+		none := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!Ref", Value: "AWS::NoValue"}
+		all = append(all, &yaml.Node{Kind: yaml.SequenceNode, Tag: "!If", Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: "HasSubnet" + number}, text, none}})
+	}
+	return all
+}
+
+// repeat puts in what perSubnet makes of the texts below n.
+func repeat(n *yaml.Node) {
+	var content []*yaml.Node
+	for _, child := range n.Content {
+		switch named := child.Kind == yaml.ScalarNode && strings.Contains(child.Value, "SUBNET_ID"); {
+		case named && n.Kind == yaml.SequenceNode:
+			content = append(content, perSubnet(child)...)
+		case named:
+			content = append(content, &yaml.Node{Kind: yaml.SequenceNode, Content: perSubnet(child)})
+		default:
+			repeat(child)
+			content = append(content, child)
+		}
+	}
+	n.Content = content
+}
+
 // fillIn makes placeholders references, and lists of texts one line.
 func fillIn(n *yaml.Node) {
 	n.Style &^= yaml.FlowStyle
-	if n.Kind == yaml.SequenceNode && n.Content[0].Kind == yaml.ScalarNode && len(n.Content[0].Value) < 40 {
+	if n.Kind == yaml.SequenceNode && n.Tag != "!If" && n.Content[0].Kind == yaml.ScalarNode && len(n.Content[0].Value) < 40 {
 		n.Style |= yaml.FlowStyle
 	}
 	for _, child := range n.Content {
 		fillIn(child)
 	}
-	if n.Kind != yaml.ScalarNode {
+	if n.Kind != yaml.ScalarNode || n.Tag == "!Ref" {
 		return
 	}
 	n.Style = 0
 	if strings.ContainsAny(n.Value, ":*") || n.Value == "true" || n.Value == "false" {
 		n.Style = yaml.DoubleQuotedStyle
 	}
-	filled := strings.NewReplacer("${", "${!", "arn:aws:", "arn:${AWS::Partition}:", "REGION", "${AWS::Region}", "ACCOUNT_ID", "${AWS::AccountId}", "SUBNET_ID", "${SubnetId}",
+	filled := strings.NewReplacer("${", "${!", "arn:aws:", "arn:${AWS::Partition}:", "REGION", "${AWS::Region}", "ACCOUNT_ID", "${AWS::AccountId}", "SUBNET_ID3", "${SubnetId3}", "SUBNET_ID2", "${SubnetId2}", "SUBNET_ID", "${SubnetId}",
 		":parameter/emr-static-ip/", ":parameter${ParameterPrefix}/").Replace(n.Value)
 	switch {
 	case n.Value == "REGION":

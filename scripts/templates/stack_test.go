@@ -78,12 +78,202 @@ func TestRefusals(t *testing.T) {
 		{"a bastion for the whole Internet", "parameter BastionClientCidr", []any{"BastionClientCidr", "0.0.0.0/0"}},
 		{"a prefix that ends with a slash", "parameter Prefix", []any{"Prefix", "emr/"}},
 		{"a release that EMR's rules here are not for", "parameter ReleaseLabel", []any{"ReleaseLabel", "emr-5.29.0"}},
+		{"three masters in fleets, too early", "rule ThreeMastersInFleets", []any{"MasterCount", 3, "Provisioning", "instance-fleets", "ReleaseLabel", "emr-6.11.0"}},
+		{"several subnets for groups", "rule SecondSubnet", subnet2()},
+		{"a second subnet without pools", "rule SecondSubnet", []any{"Provisioning", "instance-fleets", "NodeSubnetCidr2", "10.0.2.0/24"}},
+		{"a second subnet without a pool of task nodes", "rule SecondSubnet", append(subnet2("Provisioning", "instance-fleets"), "TaskIps", "10.0.1.48/28")},
+		{"a pool without its subnet", "rule NoSecondSubnet", []any{"CoreIps2", "10.0.2.40/29"}},
+		{"a third subnet without a second", "rule NoSecondSubnet", []any{"NodeSubnetCidr3", "10.0.3.0/24", "MasterIps3", "10.0.3.32/30", "CoreIps3", "10.0.3.40/29", "Provisioning", "instance-fleets"}},
+		{"a pool without its third subnet", "rule NoThirdSubnet", []any{"MasterIps3", "10.0.3.32/30"}},
+		{"two subnets that may be in one zone", "rule ZoneOfEach", append(subnet2("Provisioning", "instance-fleets"), "AvailabilityZone", "us-east-1b")},
+		{"a zone without addresses", "rule ZoneNeedsAddresses", []any{"ZoneName", "emr.example.internal"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := evaluate("main", mapping(append([]any{"Bucket", "bucket"}, tt.pairs...)...)); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want a refusal with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// subnet2 are the parameters of a second subnet, with others before them.
+func subnet2(pairs ...any) []any {
+	return append(pairs, "NodeSubnetCidr2", "10.0.2.0/24", "MasterIps2", "10.0.2.32/30", "CoreIps2", "10.0.2.40/29")
+}
+
+// TestThreeMasters: the releases whose fleets can have three masters: https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-plan-ha.html
+func TestThreeMasters(t *testing.T) {
+	m := newMaker()
+	for _, tt := range []struct {
+		provisioning string
+		can, cannot  []string
+	}{
+		{"instance-fleets", []string{"emr-5.36.1", "emr-5.36.2", "emr-6.8.1", "emr-6.9.1", "emr-6.10.1", "emr-6.11.1", "emr-6.12.0", "emr-6.15.0", "emr-7.0.0", "emr-7.13.0", "emr-spark-8.1.0"},
+			[]string{"emr-5.32.0", "emr-5.33.1", "emr-5.36.0", "emr-6.2.0", "emr-6.7.0", "emr-6.8.0", "emr-6.9.0", "emr-6.10.0", "emr-6.11.0"}},
+		{"instance-groups", []string{"emr-5.32.0", "emr-6.2.0", "emr-6.11.0", "emr-7.13.0"}, nil},
+	} {
+		for i, release := range slices.Concat(tt.can, tt.cannot) {
+			_, err := m.evaluate("main", object{"Bucket": "bucket", "MasterCount": 3, "Provisioning": tt.provisioning, "ReleaseLabel": release})
+			if want := i < len(tt.can); (err == nil) != want {
+				t.Errorf("%s, %s: want %t, got %v", tt.provisioning, release, want, err)
+			}
+		}
+	}
+}
+
+// TestSubnets: an instance fleet may be launched in any of three subnets, each with pools, reservations and zone of its own. What admits the nodes
+// admits those of each.
+func TestSubnets(t *testing.T) {
+	three := append(subnet2("Provisioning", "instance-fleets", "TaskIps", "10.0.1.48/28", "TaskIps2", "10.0.2.48/28", "Bastion", "true", "KeyName", "k", "Name", strings.Repeat("a", 41)),
+		"NodeSubnetCidr3", "10.0.3.0/24", "MasterIps3", "10.0.3.32/30", "CoreIps3", "10.0.3.40/29", "TaskIps3", "10.0.3.48/28")
+	s := mustEvaluate(t, three...)
+	nodes := []*resource{s.of("Network/NodeSubnet"), s.of("Network/NodeSubnet2"), s.of("Network/NodeSubnet3")}
+	var ids, zones []any
+	for i, subnet := range nodes {
+		ids, zones = append(ids, subnet.id), append(zones, subnet.properties["AvailabilityZone"])
+		tagged(t, subnet)
+		name := fmt.Sprint("Reservation", []string{"", "2", "3"}[i])
+		for role, block := range map[string]string{"Master": "32/30", "Core": "40/29", "Task": "48/28"} {
+			r := s.of(name + "/" + role + "Reservation")
+			same(t, name+" "+role, []any{r.properties["SubnetId"], r.properties["Cidr"]}, []any{subnet.id, fmt.Sprintf("10.0.%d.%s", i+1, block)})
+		}
+	}
+	same(t, "zones", zones, []any{"us-east-1a", "us-east-1b", "us-east-1c"})
+	in := s.of("Cluster/Cluster").properties["Instances"].(object)
+	same(t, "the cluster's subnets", in["Ec2SubnetIds"], ids)
+	same(t, "outputs", []any{s.outputs["NodeSubnetId"], s.outputs["NodeSubnetId2"], s.outputs["NodeSubnetId3"]}, ids)
+	args := s.of("Cluster/Cluster").properties["BootstrapActions"].([]any)[0].(object)["ScriptBootstrapAction"].(object)["Args"]
+	same(t, "arguments", args, []any{"--master-ips=10.0.1.32/30,10.0.2.32/30,10.0.3.32/30", "--core-ips=10.0.1.40/29,10.0.2.40/29,10.0.3.40/29", "--prefix=/emr-static-ip",
+		"--task-ips=10.0.1.48/28,10.0.2.48/28,10.0.3.48/28"})
+	for _, logical := range []string{"NodeRouteTableAssociation", "NodeRouteTableAssociation2", "NodeRouteTableAssociation3"} {
+		same(t, logical, s.of("Network/" + logical).properties["RouteTableId"], s.of("Network/NodeRouteTable").id)
+	}
+	for group, want := range map[string][]string{"EndpointSecurityGroup": {"10.0.1.0/24 443", "10.0.2.0/24 443", "10.0.3.0/24 443"}, "BastionSecurityGroup": {"10.0.1.0/24 22", "10.0.2.0/24 22", "10.0.3.0/24 22"}} {
+		direction := map[string]string{"EndpointSecurityGroup": "SecurityGroupIngress", "BastionSecurityGroup": "SecurityGroupEgress"}[group]
+		same(t, group, blocks(s.of("Network/" + group).properties[direction]), want)
+	}
+	firewall := blocks(s.of("DataCentreNetwork/Firewall").properties["SecurityGroupIngress"])
+	for i := range 3 {
+		for _, block := range []string{"32/30", "40/29", "48/28"} {
+			for _, port := range []string{"8020", "9866"} {
+				if want := fmt.Sprintf("10.0.%d.%s %s", i+1, block, port); !slices.Contains(firewall, want) {
+					t.Errorf("the firewall does not admit %s", want)
+				}
+			}
+		}
+	}
+
+	s = mustEvaluate(t, append(subnet2("Provisioning", "instance-fleets"), "ReservePool", "false")...)
+	same(t, "two subnets", s.of("Cluster/Cluster").properties["Instances"].(object)["Ec2SubnetIds"], []any{s.of("Network/NodeSubnet").id, s.of("Network/NodeSubnet2").id})
+}
+
+// blocks are the networks and ports of rules.
+func blocks(rules any) (list []string) {
+	for _, r := range rules.([]any) {
+		list = append(list, fmt.Sprintf("%v %v", r.(object)["CidrIp"], r.(object)["FromPort"]))
+	}
+	return list
+}
+
+// TestEmr8: the endpoint, the rules and the applications of https://docs.aws.amazon.com/emr/latest/ReleaseGuide/emr-spark-8.0.0.html
+func TestEmr8(t *testing.T) {
+	for _, release := range []string{"emr-spark-8.0.0", "emr-spark-8.1.0"} {
+		s := mustEvaluate(t, "ReleaseLabel", release)
+		same(t, "applications", s.of("Cluster/Cluster").properties["Applications"], []any{object{"Name": "Spark"}})
+		groups := s.nested["Groups"]
+		for _, r := range groups.resources {
+			if r != nil && strings.HasPrefix(r.kind, "AWS::EC2::SecurityGroup") && (r.properties["FromPort"] == 8443 || r.properties["FromPort"] == 9443) {
+				t.Errorf("%s: a rule of earlier releases: %v", release, r.properties)
+			}
+		}
+		same(t, "rule", groups.of("ServiceFromVpc").properties, object{"GroupId": groups.of("ServiceGroup").id, "CidrIp": "10.0.0.0/16", "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443})
+		endpoint := groups.of("EmrEndpoint")
+		same(t, "endpoint", []any{endpoint.properties["ServiceName"], endpoint.properties["PrivateDnsEnabled"], endpoint.properties["SubnetIds"], endpoint.properties["SecurityGroupIds"], endpoint.properties["VpcId"]},
+			[]any{"aws.api.us-east-1.emr-service-cell01", true, []any{s.of("Network/EndpointSubnet").id}, []any{groups.of("ServiceGroup").id}, s.of("Network/Vpc").id})
+		tagged(t, endpoint)
+	}
+	s := mustEvaluate(t)
+	same(t, "applications before", s.of("Cluster/Cluster").properties["Applications"], []any{object{"Name": "Hadoop"}, object{"Name": "Spark"}})
+	if s.of("Groups/EmrEndpoint") != nil || s.of("Groups/ServiceFromVpc") != nil {
+		t.Error("an endpoint that earlier releases do not use")
+	}
+	for _, label := range []string{"emr-8.0.0", "emr-8.1.0", "emr-9.0.0", "emr-spark-8.0", "emr-spark-7.0.0"} {
+		if _, err := evaluate("main", object{"Bucket": "bucket", "ReleaseLabel": label}); err == nil {
+			t.Errorf("%s is taken", label)
+		}
+	}
+	for _, name := range []string{"main", "cluster", "groups"} {
+		if text := fmt.Sprint(load(t, name).parameters["ReleaseLabel"].(object)["ConstraintDescription"]); !strings.Contains(text, "there is no emr-8.0.0") || !strings.Contains(text, "emr-spark-8.0.0") {
+			t.Errorf("%s refuses emr-8.0.0 with %q", name, text)
+		}
+	}
+	if _, err := evaluate("groups", object{"VpcId": "vpc-1", "ReleaseLabel": "emr-spark-8.0.0"}); err == nil || !strings.Contains(err.Error(), "EndpointSubnetId") {
+		t.Errorf("EMR 8 without a subnet for its endpoint: %v", err)
+	}
+}
+
+// TestPartition: names of endpoint services, and of the services that may take a role, by partition.
+func TestPartition(t *testing.T) {
+	for _, tt := range []struct{ region, partition, suffix, ec2, principal string }{
+		{"cn-north-1", "aws-cn", "amazonaws.com.cn", "cn.com.amazonaws.cn-north-1.ec2", "amazonaws.com.cn"},
+		{"us-gov-west-1", "aws-us-gov", "amazonaws.com", "com.amazonaws.us-gov-west-1.ec2", "amazonaws.com"},
+		{"eusc-de-east-1", "aws-eusc", "amazonaws.eu", "com.amazonaws.eusc-de-east-1.ec2", "amazonaws.com"},
+		{"us-iso-east-1", "aws-iso", "c2s.ic.gov", "gov.ic.c2s.us-iso-east-1.ec2", "c2s.ic.gov"},
+		{"us-isob-east-1", "aws-iso-b", "sc2s.sgov.gov", "gov.sgov.sc2s.us-isob-east-1.ec2", "sc2s.sgov.gov"},
+		{"eu-isoe-west-1", "aws-iso-e", "cloud.adc-e.uk", "com.amazonaws.eu-isoe-west-1.ec2", "amazonaws.com"},
+		{"us-isof-south-1", "aws-iso-f", "csp.hci.ic.gov", "com.amazonaws.us-isof-south-1.ec2", "amazonaws.com"},
+	} {
+		t.Run(tt.partition, func(t *testing.T) {
+			m := newMaker()
+			m.region, m.partition, m.suffix = tt.region, tt.partition, tt.suffix
+			s := m.must(t, "HdfsHost", "true", "HadoopKey", "h.tar.gz", "AvailabilityZone", tt.region+"a")
+			same(t, "EC2", s.of("Network/Ec2Endpoint").properties["ServiceName"], tt.ec2)
+			same(t, "Parameter Store, S3", []any{s.of("Network/SsmEndpoint").properties["ServiceName"], s.of("Network/S3Endpoint").properties["ServiceName"]},
+				[]any{"com.amazonaws." + tt.region + ".ssm", "com.amazonaws." + tt.region + ".s3"})
+			for role, service := range map[string]string{"Roles/ServiceRole": "elasticmapreduce", "Roles/NodeRole": "ec2", "DataCentreNetwork/HdfsHostRole": "ec2"} {
+				trust := s.of(role).properties["AssumeRolePolicyDocument"].(object)["Statement"].([]any)[0].(object)
+				same(t, role, trust["Principal"], object{"Service": service + "." + tt.principal})
+			}
+			text, err := json.Marshal([]any{s.of("Roles/NodeRole").properties, s.of("Roles/ServiceRole").properties})
+			if err != nil || strings.Contains(string(text), "arn:aws:") || !strings.Contains(string(text), "arn:"+tt.partition+":ec2:"+tt.region+":*:subnet/") {
+				t.Errorf("ARNs: %v %s", err, text)
+			}
+		})
+	}
+}
+
+// TestDns: the zone is seen from both VPCs; it holds the masters' addresses, which are known before the launch.
+func TestDns(t *testing.T) {
+	s := mustEvaluate(t, "ZoneName", "emr.example.internal", "MasterAddresses", "10.0.1.32,10.0.1.33,10.0.1.34", "MasterCount", 3)
+	vpcs := []any{object{"VPCId": s.of("Network/Vpc").id, "VPCRegion": region}, object{"VPCId": s.of("DataCentreNetwork/Vpc").id, "VPCRegion": region}}
+	same(t, "zone", []any{s.of("Dns/Zone").properties["Name"], s.of("Dns/Zone").properties["VPCs"]}, []any{"emr.example.internal", vpcs})
+	record := s.of("Dns/MasterRecord").properties
+	same(t, "record", []any{record["Name"], record["Type"], record["ResourceRecords"]}, []any{"master.emr.example.internal", "A", []any{"10.0.1.32", "10.0.1.33", "10.0.1.34"}})
+	s = mustEvaluate(t, "ZoneName", "emr.example.internal", "MasterAddresses", "10.0.1.32", "DataCentre", "false")
+	same(t, "VPCs without a data centre", s.of("Dns/Zone").properties["VPCs"], vpcs[:1])
+	same(t, "no zone", mustEvaluate(t).outputs["MasterName"], "")
+}
+
+// TestClaimTags: each tag is an argument of its own.
+func TestClaimTags(t *testing.T) {
+	args := mustEvaluate(t, "ClaimTags", "team=data cost-centre=42", "ExtraArguments", "--verbose").of("Cluster/Cluster").properties["BootstrapActions"].([]any)[0].(object)["ScriptBootstrapAction"].(object)["Args"]
+	same(t, "arguments", args.([]any)[3:], []any{"--claim-tag=team=data", "--claim-tag=cost-centre=42", "--verbose"})
+}
+
+// TestSpotRole: the first Spot Instance of an account needs a service-linked role, which EMR's present managed policy does not let it make.
+func TestSpotRole(t *testing.T) {
+	found := false
+	for _, p := range mustEvaluate(t).of("Roles/ServiceRole").properties["Policies"].([]any) {
+		for _, v := range p.(object)["PolicyDocument"].(object)["Statement"].([]any) {
+			if statement := v.(object); statement["Action"] == "iam:CreateServiceLinkedRole" {
+				found = true
+				same(t, "statement", []any{statement["Resource"], statement["Condition"]}, []any{"arn:aws:iam::*:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot*",
+					object{"StringLike": object{"iam:AWSServiceName": "spot.amazonaws.com"}}})
+			}
+		}
+	}
+	if !found {
+		t.Error("no statement")
 	}
 }
 
@@ -207,6 +397,9 @@ func TestEmrGroups(t *testing.T) {
 	tagged(t, s.of("Cluster/Cluster"))
 	var got []string
 	for _, r := range groups.resources {
+		if r == nil {
+			continue
+		}
 		p := r.properties
 		ports := fmt.Sprintf("%v %v-%v", p["IpProtocol"], p["FromPort"], p["ToPort"])
 		switch r.kind {

@@ -20,10 +20,10 @@ type object = map[string]any
 
 // template is one file of templateDir.
 type template struct {
-	name                                                          string // without .yaml
-	source                                                        []byte
-	root                                                          object
-	parameters, rules, conditions, resources, outputs, interface_ object
+	name                                                                    string // without .yaml
+	source                                                                  []byte
+	root                                                                    object
+	parameters, rules, mappings, conditions, resources, outputs, interface_ object
 }
 
 // templateNames are the names of all templates.
@@ -37,7 +37,7 @@ func templateNames(t *testing.T) []string {
 	for _, f := range files {
 		names = append(names, strings.TrimSuffix(filepath.Base(f), ".yaml"))
 	}
-	for _, must := range []string{"main", "network", "reservation", "datacenter", "peering", "roles", "groups", "cluster"} {
+	for _, must := range []string{"main", "network", "reservation", "datacenter", "peering", "roles", "groups", "cluster", "dns"} {
 		if !slices.Contains(names, must) {
 			t.Fatalf("no template %s in %s", must, templateDir)
 		}
@@ -72,11 +72,11 @@ func parse(name string, source []byte) (*template, error) {
 		return nil, fmt.Errorf("%s: not a mapping", name)
 	}
 	section := func(key string) object { s, _ := sections[key].(object); return s }
-	tm := &template{name: name, source: source, root: sections, parameters: section("Parameters"), rules: section("Rules"), conditions: section("Conditions"),
+	tm := &template{name: name, source: source, root: sections, parameters: section("Parameters"), rules: section("Rules"), mappings: section("Mappings"), conditions: section("Conditions"),
 		resources: section("Resources"), outputs: section("Outputs")}
 	tm.interface_, _ = section("Metadata")["AWS::CloudFormation::Interface"].(object)
 	for key := range sections {
-		known := []string{"AWSTemplateFormatVersion", "Description", "Metadata", "Parameters", "Rules", "Conditions", "Resources", "Outputs"}
+		known := []string{"AWSTemplateFormatVersion", "Description", "Metadata", "Parameters", "Rules", "Mappings", "Conditions", "Resources", "Outputs"}
 		if !slices.Contains(known, key) {
 			return nil, fmt.Errorf("%s: unknown section %s", name, key)
 		}

@@ -274,6 +274,8 @@ var arguments = map[string]string{
 	"aws_route_table":                     "vpc_id tags",
 	"aws_route_table_association":         "subnet_id route_table_id",
 	"aws_security_group":                  "name_prefix description vpc_id revoke_rules_on_delete tags",
+	"aws_route53_record":                  "zone_id name type ttl records",
+	"aws_route53_zone":                    "name comment tags vpc vpc.vpc_id",
 	"aws_subnet":                          "vpc_id cidr_block availability_zone tags",
 	"aws_vpc":                             "cidr_block enable_dns_support enable_dns_hostnames tags",
 	"aws_vpc_endpoint":                    "vpc_id vpc_endpoint_type service_name private_dns_enabled subnet_ids security_group_ids route_table_ids tags",

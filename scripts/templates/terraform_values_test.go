@@ -13,6 +13,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/tryfunc"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
 // terraform runs the program in a directory, without a provider, a registry or a backend.
@@ -72,7 +78,7 @@ func locals(t *testing.T, dir string, variables object, wanted ...string) object
 		}
 		for _, b := range m.locals {
 			if b.DefRange().Filename == name {
-				file("locals.tf", data.Replace(string(source[b.Range().Start.Byte:b.CloseBraceRange.End.Byte]))+"\n")
+				file("locals-"+filepath.Base(name), data.Replace(string(source[b.Range().Start.Byte:b.CloseBraceRange.End.Byte]))+"\n")
 			}
 		}
 	}
@@ -133,6 +139,11 @@ func TestTerraformIsCloudFormation(t *testing.T) {
 			[]any{"TaskIps", "10.0.1.48/28", "ImdsHopLimit", 2, "ExtraArguments", "--verbose --snat-scope=all", "S3Encryption", "SSE-S3"}},
 		{"everything encrypted", object{"s3_encryption": "SSE-KMS", "local_disk_encryption": true, "kms_key_arn": key, "certificates_object": certificates},
 			[]any{"S3Encryption", "SSE-KMS", "LocalDiskEncryption", "true", "KmsKeyArn", key, "CertificatesObject", certificates}},
+		{"three subnets, tags", object{"provisioning": "instance-fleets", "task_ips": "10.0.1.48/28", "claim_tags": "team=data a=b", "more_subnets": []object{
+			{"subnet_id": "s2", "master_ips": "10.0.2.32/30", "core_ips": "10.0.2.40/29", "task_ips": "10.0.2.48/28"},
+			{"subnet_id": "s3", "master_ips": "10.0.3.32/30", "core_ips": "10.0.3.40/29", "task_ips": "10.0.3.48/28"}}},
+			append(subnet2("Provisioning", "instance-fleets", "TaskIps", "10.0.1.48/28", "TaskIps2", "10.0.2.48/28", "ClaimTags", "team=data a=b"),
+				"NodeSubnetCidr3", "10.0.3.0/24", "MasterIps3", "10.0.3.32/30", "CoreIps3", "10.0.3.40/29", "TaskIps3", "10.0.3.48/28")},
 		{"in transit", object{"certificates_object": certificates}, []any{"CertificatesObject", certificates}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -146,6 +157,10 @@ func TestTerraformIsCloudFormation(t *testing.T) {
 
 func TestTerraformFirewall(t *testing.T) {
 	got := locals(t, "modules/datacenter", object{"master_ips": "10.0.1.32/30", "core_ips": "10.0.1.40/29", "task_ips": "10.0.1.48/28"}, "admitted")["admitted"].(object)
+	more := []object{{"master_ips": "10.0.2.32/30", "core_ips": "10.0.2.40/29"}, {"master_ips": "10.0.3.32/30", "core_ips": "10.0.3.40/29", "task_ips": "10.0.3.48/28"}}
+	if three := locals(t, "modules/datacenter", object{"master_ips": "10.0.1.32/30", "core_ips": "10.0.1.40/29", "more_subnets": more}, "admitted")["admitted"].(object); len(three) != 14 {
+		t.Errorf("with three subnets the firewall has %v", three)
+	}
 	var rules []string
 	for _, rule := range got {
 		rules = append(rules, fmt.Sprintf("%v %v", rule.(object)["cidr"], rule.(object)["port"]))
@@ -158,7 +173,7 @@ func TestTerraformFirewall(t *testing.T) {
 }
 
 func TestTerraformGroups(t *testing.T) {
-	got := locals(t, "modules/groups", object{"vpc_id": "vpc-1"}, "between", "service")
+	got := locals(t, "modules/groups", object{"vpc_id": "vpc-1"}, "between", "service", "emr8")
 	var rules []string
 	for _, set := range []string{"between", "service"} {
 		for _, r := range got[set].(object) {
@@ -170,18 +185,115 @@ func TestTerraformGroups(t *testing.T) {
 	slices.Sort(rules)
 	slices.Sort(want)
 	same(t, "rules", rules, want)
+	same(t, "EMR 8", got["emr8"], false)
+
+	got = locals(t, "modules/groups", object{"vpc_id": "vpc-1", "release_label": "emr-spark-8.0.0"}, "service", "emr8")
+	same(t, "rules of EMR 8", got, object{"service": object{}, "emr8": true})
+	m := loadModule(t, "modules/groups")
+	for _, name := range []string{"aws_vpc_security_group_ingress_rule.service_from_vpc", "aws_vpc_endpoint.emr"} {
+		if uses := m.declared[name].Body.Attributes["count"].Expr.Variables(); len(uses) != 1 || !slices.Equal(words(uses[0]), []string{"local", "emr8"}) {
+			t.Errorf("%s is made on other conditions: %v", name, uses)
+		}
+	}
+}
+
+// TestTerraformRefusals: what cannot work is refused before anything is made. CloudFormation cannot compare addresses: there EC2 refuses the
+// reservation of a block that is outside the subnet.
+func TestTerraformRefusals(t *testing.T) {
+	more := []object{{"cidr": "10.0.2.0/24", "master_ips": "10.0.2.32/30", "core_ips": "10.0.2.40/29"}, {"cidr": "10.0.3.0/25", "master_ips": "10.0.3.32/30", "core_ips": "10.0.3.40/29", "task_ips": "10.0.3.128/28"}}
+	for _, tt := range []struct {
+		name string
+		vars object
+		want []any
+	}{
+		{"defaults", object{}, []any{}},
+		{"a pool of task nodes beside its subnet", object{"more_subnets": more}, []any{"10.0.3.128/28 (subnet 10.0.3.0/25)"}},
+		{"a pool in another's subnet", object{"core_ips": "10.0.2.40/29", "more_subnets": more[:1]}, []any{"10.0.2.40/29 (subnet 10.0.1.0/24)"}},
+		{"a pool that is larger than its subnet", object{"node_subnet_cidr": "10.0.1.32/28", "core_ips": "10.0.1.32/27"}, []any{"10.0.1.32/27 (subnet 10.0.1.32/28)"}},
+	} {
+		vars := maps.Clone(tt.vars)
+		vars["bucket"] = "bucket"
+		same(t, tt.name, locals(t, ".", vars, "outside")["outside"], tt.want)
+	}
+	precondition := loadModule(t, ".").outputs["node_subnet_id"].Body.Blocks
+	if len(precondition) != 1 || precondition[0].Type != "precondition" {
+		t.Error("nothing asks for pools outside their subnets")
+	}
+
+	oneMaster := loadModule(t, "modules/cluster").locals["one_master"].Body.Attributes["one_master"].Expr
+	refused := func(release string) bool {
+		v, diagnostics := oneMaster.Value(&hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{"release_label": cty.StringVal(release)})},
+			Functions: map[string]function.Function{"can": tryfunc.CanFunc, "regex": stdlib.RegexFunc}})
+		if diagnostics.HasErrors() {
+			t.Fatal(diagnostics)
+		}
+		return v.True()
+	}
+	m := newMaker()
+	for minor := range 37 {
+		for patch := range 3 {
+			for _, release := range []string{fmt.Sprintf("emr-5.%d.%d", minor, patch), fmt.Sprintf("emr-6.%d.%d", minor, patch), fmt.Sprintf("emr-7.%d.%d", minor, patch), "emr-spark-8.0.0"} {
+				_, err := m.evaluate("main", object{"Bucket": "bucket", "MasterCount": 3, "Provisioning": "instance-fleets", "ReleaseLabel": release})
+				// Others are no releases, or are refused for their label.
+				known := !strings.Contains(fmt.Sprint(err), "parameter ReleaseLabel") && !slices.Contains([]string{"emr-5.33.2", "emr-5.34.1", "emr-5.34.2", "emr-5.35.1", "emr-5.35.2", "emr-5.32.2",
+					"emr-6.2.2", "emr-6.3.2", "emr-6.4.1", "emr-6.4.2", "emr-6.5.1", "emr-6.5.2", "emr-6.6.1", "emr-6.6.2", "emr-6.7.1", "emr-6.7.2"}, release)
+				if known && refused(release) != (err != nil) {
+					t.Errorf("three masters with %s in fleets: Terraform refuses %t, CloudFormation says %v", release, refused(release), err)
+				}
+			}
+		}
+	}
+}
+
+// TestTerraformPartition: both have the same names by partition.
+func TestTerraformPartition(t *testing.T) {
+	for _, tt := range []struct{ dir, local, template, mapping, key string }{
+		{"modules/network", "ec2_prefixes", "network", "EndpointPrefix", "Ec2"},
+	} {
+		v, diagnostics := loadModule(t, tt.dir).locals[tt.local].Body.Attributes[tt.local].Expr.Value(nil)
+		if diagnostics.HasErrors() {
+			t.Fatal(diagnostics)
+		}
+		known := v.AsValueMap()
+		for partition, values := range load(t, tt.template).mappings[tt.mapping].(object) {
+			want := "com.amazonaws"
+			if special, ok := known[partition]; ok {
+				want = special.AsString()
+			}
+			same(t, partition, values.(object)[tt.key], want)
+		}
+	}
+	for dir, local := range map[string]string{"modules/roles": "suffix", "modules/datacenter": "principal_suffix"} {
+		for _, name := range []string{"roles", "datacenter"} {
+			for partition, values := range load(t, name).mappings["ServicePrincipal"].(object) {
+				e := loadModule(t, dir).locals[local].Body.Attributes[local].Expr
+				current := cty.ObjectVal(map[string]cty.Value{"current": cty.ObjectVal(map[string]cty.Value{"partition": cty.StringVal(partition)})})
+				v, diagnostics := e.Value(&hcl.EvalContext{Variables: map[string]cty.Value{"local": cty.ObjectVal(map[string]cty.Value{"partition": cty.StringVal(partition)}),
+					"data": cty.ObjectVal(map[string]cty.Value{"aws_partition": current})}, Functions: map[string]function.Function{"lookup": stdlib.LookupFunc}})
+				if diagnostics.HasErrors() {
+					t.Fatal(diagnostics)
+				}
+				same(t, dir+" "+partition, v.AsString(), values.(object)["Suffix"])
+			}
+		}
+	}
 }
 
 func TestTerraformPolicyIsTheFile(t *testing.T) {
-	variables := object{"subnet_id": "subnet-0a1b2c3d", "bucket": "bucket", "log_bucket": "bucket", "data_bucket": "bucket", "parameter_prefix": "/team/static"}
-	text := locals(t, "modules/roles", variables, "static_ip_policy")["static_ip_policy"].(string)
-	source, err := os.ReadFile(policyFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := strings.NewReplacer("REGION", region, "ACCOUNT_ID", account, "SUBNET_ID", "subnet-0a1b2c3d", ":parameter/emr-static-ip/", ":parameter/team/static/").Replace(string(source))
-	if text != want {
-		t.Errorf("got\n%s\nwant\n%s", text, want)
+	for _, subnets := range [][]string{{"subnet-0a1b2c3d"}, {"subnet-0a1b2c3d", "subnet-0b", "subnet-0c"}} {
+		variables := object{"subnet_id": subnets[0], "more_subnet_ids": subnets[1:], "bucket": "bucket", "log_bucket": "bucket", "data_bucket": "bucket", "parameter_prefix": "/team/static"}
+		got := locals(t, "modules/roles", variables, "static_ip_policy", "claim_tags_policy")
+		for local, file := range map[string]string{"static_ip_policy": policyFile, "claim_tags_policy": "../../agent/iam/claim-tags-policy.json"} {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var policy any
+			if err := json.Unmarshal([]byte(got[local].(string)), &policy); err != nil {
+				t.Fatal(err)
+			}
+			same(t, fmt.Sprint(local, subnets), single(policy), single(filledIn(t, []byte(strings.ReplaceAll(string(source), ":parameter/emr-static-ip/", ":parameter/team/static/")), subnets...)))
+		}
 	}
 }
 

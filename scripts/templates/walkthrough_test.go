@@ -61,6 +61,50 @@ func TestWalkThrough(t *testing.T) {
 	}
 }
 
+// TestParts: the table of parts names all that a part needs, and whatever it takes from others is an output of another part, by the same name.
+func TestParts(t *testing.T) {
+	outputs := map[string][]string{} // name to templates
+	for _, name := range templateNames(t) {
+		if name != "main" {
+			for output := range load(t, name).outputs {
+				outputs[output] = append(outputs[output], name)
+			}
+		}
+	}
+	rows, names := 0, regexp.MustCompile("`([A-Z][A-Za-z0-9]*)`")
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+)` \\| [^|]*\\|([^|]*)\\|([^|]*)\\|$").FindAllStringSubmatch(page(t), -1) {
+		rows++
+		tm := load(t, m[1])
+		named := map[string]bool{}
+		for i, cell := range m[2:] {
+			for _, n := range names.FindAllStringSubmatch(cell, -1) {
+				named[n[1]] = true
+				if tm.parameters[n[1]] == nil {
+					t.Errorf("%s has no parameter %s", m[1], n[1])
+				}
+				others := slices.DeleteFunc(slices.Clone(outputs[n[1]]), func(name string) bool { return name == m[1] })
+				if fromOthers := i == 0; fromOthers != (len(others) > 0) {
+					t.Errorf("%s takes %s from others: %t; it is an output of %v", m[1], n[1], fromOthers, others)
+				}
+			}
+		}
+		for parameter, d := range tm.parameters {
+			if m[1] == "datacenter" && parameter == "VpcCidr" { // of its own VPC
+				continue
+			}
+			if _, has := d.(object)["Default"]; !has && !named[parameter] {
+				t.Errorf("%s needs %s", m[1], parameter)
+			}
+			if len(outputs[parameter]) > 0 && !slices.Equal(outputs[parameter], []string{m[1]}) && !named[parameter] {
+				t.Errorf("%s may take %s from %v", m[1], parameter, outputs[parameter])
+			}
+		}
+	}
+	if rows != len(templateNames(t))-1 {
+		t.Errorf("found %d rows", rows)
+	}
+}
+
 // anchors are the names of a page's headings.
 func anchors(page string) (names []string) {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {

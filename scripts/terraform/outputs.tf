@@ -10,7 +10,21 @@ output "log_uri" {
 
 output "node_subnet_id" {
   description = "The subnet of the nodes, which is also the name of the ledger"
-  value       = module.network.node_subnet_id
+  value       = module.network.subnet_id
+  precondition {
+    condition     = length(local.outside) == 0
+    error_message = "Each pool must lie in its subnet. Outside: ${join(", ", local.outside)}."
+  }
+}
+
+output "more_node_subnet_ids" {
+  description = "The more subnets of the nodes"
+  value       = module.network.more_subnet_ids
+}
+
+output "master_name" {
+  description = "The name of the masters' static IPs; null without a zone"
+  value       = one(module.dns[*].master_name)
 }
 
 output "bastion_public_ip" {

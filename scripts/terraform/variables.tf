@@ -75,6 +75,16 @@ variable "parameter_prefix" {
   }
 }
 
+variable "claim_tags" {
+  description = "Tags of the records in Parameter Store, for accounts that demand them, KEY=VALUE with one blank between several; empty for none. A change replaces the cluster"
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([^ =]+=[^ ]*( [^ =]+=[^ ]*)*)?$", var.claim_tags))
+    error_message = "KEY=VALUE with exactly one blank between several, or empty."
+  }
+}
+
 variable "extra_arguments" {
   description = "More arguments of emr-static-ip, such as --snat-scope=all. Not --prefix, which is parameter_prefix. A change replaces the cluster"
   type        = list(string)
@@ -82,12 +92,16 @@ variable "extra_arguments" {
 }
 
 variable "release_label" {
-  description = "EMR release, from emr-5.32.0 or emr-6.2.0 on. The nodes have IMDSv2 alone, with which earlier ones do not start. A change replaces the cluster"
+  description = "EMR release, from emr-5.32.0 or emr-6.2.0 on, or emr-spark-8.0.0, emr-spark-8.1.0. The nodes have IMDSv2 alone, with which earlier ones do not start. A change replaces the cluster"
   type        = string
-  default     = "emr-7.5.0"
+  default     = "emr-7.13.0"
   validation {
-    condition     = can(regex("^emr-(5[.]3[2-9]|6[.]([2-9]|[1-9][0-9])|[7-9][.][0-9]+)[.][0-9]+$", var.release_label))
-    error_message = "emr-5.32.0, emr-6.2.0 or later: earlier ones do not start with IMDSv2 alone."
+    condition     = !can(regex("^emr-[89][.]", var.release_label))
+    error_message = "There is no emr-8.0.0: the labels of EMR 8 are emr-spark-8.0.0 and emr-spark-8.1.0."
+  }
+  validation {
+    condition     = can(regex("^(emr-(5[.]3[2-9]|6[.]([2-9]|[1-9][0-9])|[7-9][.][0-9]+)[.][0-9]+|emr-spark-8[.][01][.]0)$", var.release_label))
+    error_message = "emr-5.32.0, emr-6.2.0 or later, or emr-spark-8.0.0, emr-spark-8.1.0: earlier ones do not start with IMDSv2 alone."
   }
 }
 
@@ -162,7 +176,7 @@ variable "second_instance_type" {
 }
 
 variable "availability_zone" {
-  description = "Zone of all subnets; null for the first of the region. It must have the instance types of the cluster. A change replaces the cluster"
+  description = "Zone of the subnets but more_subnets; null for the first of the region. It must have the instance types of the cluster. A change replaces the cluster"
   type        = string
   default     = null
 }
@@ -184,6 +198,17 @@ variable "node_subnet_cidr" {
   validation {
     condition     = can(cidrnetmask(var.node_subnet_cidr))
     error_message = "An IPv4 CIDR."
+  }
+}
+
+variable "more_subnets" {
+  description = "More subnets for the nodes, of which EMR chooses one when it launches an instance fleet, with pools of their own. The zone of each: null for the next of the region. A change replaces the cluster"
+  type        = list(object({ cidr = string, availability_zone = optional(string), master_ips = string, core_ips = string, task_ips = optional(string) }))
+  default     = []
+  validation {
+    condition = alltrue([for s in var.more_subnets : can(cidrnetmask(s.cidr)) && alltrue([for pool in compact([s.master_ips, s.core_ips, s.task_ips]) :
+    can(cidrnetmask(pool)) && can(regex("/(2[2-9]|3[0-2])$", pool))])])
+    error_message = "An IPv4 CIDR, and pools that are IPv4 CIDRs from /22 to /32, for each."
   }
 }
 
@@ -290,6 +315,26 @@ variable "hadoop_sha512" {
   validation {
     condition     = can(regex("^([0-9a-f]{128})?$", var.hadoop_sha512))
     error_message = "128 hexadecimal digits in lower case, or empty."
+  }
+}
+
+variable "zone_name" {
+  description = "A private DNS zone with a name for the masters, master.ZONE, seen from both VPCs; null for none"
+  type        = string
+  default     = null
+  validation {
+    condition     = var.zone_name == null || can(regex("^[a-z0-9-]+([.][a-z0-9-]+)+$", var.zone_name))
+    error_message = "The name of a zone, in lower case, without a dot at its end, or null."
+  }
+}
+
+variable "master_addresses" {
+  description = "The masters' static IPs for that name. Give as many as there are masters, since clients ask spare ones, too"
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for a in var.master_addresses : can(cidrnetmask("${a}/32"))])
+    error_message = "IPv4 addresses."
   }
 }
 

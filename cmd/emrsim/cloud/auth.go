@@ -26,6 +26,7 @@ type caller struct {
 	seed  uint64
 	calls int
 	kinds map[kind]*kindCount
+	due   []int64 // when its calls in flight take effect, under Options.UniqueTimes
 }
 
 type kind struct{ service, action string }

@@ -15,6 +15,8 @@ type Call struct {
 	OfKind  int    // this caller's n-th call of this service and action, from 1
 	Seed    uint64 // from Options.Seed, Caller, Service, Action and OfKind: see Rand
 	Params  string // the parameters that matter, short; never a secret. For IMDS the path
+	Old     string // the value that a PutParameter or DeleteParameter found, if the name existed
+	New     string // the value of a PutParameter
 
 	// Set when recorded.
 	Time    time.Time // of the effect, or when the call ended without one

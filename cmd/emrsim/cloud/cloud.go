@@ -43,6 +43,7 @@ type Cloud struct {
 	ids       uint64             // identifiers made so far
 	calls     []Call
 	fault     func(Call) FaultAction
+	watch     func(Call)
 }
 
 // New makes an empty account: no VPC, no instance, no parameter.

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,6 +47,85 @@ func TestConcurrentWriters(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if _, err := b.ssm.PutParameter(t.Context(), in); err != nil {
 			t.Errorf("later: %v", err)
+		}
+	})
+}
+
+// A name that was just deleted cannot be created again for a while; one that exists can be changed.
+func TestRecreate(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		o       Recreate
+		code    string
+		created bool
+	}{
+		{"off", Recreate{}, "", true},
+		{"refused", Recreate{Refuse: 1}, "TooManyUpdates", false},
+		{"lost", Recreate{Lose: 1}, "", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, Options{Recreate: test.o})
+				a, b := w.on(w.cores[0].InstanceID), w.on(w.cores[1].InstanceID)
+				in := putInput("/x", "v")
+				in.Overwrite = aws.Bool(true)
+				put := func(c clients, want string) {
+					t.Helper()
+					if _, err := c.ssm.PutParameter(t.Context(), in); code(err) != want {
+						t.Errorf("put: %v, want %q", err, want)
+					}
+				}
+				there := func(want bool) {
+					t.Helper()
+					if got := len(w.Parameters()) == 1; got != want {
+						t.Errorf("the parameter exists: %t, want %t", got, want)
+					}
+				}
+				put(a, "") // the name is new
+				put(b, "") // it exists
+				for _, d := range []time.Duration{0, RecreateWait - time.Nanosecond} {
+					if _, err := a.ssm.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: in.Name}); err != nil && code(err) != "ParameterNotFound" {
+						t.Fatal(err)
+					}
+					time.Sleep(d)
+					put(b, test.code)
+					there(test.created)
+				}
+				time.Sleep(time.Nanosecond)
+				put(b, "")
+				there(true)
+			})
+		})
+	}
+}
+
+// Where both can happen, each call draws what happens to it.
+func TestRecreateIsDrawn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{Recreate: Recreate{Refuse: 0.3, Lose: 0.3}})
+		c := w.on(w.cores[0].InstanceID)
+		refused, lost, created := 0, 0, 0
+		for i := range 300 {
+			in := putInput(fmt.Sprintf("/x/%d", i), "v")
+			if _, err := c.ssm.PutParameter(t.Context(), in); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.ssm.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: in.Name}); err != nil {
+				t.Fatal(err)
+			}
+			switch _, err := c.ssm.PutParameter(t.Context(), in); {
+			case code(err) == "TooManyUpdates":
+				refused++
+			case err != nil:
+				t.Fatal(err)
+			case len(w.Parameters()) == created:
+				lost++
+			default:
+				created++
+			}
+		}
+		if refused < 60 || lost < 60 || created < 90 {
+			t.Errorf("%d refused, %d lost, %d created", refused, lost, created)
 		}
 	})
 }

@@ -51,6 +51,16 @@ func (c *Cloud) Fault(hook func(Call) FaultAction) {
 	c.fault = hook
 }
 
+// Watch sets the hook that is told of each AWS call right after its effect, before anything else
+// happens; nil takes it away. Under [Options.UniqueTimes] the model's state is then the one that the
+// call has left. The hook runs on the caller's goroutine without the model's lock and may call the
+// model's methods.
+func (c *Cloud) Watch(hook func(Call)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watch = hook
+}
+
 // FaultRates are probabilities for [RandomFaults].
 type FaultRates struct {
 	Fail, Reset, Lose, Hang float64

@@ -21,6 +21,7 @@ type Options struct {
 	Latency func(r *rand.Rand, call Call) time.Duration
 	// UniqueTimes makes every caller's calls take effect at nanoseconds of its own (at most 4096 callers, 4.1 µs later at
 	// most), so that under a virtual clock no two calls of different callers ever meet at one instant, where their order would be the scheduler's.
+	// Calls that one caller begins at different nanoseconds do not meet either.
 	UniqueTimes bool
 
 	StaleSSM   Staleness // reads of Parameter Store
@@ -42,6 +43,9 @@ type Options struct {
 	// ConcurrentCreates lets a PutParameter with Overwrite=false succeed although another caller created the parameter
 	// shortly before: AWS does not promise that creating is linearizable. The later value stays.
 	ConcurrentCreates Race
+	// Recreate is what happens to a PutParameter that creates a name less than [RecreateWait] after it
+	// was deleted. Overwriting a parameter that exists is not affected.
+	Recreate Recreate
 	// EmptyPages is the probability that GetParametersByPath returns an empty page with a token.
 	EmptyPages float64
 	// NoArbiter lets EC2 give one address to two ENIs. AWS never does: this is for showing that a test can fail.
@@ -113,6 +117,20 @@ func (s Staleness) draw(rng *rand.Rand) time.Duration {
 type Race struct {
 	Probability float64
 	Window      time.Duration
+}
+
+// RecreateWait is how long AWS asks to wait before a deleted name is created again: "After deleting a
+// parameter, wait for at least 30 seconds to create a parameter with the same name" (API reference of
+// DeleteParameter).
+const RecreateWait = 30 * time.Second
+
+// Recreate is what a caller meets that does not wait: no source says what AWS does, so that these are
+// probabilities of the ways in which it can go wrong. Otherwise the parameter is created.
+type Recreate struct {
+	// Refuse answers TooManyUpdates, the only error of PutParameter that fits.
+	Refuse float64
+	// Lose answers as if the parameter had been created, and it does not come to exist.
+	Lose float64
 }
 
 // Outcome is one of two answers where AWS's is not known.

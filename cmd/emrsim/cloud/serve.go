@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
@@ -207,8 +208,16 @@ func (c *Cloud) perform(ctx context.Context, call *Call, effect func(time.Time) 
 	return render(call, body, failure), nil
 }
 
-// carryOut lets a call have its effect and records it.
+// carryOut lets a call have its effect, records it, and tells the watcher.
 func (c *Cloud) carryOut(call *Call, effect func(time.Time) ([]byte, bool, *Error)) (body []byte, failure *Error, place int) {
+	body, failure, place, watch := c.takeEffect(call, effect)
+	if watch != nil && call.Service != "imds" {
+		watch(*call)
+	}
+	return body, failure, place
+}
+
+func (c *Cloud) takeEffect(call *Call, effect func(time.Time) ([]byte, bool, *Error)) (body []byte, failure *Error, place int, watch func(Call)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
@@ -222,7 +231,7 @@ func (c *Cloud) carryOut(call *Call, effect func(time.Time) ([]byte, bool, *Erro
 			call.Message = failure.Message
 		}
 	}
-	return body, failure, c.record(*call)
+	return body, failure, c.record(*call), c.watch
 }
 
 func (c *Cloud) canceled(call *Call, err error) error {
@@ -242,14 +251,24 @@ func (c *Cloud) lost(place int) {
 // slots is how many callers can have instants of their own.
 const slots = 4096
 
-// slot lengthens a wait so that it ends at a nanosecond that is this caller's alone.
+// slot lengthens a wait so that it ends at a nanosecond that is this caller's alone, and at which none
+// of its other calls takes effect.
 func (c *Cloud) slot(d time.Duration, call *Call) time.Duration {
 	if !c.opts.UniqueTimes {
 		return d
 	}
-	t := c.now().Add(d).UnixNano()
-	want := call.slot
-	return d + time.Duration((want-t%slots+slots)%slots)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now().UnixNano()
+	at := now + int64(d)
+	at += (call.slot - at%slots + slots) % slots
+	who := c.callers[call.Caller]
+	who.due = slices.DeleteFunc(who.due, func(t int64) bool { return t < now })
+	for slices.Contains(who.due, at) {
+		at += slots
+	}
+	who.due = append(who.due, at)
+	return time.Duration(at - now)
 }
 
 // wait sleeps, or returns the context's error as soon as it ends.

@@ -66,8 +66,12 @@ func preparePutParameter(r *request) (*operation, *Error) {
 	}
 	op.run = func(now time.Time) ([]byte, bool, *Error) {
 		c := r.cloud
+		r.call.New = in.Value
 		v := version{at: now, value: in.Value, kind: in.Type, description: in.Description, by: r.caller.InstanceID, tier: "Standard", number: 1}
 		if p := c.params.byName[in.Name]; p != nil {
+			if old := p.newest(); old != nil {
+				r.call.Old = old.value
+			}
 			if err := c.conflict(r, p, now); err != nil {
 				return nil, false, err
 			}
@@ -92,16 +96,43 @@ func preparePutParameter(r *request) (*operation, *Error) {
 		if p := c.params.byName[in.Name]; (p == nil || p.newest() == nil) && c.params.live >= maxParameters {
 			return nil, false, ssmError("ParameterLimitExceeded", "The maximum number of 10000 standard parameters is reached.")
 		}
+		refused, lost := c.recreated(r, in.Name, now)
+		if refused != nil {
+			return nil, false, refused
+		}
+		answer := encode(struct {
+			Tier    string
+			Version int64
+		}{v.tier, v.number})
+		if lost {
+			return answer, false, nil
+		}
 		p := c.params.put(in.Name, v)
 		for _, t := range in.Tags {
 			p.tags.set(t.Key, t.Value)
 		}
-		return encode(struct {
-			Tier    string
-			Version int64
-		}{v.tier, v.number}), true, nil
+		return answer, true, nil
 	}
 	return op, nil
+}
+
+// tooManyUpdates is the answer to a change that comes too soon after another one.
+func tooManyUpdates() *Error {
+	return ssmError("TooManyUpdates", "There are concurrent updates for a resource that supports one update at a time.")
+}
+
+// recreated decides about a PutParameter that creates a name soon after its deletion, where the
+// options ask for it.
+func (c *Cloud) recreated(r *request, name string, now time.Time) (refused *Error, lost bool) {
+	o, p := c.opts.Recreate, c.params.byName[name]
+	if o == (Recreate{}) || p == nil || !p.last().deleted || now.Sub(p.last().at) >= RecreateWait {
+		return nil, false
+	}
+	x := newRand(mixNumber(r.call.Seed, 10)).Float64()
+	if x < o.Refuse {
+		return tooManyUpdates(), false
+	}
+	return nil, x < o.Refuse+o.Lose
 }
 
 // conflict is TooManyUpdates, where the options ask for it: another caller has just changed the parameter.
@@ -111,7 +142,7 @@ func (c *Cloud) conflict(r *request, p *parameter, now time.Time) *Error {
 		newRand(mixNumber(r.call.Seed, 4)).Float64() >= race.Probability {
 		return nil
 	}
-	return ssmError("TooManyUpdates", "There are concurrent updates for a resource that supports one update at a time.")
+	return tooManyUpdates()
 }
 
 // bothCreate is a create that succeeds beside another one, where the options ask for it.
@@ -136,6 +167,7 @@ func prepareDeleteParameter(r *request) (*operation, *Error) {
 		if p == nil || p.newest() == nil {
 			return nil, false, parameterNotFound(in.Name)
 		}
+		r.call.Old = p.newest().value
 		if err := c.conflict(r, p, now); err != nil {
 			return nil, false, err
 		}

@@ -115,5 +115,26 @@ func remedy(err error) string {
 
 var smallPools = agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22")}
 
-// anyRecord is for deletions whoever has the record.
-func anyRecord(ssmcoord.Entry) bool { return true }
+// parameter is the name of an address's record in the cluster's ledger.
+func (c *cluster) parameter(a netip.Addr) string { return Parameter(testPrefix, c.subnet, a) }
+
+// record is the record of an address; false if there is none.
+func (c *cluster) record(a netip.Addr) (ssmcoord.Record, bool) {
+	c.t.Helper()
+	for _, p := range c.Cloud.Parameters() {
+		if p.Name == c.parameter(a) {
+			r, err := c.parse(p.Value)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			return r, true
+		}
+	}
+	return ssmcoord.Record{}, false
+}
+
+// unseenGrace is longer than a claim of an instance that EC2 does not list is left alone.
+const unseenGrace = 4 * time.Minute
+
+// deadRecord is the record of an instance that never was.
+var deadRecord = ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE"}

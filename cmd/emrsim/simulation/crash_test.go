@@ -102,9 +102,9 @@ func crashCases() []crashCase {
 			s := newScene(t, role, cloud.Options{})
 			s.before = func(t *testing.T) {
 				for _, a := range s.node.Config.Pools.For(agent.Role(role)) {
-					s.claimFor(t, a, "i-0dead", "eni-0dead")
+					s.bury(t, a)
 				}
-				time.Sleep(2 * ssmcoord.UnseenGrace)
+				time.Sleep(unseenGrace)
 			}
 			return s
 		})
@@ -116,17 +116,9 @@ func crashCases() []crashCase {
 		s := newScene(t, cloud.RoleCore, cloud.Options{RemapDelay: cloud.Range{Min: 2 * time.Second, Max: 6 * time.Second}, AssignSameENI: cloud.OutcomeError})
 		s.before = func(t *testing.T) {
 			for _, a := range s.node.Config.Pools.Core {
-				s.claimFor(t, a, "i-0dead", "eni-0dead")
+				s.bury(t, a)
 			}
-			time.Sleep(2 * ssmcoord.UnseenGrace)
-		}
-		return s
-	})
-	add("another prefix/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, cloud.Options{})
-		s.before = func(t *testing.T) {
-			succeed(t, s.node.Apply(t.Context(), Kill{}))
-			s.node.Config.Prefix = "/elsewhere"
+			time.Sleep(unseenGrace)
 		}
 		return s
 	})
@@ -172,7 +164,7 @@ func crashCases() []crashCase {
 			time.Sleep(time.Minute)
 			s.w.Step = nil
 			s.moveToStranger(t, s.node.Static())
-			time.Sleep(5 * time.Second) // EC2 shows it, IMDS does not yet
+			time.Sleep(10 * time.Second) // every describe call shows it, IMDS does not yet
 		}
 		return s
 	})
@@ -214,13 +206,13 @@ func crashCases() []crashCase {
 		s.before = func(t *testing.T) {
 			taken := false
 			s.w.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
-				if c.Service == "ssm" && c.Action == "PutParameter" && !taken {
+				if c.Action == "AssignPrivateIpAddresses" && c.Caller == s.node.InstanceID && !taken {
 					taken = true
 					a := s.node.Config.Pools.Core[0]
 					if !strings.Contains(c.Params, a.String()) {
 						a = s.node.Config.Pools.Core[1]
 					}
-					return cloud.FaultAction{Then: func() { s.moveToStranger(t, a) }}
+					s.moveToStranger(t, a)
 				}
 				return cloud.FaultAction{}
 			})
@@ -320,17 +312,17 @@ func TestCrashPoints(t *testing.T) {
 	}
 }
 
-// claimFor writes a record in the name of another instance.
-func (s *scene) claimFor(t *testing.T, a netip.Addr, instance, eni string) {
+// bury writes the record of an instance that is long gone.
+func (s *scene) bury(t *testing.T, a netip.Addr) {
 	t.Helper()
-	if _, _, err := s.w.Ledger(testPrefix, s.node.SubnetID).Create(t.Context(), a, ssmcoord.Record{Instance: instance, ENI: eni, Cluster: "j-OLD", Role: "CORE", Time: time.Now()}); err != nil {
+	if err := s.w.PutRecord(t.Context(), Parameter(testPrefix, s.node.SubnetID, a), deadRecord); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (s *scene) forget(t *testing.T, a netip.Addr) {
 	t.Helper()
-	if _, err := s.w.Ledger(testPrefix, s.node.SubnetID).Delete(t.Context(), a, anyRecord); err != nil {
+	if err := s.w.Delete(t.Context(), Parameter(testPrefix, s.node.SubnetID, a)); err != nil {
 		t.Fatal(err)
 	}
 }

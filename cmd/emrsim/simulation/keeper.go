@@ -43,7 +43,7 @@ func (l *Launch) keepOnce(ctx context.Context, from *cloud.Node, command string,
 	if command == agent.LedgerRepair && rng.IntN(2) == 0 {
 		cfg.Pools = l.pools
 	}
-	env := agent.Environment{HTTP: l.w.Transport(from.InstanceID), Rand: rng.Float64, LookupEnv: func(string) (string, bool) { return "", false }}
+	env := agent.Environment{HTTP: staggered{l.w.Transport(from.InstanceID)}, Rand: stream(rng.Uint64(), 0), LookupEnv: func(string) (string, bool) { return "", false }}
 	if l.w.Log != nil {
 		env.Log = l.w.Log.Named("ledger " + command)
 	}

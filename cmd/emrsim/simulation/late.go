@@ -53,7 +53,8 @@ func (w *World) tookLate(n *Node, a netip.Addr) bool {
 	return false
 }
 
-// again runs the agent once more on every node.
+// again runs the agent once more on every node, which may find something to put right: an effect that
+// came late, or a record that Parameter Store lost.
 func (l *Launch) again(ctx context.Context) {
 	for _, n := range l.w.living() {
 		o := n.Apply(ctx, Kill{})

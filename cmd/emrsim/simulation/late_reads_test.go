@@ -9,7 +9,6 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // inLateLedgers runs a story in clouds of which half the reads of Parameter Store are up to three seconds old. At its end the ledger must be right.
@@ -35,11 +34,10 @@ func promptly(*rand.Rand, cloud.Call) time.Duration { return 30 * time.Milliseco
 // bury leaves the claim of an instance that is long gone.
 func (c *cluster) bury(address string) {
 	c.t.Helper()
-	dead := ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Time: time.Now()}
-	if _, _, err := c.Ledger(testPrefix, c.subnet).Create(c.t.Context(), addrs(address)[0], dead); err != nil {
+	if err := c.PutRecord(c.t.Context(), c.parameter(addrs(address)[0]), deadRecord); err != nil {
 		c.t.Fatal(err)
 	}
-	time.Sleep(2 * ssmcoord.UnseenGrace)
+	time.Sleep(unseenGrace)
 }
 
 // mustRelease releases the node's address.
@@ -59,36 +57,6 @@ func TestReleaseThenApply(t *testing.T) {
 		c.mustRelease(n)
 		c.mustAll([]*Node{n})
 	})
-}
-
-// The same where --prefix is changed, and changed back.
-func TestPrefixChangedAndChangedBack(t *testing.T) {
-	inLateLedgers(t, 40, func(c *cluster, _ uint64) { prefixThereAndBack(c, 0) })
-}
-
-// The same where the run that changes it back is killed.
-func TestPrefixChangedBackIsKilled(t *testing.T) {
-	for point := 10; point < 60 && !t.Failed(); point += 3 {
-		inLateLedgers(t, 2, func(c *cluster, _ uint64) { prefixThereAndBack(c, point) })
-	}
-}
-
-// prefixThereAndBack kills the first run with the former prefix at a point, unless that is 0.
-func prefixThereAndBack(c *cluster, point int) {
-	n := c.launch(1, 0, smallPools)[0]
-	c.mustAll([]*Node{n})
-	time.Sleep(time.Minute)
-	n.Config.Prefix = "/elsewhere"
-	c.mustAll([]*Node{n})
-	n.Config.Prefix = testPrefix
-	if point > 0 {
-		n.Apply(c.t.Context(), Kill{Point: point})
-	}
-	c.mustAll([]*Node{n})
-	time.Sleep(time.Minute)
-	if left := c.Cloud.Parameters(); len(left) != 1 {
-		c.t.Errorf("killed at %d: the records are %v", point, left)
-	}
 }
 
 // The answer to a create is lost, and the read that is to tell whose the record is shows the owner before.
@@ -124,7 +92,7 @@ func TestTakeOverThenRelease(t *testing.T) {
 // The same where the run is killed: no release leaves a claim.
 func TestTakeOverIsKilledThenRelease(t *testing.T) {
 	took := 0
-	for point := 18; point < 50 && !t.Failed(); point++ {
+	for point := 18; point < 70 && !t.Failed(); point++ {
 		inLateLedgers(t, 2, func(c *cluster, _ uint64) {
 			c.bury("10.0.1.20")
 			n := c.launch(1, 0, smallPools)[0]
@@ -141,5 +109,90 @@ func TestTakeOverIsKilledThenRelease(t *testing.T) {
 	}
 	if took == 0 {
 		t.Error("no run was killed after it had written its record")
+	}
+}
+
+// A release's DeleteParameter meets a reset connection and has no effect. The read that follows may be
+// older than the record, and shows no record, or its former owner's. Neither means that the record is
+// gone: when the node then uses another address, nothing names it at the first one.
+func TestReleaseIsResetAndReadsAreLate(t *testing.T) {
+	for _, buried := range []bool{false, true} {
+		for _, resets := range []int{1, 2} {
+			inLateLedgers(t, 60, func(c *cluster, _ uint64) {
+				first := addrs("10.0.1.20")[0]
+				if buried {
+					c.bury(first.String())
+				}
+				n := c.launch(1, 0, agent.Pools{Master: addrs(first.String())})[0]
+				c.mustAll([]*Node{n})
+				c.resetDeletions(n, resets)
+				c.mustRelease(n)
+				n.Config.Pools = agent.Pools{Master: addrs("10.0.1.21")}
+				c.mustAll([]*Node{n})
+				if r, there := c.record(first); there && r.Instance == n.InstanceID {
+					c.violate("the record of %s names %s, which has released it", first, n.InstanceID)
+				}
+			})
+		}
+	}
+}
+
+// The same where the list is changed instead: the run gives the first address back.
+func TestListChangeIsResetAndReadsAreLate(t *testing.T) {
+	inLateLedgers(t, 60, func(c *cluster, _ uint64) {
+		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
+		c.mustAll([]*Node{n})
+		c.resetDeletions(n, 1)
+		n.Config.Pools = agent.Pools{Master: addrs("10.0.1.21")}
+		c.mustAll([]*Node{n})
+		time.Sleep(time.Minute)
+		c.mustAll([]*Node{n})
+	})
+}
+
+// A stranger takes the node's first choice just before EC2 is asked for it, and the node's first
+// DeleteParameter, if it makes one, is reset: no record says that the node has what EC2 refused.
+func TestRefusalIsResetAndReadsAreLate(t *testing.T) {
+	inLateLedgers(t, 100, func(c *cluster, _ uint64) {
+		pool := agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")}
+		n, taken := c.launch(1, 0, pool)[0], false
+		c.Cloud.Fault(both(reset(n, 1), func(x cloud.Call) cloud.FaultAction {
+			if x.Caller == n.InstanceID && x.Action == "AssignPrivateIpAddresses" && !taken {
+				taken = true
+				if _, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet, PrimaryIP: pool.Master[0]}); err != nil {
+					c.t.Error(err)
+				}
+			}
+			return cloud.FaultAction{}
+		}))
+		c.mustAll([]*Node{n})
+		time.Sleep(time.Minute)
+		c.mustAll([]*Node{n})
+		if n.Static() != pool.Master[1] {
+			c.t.Errorf("the node uses %s", n.Static())
+		}
+	})
+}
+
+// reset is a fault that resets a node's first deletions, without effect.
+func reset(n *Node, times int) func(cloud.Call) cloud.FaultAction {
+	return func(x cloud.Call) cloud.FaultAction {
+		if x.Caller != n.InstanceID || x.Action != "DeleteParameter" || times == 0 {
+			return cloud.FaultAction{}
+		}
+		times--
+		return cloud.FaultAction{Kind: cloud.FaultReset}
+	}
+}
+
+func (c *cluster) resetDeletions(n *Node, times int) { c.Cloud.Fault(reset(n, times)) }
+
+// both is the first fault of two.
+func both(a, b func(cloud.Call) cloud.FaultAction) func(cloud.Call) cloud.FaultAction {
+	return func(x cloud.Call) cloud.FaultAction {
+		if f := a(x); f.Kind != cloud.FaultNone {
+			return f
+		}
+		return b(x)
 	}
 }

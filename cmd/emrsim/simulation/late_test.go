@@ -1,10 +1,8 @@
 package simulation
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -172,32 +170,6 @@ func TestRestoreAfterAWithdrawalByEC2(t *testing.T) {
 	})
 }
 
-// A release that was not allowed to clean up under a former prefix does so when it is run again.
-func TestReleaseOfAFormerPrefixLater(t *testing.T) {
-	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
-		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
-		c.mustAll([]*Node{n})
-		n.Config.Prefix = "/elsewhere"
-		denied := true
-		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
-			if denied && strings.Contains(x.Params, testPrefix) {
-				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Status: 400}
-			}
-			return cloud.FaultAction{}
-		})
-		c.mustAll([]*Node{n})
-		for _, left := range []int{1, 0, 0} {
-			if o := n.Release(t.Context(), Kill{}); o.Err != nil || len(c.Cloud.Parameters()) != left {
-				t.Errorf("%v, left: %v, want %d", o.Err, c.Cloud.Parameters(), left)
-			}
-			denied = false
-		}
-		if o := n.Release(t.Context(), Kill{}); len(o.Report.Changes) > 0 {
-			t.Errorf("one more changes %q", o.Report.Changes)
-		}
-	})
-}
-
 // Where the pool is exhausted the error lists it, also if the time ends while it is looked at once more.
 func TestExhaustedBehindSlowEndpoints(t *testing.T) {
 	for s := 1; s <= lateSeeds; s++ {
@@ -242,32 +214,4 @@ func TestLostStateFileAndAnotherList(t *testing.T) {
 			}
 		})
 	}
-}
-
-// Somebody moves an address between EC2's yes and its appearance: the node goes on to the next one.
-func TestMovedBeforeItWasShown(t *testing.T) {
-	inBubble(t, cloud.Options{RemapDelay: cloud.Exactly(2 * time.Second)}, func(t *testing.T, c *cluster) {
-		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
-		stranger, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet})
-		if err != nil {
-			t.Fatal(err)
-		}
-		taken := netip.Addr{}
-		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
-			if taken.IsValid() || x.Action != "AssignPrivateIpAddresses" || x.Caller != n.InstanceID {
-				return cloud.FaultAction{}
-			}
-			taken = netip.MustParseAddr("10.0.1.20")
-			return cloud.FaultAction{Then: func() {
-				if err := c.Take(context.WithoutCancel(t.Context()), stranger, taken); err != nil {
-					t.Error(err)
-				}
-			}}
-		})
-		began := time.Now()
-		c.mustAll([]*Node{n})
-		if n.Static() != netip.MustParseAddr("10.0.1.21") || len(c.Cloud.Parameters()) != 1 || time.Since(began) > 2*time.Minute {
-			t.Errorf("after %s it uses %s; %v", time.Since(began), n.Static(), c.Cloud.Parameters())
-		}
-	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -30,13 +31,13 @@ type Launch struct {
 	subnet  string
 	pools   agent.Pools
 	strange map[netip.Addr]bool // held or blocked by somebody outside
-	races   bool                // creates are not linearizable in this cloud
+	races   bool                // others than the holder of an address change its record
+	loses   bool                // a record may be lost that Parameter Store has accepted
 	style   cloud.FileStyle
 	spare   netip.Addr  // an address in no list, for a node whose list is changed
 	calm    atomic.Bool // faults are over
 
-	reassign bool // --allow-reassignment is on
-	timers   bool // systemd restores every minute
+	timers bool // systemd restores every minute
 
 	mu      sync.Mutex
 	pending sync.WaitGroup
@@ -67,34 +68,33 @@ func (s *Stats) Add(o Stats) {
 	s.PutRight += o.PutRight
 }
 
-// Mutation breaks something on purpose, to see that the simulation notices.
-type Mutation int
-
-// The mutations.
-const (
-	NoMutation Mutation = iota
-	NoArbiter           // EC2 hands one address to two interfaces
-	BlindStale          // EC2 calls every other instance terminated
-)
+// Mutation breaks something on purpose, to see that the simulation notices. The zero value breaks
+// nothing.
+type Mutation struct {
+	Cloud   func(*cloud.Options)                                   // of the account
+	Network func(*World) func(instanceID string) http.RoundTripper // between the nodes and AWS
+}
 
 // RunLaunch tells the story of a seed, inside a synctest bubble, and returns what did not hold. configure, if not nil, sees the world before
 // it begins.
 func RunLaunch(ctx context.Context, seed uint64, mutation Mutation, configure func(*World)) ([]string, Stats, error) {
 	rng := rand.New(rand.NewPCG(seed, 0x5eed))
-	o, races := options(rng, seed)
-	o.NoArbiter = mutation == NoArbiter
+	o := options(rng, seed)
+	if mutation.Cloud != nil {
+		mutation.Cloud(&o)
+	}
 	w, err := NewWorld(o)
 	if err != nil {
 		return nil, Stats{}, err
 	}
 	defer w.Close()
-	if mutation == BlindStale {
-		w.Transport = w.blindStale
+	if mutation.Network != nil {
+		w.Transport = mutation.Network(w)
 	}
 	if configure != nil {
 		configure(w)
 	}
-	l := &Launch{w: w, rng: rng, races: races || w.Late, strange: map[netip.Addr]bool{}}
+	l := &Launch{w: w, rng: rng, races: w.Late, loses: o.Recreate.Lose > 0, strange: map[netip.Addr]bool{}}
 	w.Step = l.step
 	if err := l.tell(ctx); err != nil {
 		return nil, l.Stats, err
@@ -107,7 +107,7 @@ func RunLaunch(ctx context.Context, seed uint64, mutation Mutation, configure fu
 }
 
 // options are the misbehaviour of this story's cloud.
-func options(rng *rand.Rand, seed uint64) (o cloud.Options, races bool) {
+func options(rng *rand.Rand, seed uint64) (o cloud.Options) {
 	ms := func(lo, hi int) time.Duration { return time.Duration(lo+rng.IntN(hi-lo+1)) * time.Millisecond }
 	latency := ms(5, 300)
 	o = cloud.Options{
@@ -146,10 +146,15 @@ func options(rng *rand.Rand, seed uint64) (o cloud.Options, races bool) {
 		o.ConcurrentUpdates = cloud.Race{Probability: 0.5, Window: ms(10, 500)}
 	}
 	if rng.IntN(8) == 0 {
-		races = true
 		o.ConcurrentCreates = cloud.Race{Probability: 0.7, Window: ms(10, 500)}
 	}
-	return o, races
+	switch rng.IntN(12) {
+	case 0:
+		o.Recreate.Refuse = rng.Float64()
+	case 1:
+		o.Recreate.Lose = rng.Float64() * 0.5
+	}
+	return o
 }
 
 // tell runs the story to its quiet end and checks it.
@@ -179,7 +184,7 @@ func (l *Launch) tell(ctx context.Context) error {
 	l.quiet.Store(true)
 	l.minutes.Wait()
 	l.w.CheckSafety()
-	if l.w.Late {
+	if l.w.Late || l.loses {
 		l.again(ctx)
 	}
 	l.checkProgress()
@@ -255,7 +260,6 @@ func (w *World) node(id string) *Node {
 func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, kills float64) *Node {
 	cfg := agent.DefaultConfig()
 	cfg.Pools = pools
-	cfg.AllowReassignment = l.reassign
 	l.mu.Lock()
 	n := l.w.newNode(cn, cfg, l.style)
 	l.Stats.Nodes++

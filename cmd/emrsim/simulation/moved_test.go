@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -121,31 +122,6 @@ func TestMovedAfterAReleaseIsKilled(t *testing.T) {
 	}
 }
 
-// A stranger takes the address between EC2's yes and its appearance, and is gone: EC2 is asked for it again.
-func TestTakenBeforeItWasShown(t *testing.T) {
-	inBubble(t, cloud.Options{RemapDelay: cloud.Exactly(2 * time.Second)}, func(t *testing.T, c *cluster) {
-		n, stranger := c.launch(1, 0, smallPools)[0], c.stranger()
-		taken := false
-		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
-			if taken || x.Action != "AssignPrivateIpAddresses" || x.Caller != n.InstanceID {
-				return cloud.FaultAction{}
-			}
-			taken = true
-			return cloud.FaultAction{Then: func() {
-				if err := c.Take(t.Context(), stranger, smallPools.Master[0]); err != nil {
-					t.Error(err)
-				}
-				time.AfterFunc(10*time.Second, func() { c.Cloud.TerminateNow(stranger.InstanceID) })
-			}}
-		})
-		began := time.Now()
-		if err := n.Apply(t.Context(), Kill{}).Err; err != nil || time.Since(began) > 2*time.Minute {
-			t.Errorf("after %s: %v", time.Since(began), err)
-		}
-		c.CheckTruth(testPrefix, nil)
-	})
-}
-
 // An address comes free right before the search ends, and somebody else is faster: the error still says who holds which address.
 func TestLostAtTheEnd(t *testing.T) {
 	wrong := map[string]int{}
@@ -156,16 +132,19 @@ func TestLostAtTheEnd(t *testing.T) {
 			c.mustAll([]*Node{holder})
 			n, stranger := c.launch(1, 0, pool)[0], c.stranger()
 			c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
-				if x.Action != "PutParameter" || x.Caller != n.InstanceID {
-					return cloud.FaultAction{}
-				}
-				return cloud.FaultAction{Then: func() {
+				if x.Action == "AssignPrivateIpAddresses" && x.Caller == n.InstanceID && len(c.Cloud.Holders(c.subnet, pool.Master[0])) == 0 {
 					if err := c.Take(t.Context(), stranger, pool.Master[0]); err != nil {
 						t.Error(err)
 					}
-				}}
+				}
+				return cloud.FaultAction{}
 			})
-			time.AfterFunc(agent.DefaultTimeout-early, func() { holder.Release(t.Context(), Kill{}) })
+			var released sync.WaitGroup
+			defer released.Wait()
+			released.Go(func() {
+				time.Sleep(agent.DefaultTimeout - early)
+				holder.Release(t.Context(), Kill{})
+			})
 			if err := n.Apply(t.Context(), Kill{}).Err; exitCode(err) != agent.ExitNoAddress {
 				wrong[fmt.Sprintf("code %d: %v", exitCode(err), err)]++
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -34,6 +33,8 @@ type Node struct {
 	place int    // among the world's nodes, from 0
 	runs  atomic.Int64
 	gone  atomic.Bool // terminated: its kernel uses nothing any more
+
+	programmed atomic.Int64 // when its kernel was changed last
 
 	mu     sync.Mutex // of Config while the agent may be run
 	ending bool       // its instance is being terminated
@@ -141,8 +142,13 @@ func (p *process) point() error {
 
 // RoundTrip is a call to AWS or IMDS.
 func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) {
-	err = p.step(mutates(req), func() (err error) {
-		resp, err = p.node.world.Transport(p.node.InstanceID).RoundTrip(req)
+	r, err := readRequest(req)
+	if err != nil {
+		return nil, err
+	}
+	time.Sleep(r.stagger())
+	err = p.step(r.mutates(), func() (err error) {
+		resp, err = p.node.world.Transport(p.node.InstanceID).RoundTrip(r.Request)
 		return err
 	})
 	if err != nil && resp != nil {
@@ -150,27 +156,6 @@ func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) 
 		resp = nil
 	}
 	return resp, err
-}
-
-// mutates tells whether a request may change anything, so that only then everything is checked.
-func mutates(req *http.Request) bool {
-	if req.Method != http.MethodPost {
-		return false
-	}
-	if target := req.Header.Get("X-Amz-Target"); target != "" {
-		return !strings.Contains(target, ".Get")
-	}
-	if req.GetBody == nil {
-		return true
-	}
-	body, err := req.GetBody()
-	if err != nil {
-		return true
-	}
-	defer body.Close()
-	start := make([]byte, len("Action=Describe"))
-	_, err = io.ReadFull(body, start)
-	return err != nil || string(start) != "Action=Describe"
 }
 
 // processKernel is the node's kernel as one process reaches it.
@@ -181,11 +166,17 @@ type processKernel struct {
 
 func (k processKernel) Apply(ctx context.Context, c netcfg.Change) error {
 	k.process.node.checkConfirmed(c)
-	return k.process.step(true, func() error { return k.Kernel.Apply(ctx, c) })
+	return k.process.step(true, func() error {
+		err := k.Kernel.Apply(ctx, c)
+		if err == nil {
+			k.process.node.programmed.Store(time.Now().UnixNano())
+		}
+		return err
+	})
 }
 
-// checkConfirmed checks that nothing is programmed before EC2's describe calls show the address on this node's interface: before
-// that, nobody can know.
+// checkConfirmed checks that nothing is programmed before EC2 has given the address to this node's
+// interface: a node learns that from the answer of its assignment, or from a describe call.
 func (n *Node) checkConfirmed(c netcfg.Change) {
 	var a netip.Addr
 	switch c := c.(type) {
@@ -194,13 +185,10 @@ func (n *Node) checkConfirmed(c netcfg.Change) {
 	case netcfg.SetRules:
 		a, _ = c.Want.Static()
 	}
-	if !a.IsValid() {
+	if !a.IsValid() || n.holds(a) || n.world.moved(a) || n.world.tookLate(n, a) {
 		return
 	}
-	if n.world.Cloud.ShownWithin(n.ENI, a, time.Minute) {
-		return // an answer that is a little late is no news of a later end, for which CheckSafety is there
-	}
-	n.world.violate("safety: %s programs %s before EC2 shows it there", n.InstanceID, a)
+	n.world.violate("safety: %s programs %s, which EC2 has on %v", n.InstanceID, a, n.world.Cloud.Holders(n.SubnetID, a))
 }
 
 // Apply runs the agent as a bootstrap action or by hand.
@@ -222,12 +210,13 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 	ctx, die := context.WithCancelCause(ctx)
 	defer die(nil)
 	p := &process{node: n, kill: kill, die: die}
-	jitter := rand.New(rand.NewPCG(n.world.Seed, hash(n.InstanceID)+uint64(number)))
+	jitter := stream(n.world.Seed, hash(n.InstanceID)+uint64(number))
 	env := agent.Environment{
 		Root:       n.root,
 		HTTP:       p,
-		Rand:       jitter.Float64,
+		Rand:       jitter,
 		Executable: func() (string, error) { return n.world.program, nil },
+		Systemctl:  n.systemctl,
 		LookupEnv:  func(string) (string, bool) { return "", false },
 		OpenKernel: func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return processKernel{n.Kernel, p}, nil },
 		SaveState: func(dir string, content []byte) error {
@@ -317,6 +306,17 @@ func (w *World) living() []*Node {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(w.nodes), func(n *Node) bool { return n.gone.Load() })
+}
+
+// stream draws numbers in [0,1), for a process that makes several calls at one time.
+func stream(seed, number uint64) func() float64 {
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(seed, number))
+	return func() float64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.Float64()
+	}
 }
 
 func hash(s string) uint64 {

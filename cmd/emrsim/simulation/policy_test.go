@@ -14,7 +14,6 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // These tests run with the shipped policy of the instance profile: it is enough for everything, and nothing in it can be left out.
@@ -118,12 +117,11 @@ func (p *policed) add(clusterID, role string, pools agent.Pools) *Node {
 func (p *policed) stale(list ...string) {
 	p.t.Helper()
 	for _, a := range addrs(list...) {
-		r := ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE", Time: time.Now()}
-		if _, _, err := p.Ledger(p.prefix, p.subnet).Create(p.t.Context(), a, r); err != nil {
+		if err := p.PutRecord(p.t.Context(), Parameter(p.prefix, p.subnet, a), deadRecord); err != nil {
 			p.t.Fatal(err)
 		}
 	}
-	time.Sleep(2 * ssmcoord.UnseenGrace)
+	time.Sleep(unseenGrace)
 }
 
 // underPolicy plays a scenario with what policies makes of the place, and returns what the runs said and the calls that were denied.

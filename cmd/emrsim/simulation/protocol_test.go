@@ -10,7 +10,6 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 func TestClaimIsWrittenOnceForEachNode(t *testing.T) {
@@ -173,7 +172,7 @@ func TestObstaclesAreReported(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		broken := c.Ledger(testPrefix, c.subnet).Name(netip.MustParseAddr("10.0.1.22"))
+		broken := c.parameter(netip.MustParseAddr("10.0.1.22"))
 		if err := c.PutRaw(t.Context(), broken, "blank"); err != nil {
 			t.Fatal(err)
 		}
@@ -198,11 +197,11 @@ func TestConcurrentTakeOver(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		pools := agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22", "10.0.1.23")}
 		for _, a := range slices.Concat(pools.Master, pools.Core) {
-			if _, _, err := c.Ledger(testPrefix, c.subnet).Create(t.Context(), a, ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Time: time.Now()}); err != nil {
+			if err := c.PutRecord(t.Context(), c.parameter(a), deadRecord); err != nil {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * ssmcoord.UnseenGrace)
+		time.Sleep(unseenGrace)
 		// Nodes of three clusters: none knows of the others.
 		var nodes []*Node
 		for range 3 {
@@ -252,42 +251,5 @@ func TestImpossibleAddressLeavesNoClaim(t *testing.T) {
 		if left := c.Cloud.Parameters(); len(left) != 0 {
 			t.Errorf("left: %v", left)
 		}
-	})
-}
-
-// A record that has come to name another node is not deleted with the claim that it was.
-func TestGivingUpSparesTheWinnersRecord(t *testing.T) {
-	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
-		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
-		winner, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet})
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, moved := netip.MustParseAddr("10.0.1.20"), false
-		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
-			if x.Action != "PutParameter" || x.Caller != n.InstanceID || moved {
-				return cloud.FaultAction{}
-			}
-			moved = true
-			return cloud.FaultAction{Then: func() { // the winner has the address, and its record
-				if err := c.Take(t.Context(), winner, a); err != nil {
-					t.Error(err)
-				}
-				record := ssmcoord.Record{Instance: winner.InstanceID, ENI: winner.ENI, Role: "MASTER", Time: time.Now()}
-				if err := c.Ledger(testPrefix, c.subnet).Overwrite(t.Context(), a, record); err != nil {
-					t.Error(err)
-				}
-			}}
-		})
-		c.mustAll([]*Node{n})
-		if got := n.Static().String(); got != "10.0.1.21" || !moved {
-			t.Errorf("it has %s", got)
-		}
-		for _, p := range c.Cloud.Parameters() {
-			if strings.HasSuffix(p.Name, a.String()) && strings.Contains(p.Value, winner.InstanceID) {
-				return
-			}
-		}
-		t.Errorf("the winner's record is gone: %v", c.Cloud.Parameters())
 	})
 }

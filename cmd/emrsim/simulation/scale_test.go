@@ -6,10 +6,12 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"text/tabwriter"
@@ -19,73 +21,71 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-var scale = flag.String("scale", "5,20,50,100,200", "sizes of the launches that TestScale measures, in nodes")
+var scale = flag.String("scale", "3,5,10,20,50,100,200", "sizes of the launches that TestScale measures, in nodes")
 
-// scaleResult is what one launch of n nodes took.
+// scaleResult is what one launch of n nodes took, in virtual time from the start of the first agent.
 type scaleResult struct {
-	n         int
-	took      time.Duration // from the start of the first agent to the end of the last, virtual
-	floor     time.Duration
-	bound     string // the action that sets the floor
-	counts    map[string]cloud.Count
-	failed    int
-	throttled int
-	real      time.Duration
+	n          int
+	programmed time.Duration // until the last node's kernel has its address and rules
+	ended      time.Duration // until the last run has ended
+	complete   time.Duration // until every node has its record
+	pending    int           // runs that left the record to the timer
+	failed     int
+	counts     map[string]cloud.Count
+	real       time.Duration
+}
+
+// scaleLatency is 20 ms and more for a call to AWS, and about 1 ms for one to IMDS.
+func scaleLatency(r *rand.Rand, c cloud.Call) time.Duration {
+	if c.Service == "imds" {
+		return time.Duration((0.5 + r.ExpFloat64()/2) * float64(time.Millisecond))
+	}
+	return 20*time.Millisecond + time.Duration(r.ExpFloat64()*float64(40*time.Millisecond))
 }
 
 // launchScale starts n agents within one second, with a pool of exactly n and AWS's default quotas.
+// Each node's timer restores every minute until the ledger is complete.
 func launchScale(t *testing.T, n int) (r scaleResult) {
 	began := time.Now()
 	synctest.Test(t, func(t *testing.T) {
-		quotas := cloud.DefaultQuotas()
 		w, err := NewWorld(cloud.Options{
-			Seed: uint64(n), UniqueTimes: true, Quotas: quotas,
+			Seed: uint64(n), UniqueTimes: true, Quotas: cloud.DefaultQuotas(), Latency: scaleLatency,
 			RemapDelay: cloud.Range{Max: time.Second}, IMDSDelay: cloud.Range{Max: 20 * time.Second},
-			Latency: func(r *rand.Rand, _ cloud.Call) time.Duration {
-				return 20*time.Millisecond + time.Duration(r.ExpFloat64()*float64(40*time.Millisecond))
-			},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer w.Close()
-		vpc := w.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"))
-		subnet := w.Cloud.CreateSubnet(vpc, netip.MustParsePrefix("10.0.0.0/19"))
-		w.Cloud.ReserveCIDR(subnet, netip.MustParsePrefix("10.0.16.0/20"), "explicit")
-		cfg := agent.DefaultConfig()
-		next := netip.MustParseAddr("10.0.16.0")
-		for i := range n {
-			if i == 0 {
-				cfg.Pools.Master = []netip.Addr{next}
-			} else {
-				cfg.Pools.Core = append(cfg.Pools.Core, next)
-			}
-			next = next.Next()
-		}
-		cl, err := w.Cloud.LaunchCluster(cloud.ClusterSpec{Subnet: subnet, Masters: 1, Cores: n - 1, NameTag: "scale"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		nodes := scaleNodes(t, w, n)
 		start := time.Now()
-		var wg sync.WaitGroup
+		var complete atomic.Int64
+		w.Cloud.Watch(watchLedger(n, &complete))
+		var runs, timers sync.WaitGroup
 		var mu sync.Mutex
 		rng := rand.New(rand.NewPCG(uint64(n), 1))
-		for _, cn := range cl.Nodes {
-			node := w.newNode(cn, cfg, cloud.FilesFull)
-			offset := time.Duration(rng.Float64() * float64(time.Second))
-			wg.Go(func() {
+		for _, node := range nodes {
+			offset, phase := time.Duration(rng.Float64()*float64(time.Second)), time.Duration(rng.Float64()*float64(time.Minute))
+			runs.Go(func() {
 				time.Sleep(offset)
 				o := node.Apply(t.Context(), Kill{})
+				ended := time.Since(start)
 				mu.Lock()
 				defer mu.Unlock()
+				r.ended = max(r.ended, ended)
+				r.programmed = max(r.programmed, time.Unix(0, node.programmed.Load()).Sub(start))
+				if strings.Contains(strings.Join(o.Report.Warnings, "\n"), "record pending") {
+					r.pending++
+				}
 				if o.Err != nil {
 					r.failed++
 					t.Errorf("%s: %v", node.InstanceID, o.Err)
 				}
+				timers.Go(func() { everyMinute(t, node, phase, &complete) })
 			})
 		}
-		wg.Wait()
-		r.took = time.Since(start)
+		runs.Wait()
+		timers.Wait()
+		r.complete = time.Unix(0, complete.Load()).Sub(start)
 		r.counts = w.Cloud.Counts()
 		time.Sleep(time.Minute)
 		w.CheckSafety()
@@ -94,64 +94,157 @@ func launchScale(t *testing.T, n int) (r scaleResult) {
 			t.Error(v)
 		}
 		r.n = n
-		r.floor, r.bound = floorOf(n, quotas)
-		for _, c := range r.counts {
-			r.throttled += c.Throttled
-		}
 	})
 	r.real = time.Since(began)
 	return r
 }
 
-// floorOf is the time below which no tool can claim, attach and name n addresses: one PutParameter, one AssignPrivateIpAddresses
-// and one CreateTags for each node.
-func floorOf(n int, quotas map[string]cloud.Quota) (floor time.Duration, bound string) {
-	for _, action := range []string{"ssm:PutParameter", "ec2:AssignPrivateIpAddresses", "ec2:CreateTags"} {
-		q := quotas[action]
-		if d := time.Duration(max(0, float64(n)-q.Burst) / q.Rate * float64(time.Second)); d > floor {
-			floor, bound = d, action
+// scaleNodes launches one master and n-1 core nodes that systemd runs.
+func scaleNodes(t *testing.T, w *World, n int) (nodes []*Node) {
+	vpc := w.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"))
+	subnet := w.Cloud.CreateSubnet(vpc, netip.MustParsePrefix("10.0.0.0/19"))
+	w.Cloud.ReserveCIDR(subnet, netip.MustParsePrefix("10.0.16.0/20"), "explicit")
+	cfg := agent.DefaultConfig()
+	next := netip.MustParseAddr("10.0.16.0")
+	for i := range n {
+		if i == 0 {
+			cfg.Pools.Master = []netip.Addr{next}
+		} else {
+			cfg.Pools.Core = append(cfg.Pools.Core, next)
 		}
+		next = next.Next()
 	}
-	return floor, bound
+	cl, err := w.Cloud.LaunchCluster(cloud.ClusterSpec{Subnet: subnet, Masters: 1, Cores: n - 1, NameTag: "scale"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cn := range cl.Nodes {
+		node := w.newNode(cn, cfg, cloud.FilesFull)
+		node.withSystemd()
+		nodes = append(nodes, node)
+	}
+	return nodes
 }
 
-// A launch takes little more time than AWS's quotas make it take, and its calls grow with the number of nodes.
+// watchLedger stores when the ledger has the records of n addresses.
+func watchLedger(n int, complete *atomic.Int64) func(cloud.Call) {
+	var mu sync.Mutex
+	recorded := map[string]bool{}
+	return func(c cloud.Call) {
+		if c.Action != "PutParameter" || !c.Applied {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if recorded[path.Base(strings.Fields(c.Params)[0])] = true; len(recorded) == n && complete.Load() == 0 {
+			complete.Store(c.Time.UnixNano())
+		}
+	}
+}
+
+// everyMinute is a node's timer, until the ledger is complete. The unit starts again a minute after
+// its last run has ended.
+func everyMinute(t *testing.T, node *Node, phase time.Duration, complete *atomic.Int64) {
+	const atMost = 30 // minutes: then the ledger is never complete
+	for i, d := 0, phase; complete.Load() == 0; i, d = i+1, time.Minute {
+		time.Sleep(d)
+		if complete.Load() != 0 {
+			return
+		}
+		if o := node.run(t.Context(), Kill{}, agent.Restore); o.Err != nil {
+			t.Errorf("restore: %s: %v", node.InstanceID, o.Err)
+		}
+		if i == atMost {
+			t.Errorf("%s: the ledger is not complete after %d minutes", node.InstanceID, atMost)
+			return
+		}
+	}
+}
+
+// calls sums up the calls of actions that begin so.
+func (r scaleResult) calls(prefix string) (calls, throttled int) {
+	for action, c := range r.counts {
+		if strings.HasPrefix(action, prefix) {
+			calls += c.Calls
+			throttled += c.Throttled
+		}
+	}
+	return calls, throttled
+}
+
+// floors are the times below which no tool can give n nodes an address, and record it: EC2 admits 100
+// assignments at once and then 5 a second, Parameter Store 3 records a second.
+func (r scaleResult) floors() (ec2, ledger time.Duration) {
+	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+	return seconds(max(0, float64(r.n-100)/5)), seconds(float64(r.n) / 3)
+}
+
+// targets checks what a launch may take.
+func (r scaleResult) targets(t *testing.T) {
+	t.Helper()
+	ec2, ledger := r.floors()
+	most := func(what string, took, atMost time.Duration) {
+		t.Helper()
+		if took > atMost {
+			t.Errorf("%d nodes: %s after %s, at most %s is wanted", r.n, what, took.Round(time.Millisecond), atMost)
+		}
+	}
+	switch {
+	case r.n <= 10:
+		most("all programmed", r.programmed, 1500*time.Millisecond)
+		most("all ended", r.ended, 4*time.Second)
+	case r.n <= 100:
+		most("all programmed", r.programmed, 5*time.Second)
+	default:
+		most("all programmed", r.programmed, ec2*5/4+3*time.Second)
+		most("all ended since then", r.ended-r.programmed, 40*time.Second)
+		most("ledger complete", r.complete, ledger*5/4)
+	}
+	if r.failed > 0 {
+		t.Errorf("%d of %d nodes failed", r.failed, r.n)
+	}
+	puts, throttled := r.calls("ssm:PutParameter")
+	if written := puts - throttled; written > r.n+r.n/20 {
+		t.Errorf("%d nodes made %d PutParameter calls beside the throttled ones", r.n, written)
+	}
+	if puts > 2*r.n {
+		t.Errorf("%d nodes made %d PutParameter calls, throttled ones included", r.n, puts)
+	}
+	for _, prefix := range []string{"ec2:Describe", "ssm:Get"} {
+		calls, throttled := r.calls(prefix)
+		if answered := calls - throttled; answered > r.n+r.n/10+2 {
+			t.Errorf("%d nodes made %d calls of %s* beside the throttled ones", r.n, answered, prefix)
+		}
+		if calls > 3*r.n {
+			t.Errorf("%d nodes made %d calls of %s*, throttled ones included", r.n, calls, prefix)
+		}
+	}
+}
+
+// A launch takes little more time than AWS's quotas make it take, and its calls grow with the number
+// of nodes. Traffic flows before the record is written.
 func TestScale(t *testing.T) {
+	fmt.Println("times are virtual but for the last; calls are answered+throttled, calls/node without throttled ones")
 	table := tabwriter.NewWriter(os.Stdout, 2, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "nodes\ttime\tfloor\tratio\tPutParameter\tSSM reads\tAssign\tDescribe*\tCreateTags\tcalls/node\tthrottled\treal\t")
+	fmt.Fprintln(table, "nodes\tprogrammed\tEC2 floor\tended\tpending\tledger\tledger floor\tcalls/node\tputs\treads\tdescribes\tassigns\ttags\treal\t")
 	for _, text := range strings.Split(*scale, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || n < 2 {
 			t.Fatalf("-scale: %q is no number of nodes", text)
 		}
 		r := launchScale(t, n)
-		sum := func(prefix string) (calls int) {
-			for action, c := range r.counts {
-				if strings.HasPrefix(action, prefix) {
-					calls += c.Calls
-				}
-			}
-			return calls
+		ec2, ledger := r.floors()
+		ssm, throttledSSM := r.calls("ssm:")
+		compute, throttledEC2 := r.calls("ec2:")
+		throttled := throttledSSM + throttledEC2
+		split := func(prefix string) string {
+			calls, throttled := r.calls(prefix)
+			return fmt.Sprintf("%d+%d", calls-throttled, throttled)
 		}
-		puts, reads := sum("ssm:PutParameter"), sum("ssm:Get")
-		all := sum("ssm:") + sum("ec2:")
-		fmt.Fprintf(table, "%d\t%.1fs\t%.1fs\t%.2f\t%d\t%d\t%d\t%d\t%d\t%.1f\t%d\t%.1fs\t\n", n, r.took.Seconds(), r.floor.Seconds(), r.took.Seconds()/r.floor.Seconds(),
-			puts, reads, sum("ec2:Assign"), sum("ec2:Describe"), sum("ec2:CreateTags"), float64(all)/float64(n), r.throttled, r.real.Seconds())
-		if n >= 100 && r.took > r.floor*5/4 {
-			t.Errorf("%d nodes took %s, more than 1.25 times the floor %s that %s sets", n, r.took, r.floor, r.bound)
-		}
-		if written := puts - r.counts["ssm:PutParameter"].Throttled; float64(written) > 1.1*float64(n) {
-			t.Errorf("%d nodes made %d PutParameter calls beside the throttled ones", n, written)
-		}
-		if most := map[bool]float64{true: 1.1, false: 1.25}[n <= 500]; float64(puts) > most*float64(n) {
-			t.Errorf("%d nodes made %d PutParameter calls, throttled ones included", n, puts)
-		}
-		if reads > 4*n {
-			t.Errorf("%d nodes read the ledger %d times", n, reads)
-		}
-		if r.failed > 0 {
-			t.Errorf("%d of %d nodes failed", r.failed, n)
-		}
+		fmt.Fprintf(table, "%d\t%.1fs\t%.1fs\t%.1fs\t%d\t%.1fs\t%.1fs\t%.1f\t%s\t%s\t%s\t%s\t%s\t%.1fs\t\n", n, r.programmed.Seconds(), ec2.Seconds(), r.ended.Seconds(), r.pending,
+			r.complete.Seconds(), ledger.Seconds(), float64(ssm+compute-throttled)/float64(n), split("ssm:Put"), split("ssm:Get"), split("ec2:Describe"), split("ec2:Assign"),
+			split("ec2:CreateTags"), r.real.Seconds())
+		r.targets(t)
 		if slices.Contains(os.Args, "-test.v=true") {
 			for action, c := range r.counts {
 				t.Logf("%d nodes: %s %+v", n, action, c)

@@ -50,11 +50,10 @@ func (l *Launch) cast(ctx context.Context) error {
 		return err
 	}
 	l.spare = take(1)[0]
-	l.reassign = len(l.strange) == 0 && l.rng.IntN(5) == 0
 	l.timers = l.rng.IntN(4) == 0
 	if l.w.Kept {
-		// Parameter Store deletes without a condition: a claim may be deleted that a node has just made, and another node then makes it too. EC2 decides
-		// between them, which CheckSafety sees.
+		// Parameter Store deletes without a condition: an operator's look may be older than the
+		// record of a node. EC2 still decides who has the address, which CheckSafety sees.
 		l.races = true
 		if err := l.keep(ctx); err != nil {
 			return err
@@ -99,13 +98,13 @@ func (l *Launch) cast(ctx context.Context) error {
 // obstacles are what the launch finds in its way: claims of the dead, records that cannot be read, strangers' addresses. Each
 // that takes an address out of the pool for good gets the pool another one.
 func (l *Launch) obstacles(ctx context.Context, take func(int) []netip.Addr) error {
-	ledger := l.w.Ledger(agent.DefaultPrefix, l.subnet)
+	parameter := func(a netip.Addr) string { return Parameter(agent.DefaultPrefix, l.subnet, a) }
 	for _, a := range slices.Concat(l.pools.Master, l.pools.Core, l.pools.Task) {
 		if l.rng.IntN(4) != 0 {
 			continue
 		}
 		dead := fmt.Sprintf("i-0dead%x", l.rng.IntN(3)) // never existed as far as EC2 can tell
-		if _, _, err := ledger.Create(ctx, a, ssmcoord.Record{Instance: dead, ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE", Time: time.Now()}); err != nil {
+		if err := l.w.PutRecord(ctx, parameter(a), ssmcoord.Record{Instance: dead, ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE"}); err != nil {
 			return err
 		}
 	}
@@ -128,7 +127,7 @@ func (l *Launch) obstacles(ctx context.Context, take func(int) []netip.Addr) err
 		if !l.strange[a] {
 			l.strange[a] = true
 			l.pools.Core = append(l.pools.Core, take(1)...)
-			if err := l.w.PutRaw(ctx, ledger.Name(a), []string{"blank", "{", `{"v":9}`}[l.rng.IntN(3)]); err != nil {
+			if err := l.w.PutRaw(ctx, parameter(a), []string{"blank", "{", `{"v":9}`}[l.rng.IntN(3)]); err != nil {
 				return err
 			}
 		}

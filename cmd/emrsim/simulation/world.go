@@ -46,6 +46,7 @@ type World struct {
 	mu         sync.Mutex
 	nodes      []*Node
 	parsed     map[string]parsedRecord
+	taken      map[netip.Addr]bool // what somebody outside the ledger has taken
 	violations []string
 }
 
@@ -55,8 +56,9 @@ func NewWorld(o cloud.Options) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &World{Seed: o.Seed, Cloud: cloud.New(o), dir: dir, program: filepath.Join(dir, "program"), parsed: map[string]parsedRecord{}}
+	w := &World{Seed: o.Seed, Cloud: cloud.New(o), dir: dir, program: filepath.Join(dir, "program"), parsed: map[string]parsedRecord{}, taken: map[netip.Addr]bool{}}
 	w.Transport = w.Cloud.Transport
+	w.Cloud.Watch(w.checkHolder)
 	return w, os.WriteFile(w.program, []byte("the program"), 0o755)
 }
 

@@ -7,11 +7,20 @@ locals {
   encrypt_rest = local.encrypt_s3 || var.local_disk_encryption
   encrypt      = local.encrypt_rest || var.certificates_object != null
 
+  emr8 = startswith(var.release_label, "emr-spark-8.")
+
+  # The pools of each subnet; EMR launches an instance fleet in one of them.
+  subnets = concat([{ subnet_id = var.subnet_id, master_ips = var.master_ips, core_ips = var.core_ips, task_ips = var.task_ips }], var.more_subnets)
+
   bootstrap_arguments = concat(
-    ["--master-ips=${var.master_ips}", "--core-ips=${var.core_ips}", "--prefix=${var.parameter_prefix}"],
-    var.task_ips == null ? [] : ["--task-ips=${var.task_ips}"],
+    ["--master-ips=${join(",", local.subnets[*].master_ips)}", "--core-ips=${join(",", local.subnets[*].core_ips)}", "--prefix=${var.parameter_prefix}"],
+    var.task_ips == null ? [] : ["--task-ips=${join(",", compact(local.subnets[*].task_ips))}"],
+    [for tag in compact(split(" ", var.claim_tags)) : "--claim-tag=${tag}"],
     var.extra_arguments,
   )
+
+  # Without three masters in fleets: https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-plan-ha.html
+  one_master = can(regex("^emr-(5[.]3[2-5][.]|5[.]36[.]0$|6[.][2-7][.]|6[.]([89]|1[01])[.]0$)", var.release_label))
 
   s3_encryption = merge(
     { EncryptionMode = var.s3_encryption },
@@ -43,7 +52,7 @@ resource "aws_emr_security_configuration" "this" {
 resource "aws_emr_cluster" "this" {
   name                              = var.name
   release_label                     = var.release_label
-  applications                      = ["Hadoop", "Spark"]
+  applications                      = local.emr8 ? ["Spark"] : ["Hadoop", "Spark"] # EMR 8 has no application Hadoop to choose
   service_role                      = var.service_role_arn
   security_configuration            = aws_emr_security_configuration.this.name
   log_uri                           = "s3://${var.log_bucket}/${var.log_prefix}/"
@@ -55,7 +64,7 @@ resource "aws_emr_cluster" "this" {
 
   ec2_attributes {
     subnet_id                         = local.groups ? var.subnet_id : null
-    subnet_ids                        = local.groups ? null : [var.subnet_id]
+    subnet_ids                        = local.groups ? null : local.subnets[*].subnet_id
     key_name                          = var.key_name
     instance_profile                  = var.instance_profile_arn
     emr_managed_master_security_group = var.master_security_group_id
@@ -130,12 +139,24 @@ resource "aws_emr_cluster" "this" {
       error_message = "SSE-KMS and local_disk_encryption need kms_key_arn."
     }
     precondition {
-      condition     = var.core_count <= pow(2, 32 - tonumber(split("/", var.core_ips)[1]))
-      error_message = "core_ips has fewer addresses than there are core nodes."
+      condition     = alltrue([for s in local.subnets : var.core_count <= pow(2, 32 - tonumber(split("/", s.core_ips)[1]))])
+      error_message = "core_ips has fewer addresses than there are core nodes, in one of the subnets."
     }
     precondition {
-      condition     = var.master_count <= pow(2, 32 - tonumber(split("/", var.master_ips)[1]))
-      error_message = "master_ips has fewer addresses than there are masters."
+      condition     = alltrue([for s in local.subnets : var.master_count <= pow(2, 32 - tonumber(split("/", s.master_ips)[1]))])
+      error_message = "master_ips has fewer addresses than there are masters, in one of the subnets."
+    }
+    precondition {
+      condition     = !(local.groups && length(var.more_subnets) > 0)
+      error_message = "Only instance fleets choose between subnets: more_subnets needs provisioning = \"instance-fleets\"."
+    }
+    precondition {
+      condition     = var.task_ips == null || alltrue([for s in local.subnets : s.task_ips != null])
+      error_message = "With task_ips, each of more_subnets needs task_ips."
+    }
+    precondition {
+      condition     = local.groups || var.master_count == 1 || !local.one_master
+      error_message = "Three masters in fleets need emr-5.36.1, 5.36.2, 6.8.1, 6.9.1, 6.10.1, 6.11.1, 6.12.0 or later."
     }
   }
 }

@@ -19,6 +19,12 @@ variable "subnet_id" {
   type        = string
 }
 
+variable "more_subnets" {
+  description = "More such subnets, in other zones, with pools of their own. EMR launches an instance fleet in one of them. A change replaces the cluster"
+  type        = list(object({ subnet_id = string, master_ips = string, core_ips = string, task_ips = optional(string) }))
+  default     = []
+}
+
 variable "master_security_group_id" {
   description = "Security group of the masters. A change replaces the cluster"
   type        = string
@@ -93,6 +99,16 @@ variable "parameter_prefix" {
   }
 }
 
+variable "claim_tags" {
+  description = "Tags of the records in Parameter Store, for accounts that demand them, KEY=VALUE with one blank between several; empty for none. A change replaces the cluster"
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([^ =]+=[^ ]*( [^ =]+=[^ ]*)*)?$", var.claim_tags))
+    error_message = "KEY=VALUE with exactly one blank between several, or empty."
+  }
+}
+
 variable "extra_arguments" {
   description = "More arguments of emr-static-ip, such as --snat-scope=all. Not --prefix, which is parameter_prefix. A change replaces the cluster"
   type        = list(string)
@@ -100,12 +116,16 @@ variable "extra_arguments" {
 }
 
 variable "release_label" {
-  description = "EMR release, from emr-5.32.0 or emr-6.2.0 on. The nodes have IMDSv2 alone, with which earlier ones do not start. A change replaces the cluster"
+  description = "EMR release, from emr-5.32.0 or emr-6.2.0 on, or emr-spark-8.0.0, emr-spark-8.1.0. The nodes have IMDSv2 alone, with which earlier ones do not start. A change replaces the cluster"
   type        = string
-  default     = "emr-7.5.0"
+  default     = "emr-7.13.0"
   validation {
-    condition     = can(regex("^emr-(5[.]3[2-9]|6[.]([2-9]|[1-9][0-9])|[7-9][.][0-9]+)[.][0-9]+$", var.release_label))
-    error_message = "emr-5.32.0, emr-6.2.0 or later: earlier ones do not start with IMDSv2 alone."
+    condition     = !can(regex("^emr-[89][.]", var.release_label))
+    error_message = "There is no emr-8.0.0: the labels of EMR 8 are emr-spark-8.0.0 and emr-spark-8.1.0."
+  }
+  validation {
+    condition     = can(regex("^(emr-(5[.]3[2-9]|6[.]([2-9]|[1-9][0-9])|[7-9][.][0-9]+)[.][0-9]+|emr-spark-8[.][01][.]0)$", var.release_label))
+    error_message = "emr-5.32.0, emr-6.2.0 or later, or emr-spark-8.0.0, emr-spark-8.1.0: earlier ones do not start with IMDSv2 alone."
   }
 }
 

@@ -16,13 +16,18 @@ resource "aws_vpc_endpoint" "s3" { # Amazon Linux's packages and the Hadoop rele
   tags              = merge(var.tags, { Name = "${var.name}-s3" })
 }
 
+locals {
+  # Where service principals do not end as elsewhere. In aws-cn documented; in the iso partitions as public tools have it, not verified.
+  principal_suffix = lookup({ aws-cn = "amazonaws.com.cn", aws-iso = "c2s.ic.gov", aws-iso-b = "sc2s.sgov.gov" }, data.aws_partition.current.partition, "amazonaws.com")
+}
+
 resource "aws_iam_role" "hdfs" {
   count       = var.hdfs_host ? 1 : 0
   name_prefix = "${substr(var.name, 0, 32)}-"
   tags        = merge(var.tags, { Name = var.name })
   assume_role_policy = jsonencode({
     Version   = "2012-10-17"
-    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "ec2.${data.aws_partition.current.dns_suffix}" } }]
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "ec2.${local.principal_suffix}" } }]
   })
 }
 

@@ -7,8 +7,10 @@ data "aws_availability_zones" "available" {
 }
 
 locals {
-  zone  = var.availability_zone != null ? var.availability_zone : data.aws_availability_zones.available.names[0]
-  pools = { for role, cidr in { masters = var.master_ips, core = var.core_ips, task = var.task_ips } : role => cidr if cidr != null }
+  zone = var.availability_zone != null ? var.availability_zone : data.aws_availability_zones.available.names[0]
+  pools = merge([for i, s in concat([{ master_ips = var.master_ips, core_ips = var.core_ips, task_ips = var.task_ips }], var.more_subnets) : {
+    for role, cidr in { masters = s.master_ips, core = s.core_ips, task = s.task_ips } : join("", [role, i == 0 ? "" : " ${i + 1}"]) => cidr if cidr != null
+  }]...)
   ports = { NameNode = 8020, DataNode = 9866 }
   admitted = merge([for role, cidr in local.pools : {
     for name, port in local.ports : "${role} to ${name}" => { cidr = cidr, port = port }

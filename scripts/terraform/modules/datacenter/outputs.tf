@@ -1,14 +1,14 @@
-output "vpc_id" {
+output "peer_vpc_id" {
   description = "The VPC"
   value       = aws_vpc.this.id
 }
 
-output "vpc_cidr" {
+output "peer_vpc_cidr" {
   description = "CIDR of the VPC"
   value       = aws_vpc.this.cidr_block
 }
 
-output "route_table_id" {
+output "peer_route_table_id" {
   description = "Route table of the subnet"
   value       = aws_route_table.this.id
 }

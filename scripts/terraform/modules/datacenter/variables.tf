@@ -64,6 +64,12 @@ variable "task_ips" {
   }
 }
 
+variable "more_subnets" {
+  description = "Pools of the nodes in other subnets: what the firewall admits, too"
+  type        = list(object({ master_ips = string, core_ips = string, task_ips = optional(string) }))
+  default     = []
+}
+
 variable "hdfs_host" {
   description = "A host with a single-node HDFS. It needs hadoop_key"
   type        = bool

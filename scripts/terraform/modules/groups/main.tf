@@ -1,6 +1,9 @@
 # The security groups of EMR clusters in a private subnet, with the rules that EMR's documentation names.
 
+data "aws_region" "current" {}
+
 locals {
+  emr8    = startswith(var.release_label, "emr-spark-8.")
   emr_tag = { for-use-with-amazon-emr-managed-policies = "true" } # AmazonEMRServicePolicy_v2 allows what has it
   groups = {
     master  = "EMR masters, managed by EMR"
@@ -14,11 +17,11 @@ locals {
     "${to} from ${from} udp"  = { to = to, from = from, protocol = "udp", first = 0, last = 65535 }
     "${to} from ${from} icmp" = { to = to, from = from, protocol = "icmp", first = -1, last = -1 }
   }]...)]...)
-  service = {
+  service = { for name, rule in {
     "master from service" = { to = "master", from = "service", protocol = "tcp", first = 8443, last = 8443 }
     "core from service"   = { to = "core", from = "service", protocol = "tcp", first = 8443, last = 8443 }
     "service from master" = { to = "service", from = "master", protocol = "tcp", first = 9443, last = 9443 } # since emr-5.30.0
-  }
+  } : name => rule if !local.emr8 }
 }
 
 resource "aws_security_group" "emr" {
@@ -49,7 +52,7 @@ resource "aws_vpc_security_group_egress_rule" "nodes" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "service" {
-  for_each                     = toset(local.nodes)
+  for_each                     = local.emr8 ? toset([]) : toset(local.nodes)
   security_group_id            = aws_security_group.emr["service"].id
   referenced_security_group_id = aws_security_group.emr[each.key].id
   ip_protocol                  = "tcp"
@@ -67,4 +70,32 @@ resource "aws_vpc_security_group_ingress_rule" "bastion" {
   from_port                    = 22
   to_port                      = 22
   tags                         = var.tags
+}
+
+# EMR 8: https://docs.aws.amazon.com/emr/latest/ReleaseGuide/emr-spark-8.0.0.html
+resource "aws_vpc_security_group_ingress_rule" "service_from_vpc" {
+  count             = local.emr8 ? 1 : 0
+  security_group_id = aws_security_group.emr["service"].id
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+  cidr_ipv4         = var.vpc_cidr
+  tags              = var.tags
+}
+
+resource "aws_vpc_endpoint" "emr" {
+  count               = local.emr8 ? 1 : 0
+  vpc_id              = var.vpc_id
+  vpc_endpoint_type   = "Interface"
+  service_name        = "aws.api.${data.aws_region.current.id}.emr-service-cell01"
+  private_dns_enabled = true
+  subnet_ids          = [var.endpoint_subnet_id]
+  security_group_ids  = [aws_security_group.emr["service"].id]
+  tags                = merge(var.tags, local.emr_tag, { Name = "${var.name}-emr" }) # EMR may modify it
+  lifecycle {
+    precondition {
+      condition     = var.endpoint_subnet_id != null
+      error_message = "EMR 8 needs endpoint_subnet_id."
+    }
+  }
 }

@@ -8,14 +8,24 @@ output "vpc_cidr" {
   value       = aws_vpc.this.cidr_block
 }
 
-output "node_subnet_id" {
+output "subnet_id" {
   description = "The subnet of the nodes, which is also the name of the ledger"
   value       = aws_subnet.nodes.id
 }
 
-output "node_route_table_id" {
-  description = "Route table of that subnet"
+output "more_subnet_ids" {
+  description = "The more subnets of the nodes"
+  value       = aws_subnet.more_nodes[*].id
+}
+
+output "route_table_id" {
+  description = "Route table of these subnets"
   value       = aws_route_table.nodes.id
+}
+
+output "endpoint_subnet_id" {
+  description = "The subnet of the interface endpoints"
+  value       = aws_subnet.endpoints.id
 }
 
 output "bastion_security_group_id" {

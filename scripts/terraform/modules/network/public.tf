@@ -89,6 +89,17 @@ resource "aws_vpc_security_group_egress_rule" "bastion" {
   tags              = var.tags
 }
 
+resource "aws_vpc_security_group_egress_rule" "more_bastion" {
+  count             = var.bastion ? length(var.more_node_subnets) : 0
+  security_group_id = aws_security_group.bastion[0].id
+  description       = "SSH to the nodes"
+  ip_protocol       = "tcp"
+  from_port         = 22
+  to_port           = 22
+  cidr_ipv4         = var.more_node_subnets[count.index].cidr
+  tags              = var.tags
+}
+
 resource "aws_instance" "bastion" {
   count                       = var.bastion ? 1 : 0
   ami                         = data.aws_ssm_parameter.bastion_image[0].value

@@ -15,7 +15,7 @@ variable "tags" {
 }
 
 variable "availability_zone" {
-  description = "Zone of all subnets; null for the first of the region. It must have the instance types of the cluster"
+  description = "Zone of the subnets but more_node_subnets; null for the first of the region. It must have the instance types of the cluster"
   type        = string
   default     = null
 }
@@ -37,6 +37,16 @@ variable "node_subnet_cidr" {
   validation {
     condition     = can(cidrnetmask(var.node_subnet_cidr))
     error_message = "An IPv4 CIDR."
+  }
+}
+
+variable "more_node_subnets" {
+  description = "More subnets for the nodes, of which EMR chooses one when it launches an instance fleet. The zone of each: null for the next of the region"
+  type        = list(object({ cidr = string, availability_zone = optional(string) }))
+  default     = []
+  validation {
+    condition     = alltrue([for s in var.more_node_subnets : can(cidrnetmask(s.cidr))])
+    error_message = "An IPv4 CIDR for each."
   }
 }
 

@@ -6,19 +6,28 @@ data "aws_caller_identity" "current" {}
 
 locals {
   partition = data.aws_partition.current.partition
-  suffix    = data.aws_partition.current.dns_suffix
-  region    = data.aws_region.current.id
-  account   = data.aws_caller_identity.current.account_id
-  s3        = "arn:${local.partition}:s3:::"
+  # Where service principals do not end as elsewhere. In aws-cn documented; in the iso partitions as public tools have it, not verified.
+  suffix  = lookup({ aws-cn = "amazonaws.com.cn", aws-iso = "c2s.ic.gov", aws-iso-b = "sc2s.sgov.gov" }, local.partition, "amazonaws.com")
+  region  = data.aws_region.current.id
+  account = data.aws_caller_identity.current.account_id
+  s3      = "arn:${local.partition}:s3:::"
 
-  # The file, which tests hold against the program, with its placeholders filled in.
-  static_ip_policy = replace(replace(replace(replace(replace(
-    file("${path.module}/../../../../agent/iam/instance-profile-policy.json"),
+  # The files, which tests hold against the program, with their placeholders filled in. What names the subnet is repeated for each.
+  subnet_ids = concat([var.subnet_id], var.more_subnet_ids)
+  policies = { for name in ["instance-profile-policy", "claim-tags-policy"] : name => jsondecode(replace(replace(replace(replace(
+    file("${path.module}/../../../../agent/iam/${name}.json"),
     "arn:aws:", "arn:${local.partition}:"),
     ":parameter/emr-static-ip/", ":parameter${var.parameter_prefix}/"),
     "REGION", local.region),
-    "ACCOUNT_ID", local.account),
-  "SUBNET_ID", var.subnet_id)
+  "ACCOUNT_ID", local.account)) }
+  filled_in = { for name, policy in local.policies : name => merge(policy, { Statement = [for s in policy.Statement : merge(s,
+    { Resource = flatten([for r in flatten([s.Resource]) : strcontains(r, "SUBNET_ID") ? [for id in local.subnet_ids : replace(r, "SUBNET_ID", id)] : [r]]) },
+    { for key, condition in { Condition = try(s.Condition, {}) } : key => { for operator, keys in condition : operator => { for k, v in keys : k =>
+      flatten([for text in flatten([v]) : strcontains(text, "SUBNET_ID") ? [for id in local.subnet_ids : replace(text, "SUBNET_ID", id)] : [text]])
+    } } if condition != {} },
+  )] }) }
+  static_ip_policy  = jsonencode(local.filled_in["instance-profile-policy"])
+  claim_tags_policy = jsonencode(local.filled_in["claim-tags-policy"])
 }
 
 resource "aws_iam_role" "service" {
@@ -53,7 +62,22 @@ resource "aws_iam_role_policy" "service" {
       Effect    = "Allow"
       Action    = "iam:PassRole"
       Resource  = aws_iam_role.nodes.arn
-      Condition = { StringLike = { "iam:PassedToService" = "ec2.amazonaws.com*" } }
+      Condition = { StringLike = { "iam:PassedToService" = ["ec2.amazonaws.com*", "ec2.${local.suffix}"] } }
+    }]
+  })
+}
+
+# What AmazonElasticMapReduceRole allowed, and its successor does not: the account's first Spot Instance.
+resource "aws_iam_role_policy" "spot" {
+  name = "spot"
+  role = aws_iam_role.service.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "iam:CreateServiceLinkedRole"
+      Resource  = "arn:${local.partition}:iam::*:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot*"
+      Condition = { StringLike = { "iam:AWSServiceName" = "spot.amazonaws.com" } }
     }]
   })
 }
@@ -94,6 +118,13 @@ resource "aws_iam_role_policy" "static_ip" {
   name   = "emr-static-ip"
   role   = aws_iam_role.nodes.id
   policy = local.static_ip_policy
+}
+
+resource "aws_iam_role_policy" "claim_tags" {
+  count  = var.claim_tags != "" ? 1 : 0
+  name   = "claim-tags"
+  role   = aws_iam_role.nodes.id
+  policy = local.claim_tags_policy
 }
 
 resource "aws_iam_role_policy" "s3" {

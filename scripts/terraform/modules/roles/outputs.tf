@@ -3,13 +3,13 @@
 output "service_role_arn" {
   description = "EMR's service role"
   value       = aws_iam_role.service.arn
-  depends_on  = [aws_iam_role_policy_attachment.service, aws_iam_role_policy.service, aws_iam_role_policy.service_key]
+  depends_on  = [aws_iam_role_policy_attachment.service, aws_iam_role_policy.service, aws_iam_role_policy.service_key, aws_iam_role_policy.spot]
 }
 
 output "instance_profile_arn" {
   description = "Instance profile of the nodes"
   value       = aws_iam_instance_profile.nodes.arn
-  depends_on  = [aws_iam_role_policy.static_ip, aws_iam_role_policy.s3, aws_iam_role_policy.key, aws_iam_role_policy.certificates]
+  depends_on  = [aws_iam_role_policy.static_ip, aws_iam_role_policy.claim_tags, aws_iam_role_policy.s3, aws_iam_role_policy.key, aws_iam_role_policy.certificates]
 }
 
 output "node_role_arn" {

@@ -19,6 +19,22 @@ variable "subnet_id" {
   type        = string
 }
 
+variable "more_subnet_ids" {
+  description = "More subnets that instance fleets may be launched in"
+  type        = list(string)
+  default     = []
+}
+
+variable "claim_tags" {
+  description = "The cluster's claim_tags. With tags, the nodes may tag their records in Parameter Store"
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([^ =]+=[^ ]*( [^ =]+=[^ ]*)*)?$", var.claim_tags))
+    error_message = "KEY=VALUE with exactly one blank between several, or empty."
+  }
+}
+
 variable "parameter_prefix" {
   description = "Where the claims are in Parameter Store, the --prefix of emr-static-ip"
   type        = string

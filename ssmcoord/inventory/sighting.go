@@ -1,10 +1,12 @@
-package ssmcoord
+package inventory
 
 import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // Standing is what Parameter Store and EC2 together say of an address.
@@ -35,34 +37,34 @@ type Instance struct {
 const terminated = "terminated"
 
 // Life is what the state means to the protocol.
-func (i Instance) Life() Life {
+func (i Instance) Life() ssmcoord.Life {
 	switch i.State {
 	case "":
-		return Unseen
+		return ssmcoord.Unseen
 	case terminated:
-		return Terminated
+		return ssmcoord.Terminated
 	}
-	return Living
+	return ssmcoord.Living
 }
 
 // Version is one version of a parameter. Parameter Store cannot delete or overwrite on the condition that a version is still the newest.
 type Version struct {
-	Entry
+	ssmcoord.Entry
 	Value  string
 	Number int64 // Parameter Store's; 0 where Absent
 	Newer  int   // the record's own version, where that is newer than RecordVersion; else 0
 }
 
 // unchanged tells whether e, read later, is still the record of v.
-func (v Version) unchanged(e Entry) bool {
+func (v Version) unchanged(e ssmcoord.Entry) bool {
 	return e.State == v.State && e.Record == v.Record && e.Modified.Equal(v.Modified)
 }
 
 // NewVersion reads a parameter's value.
 func NewVersion(value string, number int64, modified time.Time) Version {
-	v := Version{Entry: Entry{State: Claimed, Modified: modified}, Value: value, Number: number}
-	if v.Record, v.Problem = ParseRecord(value); v.Problem != nil {
-		v.State, v.Record = Unreadable, Record{}
+	v := Version{Entry: ssmcoord.Entry{State: ssmcoord.Claimed, Modified: modified}, Value: value, Number: number}
+	if v.Record, v.Problem = ssmcoord.ParseRecord(value); v.Problem != nil {
+		v.State, v.Record = ssmcoord.Unreadable, ssmcoord.Record{}
 		v.Newer = newerVersion(value)
 	}
 	return v
@@ -73,7 +75,7 @@ func newerVersion(value string) int {
 	var r struct {
 		Version int `json:"v"`
 	}
-	if len(value) > maxRecord || json.Unmarshal([]byte(value), &r) != nil || r.Version <= RecordVersion {
+	if len(value) > ssmcoord.MaxRecord || json.Unmarshal([]byte(value), &r) != nil || r.Version <= ssmcoord.RecordVersion {
 		return 0
 	}
 	return r.Version
@@ -90,10 +92,10 @@ type Sighting struct {
 	Addr   netip.Addr
 	Named  bool // the operator named it
 	Record Version
-	Owner  Instance // whom the record names; the zero value where there is no readable record
-	Holder Holder   // the ENI that carries the address
-	Device int      // that ENI's device index on its instance; 0 is the primary one
-	By     Instance // that ENI's instance
+	Owner  Instance        // whom the record names; the zero value where there is no readable record
+	Holder ssmcoord.Holder // the ENI that carries the address
+	Device int             // that ENI's device index on its instance; 0 is the primary one
+	By     Instance        // that ENI's instance
 }
 
 // Standing is the sighting in a word, and the reason.
@@ -101,23 +103,23 @@ func (s Sighting) Standing(now time.Time) (Standing, string) {
 	held := s.Holder.ENI != ""
 	switch {
 	case s.Record.Newer > 0:
-		return Broken, fmt.Sprintf("its record has version %d and was written by a newer emr-static-ip; this release knows %d", s.Record.Newer, RecordVersion)
-	case s.Record.State == Unreadable:
+		return Broken, fmt.Sprintf("its record has version %d and was written by a newer emr-static-ip; this release knows %d", s.Record.Newer, ssmcoord.RecordVersion)
+	case s.Record.State == ssmcoord.Unreadable:
 		return Broken, fmt.Sprintf("its record cannot be read: %v", s.Record.Problem)
-	case s.Record.State == Absent && !held:
+	case s.Record.State == ssmcoord.Absent && !held:
 		return Free, "no record, and no network interface carries it"
-	case s.Record.State == Absent && s.node():
+	case s.Record.State == ssmcoord.Absent && s.node():
 		return Unrecorded, s.Holder.String() + " carries it without a record"
-	case s.Record.State == Absent:
+	case s.Record.State == ssmcoord.Absent:
 		return Outside, "outside the ledger, in use by " + s.Holder.String()
 	case held && s.Holder.Instance == s.Record.Record.Instance:
 		return InUse, ""
 	case held:
-		return Conflict, fmt.Sprintf("its record names %s (%s), and %s carries it", owner(s.Record.Record), s.Owner.state(), s.Holder)
+		return Conflict, fmt.Sprintf("its record names %s (%s), and %s carries it", s.Record.Record.Owner(), s.Owner.state(), s.Holder)
 	}
 	// The same judgement as of a node that looks for an address and is none of those that are concerned.
-	v := Judge(Self{}, s.Record.Entry, s.Holder, s.Owner.Life(), now, false)
-	if v.Action == TakeOver {
+	v := ssmcoord.Judge(ssmcoord.Self{}, s.Record.Entry, s.Holder, s.Owner.Life(), now)
+	if v.Action == ssmcoord.TakeOver {
 		return Stale, v.Reason
 	}
 	return Reserved, v.Reason + "; not attached"
@@ -126,11 +128,15 @@ func (s Sighting) Standing(now time.Time) (Standing, string) {
 // node tells whether the ENI that carries the address is the primary one of a cluster's living node, which has the address as a secondary
 // one: only to such an ENI this program attaches addresses.
 func (s Sighting) node() bool {
-	return s.By.Life() == Living && s.By.Cluster != "" && s.Device == 0 && !s.Holder.Primary
+	return s.By.Life() == ssmcoord.Living && s.By.Cluster != "" && s.Device == 0 && !s.Holder.Primary
 }
 
-// settled tells whether the record is so old that no run of its writer, or of its reader, is still about to bring it in line.
-func (s Sighting) settled(now time.Time) bool { return now.Sub(s.Record.Modified) >= UnseenGrace }
+// settledAfter is how old a record must be before an operator's command touches it: no run is still
+// about to bring it in line by itself.
+const settledAfter = 2 * time.Minute
+
+// settled reports whether the record is that old.
+func (s Sighting) settled(now time.Time) bool { return now.Sub(s.Record.Modified) >= settledAfter }
 
 // Problem tells whether somebody should look after the address: its record cannot be read, or contradicts EC2, or is missing where the operator named
 // the address. Stale records are none: nodes take them over.

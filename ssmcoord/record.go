@@ -13,17 +13,18 @@ import (
 // RecordVersion is the version of the record's layout that this code writes.
 const RecordVersion = 1
 
-// maxRecord is Parameter Store's limit for the value of a standard parameter, in bytes.
-const maxRecord = 4096
+// MaxRecord is Parameter Store's limit for the value of a standard parameter, in bytes.
+const MaxRecord = 4096
 
-// Record is a claim: the value of one parameter. It says which instance is to hold the address.
+// Record is the value of one parameter. It says which instance has the address. Only the node whose
+// ENI carries the address writes it.
 type Record struct {
 	Version  int       `json:"v"`
 	Instance string    `json:"instance"`          // i-...: the owner
 	ENI      string    `json:"eni"`               // eni-...: the owner's primary network interface
 	Cluster  string    `json:"cluster,omitempty"` // j-..., empty for an instance outside EMR
 	Role     string    `json:"role,omitempty"`    // MASTER, CORE or TASK
-	Time     time.Time `json:"time"`              // when the claim was made, by the owner's clock
+	Time     time.Time `json:"time"`              // when the record was written, by the owner's clock
 }
 
 // Render is the parameter value of r.
@@ -37,12 +38,12 @@ func (r Record) Render() string {
 	return string(b)
 }
 
-// ParseRecord reads a parameter value. Anything that is not exactly a record of a known version is an
-// error: what cannot be understood is neither free nor stale. Fields added by a later release of the
-// same version are accepted.
+// ParseRecord reads a parameter value. Anything that is not exactly a record of a known version is
+// an error: a record that cannot be understood is neither free nor stale. Fields added by a later
+// release of the same version are accepted.
 func ParseRecord(value string) (Record, error) {
-	if len(value) > maxRecord {
-		return Record{}, fmt.Errorf("the record has %d bytes, at most %d are possible", len(value), maxRecord)
+	if len(value) > MaxRecord {
+		return Record{}, fmt.Errorf("the record has %d bytes, at most %d are possible", len(value), MaxRecord)
 	}
 	var r Record
 	d := json.NewDecoder(bytes.NewReader([]byte(value)))
@@ -56,13 +57,13 @@ func ParseRecord(value string) (Record, error) {
 	if r.Version != RecordVersion {
 		problems = append(problems, fmt.Errorf("the record has version %d, this release knows %d", r.Version, RecordVersion))
 	}
-	if !identifier(r.Instance, "i-", true) {
+	if !IsIdentifier(r.Instance, "i-", true) {
 		problems = append(problems, fmt.Errorf("%.40q is no instance id", r.Instance))
 	}
-	if !identifier(r.ENI, "eni-", true) {
+	if !IsIdentifier(r.ENI, "eni-", true) {
 		problems = append(problems, fmt.Errorf("%.40q is no network interface id", r.ENI))
 	}
-	if r.Cluster != "" && !identifier(r.Cluster, "j-", false) {
+	if r.Cluster != "" && !IsIdentifier(r.Cluster, "j-", false) {
 		problems = append(problems, fmt.Errorf("%.40q is no cluster id", r.Cluster))
 	}
 	switch r.Role {
@@ -76,9 +77,9 @@ func ParseRecord(value string) (Record, error) {
 	return r, errors.Join(problems...)
 }
 
-// identifier tells whether s is an AWS identifier: the prefix and then 1 to 40 lower-case hexadecimal digits, or
-// upper-case letters and digits, as EMR's cluster ids have them.
-func identifier(s, prefix string, hex bool) bool {
+// IsIdentifier reports whether s is an AWS identifier: the prefix and then 1 to 40 lower-case
+// hexadecimal digits, or upper-case letters and digits, as EMR's cluster ids have them.
+func IsIdentifier(s, prefix string, hex bool) bool {
 	rest, ok := strings.CutPrefix(s, prefix)
 	if !ok || rest == "" || len(rest) > 40 {
 		return false

@@ -1,9 +1,11 @@
-package ssmcoord
+package inventory
 
 import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // StepKind is what is done about a record.
@@ -22,7 +24,7 @@ type Step struct {
 	Kind   StepKind
 	Reason string
 	Sighting
-	Write Record // what Rewrite and Add write, but for its time
+	Write ssmcoord.Record // what Rewrite and Add write, but for its time
 }
 
 // Sweep is a rule that says what to do about what was seen. It is asked a second time, about one address, right before anything is done to it.
@@ -88,7 +90,7 @@ func mend(s Sighting, reason string, now time.Time) Step {
 		step.Reason += "; " + why
 		return step
 	}
-	absent := s.Record.State == Absent
+	absent := s.Record.State == ssmcoord.Absent
 	switch {
 	case s.Record.Newer > 0:
 		return leave("use that release")
@@ -100,15 +102,15 @@ func mend(s Sighting, reason string, now time.Time) Step {
 		return step
 	case s.Holder.Instance == "":
 		return leave(s.Holder.ENI + " is attached to no instance: attach it, unassign the address, or delete it")
-	case s.By.Life() != Living:
+	case s.By.Life() != ssmcoord.Living:
 		return leave(fmt.Sprintf("%s of %s (%s) still carries it by EC2: look again in a while", s.Holder.ENI, s.Holder.Instance, s.By.state()))
 	case !s.node():
 		step.Kind = Remove
 		step.Reason += fmt.Sprintf("; %s has the address outside the ledger, which takes no record", s.Holder)
 		return step
 	}
-	step.Write = Record{Instance: s.By.ID, ENI: s.Holder.ENI, Cluster: s.By.Cluster, Role: s.By.Role, Time: now}
-	if _, err := ParseRecord(step.Write.Render()); err != nil {
+	step.Write = ssmcoord.Record{Instance: s.By.ID, ENI: s.Holder.ENI, Cluster: s.By.Cluster, Role: s.By.Role, Time: now}
+	if _, err := ssmcoord.ParseRecord(step.Write.Render()); err != nil {
 		return leave(fmt.Sprintf("EC2's description of %s makes no record: %v", s.Holder.Instance, err))
 	}
 	step.Kind = Rewrite
@@ -142,7 +144,7 @@ func (step Step) String() string {
 	case Remove:
 		return fmt.Sprintf("remove the record of %s: %s", step.Addr, step.Reason)
 	case Rewrite, Add:
-		return fmt.Sprintf("make the record of %s name %s: %s", step.Addr, owner(step.Write), step.Reason)
+		return fmt.Sprintf("make the record of %s name %s: %s", step.Addr, step.Write.Owner(), step.Reason)
 	}
 	return fmt.Sprintf("%s is left: %s", step.Addr, step.Reason)
 }

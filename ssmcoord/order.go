@@ -1,24 +1,27 @@
 package ssmcoord
 
 import (
+	"cmp"
 	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Member is a living instance of the node's cluster, by EC2.
 type Member struct {
 	Instance  string
 	Role      string
+	Launched  time.Time    // by EC2; zero where EC2 does not list it yet
 	Addresses []netip.Addr // of its primary ENI, the primary IP included
 }
 
 // Pools are the addresses offered to each role; a role without a pool gets no address.
 type Pools map[string][]netip.Addr
 
-// roleOrder is the order in which the roles of one launch take their turn: the master is what an operator
-// waits for.
+// roleOrder is the order in which the roles of one launch take their turn: an operator waits for the
+// master.
 var roleOrder = map[string]int{"MASTER": 0, "CORE": 1, "TASK": 2}
 
 // needy lists the members that have a pool and carry no address of it, in the order of their turns.
@@ -31,35 +34,47 @@ func needy(members []Member, pools Pools) []Member {
 			list = append(list, m)
 		}
 	}
-	slices.SortFunc(list, func(a, b Member) int {
-		if d := roleOrder[a.Role] - roleOrder[b.Role]; d != 0 {
-			return d
-		}
-		return strings.Compare(a.Instance, b.Instance)
-	})
+	slices.SortFunc(list, byTurn)
 	return list
 }
 
-// Turn is the node's place among all members that still need an address: the number of PutParameter calls to leave room for before its
-// own. A node that EC2 does not list yet takes a place by its instance id.
+func byTurn(a, b Member) int {
+	return cmp.Or(cmp.Compare(roleOrder[a.Role], roleOrder[b.Role]), strings.Compare(a.Instance, b.Instance))
+}
+
+// launchSpan is how far apart EC2 starts instances of one launch at most. Members that were started
+// further away are taken for another launch, which needs no room any more.
+const launchSpan = 5 * time.Minute
+
+// Turn is the node's place among the members that were launched together with it and have a pool,
+// from 0. It is the same in every view, however many of them have an address by now: it tells how
+// many calls of the others to leave room for. A node that EC2 does not list yet takes a place by
+// its instance id.
 func Turn(self Self, members []Member, pools Pools) int {
-	list := needy(members, pools)
+	own := slices.IndexFunc(members, func(m Member) bool { return m.Instance == self.Instance })
+	var list []Member
+	for _, m := range members {
+		together := own < 0 || m.Launched.Sub(members[own].Launched).Abs() <= launchSpan
+		if together && len(pools[m.Role]) > 0 {
+			list = append(list, m)
+		}
+	}
+	slices.SortFunc(list, byTurn)
 	for i, m := range list {
 		if m.Instance == self.Instance {
 			return i
 		}
 	}
-	if len(list) == 0 {
-		return 0
-	}
 	return int(scatter(self.Instance) % uint32(len(list)+1))
 }
 
-// Order is the pool in the order in which the node tries it: first the addresses that no member of its cluster carries, beginning with the one of
-// the node's rank among the members of its role that need one.
+// Order returns the node's pool in the order in which the node tries it. The addresses that no
+// other member carries come first, beginning with the one of the node's rank among the members of
+// its role that need one.
 //
-// The i-th needy member begins with the i-th free address. When a pair has found each other, both leave their lists, and
-// the others' pairs stay as they are: nodes that look at different times still choose differently.
+// The i-th needy member begins with the i-th free address. When a pair has found each other, both
+// leave their lists, and the others' pairs stay as they are: nodes that look at different times
+// still choose differently.
 func Order(self Self, members []Member, pools Pools) []netip.Addr {
 	pool := pools[self.Role]
 	used := map[netip.Addr]bool{}

@@ -1,4 +1,4 @@
-package ssmcoord
+package inventory
 
 import (
 	"context"
@@ -6,15 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // stepPause is the least time between two changes: two thirds of the 3 DeleteParameter and 3 PutParameter calls a second that an account has.
 // The rest is for the nodes.
 const stepPause = 500 * time.Millisecond
-
-// afterWrites is how long after the last write of a record the holder that it names is looked up again. EC2's describe calls may be some
-// seconds behind.
-const afterWrites = 10 * time.Second
 
 // Outcome is what became of a step.
 type Outcome string
@@ -56,7 +54,7 @@ func (v *Inventory) carryOut(ctx context.Context, steps []Step, rule Sweep) (res
 			continue
 		}
 		if changed {
-			if err := sleep(ctx, stepPause); err != nil {
+			if err := ssmcoord.Sleep(ctx, stepPause); err != nil {
 				return results, err
 			}
 		}
@@ -81,7 +79,7 @@ func (v *Inventory) confirmAll(ctx context.Context, results []StepResult) error 
 	if len(written) == 0 {
 		return nil
 	}
-	err := sleep(ctx, afterWrites)
+	err := ssmcoord.Sleep(ctx, ssmcoord.ReadLag)
 	var problems []error
 	for _, r := range written {
 		if err == nil {
@@ -107,28 +105,28 @@ func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, 
 	name := ledger.Name(step.Addr)
 	switch step.Kind {
 	case Remove:
-		d, err := ledger.Delete(ctx, step.Addr, step.Record.unchanged)
+		deleted, err := ledger.Delete(ctx, step.Addr, step.Record.unchanged)
 		if err != nil {
 			return StepResult{}, err
 		}
-		if d == NotDeleted {
+		if !deleted {
 			return StepResult{step, Passed, "its record has changed meanwhile"}, nil
 		}
 		v.notify(EventRemoved, step.Addr, "%s: %s", name, step.Reason)
 	case Rewrite:
-		if err := ledger.Overwrite(ctx, step.Addr, step.Write); err != nil {
+		if err := ledger.Write(ctx, step.Addr, step.Write); err != nil {
 			return StepResult{}, err
 		}
-		v.notify(EventRepaired, step.Addr, "%s names %s now", name, owner(step.Write))
+		v.notify(ssmcoord.EventRepaired, step.Addr, "%s names %s now", name, step.Write.Owner())
 	case Add:
-		created, _, err := ledger.Create(ctx, step.Addr, step.Write)
+		created, err := ledger.Create(ctx, step.Addr, step.Write)
 		if err != nil {
 			return StepResult{}, err
 		}
 		if !created {
 			return StepResult{step, Passed, "somebody has just written its record"}, nil
 		}
-		v.notify(EventRepaired, step.Addr, "%s names %s now", name, owner(step.Write))
+		v.notify(ssmcoord.EventRepaired, step.Addr, "%s names %s now", name, step.Write.Owner())
 	}
 	return StepResult{step, Done, ""}, nil
 }
@@ -144,16 +142,16 @@ func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 		if again.Record.Value == r.Write.Render() {
 			break
 		}
-		if i == settleReads {
+		if i == 2 {
 			return nil
 		}
-		if err := sleep(ctx, time.Duration(i)*settlePause); err != nil {
+		if err := ssmcoord.Sleep(ctx, ssmcoord.ReadLag); err != nil {
 			return err
 		}
 	}
 	ledger := v.ledger(r.Subnet)
-	d, err := ledger.Delete(ctx, r.Addr, func(e Entry) bool { return e.Record.Instance == r.Write.Instance })
-	if err != nil || d == NotDeleted {
+	deleted, err := ledger.Delete(ctx, r.Addr, func(e ssmcoord.Entry) bool { return e.Record.Instance == r.Write.Instance })
+	if err != nil || !deleted {
 		return err
 	}
 	r.Outcome, r.Detail = TakenBack, fmt.Sprintf("%s has given the address away meanwhile", r.Write.Instance)
@@ -162,10 +160,10 @@ func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 }
 
 // EventRemoved is a record that an operator's command has deleted.
-const EventRemoved EventKind = "removed"
+const EventRemoved ssmcoord.EventKind = "removed"
 
-func (v *Inventory) notify(kind EventKind, a netip.Addr, format string, args ...any) {
+func (v *Inventory) notify(kind ssmcoord.EventKind, a netip.Addr, format string, args ...any) {
 	if v.Notify != nil {
-		v.Notify(Event{Kind: kind, Addr: a, Detail: fmt.Sprintf(format, args...), Change: true})
+		v.Notify(ssmcoord.Event{Kind: kind, Addr: a, Detail: fmt.Sprintf(format, args...), Change: true})
 	}
 }

@@ -1,4 +1,4 @@
-package ssmcoord
+package inventory
 
 import (
 	"context"
@@ -11,10 +11,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // NewAPI is Parameter Store by the SDK's client for cfg.
-func NewAPI(cfg aws.Config) API { return ssm.NewFromConfig(cfg) }
+func NewAPI(cfg aws.Config) ssmcoord.API { return ssm.NewFromConfig(cfg) }
 
 // place is an address in a subnet.
 type place struct {
@@ -31,14 +33,14 @@ func (v *Inventory) list(ctx context.Context) (records map[place]Version, others
 	}
 	records, strange := map[place]Version{}, map[string]bool{}
 	pages := ssm.NewGetParametersByPathPaginator(v.API, &ssm.GetParametersByPathInput{
-		Path: aws.String(root), Recursive: aws.Bool(true), MaxResults: aws.Int32(namesPerRead),
+		Path: aws.String(root), Recursive: aws.Bool(true), MaxResults: aws.Int32(ssmcoord.NamesPerRead),
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, nil, fmt.Errorf("reading the ledger %s: %w", root, err)
 		}
-		v.observe(page.ResultMetadata)
+		v.Observe(page.ResultMetadata)
 		for _, p := range page.Parameters {
 			name := aws.ToString(p.Name)
 			if at, ok := v.placeOf(name); ok {
@@ -51,11 +53,6 @@ func (v *Inventory) list(ctx context.Context) (records map[place]Version, others
 	return records, slices.Sorted(maps.Keys(strange)), nil
 }
 
-// repair is the command that mends the record of an address.
-func (l *Ledger) repair(a netip.Addr) string {
-	return "emr-static-ip ledger repair --prefix " + l.prefix + " --subnet " + l.subnet + " " + a.String()
-}
-
 // read reads the record of one address.
 func (v *Inventory) read(ctx context.Context, at place) (Version, error) {
 	name := v.ledger(at.subnet).Name(at.addr)
@@ -63,14 +60,14 @@ func (v *Inventory) read(ctx context.Context, at place) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("reading the claim %s: %w", name, err)
 	}
-	v.observe(out.ResultMetadata)
+	v.Observe(out.ResultMetadata)
 	for _, p := range out.Parameters {
 		if aws.ToString(p.Name) == name {
 			return versionOf(p), nil
 		}
 	}
 	if slices.Contains(out.InvalidParameters, name) {
-		return Version{Entry: Entry{State: Absent}}, nil
+		return Version{Entry: ssmcoord.Entry{State: ssmcoord.Absent}}, nil
 	}
 	return Version{}, fmt.Errorf("reading the claim %s: the answer of GetParameters does not mention it", name)
 }
@@ -79,14 +76,16 @@ func versionOf(p types.Parameter) Version {
 	return NewVersion(aws.ToString(p.Value), p.Version, aws.ToTime(p.LastModifiedDate))
 }
 
-func (v *Inventory) ledger(subnet string) *Ledger { return OpenLedger(v.API, v.Prefix, subnet) }
+func (v *Inventory) ledger(subnet string) *ssmcoord.Ledger {
+	return ssmcoord.OpenLedger(v.API, v.Prefix, subnet)
+}
 
 // placeOf is what a parameter's name below the prefix stands for.
 func (v *Inventory) placeOf(name string) (place, bool) {
 	rest, ok := strings.CutPrefix(name, v.Prefix+"/")
 	subnet, ip, two := strings.Cut(rest, "/")
 	addr, err := netip.ParseAddr(ip)
-	if !ok || !two || !identifier(subnet, "subnet-", true) || err != nil || !addr.Is4() || addr.String() != ip {
+	if !ok || !two || !ssmcoord.IsIdentifier(subnet, "subnet-", true) || err != nil || !addr.Is4() || addr.String() != ip {
 		return place{}, false
 	}
 	return place{subnet, addr}, true

@@ -1,4 +1,4 @@
-package ssmcoord
+package inventory
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 var sightNow = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
@@ -28,10 +30,10 @@ func value(text string) sight {
 }
 
 func record(instance, eni string) sight {
-	return value(Record{Instance: instance, ENI: eni, Cluster: "j-1", Role: "CORE", Time: sightNow}.Render())
+	return value(ssmcoord.Record{Instance: instance, ENI: eni, Cluster: "j-1", Role: "CORE", Time: sightNow}.Render())
 }
 
-func young(s *Sighting) { s.Record.Modified = sightNow.Add(-UnseenGrace + time.Second) }
+func young(s *Sighting) { s.Record.Modified = sightNow.Add(-ssmcoord.DescribeLag + time.Second) }
 
 func named(s *Sighting) { s.Named = true }
 
@@ -42,7 +44,7 @@ func ownerIs(state string) sight {
 // carrier is a node's primary ENI, which carries the address as a secondary one.
 func carrier(instance, eni, state string) sight {
 	return func(s *Sighting) {
-		s.Holder = Holder{ENI: eni, Instance: instance, Cluster: "j-2"}
+		s.Holder = ssmcoord.Holder{ENI: eni, Instance: instance, Cluster: "j-2"}
 		s.By = Instance{ID: instance, State: state, Cluster: "j-2", Role: "TASK", Name: "etl-TASK"}
 	}
 }
@@ -51,7 +53,7 @@ func stranger(s *Sighting) { s.By.Cluster, s.By.Role, s.Holder.Cluster = "", "",
 func primary(s *Sighting)  { s.Holder.Primary = true }
 func second(s *Sighting)   { s.Device = 1 }
 func loose(eni string) sight {
-	return func(s *Sighting) { s.Holder = Holder{ENI: eni} }
+	return func(s *Sighting) { s.Holder = ssmcoord.Holder{ENI: eni} }
 }
 
 func TestStandings(t *testing.T) {
@@ -122,7 +124,7 @@ func TestStandings(t *testing.T) {
 					t.Errorf("reason %q", steps[0].Reason)
 				}
 				if kind == Rewrite || kind == Add {
-					want := Record{Instance: "i-2", ENI: test.s.Holder.ENI, Cluster: "j-2", Role: "TASK", Time: sightNow}
+					want := ssmcoord.Record{Instance: "i-2", ENI: test.s.Holder.ENI, Cluster: "j-2", Role: "TASK", Time: sightNow}
 					if steps[0].Write != want {
 						t.Errorf("writes %+v, want %+v", steps[0].Write, want)
 					}
@@ -182,7 +184,7 @@ func TestSecondLook(t *testing.T) {
 		{"its owner is seen again", stale, with(stale, ownerIs("running")), Collect, false, "it is claimed now"},
 		{"broken, the same", broken, broken, Mend, true, ""},
 		{"broken, given to another node", broken, with(broken, carrier("i-3", "eni-3", "running")), Mend, false, "has changed meanwhile"},
-		{"broken, released", broken, with(broken, func(s *Sighting) { s.Holder, s.By = Holder{}, Instance{} }), Mend, false, "has changed meanwhile"},
+		{"broken, released", broken, with(broken, func(s *Sighting) { s.Holder, s.By = ssmcoord.Holder{}, Instance{} }), Mend, false, "has changed meanwhile"},
 		{"broken, the node ends", broken, with(broken, carrier("i-2", "eni-2", "terminated")), Mend, false, "it is unreadable now"},
 	} {
 		step := test.rule([]Sighting{test.first}, sightNow)[0]
@@ -223,17 +225,17 @@ func FuzzPlaceOf(f *testing.F) {
 
 // FuzzNewVersion: whatever a parameter holds, it is a record that can be written again, or it is unreadable for a reason.
 func FuzzNewVersion(f *testing.F) {
-	for _, text := range []string{"", "blank", "{", `{"v":1}`, `{"v":9}`, `{"v":1e99}`, `{"v":-1}`, `[1]`, "\x1b[2J", Record{Instance: "i-1", ENI: "eni-1", Time: sightNow}.Render()} {
+	for _, text := range []string{"", "blank", "{", `{"v":1}`, `{"v":9}`, `{"v":1e99}`, `{"v":-1}`, `[1]`, "\x1b[2J", ssmcoord.Record{Instance: "i-1", ENI: "eni-1", Time: sightNow}.Render()} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		v := NewVersion(text, 1, sightNow)
 		switch {
-		case v.State == Claimed && (v.Problem != nil || v.Newer != 0 || !identifier(v.Record.Instance, "i-", true)):
+		case v.State == ssmcoord.Claimed && (v.Problem != nil || v.Newer != 0 || !ssmcoord.IsIdentifier(v.Record.Instance, "i-", true)):
 			t.Errorf("%+v", v)
-		case v.State == Unreadable && (v.Problem == nil || v.Record != Record{}):
+		case v.State == ssmcoord.Unreadable && (v.Problem == nil || v.Record != ssmcoord.Record{}):
 			t.Errorf("%+v", v)
-		case v.State != Claimed && v.State != Unreadable:
+		case v.State != ssmcoord.Claimed && v.State != ssmcoord.Unreadable:
 			t.Errorf("state %v", v.State)
 		}
 		s := Sighting{Addr: netip.MustParseAddr("10.0.0.1"), Record: v}

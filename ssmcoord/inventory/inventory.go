@@ -1,10 +1,12 @@
-package ssmcoord
+package inventory
 
 import (
 	"cmp"
 	"context"
 	"net/netip"
 	"slices"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // Census is what an inventory asks of EC2. Package agent implements it with the SDK.
@@ -27,14 +29,14 @@ type Interface struct {
 
 // Inventory is an operator's view of a ledger, from anywhere, and what an operator does to it. It is used by one goroutine.
 type Inventory struct {
-	API    API
+	API    ssmcoord.API
 	EC2    Census
 	Prefix string
 	Subnet string       // empty: all subnets that have a record
 	Named  []netip.Addr // addresses of the subnet that are looked at whether they have a record or not
-	Notify func(Event)
+	Notify func(ssmcoord.Event)
 
-	serverClock // an operator's may be wrong
+	ssmcoord.Clock // an operator's may be wrong
 }
 
 // View is what an inventory found.
@@ -69,7 +71,7 @@ func (v *Inventory) Look(ctx context.Context) (View, error) {
 		return View{}, err
 	}
 	for _, a := range v.Named {
-		if at := (place{v.Subnet, a}); records[at].State == Absent {
+		if at := (place{v.Subnet, a}); records[at].State == ssmcoord.Absent {
 			records[at] = Version{}
 		}
 	}
@@ -94,7 +96,7 @@ func (v *Inventory) join(ctx context.Context, records map[place]Version, enis []
 				s = &Sighting{Subnet: e.Subnet, Addr: a}
 				seen[at] = s
 			}
-			s.Holder, s.Device = Holder{ENI: e.ID, Instance: e.Instance, Primary: primary}, e.Device
+			s.Holder, s.Device = ssmcoord.Holder{ENI: e.ID, Instance: e.Instance, Primary: primary}, e.Device
 			ids = append(ids, e.Instance)
 		}
 		carry(e.Primary, true)
@@ -115,7 +117,7 @@ func (v *Inventory) join(ctx context.Context, records map[place]Version, enis []
 	for _, s := range seen {
 		s.By, s.Owner = instances[s.Holder.Instance], instances[s.Record.Record.Instance]
 		s.Holder.Cluster = s.By.Cluster
-		if s.Record.State == Absent && !s.Named && !s.node() {
+		if s.Record.State == ssmcoord.Absent && !s.Named && !s.node() {
 			continue // a secondary address that is none of this program's business
 		}
 		all = append(all, *s)
@@ -153,7 +155,7 @@ func (v *Inventory) again(ctx context.Context, s Sighting) (Sighting, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Holder, s.Device, s.By = Holder{}, 0, Instance{}
+	s.Holder, s.Device, s.By = ssmcoord.Holder{}, 0, Instance{}
 	for _, f := range found {
 		if f.Addr == s.Addr {
 			s.Holder, s.Device, s.By, s.Owner = f.Holder, f.Device, f.By, f.Owner

@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"context"
+	"errors"
+)
+
+// nameResult is what became of the Name tag.
+type nameResult struct {
+	name string // the new one; empty: it was right
+	err  error
+}
+
+// beginName appends the role to the Name tag while the run goes on. It is called after the first
+// look at EC2, which shows the tags.
+func (r *run) beginName(ctx context.Context) {
+	if !r.cfg.NameTag || r.named || r.rep.DryRun || r.ec2.tags == nil {
+		return
+	}
+	name := r.ec2.newName(r.ec2.tags)
+	r.naming = make(chan nameResult, 1)
+	go func() {
+		var err error
+		if name != "" {
+			err = r.ec2.Rename(ctx, name)
+		}
+		r.naming <- nameResult{name, err}
+	}()
+}
+
+// joinName waits for the Name tag. The tag is a convenience: a node is not failed for it.
+func (r *run) joinName(ctx context.Context) {
+	if !r.cfg.NameTag || r.named {
+		if r.cfg.NameTag {
+			r.rep.Unchanged++
+		}
+		return
+	}
+	var res nameResult
+	if r.naming != nil {
+		res = <-r.naming
+	} else if tags, err := r.ec2.Tags(ctx); err != nil { // EC2 did not list the node yet
+		res.err = err
+	} else if res.name = r.ec2.newName(tags); res.name != "" {
+		res.err = r.ec2.Rename(ctx, res.name)
+	}
+	switch {
+	case res.err != nil:
+		err := r.explain(ctx, res.err)
+		w := err.Error()
+		if e := (*Error)(nil); errors.As(err, &e) && e.Remedy != "" {
+			w += "; " + e.Remedy
+		}
+		r.rep.Warnings = append(r.rep.Warnings, w+"; or use --no-name-tag")
+		return
+	case res.name != "":
+		r.change("named the instance " + quoted(res.name))
+	default:
+		r.rep.Unchanged++
+	}
+	r.named = true
+}

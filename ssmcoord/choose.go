@@ -1,0 +1,87 @@
+package ssmcoord
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+)
+
+// Plan returns what a run would do now, by reading only. Where every address is taken it returns an
+// *ExhaustedError. Other nodes go on meanwhile, and EC2 may refuse: it is no promise.
+func (c *Coordinator) Plan(ctx context.Context) (Plan, error) {
+	p, err := c.choose(ctx, 0)
+	if err == nil && !p.Kept {
+		// A run asks EC2 for the address and learns who has it. A plan can only look.
+		p, err = c.choose(ctx, 1)
+	}
+	if err == nil && !p.Addr.IsValid() {
+		e := &ExhaustedError{Role: c.Self.Role, now: c.Ledger.Now()}
+		for _, a := range c.Pools[c.Self.Role] {
+			e.Addresses = append(e.Addresses, HeldAddress{Addr: a, Reason: c.of(a).skipped})
+		}
+		err = e
+	}
+	return p, err
+}
+
+// choose looks at EC2 and the ledger and decides.
+func (c *Coordinator) choose(ctx context.Context, round int) (Plan, error) {
+	v, err := c.look(ctx, round)
+	if err != nil {
+		return Plan{}, err
+	}
+	if round == 0 && c.Looked != nil {
+		c.Looked()
+	}
+	p, err := c.decide(ctx, &v, round)
+	if last := c.Past.Last; last.IsValid() && !slices.Contains(v.Own, last) {
+		p.Doubt = true
+		p.claimed = v.Entries[last].State == Claimed && !c.Self.owns(v.Entries[last])
+	}
+	return p, err
+}
+
+func (c *Coordinator) decide(ctx context.Context, v *View, round int) (Plan, error) {
+	c.turn = Turn(c.Self, v.Members, c.Pools)
+	order := c.order(v)
+	if c.keepsLast(v) {
+		if err := c.read(ctx, v, c.inPool(v.Own)); err != nil {
+			return Plan{}, err
+		}
+		return c.planFor(v, candidate{c.Past.Last, v.Judge(c.Self, c.Past.Last)}, order), nil
+	}
+	found, err := c.scan(ctx, v, order, round)
+	if err != nil || len(found) == 0 {
+		return Plan{}, err
+	}
+	pick := found[0]
+	if c.losses > 1 && pick.Action != Keep {
+		// Twice beaten: the ranks are not what they seem. Leave the order that others may share.
+		pick = found[int(c.Rand()*float64(len(found)))%len(found)]
+	}
+	return c.planFor(v, pick, order), nil
+}
+
+// scan judges the node's order, ten addresses with one read, until some can be had. An address that
+// EC2 shows on another ENI costs no read of the ledger.
+func (c *Coordinator) scan(ctx context.Context, v *View, order []netip.Addr, round int) (found []candidate, err error) {
+	for rest, first := order, true; len(rest) > 0 && len(found) == 0; first = false {
+		if v.Holders == nil && !(first && round == 0) {
+			if v.Holders, err = c.EC2.Holders(ctx, rest); err != nil {
+				return nil, err
+			}
+		}
+		rest = slices.DeleteFunc(slices.Clone(rest), func(a netip.Addr) bool { return c.held(v, a) })
+		chunk := rest[:min(NamesPerRead, len(rest))]
+		rest = rest[len(chunk):]
+		if err := c.read(ctx, v, chunk); err != nil {
+			return nil, err
+		}
+		if err := c.owners(ctx, v, chunk); err != nil {
+			return nil, err
+		}
+		found = c.judge(v, chunk)
+	}
+	c.exhausted = c.exhausted || len(found) == 0
+	return found, nil
+}

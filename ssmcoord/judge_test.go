@@ -1,0 +1,62 @@
+package ssmcoord
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	clock = time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)
+	self  = Self{Instance: "i-0aaa", ENI: "eni-0aaa", Cluster: "j-SELF", Role: "CORE"}
+)
+
+func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func claimedBy(instance string, age time.Duration) Entry {
+	return Entry{State: Claimed, Modified: clock.Add(-age), Record: Record{Version: 1, Instance: instance, ENI: "eni-0bbb", Cluster: "j-OTHER", Role: "CORE", Time: clock.Add(-age)}}
+}
+
+// Every combination of what the ledger says, who carries the address, and whether the owner lives,
+// against the action that is safe. The expectation is written out by the rule, not by the code.
+func TestJudge(t *testing.T) {
+	unreadable := Entry{State: Unreadable, Modified: clock.Add(-time.Hour), Problem: errors.New("no JSON")}
+	own := Holder{ENI: "eni-0aaa", Instance: "i-0aaa"}
+	other := Holder{ENI: "eni-0ccc", Instance: "i-0ccc"}
+	for _, tt := range []struct {
+		name   string
+		entry  Entry
+		holder Holder
+		life   Life
+		want   Action
+		reason string
+	}{
+		{name: "free", want: Take},
+		{name: "own record, not assigned", entry: claimedBy("i-0aaa", time.Minute), want: Take},
+		{name: "own record, assigned", entry: claimedBy("i-0aaa", time.Minute), holder: own, want: Keep},
+		{name: "no record, assigned here", holder: own, want: Keep},
+		{name: "record of a living node, assigned here", entry: claimedBy("i-0bbb", time.Minute), holder: own, life: Living, want: Keep},
+		{name: "unreadable, assigned here", entry: unreadable, holder: own, want: Keep},
+		{name: "living owner", entry: claimedBy("i-0bbb", 100*time.Hour), life: Living, want: Skip, reason: "claimed by i-0bbb of cluster j-OTHER"},
+		{name: "terminated owner", entry: claimedBy("i-0bbb", time.Second), life: Terminated, want: TakeOver},
+		{name: "terminated owner, carried elsewhere", entry: claimedBy("i-0bbb", time.Hour), holder: other, life: Terminated, want: Skip, reason: "in use by i-0ccc (eni-0ccc)"},
+		{name: "unseen owner, old record", entry: claimedBy("i-0bbb", DescribeLag), life: Unseen, want: TakeOver},
+		{name: "unseen owner, fresh record", entry: claimedBy("i-0bbb", DescribeLag-time.Second), life: Unseen, want: Skip, reason: "does not list yet"},
+		{name: "unreadable", entry: unreadable, want: Skip, reason: "cannot be read: no JSON"},
+		{name: "unreadable, carried elsewhere", entry: unreadable, holder: other, want: Skip},
+		{name: "held outside the ledger", holder: other, want: Skip, reason: "in use by i-0ccc (eni-0ccc)"},
+		{name: "held outside, own record", entry: claimedBy("i-0aaa", time.Minute), holder: other, want: Skip},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := Judge(self, tt.entry, tt.holder, tt.life, clock)
+			if v.Action != tt.want || !strings.Contains(v.Reason, tt.reason) {
+				t.Errorf("got %s, %q; want %s, %q", v.Action, v.Reason, tt.want, tt.reason)
+			}
+			if v.Reason == "" {
+				t.Error("a verdict without a reason")
+			}
+		})
+	}
+}

@@ -1,0 +1,40 @@
+package ssmcoord
+
+import (
+	"context"
+	"time"
+)
+
+// Every wait of the protocol follows from these two bounds. AWS promises neither; both are
+// generous readings of what it says and of what others have measured.
+const (
+	// DescribeLag is how late EC2's describe calls and IMDS may be about something that EC2 has
+	// decided. EC2 calls its API eventually consistent and advises to retry for some time:
+	// https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+	// IMDS was seen to list a new secondary address after up to about 30 s.
+	DescribeLag = 30 * time.Second
+
+	// ReadLag is how late a read of Parameter Store may be about a write. AWS documents no
+	// read-after-write consistency; delays above a second were never reported.
+	ReadLag = 10 * time.Second
+)
+
+// RecreateAfter is how long after its deletion the name of a parameter may not be created again:
+// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameter.html
+const RecreateAfter = 30 * time.Second
+
+// RecordSoon is how long a run waits for its turn to write its record. A run whose turn is later
+// may leave the record to the timer.
+const RecordSoon = 30 * time.Second
+
+// Sleep waits for d or until ctx ends.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,59 @@
+package ssmcoord
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// EC2's quota for AssignPrivateIpAddresses in an account and region: 100 calls at once, then 5 a
+// second. https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+const (
+	assignBurst = 100
+	assignRate  = 5
+)
+
+// share is the part of a quota that a launch uses for its first attempts. Calls arrive with jitter.
+// At the whole quota each call that comes too early is throttled, comes again, and delays others.
+const share = 0.95
+
+// slot returns how long after its start the node whose turn it is makes a call that burst nodes may
+// make at once, and then rate a second.
+func slot(turn int, burst, rate float64) time.Duration {
+	if rate <= 0 {
+		return 0
+	}
+	return time.Duration(max(0, float64(turn)+1-burst*share) / (rate * share) * float64(time.Second))
+}
+
+// pace waits for the node's turn to ask EC2 for an address. A launch of up to about a hundred nodes
+// waits for nothing.
+func (c *Coordinator) pace(ctx context.Context) error {
+	due := c.began.Add(slot(c.turn, assignBurst, assignRate))
+	return c.waitFor(ctx, due, "ask EC2 first")
+}
+
+// recordTurn returns how long after its start the node writes its record. Parameter Store admits
+// PutRate calls a second, and, since AWS publishes no burst, as many at once.
+func (c *Coordinator) recordTurn(p Plan) time.Duration {
+	if p.Kept {
+		return 0 // no launch
+	}
+	return slot(c.turn, c.PutRate, c.PutRate)
+}
+
+// waitFor waits until due, but at most two thirds of the time that is left: the turn is a courtesy,
+// the deadline is a promise.
+func (c *Coordinator) waitFor(ctx context.Context, due time.Time, what string) error {
+	d := time.Until(due)
+	if deadline, ok := ctx.Deadline(); ok {
+		d = min(d, time.Until(deadline)*2/3)
+	}
+	if d <= 0 {
+		return nil
+	}
+	if d > 2*time.Second {
+		c.notify(EventPacing, netip.Addr{}, false, "%d nodes of the launch %s, waiting %s", c.turn, what, d.Round(100*time.Millisecond))
+	}
+	return Sleep(ctx, d)
+}

@@ -1,0 +1,231 @@
+package ssmcoord
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Op is one change to EC2 or the ledger.
+type Op string
+
+// The changes that a node makes.
+const (
+	OpAssign   Op = "assign"    // ask EC2 for the address
+	OpRecord   Op = "record"    // write the record of the node's address
+	OpGiveBack Op = "give back" // delete the record of another address, and unassign it
+)
+
+// Step is one change, to be made.
+type Step struct {
+	Op     Op
+	Addr   netip.Addr
+	Reason string
+	// Sure says that EC2 showed the address on the node's ENI, and that no earlier run was giving it
+	// back.
+	Sure bool
+	// Recorded and Assigned say what of an address that is given back was seen.
+	Recorded, Assigned bool
+}
+
+// Plan is what a run does in EC2 and the ledger: apply carries it out, and plan prints it.
+type Plan struct {
+	Addr    netip.Addr // the zero value: every address is taken
+	Kept    bool       // the node's ENI carries it
+	Reason  string     // why this address
+	Claim   []Step     // before the kernel is programmed
+	Settle  []Step     // after it
+	Notes   []string   // what was seen and is left alone
+	Skipped []Skipped  // the addresses before it in the node's order
+
+	record    EventKind // what OpRecord is called
+	notBefore time.Time // for OpRecord: see RecreateAfter
+	Doubt     bool      // the address in use was not on the ENI
+	claimed   bool      // and its record names another node
+	again     bool      // look once more
+}
+
+// Skipped is an address that a node cannot have, and why.
+type Skipped struct {
+	Addr   netip.Addr
+	Reason string
+}
+
+// Steps describes steps in words, for an operator.
+func (l *Ledger) Steps(steps []Step, eni string) []string {
+	var lines []string
+	for _, s := range steps {
+		switch s.Op {
+		case OpAssign:
+			if !s.Sure { // else EC2 is only asked whether it is still there
+				lines = append(lines, fmt.Sprintf("assign %s to %s", s.Addr, eni))
+			}
+		case OpRecord:
+			lines = append(lines, fmt.Sprintf("write the record %s (%s)", l.Name(s.Addr), s.Reason))
+		case OpGiveBack:
+			if s.Recorded {
+				lines = append(lines, fmt.Sprintf("delete the record %s (%s)", l.Name(s.Addr), s.Reason))
+			}
+			if s.Assigned {
+				lines = append(lines, fmt.Sprintf("unassign %s from %s", s.Addr, eni))
+			}
+		}
+	}
+	return lines
+}
+
+// keepsLast reports whether the address in use is one of the pool and still on the ENI.
+func (c *Coordinator) keepsLast(v *View) bool {
+	return slices.Contains(v.Own, c.Past.Last) && slices.Contains(c.Pools[c.Self.Role], c.Past.Last)
+}
+
+func (c *Coordinator) inPool(list []netip.Addr) []netip.Addr {
+	pool := c.Pools[c.Self.Role]
+	return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool { return !slices.Contains(pool, a) })
+}
+
+// candidate is an address that the node may have.
+type candidate struct {
+	addr netip.Addr
+	Verdict
+}
+
+// order is the pool as this round tries it: first what the node's ENI carries, then what earlier
+// runs may have assigned, then the node's own order.
+func (c *Coordinator) order(v *View) []netip.Addr {
+	carried := c.inPool(v.Own)
+	slices.SortStableFunc(carried, func(a, b netip.Addr) int { return c.preference(v, b) - c.preference(v, a) })
+	return union(union(carried, c.inPool(c.past())), Order(c.Self, v.Members, c.Pools))
+}
+
+// preference says which of several addresses on the ENI stays: the one in use, or one whose record
+// names this node.
+func (c *Coordinator) preference(v *View, a netip.Addr) int {
+	switch {
+	case a == c.Past.Last:
+		return 2
+	case c.Self.owns(v.Entries[a]):
+		return 1
+	}
+	return 0
+}
+
+// held reports whether EC2 shows the address on another ENI.
+func (c *Coordinator) held(v *View, a netip.Addr) bool {
+	h, held := v.Holders[a]
+	if !held || h.ENI == c.Self.ENI || slices.Contains(v.Own, a) {
+		return false
+	}
+	reason := "in use by " + h.String()
+	if free := h.Unassign(a); free != "" && !slices.ContainsFunc(v.Members, func(m Member) bool { return m.Instance == h.Instance }) {
+		reason += "; to free it: " + free
+	}
+	c.of(a).skipped = reason
+	return true
+}
+
+// judge returns the addresses that the node may have, and remembers why not the others.
+func (c *Coordinator) judge(v *View, addrs []netip.Addr) []candidate {
+	var found []candidate
+	for _, a := range addrs {
+		known, verdict := c.of(a), v.Judge(c.Self, a)
+		if verdict.Action == Keep && a != c.Past.Last {
+			// The describe call may be older than a release of this node. A living owner's record
+			// counts until it cannot be late any more; EC2 is asked in any case.
+			other := Judge(c.Self, v.Entries[a], Holder{}, v.Lives[v.Entries[a].Record.Instance], v.Now)
+			if e := v.Entries[a]; other.Action == Skip && e.State == Claimed && time.Since(c.began) < DescribeLag {
+				verdict = other
+			}
+		}
+		recent := !known.refused.IsZero() && time.Since(known.refused) < 2*DescribeLag
+		switch {
+		case verdict.Action == Skip:
+			known.skipped = verdict.Reason
+			if v.Entries[a].State == Unreadable {
+				known.skipped += "; to repair it: " + c.Ledger.Repair(a)
+			}
+		case recent && verdict.Action != Keep: // for the reason that EC2 gave
+		default:
+			known.skipped = ""
+			found = append(found, candidate{a, verdict})
+		}
+	}
+	return found
+}
+
+// planFor returns the steps to one address, and to give back what else this node has.
+func (c *Coordinator) planFor(v *View, pick candidate, order []netip.Addr) Plan {
+	a := pick.addr
+	p := Plan{Addr: a, Kept: pick.Action == Keep, Reason: pick.Reason}
+	for _, b := range order[:slices.Index(order, a)] {
+		p.Skipped = append(p.Skipped, Skipped{b, c.of(b).skipped})
+	}
+	if !p.Kept || a != c.Past.Last {
+		p.Claim = []Step{{Op: OpAssign, Addr: a, Reason: pick.Reason, Sure: p.Kept}}
+	}
+	for _, b := range c.others(v, a) {
+		switch own := slices.Contains(v.Own, b); {
+		case slices.Contains(c.past(), b), c.Self.owns(v.Entries[b]):
+			sure := own && b == c.Past.Last
+			p.Settle = append(p.Settle, Step{
+				Op: OpGiveBack, Addr: b, Sure: sure, Reason: "this node uses " + a.String(),
+				Recorded: v.Entries[b].State == Claimed && (sure || c.Self.owns(v.Entries[b])), Assigned: own,
+			})
+		default:
+			p.Notes = append(p.Notes, fmt.Sprintf("the network interface also carries %s of the pool, which this tool did not assign; it is left there", b))
+		}
+	}
+	c.planRecord(v, &p)
+	return p
+}
+
+// others lists the addresses beside a that the node has or may have: those of the pool on its ENI,
+// those of earlier runs, and those whose records name it.
+func (c *Coordinator) others(v *View, a netip.Addr) []netip.Addr {
+	var owned []netip.Addr
+	for b, e := range v.Entries {
+		if c.Self.owns(e) {
+			owned = append(owned, b)
+		}
+	}
+	slices.SortFunc(owned, netip.Addr.Compare)
+	all := union(union(c.inPool(v.Own), c.past()), owned)
+	return slices.DeleteFunc(all, func(b netip.Addr) bool { return a == b })
+}
+
+// written reports whether a record of a that names this node is to be believed. Where an earlier run
+// was interrupted, or has just given the address back, the read may be older than a deletion.
+func (c *Coordinator) written(a netip.Addr) bool {
+	if slices.Contains(c.past(), a) {
+		return c.Past.Recorded
+	}
+	return time.Since(c.Past.Released) > ReadLag
+}
+
+// planRecord adds the record of the chosen address, unless it is right already.
+func (c *Coordinator) planRecord(v *View, p *Plan) {
+	e := v.Entries[p.Addr]
+	step := Step{Op: OpRecord, Addr: p.Addr}
+	kept := p.Kept || p.Addr == c.Past.Last
+	switch {
+	case e.State == Unreadable: // only an address that the ENI carries comes here with one
+		p.Notes = append(p.Notes, fmt.Sprintf("the record %s cannot be read (%v) and is left as it is; the address is this node's by EC2. To repair it: %s",
+			c.Ledger.Name(p.Addr), e.Problem, c.Ledger.Repair(p.Addr)))
+		return
+	case c.Self.owns(e) && kept && c.written(p.Addr):
+		return
+	case kept && e.State == Absent:
+		p.record, step.Reason = EventRepaired, "there is none"
+	case kept:
+		p.record, step.Reason = EventRepaired, "it names "+e.Record.Owner()
+	case e.State == Absent || c.Self.owns(e):
+		p.record, step.Reason = EventRecorded, "it will name this node"
+		if !c.of(p.Addr).record.IsZero() || time.Since(c.Past.Released) < RecreateAfter {
+			p.notBefore = time.Now().Add(RecreateAfter)
+		}
+	default:
+		p.record, step.Reason = EventTakenOver, "it names "+e.Record.Owner()+", which is gone"
+	}
+	p.Settle = append(p.Settle, step)
+}
