@@ -84,7 +84,7 @@ lint: ## gofmt, go vet; staticcheck and shellcheck where they can be had
 	go vet ./...
 	go -C scripts/templates vet ./...
 	@if timeout 10m go run $(STATICCHECK) -version; then set -x; timeout 10m go run $(STATICCHECK) -checks inherit,-ST1005 ./...; else echo "staticcheck cannot be fetched here: not run"; fi
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh agent/emr/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh agent/systemd/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
 
 .PHONY: build
 build: bin/emr-static-ip bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## the static binary for this machine, for amd64 and for arm64, in bin/

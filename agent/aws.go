@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,6 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/smithy-go/middleware"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"go.uber.org/zap"
 )
 
@@ -71,7 +72,7 @@ func openAWS(ctx context.Context, env Environment, region string, atMost time.Du
 
 // loadAWS is openAWS without the credentials.
 func loadAWS(ctx context.Context, env Environment, region string, more ...func(*awsconfig.LoadOptions) error) (*awsSession, error) {
-	t := newTally(env.logger())
+	t := newTally(env.Logger())
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, append([]func(*awsconfig.LoadOptions) error{
 		awsconfig.WithHTTPClient(httpClient(env, attemptTimeout)),
 		awsconfig.WithDefaultRegion(region),
@@ -85,38 +86,55 @@ func loadAWS(ctx context.Context, env Environment, region string, more ...func(*
 	}
 	// Where the operator set AWS_MAX_ATTEMPTS or AWS_RETRY_MODE (or the same in a shared file), those count.
 	if cfg.RetryMaxAttempts == 0 && cfg.RetryMode == "" {
-		cfg.Retryer = func() aws.Retryer { return newRetryer(env.random(), t) }
+		cfg.Retryer = func() aws.Retryer { return newRetryer(env.Random(), t) }
 	}
-	cfg.Credentials = env.veil.credentials(cfg.Credentials)
+	cfg.Credentials = redactCredentials(env.Redactor, cfg.Credentials)
 	cfg.APIOptions = append(cfg.APIOptions, t.register, refuseOddAnswers)
 	return &awsSession{config: cfg, tally: t}, nil
 }
 
+// redactCredentials makes credentials secret as soon as the provider returns them.
+func redactCredentials(r *host.Redactor, provider aws.CredentialsProvider) aws.CredentialsProvider {
+	if r == nil || provider == nil {
+		return provider
+	}
+	return aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		c, err := provider.Retrieve(ctx)
+		r.Hide(c.SecretAccessKey, c.SessionToken)
+		return c, err
+	}))
+}
+
+// waitForCredentials waits until there are AWS credentials, for at most the given time.
 func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment, atMost time.Duration) error {
-	wait := newPatience(env.logger())
-	for began := time.Now(); ; {
-		_, err := cfg.Credentials.Retrieve(ctx)
+	began := time.Now()
+	wait := host.NewProgress(env.Logger(), began)
+	interval := func() time.Duration { return host.Jitter(env.Random(), time.Second) }
+	done, err := host.Poll(ctx, interval, func() (done bool, err error) {
+		_, err = cfg.Credentials.Retrieve(ctx)
 		if err == nil {
-			return nil
+			return true, nil
 		}
 		waited := time.Since(began)
 		noProfile := hasStatus(err, http.StatusNotFound)
 		if waited > atMost || noProfile && waited > profileTimeout {
 			if !noProfile {
-				return exit.With(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy(err))
+				return true, exit.With(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy(err))
 			}
-			return exit.With(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
+			return true, exit.With(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
 				"give the instance an instance profile (EMR: JobFlowRole) with the policy from the README, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 		}
 		limit := atMost
 		if noProfile {
 			limit = min(limit, profileTimeout)
 		}
-		wait.waiting(ctx, limit, "for AWS credentials of the instance profile: %s", withoutRequest(err.Error()))
-		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
-			return fmt.Errorf("getting AWS credentials: %w", errors.Join(err, serr))
-		}
+		wait.Waiting(ctx, limit, "for AWS credentials of the instance profile: %s", withoutRequest(err.Error()))
+		return false, err
+	})
+	if !done {
+		return fmt.Errorf("getting AWS credentials: %w", err)
 	}
+	return err
 }
 
 // httpClient is env's transport, or the SDK's with a proxy rule that never sends a request for IMDS to a proxy.
@@ -172,18 +190,18 @@ func newRetryer(random func() float64, t *tally) aws.Retryer {
 // tally counts the attempts of every call and remembers what went wrong last, which the SDK forgets when the deadline ends a wait.
 type tally struct {
 	mu       sync.Mutex
-	calls    map[string]int       // "ssm:PutParameter" -> attempts
-	throttle int                  // of these, throttled
-	last     map[string]error     // last error of each call since it last succeeded
-	answered map[string]bool      // services that have answered, with anything
-	first    map[string]time.Time // when a service that has not answered was first tried
-	failing  map[string]*streak   // calls that have failed since they last succeeded
+	calls    map[string]int         // "ssm:PutParameter" -> attempts
+	throttle int                    // of these, throttled
+	last     map[string]error       // last error of each call since it last succeeded
+	answered map[string]bool        // services that have answered, with anything
+	first    map[string]time.Time   // when a service that has not answered was first tried
+	failing  map[string]*failureRun // calls that have failed since they last succeeded
 	log      *zap.Logger
 }
 
 func newTally(log *zap.Logger) *tally {
 	return &tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{},
-		failing: map[string]*streak{}, log: log}
+		failing: map[string]*failureRun{}, log: log}
 }
 
 func (t *tally) register(stack *middleware.Stack) error {
@@ -228,15 +246,15 @@ func (t *tally) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 func (t *tally) persisting(ctx context.Context, name string, began time.Time, err error) {
 	s := t.failing[name]
 	if s == nil {
-		s = &streak{patience: patience{log: t.log, began: began}}
+		s = &failureRun{progress: host.NewProgress(t.log, began)}
 		t.failing[name] = s
 	}
 	s.calls++
 	if isThrottle(err) {
 		s.throttled++
 	}
-	if s.due(time.Now()) {
-		s.log.Warn(s.line(ctx, name, err))
+	if s.progress.Due(time.Now()) {
+		t.log.Warn(s.line(ctx, name, err))
 	}
 }
 
@@ -278,27 +296,17 @@ func (t *tally) snapshot() (map[string]int, int) {
 	return maps.Clone(t.calls), t.throttle
 }
 
-// random is the run's source of jitter.
-func (e Environment) random() func() float64 {
-	if e.Rand != nil {
-		return e.Rand
-	}
-	return rand.Float64
+// failureRun counts the attempts of one call to AWS that have failed in a row.
+type failureRun struct {
+	progress  *host.Progress
+	calls     int
+	throttled int
 }
 
-// jitter is a duration between half of d and d.
-func jitter(env Environment, d time.Duration) time.Duration {
-	return d/2 + time.Duration(env.random()()*float64(d/2))
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+// line returns the log line about the failures.
+func (s *failureRun) line(ctx context.Context, call string, err error) string {
+	if s.throttled == s.calls || isThrottle(err) {
+		return fmt.Sprintf("AWS throttles %s: still trying, %s%s", call, text.Count(s.throttled, "throttled call so far", "throttled calls so far"), host.AtMost(ctx, 0))
 	}
+	return fmt.Sprintf("%s fails: still trying, %s%s: %s", call, text.Count(s.calls, "call so far", "calls so far"), host.AtMost(ctx, 0), text.Clean(withoutRequest(err.Error()), 4*text.MaxQuoted))
 }

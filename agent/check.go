@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
@@ -33,7 +34,7 @@ func LeftAlone(p Pools, r Role) (bool, string) {
 //   - the node's role has a pool;
 //   - the core pool has an address for each core node that the cluster was asked to have, the master pool for each master. Other
 //     roles' pools are counted only where they were named, so that an operator can run one node again by its own pool alone.
-func CheckPools(p Pools, r Role, id Identity, files EMRFiles) error {
+func CheckPools(p Pools, r Role, id Identity, files emr.Files) error {
 	var problems []error
 	if p.Empty() {
 		problems = append(problems, errors.New("Insufficient arguments: no static IPs are named, and no earlier run on this node named any"))
@@ -113,7 +114,7 @@ func reserved(subnet netip.Prefix, a netip.Addr) bool {
 	return number(a) < begin+reservedAddresses || number(a) == end
 }
 
-func checkCounts(p Pools, r Role, files EMRFiles) []error {
+func checkCounts(p Pools, r Role, files emr.Files) []error {
 	var problems []error
 	insufficient := func(format string, args ...any) {
 		problems = append(problems, fmt.Errorf("Insufficient arguments: "+format, args...))

@@ -1,13 +1,23 @@
 package agent
 
 import (
+	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
+
+// jobFlowJSON is the job-flow.json of a cluster with one master, two core nodes and four task nodes.
+const jobFlowJSON = `{"jobFlowId":"j-3H4A2KJ5EXAMPLE","instanceCount":3,"masterInstanceId":"i-1","instanceGroups":[
+		{"instanceGroupId":"ig-1MASTER","instanceGroupName":"m","instanceRole":"Master","marketType":"ON_DEMAND","instanceType":"m5.xlarge","requestedInstanceCount":1},
+		{"instanceGroupId":"ig-2CORE","instanceGroupName":"c","instanceRole":"Core","marketType":"ON_DEMAND","instanceType":"m5.xlarge","requestedInstanceCount":2},
+		{"instanceGroupId":"ig-3TASK","instanceGroupName":"t","instanceRole":"Task","marketType":"SPOT","instanceType":"m5.xlarge","requestedInstanceCount":4}]}`
 
 func testIdentity() Identity {
 	return Identity{
@@ -25,21 +35,21 @@ func TestCheckPools(t *testing.T) {
 		files string // job-flow.json, or extraInstanceData.json where it has haEnabled
 		want  []string
 	}{
-		{"enough", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}, RoleCore, jobFlow, nil},
-		{"more than enough", Pools{Master: addrList("10.0.1.10"), Core: addrRange("10.0.1.11", 80)}, RoleMaster, jobFlow, nil},
-		{"first and last that AWS leaves", Pools{Master: addrList("10.0.1.4"), Core: addrList("10.0.1.254 10.0.1.5")}, RoleMaster, jobFlow, nil},
+		{"enough", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}, RoleCore, jobFlowJSON, nil},
+		{"more than enough", Pools{Master: addrList("10.0.1.10"), Core: addrRange("10.0.1.11", 80)}, RoleMaster, jobFlowJSON, nil},
+		{"first and last that AWS leaves", Pools{Master: addrList("10.0.1.4"), Core: addrList("10.0.1.254 10.0.1.5")}, RoleMaster, jobFlowJSON, nil},
 		{"counts not known", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11")}, RoleCore, "{}", nil},
-		{"no addresses at all", Pools{}, RoleCore, jobFlow, []string{
+		{"no addresses at all", Pools{}, RoleCore, jobFlowJSON, []string{
 			"Insufficient arguments: no static IPs are named, and no earlier run on this node named any"}},
-		{"too few, with both numbers", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11")}, RoleCore, jobFlow, []string{
+		{"too few, with both numbers", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11")}, RoleCore, jobFlowJSON, []string{
 			"Insufficient arguments: 1 address for core nodes, but /mnt/var/lib/info/job-flow.json says that 2 are requested"}},
-		{"too few, seen from the master", Pools{Master: addrList("10.0.1.10")}, RoleMaster, jobFlow, []string{
+		{"too few, seen from the master", Pools{Master: addrList("10.0.1.10")}, RoleMaster, jobFlowJSON, []string{
 			"Insufficient arguments: 0 addresses for core nodes, but /mnt/var/lib/info/job-flow.json says that 2 are requested"}},
-		{"none for this core node", Pools{Master: addrList("10.0.1.10")}, RoleCore, jobFlow, []string{
+		{"none for this core node", Pools{Master: addrList("10.0.1.10")}, RoleCore, jobFlowJSON, []string{
 			"Insufficient arguments: this is a core node, and no address is named for core nodes (0 addresses; /mnt/var/lib/info/job-flow.json says that 2 are requested)"}},
 		{"none for this core node, counts not known", Pools{Master: addrList("10.0.1.10")}, RoleCore, "{}", []string{
 			"Insufficient arguments: this is a core node, and no address is named for core nodes"}},
-		{"none for this master", Pools{Core: addrList("10.0.1.11 10.0.1.12")}, RoleMaster, jobFlow, []string{
+		{"none for this master", Pools{Core: addrList("10.0.1.11 10.0.1.12")}, RoleMaster, jobFlowJSON, []string{
 			"Insufficient arguments: this is a master node, and no address is named for it (--master-ips, or the first of the list)"}},
 		{"one node by its own pool", Pools{Core: addrList("10.0.1.11 10.0.1.12")}, RoleCore, three, nil},
 		{"task node by its own pool", Pools{Task: addrList("10.0.1.11")}, RoleTask, three, nil},
@@ -47,7 +57,7 @@ func TestCheckPools(t *testing.T) {
 		{"three masters, one address", Pools{Master: addrRange("10.0.1.10", 1), Core: addrRange("10.0.1.20", 2)}, RoleCore, three, []string{
 			"Insufficient arguments: 1 address for the master, but /mnt/var/lib/info/extraInstanceData.json says that the cluster has 3 masters (name 3 with --master-ips)"}},
 		{"everything at once", Pools{Master: addrList("10.0.1.99"), Core: addrList("10.0.1.0 10.0.2.1 10.0.1.255 10.0.1.3 192.168.0.1"), Task: addrList("10.0.1.99")}, RoleCore,
-			strings.ReplaceAll(jobFlow, `"requestedInstanceCount":2`, `"requestedInstanceCount":12`), []string{
+			strings.ReplaceAll(jobFlowJSON, `"requestedInstanceCount":2`, `"requestedInstanceCount":12`), []string{
 				"master address 10.0.1.99 is this node's primary IP, which EC2 gave it at launch: a static IP must be another one",
 				"core addresses 10.0.2.1, 192.168.0.1 are not in this node's subnet 10.0.1.0/24 (subnet-0a1)",
 				"core addresses 10.0.1.0, 10.0.1.255, 10.0.1.3 are reserved by AWS: the first four and the last of subnet 10.0.1.0/24 (subnet-0a1)",
@@ -63,11 +73,11 @@ func TestCheckPools(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			name := fileJobFlow
+			name := emr.FileJobFlow
 			if strings.Contains(test.files, "haEnabled") {
-				name = fileExtra
+				name = emr.FileExtra
 			}
-			files := ReadEMRFiles(emrTree(t, map[string]string{"/mnt/var/lib/info/" + name: test.files}))
+			files := emr.ReadFiles(rootWith(t, "/mnt/var/lib/info/"+name, test.files))
 			err := CheckPools(test.pools, test.role, testIdentity(), files)
 			if test.want == nil {
 				if err != nil {
@@ -153,4 +163,15 @@ func TestCheckRegion(t *testing.T) {
 			t.Errorf("%q: %v", region, err)
 		}
 	}
+}
+
+// rootWith returns a directory with one file.
+func rootWith(t *testing.T, path, content string) string {
+	t.Helper()
+	root := t.TempDir()
+	p := filepath.Join(root, path)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, []byte(content), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return root
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -55,9 +56,9 @@ func (p Program) Main(ctx context.Context, args []string, env Environment) ExitC
 	if env.Stderr == nil {
 		env.Stderr = io.Discard
 	}
-	env.veil = &veil{}
-	env.veil.hideEnvironment(env)
-	env.Stdout, env.Stderr = env.veil.writer(env.Stdout), env.veil.writer(env.Stderr)
+	env.Redactor = &host.Redactor{}
+	env.Redactor.HideEnvironment(env.Getenv)
+	env.Stdout, env.Stderr = env.Redactor.Writer(env.Stdout), env.Redactor.Writer(env.Stderr)
 	c := commandLine{program: p, args: args, env: env, logFormat: DefaultLogFormat}
 	err := c.execute(ctx)
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/spf13/cobra"
 )
 
@@ -193,7 +194,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 		}
 	}
 	each(flagRole, func(name, text string) (err error) {
-		if c.Role, err = ParseRole(text); err != nil {
+		if c.Role, err = emr.ParseRole(text); err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 		return err

@@ -6,16 +6,6 @@ import (
 	"time"
 )
 
-// Role is a node's part in an EMR cluster.
-type Role string
-
-// The roles of the EMR tag aws:elasticmapreduce:instance-group-role.
-const (
-	RoleMaster Role = "MASTER"
-	RoleCore   Role = "CORE"
-	RoleTask   Role = "TASK"
-)
-
 // Pools are the static IPs offered to each role, in the operator's order.
 type Pools struct {
 	Master []netip.Addr `json:"master,omitempty"`

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
@@ -43,7 +44,7 @@ func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
 // rewriteEMRFiles replaces a text in all of EMR's files.
 func (n *testNode) rewriteEMRFiles(old, text string) {
 	n.t.Helper()
-	for _, f := range ReadEMRFiles(n.env.Root).Files {
+	for _, f := range emr.ReadFiles(n.env.Root).Files {
 		n.write(n.env.Path(f.Path), strings.ReplaceAll(n.read(f.Path), old, text))
 	}
 }
@@ -65,7 +66,7 @@ func TestDoctorEMRFiles(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := newPatient(t, cloud.Options{})
-		for _, f := range ReadEMRFiles(n.env.Root).Files {
+		for _, f := range emr.ReadFiles(n.env.Root).Files {
 			n.write(n.env.Path(f.Path), "not json")
 		}
 		expect(t, n.doctor(), "emr-files", resultWarning, "the other files")

@@ -103,7 +103,7 @@ func (d *doctor) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr,
 	ctx, cancel := context.WithTimeout(ctx, endpointWait)
 	defer cancel()
 	began := time.Now()
-	addrs, err := d.env.resolve(ctx, host)
+	addrs, err := d.env.LookupHost(ctx, host)
 	took := time.Since(began)
 	if err != nil {
 		dns := (*net.DNSError)(nil)
@@ -152,7 +152,7 @@ func (d *doctor) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.
 			ctx, cancel := context.WithTimeout(ctx, endpointWait)
 			defer cancel()
 			began := time.Now()
-			c, err := d.env.dial(ctx, netip.Addr{}, netip.AddrPortFrom(a, uint16(port)))
+			c, err := d.env.DialTCP(ctx, netip.Addr{}, netip.AddrPortFrom(a, uint16(port)))
 			if errs[i], took[i] = err, time.Since(began); err == nil {
 				c.Close()
 			}

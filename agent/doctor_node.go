@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
@@ -55,7 +56,7 @@ func (d *doctor) ownState() []Finding {
 
 // localFiles looks at EMR's files.
 func (d *doctor) localFiles() []Finding {
-	d.files = ReadEMRFiles(d.env.Root)
+	d.files = emr.ReadFiles(d.env.Root)
 	d.cluster, _ = d.files.ClusterID()
 	if d.cluster == "" && d.hasState {
 		d.cluster = d.state.ClusterID
@@ -93,7 +94,7 @@ func (d *doctor) roleFinding(ctx context.Context) Finding {
 		defer cancel()
 		return d.ec2.Tags(ctx)
 	}
-	decision, err := DetectRole(ctx, d.cfg.Role, d.files, tags)
+	decision, err := detectRole(ctx, d.cfg.Role, d.files, tags)
 	switch {
 	case err != nil && d.files.Empty():
 		return unknown("role", "", "name one with --role to have its pool alone looked at", "nothing tells it on this instance: the pools of all roles are looked at")
@@ -147,7 +148,7 @@ func (d *doctor) unitFinding(ctx context.Context) Finding {
 	switch {
 	case d.cfg.NoUnits:
 		return warning("units", "", remedy, "--no-units: nothing restores address and rules after a reboot")
-	case !d.env.hasSystemd():
+	case !hasSystemd(d.env):
 		return warning("units", "", remedy, "systemd does not run here (no %s): nothing restores address and rules after a reboot", systemdSign)
 	case !d.hasState || d.state.Phase != PhaseProgrammed:
 		return fine("units", "", "systemd runs; a run installs %s and %s", unitService, unitTimer)

@@ -11,7 +11,7 @@ import (
 // their exit code was 0. No finding where there is nothing of the kind.
 func (d *doctor) lastError(ctx context.Context) Finding {
 	last, recorded, err := readLastError(d.dir)
-	pending := d.env.retryPending()
+	pending := retryPending(d.env)
 	switch {
 	case err != nil && d.notRoot:
 		return unknown("last-error", "", "", "%v", err)
@@ -23,7 +23,7 @@ func (d *doctor) lastError(ctx context.Context) Finding {
 	next, remedy := "nothing tries again by itself", "run emr-static-ip when the cause is mended"
 	if pending {
 		next, remedy = unitRetryTimer+" goes on trying: journalctl -u "+unitRetryService, "mend the cause; or run emr-static-ip, which ends it where it succeeds"
-		if d.env.systemctl(ctx, "is-active", "--quiet", unitRetryTimer) != nil {
+		if systemctl(ctx, d.env, "is-active", "--quiet", unitRetryTimer) != nil {
 			next, remedy = unitRetryTimer+" is installed, but not active", "systemctl start "+unitRetryTimer+", or run emr-static-ip when the cause is mended"
 		}
 	}

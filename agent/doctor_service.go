@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -97,7 +98,7 @@ func (e endpoint) target() (host, port string) {
 // via is how messages call what is connected to.
 func (e endpoint) via() string {
 	if e.proxy != nil {
-		return "the proxy " + proxyName(e.proxy) + " of the environment"
+		return "the proxy " + host.ProxyName(e.proxy) + " of the environment"
 	}
 	return e.url.Hostname()
 }
@@ -112,8 +113,8 @@ func (e endpoint) connected() string {
 
 // proxyFindings tell of settings that look like a proxy and are none.
 func (d *doctor) proxyFindings() (findings []Finding) {
-	for _, name := range d.env.brokenProxies() {
-		findings = append(findings, warning("proxy", name, proxyRemedy, "%s", brokenProxyText(name)))
+	for _, name := range d.env.BrokenProxies() {
+		findings = append(findings, warning("proxy", name, host.ProxyRemedy, "%s", host.BrokenProxyText(name)))
 	}
 	return findings
 }

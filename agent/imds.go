@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -82,24 +83,28 @@ func (e *refusedMetadata) Unwrap() error { return e.err }
 // has answered once is not asked again: none of it changes during a boot.
 func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Duration) (Identity, error) {
 	known := map[string]string{}
-	wait := newPatience(env.logger())
-	for began := time.Now(); ; {
-		id, err := m.identity(ctx, known)
-		if err == nil {
-			return id, nil
-		}
-		if hasStatus(err, http.StatusForbidden) {
-			return id, exit.With(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
+	began := time.Now()
+	wait := host.NewProgress(env.Logger(), began)
+	interval := func() time.Duration { return host.Jitter(env.Random(), time.Second) }
+	var id Identity
+	done, err := host.Poll(ctx, interval, func() (done bool, err error) {
+		id, err = m.identity(ctx, known)
+		switch {
+		case err == nil:
+			return true, nil
+		case hasStatus(err, http.StatusForbidden):
+			return true, exit.With(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
 				"or its requests go through a proxy, which IMDS refuses")
+		case time.Since(began) > atMost:
+			return true, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), imdsRemedy(err))
 		}
-		if time.Since(began) > atMost {
-			return id, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), imdsRemedy(err))
-		}
-		wait.waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", withoutRequest(err.Error()))
-		if serr := pause(ctx, jitter(env, time.Second)); serr != nil {
-			return id, exit.With(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), errors.Join(err, serr)), imdsRemedy(err))
-		}
+		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", withoutRequest(err.Error()))
+		return false, err
+	})
+	if !done {
+		return id, exit.With(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), err), imdsRemedy(err))
 	}
+	return id, err
 }
 
 // imdsHost is where IMDS is asked.

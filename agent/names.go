@@ -1,20 +1,42 @@
 package agent
 
 import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // Names that files of the run still use. They go when those files are rewritten (issue 12).
 var (
-	clean    = text.Clean
-	coded    = exit.With
-	counted  = text.Count
-	quoted   = text.Quote
-	readIPv4 = text.IPv4
+	brokenProxyText = host.BrokenProxyText
+	clean           = text.Clean
+	coded           = exit.With
+	counted         = text.Count
+	pause           = host.Sleep
+	quoted          = text.Quote
+	readIPv4        = text.IPv4
 )
 
 const (
-	maxLine   = text.MaxLine
-	maxQuoted = text.MaxQuoted
+	maxLine     = text.MaxLine
+	maxQuoted   = text.MaxQuoted
+	proxyRemedy = host.ProxyRemedy
 )
+
+func jitter(env Environment, d time.Duration) time.Duration { return host.Jitter(env.Random(), d) }
+
+func newPatience(log *zap.Logger) *host.Progress { return host.NewProgress(log, time.Now()) }
+
+// The types of EMR's files that the run uses.
+type (
+	EMRFiles     = emr.Files
+	RoleDecision = emr.Decision
+)
+
+// ReadEMRFiles reads EMR's files.
+func ReadEMRFiles(root string) EMRFiles { return emr.ReadFiles(root) }

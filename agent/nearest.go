@@ -3,6 +3,8 @@ package agent
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 )
 
 // maxGuess bounds the words that are compared, in bytes: a longer one is no slip of the fingers.
@@ -60,7 +62,7 @@ func rightForm(text, item string, commands []string) string {
 	if hint := misplacedRegion(item); hint != "" {
 		return hint
 	}
-	if role, err := ParseRole(item); err == nil {
+	if role, err := emr.ParseRole(item); err == nil {
 		return " is a role: the node's role is found out, or given by --role " + string(role) + "; addresses for it are given by --" + poolFlag(role)
 	}
 	if item == text && strings.Trim(item, "abcdefghijklmnopqrstuvwxyz") == "" {

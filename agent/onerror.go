@@ -66,10 +66,10 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
 	}
 
-	record := LastError{Code: f.Code, Meaning: f.Code.Meaning(), Error: text.Clean(env.veil.text(f.Err.Error()), text.MaxLine), Last: time.Now().UTC(), Count: 1}
+	record := LastError{Code: f.Code, Meaning: f.Code.Meaning(), Error: text.Clean(env.Redactor.Text(f.Err.Error()), text.MaxLine), Last: time.Now().UTC(), Count: 1}
 	record.First, record.List = record.Last, listDigest(cfg.Pools)
 	for _, remedy := range f.Remedies {
-		record.Remedies = append(record.Remedies, text.Clean(env.veil.text(remedy), text.MaxLine))
+		record.Remedies = append(record.Remedies, text.Clean(env.Redactor.Text(remedy), text.MaxLine))
 	}
 	id, imdsErr := openIMDS(env).Identity(ctx, env, onErrorIMDS)
 	if imdsErr == nil {
@@ -79,7 +79,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	keeps, set := false, ""
 	if !root {
 		again := "nothing tries again by itself"
-		if env.retryPending() {
+		if retryPending(env) {
 			again = earlierTimer
 		}
 		problem("not root: the error cannot be recorded on this node, and %s", again)
@@ -150,7 +150,7 @@ func (r *run) overtaken(began time.Time) string {
 	if r.state, r.hasState, err = LoadState(r.dir, ""); err == nil && r.hasState && !began.IsZero() && r.state.released() && r.state.Written.After(began) {
 		return "meanwhile a release has begun, or the address was released"
 	}
-	if r.cfg.Retrying && !r.env.retryPending() {
+	if r.cfg.Retrying && !retryPending(r.env) {
 		return "meanwhile another run has succeeded, or the address was released"
 	}
 	return ""
@@ -176,7 +176,7 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
 	}
 	goesOn := func() bool {
-		return r.env.retryPending() && r.env.hasSystemd() && r.env.systemctl(ctx, "is-active", "--quiet", unitRetryTimer) == nil
+		return retryPending(r.env) && hasSystemd(r.env) && systemctl(ctx, r.env, "is-active", "--quiet", unitRetryTimer) == nil
 	}
 	switch {
 	case f.Hopeless && !goesOn():
@@ -198,7 +198,7 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		}
 		problem("%s (--no-units): run emr-static-ip on this node when the cause is mended", nothing)
 		return false
-	case !r.env.hasSystemd():
+	case !hasSystemd(r.env):
 		problem("%s: systemd does not run here (no %s); run emr-static-ip on this node when the cause is mended", nothing, systemdSign)
 		return false
 	}

@@ -30,7 +30,7 @@ func (r *run) applyOrRetry(ctx context.Context) error {
 // tellOfRetries says, after a run by hand that failed, that an earlier failure goes on being tried again. With --on-error continue that is looked
 // after later.
 func (r *run) tellOfRetries(err error) {
-	if err != nil && !r.cfg.Retrying && r.cfg.OnError != OnErrorContinue && r.env.retryPending() {
+	if err != nil && !r.cfg.Retrying && r.cfg.OnError != OnErrorContinue && retryPending(r.env) {
 		r.warn(earlierTimer + ", until that or a run by hand succeeds; emr-static-ip release ends it too")
 	}
 }
@@ -38,7 +38,7 @@ func (r *run) tellOfRetries(err error) {
 // superseded tells whether a retry has nothing to do any more: since it was started another run has succeeded, or the address was released, or a
 // release has begun; or it came with an image of another instance. What is left of its units is taken away. Call it with the lock held.
 func (r *run) superseded(ctx context.Context) (bool, error) {
-	if !r.env.retryPending() {
+	if !retryPending(r.env) {
 		r.rep.LeftAlone = "nothing is to be tried again: another run has succeeded meanwhile, or released the address"
 		return true, nil
 	}
@@ -61,7 +61,7 @@ func (r *run) superseded(ctx context.Context) (bool, error) {
 // supersede ends the attempts to repeat a failed run where this one was given another list of addresses: it takes the place of that one
 // whether it succeeds or not.
 func (r *run) supersede(ctx context.Context) {
-	if r.cfg.Retrying || r.list == "" || !r.env.retryPending() {
+	if r.cfg.Retrying || r.list == "" || !retryPending(r.env) {
 		return
 	}
 	if last, found, err := readLastError(r.dir); err == nil && found && last.List == r.list {
@@ -74,7 +74,7 @@ func (r *run) supersede(ctx context.Context) {
 
 // stopRetrying takes away the timer that repeats a failed run, and its service. False: it is still there, which is a warning.
 func (r *run) stopRetrying(ctx context.Context) bool {
-	if !r.env.retryPending() {
+	if !retryPending(r.env) {
 		return true
 	}
 	list, _ := retryUnits(r.cfg, nil, nil)
@@ -96,7 +96,7 @@ func (r *run) forgetFailure(ctx context.Context) error {
 		r.warn(fmt.Sprintf("%v; remove it by hand", err))
 	}
 	own := found && (last.InstanceID == "" || last.InstanceID == r.id.InstanceID)
-	tagged := own && last.Tag != "" || found && last.Count == 0 || r.env.retryPending() && !found
+	tagged := own && last.Tag != "" || found && last.Count == 0 || retryPending(r.env) && !found
 	if r.ec2 != nil && !tagged {
 		_, tagged = r.ec2.tags[tagError]
 	}
@@ -150,7 +150,7 @@ func (r *run) reportLastError(s *Status) {
 		s.Notes = append(s.Notes, "the instance has the tag "+tagError+" of a failure that is over, since removing it has failed: run emr-static-ip again, or remove it by hand")
 		return
 	}
-	last.Retrying = r.env.retryPending()
+	last.Retrying = retryPending(r.env)
 	s.LastError = &last
 }
 

@@ -17,7 +17,7 @@ func (n *testNode) failing(args ...string) {
 	n.t.Helper()
 	n.deny("ssm:GetParameters", "ssm:GetParametersByPath", "ssm:PutParameter")
 	code, _, stderr := n.program(n.t.Context(), append([]string{"--on-error=continue"}, args...)...)
-	if code != ExitOK || !n.env.retryPending() || n.tag() == "" {
+	if code != ExitOK || !retryPending(n.env) || n.tag() == "" {
 		n.t.Fatalf("exit code %d, tag %q\n%s", code, n.tag(), stderr)
 	}
 	n.cloud.Fault(nil)
@@ -57,7 +57,7 @@ func TestReleaseThatFailsEndsRetries(t *testing.T) {
 				if code != test.code || n.state().Phase != test.phase {
 					t.Errorf("release: exit code %d, phase %s\n%s", code, n.state().Phase, stderr)
 				}
-				if pending := n.env.retryPending(); pending != (n.failed == "stop") || n.active[unitRetryTimer] != pending {
+				if pending := retryPending(n.env); pending != (n.failed == "stop") || n.active[unitRetryTimer] != pending {
 					t.Errorf("retries are pending: %v, the timer is active: %v\n%s", pending, n.active[unitRetryTimer], stderr)
 				}
 				if n.failed != "" && !strings.Contains(stderr, unitRetryTimer+" is still there") {
@@ -70,8 +70,8 @@ func TestReleaseThatFailsEndsRetries(t *testing.T) {
 				time.Sleep(3 * time.Minute)
 				uses := n.uses()
 				code, stdout, stderr := n.program(t.Context(), args...)
-				if code != ExitOK || !strings.Contains(stdout, "left alone") || n.state().Phase != test.phase || len(n.uses()) != len(uses) || n.env.retryPending() {
-					t.Errorf("retry: exit code %d, phase %s, uses %v, pending %v\n%s%s", code, n.state().Phase, n.uses(), n.env.retryPending(), stdout, stderr)
+				if code != ExitOK || !strings.Contains(stdout, "left alone") || n.state().Phase != test.phase || len(n.uses()) != len(uses) || retryPending(n.env) {
+					t.Errorf("retry: exit code %d, phase %s, uses %v, pending %v\n%s%s", code, n.state().Phase, n.uses(), retryPending(n.env), stdout, stderr)
 				}
 				if code, stdout, stderr := n.program(t.Context(), "release"); code != ExitOK || n.state().Phase != PhaseReleased {
 					t.Errorf("release again: exit code %d\n%s%s", code, stdout, stderr)
@@ -99,7 +99,7 @@ func TestReleaseWithAHangingSystemd(t *testing.T) {
 			t.Errorf("exit code %d, phase %s, uses %v\n%s", code, n.state().Phase, n.uses(), stderr)
 		}
 		n.env.Systemctl = n.systemctl
-		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "a release has begun after what failed") || n.env.retryPending() {
+		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "a release has begun after what failed") || retryPending(n.env) {
 			t.Errorf("retry: exit code %d\n%s", code, stdout)
 		}
 	})
@@ -168,8 +168,8 @@ func TestOnErrorTagIsSetLater(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
 		n.deny("ssm:PutParameter", "ec2:CreateTags")
 		n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...)
-		if n.tag() != "" || !n.env.retryPending() {
-			t.Fatalf("tag %q, pending %v", n.tag(), n.env.retryPending())
+		if n.tag() != "" || !retryPending(n.env) {
+			t.Fatalf("tag %q, pending %v", n.tag(), retryPending(n.env))
 		}
 		n.deny("ssm:PutParameter")
 		for attempt, want := range []string{"set the instance's tag", "recorded the error"} {
@@ -218,13 +218,13 @@ func TestOnErrorWithAnEarlierTimer(t *testing.T) {
 					test.prepare(n)
 				}
 				code, _, stderr := n.program(t.Context(), test.args...)
-				if code != test.code || n.env.retryPending() != test.stays || n.active[unitRetryTimer] != test.stays || !strings.Contains(stderr, test.told) {
-					t.Errorf("exit code %d, pending %v, active %v\n%s", code, n.env.retryPending(), n.active[unitRetryTimer], stderr)
+				if code != test.code || retryPending(n.env) != test.stays || n.active[unitRetryTimer] != test.stays || !strings.Contains(stderr, test.told) {
+					t.Errorf("exit code %d, pending %v, active %v\n%s", code, retryPending(n.env), n.active[unitRetryTimer], stderr)
 				}
 				if last, _, err := readLastError(n.env.Path(DefaultStateDir)); err != nil || last.List == "" || last.Count != 2 {
 					t.Errorf("record %+v, %v", last, err)
 				}
-				if told := strings.Contains(stderr, "nothing tries again"); told == (test.stays && n.env.hasSystemd()) {
+				if told := strings.Contains(stderr, "nothing tries again"); told == (test.stays && hasSystemd(n.env)) {
 					t.Errorf("nothing tries again: %v\n%s", told, stderr)
 				}
 			})
@@ -244,8 +244,8 @@ func TestOnErrorImage(t *testing.T) {
 		if code != ExitOK || !strings.Contains(stdout, "left alone what failed was a run on another instance") || !strings.Contains(stdout, "removed "+unitRetryService) {
 			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 		}
-		if n.env.retryPending() || n.active[unitRetryTimer] || exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) || n.cloud.Counts()["ec2:DeleteTags"].Calls != calls {
-			t.Errorf("pending %v, active %v", n.env.retryPending(), n.active[unitRetryTimer])
+		if retryPending(n.env) || n.active[unitRetryTimer] || exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) || n.cloud.Counts()["ec2:DeleteTags"].Calls != calls {
+			t.Errorf("pending %v, active %v", retryPending(n.env), n.active[unitRetryTimer])
 		}
 	})
 }
@@ -283,8 +283,8 @@ func TestOnErrorNewerList(t *testing.T) {
 					test.prepare(n)
 				}
 				code, _, stderr := n.program(t.Context(), test.args...)
-				if code != test.code || n.env.retryPending() != test.stays {
-					t.Errorf("exit code %d, pending %v\n%s", code, n.env.retryPending(), stderr)
+				if code != test.code || retryPending(n.env) != test.stays {
+					t.Errorf("exit code %d, pending %v\n%s", code, retryPending(n.env), stderr)
 				}
 				if told := strings.Contains(stderr, unitRetryTimer+" goes on trying the earlier command line"); told != test.stays {
 					t.Errorf("that the timer goes on is said: %v\n%s", told, stderr)

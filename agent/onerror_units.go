@@ -116,6 +116,6 @@ func maySecret(name, value string) bool {
 }
 
 // retryPending tells whether the timer that repeats a failed apply is installed.
-func (e Environment) retryPending() bool {
+func retryPending(e Environment) bool {
 	return exists(e.Path(filepath.Join(unitDir, unitRetryService))) || exists(e.Path(filepath.Join(unitDir, unitRetryTimer)))
 }

@@ -154,7 +154,7 @@ func TestOnErrorCarriageReturn(t *testing.T) {
 				}
 				_, _, stderr := n.program(t.Context(), append([]string{"--on-error=continue"}, test.args...)...)
 				if test.want == "" {
-					if n.env.retryPending() {
+					if retryPending(n.env) {
 						t.Error(stderr)
 					}
 					return

@@ -166,9 +166,9 @@ func (r *run) installedStates(ctx context.Context) ([]Item, error) {
 		}
 		items = append(items, item)
 	}
-	withUnits := !r.cfg.NoUnits && r.env.hasSystemd()
+	withUnits := !r.cfg.NoUnits && hasSystemd(r.env)
 	if withUnits || r.wantsShutdownAction() {
-		self, err := r.env.executable()
+		self, err := r.env.ProgramFile()
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +190,7 @@ func (r *run) installedStates(ctx context.Context) ([]Item, error) {
 			enabled = enabled && exists(r.env.Path(filepath.Join(unitDir, u.link)))
 		}
 		add(unitService+" and "+unitTimer+" enabled", enabled, false, "enable "+unitService+" and "+unitTimer)
-		active := r.env.systemctl(ctx, "is-active", "--quiet", unitTimer) == nil
+		active := systemctl(ctx, r.env, "is-active", "--quiet", unitTimer) == nil
 		add(unitTimer+" active", active, false, "start "+unitTimer)
 	}
 	found := exists(r.env.Path(shutdownAction))

@@ -3,128 +3,27 @@ package agent
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/aws/smithy-go"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 )
 
-func TestDetectRole(t *testing.T) {
-	const (
-		info     = "/mnt/var/lib/info/"
-		core     = `{"instanceGroupId":"ig-2CORE","isMaster":false}`
-		task     = `{"instanceGroupId":"ig-3TASK","isMaster":false}`
-		later    = `{"instanceGroupId":"ig-4LATER","isMaster":false}` // a group that job-flow.json does not list
-		onlyCore = `{"instanceGroups":[{"instanceGroupId":"ig-1MASTER","instanceRole":"Master"},{"instanceGroupId":"ig-2CORE","instanceRole":"Core"}]}`
-		onlyTask = `{"instanceGroups":[{"instanceGroupId":"ig-1MASTER","instanceRole":"Master"},{"instanceGroupId":"ig-3TASK","instanceRole":"Task"}]}`
-	)
-	tag := func(value string) map[string]string { return map[string]string{roleTag: value, "Name": "x"} }
-	denied := &Error{Code: ExitPermission, Err: errors.New("denied"), Remedy: "grant it"}
-	tests := []struct {
-		name     string
-		given    Role
-		files    map[string]string
-		tags     map[string]string
-		tagErr   error
-		want     Role
-		source   string
-		asked    bool     // whether EC2 is asked
-		warnings []string // a part of each
-		err      []string // parts of the error
+// Without a role, the exit code depends on why the tag could not be read.
+func TestRoleUnknown(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		tag  error
+		want ExitCode
 	}{
-		{name: "--role goes before everything", given: RoleTask, files: map[string]string{info + fileExtra: extraMaster, info + fileInstance: instanceMaster},
-			want: RoleTask, source: "--role", warnings: []string{
-				"role TASK is taken from --role, but extraInstanceData.json says MASTER",
-				"role TASK is taken from --role, but instance.json says isMaster: true"}},
-		{name: "--role on something that is no EMR node", given: RoleCore, want: RoleCore, source: "--role"},
-		{name: "extraInstanceData.json", files: map[string]string{info + fileExtra: extraMaster}, want: RoleMaster, source: fileExtra},
-		{name: "extraInstanceData.json, any case", files: map[string]string{"/mnt/var/lib/instance-controller/" + fileExtra: `{"instanceRole":"cOrE"}`},
-			want: RoleCore, source: "/mnt/var/lib/instance-controller/" + fileExtra},
-		{name: "extraInstanceData.json before job-flow.json", files: map[string]string{info + fileExtra: `{"instanceRole":"TASK"}`, info + fileInstance: core, info + fileJobFlow: jobFlow},
-			want: RoleTask, source: fileExtra, warnings: []string{"but job-flow.json says CORE"}},
-		{name: "job-flow.json, master", files: map[string]string{info + fileInstance: instanceMaster, info + fileJobFlow: jobFlow}, want: RoleMaster, source: fileJobFlow},
-		{name: "job-flow.json, core", files: map[string]string{info + fileInstance: core, info + fileJobFlow: jobFlow}, want: RoleCore, source: fileJobFlow},
-		{name: "job-flow.json, task", files: map[string]string{info + fileInstance: task, info + fileJobFlow: jobFlow}, want: RoleTask, source: fileJobFlow},
-		{name: "job-flow.json in another directory", files: map[string]string{"/var/lib/info/" + fileInstance: task, "/emr/instance-controller/lib/info/" + fileJobFlow: jobFlow},
-			want: RoleTask, source: "/emr/instance-controller/lib/info/job-flow.json"},
-		{name: "job-flow.json against isMaster", files: map[string]string{info + fileInstance: `{"instanceGroupId":"ig-2CORE","isMaster":true}`, info + fileJobFlow: jobFlow},
-			want: RoleCore, source: fileJobFlow, warnings: []string{"instance.json says isMaster: true"}},
-		{name: "job-flow-state.txt", files: map[string]string{info + fileState: jobFlowState}, want: RoleMaster, source: fileState},
-		{name: "the group is in no list: the tag", files: map[string]string{info + fileInstance: later, info + fileJobFlow: jobFlow}, tags: tag("TASK"),
-			want: RoleTask, source: "the EC2 tag " + roleTag, asked: true},
-		{name: "the tag against isMaster", files: map[string]string{info + fileInstance: instanceMaster}, tags: tag("CORE"),
-			want: RoleCore, source: "the EC2 tag " + roleTag, asked: true, warnings: []string{"isMaster: true"}},
-		{name: "no file, the tag", tags: tag("MASTER"), want: RoleMaster, source: "the EC2 tag " + roleTag, asked: true},
-		{name: "isMaster", files: map[string]string{info + fileInstance: instanceMaster}, want: RoleMaster, source: "instance.json (isMaster)", asked: true},
-		{name: "isMaster, the tag cannot be read", files: map[string]string{info + fileInstance: instanceMaster}, tagErr: denied,
-			want: RoleMaster, source: "instance.json (isMaster)", asked: true, warnings: []string{"reading the EC2 tag " + roleTag + ": denied"}},
-		{name: "not master, nothing else known", files: map[string]string{info + fileInstance: core},
-			want: RoleCore, source: "instance.json (isMaster: false, and no task group is known)", asked: true, warnings: []string{"only inferred"}},
-		{name: "not master, core group under another id", files: map[string]string{info + fileInstance: later, info + fileJobFlow: onlyCore},
-			want: RoleTask, source: "instance.json (isMaster: false, and the core group is another one than this node's ig-4LATER)", asked: true},
-		{name: "not master, own group unknown, no task group", files: map[string]string{info + fileInstance: `{"isMaster":false}`, info + fileJobFlow: onlyCore},
-			want: RoleCore, source: "instance.json (isMaster: false, and no task group is known)", asked: true, warnings: []string{"only inferred"}},
-		{name: "not master, own group unknown, task group", files: map[string]string{info + fileInstance: `{"isMaster":false}`, info + fileJobFlow: jobFlow},
-			asked: true, err: []string{"nothing tells a core node from a task node"}},
-		{name: "not master, no core group, task group under another id", files: map[string]string{info + fileInstance: later, info + fileJobFlow: onlyTask}, tagErr: denied,
-			asked: true, err: []string{"nothing tells a core node from a task node", "denied"}},
-		{name: "nothing at all", asked: true, err: []string{"is this an EMR node?"}},
-		{name: "files that say nothing", files: map[string]string{info + fileJobFlow: "{}"}, asked: true, err: []string{"none of EMR's files tells it"}},
-		{name: "files that cannot be read are not missing", files: map[string]string{info + fileExtra: "{", info + fileInstance + "/x": ""}, asked: true, err: []string{
-			"none of EMR's files tells it", "reading /mnt/var/lib/info/extraInstanceData.json: is not a JSON object", "reading /mnt/var/lib/info/instance.json: is not a regular file"}},
-		{name: "an odd tag is no role", tags: tag("GATEWAY"), asked: true, err: []string{`"GATEWAY" is not a role`}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			asked := false
-			got, err := DetectRole(t.Context(), test.given, ReadEMRFiles(emrTree(t, test.files)), func(context.Context) (map[string]string, error) {
-				asked = true
-				return test.tags, test.tagErr
-			})
-			if asked != test.asked {
-				t.Errorf("EC2 asked: %t, want %t", asked, test.asked)
-			}
-			if test.err != nil {
-				if CodeOf(err) != ExitIdentity || got.Role != "" {
-					t.Fatalf("role %q, code %d, %v", got.Role, CodeOf(err), err)
-				}
-				for _, part := range test.err {
-					if !strings.Contains(err.Error(), part) {
-						t.Errorf("error\n%v\nlacks %q", err, part)
-					}
-				}
-				if !strings.Contains(strings.Join(exit.Remedies(err), "\n"), "--role") {
-					t.Errorf("remedies %q", exit.Remedies(err))
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.Role != test.want || got.Source != test.source {
-				t.Errorf("got %s from %s, want %s from %s", got.Role, got.Source, test.want, test.source)
-			}
-			if len(got.Warnings) != len(test.warnings) {
-				t.Fatalf("warnings %q, want %q", got.Warnings, test.warnings)
-			}
-			for i, part := range test.warnings {
-				if !strings.Contains(got.Warnings[i], part) {
-					t.Errorf("warning %q lacks %q", got.Warnings[i], part)
-				}
-			}
-		})
-	}
-}
-
-func TestDetectRoleEndsWithItsContext(t *testing.T) {
-	ctx, cancel := context.WithCancelCause(t.Context())
-	stop := errors.New("stop")
-	_, err := DetectRole(ctx, "", ReadEMRFiles(emrTree(t, map[string]string{"/mnt/var/lib/info/instance.json": instanceMaster})),
-		func(ctx context.Context) (map[string]string, error) {
-			cancel(stop)
-			return nil, ctx.Err()
-		})
-	if !errors.Is(err, stop) {
-		t.Errorf("got %v: isMaster must not decide after the run was told to end", err)
+		{"no tag", nil, ExitIdentity},
+		{"the tag cannot be read", errors.New("odd answer"), ExitIdentity},
+		{"denied", &smithy.GenericAPIError{Code: "UnauthorizedOperation"}, ExitInternal}, // explain finds the code
+	} {
+		_, err := detectRole(t.Context(), "", emr.Files{}, func(context.Context) (map[string]string, error) { return nil, test.tag })
+		if CodeOf(err) != test.want {
+			t.Errorf("%s: code %d, want %d: %v", test.name, CodeOf(err), test.want, err)
+		}
 	}
 }

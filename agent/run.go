@@ -124,7 +124,7 @@ func (r *run) identify(ctx context.Context) error {
 
 // connect gets the node's credentials for AWS.
 func (r *run) connect(ctx context.Context) error {
-	for _, name := range r.env.brokenProxies() {
+	for _, name := range r.env.BrokenProxies() {
 		r.warn(brokenProxyText(name) + "; " + proxyRemedy)
 	}
 	var err error
@@ -202,7 +202,7 @@ func (r *run) apply(ctx context.Context) error {
 // check does everything that can be refused before anything is changed. True: the node is to be left as it is.
 func (r *run) check(ctx context.Context) (bool, error) {
 	var err error
-	if r.role, err = DetectRole(ctx, r.cfg.Role, r.files, r.ec2.Tags); err != nil {
+	if r.role, err = detectRole(ctx, r.cfg.Role, r.files, r.ec2.Tags); err != nil {
 		return false, err
 	}
 	r.ec2.role = r.role.Role
@@ -266,7 +266,7 @@ func (r *run) coordinator(ctx context.Context) *ssmcoord.Coordinator {
 		Past:    past,
 		Quick:   r.finished() && len(past.Intents) == 1,
 		PutRate: r.cfg.PutRate,
-		Rand:    r.env.random(),
+		Rand:    r.env.Random(),
 		Notify:  r.event,
 		Intend:  r.intend,
 		Lost:    r.lostStatic,

@@ -35,11 +35,7 @@ func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr)
 
 // store writes the state file.
 func (r *run) store(s State) error {
-	write := r.env.SaveState
-	if write == nil {
-		write = SaveState
-	}
-	if err := write(r.dir, s); err != nil {
+	if err := saveState(r.dir, s, r.env.SaveState); err != nil {
 		return stateDirError(r.dir, err)
 	}
 	r.state, r.hasState = s, true

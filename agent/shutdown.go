@@ -13,7 +13,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
 )
 
-//go:embed emr/emr-static-ip-release.sh
+//go:embed systemd/emr-static-ip-release.sh
 var shutdownTemplate string
 
 // EMR runs every script of shutdownDir, side by side, when an instance is scaled in or terminated, and waits 60 s for them. The directory is
@@ -39,13 +39,13 @@ func shutdownText(cfg Config) string {
 func shellQuoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // isEMR tells whether EMR's instance controller runs this node.
-func (e Environment) isEMR() bool {
+func isEMR(e Environment) bool {
 	info, err := os.Stat(e.Path(controllerDir))
 	return err == nil && info.IsDir()
 }
 
 // wantsShutdownAction tells whether the node is to release its address when EMR ends it.
-func (r *run) wantsShutdownAction() bool { return !r.cfg.NoShutdownAction && r.env.isEMR() }
+func (r *run) wantsShutdownAction() bool { return !r.cfg.NoShutdownAction && isEMR(r.env) }
 
 // installShutdownAction makes EMR release the address when it ends the node. Run again it changes nothing. Without it the address is free when
 // the instance is gone, and its claim is taken over by who needs it: a failure is a warning, and the node is kept.

@@ -130,30 +130,40 @@ func (s State) validate() error {
 // maxNetworks bounds the VPC CIDRs: AWS allows 50 at most.
 const maxNetworks = 1000
 
-// SaveState replaces the state file in dir, in such a way that a crash or a power failure leaves the old or the new one. Version is
-// filled in; dir is made, for this user alone, where it is missing. Call it with the Lock of dir held.
-func SaveState(dir string, s State) (err error) {
-	p := filepath.Join(dir, stateFile)
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("writing state file %s: %w", p, err)
-		}
-	}()
+// SaveState replaces the state file in dir. It fills in the version. It makes dir, for this user
+// alone, if dir is missing. The caller holds the Lock of dir.
+func SaveState(dir string, s State) error { return saveState(dir, s, nil) }
+
+// saveState is SaveState with write in place of WriteState, if write is not nil.
+func saveState(dir string, s State, write func(dir string, content []byte) error) error {
+	if write == nil {
+		write = WriteState
+	}
 	s.Version = StateVersion
-	if err := s.validate(); err != nil {
-		return err
+	err := s.validate()
+	if err == nil {
+		var content []byte
+		if content, err = json.MarshalIndent(s, "", "  "); err == nil {
+			return write(dir, append(content, '\n'))
+		}
 	}
-	data, err := json.MarshalIndent(s, "", "  ")
+	return fmt.Errorf("writing state file %s: %w", filepath.Join(dir, stateFile), err)
+}
+
+// WriteState replaces the state file in dir by content. A crash or a power failure leaves the old
+// file or the new one.
+func WriteState(dir string, content []byte) error {
+	p := filepath.Join(dir, stateFile)
+	err := ensureStateDir(dir)
+	if err == nil {
+		if err = checkOwn(p, 0); err == nil || errors.Is(err, fs.ErrNotExist) {
+			err = atomicfile.Replace(p, bytes.NewReader(content), 0o600)
+		}
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("writing state file %s: %w", p, err)
 	}
-	if err := ensureStateDir(dir); err != nil {
-		return err
-	}
-	if err := checkOwn(p, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return atomicfile.Replace(p, bytes.NewReader(append(data, '\n')), 0o600)
+	return nil
 }
 
 // ensureStateDir makes dir, or checks that it is this user's alone.

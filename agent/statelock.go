@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -27,11 +28,11 @@ const lockPoll = 100 * time.Millisecond
 // Lock makes sure that one agent at a time works on this node. It waits for another one until ctx ends; the error then names that
 // one's process. The kernel gives the lock back when a process dies, however it dies. unlock may be called more than once.
 func Lock(ctx context.Context, dir string) (unlock func(), err error) {
-	return lockTelling(ctx, dir, newPatience(zap.NewNop()))
+	return lockTelling(ctx, dir, host.NewProgress(zap.NewNop(), time.Now()))
 }
 
 // lockTelling is Lock that tells whom it waits for.
-func lockTelling(ctx context.Context, dir string, wait *patience) (unlock func(), err error) {
+func lockTelling(ctx context.Context, dir string, wait *host.Progress) (unlock func(), err error) {
 	p := filepath.Join(dir, lockFile)
 	if err := ensureStateDir(dir); err != nil {
 		return nil, fmt.Errorf("locking %s: %w", p, err)
@@ -40,22 +41,21 @@ func lockTelling(ctx context.Context, dir string, wait *patience) (unlock func()
 	if err != nil {
 		return nil, fmt.Errorf("locking %s: %w", p, text.WithoutPath(err))
 	}
-	for {
-		err := flock(f)
-		if err == nil {
-			break
+	done, err := host.Poll(ctx, func() time.Duration { return lockPoll }, func() (done bool, err error) {
+		err = flock(f)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			wait.Waiting(ctx, 0, "another emr-static-ip%s is at work on this node", holder(f))
+			return false, nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.Join(fmt.Errorf("locking %s: %w", p, err), f.Close())
-		}
-		wait.waiting(ctx, 0, "another emr-static-ip%s is at work on this node", holder(f))
-		select {
-		case <-ctx.Done():
-			waited := fmt.Errorf("waiting for another emr-static-ip%s that holds %s: %w", holder(f), p, context.Cause(ctx))
-			f.Close()
-			return nil, exit.With(ExitDeadline, waited, "let it finish, or end it; then run this again")
-		case <-time.After(lockPoll):
-		}
+		return true, err
+	})
+	switch {
+	case !done:
+		waited := fmt.Errorf("waiting for another emr-static-ip%s that holds %s: %w", holder(f), p, err)
+		f.Close()
+		return nil, exit.With(ExitDeadline, waited, "let it finish, or end it; then run this again")
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", p, err), f.Close())
 	}
 	// For the message of one that waits; the lock itself does not depend on it.
 	if err := f.Truncate(0); err == nil {

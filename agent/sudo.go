@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -47,7 +46,7 @@ func Elevate(ctx context.Context, args []string) error {
 		executable: os.Executable,
 		lookPath:   exec.LookPath,
 		environ:    os.Environ,
-		output:     outputOf,
+		output:     host.Output,
 		exec:       syscall.Exec,
 	}.elevate(ctx, args)
 }
@@ -114,18 +113,6 @@ func passedOn(environ []string) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// outputOf runs a program. When ctx ends, it is killed, and not waited for longer than a second.
-func outputOf(ctx context.Context, argv []string) (stdout, stderr string, err error) {
-	var out, errOut bytes.Buffer
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	cmd.WaitDelay = time.Second
-	if err = cmd.Run(); err != nil && ctx.Err() != nil {
-		err = errors.Join(err, ctx.Err())
-	}
-	return out.String(), errOut.String(), err
 }
 
 // SearchPath is a PATH with the directories of system programs (iptables, sudo) at its end where they are missing, as they are for

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 )
 
 // testSudo is a sudo that works, for a user that is not root.
@@ -139,7 +140,7 @@ func TestElevateEndsWithItsContext(t *testing.T) {
 }
 
 func TestOutputOf(t *testing.T) {
-	stdout, stderr, err := outputOf(t.Context(), []string{"/bin/sh", "-c", "echo out; echo err >&2; exit 3"})
+	stdout, stderr, err := host.Output(t.Context(), []string{"/bin/sh", "-c", "echo out; echo err >&2; exit 3"})
 	if stdout != "out\n" || stderr != "err\n" || err == nil {
 		t.Errorf("%q, %q, %v", stdout, stderr, err)
 	}
@@ -147,7 +148,7 @@ func TestOutputOf(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	// The grandchild keeps the output open: it must not be waited for.
-	if _, _, err := outputOf(ctx, []string{"/bin/sh", "-c", "sleep 5 & wait"}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := host.Output(ctx, []string{"/bin/sh", "-c", "sleep 5 & wait"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if d := time.Since(began); d > 4*time.Second {

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -78,13 +79,13 @@ func unitEscaped(s string) string {
 }
 
 // hasSystemd tells whether systemd runs this node.
-func (e Environment) hasSystemd() bool {
+func hasSystemd(e Environment) bool {
 	info, err := os.Lstat(e.Path(systemdSign))
 	return err == nil && info.IsDir()
 }
 
 // systemctl runs systemctl, within a bound.
-func (e Environment) systemctl(ctx context.Context, args ...string) error {
+func systemctl(ctx context.Context, e Environment, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, systemctlMax)
 	defer cancel()
 	what := "systemctl " + strings.Join(args, " ")
@@ -94,7 +95,7 @@ func (e Environment) systemctl(ctx context.Context, args ...string) error {
 		}
 		return nil
 	}
-	if _, stderr, err := outputOf(ctx, append([]string{"systemctl"}, args...)); err != nil {
+	if _, stderr, err := host.Output(ctx, append([]string{"systemctl"}, args...)); err != nil {
 		return fmt.Errorf("%s: %w: %s", what, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine))
 	}
 	return nil
@@ -107,7 +108,7 @@ func (r *run) installUnits(ctx context.Context) {
 	case r.cfg.NoUnits:
 		r.note("no systemd units are installed (--no-units): nothing restores the address and the rules after a reboot")
 		return
-	case !r.env.hasSystemd():
+	case !hasSystemd(r.env):
 		r.note("systemd does not run here (no " + systemdSign + "): nothing restores the address and the rules after a reboot; run emr-static-ip restore at boot and every minute")
 		return
 	}
@@ -145,23 +146,23 @@ func (r *run) ensure(ctx context.Context, list []unit, timer string) error {
 	}
 	if written || !enabled {
 		// Also where an earlier run ended between its files and this.
-		if err := r.env.systemctl(ctx, "daemon-reload"); err != nil {
+		if err := systemctl(ctx, r.env, "daemon-reload"); err != nil {
 			return err
 		}
 	}
 	if !enabled {
-		if err := r.env.systemctl(ctx, append([]string{"enable"}, names...)...); err != nil {
+		if err := systemctl(ctx, r.env, append([]string{"enable"}, names...)...); err != nil {
 			return err
 		}
 		r.change("enabled " + strings.Join(names, " and "))
 	} else {
 		r.rep.Unchanged++
 	}
-	if active := r.env.systemctl(ctx, "is-active", "--quiet", timer); active == nil && !written {
+	if active := systemctl(ctx, r.env, "is-active", "--quiet", timer); active == nil && !written {
 		r.rep.Unchanged++
 		return nil
 	}
-	if err := r.env.systemctl(ctx, "restart", timer); err != nil {
+	if err := systemctl(ctx, r.env, "restart", timer); err != nil {
 		return err
 	}
 	r.change("started " + timer)
@@ -179,7 +180,7 @@ func (r *run) ensureProgram() error {
 	if r.installed {
 		return nil
 	}
-	changed, err := r.env.installProgram()
+	changed, err := installProgram(r.env)
 	if err != nil {
 		return err
 	}
@@ -214,13 +215,13 @@ func (r *run) remove(ctx context.Context, list []unit, timer string) error {
 	if len(paths) == 0 {
 		return nil
 	}
-	running := r.env.hasSystemd()
+	running := hasSystemd(r.env)
 	if running {
 		// The service is not stopped: it may be this very process's sibling that waits for the lock.
-		if err := r.env.systemctl(ctx, "stop", timer); err != nil {
+		if err := systemctl(ctx, r.env, "stop", timer); err != nil {
 			return err
 		}
-		if err := r.env.systemctl(ctx, append([]string{"disable"}, enabled...)...); err != nil {
+		if err := systemctl(ctx, r.env, append([]string{"disable"}, enabled...)...); err != nil {
 			return err
 		}
 	}
@@ -231,7 +232,7 @@ func (r *run) remove(ctx context.Context, list []unit, timer string) error {
 	}
 	r.change("removed " + strings.Join(names, " and "))
 	if running {
-		return r.env.systemctl(ctx, "daemon-reload")
+		return systemctl(ctx, r.env, "daemon-reload")
 	}
 	return nil
 }
@@ -257,21 +258,9 @@ func replaceDiffering(p string, text []byte) (bool, error) {
 	return true, nil
 }
 
-// executable is the file that this program was started from.
-func (e Environment) executable() (string, error) {
-	if e.Executable == nil {
-		return "/proc/self/exe", nil // also when that file is gone
-	}
-	p, err := e.Executable()
-	if err != nil {
-		return "", fmt.Errorf("finding this program's own file: %w", err)
-	}
-	return p, nil
-}
-
 // installProgram puts a copy of the running program where the units expect it. False: it is there already, with the same content.
-func (e Environment) installProgram() (bool, error) {
-	self, err := e.executable()
+func installProgram(e Environment) (bool, error) {
+	self, err := e.ProgramFile()
 	if err != nil {
 		return false, err
 	}

@@ -134,7 +134,7 @@ func (r *run) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyLookup)
 	defer cancel()
-	addrs, err := r.env.resolve(ctx, host)
+	addrs, err := r.env.LookupHost(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -154,31 +154,11 @@ func (r *run) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 func (r *run) dial(ctx context.Context, from netip.Addr, to netip.AddrPort, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	c, err := r.env.dial(ctx, from, to)
+	c, err := r.env.DialTCP(ctx, from, to)
 	if err == nil {
 		return c.Close()
 	}
 	return err
-}
-
-// resolve is e.Resolve, or the system's resolver.
-func (e Environment) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if e.Resolve != nil {
-		return e.Resolve(ctx, host)
-	}
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-}
-
-// dial is e.Dial, or TCP.
-func (e Environment) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
-	if e.Dial != nil {
-		return e.Dial(ctx, from, to)
-	}
-	var d net.Dialer
-	if from.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
-	}
-	return d.DialContext(ctx, "tcp", to.String())
 }
 
 // failing is what keeps a connection from coming about, told apart by what has to be looked at.

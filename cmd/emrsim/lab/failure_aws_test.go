@@ -146,13 +146,13 @@ func identityFailures() []failure {
 					return call.Service == "imds" && strings.HasSuffix(call.Params, "/subnet-id")
 				}, cloud.FaultAction{Kind: cloud.FaultFail})
 			}},
-		{name: "role not to be told", code: 3, told: []string{"the node's identity or role is unknown", "none of EMR's files is here", "--role CORE"},
+		{name: "role not to be told", code: 3, told: []string{"the node's identity or role is unknown", "none of EMR's files exists here", "--role CORE"},
 			prepare: func(t *testing.T, s *site) { s.outsideEMR(t, nil) }},
 		{name: "role not to be told from unreadable files", code: 3, told: []string{"is not a JSON object", "job-flow.json", "--role CORE"},
 			prepare: func(t *testing.T, s *site) {
 				s.outsideEMR(t, map[string][]byte{"/mnt/var/lib/info/job-flow.json": []byte("\x1b[2J{"), "/mnt/var/lib/info/instance.json": nil})
 			}},
-		{name: "role unknown and the tag denied", code: 4, told: []string{"none of EMR's files is here", `"Action": "ec2:DescribeInstances"`},
+		{name: "role unknown and the tag denied", code: 4, told: []string{"none of EMR's files exists here", `"Action": "ec2:DescribeInstances"`},
 			prepare: func(t *testing.T, s *site) {
 				s.emrFiles(t, "")
 				s.deny("ec2:DescribeInstances")

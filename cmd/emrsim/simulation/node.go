@@ -219,8 +219,8 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 		Systemctl:  n.systemctl,
 		LookupEnv:  func(string) (string, bool) { return "", false },
 		OpenKernel: func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return processKernel{n.Kernel, p}, nil },
-		SaveState: func(dir string, s agent.State) error {
-			return p.step(false, func() error { return agent.SaveState(dir, s) })
+		SaveState: func(dir string, content []byte) error {
+			return p.step(false, func() error { return agent.WriteState(dir, content) })
 		},
 		Log: n.world.log(n, number),
 	}

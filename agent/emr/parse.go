@@ -1,4 +1,4 @@
-package agent
+package emr
 
 import (
 	"encoding/json"
@@ -10,10 +10,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// parseEMRFile reads what one of EMR's files says. There is no published schema and releases differ: each field is looked at on
-// its own, so that one that has changed its form does not hide the others; fields not used are not looked at.
-func parseEMRFile(name string, data []byte) EMRFile {
-	f := EMRFile{Name: name}
+// parseFile reads one of EMR's files. EMR publishes no schema, and releases differ. So parseFile
+// reads each field on its own: a field with a new form does not hide the others. It ignores all
+// other fields.
+func parseFile(name string, data []byte) File {
+	f := File{Name: name}
 	if name == fileState {
 		parseJobFlowState(&f, string(data))
 		return f
@@ -31,11 +32,11 @@ func parseEMRFile(name string, data []byte) EMRFile {
 	case fileInstance:
 		f.IsMaster = o.bool("isMaster")
 		f.GroupID, f.Fleets = groupIDOf(&o)
-	case fileExtra:
+	case FileExtra:
 		f.Role = o.role("instanceRole")
 		f.GroupID, f.Fleets = groupIDOf(&o)
 		f.Groups = o.groupMap("instanceGroups")
-	case fileJobFlow:
+	case FileJobFlow:
 		f.Groups = o.groupList("instanceGroups", true)
 		if fleets := o.groupList("instanceFleets", false); len(fleets) > 0 {
 			f.Groups, f.Fleets = append(f.Groups, fleets...), true
@@ -48,7 +49,8 @@ func parseEMRFile(name string, data []byte) EMRFile {
 	return f
 }
 
-// groupIDOf is the node's group, or its fleet. No sample of a fleet's file is known: both names and both kinds of id are taken.
+// groupIDOf returns the id of the node's group or fleet. No sample of a fleet's file is known, so
+// both names and both kinds of id are accepted.
 func groupIDOf(o *object) (id string, fleet bool) {
 	if id = o.id("instanceGroupId", groupIDForm()); id == "" {
 		id = o.id("instanceFleetId", groupIDForm())
@@ -61,7 +63,8 @@ func groupIDForm() text.Form {
 	return text.EMRID("the id of an instance group or fleet (ig-..., if-...)", "ig-", "if-")
 }
 
-// object is a JSON object that is read field by field. Names are compared exactly, unlike what decoding into a struct does.
+// object is a JSON object that is read field by field. Names must match exactly, unlike in decoding
+// into a struct.
 type object struct {
 	fields   map[string]json.RawMessage
 	problems []error
@@ -73,7 +76,8 @@ func (o *object) problem(field string, format string, args ...any) {
 	}
 }
 
-// get decodes a field. A field that is missing or null is not a problem.
+// get decodes a field and reports whether it could. A field that is missing or null is not a
+// problem.
 func (o *object) get(field string, into any) bool {
 	raw, ok := o.fields[field]
 	if !ok || string(raw) == "null" {
@@ -132,14 +136,16 @@ func (o *object) count(field string) (n int, ok bool) {
 	return n, true
 }
 
-// groupList reads the groups of job-flow.json: [{"instanceGroupId": "ig-1", "instanceRole": "Core", "requestedInstanceCount": 2}].
-func (o *object) groupList(field string, counted bool) []EMRGroup {
+// groupList reads the groups of job-flow.json:
+//
+//	[{"instanceGroupId": "ig-1", "instanceRole": "Core", "requestedInstanceCount": 2}]
+func (o *object) groupList(field string, counted bool) []Group {
 	var elements []map[string]json.RawMessage
 	o.get(field, &elements)
-	var groups []EMRGroup
+	var groups []Group
 	for i, fields := range elements {
 		e := object{fields: fields}
-		var g EMRGroup
+		var g Group
 		g.ID, _ = groupIDOf(&e)
 		for _, name := range []string{"instanceRole", "instanceFleetType"} {
 			if g.Role == "" {
@@ -157,11 +163,13 @@ func (o *object) groupList(field string, counted bool) []EMRGroup {
 	return groups
 }
 
-// groupMap reads the groups of extraInstanceData.json: {"CORE": [{"instanceType": "m5.xlarge", "instanceCount": 2}]}.
-func (o *object) groupMap(field string) []EMRGroup {
+// groupMap reads the groups of extraInstanceData.json:
+//
+//	{"CORE": [{"instanceType": "m5.xlarge", "instanceCount": 2}]}
+func (o *object) groupMap(field string) []Group {
 	var byRole map[string][]map[string]json.RawMessage
 	o.get(field, &byRole)
-	var groups []EMRGroup
+	var groups []Group
 	for _, name := range slices.Sorted(maps.Keys(byRole)) {
 		role, err := ParseRole(name)
 		if err != nil {
@@ -170,7 +178,7 @@ func (o *object) groupMap(field string) []EMRGroup {
 		}
 		for i, fields := range byRole[name] {
 			e := object{fields: fields}
-			g := EMRGroup{Role: role}
+			g := Group{Role: role}
 			g.Requested, g.Counted = e.count("instanceCount")
 			for _, p := range e.problems {
 				o.problem(fmt.Sprintf("%s.%s[%d]", field, role, i), "%w", p)
@@ -179,14 +187,4 @@ func (o *object) groupMap(field string) []EMRGroup {
 		}
 	}
 	return groups
-}
-
-// ParseRole reads a role in the spellings of EMR's files and API: MASTER, Core, task.
-func ParseRole(s string) (Role, error) {
-	for _, r := range []Role{RoleMaster, RoleCore, RoleTask} {
-		if strings.EqualFold(s, string(r)) {
-			return r, nil
-		}
-	}
-	return "", fmt.Errorf("%s is not a role (MASTER, CORE or TASK)", text.Quote(s))
 }

@@ -1,4 +1,4 @@
-package agent
+package emr
 
 import (
 	"fmt"
@@ -7,13 +7,14 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// parseJobFlowState reads job-flow-state.txt, which is in protobuf's text format. Only plain fields of the outermost message are
-// used; nested messages (they repeat some names for other nodes) and everything else are passed over.
+// parseJobFlowState reads job-flow-state.txt, which is in protobuf's text format. It reads plain
+// fields of the outermost message. It skips everything else: nested messages repeat some names for
+// other nodes.
 //
 //	jobFlowId: "j-3H4A2KJ5EXAMPLE"
 //	instanceRole: "master"
 //	candidates { host: "..." instanceRole: "core" }
-func parseJobFlowState(f *EMRFile, text string) {
+func parseJobFlowState(f *File, text string) {
 	depth := 0
 	name := ""     // the last word
 	colon := false // a colon followed it
@@ -42,8 +43,9 @@ func parseJobFlowState(f *EMRFile, text string) {
 	}
 }
 
-// textTokens are the punctuation marks, words, numbers and strings (with the quotation mark they begin with, and without the one they
-// end with) of protobuf text, without blanks and comments. A string ends with its line if nothing else ends it.
+// textTokens yields the punctuation marks, words, numbers and strings of protobuf text, without
+// blanks and comments. A string has its opening quotation mark and not its closing one. A string
+// without a closing mark ends with its line.
 func textTokens(text string) func(yield func(string) bool) {
 	const marks = "{}<>[]:,;"
 	return func(yield func(string) bool) {
@@ -86,8 +88,8 @@ func textTokens(text string) func(yield func(string) bool) {
 	}
 }
 
-// stateField takes over one field. Protobuf says that the last of several values counts.
-func stateField(f *EMRFile, name, value string) {
+// stateField sets one field. In protobuf, the last of several values counts.
+func stateField(f *File, name, value string) {
 	value = strings.TrimLeft(value, `"'`)
 	problem := func(err error) {
 		if len(f.Problems) < text.MaxProblems {

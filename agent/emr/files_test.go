@@ -1,4 +1,4 @@
-package agent
+package emr
 
 import (
 	"os"
@@ -48,25 +48,25 @@ func emrTree(t *testing.T, files map[string]string) string {
 	return root
 }
 
-func TestReadEMRFilesInEveryDirectory(t *testing.T) {
+func TestReadFilesInEveryDirectory(t *testing.T) {
 	tests := []struct{ dir, name, content string }{
 		{"/mnt/var/lib/info", fileInstance, instanceMaster},
 		{"/emr/instance-controller/lib/info", fileInstance, instanceMaster},
 		{"/var/lib/info", fileInstance, instanceMaster},
-		{"/mnt/var/lib/info", fileExtra, extraMaster},
-		{"/emr/instance-controller/lib/info", fileExtra, extraMaster},
-		{"/var/lib/info", fileExtra, extraMaster},
-		{"/mnt/var/lib/instance-controller", fileExtra, extraMaster},
-		{"/mnt/var/lib/info", fileJobFlow, jobFlow},
-		{"/emr/instance-controller/lib/info", fileJobFlow, jobFlow},
-		{"/var/lib/info", fileJobFlow, jobFlow},
+		{"/mnt/var/lib/info", FileExtra, extraMaster},
+		{"/emr/instance-controller/lib/info", FileExtra, extraMaster},
+		{"/var/lib/info", FileExtra, extraMaster},
+		{"/mnt/var/lib/instance-controller", FileExtra, extraMaster},
+		{"/mnt/var/lib/info", FileJobFlow, jobFlow},
+		{"/emr/instance-controller/lib/info", FileJobFlow, jobFlow},
+		{"/var/lib/info", FileJobFlow, jobFlow},
 		{"/mnt/var/lib/info", fileState, jobFlowState},
 		{"/emr/instance-controller/lib/info", fileState, jobFlowState},
 		{"/var/lib/info", fileState, jobFlowState},
 	}
 	for _, test := range tests {
 		t.Run(test.dir+"/"+test.name, func(t *testing.T) {
-			got := ReadEMRFiles(emrTree(t, map[string]string{test.dir + "/" + test.name: test.content}))
+			got := ReadFiles(emrTree(t, map[string]string{test.dir + "/" + test.name: test.content}))
 			if len(got.Files) != 1 {
 				t.Fatalf("%d files", len(got.Files))
 			}
@@ -81,8 +81,8 @@ func TestReadEMRFilesInEveryDirectory(t *testing.T) {
 	}
 }
 
-func TestReadEMRFilesAllAtOnce(t *testing.T) {
-	got := ReadEMRFiles(emrTree(t, map[string]string{
+func TestReadFilesAllAtOnce(t *testing.T) {
+	got := ReadFiles(emrTree(t, map[string]string{
 		"/mnt/var/lib/info/instance.json":                         instanceMaster,
 		"/mnt/var/lib/info/job-flow.json":                         jobFlow,
 		"/var/lib/info/job-flow.json":                             jobFlow,
@@ -113,19 +113,19 @@ func TestReadEMRFilesAllAtOnce(t *testing.T) {
 	check("group", id, from, "ig-1MASTER", "/mnt/var/lib/info/instance.json")
 	check("release", got.Release(), "", "emr-5.29.0", "")
 	check("region", got.Region(), "", "eu-west-1", "")
-	if n, from := got.Requested(RoleCore); n != 2 || from != "/mnt/var/lib/info/job-flow.json" {
+	if n, from := got.Requested(Core); n != 2 || from != "/mnt/var/lib/info/job-flow.json" {
 		t.Errorf("%d core nodes from %s", n, from)
 	}
 	if n, _ := got.Masters(); n != 1 {
 		t.Errorf("%d masters", n)
 	}
 	state := got.Files[3]
-	if state.Role != RoleMaster || state.GroupID != "" || state.Release != "emr-5.29.0" {
+	if state.Role != Master || state.GroupID != "" || state.Release != "emr-5.29.0" {
 		t.Errorf("job-flow-state.txt: %+v", state)
 	}
 }
 
-func TestReadEMRFilesUnreadable(t *testing.T) {
+func TestReadFilesUnreadable(t *testing.T) {
 	root := emrTree(t, map[string]string{
 		"/mnt/var/lib/info/job-flow.json":                     "{",
 		"/mnt/var/lib/info/job-flow-state.txt/not-a-file":     "",
@@ -149,7 +149,7 @@ func TestReadEMRFilesUnreadable(t *testing.T) {
 		}
 		want = slices.Insert(want, 1, "reading /var/lib/info/job-flow.json: permission denied")
 	}
-	got := ReadEMRFiles(root)
+	got := ReadFiles(root)
 	var texts []string
 	for _, f := range got.Files {
 		if f.Err == nil {
@@ -165,7 +165,7 @@ func TestReadEMRFilesUnreadable(t *testing.T) {
 	if got.Empty() {
 		t.Error("files that cannot be read were taken for none")
 	}
-	if !ReadEMRFiles(t.TempDir()).Empty() {
+	if !ReadFiles(t.TempDir()).Empty() {
 		t.Error("files in an empty directory")
 	}
 }
@@ -173,42 +173,42 @@ func TestReadEMRFilesUnreadable(t *testing.T) {
 func TestParseEMRFileTolerates(t *testing.T) {
 	tests := []struct {
 		name, file, content string
-		want                EMRFile
+		want                File
 		problems            []string
 	}{
-		{"unknown, missing and null fields", fileJobFlow, `{"jobFlowId":"j-1","new":{"deep":[1]},"instanceGroups":null}`,
-			EMRFile{ClusterID: "j-1"}, nil},
-		{"a field that has changed its form", fileExtra, `{"jobFlowId":"j-1","instanceGroups":[1],"instanceRole":"CORE","haEnabled":"yes"}`,
-			EMRFile{ClusterID: "j-1", Role: RoleCore}, []string{
+		{"unknown, missing and null fields", FileJobFlow, `{"jobFlowId":"j-1","new":{"deep":[1]},"instanceGroups":null}`,
+			File{ClusterID: "j-1"}, nil},
+		{"a field that has changed its form", FileExtra, `{"jobFlowId":"j-1","instanceGroups":[1],"instanceRole":"CORE","haEnabled":"yes"}`,
+			File{ClusterID: "j-1", Role: Core}, []string{
 				"field haEnabled: json: cannot unmarshal string into Go value of type bool",
 				"field instanceGroups: json: cannot unmarshal array into Go value of type map[string][]map[string]json.RawMessage"}},
-		{"names are compared exactly", fileInstance, `{"ismaster":true,"IsMaster":true,"instancegroupid":"ig-1"}`, EMRFile{}, nil},
-		{"hostile ids", fileInstance, `{"instanceGroupId":"ig-../../x","jobFlowId":"j-` + strings.Repeat("A", 33) + `"}`, EMRFile{}, []string{
+		{"names are compared exactly", fileInstance, `{"ismaster":true,"IsMaster":true,"instancegroupid":"ig-1"}`, File{}, nil},
+		{"hostile ids", fileInstance, `{"instanceGroupId":"ig-../../x","jobFlowId":"j-` + strings.Repeat("A", 33) + `"}`, File{}, []string{
 			`field jobFlowId: "j-` + strings.Repeat("A", 33) + `" is not a cluster id (j-...)`,
 			`field instanceGroupId: "ig-../../x" is not the id of an instance group or fleet (ig-..., if-...)`}},
-		{"unknown role", fileExtra, "{\"instanceRole\":\"x\\u001b[0m\"}", EMRFile{}, []string{
+		{"unknown role", FileExtra, "{\"instanceRole\":\"x\\u001b[0m\"}", File{}, []string{
 			`field instanceRole: "x\u001b[0m" is not a role (MASTER, CORE or TASK)`}},
-		{"counts that are none", fileJobFlow, `{"instanceGroups":[{"instanceGroupId":"ig-1","instanceRole":"CORE","requestedInstanceCount":-1},
+		{"counts that are none", FileJobFlow, `{"instanceGroups":[{"instanceGroupId":"ig-1","instanceRole":"CORE","requestedInstanceCount":-1},
 			{"instanceGroupId":"ig-2","instanceRole":"TASK","requestedInstanceCount":1.5},{"instanceRole":"MASTER"}]}`,
-			EMRFile{Groups: []EMRGroup{{ID: "ig-1", Role: RoleCore}, {ID: "ig-2", Role: RoleTask}, {Role: RoleMaster}}}, []string{
+			File{Groups: []Group{{ID: "ig-1", Role: Core}, {ID: "ig-2", Role: Task}, {Role: Master}}}, []string{
 				"field instanceGroups[0]: field requestedInstanceCount: -1 is no number of nodes",
 				"field instanceGroups[1]: field requestedInstanceCount: json: cannot unmarshal number 1.5 into Go value of type int"}},
-		{"two groups of one role", fileExtra, `{"instanceGroups":{"TASK":[{"instanceCount":1},{"instanceCount":2}],"core":[{"instanceCount":3}]}}`,
-			EMRFile{Groups: []EMRGroup{{Role: RoleTask, Requested: 1, Counted: true}, {Role: RoleTask, Requested: 2, Counted: true}, {Role: RoleCore, Requested: 3, Counted: true}}}, nil},
-		{"fleets", fileJobFlow, `{"instanceFleets":[{"instanceFleetId":"if-1","instanceFleetType":"CORE","targetOnDemandCapacity":8}]}`,
-			EMRFile{Fleets: true, Groups: []EMRGroup{{ID: "if-1", Role: RoleCore}}}, nil},
-		{"fleets listed as groups", fileJobFlow, `{"instanceGroups":[{"instanceGroupId":"if-1","instanceRole":"Core","requestedInstanceCount":8}]}`,
-			EMRFile{Fleets: true, Groups: []EMRGroup{{ID: "if-1", Role: RoleCore, Requested: 8, Counted: true}}}, nil},
-		{"a fleet's node", fileInstance, `{"instanceFleetId":"if-1","isMaster":false}`, EMRFile{Fleets: true, GroupID: "if-1", IsMaster: new(false)}, nil},
+		{"two groups of one role", FileExtra, `{"instanceGroups":{"TASK":[{"instanceCount":1},{"instanceCount":2}],"core":[{"instanceCount":3}]}}`,
+			File{Groups: []Group{{Role: Task, Requested: 1, Counted: true}, {Role: Task, Requested: 2, Counted: true}, {Role: Core, Requested: 3, Counted: true}}}, nil},
+		{"fleets", FileJobFlow, `{"instanceFleets":[{"instanceFleetId":"if-1","instanceFleetType":"CORE","targetOnDemandCapacity":8}]}`,
+			File{Fleets: true, Groups: []Group{{ID: "if-1", Role: Core}}}, nil},
+		{"fleets listed as groups", FileJobFlow, `{"instanceGroups":[{"instanceGroupId":"if-1","instanceRole":"Core","requestedInstanceCount":8}]}`,
+			File{Fleets: true, Groups: []Group{{ID: "if-1", Role: Core, Requested: 8, Counted: true}}}, nil},
+		{"a fleet's node", fileInstance, `{"instanceFleetId":"if-1","isMaster":false}`, File{Fleets: true, GroupID: "if-1", IsMaster: new(false)}, nil},
 		{"protobuf text", fileState, "a { b { instanceRole: \"core\" } } jobFlowId: \"j-1\" c: { instanceRole: \"task\" } region : 'eu-west-1'\ninstanceRole: CORE # core",
-			EMRFile{ClusterID: "j-1", Region: "eu-west-1", Role: RoleCore}, nil},
-		{"the last value counts", fileState, "instanceRole: \"core\"\ninstanceRole: \"task\"", EMRFile{Role: RoleTask}, nil},
+			File{ClusterID: "j-1", Region: "eu-west-1", Role: Core}, nil},
+		{"the last value counts", fileState, "instanceRole: \"core\"\ninstanceRole: \"task\"", File{Role: Task}, nil},
 		{"damaged protobuf text", fileState, "jobFlowId: \"j-1\ninstanceRole: \"core\\\"\"\n}}} releaseLabel: \"emr-6.1.0\" region: :",
-			EMRFile{ClusterID: "j-1", Release: "emr-6.1.0"}, []string{`field instanceRole: "core\"" is not a role (MASTER, CORE or TASK)`}},
+			File{ClusterID: "j-1", Release: "emr-6.1.0"}, []string{`field instanceRole: "core\"" is not a role (MASTER, CORE or TASK)`}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got := parseEMRFile(test.file, []byte(test.content))
+			got := parseFile(test.file, []byte(test.content))
 			var problems []string
 			for _, p := range got.Problems {
 				problems = append(problems, p.Error())
@@ -239,15 +239,15 @@ func TestRequested(t *testing.T) {
 		coresKnown, mastersKnown bool
 	}{
 		{"nothing", nil, 0, 1, false, false},
-		{"job-flow.json", map[string]string{fileJobFlow: jobFlow}, 2, 1, true, true},
-		{"extraInstanceData.json", map[string]string{fileExtra: extraMaster}, 2, 1, true, true},
-		{"both: job-flow.json", map[string]string{fileJobFlow: jobFlow, fileExtra: ha}, 2, 3, true, true},
-		{"three masters", map[string]string{fileExtra: ha}, 5, 3, true, true},
-		{"three masters by their group", map[string]string{fileJobFlow: `{"instanceGroups":[{"instanceRole":"MASTER","requestedInstanceCount":3}]}`}, 0, 3, true, true},
-		{"three masters by the flag alone", map[string]string{fileExtra: `{"haEnabled":true}`}, 0, 3, false, true},
-		{"job-flow.json without counts", map[string]string{fileJobFlow: `{"instanceGroups":[{"instanceRole":"CORE"}]}`, fileExtra: ha}, 5, 3, true, true},
-		{"fleets have units, not nodes", map[string]string{fileJobFlow: jobFlow, fileInstance: `{"instanceFleetId":"if-1"}`}, 0, 1, false, false},
-		{"damaged", map[string]string{fileJobFlow: `{"instanceGroups":{}}`}, 0, 1, false, false},
+		{"job-flow.json", map[string]string{FileJobFlow: jobFlow}, 2, 1, true, true},
+		{"extraInstanceData.json", map[string]string{FileExtra: extraMaster}, 2, 1, true, true},
+		{"both: job-flow.json", map[string]string{FileJobFlow: jobFlow, FileExtra: ha}, 2, 3, true, true},
+		{"three masters", map[string]string{FileExtra: ha}, 5, 3, true, true},
+		{"three masters by their group", map[string]string{FileJobFlow: `{"instanceGroups":[{"instanceRole":"MASTER","requestedInstanceCount":3}]}`}, 0, 3, true, true},
+		{"three masters by the flag alone", map[string]string{FileExtra: `{"haEnabled":true}`}, 0, 3, false, true},
+		{"job-flow.json without counts", map[string]string{FileJobFlow: `{"instanceGroups":[{"instanceRole":"CORE"}]}`, FileExtra: ha}, 5, 3, true, true},
+		{"fleets have units, not nodes", map[string]string{FileJobFlow: jobFlow, fileInstance: `{"instanceFleetId":"if-1"}`}, 0, 1, false, false},
+		{"damaged", map[string]string{FileJobFlow: `{"instanceGroups":{}}`}, 0, 1, false, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -255,8 +255,8 @@ func TestRequested(t *testing.T) {
 			for name, content := range test.files {
 				below["/mnt/var/lib/info/"+name] = content
 			}
-			files := ReadEMRFiles(emrTree(t, below))
-			cores, from := files.Requested(RoleCore)
+			files := ReadFiles(emrTree(t, below))
+			cores, from := files.Requested(Core)
 			if cores != test.cores || (from != "") != test.coresKnown {
 				t.Errorf("core: %d from %q, want %d", cores, from, test.cores)
 			}
@@ -268,8 +268,8 @@ func TestRequested(t *testing.T) {
 	}
 }
 
-func TestEMRFilesDisagree(t *testing.T) {
-	files := ReadEMRFiles(emrTree(t, map[string]string{
+func TestFilesDisagree(t *testing.T) {
+	files := ReadFiles(emrTree(t, map[string]string{
 		"/mnt/var/lib/info/job-flow.json": `{"jobFlowId":"j-NEW"}`,
 		"/var/lib/info/job-flow.json":     `{"jobFlowId":"j-OLD"}`,
 		"/var/lib/info/instance.json":     `{"instanceGroupId":"ig-1"}`,
@@ -296,8 +296,8 @@ func FuzzEMRFile(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, data []byte) {
-		name := []string{fileExtra, fileJobFlow, fileState, fileInstance}[kind%4]
-		got := parseEMRFile(name, data)
+		name := []string{FileExtra, FileJobFlow, fileState, fileInstance}[kind%4]
+		got := parseFile(name, data)
 		if got.ClusterID != "" && !clusterIDForm().Fits(got.ClusterID) || got.GroupID != "" && !groupIDForm().Fits(got.GroupID) {
 			t.Fatalf("ids %q, %q", got.ClusterID, got.GroupID)
 		}
@@ -322,7 +322,7 @@ func FuzzEMRFile(f *testing.F) {
 				t.Fatalf("%q", err)
 			}
 		}
-		all := EMRFiles{Files: []EMRFile{got}}
+		all := Files{Files: []File{got}}
 		if n, _ := all.Masters(); n < 1 {
 			t.Fatalf("%d masters", n)
 		}

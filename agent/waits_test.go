@@ -2,9 +2,7 @@ package agent
 
 import (
 	"bytes"
-	"context"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -118,22 +116,6 @@ func TestWaitForAddressIsTold(t *testing.T) {
 		}
 		if got := lines(log, "waiting"); len(got) < 4 || len(got) > 6 || !strings.Contains(got[0], "all 2 addresses for role CORE are taken: 10.0.1.21 in use by") {
 			t.Errorf("%d lines: %q", len(got), got)
-		}
-	})
-}
-
-func TestPatience(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		p := newPatience(NewLogger(&log, "console", false))
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-		defer cancel()
-		for range 150 {
-			p.waiting(ctx, 2*time.Minute, "for %s", "x\x1b\ny")
-			time.Sleep(time.Second)
-		}
-		if got, want := lines(&log, ""), []string{`INFO waiting: for x\u001b\ny (at most 1m55s more)`, `INFO waiting: for x\u001b\ny (at most 55s more)`, `INFO waiting: for x\u001b\ny (at most 7m55s more)`}; !slices.Equal(got, want) {
-			t.Errorf("%q", got)
 		}
 	})
 }
