@@ -14,6 +14,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // Bounds of --verify. EC2 carries out an assignment some time after it has accepted it, so that the first packets may go nowhere.
@@ -31,6 +32,7 @@ type verdict struct {
 	bound  bool           // the socket was bound to the static IP: ordinary traffic to this destination keeps the primary IP
 	took   time.Duration  // of the attempt that came through
 	err    error          // nil: it came through
+	known  bool           // conntrack was asked for the source that the other side sees
 	// direct tells, after a failure of ordinary traffic, whether a socket bound to the static IP comes through.
 	direct bool
 }
@@ -96,7 +98,7 @@ func (r *run) connectTo(ctx context.Context, t Target, static netip.Addr, within
 			break
 		}
 	}
-	if v.err != nil && ctx.Err() == nil && static.IsValid() && v.to.IsValid() && !v.bound {
+	if v.err != nil && failingOf(v.err) != failingSource && ctx.Err() == nil && static.IsValid() && v.to.IsValid() && !v.bound {
 		v.direct = r.dial(ctx, static, v.to, verifyTry) == nil
 	}
 	return v
@@ -119,7 +121,7 @@ func (r *run) attempt(ctx context.Context, v *verdict, static netip.Addr) error 
 			from = static
 		}
 		began := time.Now()
-		if err = r.dial(ctx, from, v.to, share); err == nil {
+		if err = r.dialAs(ctx, v, static, from, share); err == nil {
 			v.took = time.Since(began)
 			return nil
 		}
@@ -150,6 +152,46 @@ func (r *run) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	return v4, nil
 }
 
+// dialAs is dial, and asks conntrack meanwhile for the source that the other side sees.
+func (r *run) dialAs(ctx context.Context, v *verdict, static, from netip.Addr, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	c, err := r.env.DialTCP(ctx, from, v.to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	local, ok1 := c.LocalAddr().(*net.TCPAddr)
+	remote, ok2 := c.RemoteAddr().(*net.TCPAddr)
+	if !ok1 || !ok2 || r.kernel == nil || !static.IsValid() {
+		return nil
+	}
+	asked := netcfg.Connection{Protocol: syscall.IPPROTO_TCP, Source: unmap(local.AddrPort()), Destination: unmap(remote.AddrPort())}
+	t, err := r.kernel.Translation(ctx, asked)
+	if err != nil {
+		return nil // not known: text says so
+	}
+	if v.known = true; t.Source.Addr() != static {
+		return &sourceError{static: static, seen: t}
+	}
+	return nil
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// sourceError is a connection that comes about, but not with the static IP.
+type sourceError struct {
+	static netip.Addr
+	seen   netcfg.Translation
+}
+
+func (e *sourceError) Error() string {
+	if !e.seen.Tracked {
+		return fmt.Sprintf("it comes from %s and not from %s: conntrack does not track it, as with a NOTRACK rule", e.seen.Source.Addr(), e.static)
+	}
+	return fmt.Sprintf("it comes from %s and not from %s, says conntrack", e.seen.Source.Addr(), e.static)
+}
+
 // dial opens a TCP connection and closes it again.
 func (r *run) dial(ctx context.Context, from netip.Addr, to netip.AddrPort, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
@@ -171,13 +213,17 @@ const (
 	failingTimeout failing = "timeout" // nothing answered
 	failingRoute   failing = "route"   // no route, here or further on; or a firewall that says so
 	failingLocal   failing = "local"   // this node's kernel did not let it out
+	failingSource  failing = "source"  // it comes about, and not with the static IP
 	failingOther   failing = "other"
 )
 
 // failingOf tells the ways apart by the error of a connection or a look-up.
 func failingOf(err error) failing {
 	dns := (*net.DNSError)(nil)
+	source := (*sourceError)(nil)
 	switch {
+	case errors.As(err, &source):
+		return failingSource
 	case errors.As(err, &dns):
 		return failingName
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -208,6 +254,9 @@ func (v verdict) text(static netip.Addr) string {
 	if v.bound {
 		service += ", by a socket bound to it: the rules leave ordinary traffic to there alone"
 	}
+	if v.err == nil && static.IsValid() && !v.known {
+		return fmt.Sprintf("not verified: a connection to %s comes about (%d ms), but conntrack cannot be asked whether it comes from %s", service, v.took.Milliseconds(), who)
+	}
 	if v.err == nil {
 		return fmt.Sprintf("verified: %s reaches %s (%d ms)", who, service, v.took.Milliseconds())
 	}
@@ -215,6 +264,8 @@ func (v verdict) text(static netip.Addr) string {
 	switch failingOf(v.err) {
 	case failingName:
 		return fmt.Sprintf("verify: the host name of %s is not found: %s", v.target, text.Clean(v.err.Error(), text.MaxLine))
+	case failingSource:
+		return fmt.Sprintf("verify: a TCP connection to %s comes about, but %s", service, text.Clean(v.err.Error(), text.MaxQuoted))
 	case failingTimeout:
 		why = "gets no answer"
 	case failingRefused:
@@ -249,6 +300,8 @@ func (v verdict) remedy(static netip.Addr) string {
 			who, v.target, v.to.Addr())
 	}
 	switch failingOf(v.err) {
+	case failingSource:
+		return "other rules of this node come first, or keep conntrack from it: emr-static-ip status names them where it can; look for masquerade, snat and notrack in nft list ruleset and iptables-save; --nat-backend auto comes before other translations"
 	case failingName:
 		return "correct the name in --verify, or the DNS server that knows it (the VPC's DHCP options, a Route 53 resolver rule)"
 	case failingRefused:
