@@ -9,6 +9,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 	"github.com/spf13/cobra"
 )
 
@@ -190,7 +191,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 	}
 	if w := f.get(cmd, flagVerify); len(w.texts) > 0 {
 		c.Given = append(c.Given, flagVerify)
-		if c.Verify, err = parseTargets(w.name, w.texts); err != nil {
+		if c.Verify, err = verify.ParseTargets(w.name, w.texts); err != nil {
 			problems = append(problems, err)
 		}
 	}
