@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -92,9 +93,9 @@ func TestReadmeExitCodes(t *testing.T) {
 }
 
 func TestReadmeFlags(t *testing.T) {
-	flags := constants(t, "../agent/config.go", func(spec *ast.ValueSpec) bool {
-		return strings.HasPrefix(spec.Names[0].Name, "flag")
-	})
+	flag := func(spec *ast.ValueSpec) bool { return strings.HasPrefix(strings.ToLower(spec.Names[0].Name), "flag") }
+	flags := constants(t, "../agent/config.go", flag)
+	maps.Copy(flags, constants(t, "../agent/pool/pool.go", flag))
 	named := map[string]bool{}
 	for _, row := range regexp.MustCompile("(?m)^\\| (`--[^|]*) \\|").FindAllStringSubmatch(readme(t), -1) {
 		for _, name := range strings.Split(row[1], ", ") {
@@ -112,7 +113,7 @@ func TestReadmeFlags(t *testing.T) {
 		delete(named, name)
 	}
 	for name := range named {
-		t.Errorf("the README's table has --%s, agent/config.go has not", name)
+		t.Errorf("the README's table has --%s, the program has not", name)
 	}
 }
 
