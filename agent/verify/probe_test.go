@@ -50,7 +50,7 @@ func TestProbe(t *testing.T) {
 		{"only bound", static, true, unbound, "", "a socket bound to 10.0.1.21 does reach db:1", verify.FailureRefused},
 		{"conntrack cannot be asked", static, true, open, "", "not verified: ", ""},
 		{"somebody else's translation", static, true, open, "172.17.0.1:999", "it comes from 172.17.0.1 and not from 10.0.1.21", verify.FailureSource},
-		{"not tracked", static, true, open, primary, "as with a NOTRACK rule", verify.FailureSource},
+		{"not tracked", static, true, open, primary, "conntrack does not track it", verify.FailureSource},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
