@@ -41,6 +41,10 @@ type State struct {
 
 	VPC []netip.Prefix `json:"vpc,omitempty"` // every IPv4 CIDR of the VPC; missing in files of versions before restore
 
+	// Gateways are the networks of S3 and DynamoDB, once EC2 was asked for them.
+	Gateways      []netip.Prefix `json:"gateways,omitempty"`
+	GatewaysKnown bool           `json:"gateways_known,omitempty"`
+
 	Primary netip.Addr   `json:"primary,omitzero"`
 	Static  netip.Addr   `json:"static,omitzero"`
 	Former  []netip.Addr `json:"former,omitempty"`  // static IPs this node had before and must not keep

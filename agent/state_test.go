@@ -22,7 +22,7 @@ func testState() State {
 		InstanceID: "i-0a1", ClusterID: "j-1", Role: RoleCore, SubnetID: "subnet-1", ENI: "eni-1", MAC: "02:00:00:00:00:01", Link: "ens5",
 		Backend: "iptables v1.8.9 (nf_tables)", Primary: netip.MustParseAddr("10.0.1.99"), Static: netip.MustParseAddr("10.0.1.11"),
 		VPC:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("10.1.0.0/16")},
-		Former: addrList("10.0.1.12"), Intents: addrList("10.0.1.13 10.0.1.14"), RecordDue: time.Date(2025, 1, 2, 3, 5, 5, 0, time.UTC), Named: true,
+		Former: addrList("10.0.1.12"), Intents: addrList("10.0.1.13 10.0.1.14"), Gateways: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, GatewaysKnown: true, RecordDue: time.Date(2025, 1, 2, 3, 5, 5, 0, time.UTC), Named: true,
 		Settings: Settings{
 			Pools: Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12"), Task: addrList("10.0.1.20")},
 			Role:  RoleCore, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},

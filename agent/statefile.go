@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
@@ -120,9 +121,12 @@ func (s State) validate() error {
 	if len(s.VPC) > maxNetworks {
 		return fmt.Errorf("%d VPC CIDRs", len(s.VPC))
 	}
-	for _, p := range s.VPC {
+	if len(s.Gateways) > maxNetworks {
+		return fmt.Errorf("%d networks of gateway endpoints", len(s.Gateways))
+	}
+	for _, p := range slices.Concat(s.VPC, s.Gateways) {
 		if !p.IsValid() || !p.Addr().Is4() {
-			return fmt.Errorf("VPC CIDR %v is not IPv4", p)
+			return fmt.Errorf("network %v is not IPv4", p)
 		}
 	}
 	return nil

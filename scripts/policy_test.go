@@ -72,8 +72,7 @@ func policyFile(t *testing.T, file string) (text string, actions []string) {
 
 // ahead are actions of the policies that calls does not find, with the reason.
 var ahead = map[string]string{
-	"ec2:DescribePrefixLists": "the networks behind gateway endpoints, which keep the primary IP",
-	"ssm:AddTagsToResource":   "PutParameter with tags needs it too, for --claim-tag",
+	"ssm:AddTagsToResource": "PutParameter with tags needs it too, for --claim-tag",
 }
 
 func TestPoliciesNameTheCalls(t *testing.T) {
