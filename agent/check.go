@@ -9,6 +9,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 // reservedAddresses is how many addresses at the beginning of a subnet AWS keeps for itself (network, router, DNS, future use);
@@ -45,22 +46,12 @@ func CheckPools(p Pools, r Role, id Identity, files emr.Files) error {
 	return exit.Invalid(errors.Join(problems...), "correct the list of addresses")
 }
 
-// named is a pool with what it is called in messages.
-type named struct {
-	what  string
-	addrs []netip.Addr
-}
-
-func (p Pools) named() []named {
-	return []named{{"master", p.Master}, {"core", p.Core}, {"task", p.Task}}
-}
-
 func checkAddresses(p Pools, id Identity) []error {
 	var problems []error
 	first := map[netip.Addr]string{}
-	for _, pool := range p.named() {
+	for _, pool := range p.Named() {
 		var outside, kept []netip.Addr
-		for _, a := range pool.addrs {
+		for _, a := range pool.Addrs {
 			switch {
 			case !id.Subnet.Contains(a):
 				outside = append(outside, a)
@@ -68,21 +59,21 @@ func checkAddresses(p Pools, id Identity) []error {
 				kept = append(kept, a)
 			case a == id.PrimaryIP:
 				problems = append(problems, fmt.Errorf("%s address %s is this node's primary IP, which EC2 gave it at launch: "+
-					"a static IP must be another one", pool.what, a))
+					"a static IP must be another one", pool.What, a))
 			}
 			if other, twice := first[a]; twice {
-				problems = append(problems, fmt.Errorf("%s address %s is named twice (also as %s)", pool.what, a, other))
+				problems = append(problems, fmt.Errorf("%s address %s is named twice (also as %s)", pool.What, a, other))
 			} else {
-				first[a] = pool.what
+				first[a] = pool.What
 			}
 		}
 		if len(outside) > 0 {
 			problems = append(problems, fmt.Errorf("%s %s not in this node's subnet %s (%s)",
-				pool.what, several(outside), id.Subnet, text.Clean(id.SubnetID, text.MaxQuoted)))
+				pool.What, several(outside), id.Subnet, text.Clean(id.SubnetID, text.MaxQuoted)))
 		}
 		if len(kept) > 0 {
 			problems = append(problems, fmt.Errorf("%s %s reserved by AWS: the first four and the last of subnet %s (%s)",
-				pool.what, several(kept), id.Subnet, text.Clean(id.SubnetID, text.MaxQuoted)))
+				pool.What, several(kept), id.Subnet, text.Clean(id.SubnetID, text.MaxQuoted)))
 		}
 	}
 	return text.Limit(problems)
@@ -109,9 +100,9 @@ func several(addrs []netip.Addr) string {
 
 // reserved tells whether AWS keeps a for itself in the subnet. Every subnet is at least a /28.
 func reserved(subnet netip.Prefix, a netip.Addr) bool {
-	begin := number(subnet.Masked().Addr())
+	begin := pool.Number(subnet.Masked().Addr())
 	end := begin + uint32(uint64(1)<<(32-subnet.Bits())-1)
-	return number(a) < begin+reservedAddresses || number(a) == end
+	return pool.Number(a) < begin+reservedAddresses || pool.Number(a) == end
 }
 
 func checkCounts(p Pools, r Role, files emr.Files) []error {
@@ -155,4 +146,13 @@ func CheckRoom(id Identity, limit int, present, pool []netip.Addr) error {
 	return exit.Invalid(fmt.Errorf("network interface %s has %s, and %s allows %d on an interface: there is no room for a static IP",
 		id.ENI, text.Count(len(present), "address", "addresses"), id.InstanceType, limit),
 		"unassign a secondary address that nobody needs, or use a larger instance type")
+}
+
+// CheckRegion checks the region of the form MASTER_IP REGION against the node's.
+func CheckRegion(region string, id Identity) error {
+	if region == "" || region == id.Region {
+		return nil
+	}
+	return exit.Invalid(fmt.Errorf("the arguments name the region %s, and this node is in %s: the list is perhaps another cluster's", region, text.Quote(id.Region)),
+		"give the addresses for this region and name it; or leave the region out and use --master-ips")
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 // completed are the proposals for the last of the words.
@@ -85,7 +87,7 @@ func TestCompletionScripts(t *testing.T) {
 // Every flag of every command is a variable too; one that stands for none is told of.
 func TestEveryFlagIsAVariable(t *testing.T) {
 	values := map[string]string{
-		flagMasterIPs: "10.0.1.10", flagCoreIPs: "10.0.1.11", flagTaskIPs: "10.0.1.12", flagRole: "task", flagOnly: "192.168.0.0/16", flagExclude: "192.168.1.0/24",
+		pool.FlagMaster: "10.0.1.10", pool.FlagCore: "10.0.1.11", pool.FlagTask: "10.0.1.12", flagRole: "task", flagOnly: "192.168.0.0/16", flagExclude: "192.168.1.0/24",
 		flagPrefix: "/x", flagPutRate: "7", flagTimeout: "77s", flagIMDS: "7s", flagLockWait: "7s", flagStateDir: "/x",
 		flagVerify: "192.168.0.1:443", flagSubnet: "subnet-0a1b2c3d", flagRegion: "eu-west-1",
 	}

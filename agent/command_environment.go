@@ -23,7 +23,7 @@ func warnOfVariables(log *zap.Logger, root *cobra.Command, environ []string) {
 			continue
 		}
 		hint := ""
-		if likely := nearest(name[len(variablePrefix):], withoutPrefix(known)); likely != "" {
+		if likely := text.Nearest(name[len(variablePrefix):], withoutPrefix(known)); likely != "" {
 			hint = ": is " + variablePrefix + likely + " meant?"
 		}
 		log.Warn("the environment variable " + text.Clean(name, text.MaxQuoted) + " stands for no flag and is ignored" + hint)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 	"github.com/spf13/cobra"
 )
 
@@ -71,9 +73,9 @@ func (f *flags) apply(commands ...*cobra.Command) {
 		cmd.Flags().SortFlags = false
 		cmd.PersistentFlags().SortFlags = false
 	}
-	f.add(flagMasterIPs, "IPS", "", "addresses for master nodes", commands...)
-	f.add(flagCoreIPs, "IPS", "", "addresses for core nodes", commands...)
-	f.add(flagTaskIPs, "IPS", "", "addresses for task nodes (without: task nodes are left as they are)", commands...)
+	f.add(pool.FlagMaster, "IPS", "", "addresses for master nodes", commands...)
+	f.add(pool.FlagCore, "IPS", "", "addresses for core nodes", commands...)
+	f.add(pool.FlagTask, "IPS", "", "addresses for task nodes (without: task nodes are left as they are)", commands...)
 	f.add(flagRole, "ROLE", "", "this node's role: MASTER, CORE or TASK (without: found out)", commands...)
 	f.add(flagScope, "SCOPE", DefaultScope, "traffic that leaves with the static IP: external (to outside the VPC), all", commands...)
 	f.add(flagOnly, "CIDRS", "", "only traffic to these networks leaves with the static IP", commands...)
@@ -153,26 +155,26 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 			problems = append(problems, err)
 		}
 	}
-	args := PoolArgs{Positional: positional, Names: map[string]string{}, Commands: commandNames(cmd.Root())}
-	for _, pool := range []struct {
+	args := pool.Args{Positional: positional, Names: map[string]string{}, Commands: commandNames(cmd.Root())}
+	for _, set := range []struct {
 		flag  string
 		texts *[]string
-	}{{flagMasterIPs, &args.Master}, {flagCoreIPs, &args.Core}, {flagTaskIPs, &args.Task}} {
-		w := f.get(cmd, pool.flag)
-		if w.variable && len(positional) > 0 && pool.flag != flagTaskIPs {
+	}{{pool.FlagMaster, &args.Master}, {pool.FlagCore, &args.Core}, {pool.FlagTask, &args.Task}} {
+		w := f.get(cmd, set.flag)
+		if w.variable && len(positional) > 0 && set.flag != pool.FlagTask {
 			continue // the command line goes before the environment
 		}
 		if len(w.texts) > 0 {
-			*pool.texts, args.Names[pool.flag] = w.texts, w.name
-			c.Given = append(c.Given, pool.flag)
+			*set.texts, args.Names[set.flag] = w.texts, w.name
+			c.Given = append(c.Given, set.flag)
 		}
 	}
 	var err error
-	if c.Pools, err = ParsePools(args); err != nil {
+	if c.Pools, err = pool.Parse(args); err != nil {
 		problems = append(problems, err)
 	}
 	if c.Pools.MasterOnly {
-		_, c.Region, _ = masterOnly(positional)
+		_, c.Region, _ = pool.MasterOnly(positional)
 	}
 	for _, networks := range []struct {
 		flag string
@@ -183,13 +185,13 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (Config, error) 
 			continue
 		}
 		c.Given = append(c.Given, networks.flag)
-		if *networks.into, err = ParseCIDRs(w.name, w.texts); err != nil {
+		if *networks.into, err = pool.ParseCIDRs(w.name, w.texts); err != nil {
 			problems = append(problems, err)
 		}
 	}
 	if w := f.get(cmd, flagVerify); len(w.texts) > 0 {
 		c.Given = append(c.Given, flagVerify)
-		if c.Verify, err = parseTargets(w.name, w.texts); err != nil {
+		if c.Verify, err = verify.ParseTargets(w.name, w.texts); err != nil {
 			problems = append(problems, err)
 		}
 	}

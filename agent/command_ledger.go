@@ -22,7 +22,7 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 			}
 			if len(args) > 0 {
 				value = "ledger has no command " + text.Quote(args[0]) + ": list, gc or repair"
-				if likely := nearest(args[0], []string{"list", "gc", "repair"}); likely != "" {
+				if likely := text.Nearest(args[0], []string{"list", "gc", "repair"}); likely != "" {
 					value += "; did you mean " + likely + "?"
 				}
 			}

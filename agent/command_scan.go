@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -48,7 +49,7 @@ func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
 				likely = flagOutput
 			}
 			c.problem("%s", unknownFlag(cmd, arg, name, likely))
-			if follows := next != "" && !strings.HasPrefix(next, "-") && cmd.Name() != next; !hasValue && follows && (!isList(next) || c.flags.isList(likely)) {
+			if follows := next != "" && !strings.HasPrefix(next, "-") && cmd.Name() != next; !hasValue && follows && (!pool.IsList(next) || c.flags.isList(likely)) {
 				i++ // its value, one supposes
 			}
 		case hasValue || flag.NoOptDefVal != "":
@@ -79,7 +80,7 @@ const otherDashes = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0
 // torn finds a list that was torn into several arguments by blanks after its commas. It returns how many of the arguments that follow belong to it.
 func (c *commandLine) torn(name, value string, following []string) int {
 	whole, n := value, 0
-	for n < len(following) && (strings.HasSuffix(whole, ",") || strings.HasPrefix(following[n], ",")) && isList(strings.Trim(following[n], ",")) {
+	for n < len(following) && (strings.HasSuffix(whole, ",") || strings.HasPrefix(following[n], ",")) && pool.IsList(strings.Trim(following[n], ",")) {
 		whole += following[n]
 		n++
 	}
@@ -104,7 +105,7 @@ func nearestFlag(cmd *cobra.Command, name string) string {
 				flags.VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
 			}
 		}
-		if likely := nearest(name, names); likely != "" {
+		if likely := text.Nearest(name, names); likely != "" {
 			return likely
 		}
 	}
@@ -180,11 +181,4 @@ func enumerated(list []string) string {
 func shortOutput(arg string) bool {
 	value, ok := strings.CutPrefix(arg, "-o")
 	return ok && (value == "" || slices.Contains(flagValues()[flagOutput], strings.TrimPrefix(value, "=")))
-}
-
-// isList tells whether an argument can be read as a list of addresses.
-func isList(arg string) bool {
-	l := list{}
-	l.add("", arg)
-	return len(l.problems) == 0
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 // called is what a test program was asked to do.
@@ -102,17 +103,17 @@ func TestCommandLine(t *testing.T) {
 				Only:    []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("10.9.0.1/32")},
 				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", PutRate: 10,
 				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Output: "text", Verbose: true, NoUnits: true, OnError: "continue",
-				Given: []string{flagMasterIPs, flagCoreIPs, flagTaskIPs, flagOnly, flagExclude, flagRole, flagScope, flagBackend, flagLogFormat, flagPrefix,
+				Given: []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask, flagOnly, flagExclude, flagRole, flagScope, flagBackend, flagLogFormat, flagPrefix,
 					flagPutRate, flagTimeout, flagIMDS, flagLockWait, flagStateDir, flagVerbose, flagNoUnits, flagOnError, flagNoNameTag},
 			}},
 		{"from the environment", "", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.10", "EMR_STATIC_IP_CORE_IPS": "10.0.1.11", "EMR_STATIC_IP_VERBOSE": "1",
 			"EMR_STATIC_IP_ROLE": "", "EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply",
 			want(func(c *Config) {
-				c.Pools, c.Verbose, c.NameTag, c.Given = pools, true, false, []string{flagMasterIPs, flagCoreIPs, flagVerbose, flagNoNameTag}
+				c.Pools, c.Verbose, c.NameTag, c.Given = pools, true, false, []string{pool.FlagMaster, pool.FlagCore, flagVerbose, flagNoNameTag}
 			})},
 		{"the command line goes before the environment", "10.0.1.10 10.0.1.11 --timeout 5m", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.77", "EMR_STATIC_IP_TASK_IPS": "10.0.1.20",
 			"EMR_STATIC_IP_TIMEOUT": "1h"}, "apply", want(func(c *Config) {
-			c.Pools, c.Timeout, c.Given = pools, 5*time.Minute, []string{flagTaskIPs, flagTimeout}
+			c.Pools, c.Timeout, c.Given = pools, 5*time.Minute, []string{pool.FlagTask, flagTimeout}
 			c.Pools.Task = addrList("10.0.1.20")
 		})},
 		{"a switch turned off", "--no-name-tag=false --no-units=0", map[string]string{"EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply", want(func(c *Config) {
@@ -367,7 +368,7 @@ func FuzzCommandLine(f *testing.F) {
 		"__complete\nx", "plan\n--only-cidr\n10.0.0.0/8", "status\n-ojson", "--log-format=json\n\x1b[2J", "--timeout\n1e9h"} {
 		f.Add(seed, "", "")
 	}
-	for _, flag := range []string{flagCoreIPs, flagTaskIPs, flagRole, flagOnly, flagTimeout, flagStateDir, flagPrefix, flagPutRate, flagVerbose, flagLogFormat, flagBackend} {
+	for _, flag := range []string{pool.FlagCore, pool.FlagTask, flagRole, flagOnly, flagTimeout, flagStateDir, flagPrefix, flagPutRate, flagVerbose, flagLogFormat, flagBackend} {
 		for _, value := range []string{"10.0.1.10-12", "::1", "core", "true", "json", "\x1b[2J", "1e400", "../x", strings.Repeat("9", 300)} {
 			f.Add("10.0.1.10\n10.0.1.11", variableOf(flag), value)
 		}

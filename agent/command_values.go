@@ -24,7 +24,7 @@ func oneOf(into *string, values ...string) func(name, text string) error {
 			}
 		}
 		problem := fmt.Errorf("%s %s is none of %s", name, text.Quote(value), strings.Join(values, ", "))
-		if likely := nearest(value, values); likely != "" {
+		if likely := text.Nearest(value, values); likely != "" {
 			problem = fmt.Errorf("%w: did you mean %s?", problem, likely)
 		}
 		return problem

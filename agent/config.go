@@ -4,32 +4,12 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 // Pools are the static IPs offered to each role, in the operator's order.
-type Pools struct {
-	Master []netip.Addr `json:"master,omitempty"`
-	Core   []netip.Addr `json:"core,omitempty"`
-	Task   []netip.Addr `json:"task,omitempty"`
-	// MasterOnly: the list had the form MASTER_IP REGION, and core nodes without a pool are left as they are.
-	MasterOnly bool `json:"master_only,omitempty"`
-}
-
-// For is the pool of a role; empty where none was named for it.
-func (p Pools) For(r Role) []netip.Addr {
-	switch r {
-	case RoleMaster:
-		return p.Master
-	case RoleCore:
-		return p.Core
-	case RoleTask:
-		return p.Task
-	}
-	return nil
-}
-
-// Empty tells whether no role has a pool.
-func (p Pools) Empty() bool { return len(p.Master)+len(p.Core)+len(p.Task) == 0 }
+type Pools = pool.Pools
 
 // Defaults of the flags.
 const (
@@ -171,9 +151,6 @@ func (c Config) Repeating(last Settings) Config {
 
 // The flags, without their dashes. Each is also an environment variable: see variableOf.
 const (
-	flagMasterIPs = "master-ips"
-	flagCoreIPs   = "core-ips"
-	flagTaskIPs   = "task-ips"
 	flagRole      = "role"
 	flagScope     = "snat-scope"
 	flagOnly      = "only-cidr"

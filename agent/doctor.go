@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 // Bounds of a doctor's waits: it is asked what is wrong now, and does not wait for it to pass.
@@ -29,7 +30,7 @@ const (
 type doctor struct {
 	*run
 	stateErr error        // of the state file
-	usable   []named      // the pools that concern this node, without what the subnet does not give
+	usable   []pool.Named // the pools that concern this node, without what the subnet does not give
 	every    []netip.Addr // of all pools, the same
 	kernelOK bool         // the kernel can be looked at
 	known    bool         // who this node is: r.id is IMDS's
@@ -129,7 +130,7 @@ func (d *doctor) patience() time.Duration {
 // session loads the SDK's configuration and gets credentials.
 func (d *doctor) session(ctx context.Context) []Finding {
 	region := d.id.Region
-	if told := d.files.Region(); region == "" && regionName.MatchString(told) {
+	if told := d.files.Region(); region == "" && pool.IsRegion(told) {
 		region = told
 	}
 	var err error

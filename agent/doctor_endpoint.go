@@ -15,6 +15,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // endpointWait bounds each step of reaching an endpoint.
@@ -182,13 +183,13 @@ func (d *doctor) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.
 }
 
 func failureText(err error) string {
-	switch failingOf(err) {
-	case failingTimeout:
+	switch verify.FailureOf(err) {
+	case verify.FailureTimeout:
 		return "no answer"
-	case failingRefused:
+	case verify.FailureRefused:
 		return "refused"
 	}
-	return lastCause(err)
+	return verify.Cause(err)
 }
 
 // connectRemedy is what to do where no connection to an endpoint comes about.
@@ -198,19 +199,19 @@ func (d *doctor) connectRemedy(e endpoint, err error) string {
 	if d.known {
 		nodes = fmt.Sprintf("the nodes (their security group, or %s)", d.id.Subnet)
 	}
-	switch kind := failingOf(err); {
+	switch kind := verify.FailureOf(err); {
 	case e.proxy != nil:
 		return "look at the proxy, at the way to it, and at HTTPS_PROXY; NO_PROXY names what is to be reached without it"
-	case kind == failingTimeout && e.private:
+	case kind == verify.FailureTimeout && e.private:
 		return fmt.Sprintf("packets vanish on the way: the security group of the VPC endpoint %s must admit TCP %s from %s; then the network ACLs of both subnets", e.vpce, port, nodes)
-	case kind == failingTimeout && e.kind[0] == 'g':
+	case kind == verify.FailureTimeout && e.kind[0] == 'g':
 		return fmt.Sprintf("create the VPC endpoint %s (%s), or give the subnet a route to a NAT gateway", e.vpce, e.kind)
-	case kind == failingTimeout:
+	case kind == verify.FailureTimeout:
 		return fmt.Sprintf("the name leads to public addresses, and the subnet has no way out: create the VPC endpoint %s (%s; its security group must admit TCP %s from %s), or give the subnet a route to a NAT gateway. "+
 			"Where that endpoint exists, its private DNS is off, or this VPC's enableDnsHostnames is", e.vpce, e.kind, port, nodes)
-	case kind == failingRefused:
+	case kind == verify.FailureRefused:
 		return "something is there and refuses: is AWS_ENDPOINT_URL right? Does a rule reject (iptables -S OUTPUT, a firewall on the way)?"
-	case kind == failingRoute:
+	case kind == verify.FailureRoute:
 		return fmt.Sprintf("there is no route: look at ip route and at the subnet's route table; without NAT, create the VPC endpoint %s (%s)", e.vpce, e.kind)
 	}
 	return "look at the node's own filter rules (iptables -S OUTPUT, nft list ruleset)"

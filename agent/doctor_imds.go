@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // identity asks IMDSv2 who this node is and, where that fails, finds out why.
@@ -76,11 +77,11 @@ func (k knock) explain() (why, remedy string) {
 	case k.token == http.StatusForbidden:
 		return "IMDS is switched off for this instance, or something on the way (X-Forwarded-For) makes it refuse",
 			"aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled"
-	case k.token == 0 && plain && failingOf(k.tokenErr) == failingTimeout:
+	case k.token == 0 && plain && verify.FailureOf(k.tokenErr) == verify.FailureTimeout:
 		return "IMDS answers, but its token does not arrive: the hop limit is too low for where this runs (a container, a router on the way)", hops
 	case k.plain == http.StatusOK:
 		return "IMDS answers version 1 only, and this program uses version 2", "an emulation or a proxy stands in for IMDS: it must support PUT /latest/api/token"
-	case k.token == 0 && k.plain == 0 && failingOf(k.tokenErr) == failingTimeout:
+	case k.token == 0 && k.plain == 0 && verify.FailureOf(k.tokenErr) == verify.FailureTimeout:
 		return "nothing answers at IMDS's address", "this must run on an EC2 instance; on one, look at ip route get 169.254.169.254 and at rules that drop; in a container: " + hops
 	case k.token == 0 && k.plain == 0:
 		return "there is no IMDS here", "this must run on an EC2 instance; on one, look at ip route get 169.254.169.254 and at rules that reject"

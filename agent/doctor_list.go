@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 // listFindings judges the list of addresses by itself, as a run does before it calls anything: region, counts, subnet. It leaves the pools
@@ -32,17 +33,17 @@ func (d *doctor) listFindings() []Finding {
 	if !d.known {
 		return append(findings, unknown("addresses", "", "", "the subnet is not known"))
 	}
-	for _, pool := range d.cfg.Pools.named() {
+	for _, set := range d.cfg.Pools.Named() {
 		var good []netip.Addr
-		for _, a := range pool.addrs {
+		for _, a := range set.Addrs {
 			if f := d.misplaced(a); f.Check != "" {
 				findings = append(findings, f)
 			} else {
 				good = append(good, a)
 			}
 		}
-		if len(good) > 0 && (d.role.Role == "" || strings.EqualFold(pool.what, string(d.role.Role))) {
-			d.usable = append(d.usable, named{pool.what, good})
+		if len(good) > 0 && (d.role.Role == "" || strings.EqualFold(set.What, string(d.role.Role))) {
+			d.usable = append(d.usable, pool.Named{What: set.What, Addrs: good})
 		}
 		d.every = append(d.every, good...)
 	}
@@ -81,7 +82,7 @@ func (d *doctor) room(ctx context.Context) Finding {
 		return err
 	})
 	for _, p := range d.usable {
-		pool = append(pool, p.addrs...)
+		pool = append(pool, p.Addrs...)
 	}
 	if err != nil {
 		return unknown("room", "", "", "%v", err)

@@ -12,6 +12,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // This file has the checks of the node itself.
@@ -187,17 +188,17 @@ func (d *doctor) verifyFindings(ctx context.Context) []Finding {
 		static = netip.Addr{}
 	}
 	var findings []Finding
-	for _, v := range d.connectAll(ctx, static, doctorVerify) {
-		text := v.text(static)
-		switch name := v.target.String(); {
-		case v.err == nil && static.IsValid():
-			findings = append(findings, fine("verify", name, "%s", text).took(v.took))
-		case v.err == nil:
-			findings = append(findings, warning("verify", name, "run doctor again when the node has its static IP", "%s, and this node has no static IP yet: what a firewall does with that is not known", text).took(v.took))
-		case static.IsValid() || failingOf(v.err) == failingName:
-			findings = append(findings, failed(ExitVerify, "verify", name, v.remedy(static), "%s", text))
+	for _, v := range d.prober(static).Probe(ctx, d.cfg.Verify, doctorVerify) {
+		text := v.String()
+		switch name := v.Target.String(); {
+		case v.Err == nil && static.IsValid():
+			findings = append(findings, fine("verify", name, "%s", text).took(v.Took))
+		case v.Err == nil:
+			findings = append(findings, warning("verify", name, "run doctor again when the node has its static IP", "%s, and this node has no static IP yet: what a firewall does with that is not known", text).took(v.Took))
+		case static.IsValid() || verify.FailureOf(v.Err) == verify.FailureName:
+			findings = append(findings, failed(ExitVerify, "verify", name, v.Remedy(), "%s", text))
 		default:
-			findings = append(findings, unknown("verify", name, v.remedy(static), "%s, as it must where a firewall admits static IPs only; this node has none yet", text))
+			findings = append(findings, unknown("verify", name, v.Remedy(), "%s, as it must where a firewall admits static IPs only; this node has none yet", text))
 		}
 	}
 	return findings

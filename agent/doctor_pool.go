@@ -26,7 +26,7 @@ func (d *doctor) pools(ctx context.Context) []Finding {
 func (d *doctor) holders(ctx context.Context, pools []named) []Finding {
 	var all []netip.Addr
 	for _, p := range pools {
-		all = append(all, p.addrs...)
+		all = append(all, p.Addrs...)
 	}
 	if len(all) == 0 {
 		return nil
@@ -47,7 +47,7 @@ func (d *doctor) holders(ctx context.Context, pools []named) []Finding {
 			free = nil
 		}
 		can, nodes := 0, 0
-		for _, a := range p.addrs {
+		for _, a := range p.Addrs {
 			f, node, action := d.holder(a, v)
 			if action != ssmcoord.Skip {
 				can++
@@ -132,11 +132,11 @@ func (d *doctor) holder(a netip.Addr, v views) (f Finding, node bool, action ssm
 // enough judges whether a pool has addresses for as many nodes as the cluster was asked to have. can is how many a node could have that starts
 // now, nodes how many others the nodes of its cluster have; outside EMR, those of any cluster, which may be the one that doctor is run for.
 func (d *doctor) enough(p named, can, nodes int) Finding {
-	wanted, from := d.files.Requested(Role(strings.ToUpper(p.what)))
-	if p.what == "master" {
+	wanted, from := d.files.Requested(Role(strings.ToUpper(p.What)))
+	if p.What == "master" {
 		wanted, from = d.files.Masters()
 	}
-	text := fmt.Sprintf("%d of %d can be had by a node that starts now", can, len(p.addrs))
+	text := fmt.Sprintf("%d of %d can be had by a node that starts now", can, len(p.Addrs))
 	whose := "this cluster's nodes"
 	if d.files.Empty() {
 		whose = "nodes of EMR clusters"
@@ -148,12 +148,12 @@ func (d *doctor) enough(p named, can, nodes int) Finding {
 		text += fmt.Sprintf("; %s asks for %d", from, wanted)
 	}
 	switch {
-	case can+nodes == 0, can+nodes < wanted && can+nodes < len(p.addrs):
-		return failed(ExitNoAddress, "pool", p.what, "name more addresses, or end what holds them (see above)", "too few: %s", text)
+	case can+nodes == 0, can+nodes < wanted && can+nodes < len(p.Addrs):
+		return failed(ExitNoAddress, "pool", p.What, "name more addresses, or end what holds them (see above)", "too few: %s", text)
 	case can+nodes < wanted:
-		return warning("pool", p.what, "name more addresses", "too few: %s", text) // the list itself is: said as such
+		return warning("pool", p.What, "name more addresses", "too few: %s", text) // the list itself is: said as such
 	case can == 0 && d.files.Empty():
-		return warning("pool", p.what, "name more addresses for further nodes, or for a cluster beside that one", "all in use: %s", text)
+		return warning("pool", p.What, "name more addresses for further nodes, or for a cluster beside that one", "all in use: %s", text)
 	}
-	return fine("pool", p.what, "%s", text)
+	return fine("pool", p.What, "%s", text)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // knockEndpoint sends an unsigned request for nothing, to which every endpoint has an answer.
@@ -59,7 +60,7 @@ func tlsFailure(e endpoint, err error) Finding {
 		remedy = "what answers does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
 	case e.proxy != nil:
 		remedy = "look at whether the proxy allows CONNECT to " + e.url.Host
-	case failingOf(err) == failingTimeout:
+	case verify.FailureOf(err) == verify.FailureTimeout:
 		remedy = "it connects and then says nothing: look at the MTU on the way (ping -M do -s 1472), and at appliances that inspect TLS"
 	default:
 		remedy = "look at what stands between the node and " + e.url.Hostname()

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/spf13/cobra"
 )
 
@@ -23,7 +24,7 @@ precedence. The variables of the AWS SDK apply too: AWS_REGION, AWS_ENDPOINT_URL
 HTTPS_PROXY, NO_PROXY and others.
 
 # EXIT STATUS
-`, variableOf(flagCoreIPs), flagCoreIPs)
+`, variableOf(pool.FlagCore), pool.FlagCore)
 	for _, code := range exit.Codes() {
 		fmt.Fprintf(&b, "**%d**\n: %s\n\n", code, code.Meaning())
 	}

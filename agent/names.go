@@ -9,6 +9,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 // Names that files of the run still use. They go when those files are rewritten (issue 12).
@@ -32,10 +33,12 @@ func jitter(env Environment, d time.Duration) time.Duration { return host.Jitter
 
 func newPatience(log *zap.Logger) *host.Progress { return host.NewProgress(log, time.Now()) }
 
-// The types of EMR's files that the run uses.
+// Types that the run uses.
 type (
 	EMRFiles     = emr.Files
 	RoleDecision = emr.Decision
+
+	named = pool.Named
 )
 
 // ReadEMRFiles reads EMR's files.

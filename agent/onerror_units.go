@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 //go:embed systemd/emr-static-ip-retry.service
@@ -83,7 +85,7 @@ func unitEnvironment(environ []string) (kept, left []string) {
 
 // listVariables are the variables that stand for lists.
 func listVariables() (names []string) {
-	for _, flag := range []string{flagMasterIPs, flagCoreIPs, flagTaskIPs, flagOnly, flagExclude, flagVerify} {
+	for _, flag := range []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask, flagOnly, flagExclude, flagVerify} {
 		names = append(names, variableOf(flag))
 	}
 	return names

@@ -13,6 +13,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 // Why a state file that is there is not used. A missing one is no error.
@@ -105,14 +106,14 @@ func (s State) validate() error {
 			return fmt.Errorf("%s address %v is not IPv4", a.what, a.addr)
 		}
 	}
-	pools := append(s.Settings.Pools.named(), named{"former", s.Former}, named{"intended", s.Intents})
-	for _, pool := range pools {
-		if len(pool.addrs) > maxPool {
-			return fmt.Errorf("%d %s addresses", len(pool.addrs), pool.what)
+	pools := append(s.Settings.Pools.Named(), pool.Named{What: "former", Addrs: s.Former}, pool.Named{What: "intended", Addrs: s.Intents})
+	for _, set := range pools {
+		if len(set.Addrs) > pool.Max {
+			return fmt.Errorf("%d %s addresses", len(set.Addrs), set.What)
 		}
-		for _, a := range pool.addrs {
+		for _, a := range set.Addrs {
 			if !a.Is4() {
-				return fmt.Errorf("%s address %q is not IPv4", pool.what, a)
+				return fmt.Errorf("%s address %q is not IPv4", set.What, a)
 			}
 		}
 	}

@@ -1,5 +1,5 @@
-// Package text makes text that comes from elsewhere fit to be printed, and reads it strictly. Foreign
-// text is arguments, files, tags, answers of AWS and output of other programs.
+// Package text makes text that comes from elsewhere fit to be printed, and reads it strictly.
+// Foreign text is arguments, files, tags, answers of AWS and output of other programs.
 package text
 
 import (

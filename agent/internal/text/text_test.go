@@ -42,7 +42,8 @@ func TestCleanLines(t *testing.T) {
 	}
 }
 
-// FuzzClean: nothing that is not printable comes through, the length is bounded, cleaning twice is cleaning once, and JSON stays JSON.
+// FuzzClean: nothing that is not printable comes through, the length is bounded, cleaning twice is
+// cleaning once, and JSON stays JSON.
 func FuzzClean(f *testing.F) {
 	for _, seed := range []string{"", "plain", "\x1b[2J", "\u009b", "\xff", "{\"a\":\"\u202e\x7f\"}", "a\nb", "\U0001f600", "\u2028"} {
 		f.Add(seed, 40)

@@ -1,4 +1,5 @@
-package agent
+// Package verify connects to the services of --verify, to show that the static IP works.
+package verify
 
 import (
 	"errors"
@@ -10,18 +11,19 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// maxVerify bounds how many connections one run tries.
-const maxVerify = 16
+// MaxTargets limits how many services one run connects to.
+const MaxTargets = 16
 
-// Target is a TCP service that --verify connects to: an IPv4 address or a host name, and a port. Its text is host:port.
+// Target is a TCP service that --verify connects to. Its text is host:port.
 type Target struct {
-	Host string // as ParseTarget accepts it: an IPv4 address in its usual form, or a host name in lower case
+	Host string // an IPv4 address, or a host name in lower case
 	Port uint16 // not 0
 }
 
+// String returns host:port.
 func (t Target) String() string { return t.Host + ":" + strconv.Itoa(int(t.Port)) }
 
-// MarshalText is the form in which the state file keeps a target.
+// MarshalText returns the form in which the state file has a target.
 func (t Target) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText is ParseTarget.
@@ -34,7 +36,7 @@ func (t *Target) UnmarshalText(value []byte) error {
 	return nil
 }
 
-// ParseTarget reads host:port. The error is a predicate: what is wrong with the text.
+// ParseTarget reads host:port. An error is a predicate that says what is wrong with value.
 func ParseTarget(value string) (Target, error) {
 	host, port, ok := strings.Cut(value, ":")
 	switch {
@@ -68,7 +70,8 @@ func ParseTarget(value string) (Target, error) {
 	return t, nil
 }
 
-// checkHostName tells what keeps a text from being a host name (RFC 1123; underscores occur in private zones).
+// checkHostName reports what is wrong with a host name (RFC 1123). It allows underscores, which
+// occur in private zones.
 func checkHostName(host string) error {
 	if len(host) > 253 {
 		return errors.New("is longer than the 253 characters of a host name")
@@ -84,8 +87,9 @@ func checkHostName(host string) error {
 	return nil
 }
 
-// parseTargets reads the values of --verify, in each of them one target or several separated by commas.
-func parseTargets(name string, texts []string) ([]Target, error) {
+// ParseTargets reads the values of --verify. Each has one target, or several separated by commas.
+// name is the flag's name in messages.
+func ParseTargets(name string, texts []string) ([]Target, error) {
 	var targets []Target
 	var problems []error
 	named := map[Target]bool{}
@@ -103,8 +107,17 @@ func parseTargets(name string, texts []string) ([]Target, error) {
 			}
 		}
 	}
-	if len(targets) > maxVerify {
-		problems = append(problems, fmt.Errorf("%s names %d services; at most %d are tried", name, len(targets), maxVerify))
+	if len(targets) > MaxTargets {
+		problems = append(problems, fmt.Errorf("%s names %d services; at most %d are tried", name, len(targets), MaxTargets))
 	}
 	return targets, errors.Join(text.Limit(problems)...)
+}
+
+// Join returns targets separated by commas.
+func Join(targets []Target) string {
+	texts := make([]string, len(targets))
+	for i, t := range targets {
+		texts[i] = t.String()
+	}
+	return strings.Join(texts, ", ")
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -73,45 +72,4 @@ func TestMasterOnlyForm(t *testing.T) {
 			t.Errorf("%s: %+v\n%s", region, got.cfg, stderr)
 		}
 	}
-	for _, text := range []string{"us-east", "US-EAST-1", "us-east-1 ", "us_east_1", "east-1x-2", "us-east-0", "us--east-1", "-us-east-1", "us-east-1\n"} {
-		if _, _, ok := masterOnly([]string{"10.0.1.10", text}); ok {
-			t.Errorf("%q is taken for a region", text)
-		}
-	}
-}
-
-func TestNearest(t *testing.T) {
-	names := []string{"release", "restore", "status", "plan", "apply"}
-	for word, want := range map[string]string{
-		"relase": "release", "releaes": "release", "RELEASE": "release", "stat": "status", "rest": "restore", "pln": "plan", "aply": "apply",
-		"": "", "x": "", "xx": "", "banana": "", "undo": "", strings.Repeat("release", 20): "", "\xff\xfe\xfd": "",
-	} {
-		if got := nearest(word, names); got != want {
-			t.Errorf("%q: got %q, want %q", word, got, want)
-		}
-	}
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"abc", "abc", 0}, {"abc", "acb", 1}, {"abc", "abd", 1}, {"abc", "bc", 1}, {"kitten", "sitting", 3}, {"ca", "abc", 3}} {
-		if got, back := slips(test.a, test.b), slips(test.b, test.a); got != test.want || back != test.want {
-			t.Errorf("%q, %q: %d and %d, want %d", test.a, test.b, got, back, test.want)
-		}
-	}
-}
-
-// FuzzRightForm: whatever the argument, there is no panic, and the form that is proposed is one that is understood.
-func FuzzRightForm(f *testing.F) {
-	for _, seed := range []string{"Args=[10.0.1.10,10.0.1.11]", `["10.0.1.1"]`, "us-east-1a", "core", "relase", "[[", "args==", "10.0.1.10,"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		if form := pasted(text); form != "" && !isList(form) {
-			t.Fatalf("%q: proposes %q", text, form)
-		}
-		rightForm(text, text, []string{"release", "status"})
-		if hint := nearest(text, []string{"release", "status"}); hint != "" && !slices.Contains([]string{"release", "status"}, hint) {
-			t.Fatal(hint)
-		}
-	})
 }

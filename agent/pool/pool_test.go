@@ -1,4 +1,4 @@
-package agent
+package pool
 
 import (
 	"fmt"
@@ -8,72 +8,54 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
-
-// addrList are the addresses of a text, separated by blanks.
-func addrList(text string) []netip.Addr {
-	var all []netip.Addr
-	for _, s := range strings.Fields(text) {
-		all = append(all, netip.MustParseAddr(s))
-	}
-	return all
-}
-
-// addrRange is n consecutive addresses.
-func addrRange(first string, n int) []netip.Addr {
-	var all []netip.Addr
-	for a := netip.MustParseAddr(first); len(all) < n; a = a.Next() {
-		all = append(all, a)
-	}
-	return all
-}
 
 func TestParsePools(t *testing.T) {
 	tests := []struct {
 		name string
-		args PoolArgs
+		args Args
 		want Pools
 	}{
-		{"nothing", PoolArgs{}, Pools{}},
-		{"the script's own form", PoolArgs{Positional: strings.Fields("10.0.1.10 10.0.1.11 10.0.1.12")},
-			Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}},
-		{"master only", PoolArgs{Positional: []string{"10.0.1.10"}}, Pools{Master: addrList("10.0.1.10")}},
-		{"one comma list", PoolArgs{Positional: []string{"10.0.1.10,10.0.1.12,10.0.1.11"}},
-			Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.12 10.0.1.11")}},
-		{"one argument with blanks, as typed into a console field", PoolArgs{Positional: []string{" 10.0.1.10 10.0.1.11, 10.0.1.12\t"}},
-			Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}},
-		{"range", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.20-10.0.1.29"}},
-			Pools{Master: addrList("10.0.1.10"), Core: addrRange("10.0.1.20", 10)}},
-		{"short range", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.20-29"}},
-			Pools{Master: addrList("10.0.1.10"), Core: addrRange("10.0.1.20", 10)}},
-		{"range whose first address is the master's", PoolArgs{Positional: []string{"10.0.1.20-22"}},
-			Pools{Master: addrList("10.0.1.20"), Core: addrList("10.0.1.21 10.0.1.22")}},
-		{"range across a byte", PoolArgs{Core: []string{"10.0.1.254-10.0.2.1"}},
-			Pools{Core: addrList("10.0.1.254 10.0.1.255 10.0.2.0 10.0.2.1")}},
-		{"range of one", PoolArgs{Core: []string{"10.0.1.7-7"}}, Pools{Core: addrList("10.0.1.7")}},
-		{"range to the last address there is", PoolArgs{Core: []string{"255.255.255.254-255"}},
-			Pools{Core: addrList("255.255.255.254 255.255.255.255")}},
-		{"CIDR", PoolArgs{Core: []string{"10.0.1.32/29"}}, Pools{Core: addrRange("10.0.1.32", 8)}},
-		{"CIDR of one", PoolArgs{Core: []string{"10.0.1.32/32"}}, Pools{Core: addrList("10.0.1.32")}},
-		{"as many as a list may have", PoolArgs{Core: []string{"10.0.0.0/20"}}, Pools{Core: addrRange("10.0.0.0", 4096)}},
-		{"the limit is per list", PoolArgs{Core: []string{"10.0.0.0/20"}, Task: []string{"10.1.0.0/20"}},
-			Pools{Core: addrRange("10.0.0.0", 4096), Task: addrRange("10.1.0.0", 4096)}},
-		{"a mixture, in the operator's order", PoolArgs{Positional: []string{"10.0.1.9,10.0.1.40-41", "10.0.1.16/30", "10.0.1.5"}},
-			Pools{Master: addrList("10.0.1.9"), Core: addrList("10.0.1.40 10.0.1.41 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.5")}},
-		{"flags", PoolArgs{Master: []string{"10.0.1.10-12"}, Core: []string{"10.0.1.20", "10.0.1.21"}, Task: []string{"10.0.1.30"}},
-			Pools{Master: addrRange("10.0.1.10", 3), Core: addrList("10.0.1.20 10.0.1.21"), Task: addrList("10.0.1.30")}},
-		{"task nodes beside the list", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.11"}, Task: []string{"10.0.1.30"}},
-			Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11"), Task: addrList("10.0.1.30")}},
+		{"nothing", Args{}, Pools{}},
+		{"the script's own form", Args{Positional: strings.Fields("10.0.1.10 10.0.1.11 10.0.1.12")},
+			Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.11 10.0.1.12")}},
+		{"master only", Args{Positional: []string{"10.0.1.10"}}, Pools{Master: addresses("10.0.1.10")}},
+		{"one comma list", Args{Positional: []string{"10.0.1.10,10.0.1.12,10.0.1.11"}},
+			Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.12 10.0.1.11")}},
+		{"one argument with blanks, as typed into a console field", Args{Positional: []string{" 10.0.1.10 10.0.1.11, 10.0.1.12\t"}},
+			Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.11 10.0.1.12")}},
+		{"range", Args{Positional: []string{"10.0.1.10", "10.0.1.20-10.0.1.29"}},
+			Pools{Master: addresses("10.0.1.10"), Core: consecutive("10.0.1.20", 10)}},
+		{"short range", Args{Positional: []string{"10.0.1.10", "10.0.1.20-29"}},
+			Pools{Master: addresses("10.0.1.10"), Core: consecutive("10.0.1.20", 10)}},
+		{"range whose first address is the master's", Args{Positional: []string{"10.0.1.20-22"}},
+			Pools{Master: addresses("10.0.1.20"), Core: addresses("10.0.1.21 10.0.1.22")}},
+		{"range across a byte", Args{Core: []string{"10.0.1.254-10.0.2.1"}},
+			Pools{Core: addresses("10.0.1.254 10.0.1.255 10.0.2.0 10.0.2.1")}},
+		{"range of one", Args{Core: []string{"10.0.1.7-7"}}, Pools{Core: addresses("10.0.1.7")}},
+		{"range to the last address there is", Args{Core: []string{"255.255.255.254-255"}},
+			Pools{Core: addresses("255.255.255.254 255.255.255.255")}},
+		{"CIDR", Args{Core: []string{"10.0.1.32/29"}}, Pools{Core: consecutive("10.0.1.32", 8)}},
+		{"CIDR of one", Args{Core: []string{"10.0.1.32/32"}}, Pools{Core: addresses("10.0.1.32")}},
+		{"as many as a list may have", Args{Core: []string{"10.0.0.0/20"}}, Pools{Core: consecutive("10.0.0.0", 4096)}},
+		{"the limit is per list", Args{Core: []string{"10.0.0.0/20"}, Task: []string{"10.1.0.0/20"}},
+			Pools{Core: consecutive("10.0.0.0", 4096), Task: consecutive("10.1.0.0", 4096)}},
+		{"a mixture, in the operator's order", Args{Positional: []string{"10.0.1.9,10.0.1.40-41", "10.0.1.16/30", "10.0.1.5"}},
+			Pools{Master: addresses("10.0.1.9"), Core: addresses("10.0.1.40 10.0.1.41 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.5")}},
+		{"flags", Args{Master: []string{"10.0.1.10-12"}, Core: []string{"10.0.1.20", "10.0.1.21"}, Task: []string{"10.0.1.30"}},
+			Pools{Master: consecutive("10.0.1.10", 3), Core: addresses("10.0.1.20 10.0.1.21"), Task: addresses("10.0.1.30")}},
+		{"task nodes beside the list", Args{Positional: []string{"10.0.1.10", "10.0.1.11"}, Task: []string{"10.0.1.30"}},
+			Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.11"), Task: addresses("10.0.1.30")}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := ParsePools(test.args)
+			got, err := Parse(test.args)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, role := range []Role{RoleMaster, RoleCore, RoleTask} {
+			for _, role := range []emr.Role{emr.Master, emr.Core, emr.Task} {
 				if !slices.Equal(got.For(role), test.want.For(role)) {
 					t.Errorf("%s: got %v, want %v", role, got.For(role), test.want.For(role))
 				}
@@ -85,57 +67,57 @@ func TestParsePools(t *testing.T) {
 func TestParsePoolsProblems(t *testing.T) {
 	tests := []struct {
 		name string
-		args PoolArgs
+		args Args
 		want []string // one line for each problem
 	}{
-		{"every problem, by its argument", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.300", "10.0.1.11", "host", "010.0.1.12"}}, []string{
+		{"every problem, by its argument", Args{Positional: []string{"10.0.1.10", "10.0.1.300", "10.0.1.11", "host", "010.0.1.12"}}, []string{
 			`argument 2 "10.0.1.300" is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`,
 			`argument 4 "host" is neither an IPv4 address nor a range nor a CIDR`,
 			`argument 5 "010.0.1.12" is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`}},
-		{"IPv6", PoolArgs{Core: []string{"fd00::1,::ffff:10.0.1.1,fd00::/64"}}, []string{
+		{"IPv6", Args{Core: []string{"fd00::1,::ffff:10.0.1.1,fd00::/64"}}, []string{
 			`--core-ips "fd00::1,::ffff:10.0.1.1,fd00::/64": "fd00::1" is IPv6; static IPs are IPv4 addresses of the node's subnet`,
 			`--core-ips "fd00::1,::ffff:10.0.1.1,fd00::/64": "::ffff:10.0.1.1" is IPv6; static IPs are IPv4 addresses of the node's subnet`,
 			`--core-ips "fd00::1,::ffff:10.0.1.1,fd00::/64": "fd00::/64" is IPv6; static IPs are IPv4 addresses of the node's subnet`}},
-		{"empty argument", PoolArgs{Positional: []string{"10.0.1.10", ""}}, []string{
+		{"empty argument", Args{Positional: []string{"10.0.1.10", ""}}, []string{
 			`argument 2 "" is empty; expected an IPv4 address, a range or a CIDR`}},
-		{"a variable of a template that was empty", PoolArgs{Positional: []string{"10.0.1.10,,10.0.1.11"}}, []string{
+		{"a variable of a template that was empty", Args{Positional: []string{"10.0.1.10,,10.0.1.11"}}, []string{
 			`argument 1 "10.0.1.10,,10.0.1.11" has an empty item between its commas`}},
-		{"range backwards", PoolArgs{Core: []string{"10.0.1.29-20"}}, []string{
+		{"range backwards", Args{Core: []string{"10.0.1.29-20"}}, []string{
 			`--core-ips "10.0.1.29-20" is a range that ends (10.0.1.20) before it begins (10.0.1.29)`}},
-		{"range without an end", PoolArgs{Core: []string{"10.0.1.29-"}}, []string{
+		{"range without an end", Args{Core: []string{"10.0.1.29-"}}, []string{
 			`--core-ips "10.0.1.29-" ends with ""; a range ends with an IPv4 address or with a number from 0 to 255`}},
-		{"range with a wrong end", PoolArgs{Core: []string{"10.0.1.1-256", "10.0.1.1-07", "10.0.1.1-2-3"}}, []string{
+		{"range with a wrong end", Args{Core: []string{"10.0.1.1-256", "10.0.1.1-07", "10.0.1.1-2-3"}}, []string{
 			`--core-ips "10.0.1.1-256" ends with "256"; a range ends with an IPv4 address or with a number from 0 to 255`,
 			`--core-ips "10.0.1.1-07" ends with "07"; a range ends with an IPv4 address or with a number from 0 to 255`,
 			`--core-ips "10.0.1.1-2-3" ends with "2-3"; a range ends with an IPv4 address or with a number from 0 to 255`}},
-		{"CIDR inside a block", PoolArgs{Core: []string{"10.0.1.5/24"}}, []string{
+		{"CIDR inside a block", Args{Core: []string{"10.0.1.5/24"}}, []string{
 			`--core-ips "10.0.1.5/24" is not the beginning of a /24 block; meant is perhaps 10.0.1.0/24, or the single address 10.0.1.5`}},
-		{"CIDR with a wrong length", PoolArgs{Core: []string{"10.0.1.0/33"}}, []string{
+		{"CIDR with a wrong length", Args{Core: []string{"10.0.1.0/33"}}, []string{
 			`--core-ips "10.0.1.0/33" has the prefix length "33"; expected 0 to 32`}},
-		{"too many", PoolArgs{Core: []string{"10.0.0.1", "10.0.0.0/8", "0.0.0.0/0"}}, []string{
+		{"too many", Args{Core: []string{"10.0.0.1", "10.0.0.0/8", "0.0.0.0/0"}}, []string{
 			`--core-ips "10.0.0.0/8" makes the list longer than 4096 addresses (1 so far, 16777216 more): is a range or prefix length mistyped?`}},
-		{"one too many", PoolArgs{Core: []string{"10.0.0.0/20,10.1.0.1"}}, []string{
+		{"one too many", Args{Core: []string{"10.0.0.0/20,10.1.0.1"}}, []string{
 			`--core-ips "10.0.0.0/20,10.1.0.1" makes the list longer than 4096 addresses (4096 so far, 1 more): is a range or prefix length mistyped?`}},
-		{"named twice", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.11", "10.0.1.10"}}, []string{
+		{"named twice", Args{Positional: []string{"10.0.1.10", "10.0.1.11", "10.0.1.10"}}, []string{
 			`argument 3 "10.0.1.10" names 10.0.1.10, which argument 1 "10.0.1.10" names too`}},
-		{"overlapping ranges are one problem", PoolArgs{Positional: []string{"10.0.1.10", "10.0.1.20-29", "10.0.1.25-34"}}, []string{
+		{"overlapping ranges are one problem", Args{Positional: []string{"10.0.1.10", "10.0.1.20-29", "10.0.1.25-34"}}, []string{
 			`argument 3 "10.0.1.25-34" names 10.0.1.25 (and 4 more), which argument 2 "10.0.1.20-29" names too`}},
-		{"twice in one argument", PoolArgs{Core: []string{"10.0.1.20,10.0.1.20"}}, []string{
+		{"twice in one argument", Args{Core: []string{"10.0.1.20,10.0.1.20"}}, []string{
 			`--core-ips "10.0.1.20,10.0.1.20" names 10.0.1.20 twice`}},
-		{"in two pools", PoolArgs{Core: []string{"10.0.1.20-29"}, Task: []string{"10.0.1.29"}}, []string{
+		{"in two pools", Args{Core: []string{"10.0.1.20-29"}, Task: []string{"10.0.1.29"}}, []string{
 			`--task-ips "10.0.1.29" names 10.0.1.29, which --core-ips "10.0.1.20-29" names too`}},
-		{"by position and by flag", PoolArgs{Positional: []string{"10.0.1.10"}, Master: []string{"10.0.1.11"}, Core: []string{"x"}}, []string{
+		{"by position and by flag", Args{Positional: []string{"10.0.1.10"}, Master: []string{"10.0.1.11"}, Core: []string{"x"}}, []string{
 			`--master-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both (the list after a flag has commas and no blanks)`,
 			`--core-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both (the list after a flag has commas and no blanks)`,
 			`--core-ips "x" is neither an IPv4 address nor a range nor a CIDR`}},
-		{"from the environment", PoolArgs{Core: []string{"x"}, Names: map[string]string{flagCoreIPs: "EMR_STATIC_IP_CORE_IPS"}}, []string{
+		{"from the environment", Args{Core: []string{"x"}, Names: map[string]string{FlagCore: "EMR_STATIC_IP_CORE_IPS"}}, []string{
 			`EMR_STATIC_IP_CORE_IPS "x" is neither an IPv4 address nor a range nor a CIDR`}},
-		{"what a terminal would obey", PoolArgs{Positional: []string{"\x1b[2J\u202e10.0.1.1"}}, []string{
+		{"what a terminal would obey", Args{Positional: []string{"\x1b[2J\u202e10.0.1.1"}}, []string{
 			`argument 1 "\u001b[2J\u202e10.0.1.1" is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := ParsePools(test.args)
+			got, err := Parse(test.args)
 			if err == nil {
 				t.Fatalf("no error, but %v", got)
 			}
@@ -154,7 +136,7 @@ func TestParsePoolsLimitsWhatItSays(t *testing.T) {
 	for i := range 1000 {
 		args = append(args, fmt.Sprint("bad", i), strings.Repeat("x", 1000))
 	}
-	_, err := ParsePools(PoolArgs{Positional: args})
+	_, err := Parse(Args{Positional: args})
 	lines := strings.Split(err.Error(), "\n")
 	if want := text.MaxProblems + 1; len(lines) != want {
 		t.Fatalf("%d lines, want %d", len(lines), want)
@@ -190,8 +172,8 @@ func TestParseCIDRs(t *testing.T) {
 	}
 }
 
-// FuzzParsePools: whatever is typed, there is either an error or a list within its bounds, without duplicates, that reads the same
-// when its addresses are written out one by one.
+// FuzzParsePools: whatever is typed, there is either an error or a list within its bounds, without
+// duplicates, that reads the same when its addresses are written out one by one.
 func FuzzParsePools(f *testing.F) {
 	for _, seed := range []string{
 		"10.0.1.10", "10.0.1.20-10.0.1.29", "10.0.1.20-29", "10.0.1.0/28", "10.0.1.10,10.0.1.11 10.0.1.12", "fd00::1", "0.0.0.0/0",
@@ -200,7 +182,7 @@ func FuzzParsePools(f *testing.F) {
 		f.Add(seed, "10.0.1.30")
 	}
 	f.Fuzz(func(t *testing.T, list, task string) {
-		p, err := ParsePools(PoolArgs{Positional: []string{list}, Task: []string{task}})
+		p, err := Parse(Args{Positional: []string{list}, Task: []string{task}})
 		if err != nil {
 			if value := err.Error(); text.Clean(strings.ReplaceAll(value, "\n", ""), len(value)+1) != strings.ReplaceAll(value, "\n", "") {
 				t.Fatalf("foreign text in %q", value)
@@ -215,40 +197,61 @@ func FuzzParsePools(f *testing.F) {
 			}
 			seen[a] = true
 		}
-		if len(p.Master) != 1 || len(p.Core) >= maxPool || len(p.Task) > maxPool {
+		if len(p.Master) != 1 || len(p.Core) >= Max || len(p.Task) > Max {
 			t.Fatalf("%d, %d, %d addresses", len(p.Master), len(p.Core), len(p.Task))
 		}
 		for _, a := range slices.Concat(p.Master, p.Core) {
 			written = append(written, a.String())
 		}
-		again, err := ParsePools(PoolArgs{Positional: written})
+		again, err := Parse(Args{Positional: written})
 		if err != nil || !slices.Equal(again.Master, p.Master) || !slices.Equal(again.Core, p.Core) {
 			t.Fatalf("%v reads back as %v, %v", p, again, err)
 		}
 	})
 }
 
-// FuzzParseCIDRs: whatever is typed, there is either an error fit to be shown, or IPv4 networks that read the same when they are written out.
+// FuzzParseCIDRs: whatever is typed, there is either an error fit to be shown, or IPv4 networks
+// that read the same when they are written out.
 func FuzzParseCIDRs(f *testing.F) {
 	for _, seed := range []string{"192.168.0.0/16,172.16.0.0/12", "10.9.9.9 0.0.0.0/0", "10.0.0.0/33", "fd00::/8", "10.0.0.1/24", ",", "10.0.0.0/08", "1.2.3.4/-0", "\x1b"} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		list, err := ParseCIDRs("--only-cidr", []string{text})
+	f.Fuzz(func(t *testing.T, list string) {
+		networks, err := ParseCIDRs("--only-cidr", []string{list})
 		if err != nil {
-			checkFailure(t, exit.Invalid(err, ""))
+			if line := strings.ReplaceAll(err.Error(), "\n", ""); text.Clean(line, len(line)+1) != line {
+				t.Fatalf("foreign text in %q", err)
+			}
 			return
 		}
 		var written []string
-		for _, p := range list {
+		for _, p := range networks {
 			if !p.Addr().Is4() || p != p.Masked() {
-				t.Fatalf("%v of %q", p, text)
+				t.Fatalf("%v of %q", p, list)
 			}
 			written = append(written, p.String())
 		}
 		again, err := ParseCIDRs("--only-cidr", []string{strings.Join(written, ",")})
-		if err != nil || !slices.Equal(again, list) || len(list) == 0 {
-			t.Fatalf("%v reads back as %v, %v", list, again, err)
+		if err != nil || !slices.Equal(again, networks) || len(networks) == 0 {
+			t.Fatalf("%v reads back as %v, %v", networks, again, err)
 		}
 	})
+}
+
+// addresses returns the addresses of a text, separated by blanks.
+func addresses(list string) []netip.Addr {
+	var all []netip.Addr
+	for _, s := range strings.Fields(list) {
+		all = append(all, netip.MustParseAddr(s))
+	}
+	return all
+}
+
+// consecutive returns n addresses in a row.
+func consecutive(first string, n int) []netip.Addr {
+	var all []netip.Addr
+	for a := netip.MustParseAddr(first); len(all) < n; a = a.Next() {
+		all = append(all, a)
+	}
+	return all
 }

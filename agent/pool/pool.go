@@ -1,4 +1,5 @@
-package agent
+// Package pool reads the operator's lists of addresses.
+package pool
 
 import (
 	"encoding/binary"
@@ -8,31 +9,81 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// maxPool bounds a list of addresses: a range or CIDR mistyped by a few bits must not fill the memory of a node. An EMR
-// subnet of 4096 addresses (a /20) is the largest that fits.
-const maxPool = 4096
+// The flags that name the pools, without their dashes.
+const (
+	FlagMaster = "master-ips"
+	FlagCore   = "core-ips"
+	FlagTask   = "task-ips"
+)
 
-// PoolArgs are the lists of addresses as the operator wrote them. Each element is one argument, or one occurrence of a flag.
-type PoolArgs struct {
-	Positional         []string // the first address is the master's, all others are the core nodes'
-	Master, Core, Task []string
-	Names              map[string]string // how to call a list in messages, by flag; default: the flag with two dashes
-	Commands           []string          // of the program, for a command that was mistyped or stands behind an address
+// Pools are the static IPs offered to each role, in the operator's order.
+type Pools struct {
+	Master []netip.Addr `json:"master,omitempty"`
+	Core   []netip.Addr `json:"core,omitempty"`
+	Task   []netip.Addr `json:"task,omitempty"`
+	// MasterOnly is set if the list had the form MASTER_IP REGION. Core nodes without a pool are
+	// then left as they are.
+	MasterOnly bool `json:"master_only,omitempty"`
 }
 
-// ParsePools reads the lists of addresses. An element is one or more items separated by commas or blanks, an item one of
+// For returns the pool of a role. It is empty if none was named for the role.
+func (p Pools) For(r emr.Role) []netip.Addr {
+	switch r {
+	case emr.Master:
+		return p.Master
+	case emr.Core:
+		return p.Core
+	case emr.Task:
+		return p.Task
+	}
+	return nil
+}
+
+// Empty reports whether no role has a pool.
+func (p Pools) Empty() bool { return len(p.Master)+len(p.Core)+len(p.Task) == 0 }
+
+// Named is a pool with its name in messages.
+type Named struct {
+	What  string
+	Addrs []netip.Addr
+}
+
+// Named returns the three pools with their names.
+func (p Pools) Named() []Named {
+	return []Named{{"master", p.Master}, {"core", p.Core}, {"task", p.Task}}
+}
+
+// Max limits the length of a list. A mistyped range or prefix length must not fill the memory of a
+// node. The largest EMR subnet that fits has 4096 addresses (a /20).
+const Max = 4096
+
+// Args are the lists of addresses as the operator wrote them. Each element is one argument or one
+// occurrence of a flag.
+type Args struct {
+	// Positional has the master's address first. All others are the core nodes'.
+	Positional         []string
+	Master, Core, Task []string
+	// Names has the name of a list in messages, by flag. The default is the flag with two dashes.
+	Names map[string]string
+	// Commands are the program's commands, to recognize one that is mistyped or misplaced.
+	Commands []string
+}
+
+// Parse reads the lists of addresses. An element has one or more items, separated by commas or
+// blanks. An item is one of these:
 //
 //	10.0.1.20               an address
 //	10.0.1.20-10.0.1.29     a range, both ends included
 //	10.0.1.20-29            the same range
 //	10.0.1.32/28            all sixteen addresses of the block
 //
-// The error names every problem, each with the argument that it comes from: syntax, IPv6, more than 4096 addresses in a list,
-// an address named twice (within a pool, or by two pools), and master or core nodes named both by position and by flag.
-func ParsePools(a PoolArgs) (Pools, error) {
+// The error names every problem with its argument: syntax, IPv6, more than Max addresses in a list,
+// an address named twice, and a role named both by position and by flag.
+func Parse(a Args) (Pools, error) {
 	var problems []error
 	name := func(flag string) string {
 		if n := a.Names[flag]; n != "" {
@@ -42,7 +93,7 @@ func ParsePools(a PoolArgs) (Pools, error) {
 	}
 	positional := list{commands: a.Commands}
 	var alone Pools
-	if address, _, ok := masterOnly(a.Positional); ok {
+	if address, _, ok := MasterOnly(a.Positional); ok {
 		var err error
 		if alone, err = oneMaster(address); err != nil {
 			problems = append(problems, err)
@@ -60,12 +111,12 @@ func ParsePools(a PoolArgs) (Pools, error) {
 		}
 		return l
 	}
-	master, core, task := flags(flagMasterIPs, a.Master), flags(flagCoreIPs, a.Core), flags(flagTaskIPs, a.Task)
+	master, core, task := flags(FlagMaster, a.Master), flags(FlagCore, a.Core), flags(FlagTask, a.Task)
 	if len(a.Positional) > 0 {
 		for _, clash := range []struct {
 			flag  string
 			texts []string
-		}{{flagMasterIPs, a.Master}, {flagCoreIPs, a.Core}} {
+		}{{FlagMaster, a.Master}, {FlagCore, a.Core}} {
 			if len(clash.texts) > 0 {
 				problems = append(problems, fmt.Errorf("%s together with addresses by position: the first of those is the "+
 					"master's and the others are the core nodes'; use either form, not both (the list after a flag has commas and no blanks)", name(clash.flag)))
@@ -94,8 +145,8 @@ func ParsePools(a PoolArgs) (Pools, error) {
 type list struct {
 	addresses []netip.Addr
 	places    []string // where each address was named
-	full      bool     // more than maxPool addresses were named, and said so
-	commands  []string // of the program, where one of them may be meant
+	full      bool     // there were more than Max addresses, and a problem says so
+	commands  []string // of the program
 	problems  []error
 }
 
@@ -125,7 +176,7 @@ func (l *list) add(place, value string) {
 				if hint := rightForm(value, item, l.commands); hint != "" {
 					fail("%s", hint)
 					if item != value && pasted(value) != "" {
-						return // it is about the whole
+						return // the hint is about the whole argument
 					}
 					continue
 				}
@@ -137,10 +188,10 @@ func (l *list) add(place, value string) {
 				continue
 			}
 			count := uint64(last-first) + 1
-			if uint64(len(l.addresses))+count > maxPool {
+			if uint64(len(l.addresses))+count > Max {
 				if !l.full {
 					fail(" makes the list longer than %d addresses (%d so far, %d more): is a range or prefix length mistyped?",
-						maxPool, len(l.addresses), count)
+						Max, len(l.addresses), count)
 				}
 				l.full = true
 				continue
@@ -153,7 +204,8 @@ func (l *list) add(place, value string) {
 	}
 }
 
-// parseSpan reads one item: an address, a range or a CIDR, as the first and the last address that it means.
+// parseSpan reads one item: an address, a range or a CIDR. It returns the first and the last
+// address.
 func parseSpan(item string) (first, last uint32, err error) {
 	if block, bits, ok := strings.Cut(item, "/"); ok {
 		a, err := text.IPv4(block)
@@ -168,18 +220,18 @@ func parseSpan(item string) (first, last uint32, err error) {
 			return 0, 0, fmt.Errorf("is not the beginning of a /%d block; meant is perhaps %s, or the single address %s",
 				p.Bits(), p.Masked(), p.Addr())
 		}
-		return number(a), number(a) + uint32(uint64(1)<<(32-p.Bits())-1), nil
+		return Number(a), Number(a) + uint32(uint64(1)<<(32-p.Bits())-1), nil
 	}
 	from, to, isRange := strings.Cut(item, "-")
 	a, err := text.IPv4(from)
 	if err != nil || !isRange {
-		return number(a), number(a), err
+		return Number(a), Number(a), err
 	}
-	first = number(a)
+	first = Number(a)
 	if end, err := strconv.ParseUint(to, 10, 8); err == nil && to == strconv.FormatUint(end, 10) {
 		last = first&^0xff | uint32(end)
 	} else if b, err := text.IPv4(to); err == nil {
-		last = number(b)
+		last = Number(b)
 	} else {
 		return 0, 0, fmt.Errorf("ends with %s; a range ends with an IPv4 address or with a number from 0 to 255", text.Quote(to))
 	}
@@ -189,8 +241,8 @@ func parseSpan(item string) (first, last uint32, err error) {
 	return first, last, nil
 }
 
-// number is an IPv4 address as the integer that counts addresses; 0 for the zero Addr.
-func number(a netip.Addr) uint32 {
+// Number returns an IPv4 address as an integer, or 0 for the zero Addr.
+func Number(a netip.Addr) uint32 {
 	if !a.Is4() {
 		return 0
 	}
@@ -198,12 +250,12 @@ func number(a netip.Addr) uint32 {
 	return binary.BigEndian.Uint32(b[:])
 }
 
-// addrOf is the inverse of number.
+// addrOf is the inverse of Number.
 func addrOf(n uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// duplicates are the addresses that were named more than once, one problem for each pair of arguments.
+// duplicates returns one problem for each pair of arguments that name an address twice.
 func duplicates(lists []*list) []error {
 	type pair struct{ first, again string }
 	named := map[netip.Addr]string{}
@@ -238,8 +290,8 @@ func duplicates(lists []*list) []error {
 	return text.Limit(problems)
 }
 
-// ParseCIDRs reads lists of networks: CIDRs, or single addresses that mean /32, separated by commas or blanks. what names the
-// flag in messages.
+// ParseCIDRs reads lists of networks, separated by commas or blanks: CIDRs, or single addresses,
+// which mean /32. what is the flag's name in messages.
 func ParseCIDRs(what string, texts []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	var problems []error

@@ -1,0 +1,24 @@
+package agent
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// addrList are the addresses of a text, separated by blanks.
+func addrList(text string) []netip.Addr {
+	var all []netip.Addr
+	for _, s := range strings.Fields(text) {
+		all = append(all, netip.MustParseAddr(s))
+	}
+	return all
+}
+
+// addrRange is n consecutive addresses.
+func addrRange(first string, n int) []netip.Addr {
+	var all []netip.Addr
+	for a := netip.MustParseAddr(first); len(all) < n; a = a.Next() {
+		all = append(all, a)
+	}
+	return all
+}
