@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -39,9 +40,9 @@ type run struct {
 	named     bool            // the Name tag was looked after, by this run or an earlier one
 	naming    chan nameResult // the Name tag's end, while it is written
 
-	imdsLists    bool // a restore has seen that IMDS lists the static IP
-	installed    bool // ensureProgram has been here
-	unprivileged bool // a preview without root: the rules cannot be looked at
+	imdsLists    bool               // a restore has seen that IMDS lists the static IP
+	installs     *systemd.Installer // once installer was called
+	unprivileged bool               // a preview without root: the rules cannot be looked at
 }
 
 // Apply gives the node its static IP: EC2 assigns an address of the role's pool, the kernel is
