@@ -137,6 +137,17 @@ func (d *doctor) kernelFindings(ctx context.Context) []Finding {
 		return []Finding{of(kernelError(err), "nat", "")}
 	}
 	findings := []Finding{fine("nat", "", "%s, readable, no other program keeps its lock; the primary interface is %s", d.rep.Backend, o.Link.Name)}
+	if o.Unusable != nil {
+		findings = []Finding{of(kernelError(o.Unusable), "nat", "")}
+	}
+	if c := o.Conntrack; c.Max > 0 {
+		text := fmt.Sprintf("%d of %d connections tracked; the rules track all of the node's traffic", c.Count, c.Max)
+		finding := fine("conntrack", "", "%s", text)
+		if c.Count > c.Max/10*9 {
+			finding = warning("conntrack", "", fmt.Sprintf("raise it: sysctl -w net.netfilter.nf_conntrack_max=%d", 2*c.Max), "%s: beyond that, packets of new connections are dropped", text)
+		}
+		findings = append(findings, finding)
+	}
 	for _, note := range o.Notes {
 		findings = append(findings, warning("nat", "", "", "%s", note))
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -105,4 +106,27 @@ func TestDoctorAddresses(t *testing.T) {
 	run("a claim too new to judge", func(t *testing.T, n *testNode) { n.claim(a21, gone, 0) }, ExitOK, nil, func(t *testing.T, d Diagnosis) {
 		expect(t, d, "address 10.0.1.21", resultOK, "which EC2 does not list yet")
 	})
+}
+
+// doctor and a run judge the age of a record by the same clock, Parameter Store's: they agree on a
+// node whose own clock is minutes behind.
+func TestDoctorAndRunHaveOneClock(t *testing.T) {
+	for _, test := range []struct {
+		age  time.Duration
+		code ExitCode
+	}{{time.Minute, ExitOK}, {10 * time.Second, ExitNoAddress}} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newPatient(t, cloud.Options{ClockSkew: 4 * time.Minute})
+			n.cfg.Pools.Core = n.cfg.Pools.Core[:1]
+			n.claim(n.cfg.Pools.Core[0], ssmcoord.Record{Instance: "i-0aaaaaaaaaaaaaaaa", ENI: "eni-0a", Cluster: "j-GONE", Role: "CORE", Time: time.Now()}, test.age)
+			d := n.doctor()
+			_, err := Plan(t.Context(), n.cfg, n.env)
+			if CodeOf(err) != test.code {
+				t.Errorf("a record of a vanished instance, %s old: plan says %v", test.age, err)
+			}
+			if poolFails := slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Check == "pool" && f.Subject == "core" && f.Result == resultFailed }); poolFails != (test.code != ExitOK) {
+				t.Errorf("a record of a vanished instance, %s old: doctor says\n%s", test.age, textOf(t, d))
+			}
+		})
+	}
 }

@@ -19,7 +19,7 @@ import (
 // newPatient is a node in whose subnet names lead to private addresses that can be connected to.
 func newPatient(t *testing.T, o cloud.Options) (*testNode, *network) {
 	n := newTestNode(t, o)
-	w := &network{names: map[string][]netip.Addr{}, answer: func(netip.Addr, netip.AddrPort) error { return nil }}
+	w := &network{primary: n.PrimaryIP, names: map[string][]netip.Addr{}, answer: func(netip.Addr, netip.AddrPort) error { return nil }}
 	for _, service := range []string{"ssm", "ec2", "s3"} {
 		w.names[service+".us-east-1.amazonaws.com"] = addrList("10.0.9.10 10.0.9.11")
 	}

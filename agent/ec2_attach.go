@@ -54,6 +54,8 @@ func (a *arbiter) refusal(ctx context.Context, addr netip.Addr, perhaps, repeate
 	}
 	own, h, lookErr := a.whose(ctx, addr, perhaps, repeated)
 	switch {
+	case isPermission(lookErr):
+		return lookErr
 	case lookErr != nil:
 		return errors.Join(failed, lookErr)
 	case own:

@@ -38,6 +38,10 @@ func kernelError(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, netcfg.ErrTooMany):
+		return coded(ExitUsage, err, "name fewer or larger networks with --only-cidr and --exclude-cidr")
+	case errors.Is(err, netcfg.ErrBackend):
+		return coded(ExitKernel, err, "use the backend that is named there, or --nat-backend auto, which takes one that works")
 	case errors.Is(err, netcfg.ErrBusy):
 		return exit.With(ExitKernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
 	case errors.Is(err, netcfg.ErrNoBackend):

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -145,6 +146,8 @@ func TestOnErrorCarriageReturn(t *testing.T) {
 			var text, file string
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNode(t, cloud.Options{}).withSystemd()
+				w := &network{primary: n.PrimaryIP, answer: func(netip.Addr, netip.AddrPort) error { return nil }}
+				w.install(&n.env)
 				n.deny("ssm:PutParameter")
 				n.env.LookupEnv = func(name string) (string, bool) { v, ok := test.env[name]; return v, ok }
 				n.env.Environ = func() (list []string) {

@@ -162,3 +162,37 @@ func TestPlanOfAFullPool(t *testing.T) {
 		}
 	})
 }
+
+// What plan prints, whole: testdata/plan-*.txt. -update writes the files anew.
+func TestPlanGolden(t *testing.T) {
+	stranger := func(n *testNode, addrs ...netip.Addr) {
+		n.t.Helper()
+		if _, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID, Name: "stranger", Secondary: addrs}); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	for name, before := range map[string]func(n *testNode){
+		"first-run": func(*testNode) {},
+		"rerun":     func(n *testNode) { n.apply() },
+		"take-over": func(n *testNode) {
+			n.claim(netip.MustParseAddr("10.0.1.21"), ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Cluster: "j-GONE", Role: "CORE", Time: time.Now()}, 2*ssmcoord.DescribeLag)
+		},
+		"list-changed":     func(n *testNode) { n.apply(); n.cfg.Pools.Core = addrList("10.0.1.24 10.0.1.25") },
+		"everything-taken": func(n *testNode) { stranger(n, n.cfg.Pools.Core...) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{}).withSystemd()
+			before(n)
+			args := []string{"plan", "10.0.1.20"}
+			for _, a := range n.cfg.Pools.Core {
+				args = append(args, a.String())
+			}
+			_, stdout, stderr := n.program(t.Context(), args...)
+			text := stdout
+			if _, failure, found := strings.Cut(stderr, "emr-static-ip failed"); found {
+				text += "--- stderr\nemr-static-ip failed" + failure
+			}
+			golden(t, "plan-"+name+".txt", text)
+		})
+	}
+}

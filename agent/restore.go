@@ -207,8 +207,9 @@ func (r *run) putBack(ctx context.Context) error {
 	former := slices.DeleteFunc(slices.Clone(s.Former), func(a netip.Addr) bool { return a == s.Static || a == r.id.PrimaryIP })
 	res, err := netcfg.Ensure(ctx, r.kernel, r.wanted(s.Static, former), r.lost)
 	r.rep.Unchanged += res.Unchanged
-	r.rep.Link = res.Link
+	r.rep.Link, r.rep.Backend = res.Link, res.Backend
 	r.rep.Notes = append(r.rep.Notes, res.Notes...)
+	r.tellOvertaken(res.Before)
 	if err != nil {
 		return kernelError(err)
 	}

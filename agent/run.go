@@ -239,8 +239,16 @@ func (r *run) check(ctx context.Context) (bool, error) {
 		r.rep.Warnings = append(r.rep.Warnings, "not root: addresses and rules of the kernel and the state file cannot be looked at, and what would be changed there is not shown")
 		return false, nil
 	}
-	_, err = r.kernel.Observe(ctx, r.id.MAC)
-	return false, kernelError(err)
+	return false, kernelError(netcfg.Preflight(ctx, r.kernel, r.wanted(netip.Addr{}, nil), r.candidates(pool), !r.rep.DryRun))
+}
+
+// candidates lists the addresses that this run may program: the one that the node has, or else the
+// pool.
+func (r *run) candidates(pool []netip.Addr) []netip.Addr {
+	if slices.Contains(pool, r.state.Static) {
+		return []netip.Addr{r.state.Static}
+	}
+	return pool
 }
 
 // coordinator returns this node's side of the claim protocol.
@@ -323,9 +331,17 @@ func (r *run) former(touched []netip.Addr, static netip.Addr) []netip.Addr {
 func (r *run) program(ctx context.Context, static netip.Addr, former []netip.Addr) error {
 	res, err := netcfg.Ensure(ctx, r.kernel, r.wanted(static, former), r.changed)
 	r.rep.Unchanged += res.Unchanged
-	r.rep.Link = res.Link
+	r.rep.Link, r.rep.Backend = res.Link, res.Backend
 	r.rep.Notes = append(r.rep.Notes, res.Notes...)
+	r.tellOvertaken(res.Before)
 	return kernelError(err)
+}
+
+// tellOvertaken warns of chains of others that come before the rules.
+func (r *run) tellOvertaken(chains []netcfg.NATChain) {
+	for _, c := range chains {
+		r.warn(fmt.Sprintf("%s changes the source of packets and comes, or may come, before the rules: the other side may not see the static IP; --nat-backend nftables comes first", c))
+	}
 }
 
 func (r *run) unprogram(ctx context.Context, addrs []netip.Addr) error {

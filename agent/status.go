@@ -51,26 +51,27 @@ type Item struct {
 
 // Status compares what the last run left with what is there.
 type Status struct {
-	Verdict  Verdict      `json:"verdict"`
-	Reasons  []string     `json:"reasons,omitempty"` // why the verdict is not "in order"
-	Instance string       `json:"instance,omitempty"`
-	Cluster  string       `json:"cluster,omitempty"`
-	Role     Role         `json:"role,omitempty"`
-	Subnet   string       `json:"subnet,omitempty"`
-	ENI      string       `json:"eni,omitempty"`
-	Link     string       `json:"link,omitempty"`
-	Backend  string       `json:"backend,omitempty"`
-	Primary  netip.Addr   `json:"primary,omitzero"`
-	Static   netip.Addr   `json:"static,omitzero"`
-	Phase    Phase        `json:"phase,omitempty"`
-	Pending  []netip.Addr `json:"pending,omitempty"` // further addresses that a run which did not come to its end may have claimed
-	Written  time.Time    `json:"written,omitzero"`  // of the state file
-	Kernel   []Item       `json:"kernel,omitempty"`  // the address, chains, jumps and rules
-	Units    []Item       `json:"units,omitempty"`
-	IMDS     *Item        `json:"imds,omitempty"`
-	EC2      *Item        `json:"ec2,omitempty"`
-	Ledger   *Item        `json:"ledger,omitempty"`
-	Notes    []string     `json:"notes,omitempty"`
+	Verdict   Verdict          `json:"verdict"`
+	Reasons   []string         `json:"reasons,omitempty"` // why the verdict is not "in order"
+	Instance  string           `json:"instance,omitempty"`
+	Cluster   string           `json:"cluster,omitempty"`
+	Role      Role             `json:"role,omitempty"`
+	Subnet    string           `json:"subnet,omitempty"`
+	ENI       string           `json:"eni,omitempty"`
+	Link      string           `json:"link,omitempty"`
+	Backend   string           `json:"backend,omitempty"`
+	Conntrack netcfg.Conntrack `json:"conntrack,omitzero"` // how full connection tracking is
+	Primary   netip.Addr       `json:"primary,omitzero"`
+	Static    netip.Addr       `json:"static,omitzero"`
+	Phase     Phase            `json:"phase,omitempty"`
+	Pending   []netip.Addr     `json:"pending,omitempty"` // further addresses that a run which did not come to its end may have claimed
+	Written   time.Time        `json:"written,omitzero"`  // of the state file
+	Kernel    []Item           `json:"kernel,omitempty"`  // the address, chains, jumps and rules
+	Units     []Item           `json:"units,omitempty"`
+	IMDS      *Item            `json:"imds,omitempty"`
+	EC2       *Item            `json:"ec2,omitempty"`
+	Ledger    *Item            `json:"ledger,omitempty"`
+	Notes     []string         `json:"notes,omitempty"`
 
 	LastError *LastError `json:"last_error,omitempty"` // of runs that failed under --on-error continue; none has succeeded since
 }
@@ -151,7 +152,7 @@ func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
 	if err != nil {
 		return kernelError(err)
 	}
-	s.Link, s.Backend = o.Link.Name, r.kernel.Backend()
+	s.Link, s.Backend, s.Conntrack = o.Link.Name, r.kernel.Backend(), o.Conntrack
 	s.Notes = append(s.Notes, o.Notes...)
 	want := netcfg.RuleSet{}
 	if active {
@@ -183,6 +184,12 @@ func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
 		} else {
 			s.Kernel = append(s.Kernel, Item{What: strings.TrimPrefix(line, "- "), State: itemForeign})
 		}
+	}
+	if v := r.wanted(s.Static, nil).Judge(o); active && (v.Condition == netcfg.Overtaken || v.Condition == netcfg.Dormant) {
+		s.Kernel = append(s.Kernel, Item{What: "rules " + string(v.Condition), State: itemDiffers, Detail: v.Detail})
+	}
+	if o.Unusable != nil && !o.Dormant {
+		s.Kernel = append(s.Kernel, Item{What: "backend " + string(o.Backend), State: itemDiffers, Detail: clean(o.Unusable.Error(), maxLine)})
 	}
 	for _, b := range []netcfg.Backend{netcfg.IptablesLegacy, netcfg.IptablesNFT, netcfg.Nftables} {
 		if stray := o.Strays[b]; !stray.Empty() {
@@ -361,6 +368,9 @@ func (s Status) Render(w io.Writer, format string) error {
 	line("primary IP", address(s.Primary))
 	line("static IP", address(s.Static))
 	line("back end", s.Backend)
+	if s.Conntrack.Max > 0 {
+		line("conntrack", fmt.Sprintf("%d of %d connections", s.Conntrack.Count, s.Conntrack.Max))
+	}
 	if s.Phase != "" {
 		line("last run", with(string(s.Phase), s.Written.UTC().Format(time.RFC3339), !s.Written.IsZero()))
 	}

@@ -20,12 +20,16 @@ const verifyTime = 20 * time.Second
 
 // prober returns a Prober for this node. static is the zero Addr if the node has no static IP.
 func (r *run) prober(static netip.Addr) verify.Prober {
-	return verify.Prober{
+	p := verify.Prober{
 		Resolve:    r.env.LookupHost,
 		Dial:       r.env.DialTCP,
 		Translates: func(a netip.Addr) bool { return r.wanted(static, nil).Translates(a) },
 		Static:     static,
 	}
+	if r.kernel != nil {
+		p.Translation = r.kernel.Translation
+	}
+	return p
 }
 
 // applyVerified is apply and, on a node that has got its static IP, verify.

@@ -18,6 +18,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 func TestVerifyProblems(t *testing.T) {
@@ -41,8 +42,9 @@ type network struct {
 	mu    sync.Mutex
 	names map[string][]netip.Addr
 	// answer is asked at each connection; errNoAnswer: nothing ever comes.
-	answer func(from netip.Addr, to netip.AddrPort) error
-	dialed []string // "from>to", in order; from is "-" for a socket that is bound to nothing
+	answer  func(from netip.Addr, to netip.AddrPort) error
+	primary netip.Addr // of the node
+	dialed  []string   // "from>to", in order; from is "-" for a socket that is bound to nothing
 }
 
 var errNoAnswer = errors.New("no answer") // of network.answer
@@ -72,8 +74,21 @@ func (w *network) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) 
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", err)}
 	}
 	c, other := net.Pipe()
-	return c, other.Close()
+	local := w.primary
+	if from.IsValid() {
+		local = from
+	}
+	return &addressed{c, netip.AddrPortFrom(local, 40000), to}, other.Close()
 }
+
+// addressed is a connection with addresses.
+type addressed struct {
+	net.Conn
+	local, remote netip.AddrPort
+}
+
+func (a *addressed) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(a.local) }
+func (a *addressed) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(a.remote) }
 
 func targetList(texts ...string) (list []Target) {
 	for _, text := range texts {
@@ -99,46 +114,53 @@ func TestVerify(t *testing.T) {
 		dialed []string      // the first ones
 		within time.Duration // at most; and where it fails at least 15 s: routes follow an attachment later
 		code   ExitCode
+		before []netcfg.NATChain // of others, that come first
 	}{
 		{"as ordinary traffic goes", targetList("192.168.50.10:80"), nil, always(nil), []string{"verified: the static IP 10.0.1.21 reaches 192.168.50.10:80 ("},
-			[]string{"->192.168.50.10:80"}, time.Second, ExitOK},
+			[]string{"->192.168.50.10:80"}, time.Second, ExitOK, nil},
 		{"by name", targetList("nn.example.com:8020"), nil, always(nil), []string{"verified: the static IP 10.0.1.21 reaches nn.example.com:8020 (192.168.50.11) ("},
-			[]string{"->192.168.50.11:8020"}, time.Second, ExitOK},
+			[]string{"->192.168.50.11:8020"}, time.Second, ExitOK, nil},
 		{"inside the VPC the socket is bound", targetList("10.0.9.9:80"), nil, always(nil), []string{"by a socket bound to it: the rules leave ordinary traffic to there alone"},
-			[]string{"10.0.1.21>10.0.9.9:80"}, time.Second, ExitOK},
-		{"scope all", targetList("10.0.9.9:80"), func(c *Config) { c.Scope = "all" }, always(nil), []string{"reaches 10.0.9.9:80 ("}, []string{"->10.0.9.9:80"}, time.Second, ExitOK},
+			[]string{"10.0.1.21>10.0.9.9:80"}, time.Second, ExitOK, nil},
+		{"scope all", targetList("10.0.9.9:80"), func(c *Config) { c.Scope = "all" }, always(nil), []string{"reaches 10.0.9.9:80 ("}, []string{"->10.0.9.9:80"}, time.Second, ExitOK, nil},
 		{"outside --only-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Only = []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12")} }, always(nil), nil,
-			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK},
+			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
 		{"in --exclude-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Exclude = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")} }, always(nil), nil,
-			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK},
+			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
 		{"black hole", targetList("192.168.50.10:80"), nil, always(errNoAnswer), []string{
 			"verify: a TCP connection from the static IP 10.0.1.21 to 192.168.50.10:80 gets no answer",
 			"the static IP 10.0.1.21 itself is in order: attached and programmed, and it stays so",
 			"security group of this node (outbound to TCP 80)", "does it admit 10.0.1.21 to port 80?", "the other side's route back to 10.0.1.21"},
-			nil, 25 * time.Second, ExitVerify},
+			nil, 25 * time.Second, ExitVerify, nil},
 		{"refused", targetList("192.168.50.10:80"), nil, always(syscall.ECONNREFUSED), []string{
 			"to 192.168.50.10:80 is refused", "either nothing listens at 192.168.50.10:80 (is the service up, is the port right?), or a firewall rejects 10.0.1.21 with a reset"},
-			nil, 25 * time.Second, ExitVerify},
-		{"no route", targetList("192.168.50.10:80"), nil, always(syscall.EHOSTUNREACH), []string{"finds no route: no route to host", "ip route get 192.168.50.10"}, nil, 25 * time.Second, ExitVerify},
-		{"the node's own filter", targetList("192.168.50.10:80"), nil, always(syscall.EPERM), []string{"is not let out by this node's own kernel", "iptables -S OUTPUT"}, nil, 25 * time.Second, ExitVerify},
-		{"unknown name", targetList("no.example.com:80"), nil, always(nil), []string{"verify: the host name of no.example.com:80 is not found", "correct the name in --verify"}, nil, 25 * time.Second, ExitVerify},
+			nil, 25 * time.Second, ExitVerify, nil},
+		{"no route", targetList("192.168.50.10:80"), nil, always(syscall.EHOSTUNREACH), []string{"finds no route: no route to host", "ip route get 192.168.50.10"}, nil, 25 * time.Second, ExitVerify, nil},
+		{"the node's own filter", targetList("192.168.50.10:80"), nil, always(syscall.EPERM), []string{"is not let out by this node's own kernel", "iptables -S OUTPUT"}, nil, 25 * time.Second, ExitVerify, nil},
+		{"unknown name", targetList("no.example.com:80"), nil, always(nil), []string{"verify: the host name of no.example.com:80 is not found", "correct the name in --verify"}, nil, 25 * time.Second, ExitVerify, nil},
 		{"only a bound socket comes through", targetList("192.168.50.10:80"), nil, func(from netip.Addr, _ netip.AddrPort) error {
 			if from.IsValid() {
 				return nil
 			}
 			return errNoAnswer
-		}, []string{"a socket bound to 10.0.1.21 does reach 192.168.50.10:80, ordinary traffic does not"}, nil, 25 * time.Second, ExitVerify},
+		}, []string{"a socket bound to 10.0.1.21 does reach 192.168.50.10:80, ordinary traffic does not"}, nil, 25 * time.Second, ExitVerify, nil},
 		{"two, of which one fails", targetList("192.168.50.10:80", "192.168.50.12:80"), nil, func(_ netip.Addr, to netip.AddrPort) error {
 			if to.Addr() == netip.MustParseAddr("192.168.50.12") {
 				return errNoAnswer
 			}
 			return nil
-		}, []string{"to 192.168.50.12:80 gets no answer"}, nil, 25 * time.Second, ExitVerify},
+		}, []string{"to 192.168.50.12:80 gets no answer"}, nil, 25 * time.Second, ExitVerify, nil},
+		// A connection that comes about proves nothing: the other side may see the primary IP.
+		{"another program's chain comes first", targetList("192.168.50.10:80"), nil, always(nil), []string{
+			"verify: a TCP connection to 192.168.50.10:80 comes about, but it comes from 10.0.1.", "and not from 10.0.1.21, says conntrack",
+			"table ip nat chain POSTROUTING (priority 100) changes the source of packets", "--nat-backend auto comes before other translations"},
+			nil, 25 * time.Second, ExitVerify, []netcfg.NATChain{{Table: "ip nat", Chain: "POSTROUTING", Priority: 100}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNode(t, cloud.Options{})
-				w := &network{names: map[string][]netip.Addr{"nn.example.com": addrList("192.168.50.11")}, answer: test.answer}
+				w := &network{names: map[string][]netip.Addr{"nn.example.com": addrList("192.168.50.11")}, answer: test.answer, primary: n.PrimaryIP}
+				n.kernel.Overtake(test.before...)
 				w.install(&n.env)
 				n.cfg.Verify = test.verify
 				if test.change != nil {
@@ -148,7 +170,7 @@ func TestVerify(t *testing.T) {
 				if CodeOf(err) != test.code {
 					t.Fatalf("%v (code %d), want code %d", err, CodeOf(err), test.code)
 				}
-				text := strings.Join(append(rep.Notes, exit.Remedies(err)...), "\n")
+				text := strings.Join(append(append(rep.Notes, rep.Warnings...), exit.Remedies(err)...), "\n")
 				if err != nil {
 					text += "\n" + err.Error()
 				}
@@ -177,7 +199,7 @@ func TestVerifyIsPatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
 		began := time.Now()
-		w := &network{answer: func(netip.Addr, netip.AddrPort) error {
+		w := &network{primary: n.PrimaryIP, answer: func(netip.Addr, netip.AddrPort) error {
 			if time.Since(began) < 12*time.Second {
 				return errNoAnswer
 			}
@@ -271,7 +293,7 @@ func verifyLines(d Diagnosis) (lines []string) {
 func TestVerifyEndsWithTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		w := &network{answer: func(netip.Addr, netip.AddrPort) error { return errNoAnswer }}
+		w := &network{primary: n.PrimaryIP, answer: func(netip.Addr, netip.AddrPort) error { return errNoAnswer }}
 		w.install(&n.env)
 		n.cfg.Verify, n.cfg.Timeout = targetList("192.168.50.10:80"), 6*time.Second
 		rep, err := Apply(t.Context(), n.cfg, n.env)

@@ -83,68 +83,18 @@ func TestLookingCreatesNothing(t *testing.T) {
 			if err != nil || !o.Rules.Empty() || len(o.Strays) > 0 || len(o.Notes) > 0 {
 				t.Errorf("observed %+v, error %v", o, err)
 			}
+			if _, _, err := netcfg.Plan(config(), o); err != nil {
+				t.Error(err)
+			}
+			candidates := []netip.Addr{static}
+			if err := netcfg.Preflight(bounded(t), k, config(), candidates, v.name != "legacy"); err != nil {
+				t.Error(err)
+			}
 			legacy := strings.TrimSpace(sh(t, "cat /proc/thread-self/net/ip_tables_names"))
-			if got := sh(t, "nft list ruleset"); got != "" || legacy != "" && v.name != "legacy" {
+			if got := sh(t, "nft list ruleset"); got != "" || legacy != "" {
 				t.Errorf("looking made legacy tables %q, nft rules %q", legacy, got)
 			}
 		})
-	}
-}
-
-// In the nft variant the table and built-in chains that were made for us go away again, but not those that somebody else made or began to use.
-func TestBuiltInChains(t *testing.T) {
-	const docker = "iptables-nft -t nat -A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE"
-	cases := []struct{ name, before, meanwhile, left string }{
-		{"nothing there", "", "", ""},
-		{"an empty table", "nft add table ip nat", "", "table ip nat {\n}\n"},
-		{"one built-in chain", docker, "", "POSTROUTING"},
-		{"somebody begins to use them", "", docker, "POSTROUTING"},
-		{"somebody adds a chain", "", "iptables-nft -t nat -N OTHER", "OTHER"},
-		{"somebody deletes one", "", "iptables-nft -t nat -F OUTPUT && nft delete chain ip nat OUTPUT", ""},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			enter(t, "iptables-nft")
-			if c.before != "" {
-				sh(t, c.before)
-			}
-			n := realNode(t, variants[1].options, "iptables-nft")
-			before := n.dump()
-			n.ensure(t, config(), 2)
-			if c.meanwhile != "" {
-				sh(t, c.meanwhile)
-				if _, err := netcfg.Ensure(bounded(t), n, config(), nil); err != nil {
-					t.Fatal(err)
-				}
-			}
-			n.removeAll(t, 2, static)
-			if c.meanwhile == "" && n.dump() != before {
-				t.Errorf("after the removal:\n%s\nbefore:\n%s", n.dump(), before)
-			}
-			left := sh(t, "nft list ruleset")
-			if strings.Contains(left, "EMR") || !strings.Contains(left, c.left) || c.left == "" && left != "" {
-				t.Errorf("left:\n%s", left)
-			}
-			for _, made := range []string{"PREROUTING", "OUTPUT"} {
-				if strings.Contains(left, "chain "+made+" ") {
-					t.Errorf("%s was made for us and is still there:\n%s", made, left)
-				}
-			}
-		})
-	}
-}
-
-// A rule that somebody adds between the look and the removal survives, with its chain.
-func TestRemovalRace(t *testing.T) {
-	enter(t, "iptables-nft")
-	n := realNode(t, variants[1].options, "iptables-nft")
-	n.ensure(t, config(), 2)
-	if err := netcfg.RemoveNatLate(bounded(t), n.docker); err != nil {
-		t.Fatal(err)
-	}
-	left := sh(t, "nft list ruleset")
-	if strings.Contains(left, "EMR") || !strings.Contains(left, "172.17.0.0/16") {
-		t.Errorf("left:\n%s", left)
 	}
 }
 
@@ -203,7 +153,8 @@ func TestTamperedRules(t *testing.T) {
 			"$P -t nat -R EMR-STATIC-IP-IN 1 -d 10.0.1.20 -p tcp -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5:80",
 			"$P -t nat -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT",
 			"$P -t nat -I PREROUTING -p tcp -m comment --comment 'a \"quoted\" word' -j EMR-STATIC-IP-IN",
-			"$P -t nat -N EMR-STATIC-IP-OLD; $P -t nat -A EMR-STATIC-IP-OLD -j ACCEPT; $P -t nat -A OUTPUT -j EMR-STATIC-IP-OLD",
+			"$P -t nat -N EMR-STATIC-IP-NEW; $P -t nat -A EMR-STATIC-IP-NEW -j ACCEPT; $P -t nat -A OUTPUT -j EMR-STATIC-IP-NEW",
+			"$P -t nat -D EMR-STATIC-IP-OUT 1; $P -t nat -I EMR-STATIC-IP-OUT -p tcp --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN",
 		},
 		"native": {
 			"nft add rule ip emr-static-ip EMR-STATIC-IP-OUT return",
@@ -211,6 +162,9 @@ func TestTamperedRules(t *testing.T) {
 			"nft insert rule ip emr-static-ip EMR-STATIC-IP-OUT meta mark 1 counter return",
 			"nft insert rule ip emr-static-ip EMR-STATIC-IP-OUT ip daddr 10.9.0.0/16 numgen inc mod 2 1 counter return",
 			"nft flush chain ip emr-static-ip EMR-STATIC-IP-IN",
+			"nft insert rule ip emr-static-ip EMR-STATIC-IP-OUT counter return",
+			"nft insert rule ip emr-static-ip EMR-STATIC-IP-OUT 'tcp flags & (fin | syn | rst | ack) == syn counter return'",
+			"nft add table inet emr-static-ip-other; nft delete table inet emr-static-ip-other; nft delete chain ip emr-static-ip POSTROUTING; nft add chain ip emr-static-ip POSTROUTING '{ type nat hook postrouting priority 100; }'",
 			"nft insert rule ip emr-static-ip POSTROUTING meta l4proto tcp return",
 			"nft insert rule ip emr-static-ip POSTROUTING jump EMR-STATIC-IP-OUT",
 			"nft add chain ip emr-static-ip more",
@@ -334,34 +288,39 @@ func TestConcurrentRuns(t *testing.T) {
 	}
 }
 
-// Auto takes the iptables program where there is one, whatever its variant, and nf_tables otherwise.
-func TestOpenChooses(t *testing.T) {
-	enter(t, "iptables-legacy", "iptables-nft")
-	program := func(dir, name, body string) {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
+// fakeProgram writes an iptables program that does what body says, and returns its path.
+func fakeProgram(t testing.TB, body, restore string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "iptables")
+	for name, text := range map[string]string{path: body, path + "-restore": restore} {
+		if err := os.WriteFile(name, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	real := map[string]string{}
-	for _, p := range []string{"iptables-legacy", "iptables-nft"} {
-		real[p], _ = exec.LookPath(p)
-	}
+	return path
+}
+
+// nativeName is how the native backend names itself.
+const nativeName = "nftables over netlink"
+
+// Auto takes nf_tables, whatever iptables is there. A named backend that cannot work names the one
+// that can.
+func TestOpenChooses(t *testing.T) {
 	for _, c := range []struct{ name, version, backend, want, wrong string }{
-		{"nft", "iptables v1.8.9 (nf_tables)", "auto", "iptables v1.8.9 (nf_tables)", ""},
-		{"legacy", "iptables v1.8.4 (legacy)", "", "iptables v1.8.4 (legacy)", ""},
+		{"auto beside nft", "iptables v1.8.9 (nf_tables)", "auto", nativeName, ""},
+		{"auto beside legacy", "iptables v1.8.4 (legacy)", "", nativeName, ""},
+		{"auto beside something else", "busybox v1.36.1", "auto", nativeName, ""},
+		{"nft", "iptables v1.8.9 (nf_tables)", "iptables", "iptables v1.8.9 (nf_tables)", ""},
+		{"legacy", "iptables v1.8.4 (legacy)", "iptables", "iptables v1.8.4 (legacy)", ""},
 		{"before there were variants", "iptables v1.6.2", "iptables", "iptables v1.6.2", ""},
-		{"too old", "iptables v1.4.21", "auto", "", "1.6.2"},
-		{"not an iptables", "busybox v1.36.1", "auto", "", "busybox"},
-		{"nftables asked for", "iptables v1.8.9 (nf_tables)", "nftables", "nftables over netlink", ""},
-		{"nonsense asked for", "iptables v1.8.9 (nf_tables)", "pf", "", "none of auto"},
+		{"too old", "iptables v1.4.21", "iptables", "", "since 1.6.2; nf_tables works here: --nat-backend nftables"},
+		{"not an iptables", "busybox v1.36.1", "iptables", "", "not understood: busybox v1.36.1; nf_tables works here"},
+		{"nftables", "iptables v1.8.9 (nf_tables)", "nftables", nativeName, ""},
+		{"nonsense", "iptables v1.8.9 (nf_tables)", "pf", "", "none of auto"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			enter(t)
-			dir := t.TempDir()
-			program(dir, "iptables", "echo '"+c.version+"'")
-			program(dir, "iptables-restore", "exit 1")
-			k, err := netcfg.Open(bounded(t), netcfg.Options{Backend: c.backend, Iptables: filepath.Join(dir, "iptables")})
+			k, err := netcfg.Open(bounded(t), netcfg.Options{Backend: c.backend, Iptables: fakeProgram(t, "echo '"+c.version+"'", "exit 1")})
 			if c.wrong != "" {
 				if err == nil || !strings.Contains(err.Error(), c.wrong) {
 					t.Errorf("error %v, want %q", err, c.wrong)
@@ -369,40 +328,76 @@ func TestOpenChooses(t *testing.T) {
 				return
 			}
 			if err != nil || k.Backend() != c.want {
-				t.Errorf("back end %v, error %v, want %s", k, err, c.want)
+				t.Errorf("backend %v, error %v, want %s", k, err, c.want)
 			}
 		})
 	}
 	t.Run("no program", func(t *testing.T) {
 		enter(t)
-		absent := netcfg.Options{Iptables: filepath.Join(t.TempDir(), "iptables")}
-		k, err := netcfg.Open(bounded(t), absent)
-		if err != nil || k.Backend() != "nftables over netlink" {
+		missing := netcfg.Options{Iptables: filepath.Join(t.TempDir(), "iptables")}
+		k, err := netcfg.Open(bounded(t), missing)
+		if err != nil || k.Backend() != nativeName {
 			t.Errorf("auto: %v, %v", k, err)
 		}
-		absent.Backend = "iptables"
-		if k, err = netcfg.Open(bounded(t), absent); !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
+		missing.Backend = "iptables"
+		k, err = netcfg.Open(bounded(t), missing)
+		if !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "--nat-backend nftables") {
 			t.Errorf("iptables: %v, %v", k, err)
 		}
 	})
-	// A program that fails, or prints what nobody understands, is not a table without rules.
+}
+
+// What a program prints that fails, or that nobody understands, is not a table without rules: nothing
+// is planned on it.
+func TestUnreadableTable(t *testing.T) {
 	for name, body := range map[string]string{
-		"fails":        "echo oops >&2; exit 1",
-		"is cut short": `echo '-A EMR-STATIC-IP-IN -j RETURN'`,
-		"hides chains": "echo \"# Table \\`nat' contains incompatible base-chains, use 'nft' tool to list them.\"; echo '-P PREROUTING ACCEPT'",
+		"fails":          "echo oops >&2; exit 1",
+		"is cut short":   `echo '-A EMR-STATIC-IP-IN -j RETURN'`,
+		"hides chains":   "echo \"# Table \\`nat' contains incompatible base-chains, use 'nft' tool to list them.\"; echo '-P PREROUTING ACCEPT'",
+		"never ends":     "yes -- '-A OUTPUT -j ACCEPT'",
+		"has one line":   "tr '\\0' x </dev/zero",
+		"only complains": "yes >&2",
 	} {
-		t.Run("a program that "+name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			enter(t)
-			sh(t, setUp)
-			dir := t.TempDir()
-			program(dir, "iptables", "case $* in *version*) echo 'iptables v1.8.9 (nf_tables)'; exit;; esac\n"+body)
-			program(dir, "iptables-restore", "exit 1")
-			k, err := netcfg.Open(bounded(t), netcfg.Options{Iptables: filepath.Join(dir, "iptables")})
+			sh(t, setUp+"nft add table ip nat")
+			path := fakeProgram(t, "case $* in *version*) echo 'iptables v1.8.9 (nf_tables)'; exit;; esac\n"+body, "exit 1")
+			k, err := netcfg.Open(bounded(t), netcfg.Options{Backend: "iptables", Iptables: path})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if o, err := k.Observe(bounded(t), mac); err == nil {
-				t.Errorf("observed %+v", o.Rules)
+			r, err := netcfg.Ensure(bounded(t), k, config(), nil)
+			if !errors.Is(err, netcfg.ErrBackend) || !strings.Contains(err.Error(), "--nat-backend nftables") || len(r.Changes) > 0 {
+				t.Errorf("changes %v, error %v", r.Changes, err)
+			}
+		})
+	}
+}
+
+// A program that does not come back, or floods, ends with the context.
+func TestProgramIsBounded(t *testing.T) {
+	for name, body := range map[string]string{
+		"hangs":               "exec sleep 1000",
+		"waits for a child":   "sleep 1000; true",
+		"leaves a child":      "sleep 1000 & exit 0",
+		"floods":              "exec yes",
+		"floods with errors":  "yes >&2",
+		"ignores the signals": "trap '' TERM INT HUP PIPE; sleep 1000; sleep 1000",
+	} {
+		t.Run(name, func(t *testing.T) {
+			enter(t)
+			path := fakeProgram(t, body, body)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			began := time.Now()
+			k, err := netcfg.Open(ctx, netcfg.Options{Backend: "iptables", Iptables: path})
+			if took := time.Since(began); err == nil || took > 6*time.Second {
+				t.Errorf("after %v: %v, %v", took, k, err)
+			}
+			began = time.Now()
+			auto, err := netcfg.Open(bounded(t), netcfg.Options{Iptables: path})
+			if err != nil || auto.Backend() != nativeName || time.Since(began) > time.Second {
+				t.Errorf("auto: %v, %v", auto, err)
 			}
 		})
 	}

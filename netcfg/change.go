@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Change is one step from the observed to the wanted state. What is printed is what is done: the same value is
-// the dry run, the log line and the work order.
+// Change is one step from the observed to the wanted state. What is printed is what is done: the same
+// value is the dry run, the log line and the work order.
 type Change interface {
 	fmt.Stringer     // the equivalent commands, as an operator could type them; may have several lines
 	Summary() string // one line
@@ -22,7 +22,7 @@ type AddAddress struct {
 
 func (a AddAddress) String() string { return fmt.Sprintf("ip addr add %s dev %s", a.Prefix, a.Link) }
 
-// Summary is the command.
+// Summary returns the command.
 func (a AddAddress) Summary() string { return a.String() }
 
 // DeleteAddress takes an address from a link. An address that is not there is no error.
@@ -30,26 +30,46 @@ type DeleteAddress struct {
 	Link   string
 	Index  int
 	Prefix netip.Prefix
-	// Promote asks for promote_secondaries to be on meanwhile: without it the kernel, deleting the first address of a
-	// subnet, deletes all others of that subnet too, and the primary IP may be one of them.
+	// Promote asks for promote_secondaries to be on meanwhile. Without it the kernel, deleting the
+	// first address of a subnet, deletes all others of that subnet too, and the primary IP may be one
+	// of them.
 	Promote bool
+	Peer    netip.Prefix // of a point-to-point address: the kernel wants it named
 }
 
 func (d DeleteAddress) String() string {
-	del := fmt.Sprintf("ip addr del %s dev %s", d.Prefix, d.Link)
 	if !d.Promote {
-		return del
+		return d.Summary()
 	}
 	key := fmt.Sprintf("sysctl -w net.ipv4.conf.%s.promote_secondaries", strings.ReplaceAll(d.Link, ".", "/"))
-	return key + "=1\n" + del + "\n" + key + "=0"
+	return key + "=1\n" + d.Summary() + "\n" + key + "=0"
 }
 
-// Summary is the command.
+// Summary returns the command.
 func (d DeleteAddress) Summary() string {
-	return fmt.Sprintf("ip addr del %s dev %s", d.Prefix, d.Link)
+	return fmt.Sprintf("ip addr del %s dev %s", Address{Prefix: d.Prefix, Peer: d.Peer}, d.Link)
 }
 
-// SetRules makes one back end's rules what Want says, in one atomic transaction. An empty Want removes all.
+// ForgetConnections ends the translation of connections to or from an address that the node gives up.
+type ForgetConnections struct {
+	Addr  netip.Addr
+	Count int // as observed
+}
+
+func (f ForgetConnections) String() string {
+	return fmt.Sprintf("conntrack -D --src-nat %s\nconntrack -D --dst-nat --orig-dst %[1]s", f.Addr)
+}
+
+// Summary says how many connections there are.
+func (f ForgetConnections) Summary() string {
+	return fmt.Sprintf("end the translation of %d connections that use %s", f.Count, f.Addr)
+}
+
+// SetRules makes one backend's rules equal to Want, in one atomic transaction. An empty Want removes
+// all.
+//
+// Where conntrack was off, a first transaction turns it on without translating anything, and the
+// rules take effect a moment later: see settle.
 type SetRules struct {
 	Backend Backend
 	Have    RuleSet // as observed
@@ -82,16 +102,10 @@ func (s SetRules) Summary() string {
 	return fmt.Sprintf("%s the %s rules in one transaction: %d added, %d taken away", verb, s.Backend, plus, minus)
 }
 
-// String gives the transaction in the words of iptables-restore or nft.
+// String returns the transaction in the words of iptables-restore or nft.
 func (s SetRules) String() string {
 	if s.Backend == Nftables {
 		return "nft -f - <<'END'\n" + renderNft(s.Want) + "END"
 	}
-	text := string(s.Backend) + "-restore --noflush <<'END'\n" + printable(renderRestore(s.Have, s.Want)) + "END"
-	if s.Backend == IptablesNFT && s.Want.Empty() {
-		for _, line := range nftLeftovers(s.Have) {
-			text += "\nnft " + line
-		}
-	}
-	return text
+	return string(s.Backend) + "-restore --noflush <<'END'\n" + printable(renderRestore(s.Have, s.Want)) + "END"
 }

@@ -17,6 +17,10 @@ const (
 	ScopeAll      Scope = "all"      // the VPC too, except for the DHCP renewal
 )
 
+// MaxNetworks bounds the networks of a configuration. Each is one rule, and all rules must fit one
+// transaction, also where the kernel's default bounds its size.
+const MaxNetworks = 1000
+
 // Config holds the facts that the wanted kernel state is made from.
 type Config struct {
 	MAC     net.HardwareAddr // of the primary interface, as IMDS gives it
@@ -65,6 +69,9 @@ func (c Config) Validate() error {
 	networks("VPC CIDR", c.VPC)
 	networks("only-cidr", c.Only)
 	networks("exclude-cidr", c.Exclude)
+	if n := len(c.VPC) + len(c.Only) + len(c.Exclude); n > MaxNetworks {
+		errs = append(errs, fmt.Errorf("%w: %d, with the VPC's own %d; at most %d are programmed", ErrTooMany, n, len(c.VPC), MaxNetworks))
+	}
 	switch c.scope() {
 	case ScopeAll:
 	case ScopeExternal:
@@ -91,8 +98,8 @@ func (c Config) scope() Scope {
 	return c.Scope
 }
 
-// sorted returns the networks masked, each once, in a fixed order: IMDS promises none, and an order that
-// differs between two runs would look like drift.
+// sorted returns the networks masked, each once, in a fixed order. IMDS promises none, and an order
+// that differs between two runs would look like drift.
 func sorted(list []netip.Prefix) []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(list))
 	for _, p := range list {

@@ -78,12 +78,13 @@ func realNode(t testing.TB, o netcfg.Options, program string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if program == "iptables-legacy" {
-		sh(t, "iptables-legacy -w 5 -t nat -S") // the table cannot be unregistered again: have it from the beginning
+	if o.Backend == "iptables" {
+		// The table and its built-in chains, once made, stay: have them from the beginning.
+		sh(t, `for c in PREROUTING OUTPUT POSTROUTING; do `+program+` -w 5 -t nat -A $c -j RETURN; `+program+` -w 5 -t nat -D $c -j RETURN; done`)
 	}
 	n := &node{Kernel: k, name: program}
 	own := "POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT"
-	native := o.Backend == "nftables"
+	native := o.Backend != "iptables"
 	n.dump = func() string { return realDump(t, program) }
 	n.add = func(l string, p netip.Prefix) { sh(t, "ip addr add "+p.String()+" dev "+l) }
 	n.remove = func(l string, p netip.Prefix) { sh(t, "ip addr del "+p.String()+" dev "+l) }

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// rounds bounds how often observe, plan, apply is repeated: once for the work, and again where somebody else, such as another run of
-// this program, changed the kernel meanwhile.
+// rounds bounds how often observe, plan, apply is repeated: once for the work, and again where somebody
+// else, such as another run of this program, changed the kernel meanwhile.
 const rounds = 8
 
-// pause is what a round waits for after a change that failed.
+// pause is the wait after a change that failed.
 const pause = 100 * time.Millisecond
 
 // Result says what was done.
@@ -23,26 +23,36 @@ type Result struct {
 	Link      string   // name of the primary interface
 	Backend   string
 	Notes     []string // see Observed
+	Before    []NATChain
+	Conntrack Conntrack
 }
 
-// Ensure brings the kernel into the wanted state and verifies that it is there: it observes, plans, applies, and observes again until
-// the difference is empty. Where nothing differs it changes nothing. onChange, if not nil, hears of each change made.
+// Ensure brings the kernel into the wanted state and verifies it: it observes, plans, applies, and
+// observes again until the difference is empty. Where nothing differs it changes nothing. Each change
+// that was made is passed to onChange, which may be nil.
 //
-// Connections that exist keep the source address they began with: the kernel decides on it by a connection's first packet.
+// Connections that exist live on as they are, except those of c.Former: they end.
 func Ensure(ctx context.Context, k Kernel, c Config, onChange func(Change)) (Result, error) {
-	return converge(ctx, k, c.MAC, onChange, func(o Observed) ([]Change, int, error) { return Plan(c, o) })
+	return converge(ctx, k, c.MAC, c.Former, onChange, func(o Observed) ([]Change, int, error) { return Plan(c, o) })
 }
 
-// Remove takes all rules of ours out of the kernel, in every back end, and then these addresses. A second call changes nothing.
+// Remove takes all rules of ours out of the kernel, in every backend, ends the connections that are
+// translated to or from these addresses, and takes the addresses off the link. A second call changes
+// nothing. If a backend could not be read, Remove does what it can and returns an error.
 func Remove(ctx context.Context, k Kernel, mac net.HardwareAddr, static []netip.Addr, onChange func(Change)) (Result, error) {
-	return converge(ctx, k, mac, onChange, func(o Observed) ([]Change, int, error) { return PlanRemoval(static, o) })
+	var unread error
+	result, err := converge(ctx, k, mac, static, onChange, func(o Observed) ([]Change, int, error) {
+		unread = o.Unread
+		return PlanRemoval(static, o)
+	})
+	return result, errors.Join(err, unread)
 }
 
-func converge(ctx context.Context, k Kernel, mac net.HardwareAddr, onChange func(Change), plan func(Observed) ([]Change, int, error)) (Result, error) {
+func converge(ctx context.Context, k Kernel, mac net.HardwareAddr, gone []netip.Addr, onChange func(Change), plan func(Observed) ([]Change, int, error)) (Result, error) {
 	result := Result{Backend: k.Backend()}
-	var failed error // of the last round: if the state is right all the same, it does not matter
+	var failed error // of the last round: it does not matter if the state is right all the same
 	for round := 0; ; round++ {
-		o, err := k.Observe(ctx, mac)
+		o, err := k.Observe(ctx, mac, gone...)
 		if err != nil {
 			return result, errors.Join(err, failed)
 		}
@@ -53,6 +63,7 @@ func converge(ctx context.Context, k Kernel, mac net.HardwareAddr, onChange func
 		if round == 0 {
 			result.Link, result.Unchanged, result.Notes = o.Link.Name, unchanged, o.Notes
 		}
+		result.Backend, result.Before, result.Conntrack = k.Backend(), o.Before, o.Conntrack
 		if len(changes) == 0 {
 			return result, nil
 		}

@@ -103,7 +103,7 @@ func TestEnsureGivesUp(t *testing.T) {
 // blind is a kernel that cannot be read.
 type blind struct{ netcfg.Kernel }
 
-func (blind) Observe(context.Context, net.HardwareAddr) (netcfg.Observed, error) {
+func (blind) Observe(context.Context, net.HardwareAddr, ...netip.Addr) (netcfg.Observed, error) {
 	return netcfg.Observed{}, errors.New("cannot be read")
 }
 

@@ -16,13 +16,20 @@ import (
 // Offsets in the IPv4 header.
 const ipSource, ipDestination = 12, 16
 
+// The flags in the TCP header, and where they are.
+const (
+	tcpFlags                       = 13
+	tcpFIN, tcpSYN, tcpRST, tcpACK = 0x01, 0x02, 0x04, 0x10
+)
+
 // register is the one that all our rules use.
 const register = unix.NFT_REG_1
 
-// localAddress is what a fib lookup of the address type gives for an address of this node (RTN_LOCAL), in host order.
+// localAddress is what a fib lookup of the address type returns for an address of this node
+// (RTN_LOCAL), in host order.
 var localAddress = binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)
 
-// encodeExprs gives the rule in the kernel's virtual machine, as nft itself would write it.
+// encodeExprs returns the rule in the kernel's virtual machine, as nft itself would write it.
 func encodeExprs(r Rule) (list []expr.Any) {
 	add := func(e ...expr.Any) { list = append(list, e...) }
 	compare := func(op expr.CmpOp, data []byte) { add(&expr.Cmp{Op: op, Register: register, Data: data}) }
@@ -48,6 +55,14 @@ func encodeExprs(r Rule) (list []expr.Any) {
 	if r.Out != "" {
 		add(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register})
 		compare(expr.CmpOpEq, linkName(r.Out))
+	}
+	if r.MidStream {
+		add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register})
+		compare(expr.CmpOpEq, []byte{unix.IPPROTO_TCP})
+		load(expr.PayloadBaseTransportHeader, tcpFlags, 1)
+		add(&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 1,
+			Mask: []byte{tcpFIN | tcpSYN | tcpRST | tcpACK}, Xor: []byte{0}})
+		compare(expr.CmpOpNeq, []byte{tcpSYN})
 	}
 	if r.DHCPRenewal {
 		add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register})
@@ -78,15 +93,15 @@ func encodeExprs(r Rule) (list []expr.Any) {
 	return list
 }
 
-// linkName is a link's name as the kernel compares it: 16 bytes, filled up with zeros.
+// linkName returns a link's name as the kernel compares it: 16 bytes, filled up with zeros.
 func linkName(name string) []byte {
 	b := make([]byte, unix.IFNAMSIZ)
 	copy(b, name)
 	return b
 }
 
-// decodeExprs says which of our rules the expressions are. It guesses a rule from what it finds, encodes that one again, and
-// accepts it only if the two agree in everything: what it does not know cannot pass.
+// decodeExprs returns the rule of ours that the expressions are. It guesses a rule from what it
+// finds, encodes that rule again, and accepts it only if the two agree in everything.
 func decodeExprs(list []nfExpr) Rule {
 	var r Rule
 	var seen []expr.Any
@@ -136,7 +151,8 @@ func (r *Rule) note(loaded expr.Any, c *expr.Cmp, bits int) {
 	switch l := loaded.(type) {
 	case *expr.Payload:
 		if l.Base == expr.PayloadBaseTransportHeader {
-			r.DHCPRenewal = true
+			r.MidStream = l.Offset == tcpFlags
+			r.DHCPRenewal = !r.MidStream
 			return
 		}
 		if bits < 0 {
@@ -191,7 +207,8 @@ func decodeExpr(raw nfExpr) (expr.Any, bool) {
 	return e, expr.Unmarshal(unix.NFPROTO_IPV4, raw.data, e) == nil
 }
 
-// decodeVerdict decodes an immediate expression that loads a verdict. expr.Verdict's own decoder panics at one that is cut short.
+// decodeVerdict decodes an immediate expression that loads a verdict. expr.Verdict's own decoder
+// panics at one that is cut short.
 func decodeVerdict(data []byte) (*expr.Verdict, error) {
 	ad, err := nfDecoder(data)
 	if err != nil {
@@ -232,7 +249,7 @@ func decodeVerdict(data []byte) (*expr.Verdict, error) {
 	return v, nil
 }
 
-// equalExprs compares expressions in the kernel's own format; counters count, and do not differ for it.
+// equalExprs compares expressions in the kernel's own format, counters aside.
 func equalExprs(a, b []expr.Any) bool {
 	if len(a) != len(b) {
 		return false
@@ -251,7 +268,7 @@ func equalExprs(a, b []expr.Any) bool {
 	return true
 }
 
-// normal takes away what the kernel adds when it lists an expression.
+// normal removes what the kernel adds when it lists an expression.
 func normal(e expr.Any) expr.Any {
 	switch e := e.(type) {
 	case *expr.Counter:

@@ -14,9 +14,6 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// dumps bounds how often an interrupted dump is read again.
-const dumps = 20
-
 // readLinks reads all links and their IPv4 addresses.
 func readLinks(ctx context.Context) ([]Link, error) {
 	list, err := dump(ctx, "links", netlink.LinkList)
@@ -27,22 +24,31 @@ func readLinks(ctx context.Context) ([]Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	kinds := map[int]string{}
+	byIndex := map[int]netlink.Link{}
 	for _, l := range list {
-		kinds[l.Attrs().Index] = l.Type()
+		byIndex[l.Attrs().Index] = l
 	}
 	var links []Link
 	for _, l := range list {
 		a := l.Attrs()
-		master := kinds[a.MasterIndex]
-		link := Link{Name: a.Name, Index: a.Index, MAC: a.HardwareAddr, Kind: l.Type(), Bonded: master == "bond" || master == "team"}
+		link := Link{Name: a.Name, Index: a.Index, MAC: a.HardwareAddr, Kind: l.Type()}
+		if m, ok := byIndex[a.MasterIndex]; ok {
+			link.Master, link.MasterKind = m.Attrs().Name, m.Type()
+		}
 		for _, e := range addrs {
 			ip, ok := netip.AddrFromSlice(e.IP.To4())
 			if e.LinkIndex != a.Index || !ok {
 				continue
 			}
 			bits, _ := e.Mask.Size()
-			link.Addrs = append(link.Addrs, Address{netip.PrefixFrom(ip, bits), e.Flags&syscall.IFA_F_SECONDARY != 0})
+			address := Address{Prefix: netip.PrefixFrom(ip, bits), Secondary: e.Flags&syscall.IFA_F_SECONDARY != 0}
+			if e.Peer != nil {
+				if peer, ok := netip.AddrFromSlice(e.Peer.IP.To4()); ok {
+					bits, _ := e.Peer.Mask.Size()
+					address.Peer = netip.PrefixFrom(peer, bits)
+				}
+			}
+			link.Addrs = append(link.Addrs, address)
 		}
 		link.Promote = sysctlOn("all") || sysctlOn(a.Name)
 		links = append(links, link)
@@ -50,9 +56,10 @@ func readLinks(ctx context.Context) ([]Link, error) {
 	return links, nil
 }
 
-// dump reads a netlink dump, again if the kernel says that it changed meanwhile: partial data is never used.
+// dump reads a netlink dump. If the kernel says that the list changed meanwhile, dump reads it
+// again: partial data is never used.
 func dump[T any](ctx context.Context, what string, read func() ([]T, error)) ([]T, error) {
-	for range dumps {
+	for range nfAttempts {
 		list, err := read()
 		if err == nil {
 			return list, nil
@@ -64,11 +71,11 @@ func dump[T any](ctx context.Context, what string, read func() ([]T, error)) ([]
 			return nil, fmt.Errorf("reading %s over netlink: %w", what, err)
 		}
 	}
-	return nil, fmt.Errorf("reading %s over netlink: they changed during each of %d attempts", what, dumps)
+	return nil, fmt.Errorf("reading %s over netlink: they changed during each of %d attempts", what, nfAttempts)
 }
 
 func addAddress(a AddAddress) error {
-	err := netlink.AddrAdd(linkRef(a.Link, a.Index), addrRef(a.Prefix))
+	err := netlink.AddrAdd(linkRef(a.Link, a.Index), addrRef(a.Prefix, netip.Prefix{}))
 	if err != nil && !errors.Is(err, syscall.EEXIST) {
 		return fmt.Errorf("adding address %s to link %s: %w", a.Prefix, a.Link, err)
 	}
@@ -82,7 +89,7 @@ func deleteAddress(d DeleteAddress) (err error) {
 		}
 		defer func() { err = errors.Join(err, setSysctl(d.Link, "0")) }()
 	}
-	err = netlink.AddrDel(linkRef(d.Link, d.Index), addrRef(d.Prefix))
+	err = netlink.AddrDel(linkRef(d.Link, d.Index), addrRef(d.Prefix, d.Peer))
 	if err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		return fmt.Errorf("deleting address %s from link %s: %w", d.Prefix, d.Link, err)
 	}
@@ -93,8 +100,16 @@ func linkRef(name string, index int) netlink.Link {
 	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: name, Index: index}}
 }
 
-func addrRef(p netip.Prefix) *netlink.Addr {
-	return &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}}
+func addrRef(p, peer netip.Prefix) *netlink.Addr {
+	a := &netlink.Addr{IPNet: ipNet(p)}
+	if peer.IsValid() {
+		a.Peer = ipNet(peer)
+	}
+	return a
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
 }
 
 func sysctlFile(link string) string {

@@ -23,7 +23,7 @@ func TestDumpIsReadAgain(t *testing.T) {
 	}{
 		{"at once", t.Context(), []error{nil}, 1, nil},
 		{"interrupted twice", t.Context(), []error{netlink.ErrDumpInterrupted, syscall.EINTR, nil}, 3, nil},
-		{"interrupted for ever", t.Context(), []error{netlink.ErrDumpInterrupted}, dumps, errors.New("any")},
+		{"interrupted for ever", t.Context(), []error{netlink.ErrDumpInterrupted}, nfAttempts, errors.New("any")},
 		{"interrupted and cancelled", cancelled, []error{netlink.ErrDumpInterrupted}, 1, context.Canceled},
 		{"broken", t.Context(), []error{broken}, 1, broken},
 	} {

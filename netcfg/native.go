@@ -2,27 +2,34 @@ package netcfg
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 
-	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// The native back end keeps the rules in a table of its own, so that nothing of it depends on, or disturbs, the tables of others:
+// The native backend keeps the rules in a table of its own, so that nothing of it depends on, or
+// disturbs, the tables of others:
 //
 //	table ip emr-static-ip {
-//		chain EMR-STATIC-IP-IN  { ip daddr 10.0.1.20 counter dnat to 10.0.1.5 }
+//		chain EMR-STATIC-IP-IN  { ... ip daddr 10.0.1.20 counter dnat to 10.0.1.5 }
 //		chain EMR-STATIC-IP-OUT { ... return ... snat to 10.0.1.20 }
-//		chain PREROUTING  { type nat hook prerouting priority -101; jump EMR-STATIC-IP-IN }
-//		chain OUTPUT      { type nat hook output priority -101; jump EMR-STATIC-IP-IN }
-//		chain POSTROUTING { type nat hook postrouting priority 99; jump EMR-STATIC-IP-OUT }
+//		chain PREROUTING  { type nat hook prerouting priority -99; jump EMR-STATIC-IP-IN }
+//		chain OUTPUT      { type nat hook output priority -99; jump EMR-STATIC-IP-IN }
+//		chain POSTROUTING { type nat hook postrouting priority -199; jump EMR-STATIC-IP-OUT }
 //	}
 //
-// The priorities are one before dstnat (-100) and srcnat (100), where iptables and Docker hook in: a connection is translated
-// by the first chain that says how. Kernels before 4.18 cannot have this table and a legacy nat table at once.
+// A connection is translated by the first chain that says how. On the way out ours goes before all
+// others, whoever made them and when: -199 is the lowest priority that the kernel accepts for a nat
+// chain (NF_IP_PRI_CONNTRACK is -200). Iptables, Docker, firewalld and libvirt use 100, where the
+// chain made later goes first. On the way in ours goes right after those of others, which are at
+// -100: a container's published port is the container's on the static IP too.
+//
+// Kernels before 4.18 cannot have this table and a legacy nat table at once.
 
 // nativeHook is where one of our base chains hooks in.
 type nativeHook struct {
@@ -32,21 +39,23 @@ type nativeHook struct {
 }
 
 var nativeHooks = map[string]nativeHook{
-	preRouting:  {"prerouting", unix.NF_INET_PRE_ROUTING, -101},
-	output:      {"output", unix.NF_INET_LOCAL_OUT, -101},
-	postRouting: {"postrouting", unix.NF_INET_POST_ROUTING, 99},
+	preRouting:  {"prerouting", unix.NF_INET_PRE_ROUTING, -99},
+	output:      {"output", unix.NF_INET_LOCAL_OUT, -99},
+	postRouting: {"postrouting", unix.NF_INET_POST_ROUTING, -199},
 }
 
 // readNative reads our own table.
-func readNative(ctx context.Context) (RuleSet, error) {
+func readNative(ctx context.Context) (set RuleSet, dormant bool, err error) {
 	t, err := nfRead(ctx, Tag)
 	if t == nil || err != nil {
-		return RuleSet{}, err
+		return RuleSet{}, false, err
 	}
-	return nativeRules(t), nil
+	err = t.readRules(ctx)
+	return nativeRules(t), t.flags&tableDormant != 0, err
 }
 
-// nativeRules says what our own table means. Whatever the tool would not have made is listed as extra.
+// nativeRules returns what our own table means. Whatever the tool would not have made is listed as
+// extra.
 func nativeRules(t *nfTable) (set RuleSet) {
 	if t.flags != 0 {
 		set.Extra = append(set.Extra, fmt.Sprintf("table ip %s has flags %#x", Tag, t.flags))
@@ -67,7 +76,8 @@ func nativeRules(t *nfTable) (set RuleSet) {
 		}
 		h, ok := nativeHooks[c.name]
 		if !ok || h.num != c.hook || h.priority != c.priority || c.kind != "nat" || !c.accept {
-			set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s is hooked in otherwise: type %s, hook %d, priority %d", Tag, clean(c.name), clean(c.kind), c.hook, c.priority))
+			set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s is hooked in otherwise: type %s, hook %d, priority %d",
+				Tag, clean(c.name), clean(c.kind), c.hook, c.priority))
 			continue
 		}
 		place := 0
@@ -88,45 +98,72 @@ func nativeRules(t *nfTable) (set RuleSet) {
 	return set
 }
 
-// writeNative replaces our own table as a whole in one transaction, whatever was there before.
-func writeNative(ctx context.Context, want RuleSet) error {
-	conn, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetDeadline(nfDeadline(ctx)) }))
+// writeNative replaces our own table as a whole in one transaction, whatever was there before. With
+// trial the kernel only checks whether it could.
+func writeNative(ctx context.Context, want RuleSet, trial bool) error {
+	messages, err := nativeMessages(want)
+	if err == nil {
+		err = nfBatch(ctx, messages, trial)
+	}
 	if err != nil {
-		return err
-	}
-	table := &nftables.Table{Name: Tag, Family: nftables.TableFamilyIPv4}
-	conn.AddTable(table) // so that there is one to delete
-	conn.DelTable(table)
-	if !want.Empty() {
-		conn.AddTable(table)
-		for _, c := range want.Chains {
-			conn.AddChain(&nftables.Chain{Name: c.Name, Table: table})
-		}
-		for _, c := range want.Chains {
-			for _, r := range c.Rules {
-				conn.AddRule(nativeRule(table, c.Name, encodeExprs(r)))
-			}
-		}
-		for _, j := range want.Jumps {
-			h := nativeHooks[j.Chain]
-			accept := nftables.ChainPolicyAccept
-			conn.AddChain(&nftables.Chain{Name: j.Chain, Table: table, Type: nftables.ChainTypeNAT, Policy: &accept,
-				Hooknum: nftables.ChainHookRef(nftables.ChainHook(h.num)), Priority: nftables.ChainPriorityRef(nftables.ChainPriority(h.priority))})
-			conn.AddRule(nativeRule(table, j.Chain, []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictJump, Chain: j.To}}))
-		}
-	}
-	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("replacing nf_tables table ip %s: %w", Tag, err)
 	}
 	return nil
 }
 
-func nativeRule(t *nftables.Table, chain string, exprs []expr.Any) *nftables.Rule {
-	return &nftables.Rule{Table: t, Chain: &nftables.Chain{Name: chain, Table: t}, Exprs: exprs,
-		UserData: userdata.Append(nil, userdata.TypeComment, append([]byte(Tag), 0))}
+func nativeMessages(want RuleSet) (messages []nfMessage, err error) {
+	var errs []error
+	add := func(kind, flags int, attrs ...netlink.Attribute) {
+		m, err := nftMessage(kind, flags, unix.NFPROTO_IPV4, attrs...)
+		messages, errs = append(messages, m), append(errs, err)
+	}
+	nested := func(kind uint16, attrs ...netlink.Attribute) netlink.Attribute {
+		data, err := netlink.MarshalAttributes(attrs)
+		errs = append(errs, err)
+		return netlink.Attribute{Type: unix.NLA_F_NESTED | kind, Data: data}
+	}
+	number := func(kind uint16, n uint32) netlink.Attribute {
+		return netlink.Attribute{Type: kind, Data: binary.BigEndian.AppendUint32(nil, n)}
+	}
+	comment := userdata.Append(nil, userdata.TypeComment, append([]byte(Tag), 0))
+	rule := func(chain string, exprs ...expr.Any) {
+		var list []netlink.Attribute
+		for _, e := range exprs {
+			data, err := expr.Marshal(unix.NFPROTO_IPV4, e)
+			errs = append(errs, err)
+			list = append(list, netlink.Attribute{Type: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, Data: data})
+		}
+		add(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, nfString(unix.NFTA_RULE_TABLE, Tag),
+			nfString(unix.NFTA_RULE_CHAIN, chain), nested(unix.NFTA_RULE_EXPRESSIONS, list...),
+			netlink.Attribute{Type: unix.NFTA_RULE_USERDATA, Data: comment})
+	}
+	name := nfString(unix.NFTA_TABLE_NAME, Tag)
+	add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, name) // so that there is one to delete
+	add(unix.NFT_MSG_DELTABLE, 0, name)
+	if want.Empty() {
+		return messages, errors.Join(errs...)
+	}
+	add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, name)
+	for _, c := range want.Chains {
+		add(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, nfString(unix.NFTA_CHAIN_TABLE, Tag), nfString(unix.NFTA_CHAIN_NAME, c.Name))
+	}
+	for _, c := range want.Chains {
+		for _, r := range c.Rules {
+			rule(c.Name, encodeExprs(r)...)
+		}
+	}
+	for _, j := range want.Jumps {
+		h := nativeHooks[j.Chain]
+		add(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, nfString(unix.NFTA_CHAIN_TABLE, Tag), nfString(unix.NFTA_CHAIN_NAME, j.Chain),
+			nested(unix.NFTA_CHAIN_HOOK, number(unix.NFTA_HOOK_HOOKNUM, h.num), number(unix.NFTA_HOOK_PRIORITY, uint32(h.priority))),
+			number(unix.NFTA_CHAIN_POLICY, 1), // NF_ACCEPT
+			nfString(unix.NFTA_CHAIN_TYPE, "nat"))
+		rule(j.Chain, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictJump, Chain: j.To})
+	}
+	return messages, errors.Join(errs...)
 }
 
-// jumpOf is the chain that a rule jumps or goes to, or "".
+// jumpOf returns the chain that a rule jumps or goes to, or "".
 func jumpOf(exprs []nfExpr) string {
 	for _, e := range exprs {
 		if e.name != "immediate" {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // insideVar tells the second start of the test binary that it is in a namespace of its own, or that there is none to be had. Its
@@ -42,6 +44,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Setenv(insideVar, "none: no network namespace can be made here")
 	}
+	netcfg.Settle(20 * time.Millisecond)
 	os.Exit(m.Run())
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
@@ -12,128 +13,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nfTime bounds one exchange with nf_tables.
-const nfTime = 10 * time.Second
+// nf_tables and conntrack are reached over a netlink socket of our own, for three reasons:
+//   - The nftables package passes over expressions that it does not know. A rule with one more
+//     condition would look like ours.
+//   - The kernel fills its answers up to the size of the largest buffer it has seen. With 4 KiB,
+//     the size that the netlink package reads with, 140,000 rules take minutes, because the kernel
+//     counts from the first rule again for every buffer.
+//   - The kernel refuses a message that is larger than the socket's send buffer.
 
-// Reading nf_tables is done here, attribute by attribute, rather than with the nftables package: that one passes over expressions it
-// does not know, so that a rule with one more condition would look like ours, and drops the kernel's error codes.
+const (
+	nfTime     = 60 * time.Second       // bounds one exchange with the kernel
+	nfPoll     = 200 * time.Millisecond // how often a wait looks at its context
+	nfBuffer   = 256 << 10              // for one read; the kernel fills at most 32 KiB of it
+	nfSend     = 4 << 20                // send buffer: a transaction is one message for the kernel
+	nfAttempts = 20                     // how often an interrupted dump is read again
+)
 
-// nfExpr is one expression of a rule, not yet decoded.
-type nfExpr struct {
-	name string
-	data []byte
+// nfMessage is one message to a netfilter subsystem.
+type nfMessage struct {
+	kind   int // subsystem << 8 | message
+	flags  int
+	family byte
+	data   []byte // attributes
 }
 
-// nfRule is a rule as the kernel lists it.
-type nfRule struct {
-	chain  string
-	handle uint64
-	exprs  []nfExpr
-	user   []byte // user data, where nft keeps comments
-}
-
-// nfChain is a chain as the kernel lists it.
-type nfChain struct {
-	name     string
-	base     bool // hooked
-	hook     uint32
-	priority int32
-	kind     string // nat, filter, route
-	accept   bool   // policy
-}
-
-// nfTable is one table of family ip.
-type nfTable struct {
-	name   string
-	flags  uint32 // 1: dormant
-	chains []nfChain
-	rules  []nfRule // in order, for each chain
-}
-
-func nfDial(ctx context.Context) (*netlink.Conn, error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return nil, err
-	}
-	return c, errors.Join(c.SetDeadline(nfDeadline(ctx)))
-}
-
-func nfDeadline(ctx context.Context) time.Time {
-	end := time.Now().Add(nfTime)
-	if d, ok := ctx.Deadline(); ok && d.Before(end) {
-		return d
-	}
-	return end
-}
-
-// nfMessage builds one message for nf_tables, family ip.
-func nfMessage(kind int, flags netlink.HeaderFlags, attrs ...netlink.Attribute) (netlink.Message, error) {
+// nfRequest builds a message; its attributes must fit a netlink attribute, which is 64 KiB long.
+func nfRequest(kind, flags int, family byte, attrs ...netlink.Attribute) (nfMessage, error) {
 	data, err := netlink.MarshalAttributes(attrs)
-	return netlink.Message{
-		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind), Flags: netlink.Request | flags},
-		Data:   append([]byte{unix.NFPROTO_IPV4, unix.NFNETLINK_V0, 0, 0}, data...),
-	}, err
+	return nfMessage{kind, flags, family, data}, err
 }
 
 func nfString(kind uint16, s string) netlink.Attribute {
 	return netlink.Attribute{Type: kind, Data: append([]byte(s), 0)}
-}
-
-// nfDump asks for a list, again while the kernel says that it changed meanwhile.
-func nfDump(ctx context.Context, kind int, each func(*netlink.AttributeDecoder) error, attrs ...netlink.Attribute) error {
-	m, err := nfMessage(kind, netlink.Dump, attrs...)
-	if err != nil {
-		return err
-	}
-	conn, err := nfDial(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	var replies []netlink.Message
-	for range dumps {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		replies, err = conn.Execute(m)
-		if err == nil && !interrupted(replies) {
-			break
-		}
-		if err == nil {
-			err = syscall.EINTR
-		}
-		if !errors.Is(err, syscall.EINTR) {
-			return err
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("it changed during each of %d attempts: %w", dumps, err)
-	}
-	for _, r := range replies {
-		if len(r.Data) < 4 {
-			return fmt.Errorf("a reply of %d bytes", len(r.Data))
-		}
-		if r.Data[0] != unix.NFPROTO_IPV4 {
-			continue
-		}
-		ad, err := nfDecoder(r.Data[4:])
-		if err != nil {
-			return err
-		}
-		if err := each(ad); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func interrupted(list []netlink.Message) bool {
-	for _, m := range list {
-		if m.Header.Flags&netlink.DumpInterrupted != 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func nfDecoder(b []byte) (*netlink.AttributeDecoder, error) {
@@ -144,159 +55,258 @@ func nfDecoder(b []byte) (*netlink.AttributeDecoder, error) {
 	return ad, err
 }
 
-// nfTables lists the tables of family ip and their flags. A kernel without nf_tables has none; ok says which.
-func nfTables(ctx context.Context) (tables map[string]uint32, ok bool, err error) {
-	tables = map[string]uint32{}
-	err = nfDump(ctx, unix.NFT_MSG_GETTABLE, func(ad *netlink.AttributeDecoder) error {
-		var name string
-		var flags uint32
-		for ad.Next() {
-			switch ad.Type() {
-			case unix.NFTA_TABLE_NAME:
-				name = ad.String()
-			case unix.NFTA_TABLE_FLAGS:
-				flags = ad.Uint32()
+// append adds the message in the kernel's format.
+func (m nfMessage) append(b []byte, seq uint32) []byte {
+	resource := []byte{0, 0}
+	if m.kind == unix.NFNL_MSG_BATCH_BEGIN || m.kind == unix.NFNL_MSG_BATCH_END {
+		resource = []byte{0, unix.NFNL_SUBSYS_NFTABLES}
+	}
+	size := unix.NLMSG_HDRLEN + 4 + len(m.data)
+	b = binary.NativeEndian.AppendUint32(b, uint32(size))
+	b = binary.NativeEndian.AppendUint16(b, uint16(m.kind))
+	b = binary.NativeEndian.AppendUint16(b, uint16(m.flags|unix.NLM_F_REQUEST))
+	b = binary.NativeEndian.AppendUint32(b, seq)
+	b = binary.NativeEndian.AppendUint32(b, 0)
+	b = append(b, m.family, unix.NFNETLINK_V0)
+	b = append(append(b, resource...), m.data...)
+	return append(b, make([]byte, (4-size%4)%4)...)
+}
+
+// nfSocket is a netlink socket in the network namespace of the calling thread.
+type nfSocket struct {
+	fd  int
+	end time.Time
+	buf []byte
+}
+
+func nfOpen(ctx context.Context) (*nfSocket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	s := &nfSocket{fd: fd, end: time.Now().Add(nfTime), buf: make([]byte, nfBuffer)}
+	if d, ok := ctx.Deadline(); ok && d.Before(s.end) {
+		s.end = d
+	}
+	// Root of the machine may have any size, root of a user namespace at most net.core.wmem_max.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, nfSend) != nil {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, nfSend)
+	}
+	tv := unix.NsecToTimeval(nfPoll.Nanoseconds())
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		s.close()
+		return nil, os.NewSyscallError("setsockopt", err)
+	}
+	return s, nil
+}
+
+func (s *nfSocket) close() { unix.Close(s.fd) }
+
+func (s *nfSocket) send(b []byte) error {
+	return os.NewSyscallError("sendto", unix.Sendto(s.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+}
+
+// receive reads what the kernel has to say next. It ends with the context.
+func (s *nfSocket) receive(ctx context.Context) ([]byte, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if time.Now().After(s.end) {
+			return nil, fmt.Errorf("waiting for the kernel's answer over netlink: %w", os.ErrDeadlineExceeded)
+		}
+		n, _, flags, _, err := unix.Recvmsg(s.fd, s.buf, nil, 0)
+		switch {
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return nil, os.NewSyscallError("recvmsg", err)
+		case flags&unix.MSG_TRUNC != 0:
+			return nil, errors.New("the kernel's answer over netlink was cut short")
+		}
+		return s.buf[:n], nil
+	}
+}
+
+// nfReply is one message of the kernel.
+type nfReply struct {
+	kind, flags int
+	seq         uint32
+	data        []byte
+}
+
+// replies splits what was read into messages.
+func replies(b []byte) (list []nfReply, err error) {
+	for len(b) >= unix.NLMSG_HDRLEN {
+		size := int(binary.NativeEndian.Uint32(b))
+		if size < unix.NLMSG_HDRLEN || size > len(b) {
+			return nil, fmt.Errorf("a netlink message of %d bytes in an answer of %d", size, len(b))
+		}
+		list = append(list, nfReply{int(binary.NativeEndian.Uint16(b[4:])), int(binary.NativeEndian.Uint16(b[6:])),
+			binary.NativeEndian.Uint32(b[8:]), b[unix.NLMSG_HDRLEN:size]})
+		b = b[min(len(b), (size+3)&^3):]
+	}
+	return list, nil
+}
+
+// errno is the error that a message of type NLMSG_ERROR or NLMSG_DONE carries; nil for success.
+func (r nfReply) errno() error {
+	if len(r.data) < 4 {
+		return nil
+	}
+	if code := int32(binary.NativeEndian.Uint32(r.data)); code < 0 {
+		return syscall.Errno(-code)
+	}
+	return nil
+}
+
+// nfDump asks for a list and calls each for every entry. If the kernel says that the list changed
+// meanwhile, nfDump calls reset and reads it again: partial lists are never used.
+func nfDump(ctx context.Context, m nfMessage, reset func(), each func(family byte, ad *netlink.AttributeDecoder) error) error {
+	m.flags |= unix.NLM_F_DUMP
+	for range nfAttempts {
+		reset()
+		whole, err := nfDumpOnce(ctx, m, each)
+		if err != nil || whole {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("it changed during each of %d attempts: %w", nfAttempts, syscall.EINTR)
+}
+
+// nfDumpOnce reports whether the list is whole.
+func nfDumpOnce(ctx context.Context, m nfMessage, each func(byte, *netlink.AttributeDecoder) error) (whole bool, err error) {
+	s, err := nfOpen(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer s.close()
+	if err := s.send(m.append(nil, 1)); err != nil {
+		return false, err
+	}
+	whole = true
+	for {
+		b, err := s.receive(ctx)
+		if err != nil {
+			return false, err
+		}
+		list, err := replies(b)
+		if err != nil {
+			return false, err
+		}
+		for _, r := range list {
+			if r.flags&unix.NLM_F_DUMP_INTR != 0 {
+				whole = false
+			}
+			switch {
+			case r.kind == unix.NLMSG_DONE || r.kind == unix.NLMSG_ERROR:
+				err := r.errno()
+				if errors.Is(err, syscall.EINTR) {
+					return false, nil
+				}
+				return whole, err
+			case len(r.data) < 4:
+				return false, fmt.Errorf("a netfilter message of %d bytes", len(r.data))
+			case !whole: // read to the end, and not used
+			default:
+				ad, err := nfDecoder(r.data[4:])
+				if err != nil {
+					return false, err
+				}
+				if err := each(r.data[0], ad); err != nil {
+					return false, err
+				}
 			}
 		}
-		tables[name] = flags
-		return ad.Err()
-	})
-	for _, unsupported := range []error{syscall.EINVAL, syscall.EOPNOTSUPP, syscall.EPROTONOSUPPORT, syscall.EAFNOSUPPORT} {
-		// nfnetlink answers EINVAL where the subsystem is missing, the socket call one of the others.
-		if errors.Is(err, unsupported) {
-			return nil, false, nil
-		}
 	}
-	if err != nil {
-		return nil, false, fmt.Errorf("listing the nf_tables tables: %w", err)
-	}
-	return tables, true, nil
 }
 
-func hasNftables(ctx context.Context) (bool, error) {
-	_, ok, err := nfTables(ctx)
-	return ok, err
-}
-
-// nfRead reads one table of family ip; nil where it does not exist.
-func nfRead(ctx context.Context, name string) (*nfTable, error) {
-	tables, _, err := nfTables(ctx)
-	if err != nil {
-		return nil, err
-	}
-	flags, ok := tables[name]
-	if !ok {
-		return nil, nil
-	}
-	t := &nfTable{name: name, flags: flags}
-	err = nfDump(ctx, unix.NFT_MSG_GETCHAIN, func(ad *netlink.AttributeDecoder) error {
-		c, table, err := decodeChain(ad)
-		if err == nil && table == name {
-			t.chains = append(t.chains, c)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing the chains of nf_tables table ip %s: %w", name, err)
-	}
-	err = nfDump(ctx, unix.NFT_MSG_GETRULE, func(ad *netlink.AttributeDecoder) error {
-		r, table, err := decodeRule(ad)
-		if err == nil && table == name {
-			t.rules = append(t.rules, r)
-		}
-		return err
-	}, nfString(unix.NFTA_RULE_TABLE, name))
-	if err != nil {
-		return nil, fmt.Errorf("listing the rules of nf_tables table ip %s: %w", name, err)
-	}
-	return t, nil
-}
-
-func decodeChain(ad *netlink.AttributeDecoder) (c nfChain, table string, err error) {
-	for ad.Next() {
-		switch ad.Type() {
-		case unix.NFTA_CHAIN_TABLE:
-			table = ad.String()
-		case unix.NFTA_CHAIN_NAME:
-			c.name = ad.String()
-		case unix.NFTA_CHAIN_TYPE:
-			c.kind = ad.String()
-		case unix.NFTA_CHAIN_POLICY:
-			c.accept = ad.Uint32() == 1 // NF_ACCEPT
-		case unix.NFTA_CHAIN_HOOK:
-			c.base = true
-			ad.Nested(func(h *netlink.AttributeDecoder) error {
-				for h.Next() {
-					switch h.Type() {
-					case unix.NFTA_HOOK_HOOKNUM:
-						c.hook = h.Uint32()
-					case unix.NFTA_HOOK_PRIORITY:
-						c.priority = int32(h.Uint32())
-					}
-				}
-				return nil
-			})
-		}
-	}
-	return c, table, ad.Err()
-}
-
-func decodeRule(ad *netlink.AttributeDecoder) (r nfRule, table string, err error) {
-	for ad.Next() {
-		switch ad.Type() {
-		case unix.NFTA_RULE_TABLE:
-			table = ad.String()
-		case unix.NFTA_RULE_CHAIN:
-			r.chain = ad.String()
-		case unix.NFTA_RULE_HANDLE:
-			r.handle = ad.Uint64()
-		case unix.NFTA_RULE_USERDATA:
-			r.user = ad.Bytes()
-		case unix.NFTA_RULE_EXPRESSIONS:
-			ad.Nested(func(list *netlink.AttributeDecoder) error {
-				for list.Next() {
-					list.Nested(func(e *netlink.AttributeDecoder) error {
-						var x nfExpr
-						for e.Next() {
-							switch e.Type() {
-							case unix.NFTA_EXPR_NAME:
-								x.name = e.String()
-							case unix.NFTA_EXPR_DATA:
-								x.data = e.Bytes()
-							}
-						}
-						r.exprs = append(r.exprs, x)
-						return nil
-					})
-				}
-				return nil
-			})
-		}
-	}
-	return r, table, ad.Err()
-}
-
-// nfBatch sends messages as one transaction: all of them take effect, or none.
-func nfBatch(ctx context.Context, messages []netlink.Message) error {
-	conn, err := nfDial(ctx)
+// nfTalk sends one message that is neither a dump nor part of a transaction. Answer, if not nil, is
+// called for what the kernel returns.
+func nfTalk(ctx context.Context, m nfMessage, answer func(*netlink.AttributeDecoder) error) error {
+	s, err := nfOpen(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	mark := func(kind netlink.HeaderType) netlink.Message {
-		return netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Request},
-			Data: []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}}
-	}
-	all := append([]netlink.Message{mark(unix.NFNL_MSG_BATCH_BEGIN)}, messages...)
-	if _, err := conn.SendMessages(append(all, mark(unix.NFNL_MSG_BATCH_END))); err != nil {
+	defer s.close()
+	m.flags |= unix.NLM_F_ACK
+	if err := s.send(m.append(nil, 1)); err != nil {
 		return err
 	}
-	for acks := 0; acks < len(messages); {
-		replies, err := conn.Receive()
+	for {
+		b, err := s.receive(ctx)
 		if err != nil {
 			return err
 		}
-		acks += len(replies)
+		list, err := replies(b)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			switch {
+			case r.kind == unix.NLMSG_ERROR:
+				return r.errno()
+			case answer == nil || len(r.data) < 4:
+			default:
+				ad, err := nfDecoder(r.data[4:])
+				if err != nil {
+					return err
+				}
+				if err := answer(ad); err != nil {
+					return err
+				}
+			}
+		}
 	}
-	return nil
+}
+
+// nfBatch sends messages as one transaction: all of them take effect, or none. With trial the kernel
+// checks them and throws them away, as for `nft --check`: it never sees the end of the transaction.
+func nfBatch(ctx context.Context, messages []nfMessage, trial bool) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	s, err := nfOpen(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	b := nfMessage{kind: unix.NFNL_MSG_BATCH_BEGIN}.append(nil, 0)
+	for i, m := range messages {
+		if i == len(messages)-1 {
+			m.flags |= unix.NLM_F_ACK // the kernel acknowledges messages in their order, errors always
+		}
+		b = m.append(b, uint32(i+1))
+	}
+	if !trial {
+		b = nfMessage{kind: unix.NFNL_MSG_BATCH_END}.append(b, uint32(len(messages)+1))
+	}
+	if err := s.send(b); err != nil {
+		return fmt.Errorf("sending %d messages of %d bytes: %w", len(messages), len(b), err)
+	}
+	var failed error // the first error is the cause of others
+	for {
+		b, err := s.receive(ctx)
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		list, err := replies(b)
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		for _, r := range list {
+			if r.kind != unix.NLMSG_ERROR {
+				continue
+			}
+			if err := r.errno(); err != nil && failed == nil {
+				failed = fmt.Errorf("message %d of %d: %w", r.seq, len(messages), err)
+			}
+			if r.seq == uint32(len(messages)) {
+				return failed
+			}
+		}
+	}
 }

@@ -5,22 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // host is the kernel of the machine that this process runs on.
 type host struct {
 	backend  Backend
+	auto     bool     // the backend is ours to choose
 	program  *program // nil with native nftables
 	iptables string   // name or path of the program
 	lockWait time.Duration
 }
 
-// Open finds the back end and returns the kernel of this machine, as the calling thread's network namespace shows it. It changes
-// nothing there.
+// Open finds the backend and returns the kernel of this machine, as the calling thread's network
+// namespace shows it. It changes nothing there.
 func Open(ctx context.Context, o Options) (Kernel, error) {
 	h := &host{lockWait: o.LockWait}
 	if h.lockWait <= 0 {
@@ -29,31 +34,53 @@ func Open(ctx context.Context, o Options) (Kernel, error) {
 	if h.iptables = o.Iptables; h.iptables == "" {
 		h.iptables = "iptables"
 	}
-	var missing error
 	switch o.Backend {
-	case "", "auto", "iptables":
-		p, err := findProgram(ctx, h.iptables, h.lockWait)
-		if err == nil {
-			h.program, h.backend = p, p.variant
-			return h, nil
-		}
-		if o.Backend == "iptables" || !absent(err) {
-			return nil, err
-		}
-		missing = err
-	case "nftables":
+	case "", "auto":
+		h.auto = true
+	case "iptables", "nftables":
 	default:
-		return nil, fmt.Errorf("back end %q is none of auto, iptables, nftables", clean(o.Backend))
+		return nil, fmt.Errorf("backend %q is none of auto, iptables, nftables", clean(o.Backend))
 	}
-	ok, err := hasNftables(ctx)
+	native, err := hasNftables(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return nil, errors.Join(ErrNoBackend, missing)
+	if native && (o.Backend == "nftables" || h.auto && kernelSorts()) {
+		h.backend = Nftables
+		return h, nil
 	}
-	h.backend = Nftables
-	return h, nil
+	p, err := findProgram(ctx, h.iptables, h.lockWait)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return nil, err
+	case err == nil && o.Backend == "nftables":
+		return nil, fmt.Errorf("%w: the kernel has no nf_tables; %s works here: --nat-backend iptables", ErrBackend, p.version)
+	case err == nil:
+		h.program, h.backend = p, p.variant
+		return h, nil
+	case native && h.auto:
+		h.backend = Nftables
+		return h, nil
+	case native:
+		return nil, fmt.Errorf("%w; nf_tables works here: --nat-backend nftables", err)
+	case absent(err):
+		return nil, errors.Join(ErrNoBackend, err)
+	}
+	return nil, err
+}
+
+// kernelSorts reports whether the kernel keeps nat chains of iptables and nf_tables side by side,
+// sorted by priority. It does since 4.18; what is older takes the first that comes.
+func kernelSorts() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var major, minor int
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); n != 2 {
+		return false
+	}
+	return major > 4 || major == 4 && minor >= 18
 }
 
 // Backend names what holds the rules.
@@ -64,65 +91,133 @@ func (h *host) Backend() string {
 	return "nftables over netlink"
 }
 
-// Observe reads links, addresses, and what all three back ends hold of ours.
-func (h *host) Observe(ctx context.Context, mac net.HardwareAddr) (Observed, error) {
+// Observe reads links, addresses, and what all three backends hold of ours.
+func (h *host) Observe(ctx context.Context, mac net.HardwareAddr, gone ...netip.Addr) (Observed, error) {
 	links, err := readLinks(ctx)
 	if err != nil {
 		return Observed{}, err
 	}
-	o := Observed{Backend: h.backend, Strays: map[Backend]RuleSet{}}
-	if o.Link, o.Others, err = FindLink(links, mac); err != nil {
+	link, others, err := FindLink(links, mac)
+	if err != nil {
 		return Observed{}, err
 	}
+	o, err := h.observeRules(ctx)
+	if err == nil && o.Unusable != nil && h.auto && h.backend == IptablesNFT {
+		h.backend, h.program = Nftables, nil
+		o, err = h.observeRules(ctx)
+	}
+	if err != nil {
+		return Observed{}, err
+	}
+	o.Link, o.Others = link, others
+	if o.Conntrack, err = readConntrack(); err != nil {
+		return Observed{}, err
+	}
+	o.Translated, err = countTranslated(ctx, gone)
+	return o, err
+}
+
+// observeRules reads what all backends hold of ours, and what comes before it.
+func (h *host) observeRules(ctx context.Context) (o Observed, err error) {
+	o = Observed{Backend: h.backend, Strays: map[Backend]RuleSet{}}
+	legacyMasks := false
 	for _, b := range []Backend{IptablesLegacy, IptablesNFT, Nftables} {
-		set, note, err := h.read(ctx, b)
-		if err != nil {
+		set, err := h.read(ctx, b, &o)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil, errors.Is(err, ErrBusy), b != IptablesLegacy:
 			return Observed{}, fmt.Errorf("reading the %s rules: %w", b, err)
+		default: // the others can do their work
+			o.Unread = fmt.Errorf("reading the %s rules: %w", b, err)
+			if b == h.backend {
+				o.Unusable = o.Unread
+			} else {
+				o.Notes = append(o.Notes, o.Unread.Error())
+			}
 		}
-		if note != "" {
-			o.Notes = append(o.Notes, note)
-		}
+		legacyMasks = legacyMasks || b == IptablesLegacy && set.masks
+		set.masks = false
 		if b == h.backend {
 			o.Rules = set
 		} else if !set.Empty() {
 			o.Strays[b] = set
 		}
 	}
+	if o.Before, err = chainsBefore(ctx, h.backend); err != nil {
+		return Observed{}, err
+	}
+	if legacyMasks && h.backend == IptablesNFT {
+		o.Before = append(o.Before, NATChain{Table: "ip " + natTableName, Chain: postRouting, Priority: iptablesPriority, Legacy: true})
+	}
 	return o, nil
 }
 
-// read gives what one back end holds of ours. One that is not in use is looked at in ways that create nothing.
-func (h *host) read(ctx context.Context, b Backend) (set RuleSet, note string, err error) {
+// read returns what one backend holds of ours. It looks in ways that create nothing.
+func (h *host) read(ctx context.Context, b Backend, o *Observed) (set RuleSet, err error) {
 	switch {
 	case b == Nftables:
-		set, err = readNative(ctx)
-	case b == IptablesNFT && h.backend != IptablesNFT:
-		set, err = readNat(ctx)
+		var dormant bool
+		set, dormant, err = readNative(ctx)
+		o.Dormant = o.Dormant || dormant && b == h.backend
+		return set, err
+	case b == IptablesNFT && h.backend == IptablesNFT:
+		return h.readShown(ctx, o)
 	case b == IptablesNFT:
-		if set, err = h.program.list(ctx); err == nil {
-			set.Built, err = builtChains(ctx)
-		}
-	case h.backend == IptablesLegacy:
-		set, err = h.program.list(ctx)
-	default:
-		var present bool
-		if present, err = legacyNat(); err != nil || !present {
-			return RuleSet{}, "", err
-		}
-		var p *program
+		return readNat(ctx)
+	}
+	// The program cannot be asked whether there is a table: asking makes it.
+	present, err := legacyNat()
+	if err != nil || !present {
+		return RuleSet{}, err
+	}
+	p := h.program
+	if h.backend != IptablesLegacy {
 		p, err = h.legacy(ctx)
 		if absent(err) {
-			return RuleSet{}, "a legacy nat table exists, and no iptables-legacy program to look into it", nil
+			o.Notes = append(o.Notes, "a legacy nat table exists, and no iptables-legacy program to look into it")
+			return RuleSet{}, nil
 		}
-		if err == nil {
-			set, err = p.list(ctx)
+		if err != nil {
+			return RuleSet{}, err
 		}
 	}
-	return set, "", err
+	return p.list(ctx)
 }
 
-// legacy finds the program for the legacy table where it is not the one in use. Where there is one variant only, as on Amazon
-// Linux 2, it has the plain name.
+// readShown reads table `ip nat` with the program. If the program cannot show the table, or the table
+// is dormant, the backend is of no use: then our part of it is read over netlink, so that it can be
+// removed.
+func (h *host) readShown(ctx context.Context, o *Observed) (RuleSet, error) {
+	tables, _, err := nfTables(ctx)
+	if err != nil {
+		return RuleSet{}, err
+	}
+	flags, ok := tables[tableKey{unix.NFPROTO_IPV4, natTableName}]
+	if !ok {
+		return RuleSet{}, nil
+	}
+	set, err := h.program.list(ctx)
+	switch {
+	case err == nil && flags&tableDormant == 0:
+		return set, nil
+	case err == nil:
+		o.Dormant = true
+		err = errors.New(dormantText(IptablesNFT))
+	case ctx.Err() != nil, errors.Is(err, ErrBusy):
+		return RuleSet{}, err
+	default:
+		if set, err2 := readNat(ctx); err2 == nil {
+			o.Unusable = fmt.Errorf("%w: %w; nf_tables works here: --nat-backend nftables", ErrBackend, err)
+			return set, nil
+		}
+		return RuleSet{}, err
+	}
+	o.Unusable = fmt.Errorf("%w: %w; --nat-backend nftables uses a table of its own", ErrBackend, err)
+	return set, nil
+}
+
+// legacy finds the program for the legacy table where it is not the one in use. Where there is one
+// variant only, as on Amazon Linux 2, it has the plain name.
 func (h *host) legacy(ctx context.Context) (*program, error) {
 	var missing error
 	for _, name := range []string{"iptables-legacy", h.iptables} {
@@ -140,7 +235,7 @@ func (h *host) legacy(ctx context.Context) (*program, error) {
 	return nil, errors.Join(missing, fmt.Errorf("no iptables program of the legacy variant: %w", os.ErrNotExist))
 }
 
-// legacyNat says whether the legacy nat table exists in this namespace. The program cannot be asked: asking creates the table.
+// legacyNat reports whether the legacy nat table exists in this namespace.
 func legacyNat() (bool, error) {
 	b, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
 	if errors.Is(err, os.ErrNotExist) {
@@ -149,7 +244,7 @@ func legacyNat() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("looking for a legacy nat table: %w", err)
 	}
-	return slices.Contains(strings.Fields(string(b)), "nat"), nil
+	return slices.Contains(strings.Fields(string(b)), natTableName), nil
 }
 
 // Apply makes one change.
@@ -162,9 +257,11 @@ func (h *host) Apply(ctx context.Context, c Change) error {
 		return addAddress(c)
 	case DeleteAddress:
 		return deleteAddress(c)
+	case ForgetConnections:
+		return forgetConnections(ctx, c.Addr)
 	case SetRules:
-		if err := h.write(ctx, c); err != nil {
-			return fmt.Errorf("%s: %w", c.Summary(), err)
+		if err := h.setRules(ctx, c); err != nil {
+			return fmt.Errorf("%s: %w", c.Summary(), errors.Join(err, h.giveWay(ctx, err)))
 		}
 		return nil
 	default:
@@ -172,21 +269,66 @@ func (h *host) Apply(ctx context.Context, c Change) error {
 	}
 }
 
-func (h *host) write(ctx context.Context, c SetRules) error {
+// setRules writes the rules. Where conntrack is off, it is turned on first and given time.
+func (h *host) setRules(ctx context.Context, c SetRules) error {
+	if !c.Want.Empty() && !conntrackOn(ctx) {
+		quiet := SetRules{c.Backend, c.Have, c.Want.suspended()}
+		if err := h.write(ctx, quiet, false); err != nil {
+			return err
+		}
+		if err := watchFlows(ctx); err != nil {
+			return err
+		}
+		c.Have = quiet.Want
+	}
+	return h.write(ctx, c, false)
+}
+
+// Try reports what would keep Apply from setting these rules.
+func (h *host) Try(ctx context.Context, c SetRules) error {
+	err := h.write(ctx, c, true)
+	if err == nil || h.giveWay(ctx, err) != nil || c.Backend == h.backend {
+		return err
+	}
+	return h.write(ctx, SetRules{Backend: h.backend, Want: c.Want}, true)
+}
+
+// Translation looks the connection up.
+func (h *host) Translation(ctx context.Context, c Connection) (Translation, error) {
+	return lookUp(ctx, c)
+}
+
+// giveWay takes an iptables program instead of native nftables, if the backend is ours to choose and
+// the kernel says that it lacks something that the native rules need. The next round uses it.
+func (h *host) giveWay(ctx context.Context, err error) error {
+	lacking := unsupported(err) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EBUSY)
+	if !h.auto || h.backend != Nftables || !lacking {
+		return nil
+	}
+	p, err := findProgram(ctx, h.iptables, h.lockWait)
+	if err != nil {
+		return err
+	}
+	h.program, h.backend = p, p.variant
+	return nil
+}
+
+// write makes or tries one transaction.
+func (h *host) write(ctx context.Context, c SetRules, trial bool) error {
 	switch {
 	case c.Backend == Nftables:
-		return writeNative(ctx, c.Want)
+		return writeNative(ctx, c.Want, trial)
 	case c.Backend == IptablesNFT && c.Want.Empty():
 		return removeNat(ctx)
 	case c.Backend == h.backend:
-		return h.program.transact(ctx, renderRestore(c.Have, c.Want))
+		return h.program.transact(ctx, renderRestore(c.Have, c.Want), trial)
 	case c.Backend == IptablesLegacy && c.Want.Empty():
 		p, err := h.legacy(ctx)
 		if err != nil {
 			return err
 		}
-		return p.transact(ctx, renderRestore(c.Have, c.Want))
+		return p.transact(ctx, renderRestore(c.Have, c.Want), trial)
 	default:
-		return fmt.Errorf("back end %s is not in use", c.Backend)
+		return fmt.Errorf("backend %s is not in use", c.Backend)
 	}
 }

@@ -10,67 +10,100 @@ import (
 // maxLine bounds a line of foreign text that is kept or shown.
 const maxLine = 512
 
-// ownPrefix begins the names of all our chains.
-const ownPrefix = "EMR-STATIC-IP-"
-
-// ownChain says whether a chain's name is one of ours, of this version or another.
-func ownChain(name string) bool { return strings.HasPrefix(name, ownPrefix) }
-
-// ParseRules reads the output of `iptables -t nat -S`. Of other people's chains only jumps to ours matter, and
-// whatever else they hold is passed over. A rule of ours that the tool would never write becomes an Unknown one. A line that
-// names one of our chains and cannot be understood is an error: it must not read as absent.
+// ParseRules reads the output of `iptables -t nat -S`. Of other people's chains only jumps to ours
+// matter, and whether a rule changes the source of packets. A rule of ours that the tool would never
+// write becomes an Unknown one. A line that names one of our chains and cannot be understood is an
+// error: it must not read as absent.
 func ParseRules(text string) (RuleSet, error) {
-	var set RuleSet
-	place := map[string]int{}
+	p := newRuleParser()
 	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		kind, rest, _ := strings.Cut(line, " ")
-		chain, args, _ := strings.Cut(rest, " ")
-		switch {
-		case kind == "-N" && ownChain(chain) && args == "":
-			if _, ok := set.chain(chain); ok {
-				return RuleSet{}, fmt.Errorf("parsing iptables rules: chain %s is there twice", clean(chain))
-			}
-			set.Chains = append(set.Chains, Chain{Name: chain})
-		case kind == "-A" && ownChain(chain):
-			i := slices.IndexFunc(set.Chains, func(c Chain) bool { return c.Name == chain })
-			if i < 0 {
-				return RuleSet{}, fmt.Errorf("parsing iptables rules: a rule comes before its chain: %s", clean(line))
-			}
-			set.Chains[i].Rules = append(set.Chains[i].Rules, parseRule(args))
-		case kind == "-A":
-			place[chain]++
-			to, err := jumpTarget(args)
-			if err != nil {
-				return RuleSet{}, fmt.Errorf("parsing iptables rules: %w in %s", err, clean(line))
-			}
-			if to != "" {
-				set.Jumps = append(set.Jumps, Jump{chain, place[chain], to, args})
-			}
-		case (kind == "-N" || kind == "-P") && !ownChain(chain), strings.HasPrefix(line, "#"), line == "":
-		default:
-			if strings.Contains(line, ownPrefix) {
-				return RuleSet{}, fmt.Errorf("parsing iptables rules: not understood: %s", clean(line))
-			}
+		if err := p.line(line); err != nil {
+			return RuleSet{}, err
 		}
 	}
-	set.sort()
-	return set, nil
+	p.set.sort()
+	return p.set, nil
 }
 
-// sort brings chains and jumps into an order that does not depend on who listed them.
+// ruleParser reads the output line by line, so that only what is ours is kept of a large table.
+type ruleParser struct {
+	set   RuleSet
+	place map[string]int // of the last rule, by chain
+}
+
+func newRuleParser() *ruleParser { return &ruleParser{place: map[string]int{}} }
+
+func (p *ruleParser) line(line string) error {
+	line = strings.TrimRight(line, "\r\n")
+	kind, rest, _ := strings.Cut(line, " ")
+	chain, args, _ := strings.Cut(rest, " ")
+	switch {
+	case kind == "-N" && ownChain(chain) && args == "":
+		if _, ok := p.set.chain(chain); ok {
+			return fmt.Errorf("parsing iptables rules: chain %s is there twice", chain)
+		}
+		p.set.Chains = append(p.set.Chains, Chain{Name: chain})
+	case kind == "-A" && ownChain(chain):
+		i := slices.IndexFunc(p.set.Chains, func(c Chain) bool { return c.Name == chain })
+		if i < 0 {
+			return fmt.Errorf("parsing iptables rules: a rule comes before its chain: %s", clean(line))
+		}
+		p.set.Chains[i].Rules = append(p.set.Chains[i].Rules, parseRule(args))
+	case kind == "-A":
+		p.place[chain]++
+		p.set.masks = p.set.masks || changesSource(args)
+		to, err := jumpTarget(args)
+		if err != nil {
+			return fmt.Errorf("parsing iptables rules: %w in %s", err, clean(line))
+		}
+		if to != "" {
+			p.set.Jumps = append(p.set.Jumps, Jump{chain, p.place[chain], to, args})
+		}
+	case (kind == "-N" || kind == "-P") && !ownChain(chain), strings.HasPrefix(line, "#"), line == "":
+	case slices.ContainsFunc(strings.FieldsFunc(line, notInName), ownChain):
+		return fmt.Errorf("parsing iptables rules: not understood: %s", clean(line))
+	}
+	return nil
+}
+
+// notInName reports whether the character cannot be part of the name of one of our chains.
+func notInName(r rune) bool {
+	return r != '-' && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9')
+}
+
+// changesSource reports whether a rule of somebody else's gives packets another source.
+func changesSource(args string) bool {
+	if !slices.ContainsFunc(sourceTargets, func(t string) bool { return strings.Contains(args, t) }) {
+		return false // without taking 100,000 rules apart
+	}
+	to, err := target(args)
+	return err == nil && slices.Contains(sourceTargets, to)
+}
+
+// sourceTargets are the targets of iptables that change the source in POSTROUTING.
+var sourceTargets = []string{"MASQUERADE", "SNAT", "NETMAP"}
+
+// sort brings chains and jumps into an order that does not depend on the lister.
 func (s *RuleSet) sort() {
 	slices.SortStableFunc(s.Chains, func(a, b Chain) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortStableFunc(s.Jumps, func(a, b Jump) int { return strings.Compare(a.Chain, b.Chain) })
-	slices.Sort(s.Built)
 	slices.Sort(s.Extra)
 }
 
-// jumpTarget finds the chain of ours that a rule of somebody else's chain sends packets to, or "".
+// jumpTarget returns the chain of ours that a rule of somebody else's chain sends packets to, or "".
 func jumpTarget(args string) (string, error) {
 	if !strings.Contains(args, ownPrefix) {
 		return "", nil
 	}
+	to, err := target(args)
+	if err != nil || !ownChain(to) {
+		return "", err
+	}
+	return to, nil
+}
+
+// target returns the target of a rule, or "".
+func target(args string) (string, error) {
 	words, err := splitWords(args)
 	if err != nil {
 		return "", err
@@ -80,9 +113,7 @@ func jumpTarget(args string) (string, error) {
 		case "--comment":
 			i++ // its text may look like anything
 		case "-j", "-g":
-			if ownChain(words[i+1]) {
-				return words[i+1], nil
-			}
+			return words[i+1], nil
 		}
 	}
 	return "", nil
@@ -99,17 +130,18 @@ func parseRule(args string) Rule {
 		return unknown
 	}
 	var r Rule
-	var udp, sport, dport, limit, src, dst bool
+	var protocol string
+	var sport, dport, limit, src, dst bool
 	comment := ""
 	seen := map[string]bool{}
 	for len(words) > 0 {
 		option := words[0]
 		words = words[1:]
 		if option == "!" {
-			if len(words) == 0 || words[0] != "-s" {
+			if len(words) == 0 || words[0] != "-s" && words[0] != "--tcp-flags" {
 				return unknown
 			}
-			option, words = "! -s", words[1:]
+			option, words = "! "+words[0], words[1:]
 		}
 		value := ""
 		if option != "--limit-iface-out" {
@@ -119,7 +151,7 @@ func parseRule(args string) Rule {
 			value, words = words[0], words[1:]
 		}
 		if option == "-m" { // an extension is known by its options
-			if !slices.Contains([]string{"comment", "addrtype", "udp"}, value) {
+			if !slices.Contains([]string{"comment", "addrtype", "tcp", "udp"}, value) {
 				return unknown
 			}
 			continue
@@ -138,8 +170,11 @@ func parseRule(args string) Rule {
 			r.Out = value
 			ok = value != "" && !strings.ContainsAny(value, "+ \"\\'") // + is a wildcard
 		case "-p":
-			udp = true
-			ok = value == "udp"
+			protocol = value
+		case "! --tcp-flags":
+			ok = value == flagsMask && len(words) > 0 && words[0] == flagsSYN
+			words = words[min(1, len(words)):]
+			r.MidStream = true
 		case "--sport":
 			sport = true
 			ok = value == "68"
@@ -169,15 +204,20 @@ func parseRule(args string) Rule {
 			return unknown
 		}
 	}
-	r.DHCPRenewal, r.SourceHere, r.DestHere = udp, src, dst
-	if made, ok := strings.CutPrefix(comment, Tag+":"); ok && r == (Rule{}) && slices.Contains(madeNames, made) {
-		return Rule{Made: made}
+	r.DHCPRenewal, r.SourceHere, r.DestHere = sport && dport, src, dst
+	expected := ""
+	switch {
+	case r.MidStream && r.DHCPRenewal:
+		return unknown
+	case r.MidStream:
+		expected = "tcp"
+	case r.DHCPRenewal:
+		expected = "udp"
 	}
-	ports := udp == sport && udp == dport
-	target := r.Action == Return && !seen["--to-source"] && !seen["--to-destination"] ||
+	targeted := r.Action == Return && !seen["--to-source"] && !seen["--to-destination"] ||
 		r.Action == SNAT && seen["--to-source"] && !seen["--to-destination"] ||
 		r.Action == DNAT && seen["--to-destination"] && !seen["--to-source"]
-	if comment != Tag || !ports || !target || src != limit {
+	if comment != Tag || sport != dport || protocol != expected || !targeted || src != limit {
 		return unknown
 	}
 	return r
@@ -195,8 +235,8 @@ func parsePrefix(s string) (netip.Prefix, bool) {
 	return p, p.Addr().Is4() && p == p.Masked() && p.Bits() > 0
 }
 
-// splitWords splits a rule's arguments at spaces, with the quoting that iptables-save and iptables-restore share:
-// double quotes, and a backslash before a quote or a backslash.
+// splitWords splits a rule's arguments at spaces, with the quoting that iptables-save and
+// iptables-restore share: double quotes, and a backslash before a quote or a backslash.
 func splitWords(s string) (words []string, err error) {
 	var word strings.Builder
 	inWord, quoted, escaped := false, false, false
@@ -229,7 +269,8 @@ func splitWords(s string) (words []string, err error) {
 	return words, nil
 }
 
-// clean makes foreign text fit for one line of an error or a log: bounded, without control characters.
+// clean makes foreign text fit for one line of an error or a log: bounded, without control
+// characters.
 func clean(s string) string {
 	if len(s) > maxLine {
 		s = s[:maxLine] + "..."

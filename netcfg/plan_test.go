@@ -44,7 +44,9 @@ const complete = `-P PREROUTING ACCEPT
 -A PREROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
 -A OUTPUT -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
 -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT
+-A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN
 -A EMR-STATIC-IP-IN -d 10.0.1.20/32 -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5
+-A EMR-STATIC-IP-OUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN
 -A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -m comment --comment emr-static-ip -j RETURN
 -A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -m comment --comment emr-static-ip -j RETURN
 -A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -m comment --comment emr-static-ip -j RETURN
@@ -82,6 +84,7 @@ func TestPlan(t *testing.T) {
 		{name: "a chain has one rule too many", link: link("eth0", "10.0.1.5/24", "10.0.1.20/32"), unchanged: 5,
 			rules: complete + "-A EMR-STATIC-IP-IN -p tcp -j DNAT --to-destination 10.9.9.9\n",
 			want: restore(":EMR-STATIC-IP-IN - [0:0]",
+				"-A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN",
 				"-A EMR-STATIC-IP-IN -d 10.0.1.20/32 -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5")},
 		{name: "a former address and its prefix lengths", link: link("eth0", "10.0.1.5/24", "10.0.1.20/32", "10.0.1.21/32", "10.0.1.21/24 secondary"),
 			rules: complete, unchanged: 6, config: func(c *netcfg.Config) { c.Former = []netip.Addr{former} },
@@ -155,7 +158,7 @@ func TestDifferences(t *testing.T) {
 
 func TestFindLink(t *testing.T) {
 	of := func(name, kind string, bonded bool) netcfg.Link {
-		return netcfg.Link{Name: name, Kind: kind, MAC: mac, Bonded: bonded}
+		return netcfg.Link{Name: name, Kind: kind, MAC: mac, MasterKind: map[bool]string{true: "team"}[bonded]}
 	}
 	stranger := netcfg.Link{Name: "eth9", Kind: "device", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}}
 	cases := []struct {

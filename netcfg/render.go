@@ -6,16 +6,17 @@ import (
 	"strings"
 )
 
-// renderRestore gives the input of `iptables-restore --noflush` that turns have into want. The program applies it as one
-// transaction: in the legacy variant the kernel swaps the whole table, in the nft variant it takes one batch.
+// renderRestore returns the input of `iptables-restore --noflush` that turns have into want. The
+// program applies it as one transaction: in the legacy variant the kernel swaps the whole table, in
+// the nft variant it takes one batch.
 //
 //	*nat
-//	:EMR-STATIC-IP-OUT - [0:0]        declares the chain, and empties it if it is there; only chains that differ
+//	:EMR-STATIC-IP-OUT - [0:0]        declares and empties the chain; only chains that differ
 //	-A EMR-STATIC-IP-OUT ...
 //	-D POSTROUTING ...                jumps that lost their place: the kernel never shows the moment between
 //	-I POSTROUTING 1 ...
-//	-F EMR-STATIC-IP-OLD              chains of ours that nobody wants any more
-//	-X EMR-STATIC-IP-OLD
+//	-F EMR-STATIC-IP-NEW              chains of ours that nobody wants any more
+//	-X EMR-STATIC-IP-NEW
 //	COMMIT
 func renderRestore(have, want RuleSet) string {
 	var b strings.Builder
@@ -45,7 +46,7 @@ func renderRestore(have, want RuleSet) string {
 	}
 	for _, verb := range []string{"-F", "-X"} {
 		for _, h := range have.Chains {
-			if _, wanted := want.chain(h.Name); !wanted && (h.Name != ChainNew || want.Empty()) {
+			if _, wanted := want.chain(h.Name); !wanted {
 				fmt.Fprintf(&b, "%s %s\n", verb, h.Name)
 			}
 		}
@@ -54,7 +55,8 @@ func renderRestore(have, want RuleSet) string {
 	return b.String()
 }
 
-// renderNft gives the input of `nft -f` that does the same as the native back end: it replaces our own table as a whole.
+// renderNft returns the input of `nft -f` that does the same as the native backend: it replaces our
+// own table as a whole.
 func renderNft(want RuleSet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "add table ip %s\ndelete table ip %s\n", Tag, Tag)
@@ -78,7 +80,7 @@ func renderNft(want RuleSet) string {
 	return b.String()
 }
 
-// nft gives the rule in nft's words.
+// nft returns the rule in nft's words.
 func (r Rule) nft() string {
 	if r.Unknown != "" {
 		return r.Unknown
@@ -92,6 +94,9 @@ func (r Rule) nft() string {
 	}
 	if r.Out != "" {
 		b.WriteString("oifname \"" + r.Out + "\" ")
+	}
+	if r.MidStream {
+		b.WriteString("tcp flags & (fin | syn | rst | ack) != syn ")
 	}
 	if r.DHCPRenewal {
 		b.WriteString("udp sport 68 udp dport 67 ")

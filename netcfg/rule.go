@@ -10,8 +10,16 @@ const (
 	Tag      = "emr-static-ip"     // comment of every rule, and name of the native nftables table
 	ChainIn  = "EMR-STATIC-IP-IN"  // jumped to from PREROUTING and OUTPUT
 	ChainOut = "EMR-STATIC-IP-OUT" // jumped to from POSTROUTING, in first place
-	ChainNew = "EMR-STATIC-IP-NEW" // never jumped to; iptables-nft only: which built-in chains exist because of us
 )
+
+// ownPrefix begins the names of all our chains.
+const ownPrefix = "EMR-STATIC-IP-"
+
+// ownChain reports whether the name is that of one of our chains. A chain of somebody else's that
+// merely begins like ours is not. The third name is of versions up to 1.0, which kept notes in it.
+func ownChain(name string) bool {
+	return name == ChainIn || name == ChainOut || name == ownPrefix+"NEW"
+}
 
 // The built-in chains that jump to ours.
 const (
@@ -30,31 +38,27 @@ const (
 	SNAT   Action = "SNAT"
 )
 
-// Rule is one rule of our chains, in the words that all back ends share. The zero value of a match field
-// matches everything. Rules are compared with ==.
+// Rule is one rule of our chains, in the words that all backends share. The zero value of a match
+// field matches everything. Rules are compared with ==.
 type Rule struct {
 	NotSource   netip.Prefix // the source is not in here
 	Destination netip.Prefix
 	Out         string // the packet leaves by this link
+	MidStream   bool   // TCP, and not the first packet of a connection
 	DHCPRenewal bool   // UDP, from port 68 to port 67
 	SourceHere  bool   // the source is an address of the very link by which the packet leaves
 	DestHere    bool   // the destination is an address of this node
 	Action      Action
 	To          netip.Addr // the new address, for DNAT and SNAT
 
-	Made    string // in ChainNew, instead of all others: this built-in chain was made for us
 	Unknown string // the text of a rule that the tool never writes: always a difference
 }
 
-// comment is the rule's comment.
-func (r Rule) comment() string {
-	if r.Made != "" {
-		return Tag + ":" + r.Made
-	}
-	return Tag
-}
+// flagsMask and flagsSYN are how TCP marks the first packet of a connection, in the words of
+// iptables: of these flags, SYN alone is set.
+const flagsMask, flagsSYN = "FIN,SYN,RST,ACK", "SYN"
 
-// String gives the rule's arguments in the order in which `iptables -S` prints them.
+// String returns the rule's arguments in the order in which `iptables -S` prints them.
 func (r Rule) String() string {
 	if r.Unknown != "" {
 		return r.Unknown
@@ -69,6 +73,9 @@ func (r Rule) String() string {
 	if r.Out != "" {
 		b.WriteString("-o " + r.Out + " ")
 	}
+	if r.MidStream {
+		b.WriteString("-p tcp -m tcp ! --tcp-flags " + flagsMask + " " + flagsSYN + " ")
+	}
 	if r.DHCPRenewal {
 		b.WriteString("-p udp -m udp --sport 68 --dport 67 ")
 	}
@@ -78,10 +85,7 @@ func (r Rule) String() string {
 	if r.DestHere {
 		b.WriteString("-m addrtype --dst-type LOCAL ")
 	}
-	b.WriteString("-m comment --comment " + r.comment())
-	if r.Action != "" {
-		b.WriteString(" -j " + string(r.Action))
-	}
+	b.WriteString("-m comment --comment " + Tag + " -j " + string(r.Action))
 	switch r.Action {
 	case DNAT:
 		b.WriteString(" --to-destination " + r.To.String())

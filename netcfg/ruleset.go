@@ -9,8 +9,8 @@ import (
 // Backend is a place in the kernel that can hold our rules.
 type Backend string
 
-// The back ends. The first two are the two variants of the iptables program; they fill different tables
-// of the kernel, and neither sees the other's.
+// The backends. The first two are the two variants of the iptables program. They fill different
+// tables of the kernel, and neither sees the other's.
 const (
 	IptablesLegacy Backend = "iptables-legacy"
 	IptablesNFT    Backend = "iptables-nft"
@@ -31,23 +31,24 @@ type Jump struct {
 	Text     string // the rule's arguments, in the words of iptables
 }
 
-// RuleSet is what one back end holds of ours.
+// RuleSet is what one backend holds of ours.
 type RuleSet struct {
 	Chains []Chain  // sorted by name
 	Jumps  []Jump   // in the order of the chains that hold them
-	Extra  []string // native nftables only: what is in our table and never made by us; always a difference
-	// Built lists what exists of table nat itself: TABLE and the names of its built-in chains; iptables-nft only. It makes
-	// them when they are first used, the legacy variant has them all as soon as the table is there.
-	Built []string
+	Extra  []string // native nftables only: foreign things in our table; always a difference
+
+	// masks is set if a chain of somebody else's in the same table changes the source of packets;
+	// iptables only.
+	masks bool
 }
 
-// Empty says that the back end holds nothing of ours.
+// Empty reports whether the backend holds nothing of ours.
 func (s RuleSet) Empty() bool { return len(s.Chains) == 0 && len(s.Jumps) == 0 && len(s.Extra) == 0 }
 
-// Static is the address that the rules translate to, on the way out.
+// Static returns the address that the rules translate to, on the way out.
 func (s RuleSet) Static() (netip.Addr, bool) { return s.target(SNAT) }
 
-// Primary is the address that the rules translate to, on the way in.
+// Primary returns the address that the rules translate to, on the way in.
 func (s RuleSet) Primary() (netip.Addr, bool) { return s.target(DNAT) }
 
 func (s RuleSet) target(a Action) (netip.Addr, bool) {
@@ -61,8 +62,8 @@ func (s RuleSet) target(a Action) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// chain returns the chain called name and whether it exists.
-func (s RuleSet) chain(name string) ([]Rule, bool) {
+// chain returns the rules of the chain called name. ok reports whether it exists.
+func (s RuleSet) chain(name string) (rules []Rule, ok bool) {
 	for _, c := range s.Chains {
 		if c.Name == name {
 			return c.Rules, true
@@ -71,38 +72,49 @@ func (s RuleSet) chain(name string) ([]Rule, bool) {
 	return nil, false
 }
 
-// jumpText is how our own jumps to a chain are written.
+// jumpText returns how our own jumps to a chain are written.
 func jumpText(to string) string { return "-m comment --comment " + Tag + " -j " + to }
 
 var linkLocal = netip.MustParsePrefix("169.254.0.0/16") // IMDS, DNS, time
 var multicast = netip.MustParsePrefix("224.0.0.0/4")
 var broadcast = netip.MustParsePrefix("255.255.255.255/32")
 
-// Desired is the wanted rule set for a node whose primary interface is called link. For a node 10.0.1.5 with
-// static IP 10.0.1.20 on eth0, in VPC 10.0.0.0/16:
+// midStream leaves alone what belongs to a TCP connection that exists already.
+var midStream = Rule{MidStream: true, Action: Return}
+
+// Desired returns the wanted rule set for a node whose primary interface is called link. For a node
+// 10.0.1.5 with static IP 10.0.1.20 on eth0, in VPC 10.0.0.0/16:
 //
 //	-A PREROUTING  -j EMR-STATIC-IP-IN
 //	-A OUTPUT      -j EMR-STATIC-IP-IN
 //	-I POSTROUTING -j EMR-STATIC-IP-OUT     (first: Docker's MASQUERADE would otherwise win)
 //
+//	-A EMR-STATIC-IP-IN  -p tcp ! --syn -j RETURN
 //	-A EMR-STATIC-IP-IN  -d 10.0.1.20/32 -j DNAT --to-destination 10.0.1.5
 //
+//	-A EMR-STATIC-IP-OUT -p tcp ! --syn -j RETURN
 //	-A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -j RETURN
 //	-A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -j RETURN
 //	-A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -j RETURN
-//	-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN                  one for each VPC CIDR; scope external only
-//	-A EMR-STATIC-IP-OUT -d 192.0.2.0/24 -j RETURN                 one for each excluded network
-//	-A EMR-STATIC-IP-OUT -p udp --sport 68 --dport 67 -j RETURN    scope all only
+//	-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN                each VPC CIDR; scope external
+//	-A EMR-STATIC-IP-OUT -d 192.0.2.0/24 -j RETURN               each excluded network
+//	-A EMR-STATIC-IP-OUT -p udp --sport 68 --dport 67 -j RETURN  scope all
 //	-A EMR-STATIC-IP-OUT -m addrtype --dst-type LOCAL -j RETURN
 //	-A EMR-STATIC-IP-OUT ! -s 10.0.1.5/32 -m addrtype --src-type LOCAL --limit-iface-out -j RETURN
-//	-A EMR-STATIC-IP-OUT -o eth0 -j SNAT --to-source 10.0.1.20     with only-cidr: one for each, with -d
+//	-A EMR-STATIC-IP-OUT -o eth0 -j SNAT --to-source 10.0.1.20   with only-cidr: for each, with -d
 //
-// Every rule carries the comment emr-static-ip. No rule matches on the primary IP as the source, so that
-// packets forwarded from containers are translated too. The last but one leaves alone what was sent from another
-// address of the same interface: whoever bound a socket to such an address, or to the static IP, meant it.
+// Every rule carries the comment emr-static-ip.
 //
-// The jumps to the IN chain have no fixed place. Where a container's published port is translated before them, the
-// port is the container's on the static IP as it is on the primary one.
+// The first rule of each chain is for connections that exist when the rules come. The kernel asks
+// the nat table about a connection once, for the first packet that conntrack sees. If conntrack was
+// off before, that is a packet in mid-stream: translated, the connection would be cut.
+//
+// No rule matches on the primary IP as the source, so that packets forwarded from containers are
+// translated too. The last rule but one leaves alone what was sent from another address of the same
+// interface: whoever bound a socket to such an address, or to the static IP, meant it.
+//
+// The jumps to the IN chain have no fixed place. Where a container's published port is translated
+// before them, the port is the container's on the static IP as it is on the primary one.
 func (c Config) Desired(link string) RuleSet {
 	leave := func(list []netip.Prefix) (rules []Rule) {
 		for _, p := range sorted(list) {
@@ -110,7 +122,7 @@ func (c Config) Desired(link string) RuleSet {
 		}
 		return rules
 	}
-	out := leave([]netip.Prefix{linkLocal, multicast, broadcast})
+	out := append([]Rule{midStream}, leave([]netip.Prefix{linkLocal, multicast, broadcast})...)
 	if c.scope() == ScopeExternal {
 		out = append(out, leave(c.VPC)...)
 	}
@@ -129,7 +141,7 @@ func (c Config) Desired(link string) RuleSet {
 	}
 	return RuleSet{
 		Chains: []Chain{
-			{ChainIn, []Rule{{Destination: netip.PrefixFrom(c.Static, 32), Action: DNAT, To: c.Primary}}},
+			{ChainIn, []Rule{midStream, {Destination: netip.PrefixFrom(c.Static, 32), Action: DNAT, To: c.Primary}}},
 			{ChainOut, out},
 		},
 		Jumps: []Jump{
@@ -140,7 +152,8 @@ func (c Config) Desired(link string) RuleSet {
 	}
 }
 
-// destination is p as a match: the zero value stands for every destination, because no back end keeps a match on 0.0.0.0/0.
+// destination returns p as a match. The zero value stands for every destination, because no backend
+// keeps a match on 0.0.0.0/0.
 func destination(p netip.Prefix) netip.Prefix {
 	if p.Bits() == 0 {
 		return netip.Prefix{}
@@ -148,14 +161,14 @@ func destination(p netip.Prefix) netip.Prefix {
 	return p
 }
 
-// satisfies says whether the jump is in place where want asks for one: position 0 means anywhere.
+// satisfies reports whether the jump is in place where want asks for one. Position 0 means anywhere.
 func (j Jump) satisfies(want Jump) bool {
 	return j.Chain == want.Chain && j.To == want.To && j.Text == want.Text && (want.Position == 0 || j.Position == want.Position)
 }
 
-// Differences lists what has to be added (+) and taken away (-) to get from s to want, in the words of iptables, and
-// counts the chains and jumps that are as wanted. Order inside a chain matters; a chain whose rules are there in another
-// order is listed as a whole.
+// Differences lists what has to be added (+) and taken away (-) to get from s to want, in the words
+// of iptables, and counts the chains and jumps that are as wanted. Order inside a chain matters. A
+// chain whose rules are there in another order is listed as a whole.
 func (s RuleSet) Differences(want RuleSet) (lines []string, same int) {
 	for _, w := range want.Chains {
 		have, ok := s.chain(w.Name)
@@ -178,7 +191,7 @@ func (s RuleSet) Differences(want RuleSet) (lines []string, same int) {
 		}
 	}
 	for _, h := range s.Chains {
-		if _, wanted := want.chain(h.Name); !wanted && h.Name != ChainNew {
+		if _, wanted := want.chain(h.Name); !wanted {
 			for _, r := range h.Rules {
 				lines = append(lines, fmt.Sprintf("- -A %s %s", h.Name, r))
 			}
@@ -198,8 +211,8 @@ func (s RuleSet) Differences(want RuleSet) (lines []string, same int) {
 	return lines, same + len(want.Jumps) - len(missing)
 }
 
-// jumpsAgainst returns the jumps of want that are not in place in s, and those of s that want has no use for: of two
-// equal ones the second.
+// jumpsAgainst returns the jumps of want that are not in place in s, and those of s that want has no
+// use for. Of two equal jumps the second is surplus.
 func (s RuleSet) jumpsAgainst(want RuleSet) (missing, surplus []Jump) {
 	used := make([]bool, len(s.Jumps))
 	for _, w := range want.Jumps {
@@ -224,9 +237,10 @@ func (s RuleSet) jumpsAgainst(want RuleSet) (missing, surplus []Jump) {
 	return missing, surplus
 }
 
-// JumpEdits are the jumps that a transaction deletes, and those that it then makes. In a chain where anything differs all of
-// ours are deleted and the wanted one is made anew: so whatever two runs at once have planned, the later transaction either
-// fails, for it deletes what is not there any more, or leaves at least one jump behind.
+// JumpEdits returns the jumps that a transaction deletes, and those that it then makes. If anything
+// differs in a chain, all of our jumps there are deleted and the wanted one is made anew. So two runs
+// at once do no harm: the later transaction fails, because it deletes a jump that is gone, or it
+// leaves the wanted jump behind.
 func (s RuleSet) JumpEdits(want RuleSet) (remove, insert []Jump) {
 	missing, surplus := s.jumpsAgainst(want)
 	differs := map[string]bool{}
@@ -256,8 +270,20 @@ func without(a, b []Rule) (out []Rule) {
 	return out
 }
 
-// Translates tells whether the rules give a connection from the primary IP to that destination the static IP as its source: what Desired
-// returns, evaluated for a packet that leaves by the primary interface.
+// suspended returns the rule set with nothing translated: each chain begins with a rule that leaves
+// everything alone. It turns conntrack on.
+func (s RuleSet) suspended() RuleSet {
+	chains := slices.Clone(s.Chains)
+	for i, c := range chains {
+		chains[i].Rules = append([]Rule{{Action: Return}}, c.Rules...)
+	}
+	s.Chains = chains
+	return s
+}
+
+// Translates reports whether the rules give a new connection from the primary IP to that destination
+// the static IP as its source. It evaluates Desired for a packet that leaves by the primary
+// interface.
 func (c Config) Translates(to netip.Addr) bool {
 	const link = "primary"
 	for _, chain := range c.Desired(link).Chains {
@@ -265,7 +291,7 @@ func (c Config) Translates(to netip.Addr) bool {
 			continue
 		}
 		for _, r := range chain.Rules {
-			if r.DHCPRenewal || r.DestHere || r.SourceHere { // not a TCP connection from the primary IP to another host
+			if r.MidStream || r.DHCPRenewal || r.DestHere || r.SourceHere { // no new connection from the primary IP
 				continue
 			}
 			if !r.Destination.IsValid() || r.Destination.Contains(to) {

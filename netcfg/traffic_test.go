@@ -225,7 +225,7 @@ func TestTraffic(t *testing.T) {
 					t.Errorf("scope %s: the connection opened before the rules: seen as %s", sc.name, got)
 				}
 			}
-			w.node.removeAll(t, 2, static)
+			w.node.removeAll(t, 3, static) // the rules, translated connections, the address
 			if got := talk("tcp", "", onPremises); got != p {
 				t.Errorf("after the removal: seen as %s", got)
 			}

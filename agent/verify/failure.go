@@ -3,9 +3,13 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // Failure is why a connection did not come about. Each kind calls for a look at something else.
@@ -18,13 +22,16 @@ const (
 	FailureTimeout Failure = "timeout" // nothing answered
 	FailureRoute   Failure = "route"   // no route, here or further on; or a firewall that says so
 	FailureLocal   Failure = "local"   // this node's kernel did not let it out
+	FailureSource  Failure = "source"  // it comes about, but not with the static IP
 	FailureOther   Failure = "other"
 )
 
 // FailureOf returns the kind of an error of a connection or a name look-up.
 func FailureOf(err error) Failure {
-	dns := (*net.DNSError)(nil)
+	dns, source := (*net.DNSError)(nil), (*sourceError)(nil)
 	switch {
+	case errors.As(err, &source):
+		return FailureSource
 	case errors.As(err, &dns):
 		return FailureName
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -40,6 +47,19 @@ func FailureOf(err error) Failure {
 		return FailureTimeout
 	}
 	return FailureOther
+}
+
+// sourceError is a connection that comes about, but not with the static IP.
+type sourceError struct {
+	static netip.Addr
+	seen   netcfg.Translation
+}
+
+func (e *sourceError) Error() string {
+	if !e.seen.Tracked {
+		return fmt.Sprintf("it comes from %s and not from %s: conntrack does not track it, as with a NOTRACK rule", e.seen.Source.Addr(), e.static)
+	}
+	return fmt.Sprintf("it comes from %s and not from %s, says conntrack", e.seen.Source.Addr(), e.static)
 }
 
 // Cause returns the text of the innermost error.

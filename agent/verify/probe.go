@@ -6,10 +6,12 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 const (
@@ -30,6 +32,7 @@ type Result struct {
 	static netip.Addr
 	to     netip.AddrPort // of the last attempt; zero if the name was not found
 	bound  bool           // the socket was bound to the static IP
+	known  bool           // conntrack said which source the other side sees
 	direct bool           // ordinary traffic fails, but a socket bound to the static IP does not
 }
 
@@ -43,6 +46,8 @@ type Prober struct {
 	Dial func(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)
 	// Translates reports whether the rules give connections to an address the static IP.
 	Translates func(netip.Addr) bool
+	// Translation asks conntrack what becomes of a connection. If nil, the source is not known.
+	Translation func(ctx context.Context, c netcfg.Connection) (netcfg.Translation, error)
 	// Static is the node's static IP. If it is the zero Addr, the node uses its primary IP.
 	Static netip.Addr
 }
@@ -76,7 +81,7 @@ func (p Prober) probe(ctx context.Context, t Target, within time.Duration) Resul
 			break
 		}
 	}
-	if v.Err != nil && ctx.Err() == nil && p.Static.IsValid() && v.to.IsValid() && !v.bound {
+	if v.Err != nil && FailureOf(v.Err) != FailureSource && ctx.Err() == nil && p.Static.IsValid() && v.to.IsValid() && !v.bound {
 		v.direct = p.dial(ctx, p.Static, v.to, attemptTime) == nil
 	}
 	return v
@@ -99,7 +104,7 @@ func (p Prober) attempt(ctx context.Context, v *Result) error {
 			from = p.Static
 		}
 		began := time.Now()
-		if err = p.dial(ctx, from, v.to, share); err == nil {
+		if err = p.dialAndAsk(ctx, v, from, share); err == nil {
 			v.Took = time.Since(began)
 			return nil
 		}
@@ -130,6 +135,33 @@ func (p Prober) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	return v4, nil
 }
 
+// dialAndAsk opens a TCP connection, asks conntrack for the source that the other side sees, and
+// closes the connection again.
+func (p Prober) dialAndAsk(ctx context.Context, v *Result, from netip.Addr, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	c, err := p.Dial(ctx, from, v.to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	local, ok1 := c.LocalAddr().(*net.TCPAddr)
+	remote, ok2 := c.RemoteAddr().(*net.TCPAddr)
+	if !ok1 || !ok2 || p.Translation == nil || !p.Static.IsValid() {
+		return nil
+	}
+	t, err := p.Translation(ctx, netcfg.Connection{Protocol: syscall.IPPROTO_TCP, Source: unmap(local.AddrPort()), Destination: unmap(remote.AddrPort())})
+	if err != nil {
+		return nil // the source is not known: String says so
+	}
+	if v.known = true; t.Source.Addr() != p.Static {
+		return &sourceError{static: p.Static, seen: t}
+	}
+	return nil
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
 // dial opens a TCP connection and closes it again.
 func (p Prober) dial(ctx context.Context, from netip.Addr, to netip.AddrPort, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
@@ -154,6 +186,9 @@ func (v Result) String() string {
 	if v.bound {
 		service += ", by a socket bound to it: the rules leave ordinary traffic to there alone"
 	}
+	if v.Err == nil && v.static.IsValid() && !v.known {
+		return fmt.Sprintf("not verified: a connection to %s comes about (%d ms), but conntrack cannot be asked whether it comes from %s", service, v.Took.Milliseconds(), who)
+	}
 	if v.Err == nil {
 		return fmt.Sprintf("verified: %s reaches %s (%d ms)", who, service, v.Took.Milliseconds())
 	}
@@ -161,6 +196,8 @@ func (v Result) String() string {
 	switch FailureOf(v.Err) {
 	case FailureName:
 		return fmt.Sprintf("verify: the host name of %s is not found: %s", v.Target, text.Clean(v.Err.Error(), text.MaxLine))
+	case FailureSource:
+		return fmt.Sprintf("verify: a TCP connection to %s comes about, but %s", service, text.Clean(v.Err.Error(), text.MaxQuoted))
 	case FailureTimeout:
 		why = "gets no answer"
 	case FailureRefused:
@@ -184,6 +221,8 @@ func (v Result) Remedy() string {
 			who, v.Target, v.to.Addr())
 	}
 	switch FailureOf(v.Err) {
+	case FailureSource:
+		return "other rules of this node come first, or keep conntrack from it: emr-static-ip status names them where it can; look for masquerade, snat and notrack in nft list ruleset and iptables-save; --nat-backend auto comes before other translations"
 	case FailureName:
 		return "correct the name in --verify, or the DNS server that knows it (the VPC's DHCP options, a Route 53 resolver rule)"
 	case FailureRefused:

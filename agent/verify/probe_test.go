@@ -11,7 +11,18 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
+
+const primary = "10.0.1.99:999"
+
+// conn is a connection over TCP as far as its addresses say.
+type conn struct{ net.Conn }
+
+func (conn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(primary)) }
+func (conn) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.168.0.9:1"))
+}
 
 func TestProbe(t *testing.T) {
 	static := netip.MustParseAddr("10.0.1.21")
@@ -28,14 +39,18 @@ func TestProbe(t *testing.T) {
 		static     netip.Addr
 		translates bool
 		answer     func(from netip.Addr) error
+		source     string // that conntrack tells; empty: it cannot be asked
 		want       string // in the text and the remedy
 		kind       verify.Failure
 	}{
-		{"ordinary traffic", static, true, open, "the static IP 10.0.1.21 reaches db:1 (192.168.0.9) (", ""},
-		{"bound socket", static, false, open, "by a socket bound to it", ""},
-		{"without a static IP", netip.Addr{}, true, open, "the primary IP reaches", ""},
-		{"refused", static, true, refuse, "either nothing listens at db:1", verify.FailureRefused},
-		{"only bound", static, true, unbound, "a socket bound to 10.0.1.21 does reach db:1", verify.FailureRefused},
+		{"ordinary traffic", static, true, open, "10.0.1.21:999", "the static IP 10.0.1.21 reaches db:1 (192.168.0.9) (", ""},
+		{"bound socket", static, false, open, "10.0.1.21:999", "by a socket bound to it", ""},
+		{"without a static IP", netip.Addr{}, true, open, "", "the primary IP reaches", ""},
+		{"refused", static, true, refuse, "", "either nothing listens at db:1", verify.FailureRefused},
+		{"only bound", static, true, unbound, "", "a socket bound to 10.0.1.21 does reach db:1", verify.FailureRefused},
+		{"conntrack cannot be asked", static, true, open, "", "not verified: ", ""},
+		{"somebody else's translation", static, true, open, "172.17.0.1:999", "it comes from 172.17.0.1 and not from 10.0.1.21", verify.FailureSource},
+		{"not tracked", static, true, open, primary, "conntrack does not track it", verify.FailureSource},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -48,10 +63,15 @@ func TestProbe(t *testing.T) {
 							return nil, err
 						}
 						c, other := net.Pipe()
-						return c, other.Close()
+						return conn{c}, other.Close()
 					},
 					Translates: func(netip.Addr) bool { return test.translates },
 					Static:     test.static,
+				}
+				if test.source != "" {
+					p.Translation = func(context.Context, netcfg.Connection) (netcfg.Translation, error) {
+						return netcfg.Translation{Source: netip.MustParseAddrPort(test.source), Tracked: test.source != primary}, nil
+					}
 				}
 				r := p.Probe(t.Context(), []verify.Target{{Host: "db", Port: 1}}, 3*time.Second)[0]
 				if told := r.String() + "\n" + r.Remedy(); !strings.Contains(told, test.want) {

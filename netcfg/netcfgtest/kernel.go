@@ -27,6 +27,9 @@ type Kernel struct {
 	chains  []netcfg.Chain    // ours, by name
 	table   map[string][]rule // rules of the built-in chains, ours and others', in order
 	applied []netcfg.Change
+
+	before     []netcfg.NATChain  // chains of others that come first
+	translated map[netip.Addr]int // connections that a translation keeps alive, by static IP
 }
 
 // rule is one rule of a built-in chain. to is the chain of ours that it jumps to, or "" if the rule
@@ -37,7 +40,7 @@ type rule struct {
 
 // New returns a kernel with these links and their addresses, and with an empty nat table.
 func New(links ...netcfg.Link) *Kernel {
-	k := &Kernel{table: map[string][]rule{}}
+	k := &Kernel{table: map[string][]rule{}, translated: map[netip.Addr]int{}}
 	for _, l := range links {
 		l.Addrs = slices.Clone(l.Addrs)
 		k.links = append(k.links, l)
@@ -57,8 +60,8 @@ func Link(name string, index int, mac net.HardwareAddr, addrs ...netip.Prefix) n
 // Backend returns the name that reports show.
 func (k *Kernel) Backend() string { return "in memory" }
 
-// Observe returns the links and the rules.
-func (k *Kernel) Observe(ctx context.Context, mac net.HardwareAddr) (netcfg.Observed, error) {
+// Observe returns the links and the rules, and counts the connections of the addresses that are gone.
+func (k *Kernel) Observe(ctx context.Context, mac net.HardwareAddr, gone ...netip.Addr) (netcfg.Observed, error) {
 	if err := ctx.Err(); err != nil {
 		return netcfg.Observed{}, err
 	}
@@ -73,7 +76,45 @@ func (k *Kernel) Observe(ctx context.Context, mac net.HardwareAddr) (netcfg.Obse
 	if err != nil {
 		return netcfg.Observed{}, err
 	}
-	return netcfg.Observed{Link: link, Others: others, Backend: netcfg.IptablesLegacy, Rules: k.rules()}, nil
+	o := netcfg.Observed{Link: link, Others: others, Backend: netcfg.IptablesLegacy, Rules: k.rules(), Before: slices.Clone(k.before),
+		Translated: map[netip.Addr]int{}}
+	for a, n := range k.translated {
+		o.Conntrack.Count += n
+		if slices.Contains(gone, a) {
+			o.Translated[a] = n
+		}
+	}
+	o.Conntrack.Max = 65536
+	return o, nil
+}
+
+// Try accepts all rules.
+func (k *Kernel) Try(ctx context.Context, _ netcfg.SetRules) error { return ctx.Err() }
+
+// Translation evaluates the rules for a new connection from one of this node's addresses.
+func (k *Kernel) Translation(ctx context.Context, c netcfg.Connection) (netcfg.Translation, error) {
+	if err := ctx.Err(); err != nil {
+		return netcfg.Translation{}, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t := netcfg.Translation{Tracked: true, Source: c.Source, Destination: c.Destination}
+	if primary, ok := k.rules().Primary(); !ok || c.Source.Addr() != primary || len(k.before) > 0 {
+		return t, nil
+	}
+	for _, chain := range k.chains {
+		for _, r := range chain.Rules {
+			plain := !r.MidStream && !r.DHCPRenewal && !r.SourceHere && !r.DestHere
+			if chain.Name != netcfg.ChainOut || !plain || r.Destination.IsValid() && !r.Destination.Contains(c.Destination.Addr()) {
+				continue
+			}
+			if r.Action == netcfg.SNAT {
+				t.Source = netip.AddrPortFrom(r.To, c.Source.Port())
+			}
+			return t, nil
+		}
+	}
+	return t, nil
 }
 
 func (k *Kernel) rules() (set netcfg.RuleSet) {
@@ -113,6 +154,8 @@ func (k *Kernel) Apply(ctx context.Context, c netcfg.Change) error {
 			return fmt.Errorf("%s: %w", c, err)
 		}
 		l.Addrs = slices.DeleteFunc(l.Addrs, func(a netcfg.Address) bool { return a.Prefix == c.Prefix })
+	case netcfg.ForgetConnections:
+		delete(k.translated, c.Addr)
 	case netcfg.SetRules:
 		if err := k.setRules(c); err != nil {
 			return fmt.Errorf("%s: %w", c.Summary(), err)
@@ -202,7 +245,21 @@ func (k *Kernel) DeleteJump(chain string) {
 	k.table[chain] = slices.DeleteFunc(k.table[chain], func(r rule) bool { return r.to != "" })
 }
 
-// FlushNAT empties the nat table, as restarting a firewall service does.
+// Overtake puts a chain of somebody else's before our rules, as a masquerade made later does.
+func (k *Kernel) Overtake(chains ...netcfg.NATChain) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.before = chains
+}
+
+// Translate makes this many connections go on with a static IP.
+func (k *Kernel) Translate(a netip.Addr, connections int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.translated[a] = connections
+}
+
+// FlushNAT empties the nat table, as a restarted firewall service does.
 func (k *Kernel) FlushNAT() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -14,27 +14,35 @@ import (
 // formerCommit is the last one before the shutdown action and the published bootstrap.sh: a version that is in the field.
 const formerCommit = "9de3d1b"
 
-// otherVersion is the program under test with another version stamp; formerVersion one built from formerCommit. Each is built once.
+// claimFirstCommit is the last one whose nodes write their claim before they ask EC2 for the address.
+const claimFirstCommit = "65427f2"
+
+// otherVersion is the program under test with another version stamp; the others are built from a
+// commit. Each is built once.
 var (
 	otherVersion = sync.OnceValues(func() (string, string) {
 		return compile("../../..", "other-version", "-s -w -X "+versionVariable+"=other")
 	})
-	formerVersion = sync.OnceValues(func() (string, string) {
-		dir := filepath.Join(os.Getenv(buildVariable), "former")
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return "", err.Error()
-		}
-		// Whoever runs the tests need not own the checkout.
-		archive := `git -c safe.directory='*' archive "$1" | tar -x -C "$2"`
-		if out, err := exec.Command("sh", "-c", `cd ../../.. && git -c safe.directory='*' cat-file -e "$1^{commit}" && `+archive, "sh", formerCommit, dir).CombinedOutput(); err != nil {
-			return "", "no history with commit " + formerCommit + " (a shallow clone?): " + err.Error() + ": " + string(out)
-		}
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
-			return "", "no sources in commit " + formerCommit
-		}
-		return compile(dir, "former-version", "-s -w -X "+versionVariable+"=former")
-	})
+	formerVersion     = sync.OnceValues(func() (string, string) { return compileCommit(formerCommit, "former") })
+	claimFirstVersion = sync.OnceValues(func() (string, string) { return compileCommit(claimFirstCommit, "claim-first") })
 )
+
+// compileCommit builds the program from a commit of this repository, or says why it cannot.
+func compileCommit(commit, name string) (path, problem string) {
+	dir := filepath.Join(os.Getenv(buildVariable), name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err.Error()
+	}
+	// Whoever runs the tests need not own the checkout.
+	archive := `git -c safe.directory='*' archive "$1" | tar -x -C "$2"`
+	if out, err := exec.Command("sh", "-c", `cd ../../.. && git -c safe.directory='*' cat-file -e "$1^{commit}" && `+archive, "sh", commit, dir).CombinedOutput(); err != nil {
+		return "", "no history with commit " + commit + " (a shallow clone?): " + err.Error() + ": " + string(out)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+		return "", "no sources in commit " + commit
+	}
+	return compile(dir, name+"-version", "-s -w -X "+versionVariable+"="+name)
+}
 
 const versionVariable = "github.com/emr-static-ip/emr-static-ip/agent.version"
 

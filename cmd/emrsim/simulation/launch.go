@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +39,8 @@ type Launch struct {
 	spare   netip.Addr  // an address in no list, for a node whose list is changed
 	calm    atomic.Bool // faults are over
 
-	timers bool // systemd restores every minute
+	timers  bool    // systemd restores every minute
+	putRate float64 // 0: the default. A small one makes runs leave their records to the timers
 
 	mu      sync.Mutex
 	pending sync.WaitGroup
@@ -50,6 +53,7 @@ type Stats struct {
 	Clusters, Nodes, Runs, Restores, Kills, Errors, TakeOvers, Terminations, Calls, Throttled int
 	Kept                                                                                      int // records that operators changed
 	PutRight                                                                                  int // nodes that had to write theirs again afterwards
+	Pending                                                                                   int // runs that left the record to the timer
 }
 
 // Add adds o to s.
@@ -66,6 +70,7 @@ func (s *Stats) Add(o Stats) {
 	s.Throttled += o.Throttled
 	s.Kept += o.Kept
 	s.PutRight += o.PutRight
+	s.Pending += o.Pending
 }
 
 // Mutation breaks something on purpose, to see that the simulation notices. The zero value breaks
@@ -181,6 +186,9 @@ func (l *Launch) tell(ctx context.Context) error {
 	if err := sleep(ctx, time.Minute); err != nil {
 		return err
 	}
+	if err := l.awaitRecords(ctx); err != nil {
+		return err
+	}
 	l.quiet.Store(true)
 	l.minutes.Wait()
 	l.w.CheckSafety()
@@ -260,8 +268,14 @@ func (w *World) node(id string) *Node {
 func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, kills float64) *Node {
 	cfg := agent.DefaultConfig()
 	cfg.Pools = pools
+	if l.putRate > 0 {
+		cfg.PutRate = l.putRate
+	}
 	l.mu.Lock()
 	n := l.w.newNode(cn, cfg, l.style)
+	if l.timers {
+		n.withSystemd()
+	}
 	l.Stats.Nodes++
 	l.mu.Unlock()
 	rng := l.streamFor(n)
@@ -271,6 +285,34 @@ func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, k
 		l.minutes.Go(func() { l.keepRestoring(ctx, n, rand.New(rand.NewPCG(l.w.Seed, ^hash(n.InstanceID)))) })
 	}
 	return n
+}
+
+// awaitRecords waits until the timers have written the records that runs have left to them.
+func (l *Launch) awaitRecords(ctx context.Context) error {
+	const atMost = 15 // minutes, for a dozen nodes with the smallest rate
+	for i := 0; l.timers; i++ {
+		late := slices.DeleteFunc(l.w.living(), func(n *Node) bool { return !n.pending() })
+		if len(late) == 0 {
+			return nil
+		}
+		if i == atMost {
+			l.w.violate("truth: after %d quiet minutes the record of %s is still pending", atMost, late[0].InstanceID)
+			return nil
+		}
+		if err := sleep(ctx, time.Minute); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pending reports whether the node's state file says that its record is to be written.
+func (n *Node) pending() bool {
+	s, found, err := agent.LoadState(filepath.Join(n.root, agent.DefaultStateDir), n.InstanceID)
+	if err != nil {
+		n.world.violate("truth: the state file of %s: %v", n.InstanceID, err)
+	}
+	return found && !s.RecordDue.IsZero()
 }
 
 // keepRestoring is the systemd timer of a node: emr-static-ip restore every minute, beside whatever else runs there.
@@ -339,8 +381,13 @@ func (l *Launch) count(o Outcome) {
 		l.Stats.Kills++
 	}
 	for _, c := range o.Report.Changes {
-		if len(c) > 10 && c[:10] == "taken over" {
+		if strings.HasPrefix(c, "taken over") {
 			l.Stats.TakeOvers++
+		}
+	}
+	for _, w := range o.Report.Warnings {
+		if strings.HasPrefix(w, "record pending") {
+			l.Stats.Pending++
 		}
 	}
 }
@@ -381,6 +428,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // String names what a launch has exercised.
 func (s Stats) String() string {
-	return fmt.Sprintf("%d clusters, %d nodes, %d runs (%d killed, %d ended in an error), %d restores, %d terminations, %d take-overs, %d calls (%d throttled)",
-		s.Clusters, s.Nodes, s.Runs, s.Kills, s.Errors, s.Restores, s.Terminations, s.TakeOvers, s.Calls, s.Throttled)
+	return fmt.Sprintf("%d clusters, %d nodes, %d runs (%d killed, %d ended in an error), %d restores, %d terminations, %d take-overs, %d records left to timers, %d calls (%d throttled)",
+		s.Clusters, s.Nodes, s.Runs, s.Kills, s.Errors, s.Restores, s.Terminations, s.TakeOvers, s.Pending, s.Calls, s.Throttled)
 }

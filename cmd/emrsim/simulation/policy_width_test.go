@@ -286,7 +286,7 @@ func wider(t *testing.T) (list []mutation) {
 				add(fmt.Sprintf("%s without %s of %s", sid, operator, key), doc)
 			}
 		}
-		if s["Resource"] != "*" && conditions["ArnLike"] == nil { // an interface's subnet, and the instance itself, say more than the resource
+		if s["Resource"] != "*" && conditions["ArnLike"] == nil && conditions["ArnEquals"] == nil { // an interface's subnet, and the instance itself, say more than the resource
 			doc, again := read()
 			again[n]["Resource"] = "*"
 			add(sid+" on all resources", doc)

@@ -50,7 +50,9 @@ func (l *Launch) cast(ctx context.Context) error {
 		return err
 	}
 	l.spare = take(1)[0]
-	l.timers = l.rng.IntN(4) == 0
+	if l.timers = l.rng.IntN(4) == 0; l.timers && l.rng.IntN(2) == 0 {
+		l.putRate = []float64{0.05, 0.1}[l.rng.IntN(2)]
+	}
 	if l.w.Kept {
 		// Parameter Store deletes without a condition: an operator's look may be older than the
 		// record of a node. EC2 still decides who has the address, which CheckSafety sees.
