@@ -10,6 +10,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -74,7 +75,7 @@ func renderSuppressed(w io.Writer, format string, retrying bool, code ExitCode, 
 		headline = "this was one more attempt"
 	}
 	if s.Retrying {
-		s.Done = append(s.Done, unitRetryTimer+" tries again every 2 to 5 minutes, until it succeeds: journalctl -u "+unitRetryService)
+		s.Done = append(s.Done, systemd.RetryTimer+" tries again every 2 to 5 minutes, until it succeeds: journalctl -u "+systemd.RetryService)
 	}
 	if format == "json" {
 		NewLogger(w, format, false).Error(headline, zap.Int("suppressed_exit_code", int(code)), zap.Bool("retrying", s.Retrying),

@@ -12,6 +12,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
@@ -161,10 +162,10 @@ func (d *doctor) unitFinding(ctx context.Context) Finding {
 	switch {
 	case d.cfg.NoUnits:
 		return warning("units", "", remedy, "--no-units: nothing restores address and rules after a reboot")
-	case !hasSystemd(d.env):
-		return warning("units", "", remedy, "systemd does not run here (no %s): nothing restores address and rules after a reboot", systemdSign)
+	case !systemd.Running(d.env):
+		return warning("units", "", remedy, "systemd does not run here (no %s): nothing restores address and rules after a reboot", systemd.RunDir)
 	case !d.hasState || d.state.Phase != PhaseProgrammed:
-		return fine("units", "", "systemd runs; a run installs %s and %s", unitService, unitTimer)
+		return fine("units", "", "systemd runs; a run installs %s and %s", systemd.Service, systemd.Timer)
 	}
 	items, err := d.installedStates(ctx)
 	if err != nil {
@@ -179,7 +180,7 @@ func (d *doctor) unitFinding(ctx context.Context) Finding {
 	if len(wrong) > 0 {
 		return warning("units", "", "run emr-static-ip again", "%s", strings.Join(wrong, "; "))
 	}
-	return fine("units", "", "%s and %s are installed, enabled and active", unitService, unitTimer)
+	return fine("units", "", "%s and %s are installed, enabled and active", systemd.Service, systemd.Timer)
 }
 
 // verifyFindings makes the connections of --verify: with the static IP where the node has one, and else with the primary IP, which says less.

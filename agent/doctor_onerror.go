@@ -5,13 +5,14 @@ import (
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
 // lastError tells of runs that failed under --on-error continue, none of which has succeeded since: the node is without what they were for, though
 // their exit code was 0. No finding where there is nothing of the kind.
 func (d *doctor) lastError(ctx context.Context) Finding {
 	last, recorded, err := readLastError(d.dir)
-	pending := retryPending(d.env)
+	pending := systemd.RetryPending(d.env)
 	switch {
 	case err != nil && d.notRoot:
 		return unknown("last-error", "", "", "%v", err)
@@ -22,9 +23,9 @@ func (d *doctor) lastError(ctx context.Context) Finding {
 	}
 	next, remedy := "nothing tries again by itself", "run emr-static-ip when the cause is mended"
 	if pending {
-		next, remedy = unitRetryTimer+" goes on trying: journalctl -u "+unitRetryService, "mend the cause; or run emr-static-ip, which ends it where it succeeds"
-		if systemctl(ctx, d.env, "is-active", "--quiet", unitRetryTimer) != nil {
-			next, remedy = unitRetryTimer+" is installed, but not active", "systemctl start "+unitRetryTimer+", or run emr-static-ip when the cause is mended"
+		next, remedy = systemd.RetryTimer+" goes on trying: journalctl -u "+systemd.RetryService, "mend the cause; or run emr-static-ip, which ends it where it succeeds"
+		if systemd.Systemctl(ctx, d.env, "is-active", "--quiet", systemd.RetryTimer) != nil {
+			next, remedy = systemd.RetryTimer+" is installed, but not active", "systemctl start "+systemd.RetryTimer+", or run emr-static-ip when the cause is mended"
 		}
 	}
 	switch {

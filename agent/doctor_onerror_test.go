@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -64,11 +65,11 @@ func TestDoctorLastError(t *testing.T) {
 		want    []string
 	}{
 		{"a timer goes on trying", func(*testNode) {}, resultWarning,
-			[]string{"exit code 4, a permission is missing, at 2000-01-01T", "PutParameter", unitRetryTimer + " goes on trying", "journalctl -u " + unitRetryService}},
-		{"the timer has been stopped", func(n *testNode) { n.active[unitRetryTimer] = false }, resultWarning, []string{unitRetryTimer + " is installed, but not active", "systemctl start " + unitRetryTimer}},
+			[]string{"exit code 4, a permission is missing, at 2000-01-01T", "PutParameter", systemd.RetryTimer + " goes on trying", "journalctl -u " + systemd.RetryService}},
+		{"the timer has been stopped", func(n *testNode) { n.active[systemd.RetryTimer] = false }, resultWarning, []string{systemd.RetryTimer + " is installed, but not active", "systemctl start " + systemd.RetryTimer}},
 		{"nothing tries again", func(n *testNode) {
-			for _, u := range []string{unitRetryService, unitRetryTimer} {
-				if err := os.Remove(n.env.Path(filepath.Join(unitDir, u))); err != nil {
+			for _, u := range []string{systemd.RetryService, systemd.RetryTimer} {
+				if err := os.Remove(n.env.Path(filepath.Join(systemd.Dir, u))); err != nil {
 					n.t.Fatal(err)
 				}
 			}
@@ -77,7 +78,7 @@ func TestDoctorLastError(t *testing.T) {
 			if err := os.Remove(n.env.Path(filepath.Join(DefaultStateDir, failureFile))); err != nil {
 				n.t.Fatal(err)
 			}
-		}, resultWarning, []string{unitRetryTimer + " goes on trying", "no record"}},
+		}, resultWarning, []string{systemd.RetryTimer + " goes on trying", "no record"}},
 		{"damaged", func(n *testNode) {
 			if err := os.WriteFile(n.env.Path(filepath.Join(DefaultStateDir, failureFile)), []byte("{"), 0o600); err != nil {
 				n.t.Fatal(err)

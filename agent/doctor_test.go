@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -23,7 +24,7 @@ func newPatient(t *testing.T, o cloud.Options) (*testNode, *network) {
 		w.names[service+".us-east-1.amazonaws.com"] = addrList("10.0.9.10 10.0.9.11")
 	}
 	w.install(&n.env)
-	n.write(n.env.Path(systemdSign)+"/x", "")
+	n.write(n.env.Path(systemd.RunDir)+"/x", "")
 	return n, w
 }
 

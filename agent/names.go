@@ -10,6 +10,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
 // Names that files of the run still use. They go when those files are rewritten (issue 12).
@@ -18,15 +19,26 @@ var (
 	clean           = text.Clean
 	coded           = exit.With
 	counted         = text.Count
+	exists          = host.Exists
+	hasSystemd      = systemd.Running
 	pause           = host.Sleep
 	quoted          = text.Quote
 	readIPv4        = text.IPv4
+	sameContent     = systemd.SameContent
+	systemctl       = systemd.Systemctl
+	units           = systemd.Units
 )
 
 const (
 	maxLine     = text.MaxLine
 	maxQuoted   = text.MaxQuoted
 	proxyRemedy = host.ProxyRemedy
+
+	shutdownAction = systemd.ShutdownAction
+	unitDir        = systemd.Dir
+	unitProgram    = systemd.Program
+	unitService    = systemd.Service
+	unitTimer      = systemd.Timer
 )
 
 func jitter(env Environment, d time.Duration) time.Duration { return host.Jitter(env.Random(), d) }

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
@@ -93,15 +95,14 @@ func (n *testNode) systemctl(_ context.Context, args ...string) error {
 	if args[0] == n.failed {
 		return errors.New("failed by the test")
 	}
-	retry, _ := retryUnits(n.cfg, nil, nil)
-	for _, u := range slices.Concat(units(n.cfg), retry) {
-		link := n.env.Path(filepath.Join(unitDir, u.link))
+	for _, u := range slices.Concat(systemd.Units(""), systemd.RetryUnits(nil, nil, 0)) {
+		link := n.env.Path(filepath.Join(systemd.Dir, u.Link))
 		switch {
-		case !slices.Contains(args, u.name):
-		case !exists(n.env.Path(filepath.Join(unitDir, u.name))):
-			return errors.New("unit " + u.name + " could not be found")
-		case args[0] == "enable" && u.link == "":
-			return errors.New("unit " + u.name + " has nothing to be enabled")
+		case !slices.Contains(args, u.Name):
+		case !host.Exists(n.env.Path(filepath.Join(systemd.Dir, u.Name))):
+			return errors.New("unit " + u.Name + " could not be found")
+		case args[0] == "enable" && u.Link == "":
+			return errors.New("unit " + u.Name + " has nothing to be enabled")
 		case args[0] == "enable":
 			n.write(link, "")
 		case args[0] == "disable":

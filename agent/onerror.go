@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"go.uber.org/zap"
 )
 
@@ -79,7 +80,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	keeps, set := false, ""
 	if !root {
 		again := "nothing tries again by itself"
-		if retryPending(env) {
+		if systemd.RetryPending(env) {
 			again = earlierTimer
 		}
 		problem("not root: the error cannot be recorded on this node, and %s", again)
@@ -150,7 +151,7 @@ func (r *run) overtaken(began time.Time) string {
 	if r.state, r.hasState, err = LoadState(r.dir, ""); err == nil && r.hasState && !began.IsZero() && r.state.released() && r.state.Written.After(began) {
 		return "meanwhile a release has begun, or the address was released"
 	}
-	if r.cfg.Retrying && !retryPending(r.env) {
+	if r.cfg.Retrying && !systemd.RetryPending(r.env) {
 		return "meanwhile another run has succeeded, or the address was released"
 	}
 	return ""
@@ -167,7 +168,7 @@ func lockBriefly(ctx context.Context, dir string, atMost time.Duration) (func(),
 }
 
 // earlierTimer says what is true of a timer that is left as it is.
-const earlierTimer = unitRetryTimer + " goes on trying the earlier command line"
+const earlierTimer = systemd.RetryTimer + " goes on trying the earlier command line"
 
 // keepTrying installs the timer that repeats the failed run. True: a timer is there, and active, be it one that an earlier run installed.
 func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
@@ -176,21 +177,21 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
 	}
 	goesOn := func() bool {
-		return retryPending(r.env) && hasSystemd(r.env) && systemctl(ctx, r.env, "is-active", "--quiet", unitRetryTimer) == nil
+		return systemd.RetryPending(r.env) && systemd.Running(r.env) && systemd.Systemctl(ctx, r.env, "is-active", "--quiet", systemd.RetryTimer) == nil
 	}
 	switch {
 	case f.Hopeless && !goesOn():
 		problem("%s: the same command line would be as wrong; run emr-static-ip with a right one on this node", nothing)
 		return false
 	case f.Hopeless && r.cfg.Retrying:
-		problem("this version of emr-static-ip cannot read the command line that %s has from another one: run emr-static-ip on this node with a right one, or install the other version", unitRetryService)
+		problem("this version of emr-static-ip cannot read the command line that %s has from another one: run emr-static-ip on this node with a right one, or install the other version", systemd.RetryService)
 		return true
 	case f.Hopeless:
 		problem("%s, not this one, which would be as wrong again; run emr-static-ip with a right one on this node", earlierTimer)
 		return true
 	case r.cfg.NoUnits:
-		list, _ := retryUnits(r.cfg, nil, nil)
-		err := r.remove(ctx, list, unitRetryTimer)
+		list, _ := r.retryUnits(nil, nil)
+		err := r.installer().Remove(ctx, list, systemd.RetryTimer)
 		s.Done = append(s.Done, r.rep.Changes...)
 		if err != nil && goesOn() {
 			problem("%s, although this one has --no-units: %v", earlierTimer, err)
@@ -198,22 +199,22 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		}
 		problem("%s (--no-units): run emr-static-ip on this node when the cause is mended", nothing)
 		return false
-	case !hasSystemd(r.env):
-		problem("%s: systemd does not run here (no %s); run emr-static-ip on this node when the cause is mended", nothing, systemdSign)
+	case !systemd.Running(r.env):
+		problem("%s: systemd does not run here (no %s); run emr-static-ip on this node when the cause is mended", nothing, systemd.RunDir)
 		return false
 	}
 	var environ []string
 	if r.env.Environ != nil {
 		environ = r.env.Environ()
 	}
-	list, left := retryUnits(r.cfg, f.Args, environ)
-	err := r.ensure(ctx, list, unitRetryTimer)
+	list, left := r.retryUnits(f.Args, environ)
+	err := r.installer().Ensure(ctx, list, systemd.RetryTimer)
 	s.Done = append(s.Done, r.rep.Changes...)
 	switch {
 	case err != nil && goesOn():
 		problem("%s, or this one; it could not be brought up to date: %v", earlierTimer, err)
 	case err != nil:
-		problem("%s: installing %s: %v", nothing, unitRetryTimer, err)
+		problem("%s: installing %s: %v", nothing, systemd.RetryTimer, err)
 		return false
 	}
 	if len(left) > 0 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
 // applyOrRetry is apply, unless it is a retry that has nothing to do any more; and the end of what an earlier failure has left.
@@ -30,7 +31,7 @@ func (r *run) applyOrRetry(ctx context.Context) error {
 // tellOfRetries says, after a run by hand that failed, that an earlier failure goes on being tried again. With --on-error continue that is looked
 // after later.
 func (r *run) tellOfRetries(err error) {
-	if err != nil && !r.cfg.Retrying && r.cfg.OnError != OnErrorContinue && retryPending(r.env) {
+	if err != nil && !r.cfg.Retrying && r.cfg.OnError != OnErrorContinue && systemd.RetryPending(r.env) {
 		r.warn(earlierTimer + ", until that or a run by hand succeeds; emr-static-ip release ends it too")
 	}
 }
@@ -38,7 +39,7 @@ func (r *run) tellOfRetries(err error) {
 // superseded tells whether a retry has nothing to do any more: since it was started another run has succeeded, or the address was released, or a
 // release has begun; or it came with an image of another instance. What is left of its units is taken away. Call it with the lock held.
 func (r *run) superseded(ctx context.Context) (bool, error) {
-	if !retryPending(r.env) {
+	if !systemd.RetryPending(r.env) {
 		r.rep.LeftAlone = "nothing is to be tried again: another run has succeeded meanwhile, or released the address"
 		return true, nil
 	}
@@ -61,25 +62,25 @@ func (r *run) superseded(ctx context.Context) (bool, error) {
 // supersede ends the attempts to repeat a failed run where this one was given another list of addresses: it takes the place of that one
 // whether it succeeds or not.
 func (r *run) supersede(ctx context.Context) {
-	if r.cfg.Retrying || r.list == "" || !retryPending(r.env) {
+	if r.cfg.Retrying || r.list == "" || !systemd.RetryPending(r.env) {
 		return
 	}
 	if last, found, err := readLastError(r.dir); err == nil && found && last.List == r.list {
 		return
 	}
 	if r.stopRetrying(ctx) {
-		r.warn(unitRetryTimer + " tries no more: the list that it was for is replaced by this run's")
+		r.warn(systemd.RetryTimer + " tries no more: the list that it was for is replaced by this run's")
 	}
 }
 
 // stopRetrying takes away the timer that repeats a failed run, and its service. False: it is still there, which is a warning.
 func (r *run) stopRetrying(ctx context.Context) bool {
-	if !retryPending(r.env) {
+	if !systemd.RetryPending(r.env) {
 		return true
 	}
-	list, _ := retryUnits(r.cfg, nil, nil)
-	if err := r.remove(ctx, list, unitRetryTimer); err != nil {
-		if text := fmt.Sprintf("%s is still there and goes on trying: %v; run again", unitRetryTimer, err); !slices.Contains(r.rep.Warnings, text) {
+	list, _ := r.retryUnits(nil, nil)
+	if err := r.installer().Remove(ctx, list, systemd.RetryTimer); err != nil {
+		if text := fmt.Sprintf("%s is still there and goes on trying: %v; run again", systemd.RetryTimer, err); !slices.Contains(r.rep.Warnings, text) {
 			r.warn(text)
 		}
 		return false
@@ -96,7 +97,7 @@ func (r *run) forgetFailure(ctx context.Context) error {
 		r.warn(fmt.Sprintf("%v; remove it by hand", err))
 	}
 	own := found && (last.InstanceID == "" || last.InstanceID == r.id.InstanceID)
-	tagged := own && last.Tag != "" || found && last.Count == 0 || retryPending(r.env) && !found
+	tagged := own && last.Tag != "" || found && last.Count == 0 || systemd.RetryPending(r.env) && !found
 	if r.ec2 != nil && !tagged {
 		_, tagged = r.ec2.tags[tagError]
 	}
@@ -150,7 +151,7 @@ func (r *run) reportLastError(s *Status) {
 		s.Notes = append(s.Notes, "the instance has the tag "+tagError+" of a failure that is over, since removing it has failed: run emr-static-ip again, or remove it by hand")
 		return
 	}
-	last.Retrying = retryPending(r.env)
+	last.Retrying = systemd.RetryPending(r.env)
 	s.LastError = &last
 }
 
@@ -165,7 +166,7 @@ func (e LastError) lines() []string {
 	}
 	again := "nothing tries again by itself: run emr-static-ip when the cause is mended"
 	if e.Retrying {
-		again = unitRetryTimer + " goes on trying: journalctl -u " + unitRetryService
+		again = systemd.RetryTimer + " goes on trying: journalctl -u " + systemd.RetryService
 	}
 	return slices.Concat([]string{text, e.Error}, e.Remedies, []string{again})
 }

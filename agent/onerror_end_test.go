@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -17,7 +19,7 @@ func (n *testNode) failing(args ...string) {
 	n.t.Helper()
 	n.deny("ssm:GetParameters", "ssm:GetParametersByPath", "ssm:PutParameter")
 	code, _, stderr := n.program(n.t.Context(), append([]string{"--on-error=continue"}, args...)...)
-	if code != ExitOK || !retryPending(n.env) || n.tag() == "" {
+	if code != ExitOK || !systemd.RetryPending(n.env) || n.tag() == "" {
 		n.t.Fatalf("exit code %d, tag %q\n%s", code, n.tag(), stderr)
 	}
 	n.cloud.Fault(nil)
@@ -57,10 +59,10 @@ func TestReleaseThatFailsEndsRetries(t *testing.T) {
 				if code != test.code || n.state().Phase != test.phase {
 					t.Errorf("release: exit code %d, phase %s\n%s", code, n.state().Phase, stderr)
 				}
-				if pending := retryPending(n.env); pending != (n.failed == "stop") || n.active[unitRetryTimer] != pending {
-					t.Errorf("retries are pending: %v, the timer is active: %v\n%s", pending, n.active[unitRetryTimer], stderr)
+				if pending := systemd.RetryPending(n.env); pending != (n.failed == "stop") || n.active[systemd.RetryTimer] != pending {
+					t.Errorf("retries are pending: %v, the timer is active: %v\n%s", pending, n.active[systemd.RetryTimer], stderr)
 				}
-				if n.failed != "" && !strings.Contains(stderr, unitRetryTimer+" is still there") {
+				if n.failed != "" && !strings.Contains(stderr, systemd.RetryTimer+" is still there") {
 					t.Errorf("stderr does not tell of the timer:\n%s", stderr)
 				}
 				// The service was started just before, or its timer is still there.
@@ -70,8 +72,8 @@ func TestReleaseThatFailsEndsRetries(t *testing.T) {
 				time.Sleep(3 * time.Minute)
 				uses := n.uses()
 				code, stdout, stderr := n.program(t.Context(), args...)
-				if code != ExitOK || !strings.Contains(stdout, "left alone") || n.state().Phase != test.phase || len(n.uses()) != len(uses) || retryPending(n.env) {
-					t.Errorf("retry: exit code %d, phase %s, uses %v, pending %v\n%s%s", code, n.state().Phase, n.uses(), retryPending(n.env), stdout, stderr)
+				if code != ExitOK || !strings.Contains(stdout, "left alone") || n.state().Phase != test.phase || len(n.uses()) != len(uses) || systemd.RetryPending(n.env) {
+					t.Errorf("retry: exit code %d, phase %s, uses %v, pending %v\n%s%s", code, n.state().Phase, n.uses(), systemd.RetryPending(n.env), stdout, stderr)
 				}
 				if code, stdout, stderr := n.program(t.Context(), "release"); code != ExitOK || n.state().Phase != PhaseReleased {
 					t.Errorf("release again: exit code %d\n%s%s", code, stdout, stderr)
@@ -99,7 +101,7 @@ func TestReleaseWithAHangingSystemd(t *testing.T) {
 			t.Errorf("exit code %d, phase %s, uses %v\n%s", code, n.state().Phase, n.uses(), stderr)
 		}
 		n.env.Systemctl = n.systemctl
-		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "a release has begun after what failed") || retryPending(n.env) {
+		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "a release has begun after what failed") || systemd.RetryPending(n.env) {
 			t.Errorf("retry: exit code %d\n%s", code, stdout)
 		}
 	})
@@ -168,8 +170,8 @@ func TestOnErrorTagIsSetLater(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
 		n.deny("ssm:PutParameter", "ec2:CreateTags")
 		n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...)
-		if n.tag() != "" || !retryPending(n.env) {
-			t.Fatalf("tag %q, pending %v", n.tag(), retryPending(n.env))
+		if n.tag() != "" || !systemd.RetryPending(n.env) {
+			t.Fatalf("tag %q, pending %v", n.tag(), systemd.RetryPending(n.env))
 		}
 		n.deny("ssm:PutParameter")
 		for attempt, want := range []string{"set the instance's tag", "recorded the error"} {
@@ -206,7 +208,7 @@ func TestOnErrorWithAnEarlierTimer(t *testing.T) {
 			"goes on trying the earlier command line"},
 		{"the units cannot be brought up to date", func(n *testNode) { n.failed = "daemon-reload" }, append([]string{"--on-error=continue", "--snat-scope=all"}, onErrorList...), ExitOK, true,
 			"goes on trying"},
-		{"systemd is gone", func(n *testNode) { os.Remove(n.env.Path(systemdSign)) }, append([]string{"--on-error=continue"}, onErrorList...), ExitOK, true,
+		{"systemd is gone", func(n *testNode) { os.Remove(n.env.Path(systemd.RunDir)) }, append([]string{"--on-error=continue"}, onErrorList...), ExitOK, true,
 			"nothing tries again by itself: systemd does not run here"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -218,13 +220,13 @@ func TestOnErrorWithAnEarlierTimer(t *testing.T) {
 					test.prepare(n)
 				}
 				code, _, stderr := n.program(t.Context(), test.args...)
-				if code != test.code || retryPending(n.env) != test.stays || n.active[unitRetryTimer] != test.stays || !strings.Contains(stderr, test.told) {
-					t.Errorf("exit code %d, pending %v, active %v\n%s", code, retryPending(n.env), n.active[unitRetryTimer], stderr)
+				if code != test.code || systemd.RetryPending(n.env) != test.stays || n.active[systemd.RetryTimer] != test.stays || !strings.Contains(stderr, test.told) {
+					t.Errorf("exit code %d, pending %v, active %v\n%s", code, systemd.RetryPending(n.env), n.active[systemd.RetryTimer], stderr)
 				}
 				if last, _, err := readLastError(n.env.Path(DefaultStateDir)); err != nil || last.List == "" || last.Count != 2 {
 					t.Errorf("record %+v, %v", last, err)
 				}
-				if told := strings.Contains(stderr, "nothing tries again"); told == (test.stays && hasSystemd(n.env)) {
+				if told := strings.Contains(stderr, "nothing tries again"); told == (test.stays && systemd.Running(n.env)) {
 					t.Errorf("nothing tries again: %v\n%s", told, stderr)
 				}
 			})
@@ -241,11 +243,11 @@ func TestOnErrorImage(t *testing.T) {
 		n.rename("i-0123456789abcdef0")
 		calls := n.cloud.Counts()["ec2:DeleteTags"].Calls
 		code, stdout, stderr := n.program(t.Context(), args...)
-		if code != ExitOK || !strings.Contains(stdout, "left alone what failed was a run on another instance") || !strings.Contains(stdout, "removed "+unitRetryService) {
+		if code != ExitOK || !strings.Contains(stdout, "left alone what failed was a run on another instance") || !strings.Contains(stdout, "removed "+systemd.RetryService) {
 			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 		}
-		if retryPending(n.env) || n.active[unitRetryTimer] || exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) || n.cloud.Counts()["ec2:DeleteTags"].Calls != calls {
-			t.Errorf("pending %v, active %v", retryPending(n.env), n.active[unitRetryTimer])
+		if systemd.RetryPending(n.env) || n.active[systemd.RetryTimer] || host.Exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) || n.cloud.Counts()["ec2:DeleteTags"].Calls != calls {
+			t.Errorf("pending %v, active %v", systemd.RetryPending(n.env), n.active[systemd.RetryTimer])
 		}
 	})
 }
@@ -283,10 +285,10 @@ func TestOnErrorNewerList(t *testing.T) {
 					test.prepare(n)
 				}
 				code, _, stderr := n.program(t.Context(), test.args...)
-				if code != test.code || retryPending(n.env) != test.stays {
-					t.Errorf("exit code %d, pending %v\n%s", code, retryPending(n.env), stderr)
+				if code != test.code || systemd.RetryPending(n.env) != test.stays {
+					t.Errorf("exit code %d, pending %v\n%s", code, systemd.RetryPending(n.env), stderr)
 				}
-				if told := strings.Contains(stderr, unitRetryTimer+" goes on trying the earlier command line"); told != test.stays {
+				if told := strings.Contains(stderr, systemd.RetryTimer+" goes on trying the earlier command line"); told != test.stays {
 					t.Errorf("that the timer goes on is said: %v\n%s", told, stderr)
 				}
 				if told := strings.Contains(stderr, "the list that it was for is replaced"); told == test.stays {

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -56,7 +58,7 @@ var onErrorList = []string{"10.0.1.20", "10.0.1.21", "10.0.1.22"}
 // unitArgs is what the installed service starts the program with.
 func (n *testNode) unitArgs() []string {
 	n.t.Helper()
-	_, line, _ := strings.Cut(n.read(filepath.Join(unitDir, unitRetryService)), "\nExecStart="+unitProgram+" ")
+	_, line, _ := strings.Cut(n.read(filepath.Join(systemd.Dir, systemd.RetryService)), "\nExecStart="+systemd.Program+" ")
 	line, _, _ = strings.Cut(line, "\n")
 	return strings.Fields(line)
 }
@@ -84,8 +86,8 @@ func TestOnErrorContinue(t *testing.T) {
 			t.Errorf("tag %q", got)
 		}
 		want := []string{"retry", "--snat-scope=all", "--on-error=continue", "--", "10.0.1.20", "10.0.1.21", "10.0.1.22"}
-		if got := n.unitArgs(); !slices.Equal(got, want) || !n.active[unitRetryTimer] {
-			t.Errorf("the service runs %q, want %q; the timer is active: %v", got, want, n.active[unitRetryTimer])
+		if got := n.unitArgs(); !slices.Equal(got, want) || !n.active[systemd.RetryTimer] {
+			t.Errorf("the service runs %q, want %q; the timer is active: %v", got, want, n.active[systemd.RetryTimer])
 		}
 		if info, err := os.Stat(n.env.Path(filepath.Join(DefaultStateDir, failureFile))); err != nil || info.Mode() != 0o600 {
 			t.Errorf("record: %v, %v", info, err)
@@ -148,11 +150,11 @@ func TestOnErrorContinue(t *testing.T) {
 // expectNoFailure checks that nothing is left of a failure that was suppressed.
 func (n *testNode) expectNoFailure() {
 	n.t.Helper()
-	left, _ := filepath.Glob(n.env.Path(unitDir) + "/*retry*")
-	links, _ := filepath.Glob(n.env.Path(unitDir) + "/*.wants/*retry*")
-	if n.tag() != "" || len(left)+len(links) > 0 || n.active[unitRetryTimer] || exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) {
-		n.t.Errorf("left: tag %q, units %q %q, timer active %v, record %v", n.tag(), left, links, n.active[unitRetryTimer],
-			exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))))
+	left, _ := filepath.Glob(n.env.Path(systemd.Dir) + "/*retry*")
+	links, _ := filepath.Glob(n.env.Path(systemd.Dir) + "/*.wants/*retry*")
+	if n.tag() != "" || len(left)+len(links) > 0 || n.active[systemd.RetryTimer] || host.Exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) {
+		n.t.Errorf("left: tag %q, units %q %q, timer active %v, record %v", n.tag(), left, links, n.active[systemd.RetryTimer],
+			host.Exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))))
 	}
 }
 
@@ -168,19 +170,19 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 		{"no systemd", func(n *testNode) { n.deny("ssm:PutParameter") }, onErrorList, []string{"nothing tries again by itself: systemd does not run here", "recorded the error"}, true},
 		{"no units", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter") }, append([]string{"--no-units"}, onErrorList...), []string{"nothing tries again by itself (--no-units)"}, true},
 		{"no permission to tag", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter", "ec2:CreateTags") }, onErrorList,
-			[]string{"the instance has no tag emr-static-ip:error", "allow ec2:CreateTags", unitRetryTimer + " tries again"}, false},
+			[]string{"the instance has no tag emr-static-ip:error", "allow ec2:CreateTags", systemd.RetryTimer + " tries again"}, false},
 		{"systemctl fails", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter"); n.failed = "enable" }, onErrorList,
 			[]string{"nothing tries again by itself: installing emr-static-ip-retry.timer: systemctl enable", "recorded the error"}, true},
 		{"no IMDS", func(n *testNode) { n.withSystemd().silent.Store(true) }, append([]string{"--imds-timeout", "10s"}, onErrorList...),
-			[]string{"exit code 5 is suppressed", "the instance cannot be tagged: the Instance Metadata Service", "recorded the error", unitRetryTimer + " tries again"}, false},
+			[]string{"exit code 5 is suppressed", "the instance cannot be tagged: the Instance Metadata Service", "recorded the error", systemd.RetryTimer + " tries again"}, false},
 		{"a state directory that others write", func(n *testNode) {
 			n.withSystemd()
 			n.write(n.env.Path(filepath.Join(DefaultStateDir, "x")), "")
 			if err := os.Chmod(n.env.Path(DefaultStateDir), 0o777); err != nil {
 				n.t.Fatal(err)
 			}
-		}, onErrorList, []string{"exit code 1 is suppressed", "the error cannot be recorded on this node", "could have been written by somebody else", unitRetryTimer + " tries again"}, true},
-		{"an address outside the subnet", func(n *testNode) { n.withSystemd() }, []string{"10.0.9.1", "10.0.9.2"}, []string{"exit code 2 is suppressed", unitRetryTimer + " tries again"}, true},
+		}, onErrorList, []string{"exit code 1 is suppressed", "the error cannot be recorded on this node", "could have been written by somebody else", systemd.RetryTimer + " tries again"}, true},
+		{"an address outside the subnet", func(n *testNode) { n.withSystemd() }, []string{"10.0.9.1", "10.0.9.2"}, []string{"exit code 2 is suppressed", systemd.RetryTimer + " tries again"}, true},
 		{"a wrong command line", func(n *testNode) { n.withSystemd() }, []string{"10.0.1.300", "--bogus"}, []string{`unknown flag "--bogus"`, `"10.0.1.300" is not`, "exit code 2 is suppressed", "nothing tries again by itself: the same command line"}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -321,7 +323,7 @@ func TestOnErrorTagThatStays(t *testing.T) {
 			n.deny("ec2:DeleteTags")
 			for again := range 2 {
 				rep := n.apply()
-				if !strings.Contains(strings.Join(rep.Warnings, "\n"), "allow ec2:DeleteTags") || retryPending(n.env) || again > 0 && len(rep.Changes) > 0 {
+				if !strings.Contains(strings.Join(rep.Warnings, "\n"), "allow ec2:DeleteTags") || systemd.RetryPending(n.env) || again > 0 && len(rep.Changes) > 0 {
 					t.Errorf("warnings %q, changes %q", rep.Warnings, rep.Changes)
 				}
 			}

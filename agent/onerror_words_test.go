@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -89,16 +91,16 @@ func FuzzUnitWords(f *testing.F) {
 			t.Skip("the kernel passes no NUL on")
 		}
 		cfg := DefaultConfig()
-		plain, _ := retryUnits(cfg, nil, nil)
-		list, left := retryUnits(cfg, []string{"--prefix=" + a, b}, []string{"EMR_STATIC_IP_PREFIX=" + a, "NO_PROXY=" + b})
-		lines := unitLines(t, list[0].text)
-		if want := len(unitLines(t, plain[0].text)) + 2 - len(left); len(lines) != want {
-			t.Fatalf("%d lines, want %d:\n%q", len(lines), want, list[0].text)
+		plain, _ := (&run{cfg: cfg}).retryUnits(nil, nil)
+		list, left := (&run{cfg: cfg}).retryUnits([]string{"--prefix=" + a, b}, []string{"EMR_STATIC_IP_PREFIX=" + a, "NO_PROXY=" + b})
+		lines := unitLines(t, list[0].Text)
+		if want := len(unitLines(t, plain[0].Text)) + 2 - len(left); len(lines) != want {
+			t.Fatalf("%d lines, want %d:\n%q", len(lines), want, list[0].Text)
 		}
 		var kept []string
 		for _, line := range lines {
 			if line, ok := strings.CutPrefix(line, "ExecStart="); ok {
-				if got, want := unitWords(t, line, true), []string{unitProgram, "retry", "--prefix=" + a, b}; !slices.Equal(got, want) {
+				if got, want := unitWords(t, line, true), []string{systemd.Program, "retry", "--prefix=" + a, b}; !slices.Equal(got, want) {
 					t.Fatalf("arguments %q, want %q in %q", got, want, line)
 				}
 			}
@@ -111,14 +113,13 @@ func FuzzUnitWords(f *testing.F) {
 				t.Fatalf("%s=%q is not kept in %q, nor is it among %q", name, value, kept, left)
 			}
 		}
-		cfg.StateDir = dir
-		lines = unitLines(t, units(cfg)[0].text)
-		if want := len(unitLines(t, units(DefaultConfig())[0].text)); len(lines) != want {
+		lines = unitLines(t, systemd.Units(dir)[0].Text)
+		if want := len(unitLines(t, systemd.Units("")[0].Text)); len(lines) != want {
 			t.Fatalf("%d lines, want %d:\n%q", len(lines), want, lines)
 		}
 		for _, line := range lines {
-			if line, ok := strings.CutPrefix(line, "ExecStart="); ok && dir != DefaultStateDir {
-				if got := unitWords(t, line, true); !slices.Equal(got, []string{unitProgram, "restore", "--timeout", "50s", "--state-dir", dir}) {
+			if line, ok := strings.CutPrefix(line, "ExecStart="); ok && dir != "" {
+				if got := unitWords(t, line, true); !slices.Equal(got, []string{systemd.Program, "restore", "--timeout", "50s", "--state-dir", dir}) {
 					t.Fatalf("arguments %q", got)
 				}
 			}
@@ -134,10 +135,10 @@ func TestOnErrorCarriageReturn(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		{"by position", []string{"10.0.1.20", "10.0.1.21", "10.0.1.22\r"}, nil, "ExecStart=" + unitProgram + " retry --on-error=continue -- 10.0.1.20 10.0.1.21 10.0.1.22\n"},
-		{"in one argument", []string{" 10.0.1.20 \t10.0.1.21-22 ,\n10.0.1.25\r"}, nil, "ExecStart=" + unitProgram + " retry --on-error=continue -- 10.0.1.20,10.0.1.21-22,10.0.1.25\n"},
+		{"by position", []string{"10.0.1.20", "10.0.1.21", "10.0.1.22\r"}, nil, "ExecStart=" + systemd.Program + " retry --on-error=continue -- 10.0.1.20 10.0.1.21 10.0.1.22\n"},
+		{"in one argument", []string{" 10.0.1.20 \t10.0.1.21-22 ,\n10.0.1.25\r"}, nil, "ExecStart=" + systemd.Program + " retry --on-error=continue -- 10.0.1.20,10.0.1.21-22,10.0.1.25\n"},
 		{"by flag", []string{"--core-ips=10.0.1.21 10.0.1.22\r", "--verify", "198.51.100.1:80\r", "--only-cidr", "198.51.100.0/24, 192.0.2.1"}, nil,
-			"ExecStart=" + unitProgram + " retry --core-ips=10.0.1.21,10.0.1.22 --only-cidr=198.51.100.0/24,192.0.2.1 --on-error=continue --verify=198.51.100.1:80\n"},
+			"ExecStart=" + systemd.Program + " retry --core-ips=10.0.1.21,10.0.1.22 --only-cidr=198.51.100.0/24,192.0.2.1 --on-error=continue --verify=198.51.100.1:80\n"},
 		{"by variable", nil, map[string]string{"EMR_STATIC_IP_CORE_IPS": "10.0.1.21\n10.0.1.22\r"}, "Environment=\"EMR_STATIC_IP_CORE_IPS=10.0.1.21,10.0.1.22\"\n"},
 		{"role", []string{"--role", "CORE\r", "10.0.1.20", "10.0.1.21-22"}, nil, ""},
 	} {
@@ -157,15 +158,15 @@ func TestOnErrorCarriageReturn(t *testing.T) {
 				}
 				_, _, stderr := n.program(t.Context(), append([]string{"--on-error=continue"}, test.args...)...)
 				if test.want == "" {
-					if retryPending(n.env) {
+					if systemd.RetryPending(n.env) {
 						t.Error(stderr)
 					}
 					return
 				}
-				if file = n.env.Path(filepath.Join(unitDir, unitRetryService)); !exists(file) {
+				if file = n.env.Path(filepath.Join(systemd.Dir, systemd.RetryService)); !host.Exists(file) {
 					t.Fatal(stderr)
 				}
-				if text = n.read(filepath.Join(unitDir, unitRetryService)); !strings.Contains(text, test.want) || strings.Contains(text, "\r") {
+				if text = n.read(filepath.Join(systemd.Dir, systemd.RetryService)); !strings.Contains(text, test.want) || strings.Contains(text, "\r") {
 					t.Errorf("%s\nunit\n%q", stderr, text)
 				}
 				n.cloud.Fault(nil)
@@ -190,8 +191,8 @@ func verifyUnit(t *testing.T, text string) {
 		t.Log(err)
 		return
 	}
-	p := filepath.Join(t.TempDir(), unitRetryService)
-	if err := os.WriteFile(p, []byte(strings.ReplaceAll(text, unitProgram, "/bin/true")), 0o644); err != nil {
+	p := filepath.Join(t.TempDir(), systemd.RetryService)
+	if err := os.WriteFile(p, []byte(strings.ReplaceAll(text, systemd.Program, "/bin/true")), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

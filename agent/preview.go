@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -178,27 +179,27 @@ func (r *run) installedStates(ctx context.Context) ([]Item, error) {
 		if err != nil {
 			return nil, fmt.Errorf("comparing %s with this program: %w", unitProgram, err)
 		}
-		add(unitProgram, same, exists(r.env.Path(unitProgram)), "install "+unitProgram)
+		add(unitProgram, same, host.Exists(r.env.Path(unitProgram)), "install "+unitProgram)
 	}
 	if withUnits {
 		enabled := true
-		for _, u := range units(r.cfg) {
-			p := filepath.Join(unitDir, u.name)
+		for _, u := range units(r.stateDirArgument()) {
+			p := filepath.Join(unitDir, u.Name)
 			text, err := os.ReadFile(r.env.Path(p))
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return nil, err
 			}
-			add(p, err == nil && string(text) == u.text, err == nil, "install "+p)
-			enabled = enabled && exists(r.env.Path(filepath.Join(unitDir, u.link)))
+			add(p, err == nil && string(text) == u.Text, err == nil, "install "+p)
+			enabled = enabled && host.Exists(r.env.Path(filepath.Join(unitDir, u.Link)))
 		}
 		add(unitService+" and "+unitTimer+" enabled", enabled, false, "enable "+unitService+" and "+unitTimer)
 		active := systemctl(ctx, r.env, "is-active", "--quiet", unitTimer) == nil
 		add(unitTimer+" active", active, false, "start "+unitTimer)
 	}
-	found := exists(r.env.Path(shutdownAction))
+	found := host.Exists(r.env.Path(shutdownAction))
 	switch {
 	case r.wantsShutdownAction():
-		same, err := r.shutdownActionInPlace()
+		same, err := r.installer().ShutdownActionInPlace()
 		if err != nil {
 			return nil, fmt.Errorf("looking at the EMR shutdown action: %w", err)
 		}

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -37,7 +39,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 		want   []string // parts of the changes, in order; nil: nothing to do
 	}{
 		{"first run", func(*testNode) {}, []string{"assign 10.0.1.21", "ip addr add 10.0.1.21/32 dev ens5", "-A EMR-STATIC-IP-OUT", "name the instance", "write the record /emr-static-ip/"}},
-		{"first run with units", func(n *testNode) { n.withSystemd() }, []string{"assign", "ip addr add", "iptables-legacy-restore", "name", "write the record", "install " + unitProgram, "install", "install", "enable", "start"}},
+		{"first run with units", func(n *testNode) { n.withSystemd() }, []string{"assign", "ip addr add", "iptables-legacy-restore", "name", "write the record", "install " + systemd.Program, "install", "install", "enable", "start"}},
 		{"rerun", applied, nil},
 		{"rerun with units", func(n *testNode) { n.withSystemd().apply() }, nil},
 		{"the address is lost", func(n *testNode) { n.apply(); n.kernel.RemoveAddress(netip.MustParseAddr("10.0.1.21")) }, []string{"ip addr add 10.0.1.21/32"}},
@@ -136,7 +138,7 @@ func TestPlanNeedsNoWritePermission(t *testing.T) {
 			t.Fatal(err)
 		}
 		rep, err := Plan(t.Context(), n.cfg, n.env)
-		if err != nil || exists(n.env.Path(n.cfg.StateDir)) || !strings.HasPrefix(rep.Summary(), "to-change=7 ") {
+		if err != nil || host.Exists(n.env.Path(n.cfg.StateDir)) || !strings.HasPrefix(rep.Summary(), "to-change=7 ") {
 			t.Errorf("%v, %s", err, rep.Summary())
 		}
 	})

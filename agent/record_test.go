@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -79,7 +81,7 @@ func TestRecordMayNotBeWritten(t *testing.T) {
 			t.Errorf("%v %q, %v", err, exit.Remedies(err), rep.Static)
 		}
 		left := n.cloud.Holders(n.SubnetID, n.cfg.Pools.Core[0])
-		if len(n.uses()) > 0 || n.kernel.Rules() != "" || len(left) > 0 || len(n.cloud.Parameters()) > 0 || exists(n.env.Path(unitDir+"/"+unitTimer)) {
+		if len(n.uses()) > 0 || n.kernel.Rules() != "" || len(left) > 0 || len(n.cloud.Parameters()) > 0 || host.Exists(n.env.Path(systemd.Dir+"/"+systemd.Timer)) {
 			t.Errorf("left: in use %v, on %v, records %v, rules %s", n.uses(), left, n.cloud.Parameters(), n.kernel.Rules())
 		}
 		n.cloud.Fault(nil)

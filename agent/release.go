@@ -82,7 +82,7 @@ func (r *run) release(ctx context.Context) error {
 	if err := r.giveBack(ctx, c, addrs, inUse); err != nil {
 		return err
 	}
-	if err := errors.Join(r.removeUnits(ctx), r.removeShutdownAction(), forgetAbsence(r.dir)); err != nil {
+	if err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction(), forgetAbsence(r.dir)); err != nil {
 		return err
 	}
 	if !r.hasState {
@@ -93,7 +93,7 @@ func (r *run) release(ctx context.Context) error {
 
 // releasedAgain is a release after a release: it does what that one could not do.
 func (r *run) releasedAgain(ctx context.Context) error {
-	return errors.Join(r.unprogram(ctx, nil), r.removeUnits(ctx), r.removeShutdownAction())
+	return errors.Join(r.unprogram(ctx, nil), r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction())
 }
 
 // giveBack deletes the records of the addresses and unassigns them. Nothing is forgotten on disk

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
@@ -172,7 +173,7 @@ func TestRestoreCountsInARow(t *testing.T) {
 			}
 			n.assign(static)
 			n.restore(ExitOK)
-			if exists(filepath.Join(n.env.Path(n.cfg.StateDir), absenceFile)) {
+			if host.Exists(filepath.Join(n.env.Path(n.cfg.StateDir), absenceFile)) {
 				t.Error("a listing does not end the count")
 			}
 		}

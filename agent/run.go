@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -43,9 +44,9 @@ type run struct {
 	gatewaysKnown bool               // EC2 was asked for them, by this run or an earlier one
 	gatewaysAsked chan gatewayResult // EC2's answer, while it is on its way
 
-	imdsLists    bool // a restore has seen that IMDS lists the static IP
-	installed    bool // ensureProgram has been here
-	unprivileged bool // a preview without root: the rules cannot be looked at
+	imdsLists    bool               // a restore has seen that IMDS lists the static IP
+	installs     *systemd.Installer // once installer was called
+	unprivileged bool               // a preview without root: the rules cannot be looked at
 }
 
 // Apply gives the node its static IP: EC2 assigns an address of the role's pool, the kernel is

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -18,9 +19,9 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 	if time.Until(r.recordDue) > ssmcoord.RecordSoon && r.wantsUnits() {
 		r.install(ctx)
 		installed = true
-		if systemctl(ctx, r.env, "is-active", "--quiet", unitTimer) == nil {
+		if systemd.Systemctl(ctx, r.env, "is-active", "--quiet", systemd.Timer) == nil {
 			r.warn(fmt.Sprintf("record pending: many nodes start at the same time, and Parameter Store admits few records a second; "+
-				"%s writes the record of %s at about %s", unitTimer, plan.Addr, r.recordDue.UTC().Format(time.RFC3339)))
+				"%s writes the record of %s at about %s", systemd.Timer, plan.Addr, r.recordDue.UTC().Format(time.RFC3339)))
 			return nil
 		}
 	}
@@ -63,7 +64,7 @@ func (r *run) takeBack(ctx context.Context, a netip.Addr) error {
 	return r.save(PhaseClaiming, netip.Addr{}, nil, nil)
 }
 
-func (r *run) wantsUnits() bool { return !r.cfg.NoUnits && hasSystemd(r.env) }
+func (r *run) wantsUnits() bool { return !r.cfg.NoUnits && systemd.Running(r.env) }
 
 // writePending writes the record that a run left to the timer, when it is due: it is the only AWS
 // call of a restore. It is called without the lock, which it takes for the write, so that a release

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -106,7 +107,7 @@ func TestHostileTextEverywhere(t *testing.T) {
 						args = append(args, "--on-error=continue")
 					}
 					_, stdout, stderr := n.program(t.Context(), args...)
-					units, _ := filepath.Glob(n.env.Path(unitDir) + "/*retry*")
+					units, _ := filepath.Glob(n.env.Path(systemd.Dir) + "/*retry*")
 					all := stdout + stderr + n.tag()
 					for _, u := range units {
 						data, err := os.ReadFile(u)

@@ -6,34 +6,34 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
 func TestShutdownActionIsInstalledAndRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		public := n.env.Path(filepath.Dir(shutdownDir))
+		public := n.env.Path(filepath.Dir(systemd.ShutdownDir))
 		if err := errors.Join(os.MkdirAll(public, 0o755), os.Chmod(public, 0o775)); err != nil {
 			t.Fatal(err)
 		}
 		rep := n.apply()
-		if tail := rep.Changes[len(rep.Changes)-2:]; !slices.Equal(tail, []string{"installed " + unitProgram, "installed " + shutdownAction}) {
+		if tail := rep.Changes[len(rep.Changes)-2:]; !slices.Equal(tail, []string{"installed " + systemd.Program, "installed " + systemd.ShutdownAction}) {
 			t.Errorf("changes %q", rep.Changes)
 		}
-		if text := n.read(shutdownAction); !strings.Contains(text, " "+unitProgram+" release --timeout 45s\n") || strings.Contains(text, "@") {
+		if text := n.read(systemd.ShutdownAction); !strings.Contains(text, " "+systemd.Program+" release --timeout 45s\n") || strings.Contains(text, "@") {
 			t.Errorf("script:\n%s", text)
 		}
-		for p, mode := range map[string]fs.FileMode{shutdownAction: 0o755, shutdownDir: fs.ModeDir | 0o775, unitProgram: 0o755} {
+		for p, mode := range map[string]fs.FileMode{systemd.ShutdownAction: 0o755, systemd.ShutdownDir: fs.ModeDir | 0o775, systemd.Program: 0o755} {
 			if info, err := os.Stat(n.env.Path(p)); err != nil || info.Mode() != mode {
 				t.Errorf("%s: %v, %v; want mode %v", p, info.Mode(), err, mode)
 			}
@@ -44,13 +44,13 @@ func TestShutdownActionIsInstalledAndRemoved(t *testing.T) {
 		}
 
 		// Other scripts are not touched; release takes its own away, once.
-		n.write(n.env.Path(shutdownDir+"/other.sh"), "other")
+		n.write(n.env.Path(systemd.ShutdownDir+"/other.sh"), "other")
 		for again := range 2 {
 			rep, err := Release(t.Context(), n.cfg, n.env)
-			if removed := slices.Contains(rep.Changes, "removed "+shutdownAction); err != nil || removed != (again == 0) {
+			if removed := slices.Contains(rep.Changes, "removed "+systemd.ShutdownAction); err != nil || removed != (again == 0) {
 				t.Errorf("release %d: %v, %q", again, err, rep.Changes)
 			}
-			if entries, err := os.ReadDir(n.env.Path(shutdownDir)); err != nil || len(entries) != 1 || n.read(shutdownDir+"/other.sh") != "other" {
+			if entries, err := os.ReadDir(n.env.Path(systemd.ShutdownDir)); err != nil || len(entries) != 1 || n.read(systemd.ShutdownDir+"/other.sh") != "other" {
 				t.Errorf("release %d left %v, %v", again, entries, err)
 			}
 		}
@@ -59,34 +59,34 @@ func TestShutdownActionIsInstalledAndRemoved(t *testing.T) {
 
 // Whatever a killed run or somebody else has left, the next run completes, and plan and status say so before.
 func TestShutdownActionIsRepaired(t *testing.T) {
-	public := filepath.Dir(shutdownDir)
+	public := filepath.Dir(systemd.ShutdownDir)
 	for _, test := range []struct {
 		name   string
 		before func(n *testNode)
 		want   []string
 	}{
-		{"removed", func(n *testNode) { os.Remove(n.env.Path(shutdownAction)) }, []string{shutdownAction}},
-		{"no directory", func(n *testNode) { os.RemoveAll(n.env.Path(public)) }, []string{shutdownAction}},
-		{"no program", func(n *testNode) { os.Remove(n.env.Path(unitProgram)) }, []string{unitProgram}},
-		{"another text", func(n *testNode) { n.write(n.env.Path(shutdownAction), "exit 1") }, []string{shutdownAction}},
-		{"cannot be run", func(n *testNode) { os.Chmod(n.env.Path(shutdownAction), 0o644) }, []string{shutdownAction}},
+		{"removed", func(n *testNode) { os.Remove(n.env.Path(systemd.ShutdownAction)) }, []string{systemd.ShutdownAction}},
+		{"no directory", func(n *testNode) { os.RemoveAll(n.env.Path(public)) }, []string{systemd.ShutdownAction}},
+		{"no program", func(n *testNode) { os.Remove(n.env.Path(systemd.Program)) }, []string{systemd.Program}},
+		{"another text", func(n *testNode) { n.write(n.env.Path(systemd.ShutdownAction), "exit 1") }, []string{systemd.ShutdownAction}},
+		{"cannot be run", func(n *testNode) { os.Chmod(n.env.Path(systemd.ShutdownAction), 0o644) }, []string{systemd.ShutdownAction}},
 		{"a link", func(n *testNode) {
-			p := n.env.Path(shutdownAction)
+			p := n.env.Path(systemd.ShutdownAction)
 			os.Rename(p, p+".moved")
 			os.Symlink(p+".moved", p)
-		}, []string{shutdownAction}},
+		}, []string{systemd.ShutdownAction}},
 		{"a directory half made", func(n *testNode) {
-			os.RemoveAll(n.env.Path(shutdownDir))
+			os.RemoveAll(n.env.Path(systemd.ShutdownDir))
 			os.Mkdir(n.env.Path(public+"/.shutdown-actions.tmp"), 0o700)
-		}, []string{shutdownAction}},
+		}, []string{systemd.ShutdownAction}},
 		{"a file half written", func(n *testNode) {
-			os.Remove(n.env.Path(shutdownAction))
-			n.write(n.env.Path(shutdownDir+"/.emr-static-ip-release.sh.tmp"), "#!/bin/sh\n{")
-		}, []string{shutdownAction}},
+			os.Remove(n.env.Path(systemd.ShutdownAction))
+			n.write(n.env.Path(systemd.ShutdownDir+"/.emr-static-ip-release.sh.tmp"), "#!/bin/sh\n{")
+		}, []string{systemd.ShutdownAction}},
 		{"another state directory", func(n *testNode) {
 			os.Rename(n.env.Path(n.cfg.StateDir), n.env.Path("/var/lib/o'ther"))
 			n.cfg.StateDir = "/var/lib/o'ther"
-		}, []string{shutdownAction}},
+		}, []string{systemd.ShutdownAction}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -107,12 +107,12 @@ func TestShutdownActionIsRepaired(t *testing.T) {
 					t.Errorf("apply: %q, %s; planned %s", rep.Changes, rep.Summary(), plan.Summary())
 				}
 				if n.cfg.StateDir != DefaultStateDir {
-					if text := n.read(shutdownAction); !strings.Contains(text, ` release --timeout 45s --state-dir '/var/lib/o'\''ther'`+"\n") {
+					if text := n.read(systemd.ShutdownAction); !strings.Contains(text, ` release --timeout 45s --state-dir '/var/lib/o'\''ther'`+"\n") {
 						t.Errorf("script:\n%s", text)
 					}
 					return
 				}
-				os.Remove(n.env.Path(shutdownAction + ".moved"))
+				os.Remove(n.env.Path(systemd.ShutdownAction + ".moved"))
 				if got := n.snapshot(); !slices.Equal(got, want) {
 					t.Errorf("left\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 				}
@@ -131,24 +131,24 @@ func TestShutdownActionWhereThereIsNone(t *testing.T) {
 		n.cfg.NoShutdownAction = true
 		plan, err := Plan(t.Context(), n.cfg, n.env)
 		rep := n.apply()
-		if err != nil || !slices.Equal(plan.Changes, []string{"remove " + shutdownAction}) || !slices.Equal(rep.Changes, []string{"removed " + shutdownAction}) ||
+		if err != nil || !slices.Equal(plan.Changes, []string{"remove " + systemd.ShutdownAction}) || !slices.Equal(rep.Changes, []string{"removed " + systemd.ShutdownAction}) ||
 			!strings.Contains(strings.Join(rep.Notes, "\n"), "--no-shutdown-action") {
 			t.Errorf("%v; planned %q, done %q, notes %q", err, plan.Changes, rep.Changes, rep.Notes)
 		}
 		n.cfg.Pools, n.cfg.NoShutdownAction = Pools{}, false // without arguments: as the last time
-		if rep := n.apply(); len(rep.Changes) > 0 || exists(n.env.Path(shutdownAction)) {
+		if rep := n.apply(); len(rep.Changes) > 0 || host.Exists(n.env.Path(systemd.ShutdownAction)) {
 			t.Errorf("again: %q", rep.Changes)
 		}
 		n.cfg.Given = []string{flagShutdown}
-		if rep := n.apply(); !slices.Equal(rep.Changes, []string{"installed " + shutdownAction}) {
+		if rep := n.apply(); !slices.Equal(rep.Changes, []string{"installed " + systemd.ShutdownAction}) {
 			t.Errorf("--no-shutdown-action=false: %q", rep.Changes)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		os.RemoveAll(n.env.Path(controllerDir)) // an instance that is not EMR's
+		os.RemoveAll(n.env.Path(systemd.ControllerDir)) // an instance that is not EMR's
 		n.cfg.Role = RoleCore
-		if n.apply(); exists(n.env.Path(controllerDir)) || exists(n.env.Path(unitProgram)) {
+		if n.apply(); host.Exists(n.env.Path(systemd.ControllerDir)) || host.Exists(n.env.Path(systemd.Program)) {
 			t.Error("something was installed for an EMR that is not there")
 		}
 	})
@@ -158,41 +158,15 @@ func TestShutdownActionWhereThereIsNone(t *testing.T) {
 func TestShutdownActionThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		n.write(n.env.Path(filepath.Dir(shutdownDir)), "a file where the directory belongs")
+		n.write(n.env.Path(filepath.Dir(systemd.ShutdownDir)), "a file where the directory belongs")
 		if rep := n.apply(); len(rep.Warnings) != 1 || !strings.Contains(rep.Warnings[0], "not a directory") {
 			t.Errorf("warnings %q", rep.Warnings)
 		}
-		os.Remove(n.env.Path(filepath.Dir(shutdownDir)))
-		if rep := n.apply(); !slices.Equal(rep.Changes, []string{"installed " + shutdownAction}) {
+		os.Remove(n.env.Path(filepath.Dir(systemd.ShutdownDir)))
+		if rep := n.apply(); !slices.Equal(rep.Changes, []string{"installed " + systemd.ShutdownAction}) {
 			t.Errorf("again: %q", rep.Changes)
 		}
 	})
-}
-
-func TestDirectoryOfShutdownActionsIsLikeItsParent(t *testing.T) {
-	parent := t.TempDir()
-	uid, gid := os.Getuid(), os.Getgid()
-	if uid == 0 {
-		uid, gid = 498, 499 // hadoop's
-	}
-	if err := errors.Join(os.Chown(parent, uid, gid), os.Chmod(parent, 0o770)); err != nil {
-		t.Skip(err) // root of a user namespace without that user
-	}
-	dir := filepath.Join(parent, "public", "shutdown-actions")
-	for range 2 {
-		if err := makeDirLikeParent(dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, p := range []string{dir, filepath.Dir(dir)} {
-		info, err := os.Stat(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s := info.Sys().(*syscall.Stat_t); int(s.Uid) != uid || int(s.Gid) != gid || info.Mode() != fs.ModeDir|0o770 {
-			t.Errorf("%s: %v of %d:%d", p, info.Mode(), s.Uid, s.Gid)
-		}
-	}
 }
 
 // The release of a shutdown action ends within its time limit, which is well below EMR's 60 s, whoever does not answer, and says who.
@@ -227,7 +201,7 @@ func TestShutdownReleaseIsBounded(t *testing.T) {
 					defer unlock()
 				}
 				cfg := DefaultConfig()
-				_, text, _ := strings.Cut(n.read(shutdownAction), "release --timeout ")
+				_, text, _ := strings.Cut(n.read(systemd.ShutdownAction), "release --timeout ")
 				text, _, _ = strings.Cut(text, "\n")
 				var err error
 				if cfg.Timeout, err = time.ParseDuration(text); err != nil {
@@ -241,7 +215,7 @@ func TestShutdownReleaseIsBounded(t *testing.T) {
 				if out := len(n.uses()) == 0; out != test.kernel {
 					t.Errorf("the kernel uses %v", n.uses())
 				}
-				if !exists(n.env.Path(shutdownAction)) {
+				if !host.Exists(n.env.Path(systemd.ShutdownAction)) {
 					t.Error("the shutdown action was removed before the release was done")
 				}
 			})
@@ -279,40 +253,4 @@ func TestRestoreBesideShutdownRelease(t *testing.T) {
 			t.Errorf("EC2 still has it on %v", h)
 		}
 	})
-}
-
-// The script itself: it passes on what release says, never fails, and goes on when its own file is removed under it.
-func TestShutdownScript(t *testing.T) {
-	for _, test := range []struct{ name, program, want string }{
-		{"released", "#!/bin/sh\necho \"$@\"; rm -- \"$SCRIPT\"\n", "release --timeout 45s\n"},
-		{"failed", "#!/bin/sh\necho oops >&2; exit 5\n", "exit code 5"},
-		{"no program", "", "exit code 127"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			dir := t.TempDir()
-			program, script := filepath.Join(dir, "program"), filepath.Join(dir, "script")
-			text := strings.ReplaceAll(shutdownText(DefaultConfig()), unitProgram, program)
-			if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if test.program != "" {
-				if err := os.WriteFile(program, []byte(test.program), 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, "sh", script)
-			cmd.Env = append(os.Environ(), "SCRIPT="+script)
-			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.Contains(string(out), test.want) {
-				t.Errorf("%v\n%s", err, out)
-			}
-			if cut := strings.Index(text, "\n}"); cut < 0 {
-				t.Error("the script is not one command")
-			} else if out, err := exec.CommandContext(ctx, "sh", "-c", text[:cut]).CombinedOutput(); err == nil || strings.Contains(string(out), test.want) {
-				t.Errorf("the first part of it does something: %v, %s", err, out)
-			}
-		})
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -281,7 +282,7 @@ func (r *run) pendingRecord(s *Status) {
 		s.Notes = append(s.Notes, "record pending since "+at+": emr-static-ip restore writes it, or run emr-static-ip again")
 		return
 	}
-	s.Notes = append(s.Notes, "record pending: "+unitTimer+" writes it at about "+at)
+	s.Notes = append(s.Notes, "record pending: "+systemd.Timer+" writes it at about "+at)
 	if s.Ledger.State != itemUnknown {
 		s.Ledger.State, s.Ledger.Detail = itemPending, "due at "+at
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -46,9 +47,9 @@ func TestStatus(t *testing.T) {
 		{"never configured", func(*testNode) {}, VerdictNotConfigured, ExitNotGiven, []string{"status     not configured"}},
 		{"address lost", func(n *testNode) { n.apply(); n.kernel.RemoveAddress(static) }, VerdictDrifted, ExitDrifted, []string{"missing  address 10.0.1.21"}},
 		{"rules flushed", func(n *testNode) { n.apply(); n.kernel.FlushNAT() }, VerdictDrifted, ExitDrifted, []string{"missing  -N EMR-STATIC-IP-IN", "missing  -A POSTROUTING"}},
-		{"unit edited", func(n *testNode) { n.withSystemd().apply(); n.write(n.env.Path(unitDir+"/"+unitTimer), "x") }, VerdictDrifted, ExitDrifted,
+		{"unit edited", func(n *testNode) { n.withSystemd().apply(); n.write(n.env.Path(systemd.Dir+"/"+systemd.Timer), "x") }, VerdictDrifted, ExitDrifted,
 			[]string{"differs  /etc/systemd/system/emr-static-ip-restore.timer"}},
-		{"timer stopped", func(n *testNode) { n.withSystemd().apply(); n.active[unitTimer] = false }, VerdictDrifted, ExitDrifted, []string{"missing  emr-static-ip-restore.timer active"}},
+		{"timer stopped", func(n *testNode) { n.withSystemd().apply(); n.active[systemd.Timer] = false }, VerdictDrifted, ExitDrifted, []string{"missing  emr-static-ip-restore.timer active"}},
 		{"moved by somebody", func(n *testNode) { n.apply(); n.unassign(static) }, VerdictDrifted, ExitDrifted, []string{"missing  IMDS lists", "missing  EC2 gives"}},
 		{"AWS and IMDS silent", func(n *testNode) { n.apply(); n.silent.Store(true) }, VerdictInOrder, ExitOK, []string{"unknown  EC2 gives", "unknown  record", "status     in order"}},
 		{"AWS silent", func(n *testNode) {

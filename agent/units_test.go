@@ -1,24 +1,22 @@
 package agent
 
 import (
-	"context"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
 // withSystemd makes the node look like one that systemd runs.
 func (n *testNode) withSystemd() *testNode {
 	n.t.Helper()
-	if err := os.MkdirAll(n.env.Path(systemdSign), 0o755); err != nil {
+	if err := os.MkdirAll(n.env.Path(systemd.RunDir), 0o755); err != nil {
 		n.t.Fatal(err)
 	}
 	return n
@@ -38,18 +36,18 @@ func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
 		rep := n.apply()
 		changes := strings.Join(rep.Changes, "\n")
-		for _, want := range []string{"installed " + unitProgram, "installed /etc/systemd/system/emr-static-ip-restore.service", "enabled", "started"} {
+		for _, want := range []string{"installed " + systemd.Program, "installed /etc/systemd/system/emr-static-ip-restore.service", "enabled", "started"} {
 			if !strings.Contains(changes, want) {
 				t.Errorf("changes do not tell of %q:\n%s", want, changes)
 			}
 		}
-		if got := n.read(unitProgram); got != "the program" {
+		if got := n.read(systemd.Program); got != "the program" {
 			t.Errorf("installed program: %q", got)
 		}
-		if info, err := os.Stat(n.env.Path(unitProgram)); err != nil || info.Mode() != 0o755 {
+		if info, err := os.Stat(n.env.Path(systemd.Program)); err != nil || info.Mode() != 0o755 {
 			t.Error(info.Mode(), err)
 		}
-		if got := n.read(filepath.Join(unitDir, unitService)); !strings.Contains(got, "ExecStart="+unitProgram+" restore --timeout 50s\n") || strings.Contains(got, "@") {
+		if got := n.read(filepath.Join(systemd.Dir, systemd.Service)); !strings.Contains(got, "ExecStart="+systemd.Program+" restore --timeout 50s\n") || strings.Contains(got, "@") {
 			t.Errorf("service:\n%s", got)
 		}
 		if want := []string{"daemon-reload", "enable emr-static-ip-restore.service emr-static-ip-restore.timer", "is-active --quiet emr-static-ip-restore.timer",
@@ -67,14 +65,14 @@ func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 		}
 
 		// Somebody has edited one unit, disabled the other, and there is a new version of the program.
-		n.write(n.env.Path(filepath.Join(unitDir, unitService)), "x")
-		os.Remove(n.env.Path(filepath.Join(unitDir, "timers.target.wants", unitTimer)))
+		n.write(n.env.Path(filepath.Join(systemd.Dir, systemd.Service)), "x")
+		os.Remove(n.env.Path(filepath.Join(systemd.Dir, "timers.target.wants", systemd.Timer)))
 		program, _ := n.env.Executable()
 		n.write(program, "a new one!!")
 		if rep := n.apply(); len(rep.Changes) != 4 {
 			t.Errorf("repaired: %q", rep.Changes)
 		}
-		if got := n.read(unitProgram); got != "a new one!!" {
+		if got := n.read(systemd.Program); got != "a new one!!" {
 			t.Errorf("installed program: %q", got)
 		}
 
@@ -85,10 +83,10 @@ func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 			if err != nil || removed != (want == 1) || (len(n.calls) > 0) != removed {
 				t.Errorf("release %d: %v, %q, systemctl %q", again, err, rep.Changes, n.calls)
 			}
-			left, _ := filepath.Glob(n.env.Path(unitDir) + "/*emr*")
-			links, _ := filepath.Glob(n.env.Path(unitDir) + "/*.wants/*emr*")
-			if len(left)+len(links) > 0 || n.active[unitTimer] {
-				t.Errorf("release left %q %q, the timer is active: %v", left, links, n.active[unitTimer])
+			left, _ := filepath.Glob(n.env.Path(systemd.Dir) + "/*emr*")
+			links, _ := filepath.Glob(n.env.Path(systemd.Dir) + "/*.wants/*emr*")
+			if len(left)+len(links) > 0 || n.active[systemd.Timer] {
+				t.Errorf("release left %q %q, the timer is active: %v", left, links, n.active[systemd.Timer])
 			}
 		}
 	})
@@ -109,14 +107,14 @@ func TestUnitsWhereThereAreNone(t *testing.T) {
 				n.cfg.NoShutdownAction = true // which needs the program too
 				test.change(n)
 				rep := n.apply()
-				if !strings.Contains(strings.Join(rep.Notes, "\n"), test.note) || len(n.calls) > 0 || exists(n.env.Path("/etc/systemd")) || exists(n.env.Path(unitProgram)) {
+				if !strings.Contains(strings.Join(rep.Notes, "\n"), test.note) || len(n.calls) > 0 || host.Exists(n.env.Path("/etc/systemd")) || host.Exists(n.env.Path(systemd.Program)) {
 					t.Errorf("notes %q, systemctl %q", rep.Notes, n.calls)
 				}
 				n.cfg.Pools, n.cfg.NoUnits = Pools{}, false // without arguments: as the last time
 				if rep := n.apply(); len(rep.Changes) > 0 {
 					t.Errorf("again: %q", rep.Changes)
 				}
-				if rep, err := Release(t.Context(), n.cfg, n.env); err != nil || strings.Contains(strings.Join(rep.Changes, "\n"), unitTimer) {
+				if rep, err := Release(t.Context(), n.cfg, n.env); err != nil || strings.Contains(strings.Join(rep.Changes, "\n"), systemd.Timer) {
 					t.Errorf("release: %v, %q", err, rep.Changes)
 				}
 			})
@@ -136,56 +134,10 @@ func TestUnitsThatFail(t *testing.T) {
 				}
 				n.failed = ""
 				n.apply()
-				if rep := n.apply(); len(rep.Changes)+len(rep.Warnings) > 0 || !n.active[unitTimer] {
-					t.Errorf("changes %q, warnings %q, active %v", rep.Changes, rep.Warnings, n.active[unitTimer])
+				if rep := n.apply(); len(rep.Changes)+len(rep.Warnings) > 0 || !n.active[systemd.Timer] {
+					t.Errorf("changes %q, warnings %q, active %v", rep.Changes, rep.Warnings, n.active[systemd.Timer])
 				}
 			})
 		})
 	}
-}
-
-func TestUnitArguments(t *testing.T) {
-	cfg := DefaultConfig()
-	cfg.StateDir = `/var/a b/%n$x"\`
-	if got := units(cfg)[0].text; !strings.Contains(got, `restore --timeout 50s --state-dir "/var/a b/%%n$$x\"\\"`+"\n") {
-		t.Errorf("service:\n%s", got)
-	}
-}
-
-// The units are well-formed by systemd's own judgement.
-func TestUnitsVerify(t *testing.T) {
-	program, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		if os.Getenv("REQUIRE_NETNS") == "1" {
-			t.Fatal("REQUIRE_NETNS=1, and ", err)
-		}
-		t.Skip(err)
-	}
-	dir := t.TempDir()
-	var files []string
-	for _, u := range units(DefaultConfig()) {
-		p := filepath.Join(dir, u.name)
-		if err := os.WriteFile(p, []byte(strings.ReplaceAll(u.text, unitProgram, "/bin/true")), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, p)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, program, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-func TestSystemctlIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		env := Environment{Systemctl: func(ctx context.Context, _ ...string) error {
-			<-ctx.Done()
-			return ctx.Err()
-		}}
-		began := time.Now()
-		if err := systemctl(t.Context(), env, "enable"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > systemctlMax {
-			t.Errorf("%v after %v", err, time.Since(began))
-		}
-	})
 }

@@ -118,3 +118,9 @@ func (e Environment) ProgramFile() (string, error) {
 	}
 	return p, nil
 }
+
+// Exists reports whether there is anything at p, also a dangling link.
+func Exists(p string) bool {
+	_, err := os.Lstat(p)
+	return err == nil
+}

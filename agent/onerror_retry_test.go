@@ -11,18 +11,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
 func TestRetryUnits(t *testing.T) {
 	cfg := DefaultConfig()
-	list, left := retryUnits(cfg, []string{"--prefix=/a b", "--", `10.0.1.1, 10.0.1.2`, "%n$x"}, []string{
+	list, left := (&run{cfg: cfg}).retryUnits([]string{"--prefix=/a b", "--", `10.0.1.1, 10.0.1.2`, "%n$x"}, []string{
 		"PATH=/bin", "AWS_REGION=eu-west-1", "AWS_SECRET_ACCESS_KEY=s3cret", "AWS_ACCESS_KEY_ID=AKIA1", "AWS_SESSION_TOKEN=tok", "AWS_WEB_IDENTITY_TOKEN_FILE=/x",
 		"HTTPS_PROXY=http://user:hunter2@proxy:3128", "http_proxy=user:hunter2@proxy:3128", "NO_PROXY=169.254.169.254,.internal", "EMR_STATIC_IP_CORE_IPS=10.0.1.20 10.0.1.21",
 		"AWS_ENDPOINT_URL=http://10.0.0.9/100%", "EMR_STATIC_IP_X=a\nb", "HTTP_PROXY=http://proxy:3128",
 	})
-	text := list[0].text
+	text := list[0].Text
 	for _, want := range []string{
-		"ExecStart=" + unitProgram + ` retry "--prefix=/a b" -- "10.0.1.1, 10.0.1.2" "%%n$$x"` + "\n",
+		"ExecStart=" + systemd.Program + ` retry "--prefix=/a b" -- "10.0.1.1, 10.0.1.2" "%%n$$x"` + "\n",
 		"Environment=\"AWS_REGION=eu-west-1\"\n", "Environment=\"AWS_ENDPOINT_URL=http://10.0.0.9/100%%\"\n", "Environment=\"AWS_WEB_IDENTITY_TOKEN_FILE=/x\"\n",
 		"Environment=\"EMR_STATIC_IP_CORE_IPS=10.0.1.20,10.0.1.21\"\n", "Environment=\"NO_PROXY=169.254.169.254,.internal\"\n", "Environment=\"HTTP_PROXY=http://proxy:3128\"\n", "TimeoutStartSec=720\n",
 	} {
@@ -52,11 +54,11 @@ func TestRetryUnitsVerify(t *testing.T) {
 		t.Skip(err)
 	}
 	dir := t.TempDir()
-	list, _ := retryUnits(DefaultConfig(), []string{"--prefix=/a b", "--", `10.0.1.1, 10.0.1.2`, "%n$x"}, []string{"AWS_REGION=eu-west-1", "AWS_ENDPOINT_URL=http://10.0.0.9/100%\"\\"})
+	list, _ := (&run{cfg: DefaultConfig()}).retryUnits([]string{"--prefix=/a b", "--", `10.0.1.1, 10.0.1.2`, "%n$x"}, []string{"AWS_REGION=eu-west-1", "AWS_ENDPOINT_URL=http://10.0.0.9/100%\"\\"})
 	var files []string
 	for _, u := range list {
-		p := filepath.Join(dir, u.name)
-		if err := os.WriteFile(p, []byte(strings.ReplaceAll(u.text, unitProgram, "/bin/true")), 0o644); err != nil {
+		p := filepath.Join(dir, u.Name)
+		if err := os.WriteFile(p, []byte(strings.ReplaceAll(u.Text, systemd.Program, "/bin/true")), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, p)

@@ -2,64 +2,28 @@ package agent
 
 import (
 	_ "embed" // the units
-	"fmt"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-//go:embed systemd/emr-static-ip-retry.service
-var retryServiceTemplate string
-
-//go:embed systemd/emr-static-ip-retry.timer
-var retryTimerText string
-
-const (
-	unitRetryService = "emr-static-ip-retry.service"
-	unitRetryTimer   = "emr-static-ip-retry.timer"
-)
-
-// retryCommand is the command that the timer runs: apply, unless another run has succeeded meanwhile.
+// retryCommand is the command that the timer runs. It is apply, unless another run has succeeded
+// meanwhile. The retry unit has the word too.
 const retryCommand = "retry"
 
-// retryUnits are the service that repeats a failed apply and its timer. args are those of the failed run, environ its environment,
-// NAME=value. A unit file is readable for everybody: what may be a secret is left out, and the names of it are returned.
-func retryUnits(cfg Config, args, environ []string) (list []unit, left []string) {
-	var words, variables strings.Builder
-	for _, a := range args {
-		words.WriteString(" " + unitWord(a))
-	}
+// retryUnits returns the units that repeat a failed run with args in the environment environ. It
+// leaves out variables that may contain secrets, since everybody can read a unit file. left are the
+// names of those variables.
+func (r *run) retryUnits(args, environ []string) (list []systemd.Unit, left []string) {
 	kept, left := unitEnvironment(environ)
-	for _, v := range kept {
-		variables.WriteString("Environment=" + unitVariable(v) + "\n")
-	}
-	limit := cfg.Timeout + 2*time.Minute // what comes after a failed run is bounded too
-	service := strings.NewReplacer("@PROGRAM@", unitProgram, "@ARGS@", words.String(), "@ENVIRONMENT@", variables.String(),
-		"@SECONDS@", fmt.Sprint(int(limit.Seconds()))).Replace(retryServiceTemplate)
-	return []unit{
-		{unitRetryService, service, ""},
-		{unitRetryTimer, retryTimerText, "timers.target.wants/" + unitRetryTimer},
-	}, left
+	limit := r.cfg.Timeout + 2*time.Minute // what comes after a failed run takes time too
+	return systemd.RetryUnits(args, kept, limit), left
 }
-
-// unitWord is an argument of ExecStart: as it is where it has no character that means something to systemd.
-func unitWord(s string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.,/:=+@", r)
-	}
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
-		return s
-	}
-	return unitQuoted(s)
-}
-
-// unitVariable is an assignment of Environment= as systemd.exec(5) wants it: % begins a specifier, and $ means nothing.
-func unitVariable(s string) string { return `"` + unitEscaped(s) + `"` }
 
 // unitEnvironment is the part of an environment that a later run needs to do the same, without what may be a secret; left are the names of
 // that.
@@ -115,9 +79,4 @@ func maySecret(name, value string) bool {
 	}
 	u, err := url.Parse(value)
 	return err != nil || u.User != nil || u.Host == "" // user:password@host is no URL, and is taken as one by proxies' users
-}
-
-// retryPending tells whether the timer that repeats a failed apply is installed.
-func retryPending(e Environment) bool {
-	return exists(e.Path(filepath.Join(unitDir, unitRetryService))) || exists(e.Path(filepath.Join(unitDir, unitRetryTimer)))
 }
