@@ -1,6 +1,6 @@
-// Package kernel is one node's network state in memory: a netcfg.Kernel for simulations in virtual time, with the
-// neighbours that rewrite addresses and rules, and with accessors for oracles. It passes the contract suite of the real
-// back ends. It starts no goroutine and reads no clock.
+// Package kernel is one node's network state in memory: a netcfg.Kernel for simulations in virtual
+// time, with the neighbours that rewrite addresses and rules, and with accessors for oracles. It
+// passes the contract suite of the real backends. It starts no goroutine and reads no clock.
 package kernel
 
 import (
@@ -30,7 +30,8 @@ type Kernel struct {
 	translated map[netip.Addr]int // connections that a translation keeps alive, by static IP
 }
 
-// rule is one rule of a built-in chain; to is the chain of ours that it jumps to, or "" for somebody else's rule.
+// rule is one rule of a built-in chain; to is the chain of ours that it jumps to, or "" for
+// somebody else's rule.
 type rule struct {
 	to, text string
 }
@@ -128,8 +129,8 @@ func (k *Kernel) rules() (set netcfg.RuleSet) {
 	return set
 }
 
-// Apply makes one change, all or nothing. A change of the rules that was planned on another state is refused where
-// iptables-restore would refuse it: it deletes what is not there.
+// Apply makes one change, all or nothing. A change of the rules that was planned on another state
+// is refused where iptables-restore would refuse it: it deletes what is not there.
 func (k *Kernel) Apply(ctx context.Context, c netcfg.Change) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -305,7 +306,8 @@ func (k *Kernel) RuleStatic() (netip.Addr, bool) {
 	return k.rules().Static()
 }
 
-// Uses lists the addresses in use by this node beside its primary ones: what a link has or a rule names.
+// Uses lists the addresses in use by this node beside its primary ones: what a link has or a rule
+// names.
 func (k *Kernel) Uses(primary ...netip.Addr) (list []netip.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
