@@ -78,24 +78,6 @@ func DefaultConfig() Config {
 	}
 }
 
-// Settings are the part of a Config that a later run without addresses repeats. Left out are what belongs to one run only
-// (timeouts, logging).
-type Settings struct {
-	Pools   Pools          `json:"pools"`
-	Role    Role           `json:"role,omitempty"` // as given by --role, not as detected
-	Scope   string         `json:"snat_scope"`
-	Only    []netip.Prefix `json:"only_cidr,omitempty"`
-	Exclude []netip.Prefix `json:"exclude_cidr,omitempty"`
-	Backend string         `json:"nat_backend"`
-	Prefix  string         `json:"prefix"`
-	NameTag bool           `json:"name_tag"`
-	NoUnits bool           `json:"no_units,omitempty"`
-	PutRate float64        `json:"ssm_put_rate"`
-	Verify  []Target       `json:"verify,omitempty"`
-
-	NoShutdownAction bool `json:"no_shutdown_action,omitempty"`
-}
-
 // Settings are what the state file keeps of c.
 func (c Config) Settings() Settings {
 	return Settings{

@@ -7,7 +7,7 @@ import (
 )
 
 func TestRepeating(t *testing.T) {
-	last := testState().Settings
+	last := testSettings()
 	c := DefaultConfig()
 	if got := c.Repeating(last).Settings(); !reflect.DeepEqual(got, last) {
 		t.Errorf("without arguments: got %+v, want %+v", got, last)
@@ -43,14 +43,13 @@ func TestRepeating(t *testing.T) {
 	}
 }
 
-func TestPoolsFor(t *testing.T) {
-	p := Pools{Master: addrList("10.0.1.1"), Core: addrList("10.0.1.2"), Task: addrList("10.0.1.3")}
-	for role, want := range map[Role]string{RoleMaster: "10.0.1.1", RoleCore: "10.0.1.2", RoleTask: "10.0.1.3"} {
-		if got := p.For(role); len(got) != 1 || got[0].String() != want {
-			t.Errorf("%s: %v", role, got)
-		}
-	}
-	if p.For("") != nil || p.Empty() || !(Pools{}).Empty() {
-		t.Error("empty pools")
+// testSettings has a value in every field, so that a test notices one that is not repeated.
+func testSettings() Settings {
+	return Settings{
+		Pools: Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12"), Task: addrList("10.0.1.20")},
+		Role:  RoleCore, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
+		Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
+		Verify:           targetList("192.168.50.10:8020", "nn.example.com:443"),
+		NoShutdownAction: true,
 	}
 }

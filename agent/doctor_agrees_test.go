@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
@@ -53,8 +54,8 @@ func TestDoctorAgrees(t *testing.T) {
 		}, ExitNoAddress, "pool core", resultFailed, nil},
 		{"an image's state file, and no list", func(n *testNode, _ *network) {
 			n.apply()
-			p := n.env.Path(filepath.Join(DefaultStateDir, stateFile))
-			text := strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, stateFile)), n.InstanceID, "i-0123456789abcdef0")
+			p := n.env.Path(filepath.Join(DefaultStateDir, state.File))
+			text := strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, state.File)), n.InstanceID, "i-0123456789abcdef0")
 			if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
 				n.t.Fatal(err)
 			}

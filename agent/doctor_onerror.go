@@ -5,13 +5,14 @@ import (
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
 // lastError tells of runs that failed under --on-error continue, none of which has succeeded since: the node is without what they were for, though
 // their exit code was 0. No finding where there is nothing of the kind.
 func (d *doctor) lastError(ctx context.Context) Finding {
-	last, recorded, err := readLastError(d.dir)
+	last, recorded, err := state.ReadLastError(d.dir)
 	pending := systemd.RetryPending(d.env)
 	switch {
 	case err != nil && d.notRoot:
@@ -39,5 +40,5 @@ func (d *doctor) lastError(ctx context.Context) Finding {
 		return warning("last-error", "", "a run that succeeds removes it", "the record of a failed run is of another instance (%s), as after a start from an image of that one; %s", text.Quote(last.InstanceID), next)
 	}
 	return warning("last-error", "", strings.Join(append(last.Remedies, remedy), "; "), "a run failed under --on-error continue, and none has succeeded since: %s: %s; %s",
-		last.lines()[0], last.Error, next)
+		lastErrorLines(last)[0], last.Error, next)
 }

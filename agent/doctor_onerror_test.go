@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
@@ -75,18 +76,18 @@ func TestDoctorLastError(t *testing.T) {
 			}
 		}, resultWarning, []string{"nothing tries again by itself"}},
 		{"a timer without a record", func(n *testNode) {
-			if err := os.Remove(n.env.Path(filepath.Join(DefaultStateDir, failureFile))); err != nil {
+			if err := os.Remove(n.env.Path(filepath.Join(DefaultStateDir, state.LastErrorFile))); err != nil {
 				n.t.Fatal(err)
 			}
 		}, resultWarning, []string{systemd.RetryTimer + " goes on trying", "no record"}},
 		{"damaged", func(n *testNode) {
-			if err := os.WriteFile(n.env.Path(filepath.Join(DefaultStateDir, failureFile)), []byte("{"), 0o600); err != nil {
+			if err := os.WriteFile(n.env.Path(filepath.Join(DefaultStateDir, state.LastErrorFile)), []byte("{"), 0o600); err != nil {
 				n.t.Fatal(err)
 			}
 		}, resultWarning, []string{"is damaged"}},
 		{"another instance's", func(n *testNode) {
-			p := n.env.Path(filepath.Join(DefaultStateDir, failureFile))
-			text := strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, failureFile)), n.InstanceID, "i-0123456789abcdef0")
+			p := n.env.Path(filepath.Join(DefaultStateDir, state.LastErrorFile))
+			text := strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, state.LastErrorFile)), n.InstanceID, "i-0123456789abcdef0")
 			if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
 				n.t.Fatal(err)
 			}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/spf13/cobra"
 )
@@ -31,8 +32,8 @@ HTTPS_PROXY, NO_PROXY and others.
 	}
 	b.WriteString("# FILES\n")
 	for _, f := range [][2]string{
-		{DefaultStateDir + "/" + stateFile, "the state of the last run, and its settings"},
-		{DefaultStateDir + "/" + failureFile, "the last error that --on-error continue suppressed, until a run succeeds"},
+		{DefaultStateDir + "/" + state.File, "the state of the last run, and its settings"},
+		{DefaultStateDir + "/" + state.LastErrorFile, "the last error that --on-error continue suppressed, until a run succeeds"},
 		{systemd.Dir + "/" + systemd.Service + ", " + systemd.Timer, "restore address and rules at boot and every minute"},
 		{systemd.Dir + "/" + systemd.RetryService + ", " + systemd.RetryTimer, "retry after an error that --on-error continue suppressed"},
 		{systemd.Program, "the copy of the program that the units run"},

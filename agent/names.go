@@ -10,6 +10,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
@@ -19,17 +20,33 @@ var (
 	clean           = text.Clean
 	coded           = exit.With
 	counted         = text.Count
+	countAbsence    = state.CountAbsence
 	exists          = host.Exists
+	forgetAbsence   = state.ForgetAbsence
 	hasSystemd      = systemd.Running
 	pause           = host.Sleep
+	lockTelling     = state.LockWith
 	quoted          = text.Quote
 	readIPv4        = text.IPv4
 	sameContent     = systemd.SameContent
+	saveState       = state.SaveUsing
 	systemctl       = systemd.Systemctl
 	units           = systemd.Units
 )
 
+// Errors that the run tells apart.
+var (
+	ErrStateForeign = state.ErrForeign
+	ErrStateVersion = state.ErrVersion
+)
+
 const (
+	// StateVersion is the format of the state file.
+	StateVersion = state.Version
+
+	absentChecks = state.AbsentChecks
+	stateFile    = state.File
+
 	maxLine     = text.MaxLine
 	maxQuoted   = text.MaxQuoted
 	proxyRemedy = host.ProxyRemedy

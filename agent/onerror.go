@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"go.uber.org/zap"
 )
@@ -98,8 +101,8 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		if r.hasState {
 			record.State = r.state.Written
 		}
-		if last, found, _ := readLastError(r.dir); found && last.Count > 0 && (last.InstanceID == "" || record.InstanceID == "" || last.InstanceID == record.InstanceID) {
-			set = record.follow(last, cfg.Retrying || f.Hopeless)
+		if last, found, _ := state.ReadLastError(r.dir); found && last.Count > 0 && (last.InstanceID == "" || record.InstanceID == "" || last.InstanceID == record.InstanceID) {
+			set = record.Follow(last, cfg.Retrying || f.Hopeless)
 		}
 		keeps = err == nil
 		if err != nil {
@@ -118,7 +121,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	}
 	record.Tagged = set == tag
 	if keeps {
-		if err := writeLastError(r.dir, record); err != nil {
+		if err := state.WriteLastError(r.dir, record); err != nil {
 			keeps = false
 			problem("the error cannot be recorded on this node: %v", err)
 		} else {
@@ -136,7 +139,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		}
 		s.Done = append(s.Done, "set the instance's tag "+tagError)
 		if record.Tagged = true; keeps {
-			if err := writeLastError(r.dir, record); err != nil {
+			if err := state.WriteLastError(r.dir, record); err != nil {
 				problem("%v", err) // the next attempt sets the tag again
 			}
 		}
@@ -148,7 +151,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 // the lock held.
 func (r *run) overtaken(began time.Time) string {
 	var err error
-	if r.state, r.hasState, err = LoadState(r.dir, ""); err == nil && r.hasState && !began.IsZero() && r.state.released() && r.state.Written.After(began) {
+	if r.state, r.hasState, err = LoadState(r.dir, ""); err == nil && r.hasState && !began.IsZero() && r.state.Released() && r.state.Written.After(began) {
 		return "meanwhile a release has begun, or the address was released"
 	}
 	if r.cfg.Retrying && !systemd.RetryPending(r.env) {
@@ -156,9 +159,6 @@ func (r *run) overtaken(began time.Time) string {
 	}
 	return ""
 }
-
-// released tells whether a release has begun, or ended, and no run came after it.
-func (s State) released() bool { return s.Phase == PhaseReleasing || s.Phase == PhaseReleased }
 
 // lockBriefly is Lock, for a time of its own.
 func lockBriefly(ctx context.Context, dir string, atMost time.Duration) (func(), error) {
@@ -286,4 +286,13 @@ func (a *arbiter) RemoveErrorTag(ctx context.Context) error {
 		return fmt.Errorf("removing the tag %s of %s: %w", tagError, a.id.InstanceID, err)
 	}
 	return nil
+}
+
+// listDigest returns a digest that tells lists of addresses apart. It is empty if p is empty.
+func listDigest(p Pools) string {
+	if p.Empty() {
+		return ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%v", p))
+	return hex.EncodeToString(sum[:8])
 }

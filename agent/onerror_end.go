@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
@@ -43,14 +44,14 @@ func (r *run) superseded(ctx context.Context) (bool, error) {
 		r.rep.LeftAlone = "nothing is to be tried again: another run has succeeded meanwhile, or released the address"
 		return true, nil
 	}
-	last, found, err := readLastError(r.dir)
+	last, found, err := state.ReadLastError(r.dir)
 	switch {
 	case err != nil || !found:
 		return false, nil
 	case last.InstanceID != "" && last.InstanceID != r.id.InstanceID:
 		r.rep.LeftAlone = fmt.Sprintf("what failed was a run on another instance (%s; this is %s), as after a start from an image of that one: it is not repeated here",
 			text.Quote(last.InstanceID), r.id.InstanceID)
-	case last.Count > 0 && r.hasState && r.state.released() && !r.state.Written.Equal(last.State):
+	case last.Count > 0 && r.hasState && r.state.Released() && !r.state.Written.Equal(last.State):
 		// Compared for being the same state, not for the order of times: the clock may have been set since.
 		r.rep.LeftAlone = "nothing is to be tried again: a release has begun after what failed"
 	default:
@@ -65,7 +66,7 @@ func (r *run) supersede(ctx context.Context) {
 	if r.cfg.Retrying || r.list == "" || !systemd.RetryPending(r.env) {
 		return
 	}
-	if last, found, err := readLastError(r.dir); err == nil && found && last.List == r.list {
+	if last, found, err := state.ReadLastError(r.dir); err == nil && found && last.List == r.list {
 		return
 	}
 	if r.stopRetrying(ctx) {
@@ -92,7 +93,7 @@ func (r *run) stopRetrying(ctx context.Context) bool {
 // run that is killed in between is finished by the next. Where nothing of the kind is there, it costs no call. A tag that cannot be removed
 // keeps the record, as a note for the next run.
 func (r *run) forgetFailure(ctx context.Context) error {
-	last, found, err := readLastError(r.dir)
+	last, found, err := state.ReadLastError(r.dir)
 	if err != nil {
 		r.warn(fmt.Sprintf("%v; remove it by hand", err))
 	}
@@ -121,17 +122,17 @@ func (r *run) forgetFailure(ctx context.Context) error {
 		return nil
 	case stays:
 		note := LastError{InstanceID: r.id.InstanceID, Over: true, Tag: cmp.Or(last.Tag, "unknown"), First: last.First, Last: last.Last, Count: max(last.Count, 1)}
-		if err := writeLastError(r.dir, note); err != nil {
+		if err := state.WriteLastError(r.dir, note); err != nil {
 			r.warn(err.Error())
 		}
 		return nil
 	case !found:
 		return nil
 	}
-	if err := removeLastError(r.dir); err != nil {
+	if err := state.RemoveLastError(r.dir); err != nil {
 		return err
 	}
-	r.change("removed the record of the last error (" + filepath.Join(r.cfg.StateDir, failureFile) + ")")
+	r.change("removed the record of the last error (" + filepath.Join(r.cfg.StateDir, state.LastErrorFile) + ")")
 	return nil
 }
 
@@ -139,7 +140,7 @@ func (r *run) removeErrorTag(ctx context.Context) error { return r.ec2.RemoveErr
 
 // reportLastError adds what an earlier run failed with to a status.
 func (r *run) reportLastError(s *Status) {
-	last, found, err := readLastError(r.dir)
+	last, found, err := state.ReadLastError(r.dir)
 	switch {
 	case err != nil:
 		s.Notes = append(s.Notes, err.Error())
@@ -156,7 +157,7 @@ func (r *run) reportLastError(s *Status) {
 }
 
 // lines are the last error for people.
-func (e LastError) lines() []string {
+func lastErrorLines(e LastError) []string {
 	if e.Count == 0 {
 		return []string{e.Error}
 	}

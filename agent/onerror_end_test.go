@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
@@ -223,7 +224,7 @@ func TestOnErrorWithAnEarlierTimer(t *testing.T) {
 				if code != test.code || systemd.RetryPending(n.env) != test.stays || n.active[systemd.RetryTimer] != test.stays || !strings.Contains(stderr, test.told) {
 					t.Errorf("exit code %d, pending %v, active %v\n%s", code, systemd.RetryPending(n.env), n.active[systemd.RetryTimer], stderr)
 				}
-				if last, _, err := readLastError(n.env.Path(DefaultStateDir)); err != nil || last.List == "" || last.Count != 2 {
+				if last, _, err := state.ReadLastError(n.env.Path(DefaultStateDir)); err != nil || last.List == "" || last.Count != 2 {
 					t.Errorf("record %+v, %v", last, err)
 				}
 				if told := strings.Contains(stderr, "nothing tries again"); told == (test.stays && systemd.Running(n.env)) {
@@ -246,7 +247,7 @@ func TestOnErrorImage(t *testing.T) {
 		if code != ExitOK || !strings.Contains(stdout, "left alone what failed was a run on another instance") || !strings.Contains(stdout, "removed "+systemd.RetryService) {
 			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 		}
-		if systemd.RetryPending(n.env) || n.active[systemd.RetryTimer] || host.Exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) || n.cloud.Counts()["ec2:DeleteTags"].Calls != calls {
+		if systemd.RetryPending(n.env) || n.active[systemd.RetryTimer] || host.Exists(n.env.Path(filepath.Join(DefaultStateDir, state.LastErrorFile))) || n.cloud.Counts()["ec2:DeleteTags"].Calls != calls {
 			t.Errorf("pending %v, active %v", systemd.RetryPending(n.env), n.active[systemd.RetryTimer])
 		}
 	})
@@ -255,8 +256,8 @@ func TestOnErrorImage(t *testing.T) {
 // rename makes the record of the last error one of another instance.
 func (n *testNode) rename(instance string) {
 	n.t.Helper()
-	p := n.env.Path(filepath.Join(DefaultStateDir, failureFile))
-	n.write(p, strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, failureFile)), n.InstanceID, instance))
+	p := n.env.Path(filepath.Join(DefaultStateDir, state.LastErrorFile))
+	n.write(p, strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, state.LastErrorFile)), n.InstanceID, instance))
 }
 
 // A run by hand with another list ends the retries of the former one, as soon as the list is found right; one that fails before, or repeats

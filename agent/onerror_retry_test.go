@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
@@ -83,7 +84,7 @@ func FuzzLastError(f *testing.F) {
 	f.Add([]byte(`{"version":2}`))
 	f.Add([]byte(`{"version":1,"remedies":["\u001b[2J"],"first":"0000-01-01T00:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		e := decodeLastError(data)
+		e := state.DecodeLastError(data)
 		var out bytes.Buffer
 		s := Status{LastError: &e}
 		if err := s.Render(&out, "text"); err != nil || strings.ContainsAny(out.String(), "\x1b\r\t") {
@@ -96,7 +97,7 @@ func FuzzLastError(f *testing.F) {
 		if err != nil {
 			return // a time that JSON cannot hold
 		}
-		if again := decodeLastError(encoded); e.Version == failureVersion && again.Error != e.Error {
+		if again := state.DecodeLastError(encoded); e.Version == state.LastErrorVersion && again.Error != e.Error {
 			t.Fatalf("%+v, %+v", e, again)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
@@ -89,7 +90,7 @@ func TestOnErrorContinue(t *testing.T) {
 		if got := n.unitArgs(); !slices.Equal(got, want) || !n.active[systemd.RetryTimer] {
 			t.Errorf("the service runs %q, want %q; the timer is active: %v", got, want, n.active[systemd.RetryTimer])
 		}
-		if info, err := os.Stat(n.env.Path(filepath.Join(DefaultStateDir, failureFile))); err != nil || info.Mode() != 0o600 {
+		if info, err := os.Stat(n.env.Path(filepath.Join(DefaultStateDir, state.LastErrorFile))); err != nil || info.Mode() != 0o600 {
 			t.Errorf("record: %v, %v", info, err)
 		}
 
@@ -121,7 +122,7 @@ func TestOnErrorContinue(t *testing.T) {
 		if code != ExitPermission || !strings.Contains(stderr, "one more attempt") || n.cloud.Counts()["ec2:CreateTags"].Calls != set {
 			t.Errorf("second attempt: exit code %d, %d CreateTags\n%s", code, n.cloud.Counts()["ec2:CreateTags"].Calls-set, stderr)
 		}
-		if last, _, err := readLastError(n.env.Path(DefaultStateDir)); err != nil || last.Count != 2 || !last.First.Before(last.Last) {
+		if last, _, err := state.ReadLastError(n.env.Path(DefaultStateDir)); err != nil || last.Count != 2 || !last.First.Before(last.Last) {
 			t.Errorf("record %+v, %v", last, err)
 		}
 
@@ -152,9 +153,9 @@ func (n *testNode) expectNoFailure() {
 	n.t.Helper()
 	left, _ := filepath.Glob(n.env.Path(systemd.Dir) + "/*retry*")
 	links, _ := filepath.Glob(n.env.Path(systemd.Dir) + "/*.wants/*retry*")
-	if n.tag() != "" || len(left)+len(links) > 0 || n.active[systemd.RetryTimer] || host.Exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))) {
+	if n.tag() != "" || len(left)+len(links) > 0 || n.active[systemd.RetryTimer] || host.Exists(n.env.Path(filepath.Join(DefaultStateDir, state.LastErrorFile))) {
 		n.t.Errorf("left: tag %q, units %q %q, timer active %v, record %v", n.tag(), left, links, n.active[systemd.RetryTimer],
-			host.Exists(n.env.Path(filepath.Join(DefaultStateDir, failureFile))))
+			host.Exists(n.env.Path(filepath.Join(DefaultStateDir, state.LastErrorFile))))
 	}
 }
 
@@ -336,7 +337,7 @@ func TestOnErrorTagThatStays(t *testing.T) {
 			time.Sleep(time.Hour)
 			n.deny("ssm:GetParameters")
 			n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...)
-			last, _, err := readLastError(n.env.Path(DefaultStateDir))
+			last, _, err := state.ReadLastError(n.env.Path(DefaultStateDir))
 			if err != nil || last.Count != 1 || last.Over || time.Since(last.First) > time.Minute || n.tag() == tag {
 				t.Errorf("record %+v, %v, tag %q", last, err, n.tag())
 			}

@@ -244,7 +244,7 @@ func (r *run) awaitLink(ctx context.Context) error {
 
 // unlisted is a check in which IMDS, answering properly, does not list the static IP.
 func (r *run) unlisted(ctx context.Context) error {
-	a, err := countAbsence(r.env, r.dir, r.state.InstanceID, r.state.Static, time.Now())
+	a, err := countAbsence(r.env.Root, r.dir, r.state.InstanceID, r.state.Static, time.Now())
 	if err != nil {
 		return err
 	}

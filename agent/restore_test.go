@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
@@ -88,7 +88,7 @@ func TestRestoreOfAnAddressThatWasMoved(t *testing.T) {
 		static := n.apply().Static
 		n.unassign(static)
 		n.kernel.FlushNAT()
-		for check := 1; check < absentChecks; check++ {
+		for check := 1; check < state.AbsentChecks; check++ {
 			for range 3 { // by hand, one after the other: one check
 				if rep := n.restore(ExitOK); len(rep.Changes) > 0 || len(rep.Warnings) != 1 || !strings.Contains(rep.Warnings[0], "check") {
 					t.Fatalf("check %d: %q %q", check, rep.Changes, rep.Warnings)
@@ -142,7 +142,7 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
 		static := n.apply().Static
 		n.unassign(static)
-		for range absentChecks - 1 {
+		for range state.AbsentChecks - 1 {
 			n.restore(ExitOK)
 			time.Sleep(time.Minute)
 		}
@@ -167,20 +167,20 @@ func TestRestoreCountsInARow(t *testing.T) {
 		static := n.apply().Static
 		for range 3 {
 			n.unassign(static)
-			for range absentChecks - 1 {
+			for range state.AbsentChecks - 1 {
 				n.restore(ExitOK)
 				time.Sleep(time.Minute)
 			}
 			n.assign(static)
 			n.restore(ExitOK)
-			if host.Exists(filepath.Join(n.env.Path(n.cfg.StateDir), absenceFile)) {
+			if host.Exists(filepath.Join(n.env.Path(n.cfg.StateDir), state.AbsenceFile)) {
 				t.Error("a listing does not end the count")
 			}
 		}
 		n.unassign(static)
 		for boot := range 3 {
 			n.write(n.env.Path("/proc/sys/kernel/random/boot_id"), strings.Repeat("x", boot+1))
-			for range absentChecks - 1 {
+			for range state.AbsentChecks - 1 {
 				n.restore(ExitOK)
 				time.Sleep(time.Minute)
 			}
@@ -346,52 +346,6 @@ func TestRestoreWaitsForTheInterface(t *testing.T) {
 		n.restore(ExitKernel)
 		if d := time.Since(began); d > restoreLink+5*time.Second {
 			t.Errorf("waited %v", d)
-		}
-	})
-}
-
-func TestAbsenceFile(t *testing.T) {
-	dir := t.TempDir()
-	static, env := netip.MustParseAddr("10.0.1.20"), Environment{Root: t.TempDir()}
-	now := time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC)
-	count := func(after time.Duration, want int) {
-		t.Helper()
-		now = now.Add(after)
-		if a, err := countAbsence(env, dir, "i-1", static, now); err != nil || a.Count != want {
-			t.Errorf("%+v, %v, want count %d", a, err, want)
-		}
-	}
-	count(0, 1)
-	count(absentApart-time.Second, 1)
-	count(time.Second, 2)
-	count(-time.Hour, 2) // the clock is set back
-	count(absentApart, 3)
-	if err := os.WriteFile(filepath.Join(dir, absenceFile), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	count(time.Hour, 1)
-	if a, err := countAbsence(env, dir, "i-2", static, now.Add(time.Hour)); err != nil || a.Count != 1 {
-		t.Errorf("another instance: %+v, %v", a, err)
-	}
-	if err := os.Chmod(filepath.Join(dir, absenceFile), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := countAbsence(env, dir, "i-2", static, now); err == nil {
-		t.Error("a file that others can write is believed")
-	}
-}
-
-func FuzzAbsence(f *testing.F) {
-	f.Add(`{"instance":"i-1","static":"10.0.1.20","count":4,"last":"2025-01-02T03:04:05Z"}`)
-	f.Add(`{"count":-1,"static":""}`)
-	f.Fuzz(func(t *testing.T, text string) {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, absenceFile), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		a, err := countAbsence(Environment{Root: dir}, dir, "i-1", netip.MustParseAddr("10.0.1.20"), time.Now())
-		if err == nil && a.Count < 1 {
-			t.Errorf("count %d", a.Count)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
@@ -133,12 +134,12 @@ func TestUnsafeStateHasRemedy(t *testing.T) {
 		remedy string
 	}{
 		{"directory that others write", func(dir string) error { return os.Chmod(dir, 0o770) }, "chmod go-w "},
-		{"file that others write", func(dir string) error { return os.Chmod(filepath.Join(dir, stateFile), 0o606) }, "chmod go-w "},
+		{"file that others write", func(dir string) error { return os.Chmod(filepath.Join(dir, state.File), 0o606) }, "chmod go-w "},
 		{"directory is a link", func(dir string) error {
 			return firstError(os.Rename(dir, dir+".real"), os.Symlink(dir+".real", dir))
 		}, "remove it"},
 		{"file is a link", func(dir string) error {
-			p := filepath.Join(dir, stateFile)
+			p := filepath.Join(dir, state.File)
 			return firstError(os.Rename(p, p+".real"), os.Symlink(p+".real", p))
 		}, "remove it"},
 		{"directory of another user", func(dir string) error { return os.Chown(dir, 12345, 12345) }, "chown 0 "},
@@ -170,20 +171,6 @@ func TestUnsafeStateHasRemedy(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// A state directory that others may only read is closed.
-func TestStateDirIsClosed(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := SaveState(dir, testState()); err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Error(info.Mode(), err)
 	}
 }
 

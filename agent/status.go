@@ -391,7 +391,7 @@ func (s Status) Render(w io.Writer, format string) error {
 	}
 	if s.LastError != nil {
 		b.WriteString("last error\n")
-		for _, l := range s.LastError.lines() {
+		for _, l := range lastErrorLines(*s.LastError) {
 			b.WriteString("  " + text.Clean(l, text.MaxLine) + "\n")
 		}
 	}

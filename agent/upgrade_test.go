@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -52,7 +53,7 @@ func (n *testNode) value(a string) string {
 // editState changes the JSON of the state file.
 func (n *testNode) editState(edit func(map[string]any)) string {
 	n.t.Helper()
-	p := filepath.Join(n.cfg.StateDir, stateFile)
+	p := filepath.Join(n.cfg.StateDir, state.File)
 	var v map[string]any
 	if err := json.Unmarshal([]byte(n.read(p)), &v); err != nil {
 		n.t.Fatal(err)
@@ -76,7 +77,7 @@ func TestFieldsOfOtherVersions(t *testing.T) {
 		n.apply()
 		record := strings.Replace(n.value("10.0.1.21"), `{"v":1,`, `{"v":1,"added":{"later":[1]},`, 1)
 		n.putRecord("10.0.1.21", record)
-		state := n.editState(func(v map[string]any) {
+		written := n.editState(func(v map[string]any) {
 			v["tool"], v["added"] = "v99", map[string]any{"later": []int{1}}
 			v["settings"].(map[string]any)["added"] = "later"
 		})
@@ -89,8 +90,8 @@ func TestFieldsOfOtherVersions(t *testing.T) {
 		if got := n.value("10.0.1.21"); got != record {
 			t.Errorf("the record was %s\nand is %s", record, got)
 		}
-		if got := n.read(filepath.Join(n.cfg.StateDir, stateFile)); got != state {
-			t.Errorf("the state file was %s\nand is %s", state, got)
+		if got := n.read(filepath.Join(n.cfg.StateDir, state.File)); got != written {
+			t.Errorf("the state file was %s\nand is %s", written, got)
 		}
 		if s, err := Inspect(t.Context(), n.cfg, n.env); err != nil || s.Verdict != VerdictInOrder {
 			t.Errorf("status: %v, %v %q", err, s.Verdict, s.Reasons)
@@ -129,7 +130,7 @@ func TestStateOfALaterFormat(t *testing.T) {
 			t.Error("something was changed")
 		}
 		// As the message says.
-		os.Remove(n.env.Path(filepath.Join(n.cfg.StateDir, stateFile)))
+		os.Remove(n.env.Path(filepath.Join(n.cfg.StateDir, state.File)))
 		if rep := n.apply(); rep.Static != netip.MustParseAddr("10.0.1.21") || len(rep.Changes) > 0 || n.kernel.Rules() != rules {
 			t.Errorf("without the file: %v, %q", rep.Static, rep.Changes)
 		}

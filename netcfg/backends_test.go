@@ -216,7 +216,7 @@ func TestPrimarySurvivesDeletion(t *testing.T) {
 
 func TestBusyLock(t *testing.T) {
 	enter(t, "iptables-legacy")
-	n := realNode(t, netcfg.Options{Iptables: "iptables-legacy", LockWait: time.Second}, "iptables-legacy")
+	n := realNode(t, netcfg.Options{Backend: "iptables", Iptables: "iptables-legacy", LockWait: time.Second}, "iptables-legacy")
 	lock, err := os.OpenFile(os.Getenv("XTABLES_LOCKFILE"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +232,7 @@ func TestBusyLock(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	patient, err := netcfg.Open(bounded(t), netcfg.Options{Iptables: "iptables-legacy", LockWait: 20 * time.Second})
+	patient, err := netcfg.Open(bounded(t), netcfg.Options{Backend: "iptables", Iptables: "iptables-legacy", LockWait: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -255,3 +255,15 @@ func consecutive(first string, n int) []netip.Addr {
 	}
 	return all
 }
+
+func TestFor(t *testing.T) {
+	p := Pools{Master: addresses("10.0.1.1"), Core: addresses("10.0.1.2"), Task: addresses("10.0.1.3")}
+	for role, want := range map[emr.Role]string{emr.Master: "10.0.1.1", emr.Core: "10.0.1.2", emr.Task: "10.0.1.3"} {
+		if got := p.For(role); len(got) != 1 || got[0].String() != want {
+			t.Errorf("%s: %v", role, got)
+		}
+	}
+	if p.For("") != nil || p.Empty() || !(Pools{}).Empty() {
+		t.Error("empty pools")
+	}
+}

@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"context"
@@ -13,21 +13,26 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // testState has a value in every field, so that a test notices one that is not kept.
 func testState() State {
 	return State{
-		Version: StateVersion, Tool: "v1", Written: time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC), Phase: PhaseProgrammed,
-		InstanceID: "i-0a1", ClusterID: "j-1", Role: RoleCore, SubnetID: "subnet-1", ENI: "eni-1", MAC: "02:00:00:00:00:01", Link: "ens5",
+		Version: Version, Tool: "v1", Written: time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC), Phase: Programmed,
+		InstanceID: "i-0a1", ClusterID: "j-1", Role: emr.Core, SubnetID: "subnet-1", ENI: "eni-1", MAC: "02:00:00:00:00:01", Link: "ens5",
 		Backend: "iptables v1.8.9 (nf_tables)", Primary: netip.MustParseAddr("10.0.1.99"), Static: netip.MustParseAddr("10.0.1.11"),
 		VPC:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("10.1.0.0/16")},
-		Former: addrList("10.0.1.12"), Intents: addrList("10.0.1.13 10.0.1.14"), Gateways: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, GatewaysKnown: true, RecordDue: time.Date(2025, 1, 2, 3, 5, 5, 0, time.UTC), Named: true,
+		Former: addresses("10.0.1.12"), Intents: addresses("10.0.1.13 10.0.1.14"), Gateways: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, GatewaysKnown: true, RecordDue: time.Date(2025, 1, 2, 3, 5, 5, 0, time.UTC), Named: true,
 		Settings: Settings{
-			Pools: Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12"), Task: addrList("10.0.1.20")},
-			Role:  RoleCore, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
+			Pools: pool.Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.11 10.0.1.12"), Task: addresses("10.0.1.20")},
+			Role:  emr.Core, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 			Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
-			Verify:           []Target{{Host: "192.168.50.10", Port: 8020}, {Host: "nn.example.com", Port: 443}},
+			Verify:           []verify.Target{{Host: "192.168.50.10", Port: 8020}, {Host: "nn.example.com", Port: 443}},
 			NoShutdownAction: true,
 		},
 	}
@@ -43,17 +48,17 @@ func TestStateIsKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lib", "state")
 	want := testState()
 	for range 2 { // the second time replaces the file
-		if err := SaveState(dir, want); err != nil {
+		if err := Save(dir, want); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, instance := range []string{"i-0a1", ""} {
-		got, ok, err := LoadState(dir, instance)
+		got, ok, err := Load(dir, instance)
 		if err != nil || !ok || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %t, %v\nwant %+v", got, ok, err, want)
 		}
 	}
-	for path, want := range map[string]os.FileMode{dir: 0o700 | os.ModeDir, filepath.Join(dir, stateFile): 0o600} {
+	for path, want := range map[string]os.FileMode{dir: 0o700 | os.ModeDir, filepath.Join(dir, File): 0o600} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
 			t.Errorf("%s: mode %v, %v, want %v", path, info.Mode(), err, want)
 		}
@@ -66,7 +71,7 @@ func TestStateIsKept(t *testing.T) {
 func TestStateOfNothing(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{dir, dir + "/missing/missing"} {
-		if got, ok, err := LoadState(d, "i-1"); ok || err != nil || !reflect.DeepEqual(got, State{}) {
+		if got, ok, err := Load(d, "i-1"); ok || err != nil || !reflect.DeepEqual(got, State{}) {
 			t.Errorf("%s: %v, %t, %v", d, got, ok, err)
 		}
 	}
@@ -85,43 +90,43 @@ func TestStateThatIsNotUsed(t *testing.T) {
 		return s
 	}
 	file := func(content string) func(dir string) error {
-		return func(dir string) error { return os.WriteFile(filepath.Join(dir, stateFile), []byte(content), 0o600) }
+		return func(dir string) error { return os.WriteFile(filepath.Join(dir, File), []byte(content), 0o600) }
 	}
 	tests := []struct {
 		name string
 		make func(dir string) error
 		want error
 	}{
-		{"empty, as after a power failure without fsync", file(""), ErrStateCorrupt},
-		{"cut off", file(string(valid[:len(valid)/2])), ErrStateCorrupt},
-		{"not an object", file("[]"), ErrStateCorrupt},
-		{"no version", file("{}"), ErrStateCorrupt},
-		{"a field of another type", file(with(`"cluster":"j-1"`, `"cluster":1`)), ErrStateCorrupt},
-		{"not an address", file(with(`"10.0.1.13"`, `"10.0.1.1300"`)), ErrStateCorrupt},
-		{"an empty address in a list", file(with(`"10.0.1.13"`, `""`)), ErrStateCorrupt},
-		{"IPv6", file(with(`"static":"10.0.1.11"`, `"static":"fd00::1"`)), ErrStateCorrupt},
-		{"unknown phase", file(with(`"phase":"programmed"`, `"phase":"done"`)), ErrStateCorrupt},
-		{"no instance", file(with(`"instance":"i-0a1"`, `"instance":""`)), ErrStateCorrupt},
-		{"of a later version", file(with(`"version":1`, `"version":2`)), ErrStateVersion},
-		{"of a later version with other types", file(`{"version":2,"phase":{}}`), ErrStateVersion},
-		{"of another instance", file(with(`"instance":"i-0a1"`, `"instance":"i-0b2"`)), ErrStateForeign},
+		{"empty, as after a power failure without fsync", file(""), ErrCorrupt},
+		{"cut off", file(string(valid[:len(valid)/2])), ErrCorrupt},
+		{"not an object", file("[]"), ErrCorrupt},
+		{"no version", file("{}"), ErrCorrupt},
+		{"a field of another type", file(with(`"cluster":"j-1"`, `"cluster":1`)), ErrCorrupt},
+		{"not an address", file(with(`"10.0.1.13"`, `"10.0.1.1300"`)), ErrCorrupt},
+		{"an empty address in a list", file(with(`"10.0.1.13"`, `""`)), ErrCorrupt},
+		{"IPv6", file(with(`"static":"10.0.1.11"`, `"static":"fd00::1"`)), ErrCorrupt},
+		{"unknown phase", file(with(`"phase":"programmed"`, `"phase":"done"`)), ErrCorrupt},
+		{"no instance", file(with(`"instance":"i-0a1"`, `"instance":""`)), ErrCorrupt},
+		{"of a later version", file(with(`"version":1`, `"version":2`)), ErrVersion},
+		{"of a later version with other types", file(`{"version":2,"phase":{}}`), ErrVersion},
+		{"of another instance", file(with(`"instance":"i-0a1"`, `"instance":"i-0b2"`)), ErrForeign},
 		{"writable by the group", func(dir string) error {
-			return errors.Join(file(string(valid))(dir), os.Chmod(filepath.Join(dir, stateFile), 0o620))
-		}, ErrStateUnsafe},
+			return errors.Join(file(string(valid))(dir), os.Chmod(filepath.Join(dir, File), 0o620))
+		}, ErrUnsafe},
 		{"a link", func(dir string) error {
 			other := filepath.Join(t.TempDir(), "other")
-			return errors.Join(os.WriteFile(other, valid, 0o600), os.Symlink(other, filepath.Join(dir, stateFile)))
-		}, ErrStateUnsafe},
-		{"a directory", func(dir string) error { return os.Mkdir(filepath.Join(dir, stateFile), 0o700) }, ErrStateUnsafe},
+			return errors.Join(os.WriteFile(other, valid, 0o600), os.Symlink(other, filepath.Join(dir, File)))
+		}, ErrUnsafe},
+		{"a directory", func(dir string) error { return os.Mkdir(filepath.Join(dir, File), 0o700) }, ErrUnsafe},
 		{"in a directory that others write", func(dir string) error {
 			return errors.Join(file(string(valid))(dir), os.Chmod(dir, 0o777))
-		}, ErrStateUnsafe},
+		}, ErrUnsafe},
 		{"of another user", func(dir string) error {
 			if os.Geteuid() != 0 {
 				return errors.ErrUnsupported
 			}
-			return errors.Join(file(string(valid))(dir), os.Chown(filepath.Join(dir, stateFile), 12345, 0))
-		}, ErrStateUnsafe},
+			return errors.Join(file(string(valid))(dir), os.Chown(filepath.Join(dir, File), 12345, 0))
+		}, ErrUnsafe},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -137,11 +142,11 @@ func TestStateThatIsNotUsed(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			got, ok, err := LoadState(dir, "i-0a1")
+			got, ok, err := Load(dir, "i-0a1")
 			if ok || !errors.Is(err, test.want) || !reflect.DeepEqual(got, State{}) {
 				t.Errorf("got %t, %v, want %v", ok, err, test.want)
 			}
-			if !strings.Contains(fmt.Sprint(err), filepath.Join(dir, stateFile)) {
+			if !strings.Contains(fmt.Sprint(err), filepath.Join(dir, File)) {
 				t.Errorf("%v does not name the file", err)
 			}
 		})
@@ -150,33 +155,34 @@ func TestStateThatIsNotUsed(t *testing.T) {
 
 func TestSaveStateRefuses(t *testing.T) {
 	dir := t.TempDir()
-	if err := SaveState(dir, State{Phase: PhaseAttached}); err == nil {
+	if err := Save(dir, State{Phase: Attached}); err == nil {
 		t.Error("a state without an instance was written")
 	}
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := SaveState(dir, testState()); !errors.Is(err, ErrStateUnsafe) {
+	if err := Save(dir, testState()); !errors.Is(err, ErrUnsafe) {
 		t.Errorf("into a directory that others write: %v", err)
 	}
-	if err := SaveState("/dev/null/x/y", testState()); err == nil || !strings.Contains(err.Error(), "/dev/null/x/y/state.json") {
+	if err := Save("/dev/null/x/y", testState()); err == nil || !strings.Contains(err.Error(), "/dev/null/x/y/state.json") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestSaveStateAfterAKilledRun: what a killed run leaves does not hinder the next, and does not collect.
+// TestSaveStateAfterAKilledRun: what a killed run leaves does not hinder the next, and does not
+// collect.
 func TestSaveStateAfterAKilledRun(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "."+stateFile+".tmp"), []byte("half"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "."+File+".tmp"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok, err := LoadState(dir, ""); ok || err != nil {
+	if _, ok, err := Load(dir, ""); ok || err != nil {
 		t.Errorf("%t, %v", ok, err)
 	}
-	if err := SaveState(dir, testState()); err != nil {
+	if err := Save(dir, testState()); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := filepath.Glob(dir + "/*"); len(left) != 1 {
@@ -197,7 +203,7 @@ func FuzzState(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := decodeState(data)
 		if err != nil {
-			if !errors.Is(err, ErrStateCorrupt) && !errors.Is(err, ErrStateVersion) {
+			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
 				t.Fatalf("unclassified: %v", err)
 			}
 			return
@@ -225,7 +231,7 @@ func TestLock(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*lockPoll/2)
 	defer cancel()
 	_, err = Lock(ctx, dir)
-	if !errors.Is(err, context.DeadlineExceeded) || CodeOf(err) != ExitDeadline {
+	if !errors.Is(err, context.DeadlineExceeded) || exit.CodeOf(err) != exit.Deadline {
 		t.Fatalf("second lock: %v", err)
 	}
 	if want := fmt.Sprintf("waiting for another emr-static-ip (process %d) that holds %s/lock", os.Getpid(), dir); !strings.Contains(err.Error(), want) {
@@ -282,7 +288,7 @@ func TestLockRefuses(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Lock(t.Context(), dir); !errors.Is(err, ErrStateUnsafe) {
+	if _, err := Lock(t.Context(), dir); !errors.Is(err, ErrUnsafe) {
 		t.Errorf("in a directory that others write: %v", err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
@@ -294,4 +300,27 @@ func TestLockRefuses(t *testing.T) {
 	if _, err := Lock(t.Context(), dir); err == nil {
 		t.Error("a link was followed")
 	}
+}
+
+// A state directory that others may only read is closed.
+func TestStateDirIsClosed(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := Save(dir, testState()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Error(info.Mode(), err)
+	}
+}
+
+// addresses returns the addresses of a text, separated by blanks.
+func addresses(list string) []netip.Addr {
+	var all []netip.Addr
+	for _, s := range strings.Fields(list) {
+		all = append(all, netip.MustParseAddr(s))
+	}
+	return all
 }

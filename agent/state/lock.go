@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"context"
@@ -19,20 +19,22 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// lockFile is the name inside the state directory. The file stays: removing it would let two processes lock two files.
+// lockFile is the name of the lock in the state directory. The file stays: if it were removed, two
+// processes could lock two files.
 const lockFile = "lock"
 
-// lockPoll is how often a lock that is held is tried again.
+// lockPoll lies between two attempts to take the lock.
 const lockPoll = 100 * time.Millisecond
 
-// Lock makes sure that one agent at a time works on this node. It waits for another one until ctx ends; the error then names that
-// one's process. The kernel gives the lock back when a process dies, however it dies. unlock may be called more than once.
+// Lock makes sure that one agent at a time works on this node. It waits for another agent until ctx
+// ends. The error then names that agent's process. The kernel releases the lock when a process
+// dies, however it dies. unlock may be called more than once.
 func Lock(ctx context.Context, dir string) (unlock func(), err error) {
-	return lockTelling(ctx, dir, host.NewProgress(zap.NewNop(), time.Now()))
+	return LockWith(ctx, dir, host.NewProgress(zap.NewNop(), time.Now()))
 }
 
-// lockTelling is Lock that tells whom it waits for.
-func lockTelling(ctx context.Context, dir string, wait *host.Progress) (unlock func(), err error) {
+// LockWith is Lock that reports to wait.
+func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func(), err error) {
 	p := filepath.Join(dir, lockFile)
 	if err := ensureStateDir(dir); err != nil {
 		return nil, fmt.Errorf("locking %s: %w", p, err)
@@ -53,18 +55,18 @@ func lockTelling(ctx context.Context, dir string, wait *host.Progress) (unlock f
 	case !done:
 		waited := fmt.Errorf("waiting for another emr-static-ip%s that holds %s: %w", holder(f), p, err)
 		f.Close()
-		return nil, exit.With(ExitDeadline, waited, "let it finish, or end it; then run this again")
+		return nil, exit.With(exit.Deadline, waited, "let it finish, or end it; then run this again")
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("locking %s: %w", p, err), f.Close())
 	}
-	// For the message of one that waits; the lock itself does not depend on it.
+	// For the message of a process that waits. The lock does not depend on it.
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return func() { f.Close() }, nil
 }
 
-// flock takes the lock without waiting, also when a signal comes in between.
+// flock takes the lock without waiting, and tries again if a signal interrupts it.
 func flock(f *os.File) error {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -74,7 +76,7 @@ func flock(f *os.File) error {
 	}
 }
 
-// holder is " (process 1234)", or nothing where the file does not tell it.
+// holder returns " (process 1234)", or "" if the file does not have a process.
 func holder(f *os.File) string {
 	data, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
 	if err != nil {

@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"bytes"
@@ -17,24 +17,27 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
-// Why a state file that is there is not used. A missing one is no error.
+// The reasons why Load refuses an existing state file. A missing file is no error.
 var (
-	ErrStateCorrupt = errors.New("is damaged")
-	ErrStateVersion = errors.New("has a format that this version does not know")
-	ErrStateForeign = errors.New("belongs to another instance") // it came with an AMI made from that instance
-	ErrStateUnsafe  = errors.New("could have been written by somebody else")
+	ErrCorrupt = errors.New("is damaged")
+	ErrVersion = errors.New("has a format that this version does not know")
+	// ErrForeign is for a file that came with an AMI of another instance.
+	ErrForeign = errors.New("belongs to another instance")
+	ErrUnsafe  = errors.New("could have been written by somebody else")
 )
 
-// stateFile is the name inside the state directory.
-const stateFile = "state.json"
+// File is the name of the state file in the state directory.
+const File = "state.json"
 
-// maxState bounds the state file: 4096 addresses in each of three pools, the intents and the former ones take less than half.
+// maxState limits the state file. 4096 addresses in each of three pools, with intents and former
+// ones, take less than half of it.
 const maxState = 1 << 20
 
-// LoadState reads the state that an earlier run left in dir. Nothing there is (State{}, false, nil). A file of another instance
-// than instanceID ("": not compared) is ErrStateForeign: its addresses are somebody else's. No state comes with an error.
-func LoadState(dir, instanceID string) (State, bool, error) {
-	p := filepath.Join(dir, stateFile)
+// Load reads the state that an earlier run left in dir. If there is none, Load returns (State{},
+// false, nil). If instanceID is not empty and the file belongs to another instance, the error is
+// ErrForeign, since its addresses are somebody else's. Load returns no state with an error.
+func Load(dir, instanceID string) (State, bool, error) {
+	p := filepath.Join(dir, File)
 	s, err := loadState(dir, p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -43,7 +46,7 @@ func LoadState(dir, instanceID string) (State, bool, error) {
 		return State{}, false, fmt.Errorf("reading state file %s: %w", p, err)
 	case instanceID != "" && s.InstanceID != instanceID:
 		return State{}, false, fmt.Errorf("reading state file %s: it %w (%s; this is %s), as after a start from an image of that one",
-			p, ErrStateForeign, text.Quote(s.InstanceID), instanceID)
+			p, ErrForeign, text.Quote(s.InstanceID), instanceID)
 	}
 	return s, true, nil
 }
@@ -67,31 +70,31 @@ func decodeState(data []byte) (State, error) {
 		Version *int `json:"version"`
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
-		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, text.JSONError(err))
+		return State{}, fmt.Errorf("it %w: %w", ErrCorrupt, text.JSONError(err))
 	}
 	if v.Version == nil {
-		return State{}, fmt.Errorf("it %w: no version", ErrStateCorrupt)
+		return State{}, fmt.Errorf("it %w: no version", ErrCorrupt)
 	}
-	if *v.Version != StateVersion {
-		return State{}, fmt.Errorf("it %w: %d, not %d", ErrStateVersion, *v.Version, StateVersion)
+	if *v.Version != Version {
+		return State{}, fmt.Errorf("it %w: %d, not %d", ErrVersion, *v.Version, Version)
 	}
 	var s State
 	if err := json.Unmarshal(data, &s); err != nil {
-		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, text.JSONError(err))
+		return State{}, fmt.Errorf("it %w: %w", ErrCorrupt, text.JSONError(err))
 	}
 	if err := s.validate(); err != nil {
-		return State{}, fmt.Errorf("it %w: %w", ErrStateCorrupt, err)
+		return State{}, fmt.Errorf("it %w: %w", ErrCorrupt, err)
 	}
 	return s, nil
 }
 
-// validate looks at what a later run would act upon.
+// validate checks what a later run acts upon.
 func (s State) validate() error {
 	if s.InstanceID == "" {
 		return errors.New("no instance")
 	}
 	switch s.Phase {
-	case PhaseClaiming, PhaseAttached, PhaseProgrammed, PhaseWithdrawn, PhaseReleasing, PhaseReleased:
+	case Claiming, Attached, Programmed, Withdrawn, Releasing, Released:
 	default:
 		return fmt.Errorf("unknown phase %s", text.Quote(string(s.Phase)))
 	}
@@ -132,19 +135,19 @@ func (s State) validate() error {
 	return nil
 }
 
-// maxNetworks bounds the VPC CIDRs: AWS allows 50 at most.
+// maxNetworks limits the VPC CIDRs. AWS allows 50 at most.
 const maxNetworks = 1000
 
-// SaveState replaces the state file in dir. It fills in the version. It makes dir, for this user
+// Save replaces the state file in dir. It fills in the version. It makes dir, for this user
 // alone, if dir is missing. The caller holds the Lock of dir.
-func SaveState(dir string, s State) error { return saveState(dir, s, nil) }
+func Save(dir string, s State) error { return SaveUsing(dir, s, nil) }
 
-// saveState is SaveState with write in place of WriteState, if write is not nil.
-func saveState(dir string, s State, write func(dir string, content []byte) error) error {
+// SaveUsing is Save with write in place of Write, if write is not nil.
+func SaveUsing(dir string, s State, write func(dir string, content []byte) error) error {
 	if write == nil {
-		write = WriteState
+		write = Write
 	}
-	s.Version = StateVersion
+	s.Version = Version
 	err := s.validate()
 	if err == nil {
 		var content []byte
@@ -152,13 +155,13 @@ func saveState(dir string, s State, write func(dir string, content []byte) error
 			return write(dir, append(content, '\n'))
 		}
 	}
-	return fmt.Errorf("writing state file %s: %w", filepath.Join(dir, stateFile), err)
+	return fmt.Errorf("writing state file %s: %w", filepath.Join(dir, File), err)
 }
 
-// WriteState replaces the state file in dir by content. A crash or a power failure leaves the old
+// Write replaces the state file in dir by content. A crash or a power failure leaves the old
 // file or the new one.
-func WriteState(dir string, content []byte) error {
-	p := filepath.Join(dir, stateFile)
+func Write(dir string, content []byte) error {
+	p := filepath.Join(dir, File)
 	err := ensureStateDir(dir)
 	if err == nil {
 		if err = checkOwn(p, 0); err == nil || errors.Is(err, fs.ErrNotExist) {
@@ -171,7 +174,7 @@ func WriteState(dir string, content []byte) error {
 	return nil
 }
 
-// ensureStateDir makes dir, or checks that it is this user's alone.
+// ensureStateDir makes dir, or checks that dir is this user's alone.
 func ensureStateDir(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
@@ -182,7 +185,7 @@ func ensureStateDir(dir string) error {
 	if err := checkOwn(dir, fs.ModeDir); err != nil {
 		return err
 	}
-	// Made by somebody's mkdir: what is in it is nobody else's business.
+	// Somebody else made the directory. Nobody else needs to read what is in it.
 	info, err := os.Lstat(dir)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
 		return err
@@ -190,8 +193,8 @@ func ensureStateDir(dir string) error {
 	return os.Chmod(dir, 0o700)
 }
 
-// checkOwn checks that p is of the wanted type (not a link to one), belongs to root or to the user this program runs as, and that
-// nobody else may write it. What is wrong comes with a remedy.
+// checkOwn checks that p has the wanted type and is not a link, that it belongs to root or to this
+// user, and that nobody else may write it. Its errors have a remedy.
 func checkOwn(p string, want fs.FileMode) error {
 	info, err := os.Lstat(p)
 	if err != nil {
@@ -203,23 +206,23 @@ func checkOwn(p string, want fs.FileMode) error {
 		if want == fs.ModeDir {
 			kind = "a directory"
 		}
-		return unsafeFile(fmt.Errorf("%s %w: it is not %s (%s)", p, ErrStateUnsafe, kind, mode), "find out who put it there, and remove it")
+		return unsafeFile(fmt.Errorf("%s %w: it is not %s (%s)", p, ErrUnsafe, kind, mode), "find out who put it there, and remove it")
 	}
 	if mode.Perm()&0o022 != 0 {
-		return unsafeFile(fmt.Errorf("%s %w: mode %s", p, ErrStateUnsafe, mode), "find out who wrote there, then: chmod go-w "+p)
+		return unsafeFile(fmt.Errorf("%s %w: mode %s", p, ErrUnsafe, mode), "find out who wrote there, then: chmod go-w "+p)
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return fmt.Errorf("%s: its owner cannot be told", p)
 	}
 	if own := os.Geteuid(); int(stat.Uid) != own && stat.Uid != 0 {
-		return unsafeFile(fmt.Errorf("%s %w: it belongs to user %d, not %d", p, ErrStateUnsafe, stat.Uid, own),
+		return unsafeFile(fmt.Errorf("%s %w: it belongs to user %d, not %d", p, ErrUnsafe, stat.Uid, own),
 			fmt.Sprintf("find out whose it is, then: chown %d %s", own, p))
 	}
 	return nil
 }
 
-// unsafeFile is the error of a file that is not used for what others could have written into it.
+// unsafeFile returns the error for a file that others could have written.
 func unsafeFile(err error, remedy string) error {
-	return exit.With(ExitInternal, err, remedy+"; a state that is not needed can be removed: run again with the list of addresses")
+	return exit.With(exit.Internal, err, remedy+"; a state that is not needed can be removed: run again with the list of addresses")
 }
