@@ -30,6 +30,7 @@ func (d *doctor) rights() Finding {
 func (d *doctor) lastRun() Finding {
 	var err error
 	d.state, d.hasState, err = LoadState(d.dir, "")
+	d.gateways, d.gatewaysKnown = d.state.Gateways, d.state.GatewaysKnown
 	d.stateErr = err
 	switch {
 	case err != nil && d.notRoot:

@@ -52,6 +52,14 @@ func (d *doctor) ec2Trials(api *ec2.Client) []trial {
 	if !d.cfg.NameTag {
 		naming.unused = "not needed with --no-name-tag"
 	}
+	gateways := trial{action: "DescribePrefixLists", spare: "name the networks of S3 and DynamoDB with --exclude-cidr: without either a run succeeds, and they see the static IP",
+		try: func(ctx context.Context) error {
+			_, err := api.DescribePrefixLists(ctx, &ec2.DescribePrefixListsInput{DryRun: dry})
+			return err
+		}}
+	if !(&run{cfg: d.cfg}).wantsGateways() {
+		gateways.unused = "not needed with this --snat-scope or --only-cidr"
+	}
 	all := []trial{
 		{action: "DescribeInstances", try: func(ctx context.Context) error {
 			_, err := api.DescribeInstances(ctx, &ec2.DescribeInstancesInput{DryRun: dry})
@@ -65,6 +73,7 @@ func (d *doctor) ec2Trials(api *ec2.Client) []trial {
 			_, err := api.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{DryRun: dry})
 			return err
 		}},
+		gateways,
 		{action: "AssignPrivateIpAddresses", node: true, try: func(ctx context.Context) error {
 			_, err := api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{outside.String()}, AllowReassignment: aws.Bool(false)})
 			return err

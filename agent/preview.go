@@ -42,6 +42,8 @@ func (r *run) preview(ctx context.Context) error {
 	}
 	r.surrender()
 	last := r.state.Static
+	r.beginGateways(ctx)
+	r.joinGateways(ctx)
 	c := r.coordinator(ctx)
 	p, err := c.Plan(ctx)
 	if err != nil {

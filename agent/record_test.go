@@ -26,7 +26,7 @@ func TestCallsOfARun(t *testing.T) {
 			}
 		}
 		is("first run", n.apply(), map[string]int{"ec2:DescribeInstances": 1, "ssm:GetParameters": 1, "ec2:AssignPrivateIpAddresses": 1,
-			"ec2:CreateTags": 1, "ssm:PutParameter": 1})
+			"ec2:DescribePrefixLists": 1, "ec2:CreateTags": 1, "ssm:PutParameter": 1})
 		time.Sleep(time.Minute)
 		rep := n.apply()
 		is("rerun", rep, map[string]int{"ec2:DescribeNetworkInterfaces": 1, "ssm:GetParameters": 1})
@@ -62,7 +62,7 @@ func TestRoundTrips(t *testing.T) {
 			at[c.Action] = c.Time.Sub(first).Round(promptly(nil, cloud.Call{}))
 		}
 		const trip = 30 * time.Millisecond
-		want := map[string]time.Duration{"DescribeInstances": 0, "GetParameters": 0, "AssignPrivateIpAddresses": trip, "CreateTags": trip, "PutParameter": 2 * trip}
+		want := map[string]time.Duration{"DescribeInstances": 0, "DescribePrefixLists": 0, "GetParameters": 0, "AssignPrivateIpAddresses": trip, "CreateTags": trip, "PutParameter": 2 * trip}
 		if !maps.Equal(at, want) {
 			t.Errorf("calls at %v, want %v", at, want)
 		}

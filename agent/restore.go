@@ -83,6 +83,7 @@ func (r *run) recall(instanceID string) (err error) {
 	}
 	s := r.state
 	r.cfg = r.cfg.Repeating(s.Settings)
+	r.gateways, r.gatewaysKnown = s.Gateways, s.GatewaysKnown
 	r.cluster, r.role = s.ClusterID, RoleDecision{Role: s.Role, Source: "the state file"}
 	r.rep.InstanceID, r.rep.ClusterID, r.rep.SubnetID, r.rep.ENI, r.rep.Link = s.InstanceID, s.ClusterID, s.SubnetID, s.ENI, s.Link
 	r.rep.Role, r.rep.Primary, r.rep.Static = s.Role, s.Primary, s.Static
@@ -278,7 +279,7 @@ func (r *run) withdraw(ctx context.Context, evidence string) error {
 func (r *run) wanted(static netip.Addr, former []netip.Addr) netcfg.Config {
 	return netcfg.Config{
 		MAC: r.id.MAC, Primary: r.id.PrimaryIP, Static: static, Former: former, VPC: r.id.VPC,
-		Scope: netcfg.Scope(r.cfg.Scope), Only: r.cfg.Only, Exclude: r.cfg.Exclude,
+		Scope: netcfg.Scope(r.cfg.Scope), Only: r.cfg.Only, Exclude: r.excluded(),
 	}
 }
 

@@ -40,6 +40,10 @@ type run struct {
 	named     bool            // the Name tag was looked after, by this run or an earlier one
 	naming    chan nameResult // the Name tag's end, while it is written
 
+	gateways      []netip.Prefix     // networks of S3 and DynamoDB
+	gatewaysKnown bool               // EC2 was asked for them, by this run or an earlier one
+	gatewaysAsked chan gatewayResult // EC2's answer, while it is on its way
+
 	imdsLists    bool               // a restore has seen that IMDS lists the static IP
 	installs     *systemd.Installer // once installer was called
 	unprivileged bool               // a preview without root: the rules cannot be looked at
@@ -110,6 +114,7 @@ func (r *run) identify(ctx context.Context) error {
 	if r.hasState {
 		r.cfg = r.cfg.Repeating(r.state.Settings)
 		r.used, r.recordDue, r.named = r.state.Static, r.state.RecordDue, r.state.Named
+		r.gateways, r.gatewaysKnown = r.state.Gateways, r.state.GatewaysKnown
 	}
 	r.files = ReadEMRFiles(r.env.Root)
 	for _, p := range r.files.Problems() {
@@ -163,6 +168,7 @@ func (r *run) apply(ctx context.Context) error {
 	if err := r.finishGivenBack(ctx); err != nil {
 		return err
 	}
+	r.beginGateways(ctx)
 	c := r.coordinator(ctx)
 	before := r.touched() // the coordinator forgets what is given back; the kernel may still have it
 	plan, err := c.Acquire(ctx)
@@ -175,6 +181,7 @@ func (r *run) apply(ctx context.Context) error {
 	}
 	r.recordDue = c.Due(plan)
 	former := r.former(union(before, c.Intents()), plan.Addr)
+	r.joinGateways(ctx)
 	if err := r.save(PhaseAttached, plan.Addr, former, c.Intents()); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func (r *run) save(phase Phase, static netip.Addr, former, intents []netip.Addr)
 		InstanceID: r.id.InstanceID, ClusterID: r.cluster, Role: r.role.Role, SubnetID: r.id.SubnetID, ENI: r.id.ENI, MAC: r.id.MAC.String(),
 		Link: r.rep.Link, Backend: r.rep.Backend, Primary: r.id.PrimaryIP, Static: static,
 		VPC: sorted(r.id.VPC), Former: slices.Clip(former), Intents: slices.Clip(intents),
-		RecordDue: r.recordDue, Named: r.named, Settings: r.cfg.Settings(),
+		RecordDue: r.recordDue, Named: r.named, Gateways: r.gateways, GatewaysKnown: r.gatewaysKnown, Settings: r.cfg.Settings(),
 	}
 	if s.Link == "" {
 		s.Link = r.state.Link
@@ -49,7 +49,7 @@ func normal(s State) State {
 			*list = nil
 		}
 	}
-	for _, list := range []*[]netip.Prefix{&s.VPC, &s.Settings.Only, &s.Settings.Exclude} {
+	for _, list := range []*[]netip.Prefix{&s.VPC, &s.Gateways, &s.Settings.Only, &s.Settings.Exclude} {
 		if len(*list) == 0 {
 			*list = nil
 		}

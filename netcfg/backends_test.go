@@ -16,7 +16,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// A switch of the back end leaves the rules in one place only, and looking creates nothing anywhere.
+// A switch of the backend leaves the rules in one place only, and looking creates nothing anywhere.
 func TestSwitchCleansUp(t *testing.T) {
 	for _, from := range variants {
 		for _, to := range variants {
@@ -46,7 +46,7 @@ func TestSwitchCleansUp(t *testing.T) {
 	}
 }
 
-// Removal through one back end also takes out what another holds.
+// Removal through one backend also takes out what another holds.
 func TestRemovalFindsStrays(t *testing.T) {
 	for _, from := range variants {
 		for _, to := range variants {
@@ -195,7 +195,8 @@ func TestTamperedRules(t *testing.T) {
 	}
 }
 
-// Deleting an address that the kernel takes for the first of its subnet must not take the primary IP with it.
+// Deleting an address that the kernel takes for the first of its subnet must not take the primary
+// IP with it.
 func TestPrimarySurvivesDeletion(t *testing.T) {
 	for _, promote := range []string{"0", "1"} {
 		t.Run("promote_secondaries="+promote, func(t *testing.T) {
@@ -215,7 +216,7 @@ func TestPrimarySurvivesDeletion(t *testing.T) {
 
 func TestBusyLock(t *testing.T) {
 	enter(t, "iptables-legacy")
-	n := realNode(t, netcfg.Options{Iptables: "iptables-legacy", LockWait: time.Second}, "iptables-legacy")
+	n := realNode(t, netcfg.Options{Backend: "iptables", Iptables: "iptables-legacy", LockWait: time.Second}, "iptables-legacy")
 	lock, err := os.OpenFile(os.Getenv("XTABLES_LOCKFILE"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +232,7 @@ func TestBusyLock(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	patient, err := netcfg.Open(bounded(t), netcfg.Options{Iptables: "iptables-legacy", LockWait: 20 * time.Second})
+	patient, err := netcfg.Open(bounded(t), netcfg.Options{Backend: "iptables", Iptables: "iptables-legacy", LockWait: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,8 +348,8 @@ func TestOpenChooses(t *testing.T) {
 	})
 }
 
-// What a program prints that fails, or that nobody understands, is not a table without rules: nothing
-// is planned on it.
+// What a program prints that fails, or that nobody understands, is not a table without rules:
+// nothing is planned on it.
 func TestUnreadableTable(t *testing.T) {
 	for name, body := range map[string]string{
 		"fails":          "echo oops >&2; exit 1",
@@ -403,7 +404,8 @@ func TestProgramIsBounded(t *testing.T) {
 	}
 }
 
-// A bridge that has inherited the MAC address is not the interface; a second real device with it is an error.
+// A bridge that has inherited the MAC address is not the interface; a second real device with it is
+// an error.
 func TestLinkAmongOthers(t *testing.T) {
 	enter(t)
 	n := realNode(t, variants[2].options, "iptables-nft")

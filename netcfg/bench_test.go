@@ -11,8 +11,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// The cost of the rules, between two namespaces: a new connection, and the bytes of one that exists. What the script that this
-// replaces did is measured beside it.
+// The cost of the rules, between two namespaces: a new connection, and the bytes of one that
+// exists. What the script that this replaces did is measured beside it.
 //
 //	go test -run '^$' -bench . -count 5 ./netcfg/
 func eachCost(b *testing.B, f func(b *testing.B)) {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Change is one step from the observed to the wanted state. What is printed is what is done: the same
-// value is the dry run, the log line and the work order.
+// Change is one step from the observed to the wanted state. What is printed is what is done: the
+// same value is the dry run, the log line and the work order.
 type Change interface {
 	fmt.Stringer     // the equivalent commands, as an operator could type them; may have several lines
 	Summary() string // one line
@@ -31,8 +31,8 @@ type DeleteAddress struct {
 	Index  int
 	Prefix netip.Prefix
 	// Promote asks for promote_secondaries to be on meanwhile. Without it the kernel, deleting the
-	// first address of a subnet, deletes all others of that subnet too, and the primary IP may be one
-	// of them.
+	// first address of a subnet, deletes all others of that subnet too, and the primary IP may be
+	// one of them.
 	Promote bool
 	Peer    netip.Prefix // of a point-to-point address: the kernel wants it named
 }
@@ -50,7 +50,8 @@ func (d DeleteAddress) Summary() string {
 	return fmt.Sprintf("ip addr del %s dev %s", Address{Prefix: d.Prefix, Peer: d.Peer}, d.Link)
 }
 
-// ForgetConnections ends the translation of connections to or from an address that the node gives up.
+// ForgetConnections ends the translation of connections to or from an address that the node gives
+// up.
 type ForgetConnections struct {
 	Addr  netip.Addr
 	Count int // as observed
@@ -65,8 +66,8 @@ func (f ForgetConnections) Summary() string {
 	return fmt.Sprintf("end the translation of %d connections that use %s", f.Count, f.Addr)
 }
 
-// SetRules makes one backend's rules equal to Want, in one atomic transaction. An empty Want removes
-// all.
+// SetRules makes one backend's rules equal to Want, in one atomic transaction. An empty Want
+// removes all.
 //
 // Where conntrack was off, a first transaction turns it on without translating anything, and the
 // rules take effect a moment later: see settle.

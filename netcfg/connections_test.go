@@ -91,7 +91,8 @@ func (w *network) existing(t testing.TB) (flows []flow) {
 		t.Fatal(err)
 	}
 	peer := fromWorld.LocalAddr()
-	// The world's sockets are connected to the primary IP: an answer proves that it is what they see.
+	// The world's sockets are connected to the primary IP: an answer proves that it is what they
+	// see.
 	asked := func(what string, deadline func(time.Time) error, write func() error, read func() error) func() string {
 		return func() string {
 			deadline(time.Now().Add(2 * time.Second))
@@ -167,8 +168,8 @@ func talking(flows []flow, f func()) {
 	<-done
 }
 
-// What exists when the rules come lives on as it is, through all that happens to the rules later, and
-// whether conntrack was on before or not. New connections are translated at once.
+// What exists when the rules come lives on as it is, through all that happens to the rules later,
+// and whether conntrack was on before or not. New connections are translated at once.
 func TestExistingConnectionsLive(t *testing.T) {
 	for _, v := range append(variants, struct {
 		name    string
@@ -213,7 +214,8 @@ func TestExistingConnectionsLive(t *testing.T) {
 	}
 }
 
-// What was translated does not go on with an address that the node has given up. Nothing else is cut.
+// What was translated does not go on with an address that the node has given up. Nothing else is
+// cut.
 func TestGivenUpConnectionsEnd(t *testing.T) {
 	to := fmt.Sprintf("%s:%d", onPremises, testPort)
 	for _, v := range variants {
@@ -270,7 +272,7 @@ func TestGivenUpConnectionsEnd(t *testing.T) {
 					}
 				}
 				giveUp.do(t, w.node)
-				w.world.do(t, func() { // the world must not hear the address any more; who it is for now is not this node
+				w.world.do(t, func() { // the address is now somebody else's
 					sh(t, "ip route add 10.0.1.20/32 dev lo; ip neigh flush dev eth0-peer")
 				})
 				if got := ask(udp); got != giveUp.next {
@@ -300,8 +302,8 @@ func TestGivenUpConnectionsEnd(t *testing.T) {
 	}
 }
 
-// Conntrack tells what the node's own connection is translated to, whoever does it, and when nothing
-// tracks it.
+// Conntrack tells what the node's own connection is translated to, whoever does it, and when
+// nothing tracks it.
 func TestTranslation(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {

@@ -22,8 +22,8 @@ import (
 // The kernel decides how to translate a connection when it sees the first packet, and keeps the
 // decision in conntrack. Three things follow.
 //
-// Before the first nat rule, conntrack is off: for the kernel every connection is a new one when the
-// rules come. TCP says itself what a first packet is, and the rules look at that. For all other
+// Before the first nat rule, conntrack is off: for the kernel every connection is a new one when
+// the rules come. TCP says itself what a first packet is, and the rules look at that. For all other
 // protocols conntrack is turned on first, with rules that translate nothing, and given settle to
 // see who talks. What it has seen lives on as it is.
 //
@@ -39,8 +39,8 @@ var settle = 2 * time.Second
 // streamTime is how long conntrack keeps a UDP flow that is silent, by the kernel's default.
 const streamTime = 120
 
-// Conntrack says how full the kernel's connection tracking is. Programming the rules turns it on for
-// all of the node's traffic.
+// Conntrack says how full the kernel's connection tracking is. Programming the rules turns it on
+// for all of the node's traffic.
 type Conntrack struct {
 	Count int // connections tracked in this network namespace
 	Max   int // of the kernel; beyond it, packets of new connections are dropped. 0: not loaded
@@ -88,7 +88,7 @@ type Translation struct {
 // ctEntry is one entry of conntrack, of family IPv4.
 type ctEntry struct {
 	original, reply Connection
-	raw             []netlink.Attribute // what identifies the entry: its original tuple, zone and number
+	raw             []netlink.Attribute // identifies the entry: tuple, zone, number
 }
 
 // translates reports whether the entry translates some other address to a on the way out, or a to

@@ -26,8 +26,8 @@ func config() netcfg.Config {
 		VPC: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("100.64.0.0/16")}}
 }
 
-// node is a kernel under test, and its neighbours. The link eth0 has the MAC address, the primary IP and another address of its
-// own; eth1 is somebody else's.
+// node is a kernel under test, and its neighbours. The link eth0 has the MAC address, the primary
+// IP and another address of its own; eth1 is somebody else's.
 type node struct {
 	netcfg.Kernel
 	name      string
@@ -50,7 +50,7 @@ ip addr add 10.0.1.77/24 dev eth0
 ip addr add 10.0.2.5/24 dev eth1
 `
 
-// variants are the real back ends.
+// variants are the real backends.
 var variants = []struct {
 	name    string
 	options netcfg.Options
@@ -61,7 +61,7 @@ var variants = []struct {
 	{"native", netcfg.Options{Backend: "nftables"}, "iptables-nft"},
 }
 
-// eachKernel runs f for every back end, each in a fresh namespace, and for the kernel in memory.
+// eachKernel runs f for every backend, each in a fresh namespace, and for the kernel in memory.
 func eachKernel(t *testing.T, f func(t *testing.T, n *node)) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
@@ -176,7 +176,8 @@ func bounded(t testing.TB) context.Context {
 	return ctx
 }
 
-// ensure wants the changes to be that many, or any number but none for -1, and a second run to change nothing.
+// ensure wants the changes to be that many, or any number but none for -1, and a second run to
+// change nothing.
 func (n *node) ensure(t testing.TB, c netcfg.Config, changes int) netcfg.Result {
 	t.Helper()
 	heard := 0

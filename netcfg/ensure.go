@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// rounds bounds how often observe, plan, apply is repeated: once for the work, and again where somebody
-// else, such as another run of this program, changed the kernel meanwhile.
+// rounds bounds how often observe, plan, apply is repeated: once for the work, and again where
+// somebody else, such as another run of this program, changed the kernel meanwhile.
 const rounds = 8
 
 // pause is the wait after a change that failed.
@@ -28,8 +28,8 @@ type Result struct {
 }
 
 // Ensure brings the kernel into the wanted state and verifies it: it observes, plans, applies, and
-// observes again until the difference is empty. Where nothing differs it changes nothing. Each change
-// that was made is passed to onChange, which may be nil.
+// observes again until the difference is empty. Where nothing differs it changes nothing. Each
+// change that was made is passed to onChange, which may be nil.
 //
 // Connections that exist live on as they are, except those of c.Former: they end.
 func Ensure(ctx context.Context, k Kernel, c Config, onChange func(Change)) (Result, error) {
@@ -37,8 +37,8 @@ func Ensure(ctx context.Context, k Kernel, c Config, onChange func(Change)) (Res
 }
 
 // Remove takes all rules of ours out of the kernel, in every backend, ends the connections that are
-// translated to or from these addresses, and takes the addresses off the link. A second call changes
-// nothing. If a backend could not be read, Remove does what it can and returns an error.
+// translated to or from these addresses, and takes the addresses off the link. A second call
+// changes nothing. If a backend could not be read, Remove does what it can and returns an error.
 func Remove(ctx context.Context, k Kernel, mac net.HardwareAddr, static []netip.Addr, onChange func(Change)) (Result, error) {
 	var unread error
 	result, err := converge(ctx, k, mac, static, onChange, func(o Observed) ([]Change, int, error) {

@@ -14,7 +14,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// faulty is a kernel whose n-th Apply (from 0) goes wrong, before or after its effect; n < 0: every one.
+// faulty is a kernel whose n-th Apply (from 0) goes wrong, before or after its effect; n < 0: every
+// one.
 type faulty struct {
 	netcfg.Kernel
 	n, calls int

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Settle is how long conntrack watches before the rules translate. Most tests have nothing to watch.
+// Settle is how long conntrack watches before the rules translate. Most tests have nothing to
+// watch.
 func Settle(d time.Duration) (restore func()) {
 	before := settle
 	settle = d
@@ -29,7 +30,8 @@ func NativeSize(mac net.HardwareAddr, networks int) (size int) {
 	return size
 }
 
-// LackNative makes the kernel refuse all native rules, as one without the module for nat chains does.
+// LackNative makes the kernel refuse all native rules, as one without the module for nat chains
+// does.
 func LackNative() (restore func()) {
 	before := nativeHooks
 	nativeHooks = map[string]nativeHook{}

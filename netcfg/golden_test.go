@@ -12,7 +12,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// What the kernel shows for each back end and scope, counters aside.
+// What the kernel shows for each backend and scope, counters aside.
 func TestGoldenRules(t *testing.T) {
 	scopes := []struct {
 		name   string

@@ -18,12 +18,13 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// insideVar tells the second start of the test binary that it is in a namespace of its own, or that there is none to be had. Its
-// value is the network namespace of the first start.
+// insideVar tells the second start of the test binary that it is in a namespace of its own, or that
+// there is none to be had. Its value is the network namespace of the first start.
 const insideVar = "NETCFG_TEST_OUTSIDE"
 
-// TestMain starts the test binary again in a throwaway network namespace, so that nothing here can ever touch the machine's
-// own rules and addresses. The process is replaced, not doubled: a fuzzing worker keeps its pipes.
+// TestMain starts the test binary again in a throwaway network namespace, so that nothing here can
+// ever touch the machine's own rules and addresses. The process is replaced, not doubled: a fuzzing
+// worker keeps its pipes.
 func TestMain(m *testing.M) {
 	if os.Getenv(insideVar) == "" {
 		outside, err := os.Readlink("/proc/self/ns/net")
@@ -48,8 +49,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// enter locks the test to its thread and gives the thread a network namespace of its own. The thread is never unlocked, so that
-// it ends with the test and the namespace with it. Subtests run on other threads: they have to call enter themselves.
+// enter locks the test to its thread and gives the thread a network namespace of its own. The
+// thread is never unlocked, so that it ends with the test and the namespace with it. Subtests run
+// on other threads: they have to call enter themselves.
 func enter(t testing.TB, programs ...string) {
 	t.Helper()
 	skip := func(why string) {

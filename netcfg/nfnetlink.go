@@ -263,8 +263,9 @@ func nfTalk(ctx context.Context, m nfMessage, answer func(*netlink.AttributeDeco
 	}
 }
 
-// nfBatch sends messages as one transaction: all of them take effect, or none. With trial the kernel
-// checks them and throws them away, as for `nft --check`: it never sees the end of the transaction.
+// nfBatch sends messages as one transaction: all of them take effect, or none. With trial the
+// kernel checks them and throws them away, as for `nft --check`: it never sees the end of the
+// transaction.
 func nfBatch(ctx context.Context, messages []nfMessage, trial bool) error {
 	if len(messages) == 0 {
 		return nil

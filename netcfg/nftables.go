@@ -56,8 +56,8 @@ func nftMessage(kind, flags int, family byte, attrs ...netlink.Attribute) (nfMes
 	return nfRequest(unix.NFNL_SUBSYS_NFTABLES<<8|kind, flags, family, attrs...)
 }
 
-// nfTables lists the tables of all families and their flags. A kernel without nf_tables has none; ok
-// reports which.
+// nfTables lists the tables of all families and their flags. A kernel without nf_tables has none;
+// ok reports which.
 func nfTables(ctx context.Context) (tables map[tableKey]uint32, ok bool, err error) {
 	m, err := nftMessage(unix.NFT_MSG_GETTABLE, 0, unix.NFPROTO_UNSPEC)
 	if err != nil {

@@ -62,7 +62,7 @@ type Observed struct {
 	Others  []Link // all other links
 	Backend Backend
 	Rules   RuleSet             // in the backend in use
-	Strays  map[Backend]RuleSet // rules of ours in the other backends, left by an earlier choice; never empty sets
+	Strays  map[Backend]RuleSet // ours in the other backends, from an earlier choice; not empty
 
 	// Before are chains of others that change the source of packets and come before our rules, or
 	// may come before them: among chains of one priority the kernel does not show the order.
@@ -79,8 +79,8 @@ type Observed struct {
 	Notes      []string           // what could not be looked at, and does no harm
 }
 
-// Without returns what is left of o when the changes of PlanRemoval have been made. It serves a plan
-// of what comes after a removal.
+// Without returns what is left of o when the changes of PlanRemoval have been made. It serves a
+// plan of what comes after a removal.
 func (o Observed) Without(static []netip.Addr) Observed {
 	o.Rules, o.Strays, o.Translated = RuleSet{}, nil, nil
 	o.Link.Addrs = slices.DeleteFunc(slices.Clone(o.Link.Addrs), func(a Address) bool { return slices.Contains(static, a.Prefix.Addr()) })
@@ -90,9 +90,9 @@ func (o Observed) Without(static []netip.Addr) Observed {
 // kindsOnTop are links that sit on top of another one and may inherit its MAC address.
 var kindsOnTop = []string{"bridge", "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "openvswitch", "vxlan"}
 
-// FindLink chooses the real device among links that carry the MAC address. A bridge, VLAN or the like
-// on top of it inherits the address, and so does a bond from its first port. Several real devices with
-// one address are an error.
+// FindLink chooses the real device among links that carry the MAC address. A bridge, VLAN or the
+// like on top of it inherits the address, and so does a bond from its first port. Several real
+// devices with one address are an error.
 func FindLink(links []Link, mac net.HardwareAddr) (found Link, others []Link, err error) {
 	var names []string
 	for _, l := range links {

@@ -42,7 +42,10 @@ func Open(ctx context.Context, o Options) (Kernel, error) {
 		return nil, fmt.Errorf("backend %q is none of auto, iptables, nftables", clean(o.Backend))
 	}
 	native, err := hasNftables(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EPERM): // a plan without root names what root would probably use
+		native = true
+	case err != nil:
 		return nil, err
 	}
 	if native && (o.Backend == "nftables" || h.auto && kernelSorts()) {
@@ -184,9 +187,9 @@ func (h *host) read(ctx context.Context, b Backend, o *Observed) (set RuleSet, e
 	return p.list(ctx)
 }
 
-// readShown reads table `ip nat` with the program. If the program cannot show the table, or the table
-// is dormant, the backend is of no use: then our part of it is read over netlink, so that it can be
-// removed.
+// readShown reads table `ip nat` with the program. If the program cannot show the table, or the
+// table is dormant, the backend is of no use: then our part of it is read over netlink, so that it
+// can be removed.
 func (h *host) readShown(ctx context.Context, o *Observed) (RuleSet, error) {
 	tables, _, err := nfTables(ctx)
 	if err != nil {
@@ -298,8 +301,8 @@ func (h *host) Translation(ctx context.Context, c Connection) (Translation, erro
 	return lookUp(ctx, c)
 }
 
-// giveWay takes an iptables program instead of native nftables, if the backend is ours to choose and
-// the kernel says that it lacks something that the native rules need. The next round uses it.
+// giveWay takes an iptables program instead of native nftables, if the backend is ours to choose
+// and the kernel says that it lacks something that the native rules need. The next round uses it.
 func (h *host) giveWay(ctx context.Context, err error) error {
 	lacking := unsupported(err) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EBUSY)
 	if !h.auto || h.backend != Nftables || !lacking {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NATChain is a chain of somebody else's that sees packets on their way out and changes the source of
-// some of them.
+// NATChain is a chain of somebody else's that sees packets on their way out and changes the source
+// of some of them.
 type NATChain struct {
 	Table    string // with its family: "ip nat", "inet gateway"
 	Chain    string

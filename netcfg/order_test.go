@@ -96,8 +96,8 @@ func (n *node) judge(t *testing.T) netcfg.Verdict {
 	return config().Judge(o)
 }
 
-// A backend that was asked for stays, and the verdict names what comes first. Whenever the world does
-// not see the static IP, the verdict is not "in order".
+// A backend that was asked for stays, and the verdict names what comes first. Whenever the world
+// does not see the static IP, the verdict is not "in order".
 func TestOvertakenIsTold(t *testing.T) {
 	cases := []struct {
 		name, do string
@@ -164,8 +164,8 @@ var hidden = map[string]string{
 	"a base chain of its own":   `nft add table ip nat; nft add chain ip nat ts-postrouting '{ type nat hook postrouting priority 100; }'; nft add rule ip nat ts-postrouting meta mark and 0xff0000 == 0x40000 counter masquerade`,
 }
 
-// A table that iptables cannot show: auto does the work, a named backend says which one could, and a
-// removal always works. What others have there stays.
+// A table that iptables cannot show: auto does the work, a named backend says which one could, and
+// a removal always works. What others have there stays.
 func TestHiddenTable(t *testing.T) {
 	nft := variants[1]
 	for name, script := range hidden {
@@ -266,7 +266,8 @@ func TestDormantTable(t *testing.T) {
 	})
 }
 
-// Chains and tables of others that merely begin like ours stay, with their rules and the jumps to them.
+// Chains and tables of others that merely begin like ours stay, with their rules and the jumps to
+// them.
 func TestNamesLikeOurs(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 const maxLine = 512
 
 // ParseRules reads the output of `iptables -t nat -S`. Of other people's chains only jumps to ours
-// matter, and whether a rule changes the source of packets. A rule of ours that the tool would never
-// write becomes an Unknown one. A line that names one of our chains and cannot be understood is an
-// error: it must not read as absent.
+// matter, and whether a rule changes the source of packets. A rule of ours that the tool would
+// never write becomes an Unknown one. A line that names one of our chains and cannot be understood
+// is an error: it must not read as absent.
 func ParseRules(text string) (RuleSet, error) {
 	p := newRuleParser()
 	for line := range strings.Lines(text) {
@@ -90,7 +90,8 @@ func (s *RuleSet) sort() {
 	slices.Sort(s.Extra)
 }
 
-// jumpTarget returns the chain of ours that a rule of somebody else's chain sends packets to, or "".
+// jumpTarget returns the chain of ours that a rule of somebody else's chain sends packets to, or
+// "".
 func jumpTarget(args string) (string, error) {
 	if !strings.Contains(args, ownPrefix) {
 		return "", nil

@@ -9,12 +9,12 @@ import (
 )
 
 // Plan returns the changes that lead from o to what c wants, in the order in which they have to be
-// made, and the number of objects (the address, our chains, our jumps) that are already right. It is
-// pure, and empty when there is nothing to do.
+// made, and the number of objects (the address, our chains, our jumps) that are already right. It
+// is pure, and empty when there is nothing to do.
 //
-// The address comes before the rules that need it. Rules in a backend not in use go last: until then
-// they do the same, so there is no moment without. Connections of an address that is given up are
-// ended after the rules that could translate them again are gone.
+// The address comes before the rules that need it. Rules in a backend not in use go last: until
+// then they do the same, so there is no moment without. Connections of an address that is given up
+// are ended after the rules that could translate them again are gone.
 func Plan(c Config, o Observed) (changes []Change, unchanged int, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, 0, err
@@ -38,7 +38,8 @@ func Plan(c Config, o Observed) (changes []Change, unchanged int, err error) {
 	return changes, unchanged, nil
 }
 
-// obstacles lists what is in the way of an address and its rules, and not for this program to change.
+// obstacles lists what is in the way of an address and its rules, and not for this program to
+// change.
 func (o Observed) obstacles(primary, static netip.Addr) (errs []error) {
 	if len(o.Link.Find(primary)) == 0 {
 		errs = append(errs, o.primaryElsewhere(primary))
@@ -77,7 +78,8 @@ func (o Observed) primaryElsewhere(primary netip.Addr) error {
 }
 
 // PlanRemoval returns the changes that take all rules of ours out of every backend, and then these
-// addresses from the link. The second result counts the addresses that are gone already. It is pure.
+// addresses from the link. The second result counts the addresses that are gone already. It is
+// pure.
 func PlanRemoval(static []netip.Addr, o Observed) (changes []Change, unchanged int, err error) {
 	for _, s := range []RuleSet{o.Rules, o.Strays[IptablesLegacy], o.Strays[IptablesNFT], o.Strays[Nftables]} {
 		if p, ok := s.Primary(); ok && slices.Contains(static, p) {
@@ -107,8 +109,8 @@ func removeStrays(o Observed) (changes []Change) {
 	return changes
 }
 
-// giveUp ends the connections of each address, and removes the address under every prefix length that
-// it has.
+// giveUp ends the connections of each address, and removes the address under every prefix length
+// that it has.
 func giveUp(list []netip.Addr, o Observed) (changes []Change) {
 	for _, a := range list {
 		if n := o.Translated[a]; n > 0 {
@@ -123,8 +125,8 @@ func giveUp(list []netip.Addr, o Observed) (changes []Change) {
 	return changes
 }
 
-// leads reports whether deleting e would take others with it: e is the kernel's first address of its
-// subnet and the link has more.
+// leads reports whether deleting e would take others with it: e is the kernel's first address of
+// its subnet and the link has more.
 func (l Link) leads(e Address) bool {
 	return !e.Secondary && slices.ContainsFunc(l.Addrs, func(x Address) bool {
 		return x.Secondary && x.Prefix.Masked() == e.Prefix.Masked()

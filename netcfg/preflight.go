@@ -8,12 +8,12 @@ import (
 )
 
 // Preflight reports everything that would keep Ensure from working, before anything is changed
-// anywhere: too many networks, a primary IP that is not on the primary interface, a candidate that is
-// on another link or has a peer, a backend that cannot be used, rules that the kernel refuses because
-// it lacks a module. It plans each candidate as c.Static, so that c.Static may be unknown.
+// anywhere: too many networks, a primary IP that is not on the primary interface, a candidate that
+// is on another link or has a peer, a backend that cannot be used, rules that the kernel refuses
+// because it lacks a module. It plans each candidate as c.Static, so that c.Static may be unknown.
 //
-// With try the kernel also checks the rules, in a transaction that it throws away. The legacy variant
-// of iptables makes the nat table for that. Without try nothing is made.
+// With try the kernel also checks the rules, in a transaction that it throws away. The legacy
+// variant of iptables makes the nat table for that. Without try nothing is made.
 func Preflight(ctx context.Context, k Kernel, c Config, candidates []netip.Addr, try bool) error {
 	o, err := k.Observe(ctx, c.MAC)
 	if err != nil {

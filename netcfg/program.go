@@ -66,7 +66,8 @@ func findProgram(ctx context.Context, name string, lockWait time.Duration) (*pro
 	}
 	p := &program{path: path, restore: path + "-restore", wait: max(1, int((lockWait+time.Second-1)/time.Second))}
 	if _, err := exec.LookPath(p.restore); err != nil {
-		return nil, fmt.Errorf("looking for the program that belongs to %s: %v", path, err) // %v: half a program is not absent
+		// %v and not %w: half a program is not absent.
+		return nil, fmt.Errorf("looking for the program that belongs to %s: %v", path, err)
 	}
 	out := &limited{left: maxText}
 	if err := p.run(ctx, path, "", out, "--version"); err != nil {
@@ -100,8 +101,8 @@ var errHidden = errors.New("the table holds chains made by nft, which the progra
 func (p *program) list(ctx context.Context) (RuleSet, error) {
 	parser := newRuleParser()
 	out := &lines{left: maxOutput, each: func(line string) error {
-		// The nft variant passes over base chains that nft made, with a remark and exit code 0: ours
-		// might be behind it.
+		// The nft variant passes over base chains that nft made, with a remark and exit code 0:
+		// ours might be behind it.
 		if strings.Contains(line, "contains incompatible base-chains") {
 			return errHidden
 		}
@@ -156,7 +157,8 @@ func (p *program) run(ctx context.Context, path, input string, out io.Writer, ar
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = kill
-	cmd.WaitDelay = 3 * time.Second // a busy node may need them to pass on what a program that has ended wrote
+	// A busy node may need some time to pass on what a program that has ended wrote.
+	cmd.WaitDelay = 3 * time.Second
 	cmd.Stdin = strings.NewReader(input)
 	stderr := &limited{left: maxText}
 	stdout, complaints := &refusal{Writer: out}, &refusal{Writer: stderr}

@@ -13,7 +13,7 @@ import (
 //	*nat
 //	:EMR-STATIC-IP-OUT - [0:0]        declares and empties the chain; only chains that differ
 //	-A EMR-STATIC-IP-OUT ...
-//	-D POSTROUTING ...                jumps that lost their place: the kernel never shows the moment between
+//	-D POSTROUTING ...                jumps that lost their place, in the same transaction
 //	-I POSTROUTING 1 ...
 //	-F EMR-STATIC-IP-NEW              chains of ours that nobody wants any more
 //	-X EMR-STATIC-IP-NEW

@@ -161,7 +161,8 @@ func destination(p netip.Prefix) netip.Prefix {
 	return p
 }
 
-// satisfies reports whether the jump is in place where want asks for one. Position 0 means anywhere.
+// satisfies reports whether the jump is in place where want asks for one. Position 0 means
+// anywhere.
 func (j Jump) satisfies(want Jump) bool {
 	return j.Chain == want.Chain && j.To == want.To && j.Text == want.Text && (want.Position == 0 || j.Position == want.Position)
 }
@@ -211,8 +212,8 @@ func (s RuleSet) Differences(want RuleSet) (lines []string, same int) {
 	return lines, same + len(want.Jumps) - len(missing)
 }
 
-// jumpsAgainst returns the jumps of want that are not in place in s, and those of s that want has no
-// use for. Of two equal jumps the second is surplus.
+// jumpsAgainst returns the jumps of want that are not in place in s, and those of s that want has
+// no use for. Of two equal jumps the second is surplus.
 func (s RuleSet) jumpsAgainst(want RuleSet) (missing, surplus []Jump) {
 	used := make([]bool, len(s.Jumps))
 	for _, w := range want.Jumps {
@@ -238,9 +239,9 @@ func (s RuleSet) jumpsAgainst(want RuleSet) (missing, surplus []Jump) {
 }
 
 // JumpEdits returns the jumps that a transaction deletes, and those that it then makes. If anything
-// differs in a chain, all of our jumps there are deleted and the wanted one is made anew. So two runs
-// at once do no harm: the later transaction fails, because it deletes a jump that is gone, or it
-// leaves the wanted jump behind.
+// differs in a chain, all of our jumps there are deleted and the wanted one is made anew. So two
+// runs at once do no harm: the later transaction fails, because it deletes a jump that is gone, or
+// it leaves the wanted jump behind.
 func (s RuleSet) JumpEdits(want RuleSet) (remove, insert []Jump) {
 	missing, surplus := s.jumpsAgainst(want)
 	differs := map[string]bool{}
@@ -281,9 +282,9 @@ func (s RuleSet) suspended() RuleSet {
 	return s
 }
 
-// Translates reports whether the rules give a new connection from the primary IP to that destination
-// the static IP as its source. It evaluates Desired for a packet that leaves by the primary
-// interface.
+// Translates reports whether the rules give a new connection from the primary IP to that
+// destination the static IP as its source. It evaluates Desired for a packet that leaves by the
+// primary interface.
 func (c Config) Translates(to netip.Addr) bool {
 	const link = "primary"
 	for _, chain := range c.Desired(link).Chains {
@@ -291,7 +292,8 @@ func (c Config) Translates(to netip.Addr) bool {
 			continue
 		}
 		for _, r := range chain.Rules {
-			if r.MidStream || r.DHCPRenewal || r.DestHere || r.SourceHere { // no new connection from the primary IP
+			// No new TCP connection from the primary IP to another host matches these.
+			if r.MidStream || r.DHCPRenewal || r.DestHere || r.SourceHere {
 				continue
 			}
 			if !r.Destination.IsValid() || r.Destination.Contains(to) {

@@ -14,7 +14,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// The places that the tests talk to; all of them live in one namespace, "world", which is also the VPC's router.
+// The places that the tests talk to; all of them live in one namespace, "world", which is also the
+// VPC's router.
 const (
 	onPremises  = "192.168.50.10"
 	onPremises2 = "192.168.60.10" // another network there
@@ -26,7 +27,8 @@ const (
 	testPort    = 7000
 )
 
-// network is a node (the calling thread's namespace) with two interfaces, a container behind MASQUERADE, and the world around it.
+// network is a node (the calling thread's namespace) with two interfaces, a container behind
+// MASQUERADE, and the world around it.
 type network struct {
 	world, container *namespace
 	node             *node
@@ -65,7 +67,8 @@ func (w *network) move(t testing.TB, link string, to *namespace) {
 	sh(t, fmt.Sprintf("ip link set %s netns /proc/%d/fd/%d", link, os.Getpid(), to.file.Fd()))
 }
 
-// serve answers every TCP connection and UDP packet with the source address that it sees, until the test ends.
+// serve answers every TCP connection and UDP packet with the source address that it sees, until the
+// test ends.
 func serve(t testing.TB, address string, port int) {
 	ap := netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port))
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(ap))
@@ -109,8 +112,8 @@ func serve(t testing.TB, address string, port int) {
 	}()
 }
 
-// talk connects from the calling thread's namespace, bound to an address and port if they are given, and returns the source address that
-// the other side sees, or the error.
+// talk connects from the calling thread's namespace, bound to an address and port if they are
+// given, and returns the source address that the other side sees, or the error.
 func talk(protocol, from, to string) string {
 	d := net.Dialer{Timeout: 5 * time.Second}
 	if from != "" {
@@ -233,7 +236,8 @@ func TestTraffic(t *testing.T) {
 	}
 }
 
-// While rules are repaired, changed, or moved to another back end, no new connection leaves with the primary IP.
+// While rules are repaired, changed, or moved to another backend, no new connection leaves with the
+// primary IP.
 func TestNoMomentWithoutRules(t *testing.T) {
 	for i, v := range variants {
 		t.Run(v.name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// These tests hold the policies in agent/iam against the source and the README. What they allow and deny is tested where the calls are made:
+// These tests hold the policies in agent/iam against the source. What they allow and deny is tested where the calls are made:
 // cmd/emrsim/simulation.
 
 // calls are the calls to AWS that the product makes, as actions of IAM. They are found by the names of the SDK's input types.
@@ -72,8 +72,7 @@ func policyFile(t *testing.T, file string) (text string, actions []string) {
 
 // ahead are actions of the policies that calls does not find, with the reason.
 var ahead = map[string]string{
-	"ec2:DescribePrefixLists": "the networks behind gateway endpoints, which keep the primary IP",
-	"ssm:AddTagsToResource":   "PutParameter with tags needs it too, for --claim-tag",
+	"ssm:AddTagsToResource": "PutParameter with tags needs it too, for --claim-tag",
 }
 
 func TestPoliciesNameTheCalls(t *testing.T) {
@@ -102,15 +101,5 @@ func TestPoliciesNameTheCalls(t *testing.T) {
 		if !allowed[a] {
 			t.Errorf("no policy in agent/iam allows %s, which is called", a)
 		}
-	}
-}
-
-// The README shows the policy of the instance profile as the file has it.
-func TestReadmePolicy(t *testing.T) {
-	_, rest, _ := strings.Cut(readme(t), "\n## Permissions\n")
-	_, rest, _ = strings.Cut(rest, "```json\n")
-	shown, _, ok := strings.Cut(rest, "```\n")
-	if text, _ := policyFile(t, "instance-profile-policy.json"); !ok || shown != text {
-		t.Errorf("the README shows\n%s\nagent/iam/instance-profile-policy.json is\n%s", shown, text)
 	}
 }

@@ -1,27 +1,60 @@
 package scripts
 
 import (
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"maps"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-// These tests hold the README against the source, so that operators can rely on it.
+// These tests hold the documents against the source, so that operators can rely on them.
 
-func readme(t *testing.T) string {
+const (
+	mainPage      = "../README.md"
+	referencePage = "../cmd/emr-static-ip/README.md"
+	deployingPage = "README.md"
+	protocolPage  = "../ssmcoord/README.md"
+	factsPage     = "../ssmcoord/aws-facts.md"
+	kernelPage    = "../netcfg/README.md"
+	statesPage    = "../agent/README.md"
+	rehearsalPage = "../cmd/emrsim/README.md"
+)
+
+// pages are the documents that name flags, commands, files and each other.
+var pages = []string{
+	mainPage, referencePage, deployingPage, protocolPage, factsPage, kernelPage, statesPage, rehearsalPage,
+}
+
+func page(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// section returns the part of a page below a heading such as "## Flags".
+func section(t *testing.T, name, heading string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(page(t, name), "\n"+heading+"\n")
+	if !ok {
+		t.Fatalf("%s has no %s", name, heading)
+	}
+	level, _, _ := strings.Cut(heading, " ")
+	for n := len(level); n > 1; n-- {
+		rest, _, _ = strings.Cut(rest, "\n"+level[:n]+" ")
+	}
+	return rest
 }
 
 // parsed are the files of a directory that match a pattern, without tests.
@@ -47,89 +80,432 @@ func parsed(t *testing.T, pattern string) (files []*ast.File) {
 	return files
 }
 
-// constants are the constants of a file whose declaration satisfies want: value to trailing comment.
-func constants(t *testing.T, file string, want func(*ast.ValueSpec) bool) map[string]string {
+// agentFiles are the files of package agent and of those below it.
+func agentFiles(t *testing.T) []*ast.File {
 	t.Helper()
-	found := map[string]string{}
-	ast.Inspect(parsed(t, file)[0], func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok || !want(spec) || len(spec.Values) != 1 {
+	return slices.Concat(parsed(t, "../agent/*.go"), parsed(t, "../agent/*/*.go"), parsed(t, "../agent/internal/*/*.go"))
+}
+
+// constants returns the values of the constants whose declaration satisfies want.
+func constants(t *testing.T, files []*ast.File, want func(*ast.ValueSpec) bool) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	for _, file := range files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok || !want(spec) || len(spec.Values) != 1 {
+				return true
+			}
+			if literal, ok := spec.Values[0].(*ast.BasicLit); ok {
+				found[literal.Value] = true
+			}
 			return true
-		}
-		if literal, ok := spec.Values[0].(*ast.BasicLit); ok {
-			found[literal.Value] = strings.TrimSpace(spec.Comment.Text())
-		}
-		return true
-	})
+		})
+	}
 	if len(found) == 0 {
-		t.Fatalf("no constants found in %s", file)
+		t.Fatal("no constants found")
 	}
 	return found
 }
 
-// The README explains each exit code.
+// fields returns the JSON names of the fields of the struct types called so, in order.
+func fields(t *testing.T, files []*ast.File, types ...string) (names []string) {
+	t.Helper()
+	for _, want := range types {
+		n := len(names)
+		for _, file := range files {
+			ast.Inspect(file, func(node ast.Node) bool {
+				spec, ok := node.(*ast.TypeSpec)
+				if !ok || spec.Name.Name != want {
+					return true
+				}
+				s, ok := spec.Type.(*ast.StructType)
+				if !ok {
+					return true
+				}
+				for _, f := range s.Fields.List {
+					if f.Tag == nil {
+						continue
+					}
+					tag, err := strconv.Unquote(f.Tag.Value)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if name, _, _ := strings.Cut(reflect.StructTag(tag).Get("json"), ","); name != "" && name != "-" {
+						names = append(names, name)
+					}
+				}
+				return true
+			})
+		}
+		if len(names) == n {
+			t.Fatalf("no type %s with JSON names", want)
+		}
+	}
+	return names
+}
+
+// TestReadmeLength keeps the main page short enough to be read.
+func TestReadmeLength(t *testing.T) {
+	if n := strings.Count(page(t, mainPage), "\n"); n > 150 {
+		t.Errorf("README.md has %d lines", n)
+	}
+}
+
+// The main page and the reference explain each exit code.
 func TestReadmeExitCodes(t *testing.T) {
-	want := constants(t, "../agent/internal/exit/exit.go", func(spec *ast.ValueSpec) bool {
+	want := constants(t, parsed(t, "../agent/internal/exit/exit.go"), func(spec *ast.ValueSpec) bool {
 		kind, ok := spec.Type.(*ast.Ident)
 		return ok && kind.Name == "Code"
 	})
-	_, section, _ := strings.Cut(readme(t), "\n## Exit codes\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	got := map[string]bool{}
-	for _, row := range regexp.MustCompile(`(?m)^\| (\d+) \| ([^|]+?) *\|`).FindAllStringSubmatch(section, -1) {
-		if got[row[1]] {
-			t.Errorf("README has exit code %s twice", row[1])
+	for _, name := range []string{mainPage, referencePage} {
+		got := map[string]bool{}
+		for _, row := range regexp.MustCompile(`(?m)^\| (\d+) \| ([^|]+?) *\|`).FindAllStringSubmatch(section(t, name, "## Exit codes"), -1) {
+			if got[row[1]] {
+				t.Errorf("%s has exit code %s twice", name, row[1])
+			}
+			got[row[1]] = true
+			if !want[row[1]] {
+				t.Errorf("%s has exit code %s, the program has not", name, row[1])
+			}
 		}
-		got[row[1]] = true
-		if _, ok := want[row[1]]; !ok {
-			t.Errorf("README has exit code %s, the program has not", row[1])
-		}
-	}
-	for code := range want {
-		if !got[code] {
-			t.Errorf("README has no exit code %s", code)
+		for code := range want {
+			if !got[code] {
+				t.Errorf("%s has no exit code %s", name, code)
+			}
 		}
 	}
 }
 
-func TestReadmeFlags(t *testing.T) {
-	flag := func(spec *ast.ValueSpec) bool { return strings.HasPrefix(strings.ToLower(spec.Names[0].Name), "flag") }
-	flags := constants(t, "../agent/config.go", flag)
-	maps.Copy(flags, constants(t, "../agent/pool/pool.go", flag))
-	named := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| (`--[^|]*) \\|").FindAllStringSubmatch(readme(t), -1) {
-		for _, name := range strings.Split(row[1], ", ") {
-			named[strings.TrimPrefix(strings.Trim(name, "`"), "--")] = true
-		}
-	}
-	for literal := range flags {
+// flagNames are the names of the program's flags. They are string constants called flag...
+func flagNames(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	for literal := range constants(t, agentFiles(t), func(spec *ast.ValueSpec) bool {
+		name := spec.Names[0].Name
+		return strings.HasPrefix(strings.ToLower(name), "flag") && strings.ToLower(name) != "flagversion"
+	}) {
 		name, err := strconv.Unquote(literal)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !named[name] {
-			t.Errorf("the README's table has no flag --%s", name)
+		names[name] = true
+	}
+	return names
+}
+
+// The reference's table has each flag.
+func TestReadmeFlags(t *testing.T) {
+	flags := flagNames(t)
+	named := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| (`--[^|]*) \\|").FindAllStringSubmatch(section(t, referencePage, "## Flags"), -1) {
+		for name := range strings.SplitSeq(row[1], ", ") {
+			named[strings.TrimPrefix(strings.Trim(name, "`"), "--")] = true
 		}
-		delete(named, name)
+	}
+	for name := range flags {
+		if !named[name] {
+			t.Errorf("the reference's table has no flag --%s", name)
+		}
 	}
 	for name := range named {
-		t.Errorf("the README's table has --%s, the program has not", name)
+		if !flags[name] {
+			t.Errorf("the reference's table has --%s, the program has not", name)
+		}
 	}
 }
 
-// TestReadmeTargets checks that the README names only targets that the Makefile has.
+// Every page names only flags and commands that the program has.
+func TestReadmeCommandLines(t *testing.T) {
+	flags := flagNames(t)
+	commands := map[string]bool{"help": true}
+	for _, file := range agentFiles(t) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.KeyValueExpr:
+				if key, ok := n.Key.(*ast.Ident); ok && key.Name == "Use" {
+					addCommands(commands, n.Value)
+				}
+			case *ast.CallExpr:
+				for _, arg := range n.Args {
+					addCommands(commands, arg)
+				}
+			}
+			return true
+		})
+	}
+	line := regexp.MustCompile("(?:`|\n    )emr-static-ip ([^`\n#]*)")
+	for _, name := range pages {
+		for _, m := range line.FindAllStringSubmatch(page(t, name), -1) {
+			words := strings.Fields(m[1])
+			if len(words) > 0 && regexp.MustCompile(`^[a-z]+$`).MatchString(words[0]) && !commands[words[0]] && words[0] != "failed:" {
+				t.Errorf("%s: emr-static-ip %s is no command", name, words[0])
+			}
+			for _, w := range words {
+				flag, _, _ := strings.Cut(strings.Trim(w, "[]"), "=")
+				if flag, ok := strings.CutPrefix(flag, "--"); ok && flag != "help" && flag != "version" && !flags[flag] {
+					t.Errorf("%s: emr-static-ip %s: there is no flag --%s", name, m[1], flag)
+				}
+			}
+		}
+	}
+}
+
+// addCommands adds what may be a command's name: the first word of a literal.
+func addCommands(commands map[string]bool, value ast.Expr) {
+	literal, ok := value.(*ast.BasicLit)
+	if !ok || literal.Kind != token.STRING {
+		return
+	}
+	text, err := strconv.Unquote(literal.Value)
+	if err != nil {
+		return
+	}
+	if words := strings.Fields(text); len(words) > 0 {
+		commands[words[0]] = true
+	}
+}
+
+// The pages name only targets that the Makefile has.
 func TestReadmeTargets(t *testing.T) {
-	makefile, err := os.ReadFile("../Makefile")
+	makefile := page(t, "../Makefile")
+	for _, name := range pages {
+		for _, m := range regexp.MustCompile("(?:`| {4})make ([a-z-]+)").FindAllStringSubmatch(page(t, name), -1) {
+			if !strings.Contains(makefile, "\n"+m[1]+": ") {
+				t.Errorf("%s: make %s is no target", name, m[1])
+			}
+		}
+	}
+}
+
+// Every link between the pages leads to a file, and to a heading of it.
+func TestReadmeLinks(t *testing.T) {
+	links := 0
+	for _, name := range pages {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(page(t, name), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			file, anchor, _ := strings.Cut(m[1], "#")
+			target := name
+			if file != "" {
+				target = filepath.Join(filepath.Dir(name), file)
+			}
+			info, err := os.Stat(target)
+			switch {
+			case err != nil:
+				t.Errorf("%s: %v", name, err)
+			case anchor != "" && info.IsDir():
+				t.Errorf("%s: %s is a folder", name, m[1])
+			case anchor != "" && !slices.Contains(headings(page(t, target)), anchor):
+				t.Errorf("%s: %s has no heading for #%s", name, target, anchor)
+			}
+		}
+	}
+	if links < 30 {
+		t.Errorf("found %d links", links)
+	}
+}
+
+// headings are the anchors that GitHub makes of a page's headings.
+func headings(text string) (names []string) {
+	drop := regexp.MustCompile(`[^a-z0-9 _-]`)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		names = append(names, strings.ReplaceAll(drop.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-"))
+	}
+	return names
+}
+
+// The reference explains each field of what is printed as JSON.
+func TestReadmeJSON(t *testing.T) {
+	files := agentFiles(t)
+	for heading, types := range map[string][]string{
+		"## status": {"Status", "Item"},
+		"## doctor": {"Diagnosis", "Finding"},
+		"## ledger": {"LedgerReport", "LedgerAddress", "LedgerRecord", "LedgerInstance", "LedgerHolder", "LedgerStep"},
+	} {
+		text := section(t, referencePage, heading)
+		for _, name := range fields(t, files, types...) {
+			if !strings.Contains(text, "`"+name+"`") {
+				t.Errorf("%s does not explain the field %s", heading, name)
+			}
+		}
+	}
+}
+
+// golden reads the golden file of that name, wherever below agent it is.
+func golden(t *testing.T, name string) string {
+	t.Helper()
+	found := ""
+	err := filepath.WalkDir("../agent", func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == name && filepath.Base(filepath.Dir(p)) == "testdata" {
+			found = p
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	matches := regexp.MustCompile("(?:`| {4})make ([a-z-]+)").FindAllStringSubmatch(readme(t), -1)
-	if len(matches) == 0 {
-		t.Fatal("the README names no make target")
+	if found == "" {
+		t.Fatalf("there is no golden file %s", name)
 	}
-	for _, m := range matches {
-		if !strings.Contains(string(makefile), "\n"+m[1]+": ") {
-			t.Errorf("README: make %s is no target", m[1])
+	return page(t, found)
+}
+
+// The sample of ledger list has lines that the program printed.
+func TestReadmeLedgerSample(t *testing.T) {
+	printed := strings.Split(golden(t, "ledger-list.txt"), "\n")
+	_, sample, _ := strings.Cut(page(t, protocolPage), "\n    ADDRESS ")
+	sample, _, _ = strings.Cut("ADDRESS "+sample, "\n\n")
+	lines := strings.Split(sample, "\n")
+	if len(lines) < 3 {
+		t.Fatalf("the sample is %q", sample)
+	}
+	for _, l := range lines {
+		if l = strings.TrimSpace(l); !slices.ContainsFunc(printed, func(p string) bool { return strings.TrimSpace(p) == l }) {
+			t.Errorf("not printed: %s", l)
+		}
+	}
+}
+
+// The states of a ledger's address are those of the program.
+func TestReadmeLedgerStates(t *testing.T) {
+	want := constants(t, parsed(t, "../ssmcoord/inventory/*.go"), func(spec *ast.ValueSpec) bool {
+		kind, ok := spec.Type.(*ast.Ident)
+		return ok && kind.Name == "Standing"
+	})
+	text := section(t, protocolPage, "### States")
+	for literal := range want {
+		state, err := strconv.Unquote(literal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(text, "\n| `"+state+"` |") {
+			t.Errorf("the table has no state %s", state)
+		}
+	}
+	if n := strings.Count(text, "\n| `"); n != len(want) {
+		t.Errorf("the table has %d states, the program %d", n, len(want))
+	}
+}
+
+// The phases of the state file are those of the program.
+func TestReadmePhases(t *testing.T) {
+	text := section(t, statesPage, "## The state file")
+	for literal := range constants(t, agentFiles(t), func(spec *ast.ValueSpec) bool {
+		kind, ok := spec.Type.(*ast.Ident)
+		return ok && kind.Name == "Phase"
+	}) {
+		phase, err := strconv.Unquote(literal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(text, "\n| `"+phase+"` |") || strings.Count(text, phase) < 2 {
+			t.Errorf("the table or the drawing has no phase %s", phase)
+		}
+	}
+}
+
+// The rules that the kernel's page draws are those of the golden file, without their comment.
+func TestReadmeRules(t *testing.T) {
+	var want []string
+	for line := range strings.SplitSeq(page(t, "../netcfg/testdata/legacy-external.golden"), "\n") {
+		if strings.HasPrefix(line, "-A ") {
+			line = strings.ReplaceAll(line, " -m comment --comment emr-static-ip", "")
+			want = append(want, strings.ReplaceAll(line, "-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", "-p tcp ! --syn"))
+		}
+	}
+	var got []string
+	for _, m := range regexp.MustCompile(`(?m)^    (-A .*)$`).FindAllStringSubmatch(page(t, kernelPage), -1) {
+		got = append(got, m[1])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the page has\n%s\nthe rules are\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// The main page's table has the columns that a rehearsal prints.
+func TestReadmeDemo(t *testing.T) {
+	source := page(t, "../cmd/emrsim/table.go") + page(t, "../cmd/emrsim/rehearsal.go")
+	m := regexp.MustCompile(`(?m)^    (NODE  .*)$`).FindStringSubmatch(page(t, mainPage))
+	if m == nil {
+		t.Fatal("there is no table")
+	}
+	for _, column := range regexp.MustCompile(` {2,}`).Split(m[1], -1) {
+		if !strings.Contains(source, column) {
+			t.Errorf("a rehearsal prints no column %s", column)
+		}
+	}
+}
+
+// The constants that the table of facts names are there.
+func TestReadmeFacts(t *testing.T) {
+	declared := map[string]bool{}
+	for _, file := range slices.Concat(parsed(t, "../ssmcoord/*.go"), parsed(t, "../cmd/emrsim/cloud/*.go")) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ValueSpec:
+				declared[n.Names[0].Name] = true
+			case *ast.FuncDecl:
+				declared[n.Name.Name] = true
+			case *ast.TypeSpec:
+				declared[n.Name.Name] = true
+				if s, ok := n.Type.(*ast.StructType); ok {
+					for _, f := range s.Fields.List {
+						for _, name := range f.Names {
+							declared[n.Name.Name+"."+name.Name] = true
+						}
+					}
+				}
+			}
+			return true
+		})
+	}
+	named := 0
+	for _, m := range regexp.MustCompile("(?m)^\\|[^|]*\\|[^|]*\\|(.*)\\|$").FindAllStringSubmatch(page(t, factsPage), -1) {
+		for _, name := range regexp.MustCompile("`(Options\\.[A-Za-z]+|[a-z]*[A-Z][A-Za-z]+)`").FindAllStringSubmatch(m[1], -1) {
+			if strings.HasPrefix(name[1], "Describe") && name[1] != "DescribeLag" { // EC2's
+				continue
+			}
+			named++
+			if !declared[name[1]] {
+				t.Errorf("there is no %s", name[1])
+			}
+		}
+	}
+	if named < 20 {
+		t.Errorf("found %d names", named)
+	}
+}
+
+// The table of permissions has each statement of the policy, with its actions.
+func TestReadmePolicy(t *testing.T) {
+	text, _ := policyFile(t, "instance-profile-policy.json")
+	var policy struct {
+		Statement []struct {
+			Sid    string
+			Action any
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &policy); err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| `([A-Za-z]+)` \\| (`[a-z0-9]+:[^|]*) \\|").FindAllStringSubmatch(section(t, deployingPage, "## Permissions"), -1)
+	if len(rows) != len(policy.Statement) {
+		t.Fatalf("the table has %d statements, the policy %d", len(rows), len(policy.Statement))
+	}
+	for i, s := range policy.Statement {
+		actions, ok := s.Action.([]any)
+		if !ok {
+			actions = []any{s.Action}
+		}
+		var quoted []string
+		for _, a := range actions {
+			quoted = append(quoted, "`"+a.(string)+"`")
+		}
+		if want := strings.Join(quoted, ", "); rows[i][1] != s.Sid || rows[i][2] != want {
+			t.Errorf("row %d is %s: %s, the policy has %s: %s", i+1, rows[i][1], rows[i][2], s.Sid, want)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
@@ -120,19 +121,22 @@ func (s State) validate() error {
 			}
 		}
 	}
-	if len(s.VPC) > maxNetworks {
+	if len(s.VPC) > MaxNetworks {
 		return fmt.Errorf("%d VPC CIDRs", len(s.VPC))
 	}
-	for _, p := range s.VPC {
+	if len(s.Gateways) > MaxNetworks {
+		return fmt.Errorf("%d networks of gateway endpoints", len(s.Gateways))
+	}
+	for _, p := range slices.Concat(s.VPC, s.Gateways) {
 		if !p.IsValid() || !p.Addr().Is4() {
-			return fmt.Errorf("VPC CIDR %v is not IPv4", p)
+			return fmt.Errorf("network %v is not IPv4", p)
 		}
 	}
 	return nil
 }
 
-// maxNetworks limits the VPC CIDRs. AWS allows 50 at most.
-const maxNetworks = 1000
+// MaxNetworks limits each list of networks. AWS allows 50 VPC CIDRs at most.
+const MaxNetworks = 1000
 
 // Save replaces the state file in dir. It fills in the version. It makes dir, for this user
 // alone, if dir is missing. The caller holds the Lock of dir.

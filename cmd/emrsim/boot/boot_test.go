@@ -33,7 +33,7 @@ Description=Stands for Hadoop's services
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh -c '{ ip -4 addr show dev ens5; iptables -t nat -S; } >/var/lib/seen 2>&1'
+ExecStart=/bin/sh -c '{ ip -4 addr show dev ens5; nft list table ip emr-static-ip || true; } >/var/lib/seen 2>&1'
 [Install]
 WantedBy=multi-user.target
 `,
@@ -43,8 +43,8 @@ WantedBy=multi-user.target
 	"etc/hostname":   "node\n",
 }
 
-// dump prints the rules, but for the record of which built-in chains exist because of us: a flush loses it.
-const dump = "iptables-save -t nat | grep -v -e '^[#:]' -e '-A EMR-STATIC-IP-NEW '"
+// dump prints the rules without their counters.
+const dump = "nft -s list table ip emr-static-ip 2>&1 || true"
 
 // need skips the test where a machine cannot be booted, and fails it where it has to be.
 func need(t *testing.T) {
@@ -153,9 +153,9 @@ func TestBoot(t *testing.T) {
 	// A neighbour deletes a rule, and another time the address; the timer repairs both.
 	rules := m.net.sh(t, dump)
 	for _, drift := range []string{
-		"iptables -t nat -D POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT",
+		"nft flush chain ip emr-static-ip POSTROUTING",
 		"ip addr del " + static + "/32 dev ens5",
-		"iptables -t nat -F",
+		"nft flush ruleset",
 	} {
 		m.net.sh(t, drift)
 		d := eventually(t, 20*time.Second, "repairing "+drift, func() (string, bool) {
@@ -185,7 +185,7 @@ func TestBoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{static + "/32", "DNAT --to-destination " + node.PrimaryIP.String(), "SNAT --to-source " + static, "-A POSTROUTING"} {
+	for _, want := range []string{static + "/32", "dnat to " + node.PrimaryIP.String(), "snat to " + static, "chain POSTROUTING"} {
 		if !strings.Contains(string(seen), want) {
 			t.Errorf("Hadoop's service does not find %q at boot:\n%s", want, seen)
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // packages are what the machine needs beside the base system.
-const packages = "systemd,systemd-sysv,dbus,iptables,iproute2"
+const packages = "systemd,systemd-sysv,dbus,iptables,nftables,iproute2"
 
 // treeWait bounds the making of the tree: some hundred packages are fetched.
 const treeWait = 12 * time.Minute

@@ -39,7 +39,7 @@ func DefaultQuotas() map[string]Quota {
 		"elasticmapreduce:ListInstances":      {0.5, 10},
 		"elasticmapreduce:ListInstanceFleets": {0.5, 5},
 	}
-	for _, action := range []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeTags", "DescribeInstanceTypes",
+	for _, action := range []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeTags", "DescribePrefixLists", "DescribeInstanceTypes",
 		"DescribeSubnets", "DescribeVpcs", "GetSubnetCidrReservations"} {
 		q["ec2:"+action] = Quota{20, 100}
 		q["ec2:"+action+unfilteredSuffix] = Quota{10, 50}

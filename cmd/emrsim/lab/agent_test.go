@@ -191,6 +191,8 @@ func TestFirstLaunchAndRerun(t *testing.T) {
 	}{
 		{"emr-6", func(s *ClusterSpec) { s.Release = "emr-6.15.0" }, list},
 		{"emr-7", func(s *ClusterSpec) { s.Release = "emr-7.5.0" }, list},
+		{"emr-6 with iptables by name", func(s *ClusterSpec) { s.Release = "emr-6.15.0" }, append([]string{"--nat-backend", "iptables"}, list...)},
+		{"emr-7 with iptables by name", func(s *ClusterSpec) { s.Release = "emr-7.5.0" }, append([]string{"--nat-backend", "iptables"}, list...)},
 		{"emr-7 without iptables", func(s *ClusterSpec) { s.Iptables = IptablesNone }, list},
 		{"emr-7 with iptables legacy", func(s *ClusterSpec) { s.Iptables = IptablesLegacy }, list},
 		{"few files", func(s *ClusterSpec) { s.Files = cloud.FilesMinimal }, list},

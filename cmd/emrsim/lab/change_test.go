@@ -99,12 +99,14 @@ func TestClusterChanges(t *testing.T) {
 
 // TestRelease gives the address back: kernel, EC2 and ledger are as before.
 func TestRelease(t *testing.T) {
-	for _, release := range []string{"emr-6.15.0", "emr-7.5.0"} {
-		t.Run(release, func(t *testing.T) {
-			c := launch(t, func(s *ClusterSpec) { s.Release = release })
+	for _, test := range []struct{ release, backend string }{
+		{"emr-6.15.0", "auto"}, {"emr-7.5.0", "auto"}, {"emr-6.15.0", "iptables"}, {"emr-7.5.0", "iptables"},
+	} {
+		t.Run(test.release+" "+test.backend, func(t *testing.T) {
+			c := launch(t, func(s *ClusterSpec) { s.Release = test.release })
 			core := c.Nodes()[1]
 			before := snapshot(t, core)
-			expectDone(t, c, core, start(t, c, core, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}}))
+			expectDone(t, c, core, start(t, c, core, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12", "--nat-backend", test.backend}}))
 			got := start(t, c, core, Command{Args: []string{"release"}})
 			if got.ExitCode != 0 {
 				t.Errorf("exit code %d\n%s", got.ExitCode, got.Stderr)
@@ -123,5 +125,5 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// legacyTable matches what the first use of a table leaves behind for good with iptables legacy, without a rule in it.
-var legacyTable = regexp.MustCompile(`(?m)^\*nat\n(:\w+ ACCEPT\n)*COMMIT\n`)
+// legacyTable matches what the first use of a table leaves behind for good with iptables, without a rule in it.
+var legacyTable = regexp.MustCompile(`(?m)^\*nat\n(:\w+ ACCEPT\n)*COMMIT\n|^table ip nat \{\n(\tchain \w+ \{\n\t\ttype nat hook .*\n\t\}\n\n?)*\}\n`)

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -118,8 +120,25 @@ func nodeFailures() []failure {
 		{name: "no iptables, native nftables", cluster: func(s *ClusterSpec) { s.Iptables = IptablesNone }, changed: true, told: []string{"nftables over netlink"},
 			after: func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) }},
 		{name: "no iptables, which was asked for", cluster: func(s *ClusterSpec) { s.Iptables = IptablesNone }, args: append(slices.Clip(list), "--nat-backend", "iptables"), code: 7,
-			told: []string{"looking for the program iptables", "dnf install -y iptables-nft", "--nat-backend"}},
-		{name: "xtables lock held", cluster: func(s *ClusterSpec) { s.Iptables = IptablesLegacy }, args: append(slices.Clip(list), "--lock-wait", "1s"), code: 7,
+			told: []string{"looking for the program iptables", "dnf install -y iptables-nft", "nf_tables works here: --nat-backend nftables"}},
+		{name: "networks beyond number", args: append(slices.Clip(list), "--exclude-cidr", manyCIDRs(1000)), code: 2,
+			told: []string{"too many networks: 1001, with the VPC's own 1; at most 1000 are programmed", "name fewer or larger networks"}},
+		{name: "the address on another link", code: 7, told: []string{"static IP 10.0.1.11 is on link lo already", "ip addr del 10.0.1.11/32 dev lo"},
+			prepare: func(t *testing.T, s *site) { s.command(t, "ip", "addr", "add", "10.0.1.11/32", "dev", "lo") }},
+		{name: "the address with a peer", code: 7, told: []string{"point-to-point", "ip addr del 10.0.1.11 peer 10.0.1.1/32"},
+			prepare: func(t *testing.T, s *site) {
+				s.command(t, "ip", "addr", "add", "10.0.1.11", "peer", "10.0.1.1/32", "dev", s.core.Link)
+			}},
+		{name: "a nat table that iptables cannot show", args: append(slices.Clip(list), "--nat-backend", "iptables"), code: 7,
+			told:    []string{"the backend cannot be used", "--nat-backend nftables"},
+			prepare: func(t *testing.T, s *site) { s.command(t, "nft", hideTable) }},
+		{name: "a nat table that iptables cannot show, with auto", changed: true, after: works,
+			prepare: func(t *testing.T, s *site) { s.command(t, "nft", hideTable) }},
+		{name: "iptables that hangs", args: append(slices.Clip(list), "--nat-backend", "iptables", "--timeout", "3s"), code: 8, within: 12 * time.Second, told: []string{"--version"},
+			prepare: func(t *testing.T, s *site) { s.fakeIptables(t, "exec sleep 1000") }},
+		{name: "iptables that floods", args: append(slices.Clip(list), "--nat-backend", "iptables"), code: 7, told: []string{"it prints more than expected", "--nat-backend nftables"},
+			prepare: func(t *testing.T, s *site) { s.fakeIptables(t, "exec yes") }},
+		{name: "xtables lock held", cluster: func(s *ClusterSpec) { s.Iptables = IptablesLegacy }, args: append(slices.Clip(list), "--nat-backend", "iptables", "--lock-wait", "1s"), code: 7,
 			told:    []string{"xtables lock", "fuser -v /run/xtables.lock", "--lock-wait"},
 			prepare: func(t *testing.T, s *site) { s.lock(t, "/run/xtables.lock") }},
 		{name: "another run at work", code: 8, within: 2 * time.Second, told: []string{"waiting for another emr-static-ip", stateDir + "/lock", "let it finish"},
@@ -129,6 +148,38 @@ func nodeFailures() []failure {
 			}},
 		{name: "without root and sudo", user: "hadoop", code: 9, told: []string{"not root", "sudo", "run it as root"}},
 	}
+}
+
+// hideTable makes a nat table that iptables cannot show.
+const hideTable = `add table ip nat; add chain ip nat ts-postrouting { type nat hook postrouting priority srcnat; }
+add rule ip nat ts-postrouting meta mark and 0xff0000 == 0x40000 counter masquerade`
+
+func manyCIDRs(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("11.%d.%d.0/24", i/250, i%250)
+	}
+	return strings.Join(list, ",")
+}
+
+// command runs a command on the node.
+func (s *site) command(t *testing.T, argv ...string) {
+	t.Helper()
+	if out, err := spoilWith(t.Context(), s.core, argv); err != nil {
+		t.Fatalf("%v: %v: %s", argv, err, out)
+	}
+}
+
+// spoilWith runs a command on the node; nft, which the node does not have, is the machine's.
+func spoilWith(ctx context.Context, n *Node, argv []string) (string, error) {
+	out, err := n.ns.output(ctx, command{path: argv[0], args: argv[1:], machine: argv[0] == "nft"})
+	return string(out), err
+}
+
+// fakeIptables puts a shell script before the node's iptables.
+func (s *site) fakeIptables(t *testing.T, body string) {
+	t.Helper()
+	s.command(t, "sh", "-ec", "f=$(command -v iptables); d=/usr/local/bin; for n in iptables iptables-restore; do printf '#!/bin/sh\n"+body+"\n' >/tmp/$n; chmod 755 /tmp/$n; mount --bind /tmp/$n $(dirname $f)/$n; done")
 }
 
 // endings are the other ways in which a run comes to its end.
@@ -165,9 +216,7 @@ func endings() []failure {
 			prepare: func(_ *testing.T, s *site) { s.faults(ofService("ec2"), cloud.FaultAction{Kind: cloud.FaultFail}) }},
 		{name: "status of a drifted node", code: 10, args: []string{"status"}, told: []string{"drifted", "missing", "EMR-STATIC-IP-OUT"}, prepare: func(t *testing.T, s *site) {
 			applied(t, s)
-			if _, err := s.core.Output(t.Context(), "iptables", "-t", "nat", "-F", "EMR-STATIC-IP-OUT"); err != nil {
-				t.Fatal(err)
-			}
+			s.command(t, "nft", "flush", "chain", "ip", "emr-static-ip", "EMR-STATIC-IP-OUT")
 		}},
 		{name: "status of a node without a static IP", code: 11, args: []string{"status"}, told: []string{"not configured", "no run has given this node a static IP"}},
 		{name: "restore of an address that was moved", code: 12, args: []string{"restore"}, changed: true,

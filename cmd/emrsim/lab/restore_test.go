@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,17 +15,23 @@ import (
 
 // TestNeighbours lets neighbours spoil the kernel's state: status tells, the next restore repairs it and reports it, and the node is as before.
 func TestNeighbours(t *testing.T) {
+	named := []string{"--nat-backend", "iptables"}
+	flushed := [][]string{{"iptables", "-t", "nat", "-F"}, {"iptables", "-t", "nat", "-X"}}
 	for _, variant := range []struct {
 		name     string
 		release  string
 		iptables Iptables
+		args     []string
+		flush    [][]string // the rules
 	}{
-		{"iptables nft", "emr-7.5.0", IptablesNFT}, {"iptables legacy", "emr-6.15.0", IptablesLegacy}, {"nftables", "emr-7.5.0", IptablesNone},
+		{"iptables nft", "emr-7.5.0", IptablesNFT, named, flushed}, {"iptables legacy", "emr-6.15.0", IptablesLegacy, named, flushed},
+		{"nftables beside iptables", "emr-6.15.0", IptablesLegacy, nil, [][]string{{"nft", "flush", "ruleset"}}},
+		{"nftables", "emr-7.5.0", IptablesNone, nil, nil},
 	} {
 		t.Run(variant.name, func(t *testing.T) {
 			c := launch(t, func(s *ClusterSpec) { s.Release, s.Iptables = variant.release, variant.iptables })
 			core := c.Nodes()[1]
-			static := expectDone(t, c, core, start(t, c, core, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}}))
+			static := expectDone(t, c, core, start(t, c, core, Command{Args: append([]string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}, variant.args...)}))
 			calls := c.APICalls(core)
 			expectUnchanged(t, c, core, "restore")
 			if n := c.APICalls(core); n != calls {
@@ -38,15 +45,16 @@ func TestNeighbours(t *testing.T) {
 				{"ip", "addr", "flush", "dev", core.Link, "to", address}})
 			spoil(t, c, core, "a DHCP hook that makes the link anew", static, "ip addr add "+address, [][]string{
 				{"ip", "addr", "flush", "dev", core.Link}, {"ip", "addr", "add", own, "brd", "+", "dev", core.Link}, {"ip", "route", "replace", "default", "via", c.Plan().Gateway.String(), "dev", core.Link}})
-			if variant.iptables == IptablesNone {
+			if variant.flush == nil {
 				return // no program to flush rules with
 			}
-			spoil(t, c, core, "a restarted firewall that flushes the nat table", static, "EMR-STATIC-IP-OUT", [][]string{
-				{"iptables", "-t", "nat", "-F"}, {"iptables", "-t", "nat", "-X"}})
+			spoil(t, c, core, "a restarted firewall that flushes the rules", static, "EMR-STATIC-IP-OUT", variant.flush)
+			spoil(t, c, core, "a reboot", static, "EMR-STATIC-IP-IN", append(slices.Clip(variant.flush), []string{"ip", "addr", "del", address, "dev", core.Link}))
+			if variant.args == nil {
+				return // by its priority nothing comes in front of it
+			}
 			spoil(t, c, core, "Docker's rule in front of ours", static, "POSTROUTING", [][]string{
 				{"iptables", "-t", "nat", "-I", "POSTROUTING", "-s", "172.17.0.0/16", "-j", "MASQUERADE"}})
-			spoil(t, c, core, "a reboot", static, "EMR-STATIC-IP-IN", [][]string{
-				{"iptables", "-t", "nat", "-F"}, {"iptables", "-t", "nat", "-X"}, {"ip", "addr", "del", address, "dev", core.Link}})
 		})
 	}
 }
@@ -55,7 +63,7 @@ func TestNeighbours(t *testing.T) {
 func spoil(t *testing.T, c *Cluster, n *Node, what string, static netip.Addr, reported string, commands [][]string) {
 	t.Helper()
 	for _, argv := range commands {
-		if out, err := n.Output(t.Context(), argv[0], argv[1:]...); err != nil {
+		if out, err := spoilWith(t.Context(), n, argv); err != nil {
 			t.Fatalf("%s: %v: %v %s", what, argv, err, out)
 		}
 	}
@@ -144,7 +152,7 @@ func TestPlanChangesNothing(t *testing.T) {
 				t.Errorf("%s: no %q", user, want)
 			}
 		}
-		seen := strings.Contains(got.Stdout, "ip addr add 10.0.1.1") && strings.Contains(got.Stdout, "-A EMR-STATIC-IP-OUT")
+		seen := strings.Contains(got.Stdout, "ip addr add 10.0.1.1") && strings.Contains(got.Stdout, "chain EMR-STATIC-IP-OUT")
 		if got.ExitCode != 0 || seen != (user == "root") || strings.Contains(got.Stdout, "not root") == (user == "root") {
 			t.Errorf("%s: exit code %d\n%s%s", user, got.ExitCode, got.Stdout, got.Stderr)
 		}

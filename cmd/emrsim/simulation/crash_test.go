@@ -184,6 +184,33 @@ func crashCases() []crashCase {
 			return s
 		})
 	}
+	for _, run := range []string{"restore", "rerun", "another list", "release"} {
+		add("a record is left to the timer/"+run, func(t *testing.T) *scene {
+			s := newScene(t, cloud.RoleCore, cloud.Options{})
+			s.node.withSystemd()
+			s.node.Config.PutRate = 0.02 // the node's turn is a minute away, and more
+			s.before = func(t *testing.T) {
+				succeed(t, s.node.Apply(t.Context(), Kill{}))
+				if !s.node.pending() || len(s.w.Cloud.Parameters()) > 0 {
+					t.Fatalf("no record is pending: %v", s.w.Cloud.Parameters())
+				}
+				s.node.Config.PutRate = 3
+				if run == "another list" {
+					s.node.Config.Pools.Core = addrs("10.0.1.24", "10.0.1.25")
+				}
+			}
+			switch run {
+			case "restore":
+				s.run = func(ctx context.Context, k Kill) Outcome {
+					time.Sleep(5 * time.Minute) // the turn has come
+					return s.node.run(ctx, k, agent.Restore)
+				}
+			case "release":
+				s.run = s.node.Release
+			}
+			return s
+		})
+	}
 	add("the ledger was lost/CORE", func(t *testing.T) *scene {
 		s := newScene(t, cloud.RoleCore, cloud.Options{})
 		s.before = func(t *testing.T) {

@@ -1,0 +1,57 @@
+package cloud
+
+import (
+	"net/netip"
+	"time"
+)
+
+// PrefixList is a list of networks that AWS keeps, such as the addresses of a service that has
+// gateway endpoints: https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html
+type PrefixList struct {
+	ID, Name string // pl-..., com.amazonaws.REGION.s3
+	CIDRs    []netip.Prefix
+}
+
+// prefixLists are the region's, with networks for documentation in the place of AWS's.
+func (c *Cloud) prefixLists() []PrefixList {
+	name := func(service string) string { return "com.amazonaws." + c.opts.Region + "." + service }
+	return []PrefixList{
+		{"pl-02cd2c6b", name("dynamodb"), []netip.Prefix{netip.MustParsePrefix("203.0.113.128/25")}},
+		{"pl-63a5400a", name("s3"), []netip.Prefix{netip.MustParsePrefix("203.0.113.0/26"), netip.MustParsePrefix("203.0.113.64/26")}},
+	}
+}
+
+func prepareDescribePrefixLists(r *request) (*operation, *Error) {
+	d := r.query.describeInput("PrefixListId", 5, 1000, "prefix-list-id", "prefix-list-name")
+	return d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
+		var found []PrefixList
+		for _, l := range r.cloud.prefixLists() {
+			if matches(d.filters, nil, func(field string, yield func(string) bool) {
+				switch field {
+				case "prefix-list-id":
+					yield(l.ID)
+				case "prefix-list-name":
+					yield(l.Name)
+				}
+			}) {
+				found = append(found, l)
+			}
+		}
+		from, to, token := d.page(len(found))
+		x.open("prefixListSet")
+		for _, l := range found[from:to] {
+			x.open("item")
+			x.text("prefixListId", l.ID)
+			x.text("prefixListName", l.Name)
+			x.open("cidrSet")
+			for _, p := range l.CIDRs {
+				x.text("item", p.String())
+			}
+			x.close("cidrSet")
+			x.close("item")
+		}
+		x.close("prefixListSet")
+		x.text("nextToken", token)
+		return nil
+	})
+}
