@@ -45,6 +45,7 @@ const (
 	StateVersion = state.Version
 
 	absentChecks = state.AbsentChecks
+	maxNetworks  = state.MaxNetworks
 	stateFile    = state.File
 
 	maxLine     = text.MaxLine

@@ -121,10 +121,10 @@ func (s State) validate() error {
 			}
 		}
 	}
-	if len(s.VPC) > maxNetworks {
+	if len(s.VPC) > MaxNetworks {
 		return fmt.Errorf("%d VPC CIDRs", len(s.VPC))
 	}
-	if len(s.Gateways) > maxNetworks {
+	if len(s.Gateways) > MaxNetworks {
 		return fmt.Errorf("%d networks of gateway endpoints", len(s.Gateways))
 	}
 	for _, p := range slices.Concat(s.VPC, s.Gateways) {
@@ -135,8 +135,8 @@ func (s State) validate() error {
 	return nil
 }
 
-// maxNetworks limits the VPC CIDRs. AWS allows 50 at most.
-const maxNetworks = 1000
+// MaxNetworks limits each list of networks. AWS allows 50 VPC CIDRs at most.
+const MaxNetworks = 1000
 
 // Save replaces the state file in dir. It fills in the version. It makes dir, for this user
 // alone, if dir is missing. The caller holds the Lock of dir.
