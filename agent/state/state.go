@@ -58,9 +58,6 @@ type State struct {
 	Gateways      []netip.Prefix `json:"gateways,omitempty"`
 	GatewaysKnown bool           `json:"gateways_known,omitempty"`
 
-	// Gateways are the networks of S3 and DynamoDB, once EC2 was asked for them.
-	Gateways      []netip.Prefix `json:"gateways,omitempty"`
-	GatewaysKnown bool           `json:"gateways_known,omitempty"`
 
 	Primary netip.Addr `json:"primary,omitzero"`
 	Static  netip.Addr `json:"static,omitzero"`
