@@ -58,7 +58,6 @@ type State struct {
 	Gateways      []netip.Prefix `json:"gateways,omitempty"`
 	GatewaysKnown bool           `json:"gateways_known,omitempty"`
 
-
 	Primary netip.Addr `json:"primary,omitzero"`
 	Static  netip.Addr `json:"static,omitzero"`
 	// Former are static IPs that this node had before and must not keep.

@@ -73,7 +73,8 @@ func (p publication) bootstrap(t *testing.T) string {
 	return path
 }
 
-// echoProgram returns a program that prints its arguments and the given name, and ends with exit code 7.
+// echoProgram returns a program that prints its arguments and the given name, and ends with exit
+// code 7.
 func echoProgram(name string) []byte {
 	return []byte("#!/bin/sh\nfor a; do echo \"[$a]\"; done\necho " + name + "\nexit 7\n")
 }

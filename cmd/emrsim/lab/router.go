@@ -13,11 +13,11 @@ import (
 	"sync"
 )
 
-// A router is the VPC: the network between EC2's interfaces. One cable leads to each ENI. The router
-// forwards packets as EC2 does:
+// A router is the VPC: the network between EC2's interfaces. One cable leads to each ENI. The
+// router forwards packets as EC2 does:
 //
-//   - It delivers packets to the ENI that has their address in EC2, by the ENI's MAC, whether or not
-//     the node answers ARP for the address. It drops packets to an address that no ENI has.
+//   - It delivers packets to the ENI that has their address in EC2, by the ENI's MAC, whether or
+//     not the node answers ARP for the address. It drops packets to an address that no ENI has.
 //   - It drops a packet whose source address is not on the sending ENI (source/destination check).
 //     Strict reverse-path filtering does this: the only route to an address leads to its ENI.
 //   - It answers ARP for the gateway and for all neighbours.
@@ -125,7 +125,7 @@ func (r *router) sync(ctx context.Context, fabric Fabric) error {
 			batch = append(batch, fmt.Sprintf("neigh replace %s lladdr %s nud permanent dev %s", a, p.MAC, p.device),
 				fmt.Sprintf("route replace %s/32 dev %s", a, p.device))
 			if a != p.Address {
-				r.log(p.node, fmt.Sprintf("EC2 attached %s to %s; the VPC delivers it there", a, eni))
+				r.log(p.node, fmt.Sprintf("EC2 assigned %s to %s; the VPC delivers it there", a, eni))
 			}
 		}
 	}
