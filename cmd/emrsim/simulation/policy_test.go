@@ -233,7 +233,7 @@ func TestShippedPolicyIsEnough(t *testing.T) {
 }
 
 // warningOnly are the actions whose absence is no reason to fail a node.
-var warningOnly = []string{"ec2:CreateTags", "ec2:DeleteTags"}
+var warningOnly = []string{"ec2:CreateTags", "ec2:DeleteTags", "ec2:DescribePrefixLists"}
 
 // Without any one action of the policy some run fails with exit code 4, or, for the tags, warns; it names the action and gives the statement
 // that was taken away; and with that statement everything is allowed again.
