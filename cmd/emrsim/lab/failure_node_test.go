@@ -132,7 +132,7 @@ func nodeFailures() []failure {
 		{name: "a nat table that iptables cannot show", args: append(slices.Clip(list), "--nat-backend", "iptables"), code: 7,
 			told:    []string{"the backend cannot be used", "--nat-backend nftables"},
 			prepare: func(t *testing.T, s *site) { s.command(t, "nft", hideTable) }},
-		{name: "a nat table that iptables cannot show, with auto", changed: true, after: works,
+		{name: "a nat table that iptables cannot show, with auto", changed: true, after: works, told: []string{"nftables over netlink"},
 			prepare: func(t *testing.T, s *site) { s.command(t, "nft", hideTable) }},
 		{name: "iptables that hangs", args: append(slices.Clip(list), "--nat-backend", "iptables", "--timeout", "3s"), code: 8, within: 12 * time.Second, told: []string{"--version"},
 			prepare: func(t *testing.T, s *site) { s.fakeIptables(t, "exec sleep 1000") }},
