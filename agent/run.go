@@ -44,6 +44,8 @@ type run struct {
 	gatewaysKnown bool               // EC2 was asked for them, by this run or an earlier one
 	gatewaysAsked chan gatewayResult // EC2's answer, while it is on its way
 
+	beside beside // calls beside the run's own
+
 	imdsLists    bool               // a restore has seen that IMDS lists the static IP
 	installs     *systemd.Installer // once installer was called
 	unprivileged bool               // a preview without root: the rules cannot be looked at
@@ -75,6 +77,7 @@ func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, c
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, over)
 	defer cancel()
 	err := work(r, ctx)
+	r.beside.end()
 	if err != nil {
 		err = r.explain(ctx, err)
 	}

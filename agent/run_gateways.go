@@ -29,10 +29,10 @@ func (r *run) beginGateways(ctx context.Context) {
 	}
 	asked := make(chan gatewayResult, 1)
 	r.gatewaysAsked = asked
-	go func() {
+	r.beside.run(ctx, func(ctx context.Context) {
 		networks, err := r.ec2.GatewayNetworks(ctx)
 		asked <- gatewayResult{networks, err}
-	}()
+	})
 }
 
 // joinGateways waits for the answer. Without one the node is not failed: the rules then have no

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -21,13 +22,13 @@ func (r *run) beginName(ctx context.Context) {
 	name := r.ec2.newName(r.ec2.tags)
 	naming := make(chan nameResult, 1)
 	r.naming = naming
-	go func() {
+	r.beside.run(ctx, func(ctx context.Context) {
 		var err error
 		if name != "" {
 			err = r.ec2.Rename(ctx, name)
 		}
 		naming <- nameResult{name, err}
-	}()
+	})
 }
 
 // joinName waits for the Name tag. The tag is a convenience: a node is not failed for it.
@@ -68,8 +69,28 @@ func (r *run) joinName(ctx context.Context) {
 	r.named = r.ec2.tags[tagName] != "" || res.name != "" // a Name that is given later gets the role, too
 }
 
-// optionalWait is how long a run waits, when all else is done, for a call that it can do without.
-const optionalWait = 5 * time.Second
+// optionalWait is how long a run waits for a call that it can do without, while EC2 throttles.
+const optionalWait = time.Minute
+
+// beside are calls that a run makes beside its own work, and can do without.
+type beside struct {
+	all  sync.WaitGroup
+	stop []context.CancelFunc
+}
+
+func (b *beside) run(ctx context.Context, work func(context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	b.stop = append(b.stop, cancel)
+	b.all.Go(func() { work(ctx) })
+}
+
+// end ends what goes on still, and waits for that.
+func (b *beside) end() {
+	for _, cancel := range b.stop {
+		cancel()
+	}
+	b.all.Wait()
+}
 
 // renamed begins the report of a new Name tag.
 const renamed = "named the instance "

@@ -56,7 +56,7 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Addr) error {
 	r.recordDue = time.Time{}
 	others := slices.DeleteFunc(c.Intents(), func(b netip.Addr) bool { return a == b })
-	if before := r.used; before.IsValid() && before != a {
+	if before := c.Past.Last; before.IsValid() && before != a {
 		if err := r.save(PhaseProgrammed, before, []netip.Addr{a}, c.Intents()); err != nil {
 			return err
 		}

@@ -109,7 +109,7 @@ func (c *Coordinator) assign(ctx context.Context, a netip.Addr, perhaps bool) (b
 func (c *Coordinator) checkLast(ctx context.Context, p *Plan) error {
 	last := c.Past.Last
 	if !p.claimed { // by another living node
-		within := DescribeLag
+		within := 2 * DescribeLag // a repeated attempt is looked after for one
 		if deadline, ok := ctx.Deadline(); ok {
 			within = min(within, time.Until(deadline)/3)
 		}

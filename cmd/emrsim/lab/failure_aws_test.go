@@ -37,12 +37,12 @@ func permissionFailures() []failure {
 	}
 	return []failure{
 		denied("ssm:GetParameters", failure{}),
-		denied("ssm:PutParameter", failure{}),
+		denied("ssm:PutParameter", failure{changed: true, told: []string{"was taken back"}, after: goesOn}),
 		denied("ec2:DescribeInstances", failure{}),
 		denied("ec2:DescribeInstanceTypes", failure{prepare: assigned}),
-		// The output names addresses with "claimed". The next run completes the work.
-		denied("ec2:AssignPrivateIpAddresses", failure{changed: true, told: []string{"done before, and kept", "claimed 10.0.1.11"}, after: goesOn}),
-		denied("ec2:DescribeNetworkInterfaces", failure{changed: true, after: goesOn}),
+		// The instance is renamed beside the assignment.
+		denied("ec2:AssignPrivateIpAddresses", failure{changed: true, told: []string{"done before, and kept", "named the instance"}, after: goesOn}),
+		denied("ec2:DescribeNetworkInterfaces", failure{prepare: applied, after: goesOn}),
 		denied("ec2:UnassignPrivateIpAddresses", failure{prepare: applied, args: []string{"release"}, changed: true, after: goesOn}),
 		denied("ssm:DeleteParameter", failure{prepare: applied, args: []string{"release"}, changed: true, told: []string{"done before, and kept"}, after: goesOn}),
 		denied("ssm:GetParametersByPath", failure{args: []string{"release"}, after: goesOn, prepare: func(t *testing.T, s *site) {

@@ -185,7 +185,7 @@ func (s *site) fakeIptables(t *testing.T, body string) {
 // endings are other ways in which a run ends.
 func endings() []failure {
 	waiting := func(signal syscall.Signal, code int, word string) failure {
-		return failure{name: "ended by " + word, code: code, signal: signal, changed: true, told: []string{"ended by a signal", word, "claimed 10.0.1.11", "run the same command again"},
+		return failure{name: "ended by " + word, code: code, signal: signal, changed: true, told: []string{"ended by a signal", word, "run the same command again"},
 			prepare: func(_ *testing.T, s *site) {
 				s.Cloud.Fault(func(call cloud.Call) cloud.FaultAction {
 					if call.Key() == "ec2:AssignPrivateIpAddresses" {

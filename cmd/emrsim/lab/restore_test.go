@@ -154,7 +154,7 @@ func TestPlanChangesNothing(t *testing.T) {
 	}
 	for _, user := range users {
 		got := start(t, c, core, Command{Args: append([]string{"plan"}, args...), User: user})
-		for _, want := range []string{"would change", "claim /emr-static-ip/", "attach 10.0.1.1"} {
+		for _, want := range []string{"would change", "assign 10.0.1.1", "write the record /emr-static-ip/"} {
 			if !strings.Contains(got.Stdout, want) {
 				t.Errorf("as %s, the output lacks %q", user, want)
 			}

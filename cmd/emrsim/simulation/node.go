@@ -32,6 +32,7 @@ type Node struct {
 	root  string // root of its files
 	place int    // position among the world's nodes, from 0
 	runs  atomic.Int64
+	lacks atomic.Bool // an optional call was not answered in time
 	gone  atomic.Bool // terminated: its kernel uses no address any more
 
 	programmed atomic.Int64 // time of the last change of its kernel
@@ -226,6 +227,11 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 		Log: n.world.log(n, number),
 	}
 	rep, err := work(ctx, n.settings(), env)
+	for _, w := range rep.Warnings {
+		if strings.Contains(w, "has not answered") {
+			n.lacks.Store(true)
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Outcome{Report: rep, Err: err, Killed: p.dead, Points: p.points}
