@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +40,7 @@ func checkAnswer(ctx context.Context, in middleware.DeserializeInput, next middl
 	}
 	body := bufio.NewReaderSize(response.Body, maxPrologue)
 	begins, err := body.Peek(maxPrologue)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return out, meta, err
 	}
 	operation := awsmiddleware.GetOperationName(ctx)

@@ -57,6 +57,16 @@ var rules = []rule{
 		applies:   productOutside(),
 	},
 	{
+		name:      "arrows of import point down, from agent to its rooms",
+		forbidden: func(imported string) bool { return imported == module+"/agent" },
+		applies:   func(file string) bool { return !isTest(file) && strings.Count(file, "/") > 1 && within(file, "agent") },
+	},
+	{
+		name:      "the program imports nothing from scripts",
+		forbidden: oneOf(module + "/scripts"),
+		applies:   func(file string) bool { return !isTest(file) && !within(file, "scripts") },
+	},
+	{
 		name:      "the simulation is test code, which nothing imports",
 		forbidden: oneOf(module + "/cmd/emrsim/simulation"),
 		applies:   func(string) bool { return true },
@@ -206,6 +216,11 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/lab", ""},
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/simulation", "the simulation is test code, which nothing imports"},
 		{"cmd/emrsim/lab/lab_test.go", module + "/cmd/emrsim/simulation", "the simulation is test code, which nothing imports"},
+		{"agent/pool/pool.go", module + "/agent", "arrows of import point down, from agent to its rooms"},
+		{"agent/pool/pool.go", module + "/agent/emr", ""},
+		{"agent/run.go", module + "/agent/pool", ""},
+		{"agent/run.go", module + "/scripts/manpage", "the program imports nothing from scripts"},
+		{"scripts/manpage/main.go", module + "/agent", ""},
 		{"agent/run.go", module + "/netcfg/netcfgtest", "the kernel in memory is for tests only"},
 		{"agent/run_test.go", module + "/netcfg/netcfgtest", ""},
 		{"ssmcoord/judge.go", "go.uber.org/zap", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
