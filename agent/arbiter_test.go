@@ -170,3 +170,26 @@ func TestReleaseThatEC2Refuses(t *testing.T) {
 		}
 	})
 }
+
+// EC2 refuses one address in words that are not known here, and shows nobody who has it: the node
+// takes the next one, says so, and a rerun keeps it.
+func TestRefusedInUnknownWords(t *testing.T) {
+	for _, code := range []string{"InvalidIPAddress.InUse", "InsufficientFreeAddressesInSubnet", "InvalidParameterValue"} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{})
+			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				if c.Action == "AssignPrivateIpAddresses" && strings.Contains(c.Params, "10.0.1.21") {
+					return cloud.FaultAction{Kind: cloud.FaultFail, Code: code, Message: "words of tomorrow", Status: 400}
+				}
+				return cloud.FaultAction{}
+			})
+			_, stdout, stderr := n.program(t.Context(), "10.0.1.20", "10.0.1.21-22")
+			if !strings.Contains(stdout, "static IP  10.0.1.22") || !strings.Contains(stderr, "refused 10.0.1.21: EC2 refused 10.0.1.21: words of tomorrow") {
+				t.Errorf("%s: %s\n%s", code, stdout, stderr)
+			}
+			if rep := n.apply(); rep.Static.String() != "10.0.1.22" || len(rep.Changes) > 0 {
+				t.Errorf("%s: then %s, %q", code, rep.Static, rep.Changes)
+			}
+		})
+	}
+}

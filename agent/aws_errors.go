@@ -99,6 +99,18 @@ func isBadAddress(err error) bool {
 	return strings.Contains(m, "does not fall within") || strings.Contains(m, "reserved")
 }
 
+// isOfAddress reports whether EC2 refused the address in words that are not known here: the next
+// address of the list may be fine. Such are delegated prefixes and InvalidIPAddress.InUse.
+func isOfAddress(err error) bool {
+	code := errorCode(err)
+	for _, prefix := range []string{"InvalidParameterValue", "InvalidIPAddress", "InvalidPrivateIpAddress", "InvalidAddress", "InsufficientFreeAddressesInSubnet"} {
+		if strings.HasPrefix(code, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 func isENIFull(err error) bool { return errorCode(err) == "PrivateIpAddressLimitExceeded" }
 
 // withoutRequest is the text of an error without the SDK's words that are different for each call.

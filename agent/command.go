@@ -158,7 +158,7 @@ func (c *commandLine) tree() *cobra.Command {
 		RunE:  c.run(c.program.Apply),
 	}
 	release := c.alone("release", "Give this node's static IP back: rules, address, attachment, claim", "it gives back what this node has", c.program.Release)
-	restore := c.alone("restore", "Put back what the kernel has lost; calls no AWS API", "it restores what the last run left", c.program.Restore)
+	restore := c.alone("restore", "Put back what the kernel has lost; write a record that is still to be written", "it restores what the last run left", c.program.Restore)
 	plan := &cobra.Command{
 		Use:   "plan [flags] [MASTER_IP CORE_IP...]",
 		Short: "Say what apply would change, and change nothing",

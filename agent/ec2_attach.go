@@ -60,7 +60,7 @@ func (a *arbiter) refusal(ctx context.Context, addr netip.Addr, perhaps, repeate
 		return errors.Join(failed, lookErr)
 	case own:
 		return nil
-	case isHeldElsewhere(err), h.ENI != "": // a refusal in unknown words is one if another ENI has the address
+	case isHeldElsewhere(err), h.ENI != "", isOfAddress(err) && !isENIFull(err):
 		return &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: clean(errorMessage(err), maxQuoted), Repeated: repeated}
 	case isENIFull(err):
 		return &ssmcoord.ImpossibleError{Err: coded(ExitUsage, failed, "the network interface has as many addresses as its instance type "+

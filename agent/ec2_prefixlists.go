@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // gatewayServices are the services that have gateway endpoints. Traffic to them keeps its source
@@ -43,8 +44,8 @@ func (a *arbiter) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
 			}
 		}
 	}
-	if len(networks) > maxNetworks {
-		return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: EC2 names %d of them, at most %d are expected", len(networks), maxNetworks)
+	if len(networks) > netcfg.MaxNetworks {
+		return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: EC2 names %d of them, at most %d are expected", len(networks), netcfg.MaxNetworks)
 	}
 	return sorted(networks), nil
 }

@@ -42,8 +42,8 @@ const streamTime = 120
 // Conntrack says how full the kernel's connection tracking is. Programming the rules turns it on
 // for all of the node's traffic.
 type Conntrack struct {
-	Count int // connections tracked in this network namespace
-	Max   int // of the kernel; beyond it, packets of new connections are dropped. 0: not loaded
+	Count int `json:"count"` // connections tracked in this network namespace
+	Max   int `json:"max"`   // of the kernel; beyond it, packets of new connections are dropped. 0: not loaded
 }
 
 // readConntrack reads both numbers. Where the kernel module is not loaded both are 0.

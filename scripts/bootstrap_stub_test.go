@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// needRoot skips a test that needs root, and fails it where none may be skipped.
+// needRoot skips a test that needs root. With REQUIRE_NETNS=1 the test fails instead.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() == 0 {
@@ -35,8 +35,8 @@ type stubbed struct {
 	program                []byte
 }
 
-// stub writes a bootstrap.sh that installs program into a directory of the test, and an aws that copies it there and counts its calls in the file
-// calls.
+// stub writes a bootstrap.sh that installs program into a directory of the test. Its stand-in for
+// aws copies the program there and counts its calls in the file calls.
 func stub(t *testing.T, program []byte, replace ...string) stubbed {
 	t.Helper()
 	needRoot(t)
@@ -51,14 +51,14 @@ func stub(t *testing.T, program []byte, replace ...string) stubbed {
 	text := string(source)
 	for i := 0; i < len(replace); i += 2 {
 		if strings.Count(text, replace[i]) != 1 {
-			t.Fatalf("bootstrap.sh has not one %q", replace[i])
+			t.Fatalf("bootstrap.sh does not contain %q exactly once", replace[i])
 		}
 		text = strings.Replace(text, replace[i], replace[i+1], 1)
 	}
 	s.write(t, s.script, text)
 	s.write(t, s.dir+"/object", string(program))
 	s.write(t, s.dir+"/bin/aws", "#!/bin/bash\necho call >>\"$STUB/calls\"\nexec cp \"$STUB/object\" \"${*: -1}\"\n")
-	s.write(t, s.dir+"/bin/curl", "#!/bin/sh\nexit 7\n") // nothing of this machine's network
+	s.write(t, s.dir+"/bin/curl", "#!/bin/sh\nexit 7\n") // no access to this machine's network
 	return s
 }
 
@@ -85,7 +85,7 @@ func (s stubbed) run(ctx context.Context, env ...string) (code int, stdout, stde
 	return cmd.ProcessState.ExitCode(), out.String(), said.String()
 }
 
-// leftovers are files that a run must not leave.
+// leftovers returns files that a run must not leave behind.
 func (s stubbed) leftovers(t *testing.T) (names []string) {
 	t.Helper()
 	for _, pattern := range []string{"/tmp.*", "/.emr-static-ip.*", "/sbin/.*"} {
@@ -109,10 +109,11 @@ func (s stubbed) calls(t *testing.T) int {
 
 var told7 = []byte("#!/bin/bash\necho \"told $1\"\nexit 7\n#")
 
-// TestBootstrapAtOnce: several runs at once, of which none may see what another one has only begun to write, nor fail for it.
+// TestBootstrapAtOnce starts several runs at the same time. No run may see a file that another has
+// not finished, or fail because of another.
 func TestBootstrapAtOnce(t *testing.T) {
 	s := stub(t, append(slices.Clip(told7), bytes.Repeat([]byte("x"), 8<<20)...))
-	// Between the steps of one run there is time for another one's.
+	// The pauses between the steps of a run give other runs time.
 	s.write(t, s.dir+"/bin/install", "#!/bin/bash\nsleep 0.0$((RANDOM % 10))\n/usr/bin/install \"$@\" && sleep 0.0$((RANDOM % 10))\n")
 	for range 3 {
 		if err := os.RemoveAll(s.dir + "/sbin"); err != nil {
@@ -122,7 +123,7 @@ func TestBootstrapAtOnce(t *testing.T) {
 		for range 8 {
 			all.Go(func() {
 				if code, stdout, stderr := s.run(t.Context()); code != 7 || stdout != "told a b\n" {
-					t.Errorf("exit code %d, want 7; stdout %q\n%s", code, stdout, stderr)
+					t.Errorf("exit code %d, want 7, stdout %q\n%s", code, stdout, stderr)
 				}
 			})
 		}
@@ -131,14 +132,15 @@ func TestBootstrapAtOnce(t *testing.T) {
 			t.Errorf("installed %d bytes: %v", len(content), err)
 		}
 		if left := s.leftovers(t); len(left) > 0 {
-			t.Errorf("left %q", left)
+			t.Errorf("leftovers %q", left)
 		}
 	}
 }
 
-// TestBootstrapInstallFails: a step of the installation that fails leaves nothing, and is no failure where another run has installed the program.
+// TestBootstrapInstallFails lets a step of the installation fail. Nothing may be left behind. If
+// another run has installed the program meanwhile, the failure must be ignored.
 func TestBootstrapInstallFails(t *testing.T) {
-	other := `install -D -m 0755 "$STUB/object" "$STUB/sbin/emr-static-ip"; ` // another run, meanwhile
+	other := `install -D -m 0755 "$STUB/object" "$STUB/sbin/emr-static-ip"; ` // another run at the same time
 	for _, test := range []struct {
 		name, program, stub string
 		code                int
@@ -159,7 +161,7 @@ func TestBootstrapInstallFails(t *testing.T) {
 				t.Errorf("exit code %d, want %d\n%s", code, test.code, stderr)
 			}
 			if left := s.leftovers(t); len(left) > 0 {
-				t.Errorf("left %q", left)
+				t.Errorf("leftovers %q", left)
 			}
 			if _, err := os.Stat(s.installed); (err == nil) != (code == 7) {
 				t.Errorf("installed: %v", err)
@@ -168,11 +170,12 @@ func TestBootstrapInstallFails(t *testing.T) {
 	}
 }
 
-// TestBootstrapCredentials: credentials of the instance profile that come late are waited for, and their absence is not a missing permission.
+// TestBootstrapCredentials checks that the script waits for late credentials of the instance
+// profile, and that it does not report missing credentials as a missing permission.
 func TestBootstrapCredentials(t *testing.T) {
 	for _, test := range []struct {
-		name, says string // what the AWS CLI says at the first calls
-		late       int    // that many of them
+		name, says string // says is the AWS CLI's output in the first calls
+		late       int    // number of such calls
 		code       int
 		want       []string
 	}{
@@ -190,11 +193,11 @@ func TestBootstrapCredentials(t *testing.T) {
 			}
 			for _, want := range test.want {
 				if !strings.Contains(stderr, want) {
-					t.Errorf("no word of %q", want)
+					t.Errorf("stderr lacks %q", want)
 				}
 			}
 			if strings.Contains(stderr, "s3:GetObject") != (test.name == "no permission") {
-				t.Error("the wrong advice")
+				t.Error("wrong advice about s3:GetObject")
 			}
 			if calls := s.calls(t); test.code == 7 && calls != test.late+1 || test.name == "no permission" && calls != 1 {
 				t.Errorf("%d calls", calls)
@@ -206,7 +209,8 @@ func TestBootstrapCredentials(t *testing.T) {
 	}
 }
 
-// TestBootstrapSays: what programs say does not reach the terminal as it is, nor without end.
+// TestBootstrapSays checks that the output of programs reaches the terminal without control
+// characters and with a limited length.
 func TestBootstrapSays(t *testing.T) {
 	s := stub(t, told7, "\nattempts=4 ", "\nattempts=1 ")
 	s.write(t, s.dir+"/bin/aws", "#!/bin/bash\nprintf 'fatal \\e[2J\\a\\r\\u202e\\x9b5i\\nsecond line '\nhead -c 100000 /dev/zero | tr '\\0' x\necho ' the end'\nexit 1\n")
@@ -221,17 +225,19 @@ func TestBootstrapSays(t *testing.T) {
 	}
 }
 
-// TestBootstrapVariable: the variable with the place is this script's own, and would be an unknown flag to the program.
+// TestBootstrapVariable checks that the program does not get the variable with the place, which is
+// the script's own and would be an unknown flag to the program.
 func TestBootstrapVariable(t *testing.T) {
 	s := stub(t, []byte("#!/bin/bash\nenv | grep ^EMR_STATIC_IP | sort\n"))
 	for _, what := range []string{"installed", "again"} {
 		if code, stdout, stderr := s.run(t.Context(), "EMR_STATIC_IP_BASE=s3://other/place", "EMR_STATIC_IP_ROLE=CORE"); code != 0 || stdout != "EMR_STATIC_IP_ROLE=CORE\n" {
-			t.Errorf("%s: exit code %d, the program has %q\n%s", what, code, stdout, stderr)
+			t.Errorf("%s: exit code %d, the program's environment has %q\n%s", what, code, stdout, stderr)
 		}
 	}
 }
 
-// TestBootstrapRefused: what the AWS CLI says is read as what it means, and the node is told what helps.
+// TestBootstrapRefused checks that the script recognizes the AWS CLI's error texts and prints the
+// right advice.
 func TestBootstrapRefused(t *testing.T) {
 	const traceback = `Traceback (most recent call last):
   File "/usr/local/bin/aws", line 19, in <module>
@@ -244,7 +250,7 @@ func TestBootstrapRefused(t *testing.T) {
 		return "HTTP/1.1 403 Forbidden\r\nServer: AmazonS3\r\nDate: " + time.Now().Add(-ahead).UTC().Format(http.TimeFormat) + "\r\n\r\n"
 	}
 	for _, test := range []struct {
-		name, base, says, head string // head is what curl says of S3
+		name, base, says, head string // head is curl's answer about S3
 		code, calls            int
 		want                   string
 	}{
@@ -274,13 +280,13 @@ func TestBootstrapRefused(t *testing.T) {
 				t.Errorf("exit code %d, want %d; %d calls, want %d; want %q\n%s", code, test.code, s.calls(t), test.calls, test.want, stderr)
 			}
 			if strings.Contains(stderr, "instance profile") != strings.Contains(stderr, "s3:GetObject") {
-				t.Errorf("the wrong advice:\n%s", stderr)
+				t.Errorf("wrong advice:\n%s", stderr)
 			}
 		})
 	}
 }
 
-// TestBootstrapSweeps: what a killed run has left is removed by the next one, and nothing else is.
+// TestBootstrapSweeps checks that a run removes what a killed run has left, and nothing else.
 func TestBootstrapSweeps(t *testing.T) {
 	s := stub(t, told7)
 	old := time.Now().Add(-2 * time.Hour)
@@ -304,7 +310,7 @@ func TestBootstrapSweeps(t *testing.T) {
 		}
 		for _, name := range gone {
 			if _, err := os.Lstat(s.dir + name); err == nil {
-				t.Errorf("%s: %s is there", what, name)
+				t.Errorf("%s: %s was not removed", what, name)
 			}
 		}
 		for _, name := range append(stay, "/.emr-static-ip.eeeeeeeeee") {

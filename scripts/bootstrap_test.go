@@ -15,12 +15,12 @@ import (
 	"time"
 )
 
-// awsCLI is the AWS CLI of this machine; the test is skipped where there is none that works.
+// awsCLI returns the path of the AWS CLI. It skips the test if there is none that works.
 func awsCLI(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("aws")
 	if err != nil {
-		t.Skip("the AWS CLI is not installed: its stand-in is used alone, by the tests in cmd/emrsim/lab and TestPublish")
+		t.Skip("the AWS CLI is not installed: only the tests with its stand-in run (cmd/emrsim/lab and TestPublish)")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -30,7 +30,7 @@ func awsCLI(t *testing.T) string {
 	return path
 }
 
-// awsEnvironment keeps the AWS CLI away from everything but one endpoint.
+// awsEnvironment returns an environment in which the AWS CLI can reach only one endpoint.
 func awsEnvironment(t *testing.T, endpoint string) []string {
 	var env []string
 	for _, v := range os.Environ() {
@@ -43,8 +43,8 @@ func awsEnvironment(t *testing.T, endpoint string) []string {
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+dir+"/config", "AWS_SHARED_CREDENTIALS_FILE="+dir+"/credentials", "AWS_MAX_ATTEMPTS=1")
 }
 
-// TestBootstrapWithAWSCLI holds bootstrap.sh against what the real AWS CLI says and does; cmd/emrsim/lab has the other tests of it, with a
-// stand-in for the CLI.
+// TestBootstrapWithAWSCLI runs bootstrap.sh with the real AWS CLI. The other tests in
+// cmd/emrsim/lab use a stand-in for the CLI.
 func TestBootstrapWithAWSCLI(t *testing.T) {
 	awsCLI(t)
 	needRoot(t)
@@ -52,7 +52,7 @@ func TestBootstrapWithAWSCLI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := append([]byte("#!/bin/sh\necho \"told $1\"\nexit 7\n#"), bytes.Repeat([]byte("x"), 12<<20)...) // the CLI fetches it in parts
+	program := append([]byte("#!/bin/sh\necho \"told $1\"\nexit 7\n#"), bytes.Repeat([]byte("x"), 12<<20)...) // large enough for the CLI to fetch it in parts
 	sum := fmt.Sprintf("%x", sha256.Sum256(program))
 	status, content := 0, program
 	s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

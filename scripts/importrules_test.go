@@ -15,15 +15,16 @@ import (
 
 const module = "github.com/emr-static-ip/emr-static-ip"
 
-// A rule forbids imports in some of the module's files. Paths are relative to the module's root, with slashes.
+// A rule forbids imports in some of the module's files. Paths are relative to the module's root,
+// with slashes.
 type rule struct {
 	name      string
 	forbidden func(imported string) bool
 	applies   func(file string) bool
 }
 
-// rules are the module's layering. Code that is not the product itself (tests, the rehearsal in cmd/emrsim) may use the SDK and
-// netlink as it likes.
+// rules are the layering rules of the module. Code outside the product (tests, the rehearsal in
+// cmd/emrsim) may use the SDK and netlink freely.
 var rules = []rule{
 	{
 		name:      "only ssmcoord talks to Parameter Store",
@@ -87,15 +88,17 @@ var rules = []rule{
 	},
 }
 
-// acts matches the packages of the standard library by which code reaches outside its process or waits.
+// acts matches the packages of the standard library with which code waits or reaches outside its
+// process.
 var acts = oneOf("context", "log", "net/http", "os", "syscall", "math/rand", "math/rand/v2")
 
-// pure are the files, as path.Match patterns, that decide without touching anything: each pattern matches some file.
+// pure are the files, as path.Match patterns, whose code decides without side effects. Each pattern
+// must match a file.
 var pure = []string{
 	"ssmcoord/judge.go", "ssmcoord/order.go", "ssmcoord/plan.go", "ssmcoord/record.go",
-	"netcfg/config.go", "netcfg/rule.go", "netcfg/ruleset.go", // desired
-	"netcfg/observed.go", "netcfg/parse.go", // observed
-	"netcfg/plan.go", "netcfg/change.go", "netcfg/render.go", // their difference, and how it is written
+	"netcfg/config.go", "netcfg/rule.go", "netcfg/ruleset.go", // desired state
+	"netcfg/observed.go", "netcfg/parse.go", // observed state
+	"netcfg/plan.go", "netcfg/change.go", "netcfg/render.go", // their difference and its text
 }
 
 func isTest(file string) bool { return strings.HasSuffix(file, "_test.go") }
@@ -107,14 +110,14 @@ func matches(pattern, file string) bool {
 	return ok && err == nil
 }
 
-// oneOf matches the given packages and those below them.
+// oneOf returns a function that matches the given packages and those below them.
 func oneOf(packages ...string) func(string) bool {
 	return func(imported string) bool {
 		return slices.ContainsFunc(packages, func(p string) bool { return imported == p || within(imported, p) })
 	}
 }
 
-// productOutside matches the files of the product that are in none of the given directories.
+// productOutside returns a function that matches the product's files outside the given directories.
 func productOutside(dirs ...string) func(string) bool {
 	return func(file string) bool {
 		return !isTest(file) && !within(file, "cmd/emrsim") &&
@@ -122,7 +125,7 @@ func productOutside(dirs ...string) func(string) bool {
 	}
 }
 
-// sources are the Go files below root, in lexical order.
+// sources returns the Go files below root, in lexical order.
 func sources(root fs.FS) ([]string, error) {
 	var files []string
 	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -139,7 +142,7 @@ func sources(root fs.FS) ([]string, error) {
 	return files, err
 }
 
-// violations checks one file's source against every rule.
+// violations returns the violations of all rules in one file.
 func violations(file string, source []byte) ([]string, error) {
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, source, parser.ImportsOnly)
 	if err != nil {
@@ -168,7 +171,7 @@ func TestImportRules(t *testing.T) {
 	}
 	for _, pattern := range pure {
 		if !slices.ContainsFunc(files, func(file string) bool { return matches(pattern, file) && !isTest(file) }) {
-			t.Errorf("no file matches %q, which is to be pure", pattern)
+			t.Errorf("no file matches the pattern %q in pure", pattern)
 		}
 	}
 	for _, file := range files {
@@ -186,12 +189,13 @@ func TestImportRules(t *testing.T) {
 	}
 }
 
-// TestImportRulesFindViolations runs every rule on a file that breaks it, and on one nearby that does not.
+// TestImportRulesFindViolations applies every rule to a file that violates it and to a similar one
+// that does not.
 func TestImportRulesFindViolations(t *testing.T) {
 	const sdk = "github.com/aws/aws-sdk-go-v2/"
 	tests := []struct {
 		file, imported string
-		broken         string // the rule's name; empty where the import is allowed
+		broken         string // name of the violated rule; empty if the import is allowed
 	}{
 		{"agent/run.go", sdk + "service/ssm", "only ssmcoord talks to Parameter Store"},
 		{"agent/run.go", sdk + "service/ssm/types", "only ssmcoord talks to Parameter Store"},
@@ -249,7 +253,7 @@ func TestImportRulesFindViolations(t *testing.T) {
 	}
 	for _, r := range rules {
 		if !broken[r.name] {
-			t.Errorf("rule %q is never seen to fail", r.name)
+			t.Errorf("no test shows that rule %q can fail", r.name)
 		}
 	}
 }

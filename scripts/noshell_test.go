@@ -14,13 +14,14 @@ import (
 	"testing"
 )
 
-// runners are the functions that start programs; the product's own ones among them.
+// runners are the functions that start programs, including the product's own.
 var runners = []string{"exec.Command", "exec.CommandContext", "syscall.Exec", "syscall.ForkExec", "os.StartProcess", "outputOf", "exec.LookPath"}
 
-// shells are programs that read what they are given as a language.
+// shells are programs that interpret their arguments or input as a language.
 var shells = []string{"sh", "bash", "dash", "ash", "ksh", "zsh", "busybox", "env", "eval", "awk", "perl", "python", "python3"}
 
-// shellCalls are the places where a source starts a shell: a string that names one, anywhere in the arguments of a runner, and -c beside it.
+// shellCalls returns the places where a source starts a shell: a string in the arguments of a
+// runner that names a shell, or that is -c.
 func shellCalls(file string, source []byte) ([]string, error) {
 	set := token.NewFileSet()
 	parsed, err := parser.ParseFile(set, file, source, parser.SkipObjectResolution)
@@ -63,7 +64,7 @@ func callee(fun ast.Expr) string {
 	return ""
 }
 
-// TestNoShell: the product runs no program through a shell, and its units do not either.
+// TestNoShell checks that neither the product nor its units run a program through a shell.
 func TestNoShell(t *testing.T) {
 	root := os.DirFS("..")
 	files, err := sources(root)
@@ -89,7 +90,7 @@ func TestNoShell(t *testing.T) {
 		}
 	}
 	if looked < 50 {
-		t.Errorf("looked at %d files only", looked)
+		t.Errorf("looked at only %d files", looked)
 	}
 	units, err := fs.Glob(root, "agent/systemd/*")
 	if err != nil || len(units) < 4 {
@@ -102,13 +103,14 @@ func TestNoShell(t *testing.T) {
 		}
 		for line := range strings.Lines(string(text)) {
 			if command, ok := strings.CutPrefix(line, "Exec"); ok && !strings.Contains(command, "=@PROGRAM@ ") {
-				t.Errorf("%s starts something else than the program: %s", unit, line)
+				t.Errorf("%s starts another program: %s", unit, line)
 			}
 		}
 	}
 }
 
-// TestNoShellFindsShells runs the check on what it is to find, and on what it is to let pass.
+// TestNoShellFindsShells runs the check on sources that it must find and on sources that it must
+// accept.
 func TestNoShellFindsShells(t *testing.T) {
 	for source, want := range map[string]int{
 		`exec.Command("sh", "-c", "x")`:                         2,

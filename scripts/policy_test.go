@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// These tests hold the policies in agent/iam against the source. What they allow and deny is tested where the calls are made:
-// cmd/emrsim/simulation.
+// These tests compare the policies in agent/iam with the source. cmd/emrsim/simulation tests what
+// the policies allow and deny.
 
-// calls are the calls to AWS that the product makes, as actions of IAM. They are found by the names of the SDK's input types.
+// calls returns the product's calls to AWS as IAM actions. It finds them by the SDK's input types.
 func calls(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
@@ -35,7 +35,7 @@ func calls(t *testing.T) map[string]bool {
 	return found
 }
 
-// policyFile reads a policy: its text, and its actions.
+// policyFile returns the text of a policy and its actions.
 func policyFile(t *testing.T, file string) (text string, actions []string) {
 	t.Helper()
 	data, err := os.ReadFile("../agent/iam/" + file)
@@ -53,7 +53,7 @@ func policyFile(t *testing.T, file string) (text string, actions []string) {
 	}
 	for _, s := range policy.Statement {
 		if s.Sid == "" || s.Effect != "Allow" {
-			t.Errorf("%s: a statement without a Sid, or one that does not allow: %+v", file, s)
+			t.Errorf("%s: a statement has no Sid or is not an Allow statement: %+v", file, s)
 		}
 		list, ok := s.Action.([]any)
 		if !ok {
@@ -62,7 +62,7 @@ func policyFile(t *testing.T, file string) (text string, actions []string) {
 		for _, a := range list {
 			name, _ := a.(string)
 			if strings.ContainsAny(name, "*?") || slices.Contains(actions, name) {
-				t.Errorf("%s: the action %q is a pattern, or there twice", file, name)
+				t.Errorf("%s: the action %q is a pattern or a duplicate", file, name)
 			}
 			actions = append(actions, name)
 		}
@@ -70,7 +70,7 @@ func policyFile(t *testing.T, file string) (text string, actions []string) {
 	return string(data), actions
 }
 
-// ahead are actions of the policies that calls does not find, with the reason.
+// ahead are actions of the policies that the function calls does not find, with the reason.
 var ahead = map[string]string{
 	"ssm:AddTagsToResource": "PutParameter with tags needs it too, for --claim-tag",
 }
@@ -89,17 +89,17 @@ func TestPoliciesNameTheCalls(t *testing.T) {
 		for _, a := range actions {
 			allowed[a] = true
 			if !made[a] && ahead[a] == "" {
-				t.Errorf("%s allows %s, which nothing calls", f.Name(), a)
+				t.Errorf("%s allows %s, but the product does not call it", f.Name(), a)
 			}
 		}
-		// IAM counts no white space; 6,144 is the limit of a managed policy.
+		// IAM does not count white space. The limit of a managed policy is 6,144 characters.
 		if n := len(strings.Join(strings.Fields(text), "")); n > 4096 {
 			t.Errorf("%s has %d characters", f.Name(), n)
 		}
 	}
 	for _, a := range slices.Sorted(maps.Keys(made)) {
 		if !allowed[a] {
-			t.Errorf("no policy in agent/iam allows %s, which is called", a)
+			t.Errorf("the product calls %s, but no policy in agent/iam allows it", a)
 		}
 	}
 }

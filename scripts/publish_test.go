@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// runScript runs a program, within a minute or two, and returns its exit code and all that it said.
+// runScript runs a program with a time limit and returns its exit code and output.
 func runScript(t *testing.T, env []string, program string, args ...string) (int, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -30,7 +30,7 @@ func runScript(t *testing.T, env []string, program string, args ...string) (int,
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// makeDist makes a distribution of a small program in place of the real one.
+// makeDist makes a distribution with a small program instead of the real one.
 func makeDist(t *testing.T, version string) string {
 	t.Helper()
 	if _, err := exec.LookPath("go"); err != nil {
@@ -53,7 +53,8 @@ func makeDist(t *testing.T, version string) string {
 		t.Fatal(err)
 	}
 	for _, architecture := range []string{"amd64", "arm64"} {
-		// Both for this machine: that they differ is all that matters here, and something at the end does not hurt a program.
+		// Both programs run on this machine and differ only in the bytes at the end, which do no
+		// harm.
 		if err := os.MkdirAll(dir+"/bin", 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +68,8 @@ func makeDist(t *testing.T, version string) string {
 	return dir + "/dist"
 }
 
-// s3Store is an AWS CLI that keeps objects in a directory: it knows what the scripts call, and fails at the call of that number.
+// s3Store returns a stand-in for the AWS CLI that keeps objects in a directory. It implements the
+// calls of the scripts and fails at the call with the number FAIL_AT.
 func s3Store(t *testing.T) (dir string, env []string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -115,7 +117,7 @@ esac
 	return dir, []string{"STORE=" + dir, "PATH=" + bin + ":" + os.Getenv("PATH"), "AWS_REGION=eu-west-1"}
 }
 
-// storedObjects are the files of the store below a bucket.
+// storedObjects returns the files of the store below a bucket.
 func storedObjects(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -133,7 +135,8 @@ func storedObjects(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// bootFrom runs a published bootstrap.sh; it installs below dir. The program's own words follow what bootstrap.sh says.
+// bootFrom runs a published bootstrap.sh that installs into a temporary directory. The output of
+// the program follows the output of bootstrap.sh.
 func bootFrom(t *testing.T, script string, env []string, args ...string) (int, string) {
 	t.Helper()
 	needRoot(t)
@@ -156,10 +159,10 @@ func TestPublish(t *testing.T) {
 	}
 
 	if code, out := runScript(t, append(env, "DIST="+one), "./publish.sh", base+"/", "--dry-run"); code != 0 || len(storedObjects(t, dir)) > 0 || !strings.Contains(out, "-> "+base+"/bootstrap.sh\n") {
-		t.Errorf("--dry-run: %d, %d objects\n%s", code, len(storedObjects(t, dir)), out)
+		t.Errorf("--dry-run: exit code %d, %d objects\n%s", code, len(storedObjects(t, dir)), out)
 	}
 	if code, out := publish(one); code != 0 || !strings.Contains(out, "Path="+base+"/bootstrap.sh,Args=") {
-		t.Fatalf("%d\n%s", code, out)
+		t.Fatalf("exit code %d\n%s", code, out)
 	}
 	calls, err := os.ReadFile(dir + "/calls")
 	if err != nil {
@@ -167,7 +170,7 @@ func TestPublish(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(string(calls)), "\n")
 	if last := lines[len(lines)-2:]; !strings.HasSuffix(last[0], " "+base+"/bootstrap.sh") || !strings.HasSuffix(last[1], "bootstrap.sh -") {
-		t.Errorf("bootstrap.sh is not the last:\n%s", calls)
+		t.Errorf("bootstrap.sh was not uploaded last:\n%s", calls)
 	}
 	if len(lines) > 4 {
 		t.Errorf("the AWS CLI was started %d times:\n%s", len(lines), calls)
@@ -189,10 +192,11 @@ func TestPublish(t *testing.T) {
 		t.Errorf("bootstrap.sh: exit code %d\n%s", code, out)
 	}
 
-	// The next version fails somewhere, or its upload is spoilt: the one before is in force all the while, and works.
+	// If a step of the next version fails, or its upload is damaged, the former version must stay
+	// in force and work.
 	for _, fault := range []string{"HALF=1", "FAIL_AT=1", "FAIL_AT=2", "FAIL_AT=3", "SPOIL_AT=1"} {
 		if code, out := publish(two, fault); code == 0 || !strings.Contains(out, "what was published before is in force") {
-			t.Errorf("%s: %d\n%s", fault, code, out)
+			t.Errorf("%s: exit code %d\n%s", fault, code, out)
 		}
 		now := storedObjects(t, dir)
 		for _, p := range []string{"a/prefix/bootstrap.sh", sumName(script, "amd64"), sumName(script, "arm64")} {
@@ -202,29 +206,30 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	if code, out := bootFrom(t, script, env, "x"); runtime.GOARCH == "amd64" && (code != 2 || !strings.Contains(out, "installed version v1 for amd64")) {
-		t.Errorf("bootstrap.sh in between: exit code %d\n%s", code, out)
+		t.Errorf("bootstrap.sh after a failed upload: exit code %d\n%s", code, out)
 	}
-	// bootstrap.sh is in force as soon as it is there, and whoever published it is told when it is not what it should be.
+	// bootstrap.sh is in force as soon as it is uploaded. If it is damaged, publish.sh must report
+	// this.
 	for _, fault := range []string{"FAIL_AT=4", "SPOIL_AT=3"} {
 		if code, out := publish(two, fault); code == 0 || !strings.Contains(out, "publish again") {
-			t.Errorf("%s: %d\n%s", fault, code, out)
+			t.Errorf("%s: exit code %d\n%s", fault, code, out)
 		}
 	}
-	// An upgrade, and back.
+	// An upgrade and a rollback.
 	for _, step := range []struct{ dist, version string }{{two, "v2"}, {one, "v1"}} {
 		if code, out := publish(step.dist); code != 0 {
-			t.Errorf("%d\n%s", code, out)
+			t.Errorf("exit code %d\n%s", code, out)
 		}
 		if now := storedObjects(t, dir); !strings.Contains(now["a/prefix/bootstrap.sh"], "\nversion='"+step.version+"'\n") {
 			t.Errorf("%s is not in force", step.version)
 		}
 	}
 	if now := storedObjects(t, dir); now["a/prefix/bootstrap.sh"] != script {
-		t.Error("the same version at the same place has another bootstrap.sh")
+		t.Error("publishing the same version again changed bootstrap.sh")
 	}
 }
 
-// sumName is the object that a bootstrap.sh fetches.
+// sumName returns the name of the object that a bootstrap.sh fetches.
 func sumName(script, architecture string) string {
 	_, sum, _ := strings.Cut(script, "\nsha256_"+architecture+"='")
 	return "a/prefix/emr-static-ip-linux-" + architecture + "-" + sum[:12]
@@ -262,28 +267,30 @@ func TestPublishRefuses(t *testing.T) {
 	}
 }
 
-// TestMakePublish: what is missing is told before anything is built, and make dist says what comes next.
+// TestMakePublish checks that make publish reports a missing argument before it builds anything,
+// and that make dist prints the next step.
 func TestMakePublish(t *testing.T) {
 	if _, err := exec.LookPath("make"); err != nil {
 		t.Skip(err)
 	}
 	if code, out := runScript(t, nil, "make", "-C", "..", "--dry-run", "publish"); code == 0 || !strings.Contains(out, "make publish TO=s3://BUCKET/PREFIX") || strings.Contains(out, "go build") {
-		t.Errorf("without TO: %d\n%s", code, out)
+		t.Errorf("make publish without TO: exit code %d\n%s", code, out)
 	}
 	if code, out := runScript(t, nil, "make", "-C", "..", "--dry-run", "publish", "TO=s3://bucket/x"); code != 0 || !strings.Contains(out, "publish.sh 's3://bucket/x'") {
-		t.Errorf("with TO: %d\n%s", code, out)
+		t.Errorf("make publish with TO: exit code %d\n%s", code, out)
 	}
 	if code, out := runScript(t, nil, "make", "-C", "..", "--dry-run", "dist"); code != 0 {
-		t.Errorf("dist: %d\n%s", code, out)
+		t.Errorf("make dist: exit code %d\n%s", code, out)
 	}
 }
 
-// TestPublishToMoto publishes with the real AWS CLI into an emulator's S3, and starts from there.
+// TestPublishToMoto publishes with the real AWS CLI to an emulated S3, and runs the published
+// bootstrap.sh.
 func TestPublishToMoto(t *testing.T) {
 	awsCLI(t)
 	moto, err := exec.LookPath("moto_server")
 	if err != nil {
-		t.Skip("moto_server is not installed: publish.sh is tested with a stand-in for the AWS CLI alone")
+		t.Skip("moto_server is not installed: publish.sh is tested only with a stand-in for the AWS CLI")
 	}
 	dist := makeDist(t, "v1")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -310,7 +317,7 @@ func TestPublishToMoto(t *testing.T) {
 			break
 		}
 		if time.Since(began) > 90*time.Second {
-			t.Skipf("moto_server does not come up: %v\n%s", err, &said)
+			t.Skipf("moto_server does not start: %v\n%s", err, &said)
 		}
 		time.Sleep(200 * time.Millisecond)
 	}

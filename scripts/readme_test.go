@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// These tests hold the documents against the source, so that operators can rely on them.
+// These tests compare the documents with the source, so that operators can rely on the documents.
 
 const (
 	mainPage      = "../README.md"
@@ -48,7 +48,7 @@ func section(t *testing.T, name, heading string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(page(t, name), "\n"+heading+"\n")
 	if !ok {
-		t.Fatalf("%s has no %s", name, heading)
+		t.Fatalf("%s has no heading %s", name, heading)
 	}
 	level, _, _ := strings.Cut(heading, " ")
 	for n := len(level); n > 1; n-- {
@@ -57,7 +57,7 @@ func section(t *testing.T, name, heading string) string {
 	return rest
 }
 
-// parsed are the files of a directory that match a pattern, without tests.
+// parsed returns the files of a directory that match a pattern, without tests.
 func parsed(t *testing.T, pattern string) (files []*ast.File) {
 	t.Helper()
 	names, err := filepath.Glob(pattern)
@@ -80,13 +80,13 @@ func parsed(t *testing.T, pattern string) (files []*ast.File) {
 	return files
 }
 
-// agentFiles are the files of package agent and of those below it.
+// agentFiles returns the files of package agent and of the packages below it.
 func agentFiles(t *testing.T) []*ast.File {
 	t.Helper()
 	return slices.Concat(parsed(t, "../agent/*.go"), parsed(t, "../agent/*/*.go"), parsed(t, "../agent/internal/*/*.go"))
 }
 
-// constants returns the values of the constants whose declaration satisfies want.
+// constants returns the values of the constants whose declarations satisfy want.
 func constants(t *testing.T, files []*ast.File, want func(*ast.ValueSpec) bool) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
@@ -108,7 +108,7 @@ func constants(t *testing.T, files []*ast.File, want func(*ast.ValueSpec) bool) 
 	return found
 }
 
-// fields returns the JSON names of the fields of the struct types called so, in order.
+// fields returns the JSON names of the fields of the named struct types, in order.
 func fields(t *testing.T, files []*ast.File, types ...string) (names []string) {
 	t.Helper()
 	for _, want := range types {
@@ -145,14 +145,14 @@ func fields(t *testing.T, files []*ast.File, types ...string) (names []string) {
 	return names
 }
 
-// TestReadmeLength keeps the main page short enough to be read.
+// TestReadmeLength checks that the main page is short.
 func TestReadmeLength(t *testing.T) {
 	if n := strings.Count(page(t, mainPage), "\n"); n > 150 {
-		t.Errorf("README.md has %d lines", n)
+		t.Errorf("README.md has %d lines, want at most 150", n)
 	}
 }
 
-// The main page and the reference explain each exit code.
+// TestReadmeExitCodes checks that the main page and the reference explain each exit code.
 func TestReadmeExitCodes(t *testing.T) {
 	want := constants(t, parsed(t, "../agent/internal/exit/exit.go"), func(spec *ast.ValueSpec) bool {
 		kind, ok := spec.Type.(*ast.Ident)
@@ -162,22 +162,22 @@ func TestReadmeExitCodes(t *testing.T) {
 		got := map[string]bool{}
 		for _, row := range regexp.MustCompile(`(?m)^\| (\d+) \| ([^|]+?) *\|`).FindAllStringSubmatch(section(t, name, "## Exit codes"), -1) {
 			if got[row[1]] {
-				t.Errorf("%s has exit code %s twice", name, row[1])
+				t.Errorf("%s explains exit code %s twice", name, row[1])
 			}
 			got[row[1]] = true
 			if !want[row[1]] {
-				t.Errorf("%s has exit code %s, the program has not", name, row[1])
+				t.Errorf("%s explains exit code %s, which the program does not have", name, row[1])
 			}
 		}
 		for code := range want {
 			if !got[code] {
-				t.Errorf("%s has no exit code %s", name, code)
+				t.Errorf("%s does not explain exit code %s", name, code)
 			}
 		}
 	}
 }
 
-// flagNames are the names of the program's flags. They are string constants called flag...
+// flagNames returns the names of the program's flags: the string constants named flag...
 func flagNames(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -194,7 +194,7 @@ func flagNames(t *testing.T) map[string]bool {
 	return names
 }
 
-// The reference's table has each flag.
+// TestReadmeFlags checks that the reference's table has each flag.
 func TestReadmeFlags(t *testing.T) {
 	flags := flagNames(t)
 	named := map[string]bool{}
@@ -210,12 +210,12 @@ func TestReadmeFlags(t *testing.T) {
 	}
 	for name := range named {
 		if !flags[name] {
-			t.Errorf("the reference's table has --%s, the program has not", name)
+			t.Errorf("the reference's table has --%s, which the program does not have", name)
 		}
 	}
 }
 
-// Every page names only flags and commands that the program has.
+// TestReadmeCommandLines checks that every page names only existing flags and commands.
 func TestReadmeCommandLines(t *testing.T) {
 	flags := flagNames(t)
 	commands := map[string]bool{"help": true}
@@ -239,7 +239,7 @@ func TestReadmeCommandLines(t *testing.T) {
 		for _, m := range line.FindAllStringSubmatch(page(t, name), -1) {
 			words := strings.Fields(m[1])
 			if len(words) > 0 && regexp.MustCompile(`^[a-z]+$`).MatchString(words[0]) && !commands[words[0]] && words[0] != "failed:" {
-				t.Errorf("%s: emr-static-ip %s is no command", name, words[0])
+				t.Errorf("%s: there is no command emr-static-ip %s", name, words[0])
 			}
 			for _, w := range words {
 				flag, _, _ := strings.Cut(strings.Trim(w, "[]"), "=")
@@ -251,7 +251,7 @@ func TestReadmeCommandLines(t *testing.T) {
 	}
 }
 
-// addCommands adds what may be a command's name: the first word of a literal.
+// addCommands adds the first word of a string literal, which may be the name of a command.
 func addCommands(commands map[string]bool, value ast.Expr) {
 	literal, ok := value.(*ast.BasicLit)
 	if !ok || literal.Kind != token.STRING {
@@ -266,19 +266,19 @@ func addCommands(commands map[string]bool, value ast.Expr) {
 	}
 }
 
-// The pages name only targets that the Makefile has.
+// TestReadmeTargets checks that the pages name only existing targets of the Makefile.
 func TestReadmeTargets(t *testing.T) {
 	makefile := page(t, "../Makefile")
 	for _, name := range pages {
 		for _, m := range regexp.MustCompile("(?:`| {4})make ([a-z-]+)").FindAllStringSubmatch(page(t, name), -1) {
 			if !strings.Contains(makefile, "\n"+m[1]+": ") {
-				t.Errorf("%s: make %s is no target", name, m[1])
+				t.Errorf("%s: there is no target %s", name, m[1])
 			}
 		}
 	}
 }
 
-// Every link between the pages leads to a file, and to a heading of it.
+// TestReadmeLinks checks that every link between the pages leads to an existing file and heading.
 func TestReadmeLinks(t *testing.T) {
 	links := 0
 	for _, name := range pages {
@@ -304,11 +304,11 @@ func TestReadmeLinks(t *testing.T) {
 		}
 	}
 	if links < 30 {
-		t.Errorf("found %d links", links)
+		t.Errorf("found only %d links", links)
 	}
 }
 
-// headings are the anchors that GitHub makes of a page's headings.
+// headings returns the anchors that GitHub makes from a page's headings.
 func headings(text string) (names []string) {
 	drop := regexp.MustCompile(`[^a-z0-9 _-]`)
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
@@ -317,7 +317,7 @@ func headings(text string) (names []string) {
 	return names
 }
 
-// The reference explains each field of what is printed as JSON.
+// TestReadmeJSON checks that the reference explains each field of the JSON output.
 func TestReadmeJSON(t *testing.T) {
 	files := agentFiles(t)
 	for heading, types := range map[string][]string{
@@ -334,7 +334,7 @@ func TestReadmeJSON(t *testing.T) {
 	}
 }
 
-// golden reads the golden file of that name, wherever below agent it is.
+// golden returns the content of a golden file, wherever below agent it is.
 func golden(t *testing.T, name string) string {
 	t.Helper()
 	found := ""
@@ -353,7 +353,8 @@ func golden(t *testing.T, name string) string {
 	return page(t, found)
 }
 
-// The sample of ledger list has lines that the program printed.
+// TestReadmeLedgerSample checks that the program has printed each line of the sample of ledger
+// list.
 func TestReadmeLedgerSample(t *testing.T) {
 	printed := strings.Split(golden(t, "ledger-list.txt"), "\n")
 	_, sample, _ := strings.Cut(page(t, protocolPage), "\n    ADDRESS ")
@@ -364,12 +365,12 @@ func TestReadmeLedgerSample(t *testing.T) {
 	}
 	for _, l := range lines {
 		if l = strings.TrimSpace(l); !slices.ContainsFunc(printed, func(p string) bool { return strings.TrimSpace(p) == l }) {
-			t.Errorf("not printed: %s", l)
+			t.Errorf("the program did not print: %s", l)
 		}
 	}
 }
 
-// The states of a ledger's address are those of the program.
+// TestReadmeLedgerStates checks that the table has the states of a ledger's address.
 func TestReadmeLedgerStates(t *testing.T) {
 	want := constants(t, parsed(t, "../ssmcoord/inventory/*.go"), func(spec *ast.ValueSpec) bool {
 		kind, ok := spec.Type.(*ast.Ident)
@@ -386,11 +387,11 @@ func TestReadmeLedgerStates(t *testing.T) {
 		}
 	}
 	if n := strings.Count(text, "\n| `"); n != len(want) {
-		t.Errorf("the table has %d states, the program %d", n, len(want))
+		t.Errorf("the table has %d states, the program has %d", n, len(want))
 	}
 }
 
-// The phases of the state file are those of the program.
+// TestReadmePhases checks that the table has the phases of the state file.
 func TestReadmePhases(t *testing.T) {
 	text := section(t, statesPage, "## The state file")
 	for literal := range constants(t, agentFiles(t), func(spec *ast.ValueSpec) bool {
@@ -407,7 +408,8 @@ func TestReadmePhases(t *testing.T) {
 	}
 }
 
-// The rules that the kernel's page draws are those of the golden file, without their comment.
+// TestReadmeRules checks that the kernel's page shows the rules of the golden file, without
+// comments.
 func TestReadmeRules(t *testing.T) {
 	var want []string
 	for line := range strings.SplitSeq(page(t, "../netcfg/testdata/legacy-external.golden"), "\n") {
@@ -425,21 +427,21 @@ func TestReadmeRules(t *testing.T) {
 	}
 }
 
-// The main page's table has the columns that a rehearsal prints.
+// TestReadmeDemo checks that the main page's table has the columns of a rehearsal.
 func TestReadmeDemo(t *testing.T) {
 	source := page(t, "../cmd/emrsim/table.go") + page(t, "../cmd/emrsim/rehearsal.go")
 	m := regexp.MustCompile(`(?m)^    (NODE  .*)$`).FindStringSubmatch(page(t, mainPage))
 	if m == nil {
-		t.Fatal("there is no table")
+		t.Fatal("README.md has no table")
 	}
 	for _, column := range regexp.MustCompile(` {2,}`).Split(m[1], -1) {
 		if !strings.Contains(source, column) {
-			t.Errorf("a rehearsal prints no column %s", column)
+			t.Errorf("a rehearsal does not print the column %s", column)
 		}
 	}
 }
 
-// The constants that the table of facts names are there.
+// TestReadmeFacts checks that the constants in the table of facts exist.
 func TestReadmeFacts(t *testing.T) {
 	declared := map[string]bool{}
 	for _, file := range slices.Concat(parsed(t, "../ssmcoord/*.go"), parsed(t, "../cmd/emrsim/cloud/*.go")) {
@@ -465,21 +467,22 @@ func TestReadmeFacts(t *testing.T) {
 	named := 0
 	for _, m := range regexp.MustCompile("(?m)^\\|[^|]*\\|[^|]*\\|(.*)\\|$").FindAllStringSubmatch(page(t, factsPage), -1) {
 		for _, name := range regexp.MustCompile("`(Options\\.[A-Za-z]+|[a-z]*[A-Z][A-Za-z]+)`").FindAllStringSubmatch(m[1], -1) {
-			if strings.HasPrefix(name[1], "Describe") && name[1] != "DescribeLag" { // EC2's
+			if strings.HasPrefix(name[1], "Describe") && name[1] != "DescribeLag" { // an action of EC2
 				continue
 			}
 			named++
 			if !declared[name[1]] {
-				t.Errorf("there is no %s", name[1])
+				t.Errorf("there is no constant %s", name[1])
 			}
 		}
 	}
 	if named < 20 {
-		t.Errorf("found %d names", named)
+		t.Errorf("found only %d names", named)
 	}
 }
 
-// The table of permissions has each statement of the policy, with its actions.
+// TestReadmePolicy checks that the table of permissions has each statement of the policy and its
+// actions.
 func TestReadmePolicy(t *testing.T) {
 	text, _ := policyFile(t, "instance-profile-policy.json")
 	var policy struct {
@@ -493,7 +496,7 @@ func TestReadmePolicy(t *testing.T) {
 	}
 	rows := regexp.MustCompile("(?m)^\\| `([A-Za-z]+)` \\| (`[a-z0-9]+:[^|]*) \\|").FindAllStringSubmatch(section(t, deployingPage, "## Permissions"), -1)
 	if len(rows) != len(policy.Statement) {
-		t.Fatalf("the table has %d statements, the policy %d", len(rows), len(policy.Statement))
+		t.Fatalf("the table has %d statements, the policy has %d", len(rows), len(policy.Statement))
 	}
 	for i, s := range policy.Statement {
 		actions, ok := s.Action.([]any)

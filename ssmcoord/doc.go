@@ -37,7 +37,8 @@
 //	record   PutParameter, at the node's turn
 //
 // A first run costs five calls with the Name tag, and two round trips before the kernel is
-// programmed (three where the pool has more than ten addresses). A run that finds its address costs
+// programmed (three where the pool has more than ten addresses). Package agent makes one more, once
+// in a node's life, beside them. A run that finds its address costs
 // two calls.
 //
 // # What is free

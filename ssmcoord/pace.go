@@ -2,6 +2,7 @@ package ssmcoord
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -30,7 +31,7 @@ func slot(turn int, burst, rate float64) time.Duration {
 // waits for nothing.
 func (c *Coordinator) pace(ctx context.Context) error {
 	due := c.began.Add(slot(c.turn, assignBurst, assignRate))
-	return c.waitFor(ctx, due, "ask EC2 first")
+	return c.waitFor(ctx, due, fmt.Sprintf("%d nodes of the launch ask EC2 first", c.turn))
 }
 
 // recordTurn returns how long after its start the node writes its record. Parameter Store admits
@@ -44,7 +45,7 @@ func (c *Coordinator) recordTurn(p Plan) time.Duration {
 
 // waitFor waits until due, but at most two thirds of the time that is left: the turn is a courtesy,
 // the deadline is a promise.
-func (c *Coordinator) waitFor(ctx context.Context, due time.Time, what string) error {
+func (c *Coordinator) waitFor(ctx context.Context, due time.Time, why string) error {
 	d := time.Until(due)
 	if deadline, ok := ctx.Deadline(); ok {
 		d = min(d, time.Until(deadline)*2/3)
@@ -53,7 +54,7 @@ func (c *Coordinator) waitFor(ctx context.Context, due time.Time, what string) e
 		return nil
 	}
 	if d > 2*time.Second {
-		c.notify(EventPacing, netip.Addr{}, false, "%d nodes of the launch %s, waiting %s", c.turn, what, d.Round(100*time.Millisecond))
+		c.notify(EventPacing, netip.Addr{}, false, "%s: waiting %s", why, d.Round(100*time.Millisecond))
 	}
 	return Sleep(ctx, d)
 }

@@ -50,7 +50,11 @@ func (c *Coordinator) Record(ctx context.Context, p Plan) error {
 	if !p.records() {
 		return nil
 	}
-	if err := c.waitFor(ctx, c.Due(p), "write their records first"); err != nil {
+	why := fmt.Sprintf("%d nodes of the launch write their records first", c.turn)
+	if due := c.Due(p); due.Equal(p.notBefore) {
+		why = "Parameter Store does not create a name again at once after its deletion; the address is in use already"
+	}
+	if err := c.waitFor(ctx, c.Due(p), why); err != nil {
 		return err
 	}
 	if p.Kept && c.written(p.Addr) {

@@ -2,7 +2,7 @@
 // quote from them.
 //
 // The files are plain IAM JSON. They have placeholders in capitals: REGION, ACCOUNT_ID, SUBNET_ID.
-// Tests load them into the model of AWS. The README shows the first one word for word.
+// Tests load them into the model of AWS.
 package iam
 
 import (

@@ -37,7 +37,7 @@ const (
 // the kernel and EC2 for the facts. The exceptions are Intents and RecordDue: nothing else knows of
 // an assignment whose answer was lost.
 type State struct {
-	Version int       `json:"version"` // StateVersion
+	Version int       `json:"version"` // the constant of that name
 	Tool    string    `json:"tool"`    // version of the program that wrote it
 	Written time.Time `json:"written"`
 	Phase   Phase     `json:"phase"`
@@ -54,7 +54,6 @@ type State struct {
 
 	// VPC has every IPv4 CIDR of the VPC. Files of versions before restore do not have it.
 	VPC []netip.Prefix `json:"vpc,omitempty"`
-
 	// Gateways are the networks of S3 and DynamoDB, once EC2 was asked for them.
 	Gateways      []netip.Prefix `json:"gateways,omitempty"`
 	GatewaysKnown bool           `json:"gateways_known,omitempty"`

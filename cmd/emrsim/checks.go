@@ -14,12 +14,12 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// lookAfter looks at what each node got, and at what others see of it.
+// lookAfter checks what each node got and what other hosts see of it.
 func (r *rehearsal) lookAfter(ctx context.Context) {
 	r.say("", "after: the same download from every node, and connections in all other directions")
 	r.each(func(w *row) {
 		pool := r.wanted.Pools.For(agent.Role(w.node.Role))
-		if !r.checkAttached(w, pool) {
+		if !r.checkAssigned(w, pool) {
 			return
 		}
 		w.seen, w.after = r.cluster.Download(ctx, w.node)
@@ -41,24 +41,25 @@ func (r *rehearsal) lookAfter(ctx context.Context) {
 	})
 }
 
-// checkAttached looks at EC2: one address of the pool on the primary interface, or none where there is no pool.
-func (r *rehearsal) checkAttached(w *row, pool []netip.Addr) bool {
-	attached := r.cluster.Secondary(w.node)
-	if len(pool) == 0 && len(attached) == 0 {
+// checkAssigned checks that EC2 has assigned one address of the pool to the primary interface, or
+// none if there is no pool.
+func (r *rehearsal) checkAssigned(w *row, pool []netip.Addr) bool {
+	assigned := r.cluster.Secondary(w.node)
+	if len(pool) == 0 && len(assigned) == 0 {
 		return true
 	}
-	if len(attached) == 0 && w.first.ExitCode != 0 {
-		return false // as it said
+	if len(assigned) == 0 && w.first.ExitCode != 0 {
+		return false // the run has reported it
 	}
-	if len(attached) != 1 || !slices.Contains(pool, attached[0]) {
-		r.problem(w.node.Name, "EC2 has the secondary addresses %v on its primary interface; expected is one of %v", attached, pool)
+	if len(assigned) != 1 || !slices.Contains(pool, assigned[0]) {
+		r.problem(w.node.Name, "EC2 has the secondary addresses %v on its primary interface; expected is one of %v", assigned, pool)
 		return false
 	}
-	w.static = attached[0]
+	w.static = assigned[0]
 	return true
 }
 
-// checkLeftAlone is for a node whose role has no pool.
+// checkLeftAlone checks a node whose role has no pool.
 func (r *rehearsal) checkLeftAlone(w *row) {
 	if w.after == nil {
 		r.problem(w.node.Name, "the download was done, although there is no static IP for %s nodes", w.node.Role)
@@ -66,7 +67,7 @@ func (r *rehearsal) checkLeftAlone(w *row) {
 	r.say(w.node.Name, "no addresses were named for %s nodes: left as it is", w.node.Role)
 }
 
-// checkKernel looks for the address on the primary interface.
+// checkKernel checks that the address is on the primary interface.
 func (r *rehearsal) checkKernel(ctx context.Context, w *row) {
 	addresses, err := w.node.Addresses(ctx, w.node.Link)
 	if err != nil {
@@ -78,7 +79,7 @@ func (r *rehearsal) checkKernel(ctx context.Context, w *row) {
 	}
 }
 
-// checkRecords looks at the ledger and at the instance's name.
+// checkRecords checks the ledger and the instance's Name tag.
 func (r *rehearsal) checkRecords(w *row) {
 	record, found, err := r.cluster.Ledger(w.static)
 	switch {
@@ -96,10 +97,11 @@ func (r *rehearsal) checkRecords(w *row) {
 	}
 }
 
-// scopeAll is the SNAT scope in which traffic inside the VPC leaves with the static IP too.
+// scopeAll is the SNAT scope in which traffic inside the VPC leaves with the static IP, too.
 const scopeAll = string(netcfg.ScopeAll)
 
-// checkTraffic connects in the other directions: in to the static IP, to a neighbour, out by EMR's interface.
+// checkTraffic connects in the other directions: to the static IP, to a neighbour, and out through
+// EMR's interface.
 func (r *rehearsal) checkTraffic(ctx context.Context, w *row) {
 	if answer, err := r.cluster.CallNode(ctx, w.static); err != nil {
 		r.problem(w.node.Name, "a connection from the data centre to %s, for a service bound to %s: %v", w.static, w.node.Primary.Address, err)
@@ -123,7 +125,7 @@ func (r *rehearsal) checkTraffic(ctx context.Context, w *row) {
 	}
 }
 
-// secondInterface is what is known about the interface that EMR attached to a master.
+// secondInterface has the properties of the interface that EMR attached to a master.
 type secondInterface struct {
 	addresses []string
 	out, in   lab.Answer
@@ -144,7 +146,8 @@ func (r *rehearsal) lookAtSecond(ctx context.Context, n *lab.Node) (s secondInte
 	return s
 }
 
-// compare holds all nodes against each other, and the masters' second interfaces against what they were.
+// compare compares all nodes with each other, and the masters' second interfaces with their former
+// state.
 func (r *rehearsal) compare(ctx context.Context) {
 	holders := map[netip.Addr]string{}
 	var primaries []netip.Addr
@@ -178,7 +181,7 @@ func (s secondInterface) String() string {
 
 var changed = regexp.MustCompile(`(?m)^changed=(\d+) unchanged=\d+ duration=\S+$`)
 
-// changedOf is the number of changes that a run's report names; -1 where it names none.
+// changedOf returns the number of changes in a run's report, or -1 if it has none.
 func changedOf(report string) int {
 	m := changed.FindStringSubmatch(report)
 	if m == nil {
@@ -191,7 +194,7 @@ func changedOf(report string) int {
 	return n
 }
 
-// summaryOf is the last line of a report.
+// summaryOf returns the last line of a report.
 func summaryOf(report string) string {
 	if m := changed.FindString(report); m != "" {
 		return m

@@ -27,7 +27,7 @@ import (
 // options are the flags of launch.
 type options struct {
 	release   string
-	core      int // -1: as many as addresses for core nodes were given
+	core      int // -1: as many as there are addresses for core nodes
 	masters   int
 	tasks     int
 	fleets    bool
@@ -79,7 +79,7 @@ func launchCommand() *cobra.Command {
 	return cmd
 }
 
-// launch checks the flags, moves into namespaces of its own, and rehearses.
+// launch checks the flags, moves into its own namespaces, and rehearses.
 func launch(ctx context.Context, o options, args []string) error {
 	wanted, err := understand(args)
 	if err != nil {
@@ -111,7 +111,8 @@ func launch(ctx context.Context, o options, args []string) error {
 	return r.run(ctx)
 }
 
-// understand has the agent's own command line read the arguments, so that the rehearsal expects what they mean.
+// understand parses the arguments with the agent's own command line, so that the rehearsal expects
+// the same as the agent.
 func understand(args []string) (agent.Config, error) {
 	var wanted agent.Config
 	read := func(_ context.Context, c agent.Config, _ agent.Environment) (agent.Report, error) {
@@ -123,7 +124,7 @@ func understand(args []string) (agent.Config, error) {
 	}
 	var problems strings.Builder
 	env := agent.Environment{Stdout: io.Discard, Stderr: &problems, LookupEnv: func(string) (string, bool) { return "", false }}
-	// The command line is only read; nothing waits.
+	// Main only parses the command line here and does not wait for anything.
 	if code := (agent.Program{Apply: read, Release: refuse}).Main(context.Background(), args, env); code != agent.ExitOK {
 		fmt.Fprint(os.Stderr, problems.String())
 		return wanted, exitError(code)
@@ -135,7 +136,7 @@ func understand(args []string) (agent.Config, error) {
 	return wanted, nil
 }
 
-// cluster is what to launch: what the flags say, completed from the addresses.
+// cluster returns the cluster to launch: the flags, completed from the addresses.
 func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, error) {
 	pools := wanted.Pools
 	spec := lab.ClusterSpec{
@@ -200,7 +201,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 // releases matches the release labels of EMR.
 var releases = regexp.MustCompile(`^emr-[5-9]\.\d+\.\d+$`)
 
-// releaseLabel completes emr-7.x to a release that there is.
+// releaseLabel completes emr-7.x to an existing release.
 func releaseLabel(release string) string {
 	switch release {
 	case "emr-5.x":
@@ -213,11 +214,12 @@ func releaseLabel(release string) string {
 	return release
 }
 
-// maxNodes bounds a rehearsal: each node is a process, two namespaces and a few megabytes.
+// maxNodes is the maximum size of a rehearsal. Each node is a process, two namespaces and a few
+// megabytes.
 const maxNodes = 100
 
-// account is an AWS account as it is on a usual day: AWS's quotas, calls that take some time, addresses that EC2's describes and
-// IMDS show a little late.
+// account returns the options of an ordinary AWS account: AWS's quotas, calls that take some time,
+// and addresses that EC2's describe calls and IMDS show a little late.
 func account(seed uint64) cloud.Options {
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -231,7 +233,7 @@ func account(seed uint64) cloud.Options {
 	}
 }
 
-// findBinary finds the program to rehearse.
+// findBinary returns the path of the program to rehearse.
 func findBinary(named string) (string, error) {
 	if named == "" {
 		named = "emr-static-ip"

@@ -22,11 +22,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 )
 
-// buildVariable names the directory that programs may be built in.
+// buildVariable names the directory in which programs may be built.
 const buildVariable = "EMRSIM_BUILD_DIR"
 
-// TestMain runs all tests of the package in namespaces of their own: what a rehearsal could leave behind is then looked for where nobody
-// else changes anything.
+// TestMain runs all tests of the package in their own namespaces. There nobody else changes
+// anything, so that the tests find what a rehearsal leaves behind.
 func TestMain(m *testing.M) {
 	inside, code, err := lab.Isolate(context.Background())
 	switch {
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	case err == nil && !inside:
 		os.Exit(code)
 	}
-	// A rehearsal waits far more than it computes: more of them at once than there are processors.
+	// A rehearsal waits far more than it computes, so more of them than processors run at once.
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
 		parallel.Value.Set("6")
@@ -52,7 +52,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built are the two programs: from this checkout, or (where there is no Go) those in PATH.
+// built returns the directory of the two programs. They are built from this checkout, or found in
+// PATH if there is no Go.
 var built = sync.OnceValues(func() (dir string, err error) {
 	if _, err := exec.LookPath("go"); err != nil {
 		path, err := exec.LookPath("emrsim")
@@ -67,7 +68,7 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	return dir, nil
 })
 
-// emrsim runs the built program. It skips the test where there can be no namespaces.
+// emrsim runs the built program. It skips the test if namespaces cannot be made.
 func emrsim(t *testing.T, args ...string) (output string, exitCode int) {
 	t.Helper()
 	cmd := command(t, args...)
@@ -100,13 +101,14 @@ func skipWithoutNamespaces(t *testing.T, output string) {
 	}
 }
 
-// node matches a line of the table: role, primary, static and seen address, before, after, second run.
+// node matches a line of the table: role, primary, static and seen address, before, after, second
+// run.
 var node = regexp.MustCompile(`(?m)^[a-z]+(?:-\d+)? +(MASTER|CORE|TASK) +i-[0-9a-f]+ +([0-9.]+) +([0-9.]+|-) +([0-9.]+|-) +(\w+) +(\w+) +[0-9.]+ +\d+ +(\S+)$`)
 
 func TestLaunch(t *testing.T) {
 	for _, test := range []struct {
 		args  []string
-		roles map[string]int // nodes with a static IP, by role
+		roles map[string]int // nodes with a static IP by role
 	}{
 		{[]string{"--", "10.0.1.10", "10.0.1.11", "10.0.1.12", "10.0.1.13"}, map[string]int{"MASTER": 1, "CORE": 3}},
 		{[]string{"--release", "emr-6.x", "--tasks", "1", "--", "10.0.1.10", "10.0.1.11"}, map[string]int{"MASTER": 1, "CORE": 1}},
@@ -131,10 +133,10 @@ func TestLaunch(t *testing.T) {
 					continue
 				}
 				if static != seen || static == primary || before != "refused" || after != "done" || second != "changed=0" {
-					t.Errorf("not as it should be: %s", m[0])
+					t.Errorf("wrong row in the table: %s", m[0])
 				}
 				if a := netip.MustParseAddr(static); holders[a] {
-					t.Errorf("%s is there twice", static)
+					t.Errorf("two nodes have the static IP %s", static)
 				} else {
 					holders[a] = true
 				}
@@ -150,7 +152,7 @@ func TestLaunch(t *testing.T) {
 	}
 }
 
-// TestLaunchFindsProblems rehearses programs that are wrong; each must be found out.
+// TestLaunchFindsProblems rehearses faulty programs. The rehearsal must find each fault.
 func TestLaunchFindsProblems(t *testing.T) {
 	const done = "echo changed=0 unchanged=1 duration=0.1s\n"
 	for _, test := range []struct {
@@ -180,7 +182,8 @@ func TestLaunchFindsProblems(t *testing.T) {
 	}
 }
 
-// TestLaunchUnderAnotherPolicy rehearses a policy that somebody wrote: an action is missing, or the document is none.
+// TestLaunchUnderAnotherPolicy rehearses an operator's policy that lacks an action or is not a
+// policy.
 func TestLaunchUnderAnotherPolicy(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "policy.json")
@@ -252,12 +255,12 @@ func TestLaunchRefusesArguments(t *testing.T) {
 	}
 }
 
-// TestLaunchLeavesNothing ends a rehearsal in the middle of the agents' work, in each way in which it can end.
+// TestLaunchLeavesNothing ends a rehearsal while the agents run, by each signal.
 func TestLaunchLeavesNothing(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
 			dir := t.TempDir()
-			// A name that no other process has in its command line.
+			// No other process has this name in its command line.
 			name := fmt.Sprintf("agent-%d-%d.sh", os.Getpid(), signal)
 			if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho working >&2\nsleep 60\n"), 0o755); err != nil {
 				t.Fatal(err)
@@ -290,13 +293,13 @@ func TestLaunchLeavesNothing(t *testing.T) {
 				}
 			}
 			if processes(t, name) == 0 {
-				t.Fatal("the running agents are not seen")
+				t.Fatal("no running agent was found")
 			}
 			start := time.Now()
 			if err := cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
-			go func() { // until its end
+			go func() { // reads to the end
 				for err := error(nil); err == nil; _, err = output.Read(buffer) {
 				}
 			}()
@@ -309,14 +312,14 @@ func TestLaunchLeavesNothing(t *testing.T) {
 				time.Sleep(20 * time.Millisecond)
 			}
 			if n := processes(t, name); n > 0 {
-				t.Errorf("%d processes are left", n)
+				t.Errorf("%d processes are still running", n)
 			}
 			if after := machine(t); after != before {
-				t.Errorf("the machine is not what it was: before\n%s\nafter\n%s", before, after)
+				t.Errorf("the machine's network was changed: before\n%s\nafter\n%s", before, after)
 			}
 			for _, m := range mounts(t) {
 				if !slices.Contains(mounted, m) {
-					t.Errorf("a mount is left: %s", m)
+					t.Errorf("still mounted: %s", m)
 				}
 			}
 			if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
@@ -326,7 +329,7 @@ func TestLaunchLeavesNothing(t *testing.T) {
 	}
 }
 
-// machine is the network state of the namespaces that the test is in.
+// machine returns the network state of the test's namespaces.
 func machine(t *testing.T) string {
 	t.Helper()
 	state := ""
@@ -345,7 +348,8 @@ func machine(t *testing.T) string {
 	return state + strings.Join(names, "\n")
 }
 
-// mounts are the lines of mountinfo. One may vanish by somebody else's doing: when the directory below it is removed.
+// mounts returns the lines of mountinfo. A line may vanish when another program removes the mounted
+// directory.
 func mounts(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/mountinfo")
@@ -355,7 +359,7 @@ func mounts(t *testing.T) []string {
 	return strings.Split(strings.TrimSpace(string(text)), "\n")
 }
 
-// processes counts those that have a text in their command line.
+// processes counts the processes that have a text in their command line.
 func processes(t *testing.T, text string) (n int) {
 	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")

@@ -1,4 +1,5 @@
-// Command emrsim rehearses the launch of an EMR cluster on one Linux machine, without an AWS account.
+// Command emrsim rehearses the launch of an EMR cluster on one Linux machine, without an AWS
+// account.
 package main
 
 import (
@@ -30,7 +31,7 @@ func run() int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &ended): // what there is to say was said
+	case errors.As(err, &ended): // everything was printed already
 		return int(ended)
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "emrsim: interrupted; everything was removed")
@@ -41,7 +42,7 @@ func run() int {
 	}
 }
 
-// exitError ends the program with its value, without a message.
+// exitError ends the program with its value as the exit code and without a message.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

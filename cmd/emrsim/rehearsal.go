@@ -15,14 +15,14 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 )
 
-// A rehearsal is one launch, from the empty machine to the table at its end.
+// A rehearsal is one launch, from the empty machine to the final table.
 type rehearsal struct {
 	out     io.Writer
 	spec    lab.ClusterSpec
-	policy  string // where it is from
+	policy  string // origin of the policy
 	binary  string
 	args    []string
-	wanted  agent.Config // what args mean
+	wanted  agent.Config // the parsed args
 	verbose bool
 	shell   string
 	start   time.Time
@@ -34,21 +34,21 @@ type rehearsal struct {
 	problems []string
 }
 
-// A row is what is found out about one node.
+// A row has the results for one node.
 type row struct {
 	node    *lab.Node
-	static  netip.Addr // what EC2 attached; the zero Addr for none
-	seen    netip.Addr // source address at the file server
-	before  error      // of the download; nil: it was done
+	static  netip.Addr // the address that EC2 assigned; the zero Addr for none
+	seen    netip.Addr // the source address that the file server saw
+	before  error      // error of the download; nil if it succeeded
 	after   error
 	first   lab.Result
 	calls   int
 	second  lab.Result
-	changed int // of the second run; -1: it did not say
+	changed int // changes of the second run; -1 if it did not report them
 	other   secondInterface
 }
 
-// run rehearses. The error is an exitError when the table said what was wrong.
+// run rehearses. It returns an exitError if the table has shown the problems.
 func (r *rehearsal) run(ctx context.Context) error {
 	r.spec.Progress = r.event
 	r.say("", "building %s with %d master, %d core and %d task nodes in subnet %s; seed %d", r.spec.Release, r.spec.Masters, r.spec.Cores,
@@ -91,7 +91,7 @@ func (r *rehearsal) run(ctx context.Context) error {
 	return nil
 }
 
-// lookBefore shows that nothing gets through yet.
+// lookBefore shows that the firewall does not admit any node yet.
 func (r *rehearsal) lookBefore(ctx context.Context) {
 	r.say("", "before: every node downloads from the data centre, %s, whose firewall admits %d static IPs only", r.cluster.Plan().Server, len(r.spec.Static))
 	r.each(func(w *row) {
@@ -129,7 +129,7 @@ func (r *rehearsal) runFirst(ctx context.Context) {
 	})
 }
 
-// runSecond runs the agent again, without arguments: as an operator would, over SSH.
+// runSecond runs the agent again without arguments, as an operator would over SSH.
 func (r *rehearsal) runSecond(ctx context.Context) {
 	r.say("", "a second run on each node, without arguments")
 	r.each(func(w *row) {
@@ -174,7 +174,7 @@ func (r *rehearsal) runAgent(ctx context.Context, w *row, args []string) lab.Res
 	return result
 }
 
-// firstError is the line of a log that says what was wrong, as far as one line can.
+// firstError returns the line of a log that best explains the failure.
 func firstError(log string) string {
 	last := "it said nothing"
 	for line := range strings.Lines(log) {
@@ -189,7 +189,7 @@ func firstError(log string) string {
 	return last
 }
 
-// each does something for all nodes at once.
+// each calls f for all nodes at once.
 func (r *rehearsal) each(f func(*row)) { each(r.rows, f) }
 
 func each[T any](items []T, f func(T)) {
@@ -200,7 +200,7 @@ func each[T any](items []T, f func(T)) {
 	all.Wait()
 }
 
-// problem records what is not as it should be.
+// problem records a deviation from the expected state.
 func (r *rehearsal) problem(node, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	r.say(node, "PROBLEM: %s", text)
@@ -212,8 +212,8 @@ func (r *rehearsal) problem(node, format string, args ...any) {
 	r.problems = append(r.problems, text)
 }
 
-// event shows a line that a node or the lab wrote: without the log's time, since say puts its own, and not too long to be read
-// while others come in.
+// event shows a line that a node or the lab wrote. It drops the log's time, because say adds its
+// own, and shortens the line, because other nodes write at the same time.
 func (r *rehearsal) event(e lab.Event) {
 	text := e.Text
 	if !r.verbose {
@@ -225,10 +225,10 @@ func (r *rehearsal) event(e lab.Event) {
 	r.say(e.Node, "%s", text)
 }
 
-// lineWidth is how much of a line of progress is shown, in characters.
+// lineWidth is the maximum length of a line of progress, in characters.
 const lineWidth = 140
 
-// logTime matches what the agent's log has before its message.
+// logTime matches the prefix of the agent's log lines.
 var logTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d{4})\s+INFO\s+`)
 
 // say prints one line of progress.
@@ -238,13 +238,13 @@ func (r *rehearsal) say(node, format string, args ...any) {
 	fmt.Fprintf(r.out, "%7.2fs  %-9s %s\n", time.Since(r.start).Seconds(), node, fmt.Sprintf(format, args...))
 }
 
-// openShell gives the operator a shell on a node, until it ends.
+// openShell gives the operator a shell on a node and returns when the shell ends.
 func (r *rehearsal) openShell(ctx context.Context) error {
 	fmt.Fprintf(r.out, "\na shell on %s; the cluster ends with it\n", r.shell)
 	return r.cluster.Shell(ctx, r.named(r.shell))
 }
 
-// named finds a node.
+// named returns a node by its name.
 func (r *rehearsal) named(name string) *lab.Node {
 	for _, n := range r.cluster.Nodes() {
 		if n.Name == name {

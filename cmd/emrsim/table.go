@@ -11,7 +11,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 )
 
-// table prints what became of each node, then what was wrong, if anything.
+// table prints the results of each node, and then the problems.
 func (r *rehearsal) table() {
 	fmt.Fprintln(r.out)
 	t := tabwriter.NewWriter(r.out, 0, 8, 2, ' ', 0)
@@ -48,7 +48,7 @@ func (r *rehearsal) table() {
 	}
 }
 
-// outcome is a download's, in one word.
+// outcome returns the outcome of a download in one word.
 func outcome(err error) string {
 	switch {
 	case err == nil:
@@ -62,5 +62,5 @@ func outcome(err error) string {
 	}
 }
 
-// errNotTried stands for a download that did not come to be tried, because something before it was not as it should be.
+// errNotTried is the error of a download that was not tried because of an earlier problem.
 var errNotTried = errors.New("not tried")

@@ -2,7 +2,7 @@
 //
 //	go run ./scripts/manpage VERSION DIR
 //
-// The pages have the date that SOURCE_DATE_EPOCH gives. See make man.
+// The date of the pages is SOURCE_DATE_EPOCH. See make man.
 package main
 
 import (
@@ -38,8 +38,7 @@ func write(version, dir string) error {
 	return doc.GenManTree(root, header, dir)
 }
 
-// prepare makes the pages the same for the same source, and shows the type of each flag that has no
-// default.
+// prepare makes the pages reproducible, and shows the type of each flag that has no default.
 func prepare(cmd *cobra.Command) {
 	cmd.DisableAutoGenTag = true
 	cmd.Flags().VisitAll(name)
@@ -49,7 +48,7 @@ func prepare(cmd *cobra.Command) {
 	}
 }
 
-// name sets what a page shows as the value of a flag.
+// name sets the value that a page shows for a flag.
 func name(flag *pflag.Flag) {
 	if flag.DefValue == "" && flag.NoOptDefVal == "" {
 		flag.DefValue = flag.Value.Type()

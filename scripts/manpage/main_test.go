@@ -27,7 +27,8 @@ func pages(t *testing.T) (dir string) {
 	return dir
 }
 
-// Each command has a page that shows the command's flags. Hidden commands have none.
+// TestPages checks that each command has a page that shows its flags, and that hidden commands have
+// none.
 func TestPages(t *testing.T) {
 	dir := pages(t)
 	var check func(*cobra.Command)
@@ -64,7 +65,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// The formatters of this machine have no complaints.
+// TestPagesRender checks that the formatters of this machine accept the pages without warnings.
 func TestPagesRender(t *testing.T) {
 	files, err := filepath.Glob(pages(t) + "/*.8")
 	if err != nil || len(files) == 0 {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// stack is a template with parameters, as CloudFormation would make it: what is made on condition is there or not, functions are done, resources
-// have IDs.
+// stack is a template with parameters as CloudFormation would create it: conditions and functions
+// are evaluated, and resources have IDs.
 type stack struct {
 	template   *template
 	parameters map[string]any
@@ -20,18 +20,19 @@ type stack struct {
 	resources  map[string]*resource
 	outputs    map[string]any
 	nested     map[string]*stack // by logical ID
-	open       map[string]bool   // conditions and resources being worked out, against cycles
+	open       map[string]bool   // conditions and resources under evaluation, to detect cycles
 	maker
 }
 
-// maker is what the stacks of one evaluation share.
+// maker is the state that all stacks of one evaluation share.
 type maker struct {
-	files    map[string]*template // read so far
+	files    map[string]*template // files read so far
 	patterns map[string]*regexp.Regexp
-	ids      *int // given so far
-	// Where the stack is made.
+	ids      *int // number of IDs so far
+	// region, partition and suffix say where the stack is created.
 	region, partition, suffix string
-	// deployed, where there is one, makes a nested template elsewhere and returns its outputs, which then stand for those worked out here.
+	// deployed, if not nil, creates a nested template elsewhere and returns its outputs. They
+	// replace the evaluated outputs.
 	deployed func(logical, name string, parameters object) (map[string]any, error)
 }
 
@@ -45,10 +46,11 @@ const (
 	account = "123456789012"
 )
 
-// noValue is what AWS::NoValue is until it is taken out.
+// noValue stands for AWS::NoValue until it is removed.
 type noValue struct{}
 
-// evaluate works out a template and those nested in it. Whatever CloudFormation would refuse is an error.
+// evaluate evaluates a template and its nested templates. It returns an error for everything that
+// CloudFormation would refuse.
 func evaluate(name string, parameters map[string]any) (*stack, error) {
 	return newMaker().evaluate(name, parameters)
 }
@@ -95,7 +97,7 @@ type refusal string
 
 func refuse(format string, args ...any) { panic(refusal(fmt.Sprintf(format, args...))) }
 
-// take sets the parameters, and holds them against their declarations.
+// take sets the parameters and checks them against their declarations.
 func (s *stack) take(given map[string]any) {
 	for name := range given {
 		if _, ok := s.template.parameters[name]; !ok {
@@ -131,7 +133,7 @@ func (s *stack) take(given map[string]any) {
 	}
 }
 
-// pattern compiles an AllowedPattern, which holds for the whole value.
+// pattern compiles an AllowedPattern, which must match the whole value.
 func (m maker) pattern(text string) *regexp.Regexp {
 	if m.patterns[text] == nil {
 		m.patterns[text] = regexp.MustCompile("^(?:" + text + ")$")
@@ -153,7 +155,7 @@ func (s *stack) checkRules() {
 	}
 }
 
-// holds works out a condition.
+// holds evaluates a condition.
 func (s *stack) holds(v any) bool {
 	for key, value := range v.(object) {
 		list, _ := value.([]any)
@@ -168,7 +170,7 @@ func (s *stack) holds(v any) bool {
 			return !slices.ContainsFunc(list, func(c any) bool { return !s.holds(c) })
 		case "Fn::Or":
 			return slices.ContainsFunc(list, s.holds)
-		case "Fn::Contains": // in rules
+		case "Fn::Contains": // only in rules
 			value := fmt.Sprint(s.value(list[1]))
 			return slices.ContainsFunc(s.value(list[0]).([]any), func(v any) bool { return fmt.Sprint(v) == value })
 		}
@@ -190,7 +192,8 @@ func (s *stack) condition(name string) bool {
 	return s.conditions[name]
 }
 
-// make works out a resource and those that it needs. It is nil where its condition does not hold.
+// make creates a resource and the resources that it needs. It returns nil if the resource's
+// condition does not hold.
 func (s *stack) make(logical string) *resource {
 	if r, ok := s.resources[logical]; ok {
 		return r
@@ -212,7 +215,7 @@ func (s *stack) make(logical string) *resource {
 			s.before(logical, b.(string))
 		}
 	}
-	s.value(declared["Metadata"]) // what stands there counts as a reference
+	s.value(declared["Metadata"]) // a value there counts as a reference
 	r := &resource{kind: declared["Type"].(string)}
 	r.properties, _ = s.value(declared["Properties"]).(object)
 	*s.ids++
@@ -244,7 +247,8 @@ var idPrefix = map[string]string{
 	"AWS::EC2::VPCPeeringConnection": "pcx-", "AWS::EC2::Instance": "i-", "AWS::EMR::Cluster": "j-",
 }
 
-// value does the functions in v. AWS::NoValue takes the item that it stands for out of lists and mappings.
+// value evaluates the functions in v. It removes items that are AWS::NoValue from lists and
+// mappings.
 func (s *stack) value(v any) any {
 	switch v := v.(type) {
 	case []any:
@@ -316,7 +320,7 @@ func (s *stack) function(name string, argument any) any {
 		}
 		return value
 	case "Fn::Base64":
-		return s.value(argument) // as text: tests look at it
+		return s.value(argument) // tests look at the text
 	}
 	refuse("unknown function %s", name)
 	return nil
@@ -382,7 +386,8 @@ func (s *stack) sub(argument any) string {
 	return strings.ReplaceAll(done, "${!", "${")
 }
 
-// of finds a resource by its path through nested stacks, such as Cluster/Cluster; nil where it is not made.
+// of returns a resource by its path through nested stacks, such as Cluster/Cluster, or nil if it is
+// not created.
 func (s *stack) of(where string) *resource {
 	logical, rest, nested := strings.Cut(where, "/")
 	if nested {

@@ -9,7 +9,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// groupText is what EC2 takes as the description of a security group in a VPC, and of a rule of one; an apostrophe, for one, is refused:
+// groupText matches the descriptions that EC2 accepts for security groups in a VPC and for their
+// rules. EC2 refuses an apostrophe, for example:
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html
 var groupText = regexp.MustCompile(`^[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{1,255}$`)
 
@@ -59,7 +60,8 @@ func TestGroupDescriptions(t *testing.T) {
 			for _, text := range literals(attribute.Expr) {
 				check(t, dir+" "+name, text)
 			}
-			// A description of each.key or each.value has the words of what for_each goes through.
+			// A description with each.key or each.value contains the texts of the for_each
+			// expression.
 			if each := b.Body.Attributes["for_each"]; each != nil {
 				for _, traversal := range each.Expr.Variables() {
 					if w := append(words(traversal), ""); w[0] == "local" {
@@ -76,7 +78,7 @@ func TestGroupDescriptions(t *testing.T) {
 	}
 }
 
-// literals are the texts that stand in an expression, between what is worked out.
+// literals returns the literal texts in an expression.
 func literals(e hclsyntax.Expression) (texts []string) {
 	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
 		if l, ok := n.(*hclsyntax.LiteralValueExpr); ok && l.Val.Type().FriendlyName() == "string" && l.Val.AsString() != "" {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// TestCfnLint runs cfn-lint, which knows the schemas of all resource types, on every template.
+// TestCfnLint runs cfn-lint on every template. It knows the schemas of all resource types.
 func TestCfnLint(t *testing.T) {
 	program, err := exec.LookPath("cfn-lint")
 	if err != nil {
-		t.Skip("cfn-lint is not installed (pip install cfn-lint): the templates are not held against AWS's schemas")
+		t.Skip("cfn-lint is not installed (pip install cfn-lint): the templates are not checked against AWS's schemas")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -23,7 +23,7 @@ func TestCfnLint(t *testing.T) {
 	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
 	var exit *exec.ExitError
 	switch {
-	case errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() < 64: // a sum of 2 for errors, 4 for warnings, 8 for notes
+	case errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() < 64: // a sum of 2 for errors, 4 for warnings, and 8 for notes
 		t.Errorf("cfn-lint:\n%s", out)
 	case err != nil:
 		t.Skipf("cfn-lint does not run: %v\n%.500s", err, out)

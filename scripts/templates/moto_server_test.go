@@ -19,13 +19,14 @@ import (
 	"time"
 )
 
-// moto is moto_server (https://docs.getmoto.org), an emulator of AWS in Python, on loopback. It is spoken to in AWS's query and JSON protocols.
+// moto is a moto_server on the loopback interface: an emulator of AWS in Python
+// (https://docs.getmoto.org). The tests use AWS's query and JSON protocols.
 type moto struct {
 	url string
-	log string // its file
+	log string // path of its log file
 }
 
-// startMoto runs moto_server on a free port and ends it with the test.
+// startMoto starts moto_server on a free port. It stops with the test.
 func startMoto(t *testing.T) *moto {
 	t.Helper()
 	program, err := exec.LookPath("moto_server")
@@ -46,7 +47,7 @@ func startMoto(t *testing.T) *moto {
 	}
 	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", fmt.Sprint(address.Port))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env = append(os.Environ(), "MOTO_IAM_LOAD_MANAGED_POLICIES=true") // there is AmazonEMRServicePolicy_v2
+	cmd.Env = append(os.Environ(), "MOTO_IAM_LOAD_MANAGED_POLICIES=true") // adds AmazonEMRServicePolicy_v2
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Skipf("moto_server does not start: %v", err)
@@ -54,7 +55,7 @@ func startMoto(t *testing.T) *moto {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its own process group: a wrapper's child goes too
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the process group also has the child of a wrapper script
 		<-ended
 		_ = log.Close()
 	})
@@ -77,7 +78,7 @@ func startMoto(t *testing.T) *moto {
 	}
 }
 
-// send makes a request that looks signed, which is how moto knows the service.
+// send makes a request that looks signed. moto finds the service in the signature.
 func (m *moto) send(t *testing.T, service, method, path string, header map[string]string, body []byte) ([]byte, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -102,14 +103,14 @@ func (m *moto) send(t *testing.T, service, method, path string, header map[strin
 	return text, err
 }
 
-// node is an element of an answer in XML.
+// node is an element of an XML response.
 type node struct {
 	XMLName xml.Name
 	Text    string `xml:",chardata"`
 	Nodes   []node `xml:",any"`
 }
 
-// all are the elements at a path such as securityGroupInfo/item.
+// all returns the elements at a path such as securityGroupInfo/item.
 func (n node) all(path string) []node {
 	name, rest, more := strings.Cut(path, "/")
 	var found []node
@@ -125,7 +126,7 @@ func (n node) all(path string) []node {
 	return found
 }
 
-// text is the text at a path; empty where there is none.
+// text returns the text at a path, or an empty string if there is none.
 func (n node) text(path string) string {
 	if found := n.all(path); len(found) > 0 {
 		return strings.TrimSpace(found[0].Text)

@@ -10,12 +10,13 @@ import (
 	"testing"
 )
 
-// notInMoto are the resource types that moto 5.2.1 does not make, or makes without an ID (SecurityGroupIngress).
+// notInMoto are the resource types that moto 5.2.1 does not create, or creates without an ID
+// (SecurityGroupIngress).
 var notInMoto = []string{"AWS::EC2::SubnetCidrReservation", "AWS::EC2::SecurityGroupIngress",
 	"AWS::EC2::SecurityGroupEgress", "AWS::EMR::InstanceFleetConfig"}
 
-// deploy makes a stack, and returns its outputs, and its physical IDs by logical ID. The functions go in their long form, as JSON: moto does not
-// understand !Condition.
+// deploy creates a stack and returns its outputs and its physical IDs by logical ID. The template
+// is passed as JSON with the long form of functions, because moto does not understand !Condition.
 func (m *moto) deploy(t *testing.T, stack, name string, parameters object) (outputs map[string]any, ids map[string]string) {
 	t.Helper()
 	root := load(t, name).root
@@ -24,7 +25,7 @@ func (m *moto) deploy(t *testing.T, stack, name string, parameters object) (outp
 		t.Fatal(err)
 	}
 	root["Resources"] = s.chosen(root["Resources"])
-	for _, r := range root["Resources"].(object) { // moto's instances do not look at a launch template
+	for _, r := range root["Resources"].(object) { // moto's instances ignore launch templates
 		if resource := r.(object); resource["Type"] == "AWS::EC2::Instance" {
 			resource["Properties"].(object)["ImageId"] = "ami-12c6146b"
 		}
@@ -55,7 +56,8 @@ func (m *moto) deploy(t *testing.T, stack, name string, parameters object) (outp
 	return outputs, ids
 }
 
-// chosen is v without the items of lists that are AWS::NoValue by their condition: moto 5.2.1 takes them for rules.
+// chosen returns v without list items that are AWS::NoValue by their condition. moto 5.2.1 treats
+// such items as rules.
 func (s *stack) chosen(v any) any {
 	switch v := v.(type) {
 	case []any:
@@ -69,7 +71,7 @@ func (s *stack) chosen(v any) any {
 		return list
 	case object:
 		for key, item := range v {
-			if key == "Fn::If" || key == "Fn::Join" || key == "Fn::Sub" { // its list is no list of values
+			if key == "Fn::If" || key == "Fn::Join" || key == "Fn::Sub" { // the list has the function's arguments
 				continue
 			}
 			v[key] = s.chosen(item)
@@ -78,8 +80,9 @@ func (s *stack) chosen(v any) any {
 	return v
 }
 
-// TestDeploy makes all parts in moto, with the parameters that the main template passes to them, and looks at what has come to be there. Moto
-// knows no outputs of nested stacks: the main template itself is worked out here.
+// TestDeploy creates all parts in moto with the parameters that the main template passes to them,
+// and checks the created resources. moto has no outputs of nested stacks, so this test evaluates
+// the main template itself.
 func TestDeploy(t *testing.T) {
 	moto := startMoto(t)
 	ids, stacks := map[string]string{}, 0
@@ -95,7 +98,7 @@ func TestDeploy(t *testing.T) {
 				t.Errorf("%s has no output %s", logical, output)
 			}
 			if outputs[output] == nil {
-				outputs[output] = "" // of a type that moto does not make
+				outputs[output] = "" // moto does not create resources of this type
 			}
 		}
 		return outputs, nil
@@ -115,7 +118,7 @@ func TestDeploy(t *testing.T) {
 				got = append(got, fmt.Sprintf("%s %s %s-%s", source.text("cidrIp"), rule.text("ipProtocol"), rule.text("fromPort"), rule.text("toPort")))
 			}
 			if len(rule.all("groups/item"))+len(rule.all("ipv6Ranges/item"))+len(rule.all("prefixListIds/item")) > 0 {
-				t.Error("the firewall admits others than addresses")
+				t.Error("the firewall admits sources that are not addresses")
 			}
 		}
 		slices.Sort(got)
@@ -134,7 +137,7 @@ func TestDeploy(t *testing.T) {
 			var got []string
 			answer := moto.mustQuery(t, "ec2", "DescribeRouteTables", "RouteTableId.1", ids[table])
 			for _, r := range answer.all("routeTableSet/item/routeSet/item") {
-				if r.text("destinationCidrBlock") != "" { // S3's is a prefix list
+				if r.text("destinationCidrBlock") != "" { // S3's rule has a prefix list
 					got = append(got, r.text("destinationCidrBlock")+" "+r.text("gatewayId")+r.text("natGatewayId")+r.text("vpcPeeringConnectionId"))
 				}
 			}
@@ -191,16 +194,16 @@ func TestDeploy(t *testing.T) {
 	})
 }
 
-// compareMade checks that CloudFormation made what the evaluation made, and nothing else.
+// compareMade checks that CloudFormation created the resources of the evaluation, and no others.
 func compareMade(t *testing.T, s *stack, path string, ids map[string]string) {
 	t.Helper()
 	for logical, r := range s.resources {
 		id := ids[path+logical]
 		switch {
 		case r == nil && id != "":
-			t.Errorf("%s%s is made, its condition does not hold", path, logical)
+			t.Errorf("%s%s was created although its condition does not hold", path, logical)
 		case r != nil && id == "" && !slices.Contains(notInMoto, r.kind):
-			t.Errorf("%s%s (%s) is not made", path, logical, r.kind)
+			t.Errorf("%s%s (%s) was not created", path, logical, r.kind)
 		}
 	}
 }

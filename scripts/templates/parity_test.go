@@ -16,25 +16,26 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// morePools are a template's second and third of what is a list in Terraform.
+// morePools are the parameters for second and third pools, which are a list in Terraform.
 var morePools = []string{"MasterIps2", "CoreIps2", "TaskIps2", "MasterIps3", "CoreIps3", "TaskIps3"}
 
-// The walk-through says that templates and modules have the same names and values for the same things, and names what differs: here it is, by module.
+// differences are the names that only the template or only the module has, by module. The
+// walk-through says that both have the same names and values otherwise.
 var differences = map[string]struct{ templateOnly, moduleOnly []string }{
 	"main":        {append(slices.Clip(morePools), "TaskMarket", "NodeSubnetCidr2", "AvailabilityZone2", "NodeSubnetCidr3", "AvailabilityZone3"), []string{"tags", "task_bid_price", "more_subnets"}},
 	"cluster":     {append(slices.Clip(morePools), "TaskMarket", "ServiceRole", "NodeProfile", "SubnetId2", "SubnetId3"), []string{"tags", "task_bid_price", "service_role_arn", "instance_profile_arn", "more_subnets"}},
 	"network":     {[]string{"BastionKeyName", "NodeSubnetCidr2", "AvailabilityZone2", "NodeSubnetCidr3", "AvailabilityZone3"}, []string{"tags", "key_name", "more_node_subnets"}},
 	"datacenter":  {morePools, []string{"tags", "more_subnets"}},
-	"roles":       {[]string{"SubnetId2", "SubnetId3"}, []string{"tags", "encryption_key", "more_subnet_ids"}}, // what Terraform has to know before the key is made
+	"roles":       {[]string{"SubnetId2", "SubnetId3"}, []string{"tags", "encryption_key", "more_subnet_ids"}}, // Terraform must know this before it creates the key
 	"groups":      {nil, []string{"tags", "bastion"}},
 	"peering":     {[]string{"PeerOwnerId", "PeerRegion", "PeerRoleArn"}, []string{"tags"}},
-	"reservation": {[]string{"Name"}, nil}, // the provider gives reservations no tags
+	"reservation": {[]string{"Name"}, nil}, // the provider has no tags for reservations
 	"dns":         {nil, []string{"tags"}},
 }
 
 var capital = regexp.MustCompile(`[A-Z][a-z0-9]*`)
 
-// snake is a template's parameter as a module's variable: MasterIps is master_ips.
+// snake returns the name of a template's parameter as a module's variable: MasterIps is master_ips.
 func snake(parameter string) string {
 	return strings.ToLower(strings.Join(capital.FindAllString(parameter, -1), "_"))
 }
@@ -46,7 +47,8 @@ func moduleOf(template string) string {
 	return "modules/" + template
 }
 
-// TestSameParameters: both have the same things, with the same defaults.
+// TestSameParameters checks that templates and modules have the same parameters with the same
+// defaults.
 func TestSameParameters(t *testing.T) {
 	for _, name := range templateNames(t) {
 		t.Run(name, func(t *testing.T) {
@@ -55,14 +57,14 @@ func TestSameParameters(t *testing.T) {
 			for parameter, d := range parameters {
 				variable := variables[snake(parameter)]
 				if only := slices.Contains(known.templateOnly, parameter); only != (variable == nil) {
-					t.Errorf("parameter %s: variable %s is there: %t; differs by intention: %t", parameter, snake(parameter), variable != nil, only)
+					t.Errorf("parameter %s: variable %s exists: %t; may be missing: %t", parameter, snake(parameter), variable != nil, only)
 				}
 				if variable == nil || variable.Body.Attributes["default"] == nil {
 					continue
 				}
 				value, diagnostics := variable.Body.Attributes["default"].Expr.Value(nil)
 				if want, ok := d.(object)["Default"]; diagnostics.HasErrors() || ok && plainText(value) != fmt.Sprint(want) {
-					t.Errorf("%s has the default %v, %s %s %v", parameter, want, snake(parameter), plainText(value), diagnostics)
+					t.Errorf("%s has the default %v, but %s has %s %v", parameter, want, snake(parameter), plainText(value), diagnostics)
 				}
 			}
 			for variable := range variables {
@@ -71,14 +73,14 @@ func TestSameParameters(t *testing.T) {
 					has = has || snake(parameter) == variable
 				}
 				if only := slices.Contains(known.moduleOnly, variable); only == has {
-					t.Errorf("variable %s: the template has it: %t; differs by intention: %t", variable, has, only)
+					t.Errorf("variable %s: the template has it: %t; may be missing: %t", variable, has, only)
 				}
 			}
 		})
 	}
 }
 
-// plainText is a value as CloudFormation has it: all is text, and nothing is empty text.
+// plainText returns a value as CloudFormation has it: as text, and no value as an empty text.
 func plainText(v cty.Value) string {
 	switch {
 	case v.IsNull() || v.Type().IsTupleType() && v.LengthInt() == 0:
@@ -93,13 +95,13 @@ func plainText(v cty.Value) string {
 	return v.GoString()
 }
 
-// TestSameValues: both take and refuse the same values.
+// TestSameValues checks that templates and modules accept and refuse the same values.
 func TestSameValues(t *testing.T) {
 	for _, tt := range []struct {
 		parameter  string
 		take, deny []any
 	}{
-		// From the first releases that start with IMDSv2 alone.
+		// The earliest accepted releases are the first that can run with IMDSv2 only.
 		{"ReleaseLabel", []any{"emr-5.32.0", "emr-5.36.2", "emr-6.2.1", "emr-6.10.0", "emr-6.15.0", "emr-7.0.0", "emr-7.12.0", "emr-spark-8.0.0", "emr-spark-8.1.0"},
 			[]any{"emr-8.0.0", "emr-9.0.0", "emr-spark-8.2.0", "emr-spark-7.0.0", "emr-5.29.0", "emr-5.30.0", "emr-5.31.1", "emr-6.0.0", "emr-6.1.1", "emr-7.5", "7.5.0", ""}},
 		{"Name", []any{"a", strings.Repeat("a", 41)}, []any{"", "-a", strings.Repeat("a", 42), "a b"}},
@@ -127,14 +129,14 @@ func TestSameValues(t *testing.T) {
 				want := i < len(tt.take)
 				for _, name := range templateNames(t) {
 					tm, m := load(t, name), loadModule(t, moduleOf(name))
-					if d, ok := tm.parameters[tt.parameter].(object); ok && name != "datacenter" { // its Name is longer
+					if d, ok := tm.parameters[tt.parameter].(object); ok && name != "datacenter" { // the data centre's Name may be longer
 						if got := admits(tt.parameter, d, value); got != want {
-							t.Errorf("template %s takes %v: %t", name, value, got)
+							t.Errorf("template %s accepts %v: %t", name, value, got)
 						}
 					}
 					if v := m.variables[snake(tt.parameter)]; v != nil && name != "datacenter" {
 						if got := valid(t, v, value); got != want {
-							t.Errorf("module %s takes %v: %t", m.dir, value, got)
+							t.Errorf("module %s accepts %v: %t", m.dir, value, got)
 						}
 					}
 				}
@@ -143,7 +145,7 @@ func TestSameValues(t *testing.T) {
 	}
 }
 
-// admits tells whether a template's parameter takes a value.
+// admits reports whether a template's parameter accepts a value.
 func admits(name string, declared object, value any) (ok bool) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -158,7 +160,7 @@ func admits(name string, declared object, value any) (ok bool) {
 	return true
 }
 
-// valid works out the validations of a variable.
+// valid reports whether the validations of a variable accept a value.
 func valid(t *testing.T, variable *hclsyntax.Block, value any) bool {
 	t.Helper()
 	v := cty.StringVal(fmt.Sprint(value))
@@ -193,7 +195,7 @@ var endswith = function.New(&function.Spec{
 	},
 })
 
-// cidrnetmask fails as Terraform's does.
+// cidrnetmask fails in the same cases as Terraform's function.
 var cidrnetmask = function.New(&function.Spec{
 	Params: []function.Parameter{{Name: "prefix", Type: cty.String}},
 	Type:   function.StaticReturnType(cty.String),

@@ -16,14 +16,15 @@ import (
 const (
 	policyFile = "../../agent/iam/instance-profile-policy.json"
 	rolesFile  = templateDir + "/roles.yaml"
-	// The policy's statements in rolesFile stand between these lines.
+	// The policy's statements are between these lines of rolesFile.
 	policyBegin = "            # agent/iam/instance-profile-policy.json, with the placeholders filled in; go test -run Policy . -args -update\n            Statement:\n"
 	policyEnd   = "        - PolicyName: s3\n"
 )
 
 var update = flag.Bool("update", false, "write the policy file's statements into the template roles")
 
-// TestPolicyIsTheFile: the nodes' policy in the template is the file that operators attach by hand, and that the model of AWS is tested under.
+// TestPolicyIsTheFile checks that the template's policy for nodes equals the file that operators
+// use and that the tests with the model of AWS use.
 func TestPolicyIsTheFile(t *testing.T) {
 	text, err := os.ReadFile(policyFile)
 	if err != nil {
@@ -48,7 +49,7 @@ func TestPolicyIsTheFile(t *testing.T) {
 	}
 	same(t, "policy for tags", s.of("Roles/ClaimTagsPolicy").properties["PolicyDocument"], filledIn(t, tags, subnets...))
 	if mustEvaluate(t).of("Roles/ClaimTagsPolicy") != nil {
-		t.Error("nodes that write no tags may tag")
+		t.Error("the policy for tags exists without ClaimTags")
 	}
 
 	other, err := evaluate("roles", map[string]any{"SubnetId": "subnet-1", "Bucket": "bucket", "LogBucket": "bucket", "DataBucket": "bucket", "ParameterPrefix": "/team/static"})
@@ -60,11 +61,12 @@ func TestPolicyIsTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(string(document), "parameter/emr-static-ip") || !strings.Contains(string(document), ":parameter/team/static/subnet-1/*") {
-		t.Errorf("another ParameterPrefix is not everywhere: %s", document)
+		t.Errorf("the policy does not use ParameterPrefix everywhere: %s", document)
 	}
 }
 
-// filledIn is a policy file for the subnets. What names the subnet is repeated for each.
+// filledIn returns a policy file for the subnets. Texts with the placeholder SUBNET_ID are repeated
+// for each subnet.
 func filledIn(t *testing.T, text []byte, subnets ...string) (policy any) {
 	t.Helper()
 	filled := regexp.MustCompile(`(: )?"[^"]*SUBNET_ID[^"]*"`).ReplaceAllStringFunc(string(text), func(m string) string {
@@ -88,7 +90,7 @@ func filledIn(t *testing.T, text []byte, subnets ...string) (policy any) {
 	return policy
 }
 
-// single is a document in which lists with one value are this value, which is the same to IAM.
+// single replaces each list that has one value by the value, which is the same to IAM.
 func single(v any) any {
 	switch v := v.(type) {
 	case []any:
@@ -110,26 +112,26 @@ func single(v any) any {
 	return v
 }
 
-// TestParameterPrefix: the nodes are told of the place that they may write to.
+// TestParameterPrefix checks that the nodes get the prefix to which their policy lets them write.
 func TestParameterPrefix(t *testing.T) {
 	s := mustEvaluate(t, "ParameterPrefix", "/team/static")
 	args := s.of("Cluster/Cluster").properties["BootstrapActions"].([]any)[0].(object)["ScriptBootstrapAction"].(object)["Args"]
 	if !slices.Contains(args.([]any), any("--prefix=/team/static")) {
-		t.Errorf("arguments %v", args)
+		t.Errorf("arguments of the bootstrap action: %v", args)
 	}
 	document, err := json.Marshal(s.of("Roles/NodeRole").properties["Policies"].([]any)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(document), ":parameter/team/static/"+s.of("Network/NodeSubnet").id+"/*") {
-		t.Errorf("policy %s", document)
+		t.Errorf("policy of the nodes: %s", document)
 	}
 }
 
-// writePolicy puts the statements of the policy file into the template.
+// writePolicy writes the statements of the policy file into the template.
 func writePolicy(t *testing.T, policy []byte) {
 	t.Helper()
-	var document yaml.Node // JSON is YAML, and a node keeps the order
+	var document yaml.Node // JSON is YAML, and a yaml.Node keeps the order
 	if err := yaml.Unmarshal(policy, &document); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +152,7 @@ func writePolicy(t *testing.T, policy []byte) {
 	before, rest, found := strings.Cut(string(template), policyBegin)
 	_, after, foundEnd := strings.Cut(rest, policyEnd)
 	if !found || !foundEnd {
-		t.Fatalf("%s has no lines\n%s...\n%s", rolesFile, policyBegin, policyEnd)
+		t.Fatalf("%s lacks the lines\n%s...\n%s", rolesFile, policyBegin, policyEnd)
 	}
 	var indented strings.Builder
 	for line := range strings.Lines(out.String()) {
@@ -161,7 +163,7 @@ func writePolicy(t *testing.T, policy []byte) {
 	}
 }
 
-// perSubnet is what stands for a text that names the subnet: one for each of the subnets that there may be.
+// perSubnet returns a copy of a text for each possible subnet.
 func perSubnet(n *yaml.Node) (all []*yaml.Node) {
 	for _, number := range []string{"", "2", "3"} {
 		text := &yaml.Node{Kind: yaml.ScalarNode, Value: strings.ReplaceAll(n.Value, "SUBNET_ID", "SUBNET_ID"+number)}
@@ -175,7 +177,7 @@ func perSubnet(n *yaml.Node) (all []*yaml.Node) {
 	return all
 }
 
-// repeat puts in what perSubnet makes of the texts below n.
+// repeat replaces the texts below n that name the subnet by the results of perSubnet.
 func repeat(n *yaml.Node) {
 	var content []*yaml.Node
 	for _, child := range n.Content {
@@ -192,7 +194,7 @@ func repeat(n *yaml.Node) {
 	n.Content = content
 }
 
-// fillIn makes placeholders references, and lists of texts one line.
+// fillIn replaces placeholders by references, and writes lists of texts on one line.
 func fillIn(n *yaml.Node) {
 	n.Style &^= yaml.FlowStyle
 	if n.Kind == yaml.SequenceNode && n.Tag != "!If" && n.Content[0].Kind == yaml.ScalarNode && len(n.Content[0].Value) < 40 {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestReferences checks each template by itself: what is named exists, and what exists is named.
+// TestReferences checks each template: all names that it uses exist, and all names that it declares
+// are used.
 func TestReferences(t *testing.T) {
 	pseudo := []string{"AWS::NoValue", "AWS::Region", "AWS::AccountId", "AWS::Partition", "AWS::URLSuffix", "AWS::StackName"}
 	for _, name := range templateNames(t) {
@@ -18,7 +19,7 @@ func TestReferences(t *testing.T) {
 			refs, attributes, conditions := references([]any{tm.rules, tm.conditions, tm.resources, tm.outputs})
 			for _, ref := range refs {
 				if tm.parameters[ref] == nil && tm.resources[ref] == nil && !slices.Contains(pseudo, ref) {
-					t.Errorf("a reference to %s, which is not there", ref)
+					t.Errorf("a reference to %s, which does not exist", ref)
 				}
 			}
 			for _, attribute := range attributes {
@@ -28,7 +29,7 @@ func TestReferences(t *testing.T) {
 			}
 			for _, condition := range conditions {
 				if tm.conditions[condition] == nil {
-					t.Errorf("a use of condition %s, which is not there", condition)
+					t.Errorf("condition %s is used but does not exist", condition)
 				}
 			}
 			for parameter := range tm.parameters {
@@ -50,7 +51,8 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// TestDeclarations checks what an operator sees of each template, and CloudFormation's limits.
+// TestDeclarations checks the texts that an operator sees of each template, and CloudFormation's
+// limits.
 func TestDeclarations(t *testing.T) {
 	for _, name := range templateNames(t) {
 		t.Run(name, func(t *testing.T) {
@@ -59,14 +61,14 @@ func TestDeclarations(t *testing.T) {
 				t.Errorf("the template has %d bytes: more than 51,200 cannot be passed without a bucket", len(tm.source))
 			}
 			if len(tm.parameters) > 200 || len(tm.outputs) > 200 || len(tm.resources) > 500 {
-				t.Error("more parameters, outputs or resources than CloudFormation takes")
+				t.Error("more parameters, outputs or resources than CloudFormation accepts")
 			}
 			for parameter, d := range tm.parameters {
 				checkParameter(t, parameter, d.(object))
 			}
 			for output, d := range tm.outputs {
 				if text, _ := d.(object)["Description"].(string); text == "" || len(text) > 1024 {
-					t.Errorf("output %s has no description, or a long one", output)
+					t.Errorf("the description of output %s is missing or too long", output)
 				}
 			}
 			var grouped []string
@@ -91,24 +93,25 @@ func checkParameter(t *testing.T, name string, d object) {
 	t.Helper()
 	text, _ := d["Description"].(string)
 	if text == "" || len(text) > 4000 {
-		t.Errorf("parameter %s has no description, or a long one", name)
+		t.Errorf("the description of parameter %s is missing or too long", name)
 	}
 	pattern, _ := d["AllowedPattern"].(string)
 	if pattern == "" {
 		return
 	}
 	if d["ConstraintDescription"] == nil {
-		t.Errorf("parameter %s has a pattern, and no words for it", name)
+		t.Errorf("parameter %s has a pattern without a ConstraintDescription", name)
 	}
 	expression, err := regexp.Compile("^(?:" + pattern + ")$")
 	if err != nil {
 		t.Errorf("parameter %s: %v", name, err)
 	} else if value, ok := d["Default"]; ok && !expression.MatchString(fmt.Sprint(value)) {
-		t.Errorf("parameter %s: its default %v does not match %s", name, value, pattern)
+		t.Errorf("parameter %s: the default %v does not match %s", name, value, pattern)
 	}
 }
 
-// checkTags: whatever can have tags has a name, so that what a stack costs can be told.
+// checkTags checks that all resources that can have tags have a name, so that the costs of a stack
+// can be found.
 func checkTags(t *testing.T, logical string, r object) {
 	t.Helper()
 	untaggable := []string{"AWS::EC2::SubnetRouteTableAssociation", "AWS::EC2::VPCGatewayAttachment", "AWS::EC2::Route", "AWS::EC2::SecurityGroupIngress",
@@ -135,8 +138,9 @@ func checkTags(t *testing.T, logical string, r object) {
 	}
 }
 
-// TestNestedParameters checks what the main template passes on: parameters that exist, all that are needed, with the same constraints and the same
-// defaults, so that the parts do alone what they do together.
+// TestNestedParameters checks the parameters that the main template passes to its parts. They must
+// exist and be complete, with the same constraints and defaults, so that a part works alone as it
+// does in the whole.
 func TestNestedParameters(t *testing.T) {
 	tm := load(t, "main")
 	seen := map[string]bool{}
@@ -161,8 +165,8 @@ func TestNestedParameters(t *testing.T) {
 			}
 			v, _ := value.(object)
 			source, ok := tm.parameters[fmt.Sprint(v["Ref"])].(object)
-			numbered := strings.TrimRight(fmt.Sprint(v["Ref"]), "23") != v["Ref"] && v["Ref"] != parameter // of a second subnet, which there need not be
-			if !ok || numbered || v["Ref"] == "Bucket" {                                                   // main's has no dots: it is in a host name
+			numbered := strings.TrimRight(fmt.Sprint(v["Ref"]), "23") != v["Ref"] && v["Ref"] != parameter // a second subnet's, which is optional
+			if !ok || numbered || v["Ref"] == "Bucket" {                                                   // in the main template Bucket is part of a host name and so has no dots
 				continue
 			}
 			for _, key := range []string{"Type", "Default", "AllowedPattern", "AllowedValues", "MinValue", "MaxValue"} {
@@ -181,12 +185,12 @@ func TestNestedParameters(t *testing.T) {
 		}
 		for _, attribute := range nestedOutputs(tm, logical) {
 			if child.outputs[attribute] == nil {
-				t.Errorf("main uses %s.Outputs.%s, which %s has not", logical, attribute, name)
+				t.Errorf("main uses %s.Outputs.%s, which %s does not have", logical, attribute, name)
 			}
 		}
 	}
 	if files := len(templateNames(t)) - 1; len(seen) != files {
-		t.Errorf("main nests %d templates of %d", len(seen), files)
+		t.Errorf("main nests %d of %d templates", len(seen), files)
 	}
 }
 
@@ -200,10 +204,10 @@ func nestedOutputs(tm *template, logical string) (names []string) {
 	return names
 }
 
-// TestPermissions: no policy allows all actions of anything, and none allows all resources without a condition.
+// TestPermissions checks that no policy allows all actions, or all resources without a condition.
 func TestPermissions(t *testing.T) {
 	statements := 0
-	once := "iam:CreateServiceLinkedRole" // of one service, by its condition, in any account
+	once := "iam:CreateServiceLinkedRole" // only for one service, by its condition, in any account
 	for _, name := range templateNames(t) {
 		walk(load(t, name).resources, func(v any) {
 			statement, ok := v.(object)
@@ -221,7 +225,7 @@ func TestPermissions(t *testing.T) {
 					t.Errorf("%s allows any service-linked role", name)
 				}
 				if resource == "*" && statement["Condition"] == nil {
-					t.Errorf("%s allows %v of everything", name, statement["Action"])
+					t.Errorf("%s allows %v on all resources", name, statement["Action"])
 				}
 			}
 		})
@@ -231,7 +235,7 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// list is v, or a list with v alone.
+// list returns v if it is a list, and otherwise a list with v alone.
 func list(v any) []any {
 	if l, ok := v.([]any); ok {
 		return l

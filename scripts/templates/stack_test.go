@@ -16,7 +16,8 @@ const (
 	certificates = "bucket/certificates.zip"
 )
 
-// mustEvaluate is the main template with what it needs, and more parameters in pairs.
+// mustEvaluate returns the evaluated main template with the required parameters and more parameters
+// in pairs.
 func mustEvaluate(t *testing.T, pairs ...any) *stack {
 	t.Helper()
 	return newMaker().must(t, pairs...)
@@ -31,7 +32,8 @@ func (m maker) must(t *testing.T, pairs ...any) *stack {
 	return s
 }
 
-// TestEveryCondition makes all combinations of what has conditions. An attribute or a reference to what is not made is an error of evaluate.
+// TestEveryCondition evaluates all combinations of the parameters that have conditions. evaluate
+// returns an error for a reference to a resource that is not created.
 func TestEveryCondition(t *testing.T) {
 	choices := [][][2]any{
 		{{"NatGateway", "false"}, {"NatGateway", "true"}}, {{"Bastion", "false"}, {"Bastion", "true"}}, {{"TaskIps", ""}, {"TaskIps", "10.0.1.48/28"}},
@@ -62,7 +64,7 @@ func TestEveryCondition(t *testing.T) {
 	t.Logf("%d stacks", made)
 }
 
-// TestRefusals: what cannot work is refused before anything is made.
+// TestRefusals checks that parameters that cannot work are refused before anything is created.
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string
@@ -96,12 +98,13 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// subnet2 are the parameters of a second subnet, with others before them.
+// subnet2 returns the parameters of a second subnet after the given ones.
 func subnet2(pairs ...any) []any {
 	return append(pairs, "NodeSubnetCidr2", "10.0.2.0/24", "MasterIps2", "10.0.2.32/30", "CoreIps2", "10.0.2.40/29")
 }
 
-// TestThreeMasters: the releases whose fleets can have three masters: https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-plan-ha.html
+// TestThreeMasters checks the releases whose instance fleets can have three masters:
+// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-plan-ha.html
 func TestThreeMasters(t *testing.T) {
 	m := newMaker()
 	for _, tt := range []struct {
@@ -115,14 +118,14 @@ func TestThreeMasters(t *testing.T) {
 		for i, release := range slices.Concat(tt.can, tt.cannot) {
 			_, err := m.evaluate("main", object{"Bucket": "bucket", "MasterCount": 3, "Provisioning": tt.provisioning, "ReleaseLabel": release})
 			if want := i < len(tt.can); (err == nil) != want {
-				t.Errorf("%s, %s: want %t, got %v", tt.provisioning, release, want, err)
+				t.Errorf("%s, %s: accepted: want %t; error %v", tt.provisioning, release, want, err)
 			}
 		}
 	}
 }
 
-// TestSubnets: an instance fleet may be launched in any of three subnets, each with pools, reservations and zone of its own. What admits the nodes
-// admits those of each.
+// TestSubnets checks an instance fleet that may be launched in any of three subnets. Each subnet
+// has its own pools, reservations and zone. The firewall must admit the nodes of each.
 func TestSubnets(t *testing.T) {
 	three := append(subnet2("Provisioning", "instance-fleets", "TaskIps", "10.0.1.48/28", "TaskIps2", "10.0.2.48/28", "Bastion", "true", "KeyName", "k", "Name", strings.Repeat("a", 41)),
 		"NodeSubnetCidr3", "10.0.3.0/24", "MasterIps3", "10.0.3.32/30", "CoreIps3", "10.0.3.40/29", "TaskIps3", "10.0.3.48/28")
@@ -167,7 +170,7 @@ func TestSubnets(t *testing.T) {
 	same(t, "two subnets", s.of("Cluster/Cluster").properties["Instances"].(object)["Ec2SubnetIds"], []any{s.of("Network/NodeSubnet").id, s.of("Network/NodeSubnet2").id})
 }
 
-// blocks are the networks and ports of rules.
+// blocks returns the networks and ports of rules.
 func blocks(rules any) (list []string) {
 	for _, r := range rules.([]any) {
 		list = append(list, fmt.Sprintf("%v %v", r.(object)["CidrIp"], r.(object)["FromPort"]))
@@ -175,7 +178,8 @@ func blocks(rules any) (list []string) {
 	return list
 }
 
-// TestEmr8: the endpoint, the rules and the applications of https://docs.aws.amazon.com/emr/latest/ReleaseGuide/emr-spark-8.0.0.html
+// TestEmr8 checks the endpoint, the rules and the applications of EMR 8:
+// https://docs.aws.amazon.com/emr/latest/ReleaseGuide/emr-spark-8.0.0.html
 func TestEmr8(t *testing.T) {
 	for _, release := range []string{"emr-spark-8.0.0", "emr-spark-8.1.0"} {
 		s := mustEvaluate(t, "ReleaseLabel", release)
@@ -183,7 +187,7 @@ func TestEmr8(t *testing.T) {
 		groups := s.nested["Groups"]
 		for _, r := range groups.resources {
 			if r != nil && strings.HasPrefix(r.kind, "AWS::EC2::SecurityGroup") && (r.properties["FromPort"] == 8443 || r.properties["FromPort"] == 9443) {
-				t.Errorf("%s: a rule of earlier releases: %v", release, r.properties)
+				t.Errorf("%s: has a rule of earlier releases: %v", release, r.properties)
 			}
 		}
 		same(t, "rule", groups.of("ServiceFromVpc").properties, object{"GroupId": groups.of("ServiceGroup").id, "CidrIp": "10.0.0.0/16", "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443})
@@ -195,11 +199,11 @@ func TestEmr8(t *testing.T) {
 	s := mustEvaluate(t)
 	same(t, "applications before", s.of("Cluster/Cluster").properties["Applications"], []any{object{"Name": "Hadoop"}, object{"Name": "Spark"}})
 	if s.of("Groups/EmrEndpoint") != nil || s.of("Groups/ServiceFromVpc") != nil {
-		t.Error("an endpoint that earlier releases do not use")
+		t.Error("the stack of an earlier release has the endpoint of EMR 8")
 	}
 	for _, label := range []string{"emr-8.0.0", "emr-8.1.0", "emr-9.0.0", "emr-spark-8.0", "emr-spark-7.0.0"} {
 		if _, err := evaluate("main", object{"Bucket": "bucket", "ReleaseLabel": label}); err == nil {
-			t.Errorf("%s is taken", label)
+			t.Errorf("the release %s is accepted", label)
 		}
 	}
 	for _, name := range []string{"main", "cluster", "groups"} {
@@ -212,7 +216,7 @@ func TestEmr8(t *testing.T) {
 	}
 }
 
-// TestPartition: names of endpoint services, and of the services that may take a role, by partition.
+// TestPartition checks the names of endpoint services and of service principals in each partition.
 func TestPartition(t *testing.T) {
 	for _, tt := range []struct{ region, partition, suffix, ec2, principal string }{
 		{"cn-north-1", "aws-cn", "amazonaws.com.cn", "cn.com.amazonaws.cn-north-1.ec2", "amazonaws.com.cn"},
@@ -242,7 +246,8 @@ func TestPartition(t *testing.T) {
 	}
 }
 
-// TestDns: the zone is seen from both VPCs; it holds the masters' addresses, which are known before the launch.
+// TestDns checks that both VPCs use the zone, and that it has the masters' addresses, which are
+// known before the launch.
 func TestDns(t *testing.T) {
 	s := mustEvaluate(t, "ZoneName", "emr.example.internal", "MasterAddresses", "10.0.1.32,10.0.1.33,10.0.1.34", "MasterCount", 3)
 	vpcs := []any{object{"VPCId": s.of("Network/Vpc").id, "VPCRegion": region}, object{"VPCId": s.of("DataCentreNetwork/Vpc").id, "VPCRegion": region}}
@@ -254,13 +259,14 @@ func TestDns(t *testing.T) {
 	same(t, "no zone", mustEvaluate(t).outputs["MasterName"], "")
 }
 
-// TestClaimTags: each tag is an argument of its own.
+// TestClaimTags checks that each tag is a separate argument.
 func TestClaimTags(t *testing.T) {
 	args := mustEvaluate(t, "ClaimTags", "team=data cost-centre=42", "ExtraArguments", "--verbose").of("Cluster/Cluster").properties["BootstrapActions"].([]any)[0].(object)["ScriptBootstrapAction"].(object)["Args"]
 	same(t, "arguments", args.([]any)[3:], []any{"--claim-tag=team=data", "--claim-tag=cost-centre=42", "--verbose"})
 }
 
-// TestSpotRole: the first Spot Instance of an account needs a service-linked role, which EMR's present managed policy does not let it make.
+// TestSpotRole checks that EMR may create the service-linked role for the first Spot Instance of an
+// account. EMR's current managed policy does not allow this.
 func TestSpotRole(t *testing.T) {
 	found := false
 	for _, p := range mustEvaluate(t).of("Roles/ServiceRole").properties["Policies"].([]any) {
@@ -273,11 +279,12 @@ func TestSpotRole(t *testing.T) {
 		}
 	}
 	if !found {
-		t.Error("no statement")
+		t.Error("the service role has no statement for Spot's service-linked role")
 	}
 }
 
-// TestOnePool: reservation, bootstrap action and firewall have the same addresses, which are given once.
+// TestOnePool checks that reservation, bootstrap action and firewall have the same addresses, which
+// are given once.
 func TestOnePool(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -335,15 +342,15 @@ func TestPeeringRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if other.of("RouteToCluster") != nil {
-		t.Error("a route is made in another account")
+		t.Error("the stack creates a route in another account")
 	}
 	if _, err := evaluate("peering", map[string]any{"VpcId": "vpc-1", "RouteTableId": "rtb-1", "PeerVpcId": "vpc-2", "PeerOwnerId": account}); err == nil {
 		t.Error("another account without a role is accepted")
 	}
 }
 
-// TestEndpoints: no NAT gateway by default, what the program needs, and nothing of it in the nodes' subnet, where it could take an address of
-// the pool.
+// TestEndpoints checks that there is no NAT gateway by default, that the endpoints for the program
+// exist, and that none of them is in the nodes' subnet, where it could take an address of the pool.
 func TestEndpoints(t *testing.T) {
 	for _, tt := range []struct {
 		pairs []any
@@ -375,7 +382,7 @@ func TestEndpoints(t *testing.T) {
 		rule := s.of("EndpointSecurityGroup").properties["SecurityGroupIngress"].([]any)[0].(object)
 		same(t, "admitted", []any{rule["IpProtocol"], rule["FromPort"], rule["ToPort"], rule["CidrIp"]}, []any{"tcp", 443, 443, "10.0.1.0/24"})
 		if s.of("Nat") != nil || s.of("InternetGateway") != nil || s.of("BastionHost") != nil {
-			t.Error("a way to the Internet without having been asked for")
+			t.Error("the stack has a route to the Internet by default")
 		}
 	}
 	s := mustEvaluate(t, "NatGateway", "true").nested["Network"]
@@ -383,7 +390,8 @@ func TestEndpoints(t *testing.T) {
 	same(t, "NAT's subnet", s.of("Nat").properties["SubnetId"], s.of("PublicSubnet").id)
 }
 
-// TestEmrGroups: the rules of EMR's documentation for private subnets, and what AmazonEMRServicePolicy_v2 asks of tags.
+// TestEmrGroups checks the rules of EMR's documentation for private subnets, and the tags that
+// AmazonEMRServicePolicy_v2 requires.
 func TestEmrGroups(t *testing.T) {
 	s := mustEvaluate(t, "Bastion", "true", "KeyName", "k")
 	groups := s.nested["Groups"]
@@ -421,7 +429,7 @@ func TestEmrGroups(t *testing.T) {
 		[]string{"master", "core", "service"})
 }
 
-// emrRules are the rules of EMR's managed groups in a private subnet for what comes in:
+// emrRules returns the inbound rules of EMR's managed security groups in a private subnet:
 // https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-man-sec-groups.html
 func emrRules() (rules []string) {
 	for _, to := range []string{"core", "master"} {
@@ -440,7 +448,7 @@ func tagged(t *testing.T, r *resource) {
 			return
 		}
 	}
-	t.Errorf("%s %s lacks the tag that AmazonEMRServicePolicy_v2 wants", r.kind, r.id)
+	t.Errorf("%s %s lacks the tag that AmazonEMRServicePolicy_v2 requires", r.kind, r.id)
 }
 
 func TestInstances(t *testing.T) {
@@ -472,7 +480,7 @@ func TestSecurityConfiguration(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		pairs []any
-		want  any // nil: no EncryptionConfiguration
+		want  any // nil means no EncryptionConfiguration
 	}{
 		{"nothing", nil, nil},
 		{"SSE-S3", []any{"S3Encryption", "SSE-S3"}, object{"EnableAtRestEncryption": true, "EnableInTransitEncryption": false, "AtRestEncryptionConfiguration": s3("EncryptionMode", "SSE-S3")}},
@@ -501,7 +509,7 @@ func mapping(pairs ...any) object {
 	return m
 }
 
-// TestHdfsScript: the script that the HDFS host runs at its first boot is a script.
+// TestHdfsScript checks the script that the HDFS host runs at its first boot.
 func TestHdfsScript(t *testing.T) {
 	sum := strings.Repeat("0a", 64)
 	script := mustEvaluate(t, "HdfsHost", "true", "HadoopKey", "r/hadoop-3.4.1.tar.gz", "HadoopSha512", sum).of("DataCentreNetwork/Hdfs").properties["UserData"].(string)
@@ -511,7 +519,7 @@ func TestHdfsScript(t *testing.T) {
 		}
 	}
 	if len(script) > 16384 {
-		t.Errorf("user data of %d bytes: EC2 takes 16,384", len(script))
+		t.Errorf("user data has %d bytes, EC2 accepts 16,384", len(script))
 	}
 	file := t.TempDir() + "/user-data"
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
@@ -522,12 +530,12 @@ func TestHdfsScript(t *testing.T) {
 	}
 	if program, err := exec.LookPath("shellcheck"); err != nil {
 		t.Log("shellcheck is not installed: bash alone has checked the script")
-	} else if out, err := exec.Command(program, "-e", "SC2050,SC2157", file).CombinedOutput(); err != nil { // what CloudFormation filled in is constant
+	} else if out, err := exec.Command(program, "-e", "SC2050,SC2157", file).CombinedOutput(); err != nil { // CloudFormation's values are constant
 		t.Errorf("shellcheck: %v\n%s", err, out)
 	}
 }
 
-// same compares as JSON.
+// same fails the test unless got and want are equal as JSON.
 func same(t *testing.T, what string, got, want any) {
 	t.Helper()
 	a, err := json.MarshalIndent(got, "", " ")

@@ -1,4 +1,4 @@
-// Package templates has the tests of the CloudFormation templates and of the Terraform module.
+// Package templates contains the tests of the CloudFormation templates and of the Terraform module.
 package templates
 
 import (
@@ -15,18 +15,19 @@ import (
 
 const templateDir = "../cloudformation"
 
-// object is a mapping of a template. Short forms are written out: !Ref X is {"Ref": "X"}, !GetAtt A.B is {"Fn::GetAtt": ["A", "B"]}.
+// object is a mapping in a template. Functions are in their long form: !Ref X is {"Ref": "X"}, and
+// !GetAtt A.B is {"Fn::GetAtt": ["A", "B"]}.
 type object = map[string]any
 
 // template is one file of templateDir.
 type template struct {
-	name                                                                    string // without .yaml
+	name                                                                    string // file name without .yaml
 	source                                                                  []byte
 	root                                                                    object
 	parameters, rules, mappings, conditions, resources, outputs, interface_ object
 }
 
-// templateNames are the names of all templates.
+// templateNames returns the names of all templates.
 func templateNames(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(templateDir + "/*.yaml")
@@ -84,7 +85,8 @@ func parse(name string, source []byte) (*template, error) {
 	return tm, nil
 }
 
-// plain turns a node into maps, slices, strings, ints, bools; CloudFormation's tags become the functions' long form.
+// plain returns a node as maps, slices, strings, ints and bools. It replaces CloudFormation's tags
+// by the long form of functions.
 func plain(n *yaml.Node) (any, error) {
 	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
 		name := strings.TrimPrefix(n.Tag, "!")
@@ -143,7 +145,7 @@ func plain(n *yaml.Node) (any, error) {
 	return nil, fmt.Errorf("line %d: a node of kind %d", n.Line, n.Kind)
 }
 
-// walk visits every value below v, parents first.
+// walk calls visit for every value below v, parents first.
 func walk(v any, visit func(any)) {
 	visit(v)
 	switch v := v.(type) {
@@ -160,7 +162,8 @@ func walk(v any, visit func(any)) {
 
 var subReference = regexp.MustCompile(`\$\{([^!}][^}]*)\}`)
 
-// references are the names that a value refers to: by Ref and Sub, by GetAtt (as RESOURCE.ATTRIBUTE), and conditions.
+// references returns the names that a value refers to: by Ref and Sub, by GetAtt (as
+// RESOURCE.ATTRIBUTE), and as conditions.
 func references(v any) (refs, attributes, conditions []string) {
 	walk(v, func(v any) {
 		o, ok := v.(object)
@@ -172,7 +175,7 @@ func references(v any) (refs, attributes, conditions []string) {
 			case "Ref":
 				refs = append(refs, fmt.Sprint(value))
 			case "Condition":
-				if name, ok := value.(string); ok { // in a policy it is a mapping
+				if name, ok := value.(string); ok { // in a policy Condition is a mapping
 					conditions = append(conditions, name)
 				}
 			case "Fn::If":

@@ -16,15 +16,15 @@ import (
 
 const terraformDir = "../terraform"
 
-// module is one directory of .tf files.
+// module is one directory with .tf files.
 type module struct {
-	dir                                  string // below terraformDir
+	dir                                  string // path below terraformDir
 	variables, outputs, locals, declared map[string]*hclsyntax.Block
-	calls                                map[string]*hclsyntax.Block // of other modules
+	calls                                map[string]*hclsyntax.Block // calls of other modules
 	uses                                 []hcl.Traversal
 }
 
-// moduleDirs are all directories with .tf files, below terraformDir.
+// moduleDirs returns all directories with .tf files, as paths below terraformDir.
 func moduleDirs(t *testing.T) (dirs []string) {
 	t.Helper()
 	err := filepath.WalkDir(terraformDir, func(path string, d os.DirEntry, err error) error {
@@ -92,7 +92,7 @@ func (m *module) add(t *testing.T, b *hclsyntax.Block) {
 		t.Errorf("%s: a block %s", m.dir, b.Type)
 	}
 	if b.Type != "terraform" {
-		if b.Type == "variable" { // a validation names the variable itself: that is no use of it
+		if b.Type == "variable" { // the variable's own validation does not count as a use
 			return
 		}
 		_ = hclsyntax.VisitAll(b.Body, func(n hclsyntax.Node) hcl.Diagnostics {
@@ -104,7 +104,7 @@ func (m *module) add(t *testing.T, b *hclsyntax.Block) {
 	}
 }
 
-// words are the names of a traversal: var.x is [var x], a[0].b is [a b].
+// words returns the names in a traversal: var.x is [var x], a[0].b is [a b].
 func words(traversal hcl.Traversal) (names []string) {
 	for _, step := range traversal {
 		switch s := step.(type) {
@@ -126,7 +126,8 @@ func literal(b *hclsyntax.Block, name string) string {
 	return ""
 }
 
-// TestTerraformReferences checks each module: what is named exists, what exists is named, what is passed to other modules fits them.
+// TestTerraformReferences checks each module: all names that it uses exist, all names that it
+// declares are used, and the arguments of other modules are right.
 func TestTerraformReferences(t *testing.T) {
 	for _, dir := range moduleDirs(t) {
 		t.Run(dir, func(t *testing.T) {
@@ -139,7 +140,7 @@ func TestTerraformReferences(t *testing.T) {
 				switch {
 				case w[0] == "var" && m.variables[w[1]] == nil, w[0] == "local" && m.locals[w[1]] == nil, w[0] == "module" && m.calls[w[1]] == nil,
 					w[0] == "data" && m.declared[strings.Join(w[:3], ".")] == nil, strings.HasPrefix(w[0], "aws_") && m.declared[name] == nil:
-					t.Errorf("%s is not there", strings.Join(w, "."))
+					t.Errorf("%s does not exist", strings.Join(w, "."))
 				case w[0] == "module" && w[2] != "" && loadModule(t, m.target(w[1])).outputs[w[2]] == nil:
 					t.Errorf("module %s has no output %s", w[1], w[2])
 				case w[0] == "data":
@@ -176,7 +177,7 @@ func TestTerraformReferences(t *testing.T) {
 	}
 }
 
-// target is the directory of a module that m calls.
+// target returns the directory of a module that m calls.
 func (m *module) target(call string) string {
 	return filepath.Join(m.dir, literal(m.calls[call], "source"))
 }
@@ -196,7 +197,8 @@ func (m *module) checkCall(t *testing.T, name string, call *hclsyntax.Block) {
 	}
 }
 
-// TestTerraformArguments holds every resource and data source against the arguments that the provider's documentation has for it.
+// TestTerraformArguments checks that every resource and data source has only arguments of the
+// provider's documentation.
 func TestTerraformArguments(t *testing.T) {
 	meta := []string{"count", "for_each", "depends_on", "lifecycle", "precondition", "condition", "error_message", "ignore_changes"}
 	seen := map[string]bool{}
@@ -205,7 +207,7 @@ func TestTerraformArguments(t *testing.T) {
 			kind := strings.Join(strings.Split(name, ".")[:strings.Count(name, ".")], ".")
 			known := strings.Fields(arguments[kind])
 			if known == nil {
-				t.Errorf("%s: %s is of a type that this test does not know", dir, name)
+				t.Errorf("%s: the test does not know the type of %s", dir, name)
 			}
 			seen[kind] = true
 			for _, argument := range argumentsOf(b.Body) {
@@ -217,12 +219,13 @@ func TestTerraformArguments(t *testing.T) {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(arguments)) {
 		if !seen[kind] {
-			t.Errorf("the table has %s, which no module has", kind)
+			t.Errorf("the table has %s, which no module uses", kind)
 		}
 	}
 }
 
-// argumentsOf are the names in a body and the blocks in it; blocks' own with the block's name before them.
+// argumentsOf returns the names of arguments and blocks in a body. Names inside a block follow the
+// name of the block.
 func argumentsOf(body *hclsyntax.Body) (names []string) {
 	for name := range body.Attributes {
 		names = append(names, name)
@@ -246,7 +249,8 @@ func argumentsOf(body *hclsyntax.Body) (names []string) {
 	return names
 }
 
-// arguments are those of the AWS provider's documentation (https://registry.terraform.io/providers/hashicorp/aws/latest/docs) that the modules use.
+// arguments are the arguments that the modules use, from the AWS provider's documentation
+// (https://registry.terraform.io/providers/hashicorp/aws/latest/docs).
 var arguments = map[string]string{
 	"data.aws_availability_zones":     "state",
 	"data.aws_caller_identity":        "-",

@@ -26,7 +26,7 @@ func terraform(t *testing.T, dir string, args ...string) (stdout string, err err
 	t.Helper()
 	program, err := exec.LookPath("terraform")
 	if err != nil {
-		t.Skip("terraform is not installed: values of the Terraform module are not worked out, its format is not checked")
+		t.Skip("terraform is not installed: the values and the format of the Terraform module are not checked")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -47,8 +47,8 @@ func TestTerraformFormat(t *testing.T) {
 	}
 }
 
-// locals works out the locals of a module with the given variables. A copy of the module's locals and variables alone needs no provider; what they
-// take from data sources is filled in.
+// locals evaluates the locals of a module with the given variables. It needs no provider, because
+// it copies only the module's locals and variables and fills in the values of data sources.
 func locals(t *testing.T, dir string, variables object, wanted ...string) object {
 	t.Helper()
 	m := loadModule(t, dir)
@@ -116,7 +116,7 @@ func locals(t *testing.T, dir string, variables object, wanted ...string) object
 	return got
 }
 
-// clusterVariables are what the module cluster needs, and more.
+// clusterVariables returns the required variables of the module cluster, and more.
 func clusterVariables(more object) object {
 	all := object{}
 	for _, name := range []string{"subnet_id", "master_security_group_id", "core_security_group_id", "service_security_group_id", "service_role_arn", "instance_profile_arn"} {
@@ -127,7 +127,8 @@ func clusterVariables(more object) object {
 	return all
 }
 
-// TestTerraformIsCloudFormation: both give a cluster the same bootstrap arguments and the same security configuration.
+// TestTerraformIsCloudFormation checks that Terraform and CloudFormation give a cluster the same
+// bootstrap arguments and the same security configuration.
 func TestTerraformIsCloudFormation(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -159,7 +160,7 @@ func TestTerraformFirewall(t *testing.T) {
 	got := locals(t, "modules/datacenter", object{"master_ips": "10.0.1.32/30", "core_ips": "10.0.1.40/29", "task_ips": "10.0.1.48/28"}, "admitted")["admitted"].(object)
 	more := []object{{"master_ips": "10.0.2.32/30", "core_ips": "10.0.2.40/29"}, {"master_ips": "10.0.3.32/30", "core_ips": "10.0.3.40/29", "task_ips": "10.0.3.48/28"}}
 	if three := locals(t, "modules/datacenter", object{"master_ips": "10.0.1.32/30", "core_ips": "10.0.1.40/29", "more_subnets": more}, "admitted")["admitted"].(object); len(three) != 14 {
-		t.Errorf("with three subnets the firewall has %v", three)
+		t.Errorf("with three subnets the firewall admits %v", three)
 	}
 	var rules []string
 	for _, rule := range got {
@@ -168,7 +169,7 @@ func TestTerraformFirewall(t *testing.T) {
 	slices.Sort(rules)
 	same(t, "firewall", rules, []string{"10.0.1.32/30 8020", "10.0.1.32/30 9866", "10.0.1.40/29 8020", "10.0.1.40/29 9866", "10.0.1.48/28 8020", "10.0.1.48/28 9866"})
 	if got := locals(t, "modules/datacenter", object{"master_ips": "10.0.1.32/30", "core_ips": "10.0.1.40/29"}, "admitted")["admitted"].(object); len(got) != 4 {
-		t.Errorf("without task nodes the firewall has %v", got)
+		t.Errorf("without task nodes the firewall admits %v", got)
 	}
 }
 
@@ -192,13 +193,14 @@ func TestTerraformGroups(t *testing.T) {
 	m := loadModule(t, "modules/groups")
 	for _, name := range []string{"aws_vpc_security_group_ingress_rule.service_from_vpc", "aws_vpc_endpoint.emr"} {
 		if uses := m.declared[name].Body.Attributes["count"].Expr.Variables(); len(uses) != 1 || !slices.Equal(words(uses[0]), []string{"local", "emr8"}) {
-			t.Errorf("%s is made on other conditions: %v", name, uses)
+			t.Errorf("%s has other conditions: %v", name, uses)
 		}
 	}
 }
 
-// TestTerraformRefusals: what cannot work is refused before anything is made. CloudFormation cannot compare addresses: there EC2 refuses the
-// reservation of a block that is outside the subnet.
+// TestTerraformRefusals checks that parameters that cannot work are refused before anything is
+// created. CloudFormation cannot compare addresses; there EC2 refuses a reservation outside the
+// subnet.
 func TestTerraformRefusals(t *testing.T) {
 	more := []object{{"cidr": "10.0.2.0/24", "master_ips": "10.0.2.32/30", "core_ips": "10.0.2.40/29"}, {"cidr": "10.0.3.0/25", "master_ips": "10.0.3.32/30", "core_ips": "10.0.3.40/29", "task_ips": "10.0.3.128/28"}}
 	for _, tt := range []struct {
@@ -217,7 +219,7 @@ func TestTerraformRefusals(t *testing.T) {
 	}
 	precondition := loadModule(t, ".").outputs["node_subnet_id"].Body.Blocks
 	if len(precondition) != 1 || precondition[0].Type != "precondition" {
-		t.Error("nothing asks for pools outside their subnets")
+		t.Error("no precondition checks that pools are inside their subnets")
 	}
 
 	oneMaster := loadModule(t, "modules/cluster").locals["one_master"].Body.Attributes["one_master"].Expr
@@ -234,7 +236,7 @@ func TestTerraformRefusals(t *testing.T) {
 		for patch := range 3 {
 			for _, release := range []string{fmt.Sprintf("emr-5.%d.%d", minor, patch), fmt.Sprintf("emr-6.%d.%d", minor, patch), fmt.Sprintf("emr-7.%d.%d", minor, patch), "emr-spark-8.0.0"} {
 				_, err := m.evaluate("main", object{"Bucket": "bucket", "MasterCount": 3, "Provisioning": "instance-fleets", "ReleaseLabel": release})
-				// Others are no releases, or are refused for their label.
+				// The other labels are not releases, or are refused for another reason.
 				known := !strings.Contains(fmt.Sprint(err), "parameter ReleaseLabel") && !slices.Contains([]string{"emr-5.33.2", "emr-5.34.1", "emr-5.34.2", "emr-5.35.1", "emr-5.35.2", "emr-5.32.2",
 					"emr-6.2.2", "emr-6.3.2", "emr-6.4.1", "emr-6.4.2", "emr-6.5.1", "emr-6.5.2", "emr-6.6.1", "emr-6.6.2", "emr-6.7.1", "emr-6.7.2"}, release)
 				if known && refused(release) != (err != nil) {
@@ -245,7 +247,8 @@ func TestTerraformRefusals(t *testing.T) {
 	}
 }
 
-// TestTerraformPartition: both have the same names by partition.
+// TestTerraformPartition checks that Terraform and CloudFormation have the same names in each
+// partition.
 func TestTerraformPartition(t *testing.T) {
 	for _, tt := range []struct{ dir, local, template, mapping, key string }{
 		{"modules/network", "ec2_prefixes", "network", "EndpointPrefix", "Ec2"},
@@ -297,7 +300,7 @@ func TestTerraformPolicyIsTheFile(t *testing.T) {
 	}
 }
 
-// TestTerraformHdfsScript: both make the same host.
+// TestTerraformHdfsScript checks that Terraform and CloudFormation set up the same HDFS host.
 func TestTerraformHdfsScript(t *testing.T) {
 	script, err := os.ReadFile(terraformDir + "/modules/datacenter/hdfs-setup.sh.tftpl")
 	if err != nil {

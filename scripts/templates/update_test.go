@@ -11,9 +11,11 @@ import (
 
 const replaces = "A change replaces the cluster"
 
-// created are the properties of a cluster that CloudFormation cannot change later: all but these, by
-// https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-emr-cluster.html and the pages of its parts. A security
-// configuration is never changed, but replaced, and another one is one of these properties.
+// created returns the properties of a cluster that CloudFormation cannot change later. The
+// exceptions are in
+// docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-emr-cluster.html
+// and in the pages of its parts. A change of the security configuration replaces it, and so changes
+// one of these properties.
 func created(t *testing.T, s *stack) string {
 	t.Helper()
 	cluster := maps.Clone(s.of("Cluster").properties)
@@ -36,8 +38,8 @@ func created(t *testing.T, s *stack) string {
 	return string(text)
 }
 
-// TestReplacement: a parameter of which a change ends the running cluster, in favour of another one, says so, in templates and modules, and no other
-// one does.
+// TestReplacement checks the descriptions of parameters in templates and modules. If a change of a
+// parameter replaces the running cluster, the description must say so. Otherwise it must not.
 func TestReplacement(t *testing.T) {
 	some := object{"SubnetId": "subnet-1", "MasterSecurityGroupId": "sg-1", "CoreSecurityGroupId": "sg-2", "ServiceSecurityGroupId": "sg-3", "Bucket": "bucket", "ServiceRole": "service",
 		"NodeProfile": "nodes", "LogBucket": "bucket", "KmsKeyArn": key, "LocalDiskEncryption": "true", "Provisioning": "instance-fleets", "SecondInstanceType": "m5a.xlarge",
@@ -66,9 +68,9 @@ func TestReplacement(t *testing.T) {
 	for parameter := range load(t, "cluster").parameters {
 		changed := maps.Clone(some)
 		if changed[parameter] = other[parameter]; other[parameter] == nil {
-			t.Fatalf("no other value for %s", parameter)
+			t.Fatalf("the test has no other value for %s", parameter)
 		}
-		if parameter == "Provisioning" { // groups have one subnet
+		if parameter == "Provisioning" { // instance groups have one subnet
 			for name := range changed {
 				if strings.HasSuffix(name, "2") || strings.HasSuffix(name, "3") {
 					delete(changed, name)
@@ -84,24 +86,25 @@ func TestReplacement(t *testing.T) {
 	}
 	for _, name := range []string{"cluster", "main"} {
 		more := slices.Clone(replacing)
-		if name == "main" { // of the network: another subnet
+		if name == "main" { // another subnet of the network
 			more = append(more, "VpcCidr", "NodeSubnetCidr", "AvailabilityZone", "NodeSubnetCidr2", "AvailabilityZone2", "NodeSubnetCidr3", "AvailabilityZone3")
 		}
 		variables := loadModule(t, moduleOf(name)).variables
 		for parameter, d := range load(t, name).parameters {
 			want := slices.Contains(more, parameter)
 			if text := fmt.Sprint(d.(object)["Description"]); strings.Contains(text, replaces) != want {
-				t.Errorf("%s: %s replaces the cluster: %t; it says %q", name, parameter, want, text)
+				t.Errorf("%s: %s replaces the cluster: %t; the description says %q", name, parameter, want, text)
 			}
 			if v := variables[snake(parameter)]; v != nil && strings.Contains(literal(v, "description"), replaces) != want {
-				t.Errorf("module %s: %s replaces the cluster: %t; it says %q", moduleOf(name), snake(parameter), want, literal(v, "description"))
+				t.Errorf("module %s: %s replaces the cluster: %t; the description says %q", moduleOf(name), snake(parameter), want, literal(v, "description"))
 			}
 		}
 	}
 }
 
-// TestClusterIsLast: the cluster is made when all else is there, and goes before it, by what is passed from one part to the next. What is passed does
-// not depend on choices: a pool reserved later, or another data centre, must not make another cluster.
+// TestClusterIsLast checks that the cluster is created after all other parts and deleted before
+// them. The values that the parts pass to each other ensure this. They must not depend on choices:
+// a pool reserved later, or another data centre, must not replace the cluster.
 func TestClusterIsLast(t *testing.T) {
 	tm := load(t, "main")
 	before := map[string]bool{}
@@ -117,7 +120,7 @@ func TestClusterIsLast(t *testing.T) {
 	}
 	follow("Cluster")
 	for logical := range tm.resources {
-		if logical != "Cluster" && logical != "Dns" && !before[logical] { // a name of addresses that are known is made whenever
+		if logical != "Cluster" && logical != "Dns" && !before[logical] { // the addresses are known, so Dns may be created at any time
 			t.Errorf("the cluster does not wait for %s", logical)
 		}
 	}
@@ -127,14 +130,15 @@ func TestClusterIsLast(t *testing.T) {
 		same(t, fmt.Sprint(pairs, ": VPC of the groups"), s.of("Groups/MasterGroup").properties["VpcId"], s.of("Network/Vpc").id)
 		for logical, r := range s.resources {
 			if r != nil && r.kind != "AWS::CloudFormation::Stack" {
-				t.Errorf("%s is of type %s, which is not updated", logical, r.kind)
+				t.Errorf("%s is of type %s, want only nested stacks", logical, r.kind)
 			}
 		}
 	}
 }
 
-// TestImages: an update of a stack does not replace instances because there is a newer image. A parameter of the type AWS::SSM::Parameter::Value
-// would be looked up at every update, and a replaced HDFS host would want the private IP that the former one has; a launch template names the
+// TestImages checks that an update of a stack does not replace instances because of a newer image.
+// A parameter of the type AWS::SSM::Parameter::Value would be read at every update. The replacement
+// of an HDFS host would also need the private IP of the former one. So a launch template names the
 // parameter.
 func TestImages(t *testing.T) {
 	s := mustEvaluate(t, "HdfsHost", "true", "HadoopKey", "h.tar.gz", "Bastion", "true", "KeyName", "k")

@@ -14,7 +14,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// TestWalkThrough holds the walk-through against the templates: parameters, outputs and files that it names are there.
+// TestWalkThrough checks that the parameters, outputs and files in the walk-through exist.
 func TestWalkThrough(t *testing.T) {
 	text := page(t)
 	parameters, outputs := map[string]bool{}, map[string]bool{}
@@ -32,7 +32,7 @@ func TestWalkThrough(t *testing.T) {
 	}
 	found := 0
 	for _, m := range regexp.MustCompile("[ `\"]([A-Z][a-z][A-Za-z0-9]+)=([^ `\n]*)").FindAllStringSubmatch(text, -1) {
-		if slices.Contains([]string{"Type", "Name", "Jar", "Args"}, m[1]) { // of the AWS CLI
+		if slices.Contains([]string{"Type", "Name", "Jar", "Args"}, m[1]) { // options of the AWS CLI
 			continue
 		}
 		found++
@@ -61,9 +61,10 @@ func TestWalkThrough(t *testing.T) {
 	}
 }
 
-// TestParts: the table of parts names all that a part needs, and whatever it takes from others is an output of another part, by the same name.
+// TestParts checks that the table of parts has all parameters that a part needs. A value from other
+// parts must be an output of another part with the same name.
 func TestParts(t *testing.T) {
-	outputs := map[string][]string{} // name to templates
+	outputs := map[string][]string{} // name of an output -> templates
 	for _, name := range templateNames(t) {
 		if name != "main" {
 			for output := range load(t, name).outputs {
@@ -84,28 +85,28 @@ func TestParts(t *testing.T) {
 				}
 				others := slices.DeleteFunc(slices.Clone(outputs[n[1]]), func(name string) bool { return name == m[1] })
 				if fromOthers := i == 0; fromOthers != (len(others) > 0) {
-					t.Errorf("%s takes %s from others: %t; it is an output of %v", m[1], n[1], fromOthers, others)
+					t.Errorf("%s takes %s from other parts: %t; it is an output of %v", m[1], n[1], fromOthers, others)
 				}
 			}
 		}
 		for parameter, d := range tm.parameters {
-			if m[1] == "datacenter" && parameter == "VpcCidr" { // of its own VPC
+			if m[1] == "datacenter" && parameter == "VpcCidr" { // the data centre's own VPC
 				continue
 			}
 			if _, has := d.(object)["Default"]; !has && !named[parameter] {
-				t.Errorf("%s needs %s", m[1], parameter)
+				t.Errorf("the row of %s lacks the required parameter %s", m[1], parameter)
 			}
 			if len(outputs[parameter]) > 0 && !slices.Equal(outputs[parameter], []string{m[1]}) && !named[parameter] {
-				t.Errorf("%s may take %s from %v", m[1], parameter, outputs[parameter])
+				t.Errorf("the row of %s lacks %s, which is an output of %v", m[1], parameter, outputs[parameter])
 			}
 		}
 	}
 	if rows != len(templateNames(t))-1 {
-		t.Errorf("found %d rows", rows)
+		t.Errorf("found %d rows, want one for each part", rows)
 	}
 }
 
-// anchors are the names of a page's headings.
+// anchors returns the anchors of a page's headings.
 func anchors(page string) (names []string) {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
 		names = append(names, strings.ReplaceAll(regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-"))
@@ -113,7 +114,7 @@ func anchors(page string) (names []string) {
 	return names
 }
 
-// page is the walk-through.
+// page returns the text of the walk-through.
 func page(t *testing.T) string {
 	t.Helper()
 	source, err := os.ReadFile("../README.md")
@@ -123,7 +124,8 @@ func page(t *testing.T) string {
 	return string(source)
 }
 
-// launchParameters are those of the walk-through's launch, with its shell variables filled in.
+// launchParameters returns the parameters of the launch in the walk-through, with values for its
+// shell variables.
 func launchParameters(t *testing.T) object {
 	t.Helper()
 	_, launch, _ := strings.Cut(page(t), "--parameter-overrides \\\n")
@@ -136,8 +138,8 @@ func launchParameters(t *testing.T) object {
 	return given
 }
 
-// TestWalkThroughPlace: whatever the walk-through puts into a bucket is in one place of it, and what it removes in the end is this place, by values
-// that are there without the stack.
+// TestWalkThroughPlace checks that the walk-through puts everything into one place of the bucket,
+// and finally removes this place. The removal must not need values of the stack.
 func TestWalkThroughPlace(t *testing.T) {
 	given := launchParameters(t)
 	s, err := evaluate("main", given)
@@ -146,17 +148,17 @@ func TestWalkThroughPlace(t *testing.T) {
 	}
 	same(t, "the place of the program", given["Prefix"], "the-place/program")
 	if key := fmt.Sprint(given["HadoopKey"]); !strings.HasPrefix(key, "the-place/") {
-		t.Errorf("Hadoop is at %s", key)
+		t.Errorf("Hadoop is outside of the place: %s", key)
 	}
 	for _, output := range []string{"LogUri", "DataUri"} {
 		if uri := fmt.Sprint(s.outputs[output]); !strings.HasPrefix(uri, "s3://bucket/the-place/") {
-			t.Errorf("%s is %s", output, uri)
+			t.Errorf("%s is outside of the place: %s", output, uri)
 		}
 	}
 	text := page(t)
 	for _, m := range regexp.MustCompile(`(?:publish\.sh|aws s3 cp \S+) (s3://\S+)`).FindAllStringSubmatch(text, -1) {
 		if !strings.HasPrefix(m[1], "s3://$BUCKET/$PLACE/") {
-			t.Errorf("%s is elsewhere", m[0])
+			t.Errorf("outside of the place: %s", m[0])
 		}
 	}
 	_, end, _ := strings.Cut(text, "\n## Cleaning up\n")
@@ -167,27 +169,28 @@ func TestWalkThroughPlace(t *testing.T) {
 		t.Errorf("removed: %q", removals)
 	}
 	if strings.Contains(gone, "$(out ") {
-		t.Error("asks the stack when it is gone")
+		t.Error("the cleaning up reads outputs of the deleted stack")
 	}
 }
 
-// TestWalkThroughTerraform: the same walk with Terraform has what the later steps use, and the same place.
+// TestWalkThroughTerraform checks that the example for Terraform has the outputs that later steps
+// use, and the same place.
 func TestWalkThroughTerraform(t *testing.T) {
 	text, example := page(t), loadModule(t, "examples/walkthrough")
 	_, section, _ := strings.Cut(text, "\n## With Terraform\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	if !strings.Contains(section, "terraform destroy") {
-		t.Error("no word of the end")
+		t.Error("the page does not say how to remove everything")
 	}
-	set := map[string]bool{"region": true} // of AWS_REGION
+	set := map[string]bool{"region": true} // from AWS_REGION
 	for _, m := range regexp.MustCompile(`TF_VAR_([a-z0-9_]+)=|-var ([a-z0-9_]+)=`).FindAllStringSubmatch(section, -1) {
 		set[m[1]+m[2]] = true
 	}
 	if variables := slices.Sorted(maps.Keys(example.variables)); !slices.Equal(variables, slices.Sorted(maps.Keys(set))) {
-		t.Errorf("the page sets %v, the example has %v", slices.Sorted(maps.Keys(set)), variables)
+		t.Errorf("the page sets %v, the example has the variables %v", slices.Sorted(maps.Keys(set)), variables)
 	}
 	if v, diagnostics := example.variables["region"].Body.Attributes["default"].Expr.Value(nil); diagnostics.HasErrors() || !v.IsNull() {
-		t.Errorf("the example goes to %v, wherever AWS_REGION is", v)
+		t.Errorf("the example uses %v instead of AWS_REGION", v)
 	}
 	values := func(part, pattern string) map[string]bool {
 		found := map[string]bool{}
@@ -198,7 +201,7 @@ func TestWalkThroughTerraform(t *testing.T) {
 	}
 	kept := values(text, `([A-Z_]+)=\$\(out `)
 	if here := values(section, `([A-Z_]+)=\$\(terraform output -raw `); len(kept) < 7 || !maps.Equal(kept, here) {
-		t.Errorf("kept with CloudFormation %v, with Terraform %v", kept, here)
+		t.Errorf("the page saves the outputs %v with CloudFormation and %v with Terraform", kept, here)
 	}
 	for output := range values(section, `terraform output -raw ([a-z_]+)`) {
 		if example.outputs[output] == nil {
@@ -220,7 +223,7 @@ func TestWalkThroughTerraform(t *testing.T) {
 	}
 }
 
-// TestWalkThroughVariants evaluates each line of the table of other forms.
+// TestWalkThroughVariants evaluates each row of the table of variants.
 func TestWalkThroughVariants(t *testing.T) {
 	_, table, _ := strings.Cut(page(t), "| for | parameters |\n|---|---|\n")
 	table, _, _ = strings.Cut(table, "\n\n")

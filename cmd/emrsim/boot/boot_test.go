@@ -1,4 +1,5 @@
-// Package boot holds a test that boots a machine: the real systemd with the real program and its units.
+// Package boot contains a test that boots a machine: the real systemd, the real program and its
+// units.
 package boot
 
 import (
@@ -14,8 +15,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 )
 
-// What the machine has beside the base system. The network comes up late, as with DHCP. The service that stands for Hadoop's has the name of
-// one of them; it writes down what it finds.
+// files are the files that the machine has in addition to the base system. The network comes up
+// late, as with DHCP. The service that represents Hadoop has the name of a Hadoop service. It
+// writes down the addresses and rules that it finds.
 var files = map[string]string{
 	"etc/systemd/system/late-network.service": `[Unit]
 Description=Network that comes up late
@@ -37,16 +39,16 @@ ExecStart=/bin/sh -c '{ ip -4 addr show dev ens5; nft list table ip emr-static-i
 [Install]
 WantedBy=multi-user.target
 `,
-	// The timer, faster.
+	// The timer runs more often.
 	"etc/systemd/system/emr-static-ip-restore.timer.d/fast.conf": "[Timer]\nOnBootSec=\nOnBootSec=5s\nOnUnitInactiveSec=2s\n",
 	"etc/machine-id": "",
 	"etc/hostname":   "node\n",
 }
 
-// dump prints the rules without their counters.
+// dump prints the rules without counters.
 const dump = "nft -s list table ip emr-static-ip 2>&1 || true"
 
-// need skips the test where a machine cannot be booted, and fails it where it has to be.
+// need skips the test if a machine cannot be booted. If REQUIRE_NETNS=1, the test fails instead.
 func need(t *testing.T) {
 	t.Helper()
 	skip := func(why string) {
@@ -75,7 +77,8 @@ func need(t *testing.T) {
 	}
 }
 
-// TestBoot is a node's life with systemd: bootstrap action that fails first, drift, reboot, release.
+// TestBoot is a node's life with systemd: a bootstrap action that fails at first, drift, a reboot
+// and a release.
 func TestBoot(t *testing.T) {
 	need(t)
 	base := baseTree(t)
@@ -112,7 +115,8 @@ func TestBoot(t *testing.T) {
 	}
 	lap("the tree is ready")
 
-	// The node's network as EC2 gives it; imds says whether the metadata service answers.
+	// connect sets up the node's network as EC2 does. imds says whether the metadata service
+	// answers.
 	connect := func(imds bool) {
 		m.net = newNetwork(t)
 		m.net.sh(t, "ip link add ens5 address "+node.MAC.String()+" type veth peer name wire; ip link set wire up; ip link set lo up")
@@ -150,7 +154,7 @@ func TestBoot(t *testing.T) {
 	}
 	lap("applied")
 
-	// A neighbour deletes a rule, and another time the address; the timer repairs both.
+	// A neighbour deletes a rule and then the address. The timer repairs both.
 	rules := m.net.sh(t, dump)
 	for _, drift := range []string{
 		"nft flush chain ip emr-static-ip POSTROUTING",
@@ -166,13 +170,13 @@ func TestBoot(t *testing.T) {
 	}
 	journal := m.run("journalctl", "--no-pager", "--unit=emr-static-ip-restore.service")
 	if !strings.Contains(journal, "put back") || !strings.Contains(journal, static) {
-		t.Errorf("the journal does not tell what had been lost:\n%s", journal)
+		t.Errorf("the journal does not report what was missing:\n%s", journal)
 	}
 	if strings.Contains(journal, "Finished") {
-		t.Errorf("the journal has a line for each run:\n%s", tail(journal))
+		t.Errorf("the journal has a line for every run, even without changes:\n%s", tail(journal))
 	}
 
-	// A reboot, with a metadata service that does not answer until later.
+	// A reboot with a metadata service that answers late.
 	m.halt()
 	lap("shut down")
 	if err := os.Remove(filepath.Join(m.tree, "var/lib/seen")); err != nil {
@@ -187,7 +191,7 @@ func TestBoot(t *testing.T) {
 	}
 	for _, want := range []string{static + "/32", "dnat to " + node.PrimaryIP.String(), "snat to " + static, "chain POSTROUTING"} {
 		if !strings.Contains(string(seen), want) {
-			t.Errorf("Hadoop's service does not find %q at boot:\n%s", want, seen)
+			t.Errorf("Hadoop's service did not find %q at boot:\n%s", want, seen)
 		}
 	}
 	if got := m.net.sh(t, dump); got != rules {
@@ -199,11 +203,11 @@ func TestBoot(t *testing.T) {
 		t.Errorf("apply after the reboot:\n%s", again)
 	}
 
-	// A release leaves nothing that would bring the address back.
+	// A release leaves nothing that could bring the address back.
 	m.run("emr-static-ip", "release")
 	for _, u := range []string{"emr-static-ip-restore.service", "emr-static-ip-restore.timer"} {
 		if out, err := m.try("systemctl", "is-enabled", u); err == nil {
-			t.Errorf("%s is still there: %s", u, out)
+			t.Errorf("the unit %s still exists: %s", u, out)
 		}
 	}
 	if out, err := m.try("systemctl", "is-active", "emr-static-ip-restore.timer"); err == nil {

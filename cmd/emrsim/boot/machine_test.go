@@ -20,7 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is a directory tree that systemd-nspawn boots, each time in a new network namespace: a reboot loses addresses and rules.
+// machine is a directory tree that systemd-nspawn boots. Each boot gets a new network namespace, so
+// that a reboot loses addresses and rules.
 type machine struct {
 	t    *testing.T
 	name string
@@ -29,11 +30,11 @@ type machine struct {
 	cmd     *exec.Cmd
 	done    chan struct{} // closed when cmd has ended
 	console *bytes.Buffer
-	leader  int // its first process, as this machine counts
+	leader  int // process id of its first process on this machine
 	net     *network
 }
 
-// network is a network namespace, and a thread in it.
+// network is a network namespace with a thread in it.
 type network struct {
 	path string // in /proc
 	work chan func()
@@ -45,7 +46,7 @@ func newNetwork(t *testing.T) *network {
 	n := &network{work: make(chan func()), stop: make(chan struct{})}
 	ready := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine, and the namespace with its last user
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine; the namespace ends with its last user
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			ready <- err
 			return
@@ -67,14 +68,14 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
-// do runs f in the namespace.
+// do calls f in the namespace.
 func (n *network) do(f func()) {
 	done := make(chan struct{})
 	n.work <- func() { defer close(done); f() }
 	<-done
 }
 
-// serve opens an HTTP server in the namespace until the test ends or stop is called.
+// serve runs an HTTP server in the namespace until the test ends or stop is called.
 func (n *network) serve(t *testing.T, address string, h http.Handler) {
 	t.Helper()
 	var l net.Listener
@@ -88,7 +89,7 @@ func (n *network) serve(t *testing.T, address string, h http.Handler) {
 	t.Cleanup(func() { s.Close() })
 }
 
-// sh runs shell commands in the namespace, with the programs of this machine.
+// sh runs shell commands in the namespace. They use the programs of this machine.
 func (n *network) sh(t *testing.T, script string) string {
 	t.Helper()
 	out, err := output(t, 20*time.Second, "nsenter", "--net="+n.path, "sh", "-euc", script)
@@ -103,7 +104,7 @@ func (m *machine) boot(wait time.Duration) {
 	m.t.Helper()
 	m.console = &bytes.Buffer{}
 	m.cmd = exec.Command("systemd-nspawn", "--quiet", "--directory="+m.tree, "--machine="+m.name, "--network-namespace-path="+m.net.path,
-		"--capability=CAP_NET_ADMIN,CAP_NET_RAW", // kept by itself only with a network of its own making
+		"--capability=CAP_NET_ADMIN,CAP_NET_RAW", // kept by default only if systemd-nspawn makes the network
 		"--boot", "--register=no", "--keep-unit", "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no")
 	m.cmd.Stdout, m.cmd.Stderr = m.console, m.console
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -137,7 +138,8 @@ func (m *machine) boot(wait time.Duration) {
 	m.t.Fatalf("the machine is not up after %v: %s\n%s\n%s\n%s", wait, said, tail(m.console.String()), jobs, tail(journal))
 }
 
-// findLeader is the machine's process 1: systemd-nspawn's child in another PID namespace.
+// findLeader returns the process id of the machine's process 1: the child of systemd-nspawn in
+// another PID namespace.
 func (m *machine) findLeader() int {
 	files, _ := filepath.Glob("/proc/[0-9]*/status")
 	for _, f := range files {
@@ -162,7 +164,7 @@ func (m *machine) try(argv ...string) (string, error) {
 	return output(m.t, 40*time.Second, "nsenter", args...)
 }
 
-// run is try for what has to succeed.
+// run is try, but fails the test if the program fails.
 func (m *machine) run(argv ...string) string {
 	m.t.Helper()
 	out, err := m.try(argv...)
@@ -172,14 +174,14 @@ func (m *machine) run(argv ...string) string {
 	return out
 }
 
-// halt shuts the machine down as a power button does, and kills what does not end.
+// halt shuts the machine down as a power button does, and kills processes that do not end.
 func (m *machine) halt() {
 	m.t.Helper()
 	if m.cmd == nil {
 		return
 	}
 	if m.leader > 0 {
-		_ = syscall.Kill(m.leader, syscall.Signal(34+4)) // SIGRTMIN+4: systemd's power-off
+		_ = syscall.Kill(m.leader, syscall.Signal(34+4)) // SIGRTMIN+4 makes systemd power off
 	}
 	select {
 	case <-m.done:
@@ -193,13 +195,13 @@ func (m *machine) halt() {
 	}
 	m.cmd, m.leader = nil, 0
 	close(m.net.stop)
-	// Where /run is no file system in memory, systemd-nspawn leaves this.
+	// systemd-nspawn leaves these directories if /run is not a file system in memory.
 	for _, dir := range []string{"propagate", "unix-export"} {
 		_ = os.RemoveAll(filepath.Join("/run/systemd/nspawn", dir, m.name))
 	}
 }
 
-// output runs a program within a bound; its output is stdout and stderr.
+// output runs a program with a time limit and returns its stdout and stderr.
 func output(t *testing.T, wait time.Duration, program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), wait)
 	defer cancel()
@@ -211,7 +213,7 @@ func output(t *testing.T, wait time.Duration, program string, args ...string) (s
 	return out.String(), errors.Join(err, ctx.Err())
 }
 
-// eventually waits until check is content.
+// eventually calls check until it returns true.
 func eventually(t *testing.T, wait time.Duration, what string, check func() (string, bool)) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -221,7 +223,7 @@ func eventually(t *testing.T, wait time.Duration, what string, check func() (str
 			return time.Since(began)
 		}
 		if time.Since(began) > wait {
-			t.Fatalf("%s: not within %v:\n%s", what, wait, said)
+			t.Fatalf("%s: did not happen within %v:\n%s", what, wait, said)
 		}
 		time.Sleep(250 * time.Millisecond)
 	}

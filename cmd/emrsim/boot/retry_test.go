@@ -10,12 +10,13 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// retry is a bootstrap action that fails under --on-error continue: systemd goes on trying, with the same arguments, until the cause is gone, and
-// then nothing of it is left. Afterwards the machine is as it was.
+// retry tests a bootstrap action that fails with --on-error continue. systemd repeats it with the
+// same arguments until the cause is gone, and removes the retry units then. Afterwards the machine
+// is as before.
 func retry(t *testing.T, m *machine, account *cloud.Cloud, node *cloud.Node, args []string) {
 	t.Helper()
 	const timer, service = "emr-static-ip-retry.timer", "emr-static-ip-retry.service"
-	// Faster than every few minutes.
+	// The timer normally waits for minutes.
 	fast := "etc/systemd/system/" + timer + ".d/fast.conf"
 	m.write(fast, "[Timer]\nOnActiveSec=\nOnActiveSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0\n")
 	account.Fault(func(c cloud.Call) cloud.FaultAction {
@@ -62,7 +63,7 @@ func retry(t *testing.T, m *machine, account *cloud.Cloud, node *cloud.Node, arg
 	links, _ := filepath.Glob(filepath.Join(m.tree, "etc/systemd/system/*.wants/*-retry*"))
 	for _, p := range append(left, links...) {
 		if !strings.HasSuffix(p, ".d") {
-			t.Errorf("left: %s", p)
+			t.Errorf("not removed: %s", p)
 		}
 	}
 	if tag() != "" {

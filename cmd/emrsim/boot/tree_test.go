@@ -12,13 +12,14 @@ import (
 	"time"
 )
 
-// packages are what the machine needs beside the base system.
+// packages are the packages that the machine needs in addition to the base system.
 const packages = "systemd,systemd-sysv,dbus,iptables,nftables,iproute2"
 
-// treeWait bounds the making of the tree: some hundred packages are fetched.
+// treeWait is the time limit for making the tree, which fetches about a hundred packages.
 const treeWait = 12 * time.Minute
 
-// baseTree is a minimal Debian with systemd. It is made once and kept in the user's cache directory, outside of any checkout.
+// baseTree returns a minimal Debian with systemd. It is made once and kept in the user's cache
+// directory, outside of any checkout.
 func baseTree(t *testing.T) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
@@ -54,7 +55,7 @@ func baseTree(t *testing.T) string {
 		}
 	}
 	if err := os.Rename(scratch, tree); err != nil && !os.IsExist(err) {
-		if _, there := os.Stat(tree); there != nil { // another run was faster
+		if _, there := os.Stat(tree); there != nil { // another run has made it meanwhile
 			t.Fatal(err)
 		}
 	}
@@ -62,7 +63,8 @@ func baseTree(t *testing.T) string {
 	return tree
 }
 
-// debian is the release and mirror of this machine where it is a Debian of some kind, and how packages are fetched here.
+// debian returns this machine's release and mirror if it runs a kind of Debian, and the environment
+// for fetching packages.
 func debian(t *testing.T) (release, mirror string, env []string) {
 	release = "bookworm"
 	text, err := os.ReadFile("/etc/os-release")

@@ -15,10 +15,10 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// roleName is the role of the EMR instance profile.
+// roleName is the role in the EMR instance profile.
 const roleName = "EMR_EC2_DefaultRole"
 
-// caller is an identity with credentials and its own counters and streams.
+// caller is an identity with its credentials, counters and random streams.
 type caller struct {
 	Caller
 	creds aws.Credentials
@@ -26,7 +26,7 @@ type caller struct {
 	seed  uint64
 	calls int
 	kinds map[kind]*kindCount
-	due   []int64 // when its calls in flight take effect, under Options.UniqueTimes
+	due   []int64 // times at which its calls in flight take effect, with Options.UniqueTimes
 }
 
 type kind struct{ service, action string }
@@ -36,8 +36,8 @@ type kindCount struct {
 	seed  uint64
 }
 
-// addCaller makes credentials for an instance, or for the operator. They are derived from the seed and do not change: IMDS says each
-// time that they are good for six more hours.
+// addCaller makes credentials for an instance or for the operator. They are derived from the seed
+// and never change. IMDS returns each time an expiry six hours ahead.
 func (c *Cloud) addCaller(instanceID string) *caller {
 	secret := sha256.Sum256([]byte(fmt.Sprintf("secret %d %s", c.opts.Seed, instanceID)))
 	text := strings.ToUpper(hex.EncodeToString(secret[:]))
@@ -58,7 +58,7 @@ func (c *Cloud) addCaller(instanceID string) *caller {
 	return w
 }
 
-// callerOf finds an instance's caller; an unknown id counts as the operator.
+// callerOf returns the caller of an instance. An unknown id is treated as the operator.
 func (c *Cloud) callerOf(instanceID string) *caller {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,7 +68,8 @@ func (c *Cloud) callerOf(instanceID string) *caller {
 	return c.callers[""]
 }
 
-// Credentials are the instance's temporary credentials, the same that its IMDS gives; for "", the operator's.
+// Credentials returns the instance's temporary credentials, as its IMDS does. For "" they are the
+// operator's.
 func (c *Cloud) Credentials(instanceID string) aws.Credentials { return c.callerOf(instanceID).creds }
 
 // authorization is a parsed SigV4 Authorization header.
@@ -77,7 +78,10 @@ type authorization struct {
 	signed                     []string
 }
 
-// parseAuthorization reads "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=a;b, Signature=hex".
+// parseAuthorization parses a header of this form:
+//
+//	AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request,
+//	SignedHeaders=a;b, Signature=hex
 func parseAuthorization(h string) (a authorization, ok bool) {
 	rest, ok := strings.CutPrefix(h, "AWS4-HMAC-SHA256 ")
 	if !ok {
@@ -102,7 +106,8 @@ func parseAuthorization(h string) (a authorization, ok bool) {
 	return a, a.key != "" && len(a.signed) > 0 && len(signature) == 64
 }
 
-// authenticate finds the caller by its signature. The errors are those of the service that was called.
+// authenticate returns the caller that signed the request. Errors have the form of the called
+// service.
 func (c *Cloud) authenticate(in *inbound, service string) (*caller, *Error) {
 	h := in.header.Get("Authorization")
 	if h == "" {
@@ -141,7 +146,7 @@ func (c *Cloud) authenticate(in *inbound, service string) (*caller, *Error) {
 	return who, nil
 }
 
-// authError words an authentication failure as the service does.
+// authError returns an authentication failure in the words of the service.
 func authError(service, what, message string) *Error {
 	if service == "ec2" {
 		switch what {
@@ -157,10 +162,10 @@ func authError(service, what, message string) *Error {
 	return &Error{Code: what + "Exception", Message: message, Status: http.StatusBadRequest}
 }
 
-// maxSkew is how far a request's date may be from the service's clock.
+// maxSkew is the largest accepted difference between a request's date and the service's clock.
 const maxSkew = 5 * time.Minute
 
-// basicFormat is how a signature's time is written.
+// basicFormat is the time format of a signature.
 const basicFormat = "20060102T150405Z"
 
 func signedAt(in *inbound) (time.Time, error) {
@@ -172,10 +177,11 @@ func signedAt(in *inbound) (time.Time, error) {
 	return at, nil
 }
 
-// serviceTime is the services' clock, which may not be the nodes'.
+// serviceTime returns the time of the services' clock, which may differ from the nodes' clock.
 func (c *Cloud) serviceTime() time.Time { return c.now().Add(c.opts.ClockSkew) }
 
-// checkDate refuses a signature whose time is too far from the service's, each service in its own words.
+// checkDate refuses a signature whose date is too far from the service's clock. Each service has
+// its own error text.
 func checkDate(in *inbound, service string, now time.Time) *Error {
 	at, err := signedAt(in)
 	if err != nil {
@@ -201,7 +207,7 @@ func newVerifier() *verifier {
 	return &verifier{signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })}
 }
 
-// check signs the same request again and compares.
+// check signs the request again and compares the signatures.
 func (v *verifier) check(in *inbound, a authorization, creds aws.Credentials) error {
 	at, err := signedAt(in)
 	if err != nil {
@@ -229,7 +235,7 @@ func (v *verifier) check(in *inbound, a authorization, creds aws.Credentials) er
 		}
 	}
 	hash := sha256.Sum256(in.body)
-	// The signature covers the security token when the header is among the signed ones.
+	// The signature covers the security token if its header is among the signed ones.
 	if err := v.signer.SignHTTP(context.Background(), creds, again, hex.EncodeToString(hash[:]), a.service, a.region, at); err != nil {
 		return fmt.Errorf("signing the request again: %w", err)
 	}

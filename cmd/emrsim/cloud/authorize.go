@@ -11,9 +11,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// authorize asks the policy. The lock is held: a policy must not call the model.
+// authorize asks the policy about a call. The lock is held, so a policy must not call the model.
 func (c *Cloud) authorize(a *action, op *operation, who *caller, call *Call, now time.Time) *Error {
-	if c.opts.Authorize == nil || a.key() == "sts:GetCallerIdentity" { // which nobody can be denied
+	if c.opts.Authorize == nil || a.key() == "sts:GetCallerIdentity" { // never denied
 		return nil
 	}
 	req := AccessRequest{Caller: who.Caller, Action: a.key(), Resources: op.resources}
@@ -35,7 +35,7 @@ func (c *Cloud) authorize(a *action, op *operation, who *caller, call *Call, now
 	return c.denial(a.service, req, who, call, err)
 }
 
-// denial words a refusal as the service does.
+// denial returns a refusal in the words of the service.
 func (c *Cloud) denial(service string, req AccessRequest, who *caller, call *Call, err error) *Error {
 	resource := req.Resources[0]
 	why := " because no identity-based policy allows the " + req.Action + " action"
@@ -62,7 +62,7 @@ func (c *Cloud) denial(service string, req AccessRequest, who *caller, call *Cal
 	return &Error{Code: "UnauthorizedOperation", Status: http.StatusForbidden, Message: message}
 }
 
-// conditionKeys are the request's condition keys for one of its resources.
+// conditionKeys returns the request's condition keys for one of its resources.
 func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.Time) iam.Keys {
 	keys := iam.Keys{}
 	maps.Copy(keys, op.keys)
@@ -130,7 +130,8 @@ func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.T
 	return keys
 }
 
-// tagsAsked are the condition keys for tags that a request names; tags without values where withValues is false.
+// tagsAsked returns the condition keys for the tags in a request. A tag has no value if withValue
+// returns false for it.
 func tagsAsked(tags []tag, withValue func(n int) bool) iam.Keys {
 	if len(tags) == 0 {
 		return nil
@@ -147,7 +148,7 @@ func tagsAsked(tags []tag, withValue func(n int) bool) iam.Keys {
 	return keys
 }
 
-// userID is the principal's unique id, and for a role the name of its session.
+// userID returns the principal's unique id. For a role the session's name follows.
 func (w *caller) userID() string {
 	if w.InstanceID == "" {
 		return "AIDAMODELOPERATOR000"

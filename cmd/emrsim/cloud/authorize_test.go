@@ -21,7 +21,8 @@ func mustPolicy(t *testing.T, text string) *iam.Policy {
 	return p
 }
 
-// What a call is judged by: its action, its resources, and the keys of each.
+// TestConditionKeysOfCalls checks the action, the resources and the condition keys that each call
+// is authorized with.
 func TestConditionKeysOfCalls(t *testing.T) {
 	var last []AccessRequest
 	w := newWorld(t, Options{Authorize: func(r AccessRequest) error { last = append(last, r); return nil }})
@@ -34,7 +35,7 @@ func TestConditionKeysOfCalls(t *testing.T) {
 		call      func() error
 		action    string
 		resources []string
-		keys      map[string]string // of the last resource; empty: not there
+		keys      map[string]string // of the last resource; an empty value means that the key is missing
 	}{
 		{func() error { _, err := c.ssm.PutParameter(t.Context(), putInput("/p/one", "v")); return err },
 			"ssm:PutParameter", []string{"arn:aws:ssm" + account + "parameter/p/one"}, map[string]string{
@@ -54,7 +55,7 @@ func TestConditionKeysOfCalls(t *testing.T) {
 			_, err := c.ssm.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: aws.String("/p/one")})
 			return err
 		}, "ssm:DeleteParameter", []string{"arn:aws:ssm" + account + "parameter/p/one"}, map[string]string{"aws:ResourceTag/A": "b", "ssm:resourceTag/A": "b"}},
-		// The path is checked as it is given, and nothing below it.
+		// The policy is asked about the path itself, not about the parameters below it.
 		{func() error {
 			_, err := c.ssm.GetParametersByPath(t.Context(), &ssm.GetParametersByPathInput{Path: aws.String("/p/"), Recursive: aws.Bool(true)})
 			return err
@@ -99,7 +100,7 @@ func TestConditionKeysOfCalls(t *testing.T) {
 			t.Errorf("%s: %v", tt.action, err)
 		}
 		if len(last) != 1 || last[0].Action != tt.action || strings.Join(last[0].Resources, " ") != strings.Join(tt.resources, " ") || len(last[0].Contexts) != len(tt.resources) {
-			t.Errorf("%s: judged by %+v", tt.action, last)
+			t.Errorf("%s: authorized with %+v", tt.action, last)
 			continue
 		}
 		keys := last[0].Contexts[len(tt.resources)-1]
@@ -110,18 +111,18 @@ func TestConditionKeysOfCalls(t *testing.T) {
 		}
 		for name := range keys {
 			if _, known := iam.KnownKey(name); !known {
-				t.Errorf("%s: a policy cannot name the key %s", tt.action, name)
+				t.Errorf("%s: policies do not know the condition key %s", tt.action, name)
 			}
 		}
 	}
 	last = nil
 	w.on("").ec2.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{})
 	if keys := last[0].Contexts[0]; keys[iam.KeyUserName][0] != "operator" || keys[iam.KeySourceInstance] != nil || keys[iam.KeyPrincipalARN][0] != "arn:aws:iam::123456789012:user/operator" {
-		t.Errorf("the operator's keys: %v", keys)
+		t.Errorf("condition keys of the operator: %v", keys)
 	}
 }
 
-// A parameter that is created with tags needs the permission to tag, too.
+// TestPutParameterWithTags checks that creating a parameter with tags needs the permission to tag.
 func TestPutParameterWithTags(t *testing.T) {
 	p := mustPolicy(t, `{"Statement": {"Effect": "Allow", "Action": "ssm:PutParameter", "Resource": "*"}}`)
 	w := newWorld(t, Options{Authorize: iam.Policies{p}.OnInstances})
@@ -129,14 +130,15 @@ func TestPutParameterWithTags(t *testing.T) {
 	in := putInput("/x", "v")
 	in.Tags = []ssmtypes.Tag{{Key: aws.String("A"), Value: aws.String("b")}}
 	if _, err := c.ssm.PutParameter(t.Context(), in); code(err) != "AccessDeniedException" || !strings.Contains(message(err), "perform: ssm:AddTagsToResource on resource: arn:aws:ssm:") {
-		t.Errorf("with tags: %v", err)
+		t.Errorf("PutParameter with tags: %v", err)
 	}
 	if _, err := c.ssm.PutParameter(t.Context(), putInput("/x", "v")); err != nil {
-		t.Errorf("without: %v", err)
+		t.Errorf("PutParameter without tags: %v", err)
 	}
 }
 
-// One name that is not allowed denies the whole call, and AWS names it; a denial by a statement says so; DryRun is judged like the call.
+// TestDenials checks the text of refusals. One name that is not allowed denies the whole call, and
+// the error names it. A denial by a Deny statement says so. DryRun is authorized like the call.
 func TestDenials(t *testing.T) {
 	p := mustPolicy(t, `{"Version": "2012-10-17", "Statement": [
 		{"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:ssm:*:*:parameter/secret/*"},
@@ -161,6 +163,6 @@ func TestDenials(t *testing.T) {
 		t.Errorf("DescribeVpcs: %v", err)
 	}
 	if err := w.authorize(w.actions["sts:GetCallerIdentity"], &operation{}, w.callerOf(node.InstanceID), &Call{}, w.now()); err != nil {
-		t.Errorf("nobody can be denied to ask who he is: %v", err)
+		t.Errorf("GetCallerIdentity is denied: %v", err)
 	}
 }

@@ -31,7 +31,7 @@ func (c *capture) RoundTrip(req *http.Request) (*http.Response, error) {
 	return c.RoundTripper.RoundTrip(req)
 }
 
-// BenchmarkModel measures the model's own part of a call: a request that is already signed, to the response's bytes.
+// BenchmarkModel measures the model alone, from a signed request to the bytes of the response.
 func BenchmarkModel(b *testing.B) {
 	for _, nodes := range []int{10, 200} {
 		for _, verify := range []bool{false, true} {
@@ -115,7 +115,8 @@ func BenchmarkModel(b *testing.B) {
 	}
 }
 
-// cpuTime is what the process has used: on a machine with other work the elapsed time says little.
+// cpuTime returns the processor time that the process has used. On a busy machine the elapsed time
+// says little.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -124,7 +125,7 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkSDK is a whole call, the SDK's client included.
+// BenchmarkSDK measures a whole call, including the SDK's client.
 func BenchmarkSDK(b *testing.B) {
 	w := newWorld(b, Options{})
 	c := w.on(w.cores[0].InstanceID)

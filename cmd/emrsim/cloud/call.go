@@ -6,37 +6,39 @@ import (
 	"time"
 )
 
-// Call is one call to the model, as it is shown to fault hooks (until Params) and recorded.
+// Call is one call to the model. Fault hooks see the fields up to Params; the record has all of
+// them.
 type Call struct {
 	Service string // ssm, ec2, elasticmapreduce, sts, imds
 	Action  string // as in the API; for IMDS: PutToken or GetMetadata
-	Caller  string // the calling instance's id, empty for the operator
-	Nth     int    // this caller's n-th call, from 1
-	OfKind  int    // this caller's n-th call of this service and action, from 1
-	Seed    uint64 // from Options.Seed, Caller, Service, Action and OfKind: see Rand
-	Params  string // the parameters that matter, short; never a secret. For IMDS the path
-	Old     string // the value that a PutParameter or DeleteParameter found, if the name existed
-	New     string // the value of a PutParameter
+	Caller  string // id of the calling instance, empty for the operator
+	Nth     int    // number of the call among the caller's calls, from 1
+	OfKind  int    // number of the call among the caller's calls of this service and action, from 1
+	Seed    uint64 // derived from Options.Seed, Caller, Service, Action and OfKind: see Rand
+	Params  string // short form of the important parameters, never a secret; the path for IMDS
+	Old     string // the value that a PutParameter or DeleteParameter found, if the parameter existed
+	New     string // the value that a PutParameter wrote
 
-	// Set when recorded.
-	Time    time.Time // of the effect, or when the call ended without one
-	Status  int       // HTTP status; 0 where no response was made
-	Code    string    // error code; empty for success. Canceled, ConnectionReset, Hung where no response was made
+	// The fields below are set when the call is recorded.
+	Time    time.Time // of the effect, or of the call's end if it had none
+	Status  int       // HTTP status; 0 without a response
+	Code    string    // error code; empty for success; Canceled, ConnectionReset or Hung without a response
 	Message string    // the error's text
 	Applied bool      // the model's state was changed
-	Lost    bool      // the caller did not get the response that was made
+	Lost    bool      // there was a response, but the caller did not get it
 	Fault   FaultKind // what the fault hook did
 
-	slot int64 // the caller's nanoseconds: see Options.UniqueTimes
+	slot int64 // the nanoseconds reserved for the caller: see Options.UniqueTimes
 }
 
-// Rand is a stream of the call's own: for a fault hook whose choices must not depend on the order of calls.
+// Rand returns a random stream that belongs to this call. A fault hook that uses it does not depend
+// on the order of calls.
 func (c Call) Rand() *rand.Rand { return newRand(mixNumber(c.Seed, 7)) }
 
-// Key is the service and action as in an IAM policy: "ssm:PutParameter".
+// Key returns the service and action as an IAM policy names them: "ssm:PutParameter".
 func (c Call) Key() string { return c.Service + ":" + c.Action }
 
-// Throttled tells whether a quota refused the call.
+// Throttled reports whether a quota refused the call.
 func (c Call) Throttled() bool {
 	return c.Code == "ThrottlingException" || c.Code == "RequestLimitExceeded"
 }
@@ -62,24 +64,24 @@ func (c Call) String() string {
 	return s
 }
 
-// Calls returns all calls so far in the order in which they took effect.
+// Calls returns all recorded calls in the order in which they took effect.
 func (c *Cloud) Calls() []Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]Call(nil), c.calls...)
 }
 
-// ForgetCalls empties the record; counters of callers go on.
+// ForgetCalls empties the record. The callers' counters continue.
 func (c *Cloud) ForgetCalls() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls = nil
 }
 
-// Count is how often an action was called.
+// Count says how often an action was called.
 type Count struct{ Calls, Throttled, Failed int }
 
-// Counts sums up the record by "service:Action". Failed does not include Throttled.
+// Counts sums up the record by "service:Action". Failed does not include throttled calls.
 func (c *Cloud) Counts() map[string]Count {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,13 +101,13 @@ func (c *Cloud) Counts() map[string]Count {
 	return m
 }
 
-// record adds a finished call and returns its place. The lock must be held.
+// record adds a finished call and returns its index. The lock must be held.
 func (c *Cloud) record(call Call) int {
 	c.calls = append(c.calls, call)
 	return len(c.calls) - 1
 }
 
-// recordNow records a call that ended without the model's doing.
+// recordNow records a call that ended before the model could serve it.
 func (c *Cloud) recordNow(call Call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

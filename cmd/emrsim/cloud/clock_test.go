@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// TestClockSkew: answers are dated by the services' clock, and a signature that is more than five minutes away from it is refused in
-// the service's own words.
+// TestClockSkew checks that answers carry the time of the services' clock, and that a service
+// refuses a signature that is more than five minutes off, in its own words.
 func TestClockSkew(t *testing.T) {
 	for _, test := range []struct {
 		skew     time.Duration
@@ -52,7 +52,8 @@ func TestClockSkew(t *testing.T) {
 	}
 }
 
-// TestKnock: whoever asks an endpoint for nothing in particular gets an HTTP error, by which it is known to be there, and its time.
+// TestKnock checks that an endpoint answers a bare GET or HEAD with an HTTP error and its time,
+// which shows that the endpoint is reachable.
 func TestKnock(t *testing.T) {
 	w := newWorld(t, Options{ClockSkew: time.Hour})
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -67,10 +68,10 @@ func TestKnock(t *testing.T) {
 		resp.Body.Close()
 		at, err := http.ParseTime(resp.Header.Get("Date"))
 		if d := time.Until(at); resp.StatusCode != http.StatusNotFound || err != nil || d < 59*time.Minute || d > 61*time.Minute {
-			t.Errorf("%s: %s, %v from now, %v", method, resp.Status, d, err)
+			t.Errorf("%s: status %s, Date %v from now, %v", method, resp.Status, d, err)
 		}
 	}
 	if calls := w.Calls(); len(calls) != 2 || calls[0].Key() != "endpoint:Knock" || calls[0].Caller != w.master.InstanceID {
-		t.Errorf("recorded %v", calls)
+		t.Errorf("recorded %v, want two knocks of the master", calls)
 	}
 }

@@ -1,12 +1,14 @@
-// Package cloud is one in-memory model of the parts of AWS that a node of an EMR cluster meets: SSM Parameter Store, EC2
-// (addresses, instances, tags), EMR's describing calls, STS GetCallerIdentity and IMDSv2. It speaks the real wire protocols to
-// the unmodified AWS SDK, in process ([Cloud.Transport], fit for testing/synctest) and over HTTP ([Cloud.Handler]).
+// Package cloud is an in-memory model of the parts of AWS that a node of an EMR cluster uses: SSM
+// Parameter Store, EC2 (addresses, instances, tags), EMR's describe calls, STS GetCallerIdentity
+// and IMDSv2. It speaks the real wire protocols to the unmodified AWS SDK, either in process
+// ([Cloud.Transport], which works with testing/synctest) or over HTTP ([Cloud.Handler]).
 //
-// The model refuses what it does not implement: an unknown service, action or parameter is answered with the error
-// ModelNotImplemented (HTTP 501) and recorded, never ignored.
+// The model never ignores what it does not implement. It answers an unknown service, action or
+// parameter with the error ModelNotImplemented (HTTP 501) and records the call.
 //
-// All randomness comes from [Options.Seed], the calling instance and that caller's own call counters, never from the order in which
-// goroutines happen to run. With [Options.UniqueTimes] in a synctest bubble, one seed gives one trace.
+// All randomness is derived from [Options.Seed], the calling instance and that caller's call
+// counters. It does not depend on the order in which goroutines run. With [Options.UniqueTimes] in
+// a synctest bubble, one seed gives one trace.
 package cloud
 
 import (
@@ -19,8 +21,9 @@ import (
 	"time"
 )
 
-// Cloud is one account in one region. Its methods may be called from any goroutine. It starts no goroutines of its own: what
-// is due by time (an instance that ends, a quota that refills) is settled by the next call.
+// Cloud is one account in one region. Its methods may be called from any goroutine. It starts no
+// goroutines. Changes that depend on time, such as the end of an instance, are made by the next
+// call.
 type Cloud struct {
 	opts    Options
 	actions map[string]*action
@@ -29,7 +32,7 @@ type Cloud struct {
 	mu        sync.Mutex
 	vpcs      []*vpc
 	subnets   []*subnet
-	instances []*instance // in order of launch
+	instances []*instance // in launch order
 	byID      map[string]*instance
 	enis      []*eni
 	eniByID   map[string]*eni
@@ -39,14 +42,14 @@ type Cloud struct {
 	drains    map[string]float64
 	callers   map[string]*caller // by instance id; "" is the operator
 	byKey     map[string]*caller // by access key id
-	due       []dueRelease       // ENIs to be freed, soonest first
-	ids       uint64             // identifiers made so far
+	due       []dueRelease       // ENIs to be freed, the earliest first
+	ids       uint64             // number of identifiers made so far
 	calls     []Call
 	fault     func(Call) FaultAction
 	watch     func(Call)
 }
 
-// New makes an empty account: no VPC, no instance, no parameter.
+// New returns an empty account: no VPC, no instance, no parameter.
 func New(o Options) *Cloud {
 	o = o.withDefaults()
 	c := &Cloud{
@@ -66,15 +69,15 @@ func New(o Options) *Cloud {
 	return c
 }
 
-// Region is the account's region.
+// Region returns the account's region.
 func (c *Cloud) Region() string { return c.opts.Region }
 
-// Account is the account's number.
+// Account returns the account's number.
 func (c *Cloud) Account() string { return c.opts.Account }
 
 func (c *Cloud) now() time.Time { return c.opts.Now() }
 
-// mix folds strings and numbers into one well-spread seed.
+// mix hashes strings and a number into a well-distributed seed.
 func mix(seed uint64, words ...string) uint64 {
 	h := sha256.New()
 	var b [8]byte
@@ -88,7 +91,7 @@ func mix(seed uint64, words ...string) uint64 {
 	return binary.BigEndian.Uint64(h.Sum(sum[:0]))
 }
 
-// mixNumber is mix's cheap form for a counter (splitmix64): it is on the path of every call.
+// mixNumber is a fast form of mix for a counter (splitmix64). Every call uses it.
 func mixNumber(seed, n uint64) uint64 {
 	z := seed + (n+1)*0x9e3779b97f4a7c15
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
@@ -98,13 +101,14 @@ func mixNumber(seed, n uint64) uint64 {
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, mixNumber(seed, 0))) }
 
-// nextRand is a stream for one change made through the Go API (launching, terminating): those come one after the other.
+// nextRand returns a random stream for one change made through the Go API, such as launching or
+// terminating. Such changes are made one after the other.
 func (c *Cloud) nextRand(what string) *rand.Rand {
 	c.ids++
 	return newRand(mix(c.opts.Seed, what, strconv.FormatUint(c.ids, 10)))
 }
 
-// newID makes an identifier in the form EC2 uses since 2016: a prefix and 17 hexadecimal digits.
+// newID returns an identifier in EC2's current form: a prefix and 17 hexadecimal digits.
 func (c *Cloud) newID(prefix string) string {
 	r := c.nextRand(prefix)
 	var b [16]byte
@@ -113,7 +117,7 @@ func (c *Cloud) newID(prefix string) string {
 	return prefix + "-0" + hex.EncodeToString(b[:])[:16]
 }
 
-// newEMRID makes an identifier in EMR's form: a prefix and 13 capital letters and digits.
+// newEMRID returns an identifier in EMR's form: a prefix and 13 capital letters and digits.
 func (c *Cloud) newEMRID(prefix string) string {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	r := c.nextRand(prefix)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Roles as in the EC2 tag aws:elasticmapreduce:instance-group-role.
+// Roles, as in the EC2 tag aws:elasticmapreduce:instance-group-role.
 const (
 	RoleMaster = "MASTER"
 	RoleCore   = "CORE"
@@ -17,21 +17,22 @@ const (
 
 // ClusterSpec describes an EMR cluster to launch.
 type ClusterSpec struct {
-	Name         string // default "cluster"; EMR gives it to the instances' Name tag only where the operator tags so: see NameTag
+	Name         string // default "cluster"; not the instances' Name tag: see NameTag
 	Subnet       string
 	ReleaseLabel string // default emr-7.5.0
 	InstanceType string // default m5.xlarge
-	Masters      int    // default 1; 3 for a highly available cluster
+	Masters      int    // default 1; 3 for high availability
 	Cores        int
 	Tasks        int
-	Fleets       bool     // instance fleets in place of instance groups
-	NameTag      string   // the Name tag of all instances; empty: none
+	Fleets       bool     // instance fleets instead of instance groups
+	NameTag      string   // Name tag of all instances; empty: none
 	Args         []string // of the bootstrap action
-	// SecondENIOnMaster gives each master the second interface that EMR attaches in private subnets.
+	// SecondENIOnMaster gives each master the second interface that EMR attaches in private
+	// subnets.
 	SecondENIOnMaster bool
 }
 
-// Cluster is an EMR cluster as it was when this value was made.
+// Cluster is a snapshot of an EMR cluster.
 type Cluster struct {
 	ID           string
 	Name         string
@@ -39,7 +40,7 @@ type Cluster struct {
 	Fleets       bool
 	Args         []string
 	State        string  // RUNNING, TERMINATING, TERMINATED
-	Nodes        []*Node // all that are not terminated, in order of launch
+	Nodes        []*Node // all nodes that are not terminated, in launch order
 }
 
 type cluster struct {
@@ -47,7 +48,7 @@ type cluster struct {
 	id      string
 	created time.Time
 	groups  []*group
-	ending  time.Time // when TerminateCluster was called
+	ending  time.Time // time of TerminateCluster
 	members []*instance
 }
 
@@ -57,7 +58,8 @@ type group struct {
 	requested int
 }
 
-// LaunchCluster launches a cluster and all its instances at once; they are pending or running by Options.BootTime.
+// LaunchCluster launches a cluster with all its instances. Options.BootTime decides whether they
+// are pending or running.
 func (c *Cloud) LaunchCluster(spec ClusterSpec) (*Cluster, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,7 +120,7 @@ func (cl *cluster) group(role string) *group {
 	return nil
 }
 
-// addMember launches one node of a group.
+// addMember launches one node in a group.
 func (c *Cloud) addMember(cl *cluster, g *group, primary netip.Addr, now time.Time) (*instance, error) {
 	i, err := c.launch(cl.instanceSpec(g, primary), now)
 	if err != nil {
@@ -138,7 +140,8 @@ func (cl *cluster) instanceSpec(g *group, primary netip.Addr) InstanceSpec {
 	}}
 }
 
-// join makes an instance a member of a group, with EMR's second interface where the cluster has it.
+// join makes an instance a member of a group, and attaches EMR's second interface if the cluster
+// has one.
 func (c *Cloud) join(cl *cluster, g *group, i *instance, now time.Time) error {
 	i.cluster, i.Role, i.ClusterID, i.GroupID = cl, g.role, cl.id, g.id
 	cl.members = append(cl.members, i)
@@ -157,7 +160,7 @@ func (c *Cloud) join(cl *cluster, g *group, i *instance, now time.Time) error {
 	return nil
 }
 
-// AddNode launches one more node of a role, as a resize does; the group is made where there is none.
+// AddNode launches one more node of a role, as a resize does. It adds the group if it is missing.
 func (c *Cloud) AddNode(clusterID, role string) (*Node, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,7 +182,8 @@ func (c *Cloud) AddNode(clusterID, role string) (*Node, error) {
 	return i.node(), nil
 }
 
-// RemoveNode scales a node in: it is terminated as by Terminate, and its group is asked for one fewer.
+// RemoveNode scales a node in. It terminates the node as Terminate does, and the requested size of
+// its group shrinks by one.
 func (c *Cloud) RemoveNode(instanceID string) {
 	c.mu.Lock()
 	if i := c.byID[instanceID]; i != nil && i.cluster != nil {
@@ -191,8 +195,9 @@ func (c *Cloud) RemoveNode(instanceID string) {
 	c.Terminate(instanceID)
 }
 
-// ReplaceMaster ends a master at once and launches another on the same primary interface, so that the primary address, the MAC and
-// the ENI stay, as EMR does in a cluster with three. Secondary addresses stay on the ENI where keepSecondaries says so.
+// ReplaceMaster ends a master at once and launches another on the same primary interface, as EMR
+// does in a cluster with three masters. The primary address, the MAC and the ENI stay. Secondary
+// addresses stay on the ENI if keepSecondaries is set.
 func (c *Cloud) ReplaceMaster(instanceID string, keepSecondaries bool) (*Node, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -222,7 +227,7 @@ func (c *Cloud) ReplaceMaster(instanceID string, keepSecondaries bool) (*Node, e
 	return i.node(), nil
 }
 
-// TerminateCluster ends all nodes of a cluster.
+// TerminateCluster terminates all nodes of a cluster.
 func (c *Cloud) TerminateCluster(clusterID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -241,7 +246,7 @@ func (c *Cloud) TerminateCluster(clusterID string) {
 	c.settle(now)
 }
 
-// Cluster returns a cluster as it is now, nil when there is none.
+// Cluster returns a snapshot of a cluster, or nil if it does not exist.
 func (c *Cloud) Cluster(clusterID string) *Cluster {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -28,7 +28,7 @@ func TestIdentifiers(t *testing.T) {
 		{w.Credentials(w.master.InstanceID).AccessKeyID, same.Credentials(w.master.InstanceID).AccessKeyID, other.Credentials(other.master.InstanceID).AccessKeyID, `^ASIA[0-9A-F]{16}$`},
 	} {
 		if !regexp.MustCompile(test.form).MatchString(test.got) || test.got != test.again || test.got == test.different {
-			t.Errorf("%s, with the same seed %s, with another %s; form %s", test.got, test.again, test.different, test.form)
+			t.Errorf("got %s, with the same seed %s, with another seed %s; want the form %s", test.got, test.again, test.different, test.form)
 		}
 	}
 }
@@ -37,22 +37,22 @@ func TestResize(t *testing.T) {
 	w := newWorld(t, Options{})
 	n, err := w.AddNode(w.cluster.ID, "core")
 	if err != nil || n.Role != RoleCore || n.GroupID != w.cores[0].GroupID {
-		t.Fatalf("%+v %v", n, err)
+		t.Fatalf("nodes: %+v %v", n, err)
 	}
 	task, err := w.AddNode(w.cluster.ID, RoleTask)
 	if err != nil || task.Role != RoleTask {
-		t.Fatalf("%+v %v", task, err)
+		t.Fatalf("task node: %+v %v", task, err)
 	}
 	if got := len(w.Cloud.Cluster(w.cluster.ID).Nodes); got != 5 {
 		t.Errorf("%d nodes", got)
 	}
 	w.RemoveNode(n.InstanceID)
 	if s := w.State(n.InstanceID); s != StateShuttingDown {
-		t.Errorf("removed node: %s", s)
+		t.Errorf("state of the removed node: %s", s)
 	}
 	w.TerminateCluster(w.cluster.ID)
 	if s := w.Cloud.Cluster(w.cluster.ID).State; s != "TERMINATING" {
-		t.Errorf("cluster: %s", s)
+		t.Errorf("state of the cluster: %s", s)
 	}
 	if _, err := w.AddNode("j-NONE", RoleCore); err == nil {
 		t.Error("a node was added to a cluster that does not exist")
@@ -79,14 +79,14 @@ func TestReplaceMaster(t *testing.T) {
 			t.Errorf("replaced %+v by %+v", old, n)
 		}
 		if s := w.State(old.InstanceID); s != StateTerminated {
-			t.Errorf("the old master is %s", s)
+			t.Errorf("state of the old master: %s", s)
 		}
 		if holds := w.Holders(w.subnet, netip.MustParseAddr("10.0.1.21")); (len(holds) == 1) != keep {
-			t.Errorf("keep=%t: %v", keep, holds)
+			t.Errorf("keep=%t: holders %v", keep, holds)
 		}
 		out, err := c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{n.InstanceID, old.InstanceID}})
 		if err != nil || len(out.Reservations[0].Instances[0].NetworkInterfaces) != 2 || len(out.Reservations[1].Instances[0].NetworkInterfaces) != 0 {
-			t.Errorf("%+v %v", out, err)
+			t.Errorf("DescribeInstances: %+v %v", out, err)
 		}
 		if got := metadataText(t, w.on(n.InstanceID), "instance-id"); got != n.InstanceID {
 			t.Errorf("IMDS says %s", got)
@@ -97,7 +97,7 @@ func TestReplaceMaster(t *testing.T) {
 	}
 }
 
-// TestDescribeIsFresh: the rendered instance that describes keep is dropped by each change.
+// TestDescribeIsFresh checks that each change drops the cached text of an instance.
 func TestDescribeIsFresh(t *testing.T) {
 	w := newWorld(t, Options{})
 	c, ctx := w.on(""), t.Context()
@@ -146,7 +146,7 @@ func TestDescribeIsFresh(t *testing.T) {
 		}
 		now := read()
 		if now == last {
-			t.Errorf("nothing changed: %s", now)
+			t.Errorf("the description did not change: %s", now)
 		}
 		last = now
 	}

@@ -13,7 +13,7 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// step is one call; its outcome is a line of text without what differs by chance.
+// step is one call. Its outcome is a line of text without the parts that differ by chance.
 type step struct {
 	name string
 	call func(ctx context.Context, s *side) (string, error)

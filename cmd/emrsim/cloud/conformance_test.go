@@ -18,14 +18,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
-// side is one of the two that are compared: the model, or moto (https://docs.getmoto.org), an emulator in Python.
+// side is one of the two implementations that are compared: the model, or the emulator moto
+// (https://docs.getmoto.org).
 type side struct {
 	clients
 	vpc, subnet string
 	node        [2]struct{ id, eni, primary string }
 }
 
-// startMoto runs moto_server on a free port of the loopback interface and ends it with the test.
+// startMoto starts moto_server on a free port of the loopback interface. It stops with the test.
 func startMoto(t *testing.T) *side {
 	t.Helper()
 	program, err := exec.LookPath("moto_server")
@@ -53,7 +54,7 @@ func startMoto(t *testing.T) *side {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its own process group: a wrapper's child goes too
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the process group also has the child of a wrapper script
 		<-ended
 		_ = log.Close()
 	})
@@ -122,7 +123,7 @@ func modelSide(t *testing.T) *side {
 	return s
 }
 
-// outcome makes the outcome comparable: ids become names.
+// outcome returns the outcome of a step in a comparable form: ids are replaced by names.
 func (s *side) outcome(ctx context.Context, st step) string {
 	text, err := st.call(ctx, s)
 	if err != nil {
@@ -137,8 +138,9 @@ func (s *side) outcome(ctx context.Context, st step) string {
 	return strings.NewReplacer(s.subnet, "SUBNET", s.vpc, "VPC").Replace(text)
 }
 
-// TestConformance makes the same calls to the model and to moto. Where they differ, a row of the table says which of the two is right and
-// by what source; a difference without a row fails, and so does a row without a difference.
+// TestConformance makes the same calls to the model and to moto. For each difference a row of the
+// table says which of the two is right and gives the source. A difference without a row fails the
+// test, and so does a row without a difference.
 func TestConformance(t *testing.T) {
 	moto := startMoto(t)
 	model := modelSide(t)
@@ -153,22 +155,22 @@ func TestConformance(t *testing.T) {
 		case a == b && !known:
 			same++
 		case a == b:
-			t.Errorf("%s: no difference any more: %s", st.name, a)
+			t.Errorf("%s: both outcomes are the same now: %s", st.name, a)
 		case !known:
 			t.Errorf("%s:\n  model %s\n  moto  %s", st.name, a, b)
 		case !strings.HasPrefix(a, want.model) || !strings.HasPrefix(b, want.moto):
 			t.Errorf("%s:\n  model %s\n  want  %s\n  moto  %s\n  want  %s", st.name, a, want.model, b, want.moto)
 		default:
-			t.Logf("%s: right is %s\n  model %.150s\n  moto  %.150s", st.name, want.right, a, b)
+			t.Logf("%s: known difference, %s is right\n  model %.150s\n  moto  %.150s", st.name, want.right, a, b)
 		}
 	}
 	for name := range table {
-		t.Errorf("the table has a row for %q, which is no step", name)
+		t.Errorf("the table has a row for %q, but there is no such step", name)
 	}
 	t.Logf("%d calls with the same outcome, %d known differences", same, len(differences()))
 }
 
-// difference is an expected one: how both outcomes begin.
+// difference is an expected difference. model and moto are the beginnings of the outcomes.
 type difference struct{ model, moto, right string }
 
 const (

@@ -20,7 +20,7 @@ func TestConcurrentWriters(t *testing.T) {
 			return err
 		}
 		if err := errors.Join(put(a), put(b)); err != nil {
-			t.Errorf("two creates at once: %v", err)
+			t.Errorf("a second create inside the window: %v", err)
 		}
 		if err := put(a); code(err) != "ParameterAlreadyExists" {
 			t.Errorf("the creator's second create: %v", err)
@@ -51,7 +51,8 @@ func TestConcurrentWriters(t *testing.T) {
 	})
 }
 
-// A name that was just deleted cannot be created again for a while; one that exists can be changed.
+// TestRecreate checks that a deleted name cannot be created again for a while, and that an existing
+// parameter can be changed.
 func TestRecreate(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -78,11 +79,11 @@ func TestRecreate(t *testing.T) {
 				there := func(want bool) {
 					t.Helper()
 					if got := len(w.Parameters()) == 1; got != want {
-						t.Errorf("the parameter exists: %t, want %t", got, want)
+						t.Errorf("parameter exists: %t, want %t", got, want)
 					}
 				}
-				put(a, "") // the name is new
-				put(b, "") // it exists
+				put(a, "") // a new name
+				put(b, "") // an existing name
 				for _, d := range []time.Duration{0, RecreateWait - time.Nanosecond} {
 					if _, err := a.ssm.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: in.Name}); err != nil && code(err) != "ParameterNotFound" {
 						t.Fatal(err)
@@ -99,7 +100,7 @@ func TestRecreate(t *testing.T) {
 	}
 }
 
-// Where both can happen, each call draws what happens to it.
+// TestRecreateIsDrawn checks that each call draws its outcome if both failures are possible.
 func TestRecreateIsDrawn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{Recreate: Recreate{Refuse: 0.3, Lose: 0.3}})
@@ -147,7 +148,7 @@ func TestStaleReads(t *testing.T) {
 			}
 		}
 		if found < 20 || found > 80 {
-			t.Errorf("%d of 100 reads saw it, want about 50", found)
+			t.Errorf("%d of 100 reads saw the parameter, want about 50", found)
 		}
 		time.Sleep(2 * time.Second)
 		if _, err := c.ssm.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/x")}); err != nil {

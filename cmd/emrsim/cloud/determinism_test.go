@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// trace runs a few nodes that contend for addresses and returns the record.
+// trace runs a few nodes that compete for addresses and returns the recorded calls.
 func trace(seed uint64, o Options) (out []string) {
 	o.Seed, o.UniqueTimes, o.Quotas = seed, true, WithSSMBurst(DefaultQuotas(), 5)
 	w := New(o)
@@ -52,7 +52,7 @@ func trace(seed uint64, o Options) (out []string) {
 	return out
 }
 
-// TestDeterminism: the same seed gives the same trace, another one another.
+// TestDeterminism checks that a seed always gives the same trace, and another seed another trace.
 func TestDeterminism(t *testing.T) {
 	run := func(seed uint64, latency bool) (out []string) {
 		o := Options{StaleSSM: Staleness{0.3, time.Second}, StaleEC2: Staleness{0.3, time.Second}, RemapDelay: Range{0, time.Second}}

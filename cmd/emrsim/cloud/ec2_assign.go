@@ -52,7 +52,7 @@ func prepareAssign(r *request) (*operation, *Error) {
 	return op, nil
 }
 
-// addressInput checks the parameters that assigning and unassigning share.
+// addressInput checks the parameters that assigning and unassigning have in common.
 func (r *request) addressInput(op *operation, id string, texts []string) ([]netip.Addr, *Error) {
 	if r.cloud.opts.Authorize != nil {
 		op.resources = []string{r.cloud.ec2ARN("network-interface", id)}
@@ -82,7 +82,8 @@ func (r *request) addressInput(op *operation, id string, texts []string) ([]neti
 	return out, nil
 }
 
-// assignable returns the addresses that the ENI does not have yet, or why one cannot be assigned: all or none are.
+// assignable returns the addresses that the ENI does not have yet. It returns an error if any of
+// them cannot be assigned: EC2 assigns all addresses of a call or none.
 func (c *Cloud) assignable(e *eni, addresses []netip.Addr, move bool) (fresh []netip.Addr, err *Error) {
 	s := e.subnet
 	for _, a := range addresses {

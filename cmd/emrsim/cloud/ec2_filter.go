@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Limits of filters in one EC2 call.
+// Limits for the filters of one EC2 call.
 const (
 	maxFilters      = 50
 	maxFilterValues = 200
@@ -19,13 +19,14 @@ func ec2Error(code, message string) *Error {
 	return &Error{Code: code, Message: message, Status: http.StatusBadRequest}
 }
 
-// filter is one of a describe's filters: its values are alternatives.
+// filter is one filter of a describe call. It matches if any of its values matches.
 type filter struct {
 	name   string
 	values []string
 }
 
-// filters reads Filter.1.Name, Filter.1.Value.1, ...; each name must be known, exactly or with the prefix "tag:".
+// filters reads Filter.1.Name, Filter.1.Value.1, ... Each name must be one of known, or begin with
+// "tag:".
 func (q *query) filters(known ...string) []filter {
 	var out []filter
 	for n := 1; ; n++ {
@@ -55,7 +56,7 @@ func (q *query) filters(known ...string) []filter {
 	return out
 }
 
-// matches tells whether the values that field gives for each filter's name match it.
+// matches reports whether all filters match. field yields the values for a filter's name.
 func matches(filters []filter, tags tagSet, field func(name string, yield func(string) bool)) bool {
 	for i := range filters {
 		f := &filters[i]
@@ -94,7 +95,7 @@ func (f *filter) accepts(v string) bool {
 	return false
 }
 
-// wildcard compares with a pattern in which * stands for any text and ? for any character.
+// wildcard reports whether s matches a pattern in which * is any text and ? is any character.
 func wildcard(pattern, s string) bool {
 	if !strings.ContainsAny(pattern, "*?") {
 		return pattern == s
@@ -120,7 +121,7 @@ func wildcard(pattern, s string) bool {
 	return p == len(pattern)
 }
 
-// describe is what all describes have in common.
+// describe has the parameters that all describe calls share.
 type describe struct {
 	ids     []string
 	filters []filter
@@ -129,7 +130,8 @@ type describe struct {
 	dryRun  bool
 }
 
-// describeInput reads the common parameters. idName is the list of ids ("" for none); pages are of least to most entries.
+// describeInput reads the common parameters. idName is the name of the list of ids ("" for none). A
+// page has from least to most entries.
 func (q *query) describeInput(idName string, least, most int, known ...string) describe {
 	d := describe{dryRun: q.flag("DryRun")}
 	if idName != "" {
@@ -160,7 +162,7 @@ func (q *query) describeInput(idName string, least, most int, known ...string) d
 	return d
 }
 
-// params are the describe's parameters for the record.
+// params returns a short form of the parameters for the record.
 func (d *describe) params() string {
 	if len(d.filters) == 0 && len(d.ids) == 1 {
 		return d.ids[0]
@@ -178,7 +180,7 @@ func (d *describe) params() string {
 	return b.String()
 }
 
-// few joins values, with only the first three of a long list.
+// few joins values, and shortens a long list to its first three.
 func few(values []string) string {
 	if len(values) <= 3 {
 		return printable(strings.Join(values, ","))
@@ -186,7 +188,7 @@ func few(values []string) string {
 	return printable(strings.Join(values[:3], ",")) + ",+" + strconv.Itoa(len(values)-3)
 }
 
-// operation makes a describe's operation; list writes the entries as of t.
+// operation returns the operation of a describe call. list writes the entries as of t.
 func (d *describe) operation(r *request, list func(x *xmlWriter, now, t time.Time) *Error) (*operation, *Error) {
 	op := &operation{params: d.params(), unfiltered: len(d.ids) == 0 && len(d.filters) == 0, dryRun: d.dryRun}
 	if err := r.query.rest(r.call); err != nil {
@@ -206,8 +208,9 @@ func (d *describe) operation(r *request, list func(x *xmlWriter, now, t time.Tim
 	return op, nil
 }
 
-// page picks one page of n entries. The token counts entries of the same filtered list: an entry that comes or goes between two pages
-// may be missed or shown twice, as on AWS.
+// page returns the bounds of one page of n entries, and the next token. The token is a position in
+// the filtered list. As on AWS, an entry that appears or disappears between two pages may be missed
+// or shown twice.
 func (d *describe) page(n int) (from, to int, token string) {
 	from, to = min(d.start, n), n
 	if d.limit > 0 && from+d.limit < n {
@@ -217,7 +220,7 @@ func (d *describe) page(n int) (from, to int, token string) {
 	return from, to, token
 }
 
-// notFound names ids that do not exist as EC2 does.
+// notFound returns EC2's error for ids that do not exist.
 func notFound(code, noun string, missing []string) *Error {
 	if len(missing) == 1 {
 		return ec2Error(code, "The "+noun+" ID '"+printable(missing[0])+"' does not exist")

@@ -52,7 +52,7 @@ func prepareDescribeInstances(r *request) (*operation, *Error) {
 	})
 }
 
-// attached are the instance's interfaces as of t.
+// attached returns the instance's interfaces as of t.
 func (i *instance) attached(t time.Time) []*eni {
 	state := i.state(t)
 	if state == StateTerminated {
@@ -76,7 +76,7 @@ func (i *instance) attached(t time.Time) []*eni {
 	return out
 }
 
-// field gives the values of a filter's name.
+// field yields the instance's values for the name of a filter.
 func (i *instance) field(name string, t time.Time, yield func(string) bool) {
 	state := i.state(t)
 	switch name {
@@ -135,14 +135,15 @@ func (i *instance) field(name string, t time.Time, yield func(string) bool) {
 	}
 }
 
-// chunk is an instance as DescribeInstances writes it, good for the time in which nothing about it changes. Rendering is most of the cost
-// of a describe, and in a big launch each node may ask for all nodes.
+// chunk is the cached output of DescribeInstances for one instance, valid while the instance does
+// not change. Rendering is most of the cost of a describe call, and in a big launch each node may
+// ask for all nodes.
 type chunk struct {
 	xml         []byte
-	from, until time.Time // until zero: for ever
+	from, until time.Time // a zero until means forever
 }
 
-// append writes the instance as of t, from the chunk where that is still good.
+// append writes the instance as of t, from the cache if that is still valid.
 func (i *instance) append(x *xmlWriter, c *Cloud, t time.Time) {
 	if i.chunk.xml == nil || !within(t, i.chunk.from, i.chunk.until) {
 		var own xmlWriter
@@ -153,10 +154,10 @@ func (i *instance) append(x *xmlWriter, c *Cloud, t time.Time) {
 	x.b = append(x.b, i.chunk.xml...)
 }
 
-// touch is called when anything about the instance changes.
+// touch drops the cache. It is called whenever the instance changes.
 func (i *instance) touch() { i.chunk.xml = nil }
 
-// steady is the time around t in which all that describes show of the instance stays the same.
+// steady returns the time span around t in which the description of the instance does not change.
 func (i *instance) steady(t time.Time) (from, until time.Time) {
 	from = i.launched
 	edge := func(at time.Time) {
@@ -184,7 +185,7 @@ func (i *instance) steady(t time.Time) (from, until time.Time) {
 	return from, until
 }
 
-// write writes one reservation with the instance.
+// write writes one reservation that contains the instance.
 func (i *instance) write(x *xmlWriter, c *Cloud, t time.Time) {
 	state := i.state(t)
 	x.open("item")
@@ -238,7 +239,7 @@ func (i *instance) write(x *xmlWriter, c *Cloud, t time.Time) {
 	x.close("item")
 }
 
-// writeCommon writes what an interface shows both on its own and within its instance.
+// writeCommon writes the elements of an interface that are the same on its own and in its instance.
 func (e *eni) writeCommon(x *xmlWriter, c *Cloud, t time.Time) {
 	list := e.addresses(t)
 	primary := e.shown[0].addr

@@ -49,7 +49,7 @@ func prepareDescribeNetworkInterfaces(r *request) (*operation, *Error) {
 	})
 }
 
-// field gives the values of a filter's name.
+// field yields the interface's values for the name of a filter.
 func (e *eni) field(c *Cloud, name string, t time.Time, yield func(string) bool) {
 	switch name {
 	case "network-interface-id":

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// PrefixList is a list of networks that AWS keeps, such as the addresses of a service that has
+// PrefixList is a list of networks that AWS maintains, for example the addresses of a service with
 // gateway endpoints: https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html
 type PrefixList struct {
 	ID, Name string // pl-..., com.amazonaws.REGION.s3
 	CIDRs    []netip.Prefix
 }
 
-// prefixLists are the region's, with networks for documentation in the place of AWS's.
+// prefixLists returns the region's lists. Their networks are documentation ranges.
 func (c *Cloud) prefixLists() []PrefixList {
 	name := func(service string) string { return "com.amazonaws." + c.opts.Region + "." + service }
 	return []PrefixList{

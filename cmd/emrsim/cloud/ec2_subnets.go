@@ -164,7 +164,7 @@ func prepareGetSubnetCidrReservations(r *request) (*operation, *Error) {
 		x.text("nextToken", token)
 		return nil
 	})
-	op.unfiltered = false // the subnet is an id
+	op.unfiltered = false // the subnet acts as an id
 	op.params = printable(id) + " " + op.params
 	if err == nil && id == "" {
 		err = ec2Error("MissingParameter", "The request must contain the parameter subnetId")

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// tagged finds a resource's tags and kind by its id, for changing them.
+// tagged returns the tags and the kind of a resource for changing them.
 func (c *Cloud) tagged(id string, now time.Time) (*tagSet, string, *Error) {
 	prefix, _, _ := strings.Cut(id, "-")
 	switch prefix {
@@ -114,7 +114,7 @@ func prepareCreateTags(r *request) (*operation, *Error) {
 	return op, nil
 }
 
-// countUserTags counts the tags that a resource's limit is about: AWS's own are free.
+// countUserTags counts the tags that count towards the limit: all except AWS's own.
 func countUserTags(s tagSet) int {
 	n := 0
 	for _, t := range s {
@@ -139,7 +139,7 @@ func prepareDeleteTags(r *request) (*operation, *Error) {
 			}
 		}
 		for _, set := range sets {
-			if len(tags) == 0 { // all tags but AWS's own
+			if len(tags) == 0 { // all tags except AWS's own
 				var kept tagSet
 				for _, t := range *set {
 					if strings.HasPrefix(t.key, "aws:") {

@@ -15,7 +15,7 @@ func assignInput(eni string, move bool, addresses ...string) *ec2.AssignPrivateI
 	return &ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: &eni, PrivateIpAddresses: addresses, AllowReassignment: aws.Bool(move)}
 }
 
-// TestAssignErrors has every row of AWS's table, with code, text and status.
+// TestAssignErrors checks the code, text and status of every error in AWS's documentation.
 func TestAssignErrors(t *testing.T) {
 	bothWays(t, Options{}, func(t *testing.T, w *world, c clients) {
 		ctx := ctxFor(t)
@@ -26,7 +26,7 @@ func TestAssignErrors(t *testing.T) {
 		if _, err := c.ec2.AssignPrivateIpAddresses(ctx, assignInput(own, false, "10.0.1.22")); err != nil {
 			t.Fatal(err)
 		}
-		var full []string // with the primary and 10.0.1.22: 15
+		var full []string // makes 15 addresses with the primary one and 10.0.1.22
 		for n := 100; len(full) < 13; n++ {
 			if a := netip.AddrFrom4([4]byte{10, 0, 1, byte(n)}); w.Holders(w.subnet, a) == nil {
 				full = append(full, a.String())
@@ -61,13 +61,13 @@ func TestAssignErrors(t *testing.T) {
 			}
 		}
 		if h := w.Holders(w.subnet, netip.MustParseAddr("10.0.1.25")); h != nil {
-			t.Errorf("half of a refused assignment took place: %v", h)
+			t.Errorf("a refused assignment assigned some addresses: %v", h)
 		}
 		if _, err := c.ec2.AssignPrivateIpAddresses(ctx, assignInput(other, true, "10.0.1.22")); err != nil {
-			t.Errorf("move: %v", err)
+			t.Errorf("moving the address: %v", err)
 		}
 		if h := w.Holders(w.subnet, netip.MustParseAddr("10.0.1.22")); len(h) != 1 || h[0] != other {
-			t.Errorf("after the move %v has it", h)
+			t.Errorf("after the move the holders are %v", h)
 		}
 	})
 }
@@ -79,7 +79,7 @@ func TestAssignSameENIOtherAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := c.ec2.AssignPrivateIpAddresses(ctx, assignInput(w.cores[0].ENI, false, "10.0.1.22")); code(err) != "InvalidParameterValue" {
-		t.Errorf("again: %v", err)
+		t.Errorf("assigning the address again: %v", err)
 	}
 }
 
@@ -112,7 +112,7 @@ func TestNoArbiter(t *testing.T) {
 		}
 	}
 	if h := w.Holders(w.subnet, netip.MustParseAddr("10.0.1.22")); len(h) != 2 {
-		t.Errorf("holders without an arbiter: %v", h)
+		t.Errorf("holders with NoArbiter: %v, want 2", h)
 	}
 }
 
@@ -130,7 +130,7 @@ func TestDescribeInstances(t *testing.T) {
 		i := out.Reservations[0].Instances[0]
 		if *i.PrivateIpAddress != w.master.PrimaryIP.String() || i.State.Name != ec2types.InstanceStateNameRunning || i.LaunchTime == nil || len(i.NetworkInterfaces) != 2 ||
 			*i.NetworkInterfaces[1].Attachment.DeviceIndex != 1 || *i.NetworkInterfaces[0].MacAddress != w.master.MAC.String() || *i.SubnetId != w.subnet {
-			t.Errorf("master: %+v", i)
+			t.Errorf("instance of the master: %+v", i)
 		}
 		tags := map[string]string{}
 		for _, tag := range i.Tags {
@@ -158,7 +158,7 @@ func TestDescribeInstances(t *testing.T) {
 				t.Fatalf("%v: %v", *test.filters[0].Name, err)
 			}
 			if len(out.Reservations) != test.want {
-				t.Errorf("%v: %d, want %d", *test.filters[0].Name, len(out.Reservations), test.want)
+				t.Errorf("filter %v: %d reservations, want %d", *test.filters[0].Name, len(out.Reservations), test.want)
 			}
 		}
 		for _, test := range []struct {
@@ -225,7 +225,7 @@ func TestDescribeNetworkInterfaces(t *testing.T) {
 	e := out.NetworkInterfaces[0]
 	if len(e.PrivateIpAddresses) != 2 || !*e.PrivateIpAddresses[0].Primary || *e.PrivateIpAddresses[1].PrivateIpAddress != "10.0.1.21" || *e.PrivateIpAddresses[1].Primary ||
 		*e.Attachment.InstanceId != core.InstanceID || *e.MacAddress != core.MAC.String() {
-		t.Errorf("%+v", e)
+		t.Errorf("interface: %+v", e)
 	}
 }
 
@@ -277,7 +277,7 @@ func TestEC2Tags(t *testing.T) {
 		}
 	}
 	if _, err := c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tag("Dry", "x"), DryRun: aws.Bool(true)}); code(err) != "DryRunOperation" || statusOf(err) != 412 {
-		t.Errorf("dry run: %v", err)
+		t.Errorf("DryRun: %v", err)
 	}
 	read := func() map[string]string {
 		out, err := c.ec2.DescribeTags(ctx, &ec2.DescribeTagsInput{Filters: []ec2types.Filter{ec2Filter("resource-id", id)}})

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// instanceType is what EC2 publishes about a type's network.
+// instanceType has the network limits that EC2 publishes for a type.
 type instanceType struct {
 	enis      int
-	addresses int // IPv4 addresses of one ENI, the primary included
+	addresses int // IPv4 addresses of one ENI, including the primary one
 	arm       bool
 }
 
@@ -20,12 +20,13 @@ func (t instanceType) architecture() string {
 	return "x86_64"
 }
 
-// instanceFamilies are those that EMR offers most; a size has the same limits in all of them. Graviton's end in "g".
+// instanceFamilies are the families that EMR offers most. A size has the same limits in all of
+// them. Names of Graviton families end in "g".
 const instanceFamilies = "m5 m5a m5d c5 c5d r5 r5a r5d m6i c6i r6i m7i c7i r7i m6g c6g r6g m7g c7g r7g"
 
 const instanceSizes = "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge"
 
-// typeOf finds an instance type by name.
+// typeOf returns an instance type by its name.
 func typeOf(name string) (t instanceType, ok bool) {
 	switch name {
 	case "t3.nano", "t3.micro":
@@ -52,7 +53,7 @@ func typeOf(name string) (t instanceType, ok bool) {
 	return t, family != "" && strings.Contains(" "+instanceFamilies+" ", " "+family+" ")
 }
 
-// typeNames are the names of all types, sorted.
+// typeNames returns the names of all types, sorted.
 func typeNames() []string {
 	names := []string{"t3.nano", "t3.micro", "t3.small", "t3.medium"}
 	for family := range strings.FieldsSeq(instanceFamilies) {

@@ -20,7 +20,7 @@ func invalidEMR(message string) *Error {
 	return &Error{Code: "InvalidRequestException", Message: message, Status: http.StatusBadRequest}
 }
 
-// emrOperation finds the cluster when the operation runs.
+// emrOperation returns an operation that looks up the cluster when it runs.
 func emrOperation(r *request, clusterID string, run func(*cluster, time.Time) (any, *Error)) *operation {
 	c := r.cloud
 	op := &operation{params: printable(clusterID)}
@@ -41,7 +41,7 @@ func emrOperation(r *request, clusterID string, run func(*cluster, time.Time) (a
 	return op
 }
 
-// status is the State, StateChangeReason and Timeline that EMR's objects have.
+// status returns the State, StateChangeReason and Timeline of EMR's objects.
 func status(state string, created, ended time.Time) object {
 	line := object{"CreationDateTime": epoch(created), "ReadyDateTime": epoch(created)}
 	if !ended.IsZero() {
@@ -78,7 +78,7 @@ func prepareDescribeCluster(r *request) (*operation, *Error) {
 	}), nil
 }
 
-// running counts a group's nodes that are pending or running.
+// running counts the group's pending and running nodes.
 func (cl *cluster) running(g *group, now time.Time) int {
 	n := 0
 	for _, i := range cl.members {
@@ -89,7 +89,7 @@ func (cl *cluster) running(g *group, now time.Time) int {
 	return n
 }
 
-// emrPage picks one page; EMR calls its token Marker.
+// emrPage returns one page and the next token, which EMR calls Marker.
 func emrPage[T any](list []T, marker string, size int) ([]T, string, *Error) {
 	from := 0
 	if marker != "" {
@@ -146,7 +146,7 @@ func prepareListInstanceFleets(r *request) (*operation, *Error) {
 		}
 		list := []object{}
 		for _, g := range cl.groups {
-			// Every node weighs one unit here; on AWS a unit is not a node.
+			// Every node has one unit here. On AWS a node may have several.
 			list = append(list, object{"Id": g.id, "Name": capital(g.role) + " fleet", "InstanceFleetType": g.role,
 				"TargetOnDemandCapacity": g.requested, "TargetSpotCapacity": 0,
 				"ProvisionedOnDemandCapacity": cl.running(g, now), "ProvisionedSpotCapacity": 0,
@@ -193,7 +193,7 @@ func prepareListInstances(r *request) (*operation, *Error) {
 	}), nil
 }
 
-// emrState is EMR's word for an instance's state, and when it ended.
+// emrState returns EMR's name for an instance's state, and the time of the instance's end.
 func (i *instance) emrState(now time.Time) (string, time.Time) {
 	switch i.state(now) {
 	case StatePending:

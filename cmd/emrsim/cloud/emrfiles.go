@@ -7,22 +7,24 @@ import (
 	"time"
 )
 
-// FileStyle says which of EMR's files a node has. Instance fleets and three masters show in every style, by the node's cluster.
+// FileStyle selects which of EMR's files a node has. The node's cluster decides whether the files
+// show instance fleets and three masters.
 type FileStyle int
 
 // The styles.
 const (
-	FilesFull    FileStyle = iota // the set seen on EMR 5.23 and 5.29
+	FilesFull    FileStyle = iota // the files seen on EMR 5.23 and 5.29
 	FilesMinimal                  // only instance.json and job-flow.json
-	FilesNoGroup                  // FilesMinimal, and job-flow.json does not know the node's own group, added later
+	FilesNoGroup                  // FilesMinimal, with a job-flow.json that lacks the node's own group, which was added later
 )
 
-// infoDirs hold the same files on a node.
+// infoDirs are directories of a node that contain the same files.
 var infoDirs = [...]string{"mnt/var/lib/info", "emr/instance-controller/lib/info", "var/lib/info"}
 
-// EMRFiles renders the files that EMR's instance controller writes on the node before bootstrap actions run: path below the root
-// -> content. It is nil for an instance that is not EMR's. No sample of a cluster with instance fleets or three masters has been
-// published: what differs there is a guess from the field names of the EMR API.
+// EMRFiles returns the files that EMR's instance controller writes on the node before bootstrap
+// actions run, by their paths below the root. It returns nil for an instance outside EMR. No
+// samples of clusters with instance fleets or three masters have been published. For those the
+// files are a guess from the field names of the EMR API.
 func (n *Node) EMRFiles(style FileStyle) map[string][]byte {
 	c := n.cloud
 	c.mu.Lock()
@@ -53,7 +55,7 @@ type object = map[string]any
 func render(v any) []byte {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		panic(err) // strings, numbers and maps of them always marshal
+		panic(err) // strings, numbers and maps can always be marshalled
 	}
 	return append(b, '\n')
 }
@@ -64,7 +66,7 @@ func (i *instance) instanceJSON() []byte {
 	return render(v)
 }
 
-// groupKey picks the field's name for groups or for fleets.
+// groupKey returns the name of a field for instance groups or for fleets.
 func (cl *cluster) groupKey(groups, fleets string) string {
 	if cl.spec.Fleets {
 		return fleets
@@ -121,7 +123,7 @@ func (i *instance) jobFlowJSON(c *Cloud, style FileStyle) []byte {
 	return render(v)
 }
 
-// capital spells a role as EMR does in job-flow.json: Core.
+// capital returns a role as EMR writes it in job-flow.json: Core.
 func capital(role string) string { return role[:1] + strings.ToLower(role[1:]) }
 
 func (i *instance) extraInstanceData(c *Cloud) []byte {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// eni is a network interface. What it has by EC2's decision (held, the arbiter's truth) and what describes and IMDS show at
-// some moment (shown) are kept apart.
+// eni is a network interface. held has the addresses that EC2 has assigned, which is the truth.
+// shown says when describe calls and IMDS show an address.
 type eni struct {
 	id, attachID string
 	mac          net.HardwareAddr
@@ -16,18 +16,18 @@ type eni struct {
 	instance     *instance
 	device       int
 	description  string
-	managed      bool // requester-managed: EMR's
+	managed      bool // requester-managed: created by EMR
 	created      time.Time
-	deleted      time.Time // zero while it exists; may lie ahead
+	deleted      time.Time // zero while it exists; may be in the future
 	held         []netip.Addr
 	shown        []span
 	tags         tagSet
 }
 
-// span is the time in which an address of an ENI is shown; a zero end is open.
+// span is the time in which an address of an ENI is shown. A zero end is open.
 type span struct {
 	addr               netip.Addr
-	from, until        time.Time // by Describe*
+	from, until        time.Time // in describe calls
 	imdsFrom, imdsGone time.Time
 	primary            bool
 }
@@ -45,7 +45,7 @@ func (e *eni) exists(t time.Time) bool { return within(t, e.created, e.deleted) 
 
 func (e *eni) primary() netip.Addr { return e.held[0] }
 
-// addresses are those shown by describes as of t, the primary first.
+// addresses returns the addresses that describe calls show as of t, the primary one first.
 func (e *eni) addresses(t time.Time) []netip.Addr {
 	out := make([]netip.Addr, 0, len(e.shown))
 	for i := range e.shown {
@@ -56,7 +56,7 @@ func (e *eni) addresses(t time.Time) []netip.Addr {
 	return out
 }
 
-// imdsAddresses are those shown by IMDS at t.
+// imdsAddresses returns the addresses that IMDS shows at t.
 func (e *eni) imdsAddresses(t time.Time) []netip.Addr {
 	out := make([]netip.Addr, 0, len(e.shown))
 	for i := range e.shown {
@@ -67,7 +67,7 @@ func (e *eni) imdsAddresses(t time.Time) []netip.Addr {
 	return out
 }
 
-// assign gives the ENI an address at now; describes and IMDS show it later.
+// assign assigns an address to the ENI now. Describe calls and IMDS show it later.
 func (e *eni) assign(a netip.Addr, now time.Time, shownAfter, imdsAfter time.Duration) {
 	e.held = append(e.held, a)
 	e.subnet.owner[a] = e
@@ -76,7 +76,7 @@ func (e *eni) assign(a netip.Addr, now time.Time, shownAfter, imdsAfter time.Dur
 	e.shown = append(e.shown, span{addr: a, from: from, imdsFrom: from.Add(imdsAfter), primary: len(e.held) == 1})
 }
 
-// unassign takes an address away.
+// unassign removes an address from the ENI now. Describe calls and IMDS show this later.
 func (e *eni) unassign(a netip.Addr, now time.Time, shownAfter, imdsAfter time.Duration) {
 	e.held = slices.DeleteFunc(e.held, func(h netip.Addr) bool { return h == a })
 	if e.subnet.owner[a] == e {
@@ -86,7 +86,8 @@ func (e *eni) unassign(a netip.Addr, now time.Time, shownAfter, imdsAfter time.D
 	until := now.Add(shownAfter)
 	for i := range e.shown {
 		if s := &e.shown[i]; s.addr == a && s.until.IsZero() {
-			// A span never ends before it began: an address given and taken quickly is just never shown.
+			// A span never ends before it begins: an address assigned and removed quickly is never
+			// shown.
 			s.until = later(until, s.from)
 			s.imdsGone = later(until.Add(imdsAfter), s.imdsFrom)
 		}
@@ -101,14 +102,14 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// touch says that what describes show of the ENI's instance has changed.
+// touch is called when the description of the ENI's instance changes.
 func (e *eni) touch() {
 	if e.instance != nil {
 		e.instance.touch()
 	}
 }
 
-// prune forgets spans that no stale read can show any more.
+// prune drops spans that are too old even for stale reads.
 func (e *eni) prune(now time.Time) {
 	if len(e.shown) < 32 {
 		return
@@ -135,7 +136,7 @@ func (c *Cloud) newENI(s *subnet, primary netip.Addr, now time.Time) *eni {
 	return e
 }
 
-// endENI schedules the end of an interface: its addresses come free at t.
+// endENI schedules the end of an interface: its addresses become free at t.
 func (c *Cloud) endENI(e *eni, t time.Time) {
 	e.deleted = t
 	e.touch()
@@ -148,7 +149,7 @@ func (c *Cloud) endENI(e *eni, t time.Time) {
 	c.due = slices.Insert(c.due, i, dueRelease{t, e})
 }
 
-// settle does what is due: addresses of ended interfaces come free.
+// settle frees the addresses of interfaces that have ended by now.
 func (c *Cloud) settle(now time.Time) {
 	for len(c.due) > 0 && !c.due[0].at.After(now) {
 		e := c.due[0].eni

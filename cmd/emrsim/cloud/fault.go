@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// FaultKind is what goes wrong with a call.
+// FaultKind says how a call fails.
 type FaultKind int
 
 // The kinds of faults.
 const (
 	FaultNone      FaultKind = iota
-	FaultFail                // no effect; the service answers with Code, Message, Status
+	FaultFail                // no effect; the service answers with Code, Message and Status
 	FaultReset               // no effect; the connection is reset
-	FaultLose                // the effect takes place; the connection is reset instead of the response
-	FaultFailAfter           // the effect takes place; the service answers with Code, Message, Status
-	FaultHang                // no effect and no answer, until the caller gives up
-	FaultHangAfter           // the effect takes place; no answer until the caller gives up
-	FaultLate                // the connection is reset; the effect takes place later, when nobody waits for it any more
+	FaultLose                // the effect takes place; the connection is reset before the response
+	FaultFailAfter           // the effect takes place; the service answers with Code, Message and Status
+	FaultHang                // no effect and no answer; the caller has to give up
+	FaultHangAfter           // the effect takes place, but no answer; the caller has to give up
+	FaultLate                // the connection is reset; the effect takes place later, after the caller has its error
 )
 
 func (k FaultKind) String() string {
@@ -30,31 +30,32 @@ func (k FaultKind) String() string {
 	return names[k]
 }
 
-// FaultAction is a fault hook's decision. The zero value lets the call pass.
+// FaultAction is the decision of a fault hook. The zero value lets the call pass.
 type FaultAction struct {
 	Kind    FaultKind
 	Code    string        // default InternalServerError (SSM, EMR), InternalError (EC2)
-	Message string        // default as AWS words it
+	Message string        // default: AWS's text
 	Status  int           // default 500
-	Delay   time.Duration // added before the effect, whatever the kind
-	// Late is how long after the reset the effect of a FaultLate takes place.
+	Delay   time.Duration // extra delay before the effect, for every kind
+	// Late is the time from the reset to the effect of a FaultLate.
 	Late time.Duration
-	// Then runs after the effect and before the response, without the model's lock: for ending the caller there.
+	// Then, if set, is called after the effect and before the response, without the model's lock. A
+	// test can end the caller there.
 	Then func()
 }
 
-// Fault sets the hook that is asked before each call, IMDS calls included; nil takes it away. The hook runs on the
-// caller's goroutine without the model's lock and may call the model's methods.
+// Fault sets the hook that is called before each call, including calls to IMDS. nil removes it. The
+// hook runs on the caller's goroutine without the model's lock and may call the model's methods.
 func (c *Cloud) Fault(hook func(Call) FaultAction) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fault = hook
 }
 
-// Watch sets the hook that is told of each AWS call right after its effect, before anything else
-// happens; nil takes it away. Under [Options.UniqueTimes] the model's state is then the one that the
-// call has left. The hook runs on the caller's goroutine without the model's lock and may call the
-// model's methods.
+// Watch sets the hook that is called right after the effect of each AWS call, before anything else
+// happens. nil removes it. With [Options.UniqueTimes] the hook sees the state that the call has
+// left. It runs on the caller's goroutine without the model's lock and may call the model's
+// methods.
 func (c *Cloud) Watch(hook func(Call)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,8 +69,8 @@ type FaultRates struct {
 	MaxSlow                 time.Duration
 }
 
-// RandomFaults is a hook that draws faults from each call's own stream. It leaves calls alone for which only returns false
-// (nil: none).
+// RandomFaults returns a hook that draws faults from each call's own random stream. It affects only
+// calls for which only returns true; a nil only selects all calls.
 func RandomFaults(rates FaultRates, only func(Call) bool) func(Call) FaultAction {
 	return func(call Call) FaultAction {
 		if only != nil && !only(call) {
@@ -95,7 +96,7 @@ func RandomFaults(rates FaultRates, only func(Call) bool) func(Call) FaultAction
 	}
 }
 
-// errorFor is the error that a FaultFail answers with.
+// errorFor returns the error for a FaultFail.
 func (a FaultAction) errorFor(service string) *Error {
 	e := &Error{Code: a.Code, Message: a.Message, Status: a.Status}
 	if e.Status == 0 {
@@ -112,7 +113,8 @@ func (a FaultAction) errorFor(service string) *Error {
 	return e
 }
 
-// Errors of the connection, as an http.Transport would return them: the SDK decides by their types whether to retry.
+// Connection errors as an http.Transport returns them. The SDK decides by their types whether to
+// retry.
 var (
 	errReset   = &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 	errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Handler is the AWS API over HTTP: all services at one address, told apart by X-Amz-Target or Action. Signatures are verified.
+// Handler serves the AWS API over HTTP: all services at one address, selected by X-Amz-Target or
+// Action. It verifies signatures.
 func (c *Cloud) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		c.answer(w, req, func(in *inbound) (*reply, error) {
@@ -16,7 +17,7 @@ func (c *Cloud) Handler() http.Handler {
 	})
 }
 
-// IMDSHandler is one instance's metadata service over HTTP.
+// IMDSHandler serves one instance's metadata service over HTTP.
 func (c *Cloud) IMDSHandler(instanceID string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		c.answer(w, req, func(in *inbound) (*reply, error) {
@@ -25,9 +26,11 @@ func (c *Cloud) IMDSHandler(instanceID string) http.Handler {
 	})
 }
 
-// roundTrip is the least time an answer takes, as on a network. The SDK's client (smithy-go 1.28) closes a request's body as soon as it has the
-// response's head; when its own writing goroutine has not noticed the body's end by then, it drops the connection with the response half
-// read ("use of closed network connection"). On a busy machine with no network in between this happened once in some thousand calls.
+// roundTrip is the minimum time of an answer, as on a network. The SDK's client (smithy-go 1.28)
+// closes the body of a request as soon as it has the head of the response. If its writing goroutine
+// has not reached the end of the body by then, it drops the connection while the response is half
+// read ("use of closed network connection"). On a busy machine without a network in between, this
+// happened about once in some thousand calls.
 const roundTrip = 3 * time.Millisecond
 
 func (c *Cloud) answer(w http.ResponseWriter, req *http.Request, serve func(*inbound) (*reply, error)) {
@@ -48,17 +51,17 @@ func (c *Cloud) answer(w http.ResponseWriter, req *http.Request, serve func(*inb
 	}
 	r.headers(w.Header())
 	w.WriteHeader(r.status)
-	_, _ = w.Write(r.body) // a caller that has gone needs no answer
+	_, _ = w.Write(r.body) // the caller may have gone
 }
 
-// cut ends the connection without an answer, by a reset where the connection is TCP.
+// cut ends the connection without an answer. It resets a TCP connection.
 func cut(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // without it the end is a FIN, which is no failure of this model's
+		_ = tcp.SetLinger(0) // without it the connection ends with a FIN, which is not the failure to be modelled
 	}
 	_ = conn.Close()
 }

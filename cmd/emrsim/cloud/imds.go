@@ -14,7 +14,8 @@ const (
 	maxTokenTTL = 21600
 )
 
-// serveIMDS answers a request to the instance's metadata service. Only version 2 is served: without a token all answers are 401.
+// serveIMDS answers a request to the instance's metadata service. It serves only IMDSv2: requests
+// without a token get 401.
 func (c *Cloud) serveIMDS(ctx context.Context, instanceID string, in *inbound) (*reply, error) {
 	who := c.callerOf(instanceID)
 	path := printable(in.path)
@@ -62,7 +63,7 @@ func (c *Cloud) serveIMDS(ctx context.Context, instanceID string, in *inbound) (
 	})
 }
 
-// imdsDown is the connection's error while the instance is not there, or its IMDS not up.
+// imdsDown returns the connection's error while the instance does not exist or its IMDS is not up.
 func (c *Cloud) imdsDown(ctx context.Context, instanceID string, call *Call, isToken bool) error {
 	c.mu.Lock()
 	now := c.now()
@@ -88,7 +89,7 @@ func (c *Cloud) imdsDown(ctx context.Context, instanceID string, call *Call, isT
 	return errRefused
 }
 
-// imdsError is an HTTP status; IMDS has no error codes.
+// imdsError returns an HTTP status as an error. IMDS has no error codes.
 func imdsError(status int) *Error {
 	return &Error{Code: strconv.Itoa(status) + " " + http.StatusText(status), Message: strconv.Itoa(status) + " - " + http.StatusText(status), Status: status}
 }

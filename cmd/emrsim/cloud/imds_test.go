@@ -92,7 +92,7 @@ func TestMetadata(t *testing.T) {
 	})
 }
 
-// TestMetadataToken has the rules of IMDSv2.
+// TestMetadataToken checks the rules of IMDSv2.
 func TestMetadataToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{})
@@ -129,12 +129,12 @@ func TestMetadataToken(t *testing.T) {
 			{"unknown", a, "GET", "/latest/meta-data/unknown", []string{tokenHeader, token}, 404},
 		} {
 			if got, _ := do(test.instance, test.method, test.path, test.header...); got != test.want {
-				t.Errorf("%s: %d, want %d", test.name, got, test.want)
+				t.Errorf("%s: status %d, want %d", test.name, got, test.want)
 			}
 		}
 		time.Sleep(61 * time.Second)
 		if got, _ := do(a, "GET", "/latest/meta-data/mac", tokenHeader, token); got != 401 {
-			t.Errorf("expired token: %d", got)
+			t.Errorf("status with an expired token: %d", got)
 		}
 	})
 }
@@ -159,7 +159,7 @@ func TestLateMetadata(t *testing.T) {
 			}
 			w.TerminateNow(w.cores[0].InstanceID)
 			if _, err := c.imds.GetMetadata(t.Context(), &imds.GetMetadataInput{Path: "mac"}); err == nil {
-				t.Error("a terminated instance has metadata")
+				t.Error("IMDS of a terminated instance answered")
 			}
 		})
 	}

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// metadata finds a path's text. A directory's text lists its entries, with a slash after those that are directories.
+// metadata returns the text of a path. The text of a directory lists its entries, with a slash
+// after directories.
 func (c *Cloud) metadata(i *instance, path string, now time.Time) (string, bool) {
 	rest, ok := strings.CutPrefix(path, "/latest/")
 	if !ok {
@@ -43,7 +44,7 @@ func (c *Cloud) metadata(i *instance, path string, now time.Time) (string, bool)
 	return listing(tree, name)
 }
 
-// listing lists a directory of the tree.
+// listing returns the entries of a directory of the tree.
 func listing(tree map[string]func() string, dir string) (string, bool) {
 	prefix := dir + "/"
 	if dir == "" {
@@ -74,7 +75,7 @@ func listing(tree map[string]func() string, dir string) (string, bool) {
 
 func constant(s string) func() string { return func() string { return s } }
 
-// metadataTree is everything below meta-data/.
+// metadataTree returns everything below meta-data/.
 func (c *Cloud) metadataTree(i *instance, now time.Time) map[string]func() string {
 	tree := map[string]func() string{
 		"ami-id":                               constant(imageID),
@@ -119,7 +120,7 @@ func lines[T netip.Addr | netip.Prefix](list []T) string {
 	return strings.Join(out, "\n")
 }
 
-// credentialLife is how much longer the credentials are good for, each time they are asked for.
+// credentialLife is the remaining validity of credentials each time they are asked for.
 const credentialLife = 6 * time.Hour
 
 func (i *instance) credentials(now time.Time) string {

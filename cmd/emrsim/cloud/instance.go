@@ -21,7 +21,7 @@ const (
 
 var stateCodes = map[string]int{StatePending: 0, StateRunning: 16, StateShuttingDown: 32, StateTerminated: 48, StateStopping: 64, StateStopped: 80}
 
-// Node is what is fixed about an instance from its launch on.
+// Node has the properties of an instance that do not change after its launch.
 type Node struct {
 	InstanceID   string
 	InstanceType string
@@ -33,16 +33,16 @@ type Node struct {
 	Subnet       netip.Prefix
 	VPCID        string
 	VPC          []netip.Prefix
-	SecondENI    *Interface // EMR's, on a master in a private subnet; otherwise nil
+	SecondENI    *Interface // EMR's interface on a master in a private subnet; otherwise nil
 
-	Role      string // MASTER, CORE or TASK; empty for an instance that is not EMR's
+	Role      string // MASTER, CORE or TASK; empty for an instance outside EMR
 	ClusterID string
-	GroupID   string // of the instance group (ig-...) or fleet (if-...)
+	GroupID   string // id of the instance group (ig-...) or fleet (if-...)
 
 	cloud *Cloud
 }
 
-// Interface is an instance's further network interface.
+// Interface is an additional network interface of an instance.
 type Interface struct {
 	ID        string
 	MAC       net.HardwareAddr
@@ -60,17 +60,17 @@ type instance struct {
 	reservation string
 	subnet      *subnet
 	launched    time.Time
-	states      []stateChange // in order of time; the last may lie ahead
+	states      []stateChange // in order of time; the last may be in the future
 	enis        []*eni        // by device number
 	cluster     *cluster
 	tags        tagSet
 	caller      *caller
 	imdsFrom    time.Time
 	chunk       chunk
-	imdsTokens  map[string]time.Time // token -> its end
+	imdsTokens  map[string]time.Time // token -> its expiry
 }
 
-// state is the instance's state as of t, empty before its launch.
+// state returns the instance's state as of t. It is empty before the launch.
 func (i *instance) state(t time.Time) string {
 	s := ""
 	for _, ch := range i.states {
@@ -82,7 +82,7 @@ func (i *instance) state(t time.Time) string {
 	return s
 }
 
-// visible tells whether describes show the instance as of t.
+// visible reports whether describe calls show the instance as of t.
 func (i *instance) visible(t time.Time, after time.Duration) bool {
 	if t.Before(i.launched) {
 		return false
@@ -91,20 +91,20 @@ func (i *instance) visible(t time.Time, after time.Duration) bool {
 	return last.state != StateTerminated || t.Before(last.at.Add(after))
 }
 
-// setStates replaces what was to come by new changes.
+// setStates replaces future state changes by new ones.
 func (i *instance) setStates(now time.Time, changes ...stateChange) {
 	i.states = slices.DeleteFunc(i.states, func(s stateChange) bool { return s.at.After(now) })
 	i.states = append(i.states, changes...)
 	i.touch()
 }
 
-// InstanceSpec describes an instance that is not EMR's.
+// InstanceSpec describes an instance outside EMR.
 type InstanceSpec struct {
 	Subnet       string
 	InstanceType string       // default m5.xlarge
-	Name         string       // the Name tag; empty: none
-	PrimaryIP    netip.Addr   // default: any free one outside CIDR reservations
-	Secondary    []netip.Addr // further addresses of the primary interface
+	Name         string       // Name tag; empty: none
+	PrimaryIP    netip.Addr   // default: a free address outside of CIDR reservations
+	Secondary    []netip.Addr // secondary addresses of the primary interface
 	Tags         map[string]string
 }
 
@@ -121,7 +121,7 @@ func (c *Cloud) RunInstance(spec InstanceSpec) (*Node, error) {
 	return i.node(), nil
 }
 
-// launch makes the instance, its primary interface and credentials.
+// launch creates the instance, its primary interface and its credentials.
 func (c *Cloud) launch(spec InstanceSpec, now time.Time) (*instance, error) {
 	s := c.findSubnet(spec.Subnet)
 	if s == nil {
@@ -157,7 +157,7 @@ func (c *Cloud) launch(spec InstanceSpec, now time.Time) (*instance, error) {
 	return i, nil
 }
 
-// launchOn makes an instance on an existing interface.
+// launchOn creates an instance on an existing interface.
 func (c *Cloud) launchOn(e *eni, spec InstanceSpec, now time.Time) *instance {
 	s := e.subnet
 	i := &instance{
@@ -197,7 +197,7 @@ func (c *Cloud) hostname(a netip.Addr) string {
 	return "ip-" + strings.ReplaceAll(a.String(), ".", "-") + "." + domain
 }
 
-// node is a copy for the caller to keep.
+// node returns a copy that the caller may keep.
 func (i *instance) node() *Node {
 	n := i.Node
 	if len(i.enis) > 1 {
@@ -207,7 +207,7 @@ func (i *instance) node() *Node {
 	return &n
 }
 
-// Node returns an instance by id, nil when there is none.
+// Node returns an instance by its id, or nil if it does not exist.
 func (c *Cloud) Node(instanceID string) *Node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -217,13 +217,14 @@ func (c *Cloud) Node(instanceID string) *Node {
 	return nil
 }
 
-// Terminate begins an instance's end: shutting-down, still with its addresses; terminated after Options.ShutdownTime, when the
-// interfaces are gone; gone from describes an hour later. Nothing happens where it has begun before.
+// Terminate begins the end of an instance. It is first shutting-down and keeps its addresses. After
+// Options.ShutdownTime it is terminated and its interfaces are gone. An hour later describe calls
+// no longer show it. Terminate does nothing if the end has begun already.
 func (c *Cloud) Terminate(instanceID string) {
 	c.terminate(instanceID, c.opts.ShutdownTime)
 }
 
-// TerminateNow ends an instance at once: terminated, the addresses free.
+// TerminateNow ends an instance at once: it is terminated and its addresses are free.
 func (c *Cloud) TerminateNow(instanceID string) { c.terminate(instanceID, Range{}) }
 
 func (c *Cloud) terminate(instanceID string, after Range) {
@@ -250,7 +251,8 @@ func (c *Cloud) endInstance(i *instance, now, end time.Time) {
 	}
 }
 
-// Stop stops a running instance at once; it keeps its interfaces and addresses. Its IMDS does not answer until Start.
+// Stop stops a running instance at once. The instance keeps its interfaces and addresses, but its
+// IMDS does not answer until Start.
 func (c *Cloud) Stop(instanceID string) { c.change(instanceID, StateRunning, StateStopped) }
 
 // Start starts a stopped instance at once.

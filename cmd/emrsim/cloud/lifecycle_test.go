@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
-// TestLifecycle follows an address through the end of its instance.
+// TestLifecycle checks what happens to an address while its instance ends.
 func TestLifecycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{BootTime: Exactly(5 * time.Second)})
@@ -23,7 +23,7 @@ func TestLifecycle(t *testing.T) {
 			}
 			i := out.Reservations[0].Instances[0]
 			if (i.State.Name == "terminated") != (len(i.NetworkInterfaces) == 0) || (i.State.Name == "terminated") != (i.PrivateIpAddress == nil) {
-				t.Errorf("%s with interfaces %+v", i.State.Name, i.NetworkInterfaces)
+				t.Errorf("state %s with interfaces %+v", i.State.Name, i.NetworkInterfaces)
 			}
 			return string(i.State.Name)
 		}
@@ -47,7 +47,7 @@ func TestLifecycle(t *testing.T) {
 		w.Terminate(id)
 		want("shutting-down", 1)
 		if _, err := c.ec2.AssignPrivateIpAddresses(ctx, assignInput(w.cores[1].ENI, false, "10.0.1.21")); message(err) != "[10.0.1.21] assigned, but move is not allowed." {
-			t.Errorf("while shutting down: %v", err)
+			t.Errorf("assigning the address while its instance is shutting down: %v", err)
 		}
 		time.Sleep(30 * time.Second)
 		want("terminated", 0)
@@ -55,14 +55,15 @@ func TestLifecycle(t *testing.T) {
 			t.Errorf("ENI of a terminated instance: %v", err)
 		}
 		if _, err := c.ec2.AssignPrivateIpAddresses(ctx, assignInput(w.cores[1].ENI, false, "10.0.1.21")); err != nil {
-			t.Errorf("after the end: %v", err)
+			t.Errorf("assigning the address after the end of its instance: %v", err)
 		}
 		time.Sleep(time.Hour)
 		want("InvalidInstanceID.NotFound", 1)
 	})
 }
 
-// TestPrimaryAddresses: any free address may become a primary one, except in a CIDR reservation.
+// TestPrimaryAddresses checks that any free address outside of a CIDR reservation may become a
+// primary address.
 func TestPrimaryAddresses(t *testing.T) {
 	c := New(Options{Seed: 5})
 	s := c.CreateSubnet(c.CreateVPC(netip.MustParsePrefix("10.0.0.0/16")), netip.MustParsePrefix("10.0.1.0/27"))
@@ -79,11 +80,11 @@ func TestPrimaryAddresses(t *testing.T) {
 		t.Errorf("%d primary addresses: %v", len(seen), seen)
 	}
 	if _, err := c.RunInstance(InstanceSpec{Subnet: s, PrimaryIP: netip.MustParseAddr("10.0.1.17")}); err != nil {
-		t.Errorf("an address of the reservation asked for by number: %v", err)
+		t.Errorf("launching with an address of the reservation: %v", err)
 	}
 }
 
-// TestVisibility: describes and IMDS show an assignment late, EC2's decision is immediate.
+// TestVisibility checks that EC2 assigns at once, and that describe calls and IMDS show it later.
 func TestVisibility(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{RemapDelay: Exactly(4 * time.Second), IMDSDelay: Exactly(10 * time.Second)})
@@ -99,7 +100,7 @@ func TestVisibility(t *testing.T) {
 		want := func(ec2, imds int) {
 			t.Helper()
 			if a, b := shown(); a != ec2 || b != imds {
-				t.Errorf("EC2 shows %d, IMDS %d; want %d, %d", a, b, ec2, imds)
+				t.Errorf("EC2 shows %d addresses and IMDS %d; want %d and %d", a, b, ec2, imds)
 			}
 		}
 		want(1, 1)

@@ -7,65 +7,76 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// Options are the account's settings and the ways in which it is unpleasant. The zero value is a prompt, consistent account without
-// quotas.
+// Options are the settings of the account and its imperfections. The zero value is a fast and
+// consistent account without quotas.
 type Options struct {
 	Region  string // default us-east-1
 	Account string // 12 digits; default 123456789012
 	Seed    uint64
 
-	// Quotas are the account's request limits: see [DefaultQuotas]. Nil: no limits.
+	// Quotas are the account's request limits: see [DefaultQuotas]. Nil means no limits.
 	Quotas map[string]Quota
 
-	// Latency is how long a call takes, half of it before its effect and half after. Nil: no time.
+	// Latency returns the duration of a call. Half of it passes before the effect and half after.
+	// Nil means no delay.
 	Latency func(r *rand.Rand, call Call) time.Duration
-	// UniqueTimes makes every caller's calls take effect at nanoseconds of its own (at most 4096 callers, 4.1 µs later at
-	// most), so that under a virtual clock no two calls of different callers ever meet at one instant, where their order would be the scheduler's.
-	// Calls that one caller begins at different nanoseconds do not meet either.
+	// UniqueTimes makes the calls of each caller take effect at nanoseconds that no other caller
+	// uses. This delays a call by at most 4.1 µs and allows at most 4096 callers. With a virtual
+	// clock, no two calls of different callers then take effect at the same instant, where the
+	// scheduler would decide about their order. The same holds for calls that one caller begins at
+	// different nanoseconds.
 	UniqueTimes bool
 
 	StaleSSM   Staleness // reads of Parameter Store
 	StaleEC2   Staleness // EC2 Describe* calls
-	RemapDelay Range     // until Describe* shows an address assigned or unassigned; EC2's decision itself is immediate
-	IMDSDelay  Range     // how much later than Describe* IMDS shows it
-	IMDSBoot   Range     // how long after its launch an instance's IMDS does not answer
-	// IMDSBootMode is what a call to IMDS meets in that time.
+	RemapDelay Range     // delay until Describe* shows an address assigned or unassigned; EC2 decides at once
+	IMDSDelay  Range     // additional delay until IMDS shows it
+	IMDSBoot   Range     // time after the launch in which the instance's IMDS does not answer
+	// IMDSBootMode is how IMDS fails during that time.
 	IMDSBootMode BootMode
 
 	BootTime          Range         // from launch to running; default 0
-	ShutdownTime      Range         // from shutting-down to terminated, when the addresses come free; default 30 s
-	TerminatedVisible time.Duration // how long describes still show a terminated instance; default 1 h
+	ShutdownTime      Range         // from shutting-down to terminated, when the addresses become free; default 30 s
+	TerminatedVisible time.Duration // how long describe calls show a terminated instance; default 1 h
 
-	// AssignSameENI is the answer for an address that the ENI has already: no source says what AWS does.
+	// AssignSameENI is the outcome for an address that the ENI already has. AWS's behaviour is not
+	// documented.
 	AssignSameENI Outcome
-	// ConcurrentUpdates answers TooManyUpdates to a change of a parameter shortly after another caller's change of it.
+	// ConcurrentUpdates makes a change of a parameter fail with TooManyUpdates shortly after
+	// another caller's change.
 	ConcurrentUpdates Race
-	// ConcurrentCreates lets a PutParameter with Overwrite=false succeed although another caller created the parameter
-	// shortly before: AWS does not promise that creating is linearizable. The later value stays.
+	// ConcurrentCreates lets a PutParameter with Overwrite=false succeed although another caller
+	// created the parameter shortly before. AWS does not promise that creating is linearizable. The
+	// later value stays.
 	ConcurrentCreates Race
-	// Recreate is what happens to a PutParameter that creates a name less than [RecreateWait] after it
-	// was deleted. Overwriting a parameter that exists is not affected.
+	// Recreate is the outcome of a PutParameter that creates a name less than [RecreateWait] after
+	// its deletion. Overwriting an existing parameter is not affected.
 	Recreate Recreate
 	// EmptyPages is the probability that GetParametersByPath returns an empty page with a token.
 	EmptyPages float64
-	// NoArbiter lets EC2 give one address to two ENIs. AWS never does: this is for showing that a test can fail.
+	// NoArbiter lets EC2 assign one address to two ENIs, which AWS never does. It is for showing
+	// that a test can fail.
 	NoArbiter bool
 
-	// ClockSkew is by how much the services' clock, which dates their answers and judges signatures, is ahead of Now, which is the nodes'.
+	// ClockSkew is how far the services' clock is ahead of Now, the nodes' clock. The services date
+	// their answers and check signatures by their clock.
 	ClockSkew time.Duration
-	// VerifyInProcess verifies SigV4 signatures also for calls through Transport; over HTTP they always are. Without it such a call, whose date
-	// is looked at only where there is a ClockSkew, needs a well-formed Authorization header with a known access key and the right region and service.
+	// VerifyInProcess also verifies the SigV4 signatures of calls through Transport; calls over
+	// HTTP are always verified. Without it, such a call needs a well-formed Authorization header
+	// with a known access key and the right region and service, and its date is checked only if
+	// ClockSkew is set.
 	VerifyInProcess bool
-	// AnyCredentials accepts every access key, for clients set up with made-up credentials. An unknown key's calls count as those of the
-	// transport's instance, or the operator's. Unsigned calls are still refused.
+	// AnyCredentials accepts every access key, for clients with made-up credentials. A call with an
+	// unknown key counts as a call of the transport's instance, or of the operator. Unsigned calls
+	// are still refused.
 	AnyCredentials bool
-	// Authorize decides whether a caller may do something, for example iam.Policies.OnInstances.
-	// nil allows everything. An error denies: the caller gets the denial that the service would
-	// send, which names the resource and the kind of a *iam.Denial. The error's text is only
-	// recorded.
+	// Authorize decides whether a caller may make a request, for example iam.Policies.OnInstances.
+	// nil allows everything. If it returns an error, the caller gets the denial that the service
+	// would send. A *iam.Denial says which resource the denial names, and of which kind it is. The
+	// text of the error is only recorded.
 	Authorize func(AccessRequest) error
 
-	Now func() time.Time // default time.Now, which is virtual inside a synctest bubble
+	Now func() time.Time // default time.Now, which is virtual in a synctest bubble
 }
 
 func (o Options) withDefaults() Options {
@@ -87,10 +98,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Range is a duration drawn evenly between two bounds.
+// Range is a duration that is drawn uniformly between two bounds.
 type Range struct{ Min, Max time.Duration }
 
-// Exactly is the range with one value.
+// Exactly returns a range with only one value.
 func Exactly(d time.Duration) Range { return Range{d, d} }
 
 func (r Range) draw(rng *rand.Rand) time.Duration {
@@ -100,7 +111,8 @@ func (r Range) draw(rng *rand.Rand) time.Duration {
 	return r.Min + time.Duration(rng.Int64N(int64(r.Max-r.Min)+1))
 }
 
-// Staleness is eventual consistency: with the probability, a read shows the state of up to MaxAge ago.
+// Staleness models eventual consistency: with the probability, a read shows a state that is up to
+// MaxAge old.
 type Staleness struct {
 	Probability float64
 	MaxAge      time.Duration
@@ -113,27 +125,28 @@ func (s Staleness) draw(rng *rand.Rand) time.Duration {
 	return Range{0, s.MaxAge}.draw(rng)
 }
 
-// Race is what may happen, with a probability, to a call that follows another caller's within the window.
+// Race is the probability that a call fails, or succeeds wrongly, within Window after another
+// caller's call.
 type Race struct {
 	Probability float64
 	Window      time.Duration
 }
 
-// RecreateWait is how long AWS asks to wait before a deleted name is created again: "After deleting a
-// parameter, wait for at least 30 seconds to create a parameter with the same name" (API reference of
-// DeleteParameter).
+// RecreateWait is how long AWS asks callers to wait before they create a deleted name again: "After
+// deleting a parameter, wait for at least 30 seconds to create a parameter with the same name" (API
+// reference of DeleteParameter).
 const RecreateWait = 30 * time.Second
 
-// Recreate is what a caller meets that does not wait: no source says what AWS does, so that these are
-// probabilities of the ways in which it can go wrong. Otherwise the parameter is created.
+// Recreate has the probabilities of failures for a caller that does not wait. AWS's behaviour is
+// not documented. If neither failure happens, the parameter is created.
 type Recreate struct {
-	// Refuse answers TooManyUpdates, the only error of PutParameter that fits.
+	// Refuse is the probability of TooManyUpdates, the only error of PutParameter that fits.
 	Refuse float64
-	// Lose answers as if the parameter had been created, and it does not come to exist.
+	// Lose is the probability of an answer that reports success although nothing was created.
 	Lose float64
 }
 
-// Outcome is one of two answers where AWS's is not known.
+// Outcome is the outcome of a call for which AWS's behaviour is not known.
 type Outcome int
 
 // The two outcomes.
@@ -142,18 +155,18 @@ const (
 	OutcomeError
 )
 
-// BootMode is how an IMDS fails that is not up yet.
+// BootMode is how IMDS fails before it is up.
 type BootMode int
 
-// What a late IMDS does.
+// The boot modes.
 const (
 	BootRefuse   BootMode = iota // connection refused
-	BootHang                     // no answer until the caller gives up
+	BootHang                     // no answer; the caller has to give up
 	BootError                    // HTTP 500
-	BootNotFound                 // HTTP 404 for metadata (tokens are given)
+	BootNotFound                 // HTTP 404 for metadata; tokens are issued
 )
 
-// Caller makes a call. AccessRequest is the question that Options.Authorize answers.
+// Caller identifies the caller of a request. AccessRequest is the question for Options.Authorize.
 type (
 	Caller        = iam.Caller
 	AccessRequest = iam.Request

@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// Quota is a token bucket: Burst calls at once, refilled with Rate calls a second.
+// Quota is a token bucket of Burst calls, refilled with Rate calls a second.
 type Quota struct{ Rate, Burst float64 }
 
-// Unlimited is the quota that never refuses.
+// Unlimited returns a quota that never refuses.
 func Unlimited() Quota { return Quota{Rate: math.Inf(1), Burst: math.Inf(1)} }
 
-// Names of buckets that are not just "service:Action". GetParameter, GetParameters and GetParametersByPath share ssm:Get
-// unless a quota names one of them; EC2 describes without ids and filters use "ec2:DescribeX/unfiltered".
+// Names of buckets other than "service:Action". GetParameter, GetParameters and GetParametersByPath
+// share ssm:Get unless they have quotas of their own. EC2 describe calls without ids and filters
+// use "ec2:DescribeX/unfiltered".
 const (
 	BucketSSMReads   = "ssm:Get"
 	unfilteredSuffix = "/unfiltered"
 )
 
-// DefaultQuotas are AWS's published numbers for a new account. AWS publishes no burst for SSM: it is the rate here; see
-// [WithSSMBurst]. Actions without an entry are not limited.
+// DefaultQuotas returns the numbers that AWS publishes for a new account. AWS publishes no bursts
+// for SSM, so they equal the rates: see [WithSSMBurst]. Actions without an entry are not limited.
 func DefaultQuotas() map[string]Quota {
 	q := map[string]Quota{
 		BucketSSMReads:           {40, 40},
@@ -47,7 +48,8 @@ func DefaultQuotas() map[string]Quota {
 	return q
 }
 
-// PaidQuotas are DefaultQuotas with Parameter Store's paid throughput: the three reads have buckets of their own.
+// PaidQuotas returns DefaultQuotas with Parameter Store's paid throughput. Each of the three reads
+// has a bucket of its own.
 func PaidQuotas() map[string]Quota {
 	q := DefaultQuotas()
 	delete(q, BucketSSMReads)
@@ -58,7 +60,8 @@ func PaidQuotas() map[string]Quota {
 	return q
 }
 
-// WithSSMBurst returns a copy of q in which SSM's bursts are so many seconds' worth of the rate, at least 1.
+// WithSSMBurst returns a copy of q in which each burst of SSM is the rate times seconds, at least
+// 1.
 func WithSSMBurst(q map[string]Quota, seconds float64) map[string]Quota {
 	q = maps.Clone(q)
 	for name, quota := range q {
@@ -69,14 +72,15 @@ func WithSSMBurst(q map[string]Quota, seconds float64) map[string]Quota {
 	return q
 }
 
-// bucket is a quota's state: full at the start.
+// bucket is the state of a quota. It starts full.
 type bucket struct {
 	Quota
 	tokens float64
 	at     time.Time
 }
 
-// take uses up one token, if there is one. drain is what others take, in tokens a second.
+// take uses one token and reports whether there was one. drain is the number of tokens a second
+// that others use.
 func (b *bucket) take(now time.Time, drain float64) bool {
 	if math.IsInf(b.Rate, 1) {
 		return true
@@ -88,7 +92,7 @@ func (b *bucket) take(now time.Time, drain float64) bool {
 		b.tokens = max(0, min(b.Burst, b.tokens+d*(b.Rate-drain)))
 		b.at = now
 	}
-	// A billionth of a token forgives the rounding of a sum of refills.
+	// The tolerance of a billionth of a token absorbs rounding errors of the refills.
 	if b.tokens < 1-1e-9 {
 		return false
 	}
@@ -96,7 +100,8 @@ func (b *bucket) take(now time.Time, drain float64) bool {
 	return true
 }
 
-// Drain lets other users of the account use up so many calls a second of a bucket, from now on; 0 ends it.
+// Drain makes other users of the account use perSecond tokens a second of a bucket from now on. 0
+// ends this.
 func (c *Cloud) Drain(name string, perSecond float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,7 +116,7 @@ func (c *Cloud) Drain(name string, perSecond float64) {
 	c.drains[name] = perSecond
 }
 
-// Exhaust empties a bucket once: somebody else has just used its burst.
+// Exhaust empties a bucket once, as if somebody had just used its burst.
 func (c *Cloud) Exhaust(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,7 +138,7 @@ func (c *Cloud) bucket(name string) *bucket {
 	return b
 }
 
-// allow takes a token for a call. The bucket of the action itself wins over a shared one.
+// allow takes a token for a call. The action's own bucket takes precedence over a shared one.
 func (c *Cloud) allow(key, shared string, now time.Time) bool {
 	if c.opts.Quotas == nil {
 		return true

@@ -87,7 +87,7 @@ func TestQuotas(t *testing.T) {
 				t.Errorf("%s: a burst of %v, want %v", test.name, n, test.burst)
 			}
 			if n := passed(10 * time.Second); n < 10*test.rate-1 || n > 10*test.rate+1 {
-				t.Errorf("%s: %v in 10 s, want %v", test.name, n, 10*test.rate)
+				t.Errorf("%s: %v calls in 10 s, want %v", test.name, n, 10*test.rate)
 			}
 		})
 	}
@@ -113,7 +113,7 @@ func TestDrainAndExhaust(t *testing.T) {
 		}
 		w.Drain(BucketSSMReads, 30)
 		if n := passed(); n < 98 || n > 101 {
-			t.Errorf("%d reads in 10 s beside 30 a second, want 100", n)
+			t.Errorf("%d reads in 10 s while others make 30 a second, want 100", n)
 		}
 		if got := w.Counts()["ssm:GetParameters"]; got.Calls != 2000 || got.Throttled < 1495 || got.Failed != 0 {
 			t.Errorf("counts: %+v", got)

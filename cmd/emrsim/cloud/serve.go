@@ -9,7 +9,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// Error is a service's error answer.
+// Error is an error response of a service.
 type Error struct {
 	Code, Message string
 	Status        int
@@ -17,12 +17,13 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// notImplemented is the answer to what AWS may know but the model does not.
+// notImplemented returns the error for something that the model does not implement.
 func notImplemented(what string) *Error {
 	return &Error{Code: "ModelNotImplemented", Message: "the cloud model does not implement " + what, Status: http.StatusNotImplemented}
 }
 
-// action is one API action. prepare parses and checks the parameters without touching the model's state.
+// action is one API action. prepare parses and checks the parameters without using the model's
+// state.
 type action struct {
 	service, name string
 	shared        string // name of a shared quota
@@ -31,7 +32,7 @@ type action struct {
 
 func (a *action) key() string { return a.service + ":" + a.name }
 
-// request is a call on its way through the model.
+// request is a call while the model serves it.
 type request struct {
 	cloud  *Cloud
 	body   []byte // JSON
@@ -40,15 +41,16 @@ type request struct {
 	call   *Call
 }
 
-// operation is a parsed call, ready to run.
+// operation is a parsed call that is ready to run.
 type operation struct {
-	params     string   // for the record
-	unfiltered bool     // an EC2 describe with neither ids nor filters
+	params     string   // for the record of calls
+	unfiltered bool     // an EC2 describe call with neither ids nor filters
 	resources  []string // ARNs, for Authorize
 	keys       iam.Keys
-	also       string // a second action that the call needs, on the same resources
+	also       string // a second action that the call needs on the same resources
 	dryRun     bool
-	// run does it, with the model's lock held, and returns the response's body. applied tells that state was changed.
+	// run makes the call take effect and returns the body of the response. The model's lock is
+	// held. applied reports whether state was changed.
 	run func(now time.Time) (body []byte, applied bool, err *Error)
 }
 
@@ -57,7 +59,7 @@ type inbound struct {
 	method, host, path, rawQuery string
 	header                       http.Header
 	body                         []byte
-	via                          string // the instance whose transport is used; empty over HTTP
+	via                          string // instance whose transport is used; empty over HTTP
 	verify                       bool
 }
 
@@ -69,10 +71,10 @@ type reply struct {
 	requestID   string
 	errorType   string
 	tokenTTL    string // of an IMDS token
-	date        string // by the service's clock
+	date        string // by the services' clock
 }
 
-// serve answers an AWS API call. An error is the connection's, or the context's.
+// serve answers an AWS API call. Its error is an error of the connection or of the context.
 func (c *Cloud) serve(ctx context.Context, in *inbound) (*reply, error) {
 	r, err := c.call(ctx, in)
 	if r != nil {
@@ -81,7 +83,8 @@ func (c *Cloud) serve(ctx context.Context, in *inbound) (*reply, error) {
 	return r, err
 }
 
-// bare tells whether a request is no call but a knock at the door: an endpoint answers it, unsigned, with an HTTP error.
+// bare reports whether a request is not an API call but only asks whether the endpoint is there. An
+// endpoint answers such an unsigned request with an HTTP error.
 func (in *inbound) bare() bool {
 	return (in.method == http.MethodGet || in.method == http.MethodHead) && in.rawQuery == "" && len(in.body) == 0 && in.header.Get("X-Amz-Target") == ""
 }
@@ -136,7 +139,8 @@ func (c *Cloud) call(ctx context.Context, in *inbound) (*reply, error) {
 	}, w.render)
 }
 
-// perform is the frame of every call, IMDS included: faults, latency, the effect under the lock, the record.
+// perform is the frame around every call, including calls to IMDS: faults, latency, the effect
+// under the lock, and the record.
 func (c *Cloud) perform(ctx context.Context, call *Call, effect func(time.Time) ([]byte, bool, *Error), render func(*Call, []byte, *Error) *reply) (*reply, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, c.canceled(call, err)
@@ -208,7 +212,7 @@ func (c *Cloud) perform(ctx context.Context, call *Call, effect func(time.Time) 
 	return render(call, body, failure), nil
 }
 
-// carryOut lets a call have its effect, records it, and tells the watcher.
+// carryOut makes a call take effect, records it, and calls the Watch hook.
 func (c *Cloud) carryOut(call *Call, effect func(time.Time) ([]byte, bool, *Error)) (body []byte, failure *Error, place int) {
 	body, failure, place, watch := c.takeEffect(call, effect)
 	if watch != nil && call.Service != "imds" {
@@ -248,11 +252,11 @@ func (c *Cloud) lost(place int) {
 	}
 }
 
-// slots is how many callers can have instants of their own.
+// slots is the largest number of callers with UniqueTimes.
 const slots = 4096
 
-// slot lengthens a wait so that it ends at a nanosecond that is this caller's alone, and at which none
-// of its other calls takes effect.
+// slot extends a wait so that it ends at a nanosecond reserved for this caller, at which none of
+// the caller's other calls takes effect.
 func (c *Cloud) slot(d time.Duration, call *Call) time.Duration {
 	if !c.opts.UniqueTimes {
 		return d
@@ -271,7 +275,7 @@ func (c *Cloud) slot(d time.Duration, call *Call) time.Duration {
 	return time.Duration(at - now)
 }
 
-// wait sleeps, or returns the context's error as soon as it ends.
+// wait sleeps, or returns the context's error as soon as the context ends.
 func (c *Cloud) wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
@@ -286,7 +290,7 @@ func (c *Cloud) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// begin counts a call and gives it its seed.
+// begin counts a call and sets its seed.
 func (c *Cloud) begin(who *caller, service, action string) Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,7 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
-// TestRefused: unsigned calls, wrong credentials, and what the model does not know.
+// TestRefused checks the refusal of unsigned calls, of wrong credentials, and of calls that the
+// model does not implement.
 func TestRefused(t *testing.T) {
 	w := newWorld(t, Options{})
 	server := httptest.NewServer(w.Handler())
@@ -122,11 +123,11 @@ func TestFaults(t *testing.T) {
 			defer cancel()
 			_, err := c.ssm.PutParameter(ctx, putInput("/x", "v"))
 			if !test.check(err) {
-				t.Errorf("%v: %v", test.action.Kind, err)
+				t.Errorf("fault %v: got error %v", test.action.Kind, err)
 			}
 			w.Fault(nil)
 			var calls []Call
-			for range 100 { // over HTTP the handler may notice the caller's end a little later
+			for range 100 { // over HTTP the handler may notice a little later that the caller has gone
 				if calls = w.Calls(); len(calls) == 1 && calls[0].Lost == test.lost {
 					break
 				}
@@ -136,7 +137,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%v: applied %t, recorded %+v", test.action.Kind, applied, calls)
 			}
 			if len(asked) != 1 || asked[0].Key() != "ssm:PutParameter" || asked[0].Caller != w.cores[0].InstanceID || asked[0].Params != "Name=/x Overwrite=false" {
-				t.Errorf("the hook was asked: %+v", asked)
+				t.Errorf("calls of the fault hook: %+v", asked)
 			}
 		}
 		t.Run(fmt.Sprintf("%v/transport", test.action.Kind), func(t *testing.T) {
@@ -148,7 +149,7 @@ func TestFaults(t *testing.T) {
 		t.Run(fmt.Sprintf("%v/http", test.action.Kind), func(t *testing.T) {
 			w := newWorld(t, Options{})
 			c := w.overHTTP(t, w.cores[0].InstanceID)
-			if _, err := c.ssm.DescribeParameters(t.Context(), &ssm.DescribeParametersInput{}); err != nil { // credentials are fetched before the fault
+			if _, err := c.ssm.DescribeParameters(t.Context(), &ssm.DescribeParametersInput{}); err != nil { // fetches the credentials before the fault
 				t.Fatal(err)
 			}
 			for _, call := range w.Calls() {
@@ -161,7 +162,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// The effect of a FaultLate comes after the caller has had its error, and meets what has happened meanwhile.
+// TestFaultLate checks that the effect of a FaultLate comes after the caller's error, and acts on
+// the state of that time.
 func TestFaultLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{})
@@ -178,7 +180,7 @@ func TestFaultLate(t *testing.T) {
 		}
 		time.Sleep(9 * time.Second)
 		if calls := w.Calls(); len(calls) != 0 || then != 0 {
-			t.Errorf("before its time: %v", calls)
+			t.Errorf("calls recorded too early: %v", calls)
 		}
 		w.Fault(nil)
 		if _, err := api.PutParameter(t.Context(), putInput("/x", "v")); err != nil {
@@ -187,15 +189,16 @@ func TestFaultLate(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		calls := w.Calls()
 		if last := calls[len(calls)-1]; last.Action != "DeleteParameter" || !last.Applied || !last.Lost || last.Fault != FaultLate || last.Code != "" || then != 1 {
-			t.Errorf("afterwards: %v, Then ran %d times", last, then)
+			t.Errorf("recorded afterwards: %v; Then ran %d times", last, then)
 		}
 		if left := w.Parameters(); len(left) != 0 {
-			t.Errorf("the deletion that was late left %v", left)
+			t.Errorf("parameters after the late deletion: %v", left)
 		}
 	})
 }
 
-// TestThen: the hook's Then runs between effect and response, as the place for a crash.
+// TestThen checks that Then runs between the effect and the response, where a test may crash the
+// caller.
 func TestThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{Latency: func(r *rand.Rand, _ Call) time.Duration { return time.Second }})
@@ -203,7 +206,7 @@ func TestThen(t *testing.T) {
 		w.Fault(func(Call) FaultAction { return FaultAction{Then: crash} })
 		_, err := w.on("").ssm.PutParameter(ctx, putInput("/x", "v"))
 		if !errors.Is(err, context.Canceled) || len(w.Parameters()) != 1 || !w.Calls()[0].Lost {
-			t.Errorf("%v, %+v, %+v", err, w.Parameters(), w.Calls())
+			t.Errorf("error %v, parameters %+v, calls %+v", err, w.Parameters(), w.Calls())
 		}
 	})
 }
@@ -220,11 +223,11 @@ func TestRandomFaults(t *testing.T) {
 	}
 	for _, k := range []FaultKind{FaultFail, FaultReset, FaultLose} {
 		if n[k] < 60 || n[k] > 140 {
-			t.Errorf("%v: %d of 1000, want about 100", k, n[k])
+			t.Errorf("fault %v: %d of 1000 calls, want about 100", k, n[k])
 		}
 	}
 	if a := hook(Call{Service: "ec2", Seed: 1}); a.Kind != FaultNone || a.Delay != 0 {
-		t.Error("a call that was to be left alone got a fault")
+		t.Error("a call for which only returns false got a fault")
 	}
 }
 

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// ENI is a network interface as EC2 has decided, whatever stale describes show.
+// ENI is the true state of a network interface, whatever stale describe calls show.
 type ENI struct {
 	ID         string
-	InstanceID string // empty when attached to none
+	InstanceID string // empty if it is not attached
 	Device     int
 	SubnetID   string
-	Addresses  []netip.Addr // the primary first
-	Shown      []netip.Addr // what describes that are not stale show now
+	Addresses  []netip.Addr // the primary one first
+	Shown      []netip.Addr // addresses that describe calls show now, without staleness
 }
 
-// Instance is an instance now.
+// Instance is an instance and its current state.
 type Instance struct {
 	Node
 	State    string
@@ -24,16 +24,17 @@ type Instance struct {
 	Tags     map[string]string
 }
 
-// Parameter is a parameter's newest version.
+// Parameter is the newest version of a parameter.
 type Parameter struct {
 	Name, Value, Type string
 	Version           int64
 	Modified          time.Time
-	ModifiedBy        string // the calling instance, empty for the operator
+	ModifiedBy        string // id of the calling instance, empty for the operator
 	Tags              map[string]string
 }
 
-// ENIs returns the interfaces that exist now, in order of creation: the truth about who has an address.
+// ENIs returns the interfaces that exist now, in the order of their creation. Their Addresses are
+// the truth about which interface has an address.
 func (c *Cloud) ENIs() []ENI {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -53,8 +54,8 @@ func (c *Cloud) ENIs() []ENI {
 	return out
 }
 
-// ShownWithin tells whether a describe as of some moment of the last age showed the address on the interface: whether a caller
-// can have seen it there, stale answers included.
+// ShownWithin reports whether a describe call as of some moment of the last age showed the address
+// on the interface. In that case a caller may have seen it there, stale answers included.
 func (c *Cloud) ShownWithin(eniID string, a netip.Addr, age time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,7 +68,8 @@ func (c *Cloud) ShownWithin(eniID string, a netip.Addr, age time.Duration) bool 
 	})
 }
 
-// Holders returns the ids of all ENIs that have the address in the subnet now: at most one, unless Options.NoArbiter is set.
+// Holders returns the ids of all ENIs that have the address in the subnet now. There is at most one
+// unless Options.NoArbiter is set.
 func (c *Cloud) Holders(subnetID string, a netip.Addr) []string {
 	var out []string
 	for _, e := range c.ENIs() {
@@ -78,7 +80,7 @@ func (c *Cloud) Holders(subnetID string, a netip.Addr) []string {
 	return out
 }
 
-// Instances returns all instances ever launched, in order, those that are long gone included.
+// Instances returns all instances ever launched, in launch order.
 func (c *Cloud) Instances() []Instance {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +92,7 @@ func (c *Cloud) Instances() []Instance {
 	return out
 }
 
-// State is the instance's state now, empty for an unknown one.
+// State returns the instance's current state. It is empty for an unknown instance.
 func (c *Cloud) State(instanceID string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,7 +102,7 @@ func (c *Cloud) State(instanceID string) string {
 	return ""
 }
 
-// Parameters returns the newest version of all parameters, by name.
+// Parameters returns the newest versions of all parameters, sorted by name.
 func (c *Cloud) Parameters() []Parameter {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// parameterFilter is one of DescribeParameters' ParameterFilters.
+// parameterFilter is one of the ParameterFilters of DescribeParameters.
 type parameterFilter struct {
 	Key, Option string
 	Values      []string

@@ -22,7 +22,7 @@ func validation(format string, args ...any) *Error {
 	return ssmError("ValidationException", fmt.Sprintf(format, args...))
 }
 
-// checkNewName checks the name of a parameter that is to be created or changed.
+// checkNewName checks the name of a parameter to create or change.
 func checkNewName(name string) *Error {
 	const plain = `Parameter name: can't be prefixed with "aws" or "ssm" (case-insensitive).`
 	const rule = `Parameter name: can't be prefixed with "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_`
@@ -55,7 +55,8 @@ func checkNewName(name string) *Error {
 	return nil
 }
 
-// checkReadName checks a name to be read: versions (name:3), labels and ARNs are not implemented.
+// checkReadName checks the name of a parameter to read. Versions (name:3), labels and ARNs are not
+// implemented.
 func checkReadName(name string) *Error {
 	switch {
 	case name == "":
@@ -82,7 +83,8 @@ func (c *Cloud) parameterARN(name string) string {
 	return "arn:aws:ssm:" + c.opts.Region + ":" + c.opts.Account + ":parameter/" + strings.TrimPrefix(name, "/")
 }
 
-// parameterARNs are for the policy only, and not made where there is none.
+// parameterARNs returns the ARNs of parameters for the policy. It returns nil if there is no
+// policy.
 func (c *Cloud) parameterARNs(names ...string) []string {
 	if c.opts.Authorize == nil {
 		return nil

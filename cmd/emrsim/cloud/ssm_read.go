@@ -10,8 +10,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// appendParameter writes a parameter as the three reads return it. It is written by hand because reads of whole pages are the most frequent
-// calls of a launch.
+// appendParameter appends a parameter as the three read actions return it. It does not use
+// encoding/json, because reads of whole pages are the most frequent calls of a launch.
 func (c *Cloud) appendParameter(b []byte, p *parameter, v *version) []byte {
 	b = append(b, `{"ARN":`...)
 	b = appendText(b, c.parameterARN(p.name))
@@ -28,7 +28,7 @@ func (c *Cloud) appendParameter(b []byte, p *parameter, v *version) []byte {
 	return append(b, '}')
 }
 
-// ssmTime is the moment whose state a read shows.
+// ssmTime returns the moment whose state a read shows.
 func (r *request) ssmTime(now time.Time) time.Time {
 	if r.cloud.opts.StaleSSM.Probability <= 0 {
 		return now
@@ -91,7 +91,7 @@ func prepareGetParameters(r *request) (*operation, *Error) {
 	return op, nil
 }
 
-// pageToken hides the name at which the next page begins.
+// pageToken returns an opaque token for a page that begins at name.
 func pageToken(name string) string { return hex.EncodeToString([]byte(name)) }
 
 func parsePageToken(token string) (string, *Error) {
@@ -164,7 +164,7 @@ func prepareGetParametersByPath(r *request) (*operation, *Error) {
 	return op, nil
 }
 
-// pageSize checks MaxResults, whose default is its maximum.
+// pageSize checks MaxResults. Its default is its maximum.
 func pageSize(asked *int, most int) (int, *Error) {
 	switch {
 	case asked == nil:

@@ -10,11 +10,12 @@ import (
 // parameterStore keeps parameters with enough history for stale reads.
 type parameterStore struct {
 	byName map[string]*parameter
-	names  []string // sorted; of all in byName
-	live   int      // parameters that exist
+	names  []string // all keys of byName, sorted
+	live   int      // number of parameters that exist
 }
 
-// parameter is a name's history, newest last. A name whose newest entry is a deletion does not exist.
+// parameter is the history of a name, the newest version last. The parameter does not exist if the
+// newest entry is a deletion.
 type parameter struct {
 	name    string
 	created time.Time
@@ -31,12 +32,12 @@ type version struct {
 	number                int64
 }
 
-// historyKept is how long versions are kept for stale reads.
+// historyKept is how long old versions are kept for stale reads.
 const historyKept = time.Hour
 
 func (s *parameterStore) init() { s.byName = map[string]*parameter{} }
 
-// asOf is the version that a read as of t shows; nil when the name did not exist.
+// asOf returns the version that a read as of t shows, or nil if the parameter did not exist.
 func (p *parameter) asOf(t time.Time) *version {
 	for i := len(p.history) - 1; i >= 0; i-- {
 		if v := &p.history[i]; !v.at.After(t) {
@@ -58,7 +59,7 @@ func (p *parameter) newest() *version {
 
 func (p *parameter) last() *version { return &p.history[len(p.history)-1] }
 
-// get is the parameter as of t; nil when there is none.
+// get returns the parameter as of t, or nil if it did not exist.
 func (s *parameterStore) get(name string, t time.Time) (*parameter, *version) {
 	p := s.byName[name]
 	if p == nil {
@@ -95,7 +96,7 @@ func (p *parameter) add(v version) {
 	p.history = append(p.history, v)
 }
 
-// remove deletes a parameter and tells whether it existed.
+// remove deletes a parameter and reports whether it existed.
 func (s *parameterStore) remove(name, by string, at time.Time) bool {
 	p := s.byName[name]
 	if p == nil || p.last().deleted {
@@ -106,7 +107,7 @@ func (s *parameterStore) remove(name, by string, at time.Time) bool {
 	return true
 }
 
-// from is the place of the first name that is not less.
+// from returns the index of the first name that is not less than name.
 func (s *parameterStore) from(name string) int { return sort.SearchStrings(s.names, name) }
 
 func (s *parameterStore) snapshot() []Parameter {
@@ -120,7 +121,7 @@ func (s *parameterStore) snapshot() []Parameter {
 	return out
 }
 
-// below tells whether name lies below path, at any depth or directly.
+// below reports whether name is below path: at any depth if recursive is set, otherwise directly.
 func below(name, path string, recursive bool) bool {
 	rest, ok := strings.CutPrefix(name, path)
 	return ok && rest != "" && (recursive || !strings.Contains(rest, "/"))

@@ -7,7 +7,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// ssmTagKeys are the condition keys for the tags of a request. They are for the policy only, and not made where there is none.
+// ssmTagKeys returns the condition keys for the tags of a request. It returns nil if there is no
+// policy.
 func (c *Cloud) ssmTagKeys(tags []ssmTag) iam.Keys {
 	if c.opts.Authorize == nil {
 		return nil
@@ -19,7 +20,7 @@ func (c *Cloud) ssmTagKeys(tags []ssmTag) iam.Keys {
 	return tagsAsked(list, func(int) bool { return true })
 }
 
-// checkSSMTags checks tags to be set.
+// checkSSMTags checks tags to set.
 func checkSSMTags(tags []ssmTag) *Error {
 	for _, t := range tags {
 		switch {
@@ -32,7 +33,8 @@ func checkSSMTags(tags []ssmTag) *Error {
 	return nil
 }
 
-// taggedParameter checks ResourceType and finds the parameter when the operation runs.
+// taggedParameter checks ResourceType. The returned function looks up the parameter when the
+// operation runs.
 func taggedParameter(r *request, kind, name string) (find func() (*parameter, *Error), err *Error) {
 	if kind != "Parameter" {
 		return nil, notImplemented("the resource type " + printable(kind) + " of " + r.call.Key())

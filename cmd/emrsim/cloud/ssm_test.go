@@ -127,10 +127,10 @@ func TestGetParameters(t *testing.T) {
 	}
 	out, err := c.ssm.GetParameters(ctx, &ssm.GetParametersInput{Names: names[:10]})
 	if err != nil || len(out.Parameters) != 9 || len(out.InvalidParameters) != 1 || out.InvalidParameters[0] != "/p/03" {
-		t.Errorf("ten: %+v %v", out, err)
+		t.Errorf("GetParameters with ten names: %+v %v", out, err)
 	}
 	if _, err := c.ssm.GetParameters(ctx, &ssm.GetParametersInput{Names: names}); code(err) != "ValidationException" {
-		t.Errorf("eleven: %v", err)
+		t.Errorf("GetParameters with eleven names: %v", err)
 	}
 	del, err := c.ssm.DeleteParameters(ctx, &ssm.DeleteParametersInput{Names: names[:4]})
 	if err != nil || len(del.DeletedParameters) != 3 || len(del.InvalidParameters) != 1 {
@@ -165,7 +165,7 @@ func TestGetParametersByPath(t *testing.T) {
 					t.Fatal(err)
 				}
 				if len(out.Parameters) > 10 {
-					t.Errorf("page of %d", len(out.Parameters))
+					t.Errorf("a page has %d parameters", len(out.Parameters))
 				}
 				if len(out.Parameters) == 0 && out.NextToken != nil {
 					empties++
@@ -221,7 +221,7 @@ func TestDescribeParameters(t *testing.T) {
 			got += len(out.Parameters)
 		}
 		if got != test.want {
-			t.Errorf("%s %s %v: %d, want %d", test.key, test.option, test.values, got, test.want)
+			t.Errorf("filter %s %s %v: %d parameters, want %d", test.key, test.option, test.values, got, test.want)
 		}
 	}
 }

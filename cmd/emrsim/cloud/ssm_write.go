@@ -116,13 +116,13 @@ func preparePutParameter(r *request) (*operation, *Error) {
 	return op, nil
 }
 
-// tooManyUpdates is the answer to a change that comes too soon after another one.
+// tooManyUpdates returns the error for a change that comes too soon after another one.
 func tooManyUpdates() *Error {
 	return ssmError("TooManyUpdates", "There are concurrent updates for a resource that supports one update at a time.")
 }
 
-// recreated decides about a PutParameter that creates a name soon after its deletion, where the
-// options ask for it.
+// recreated decides about a PutParameter that creates a name soon after its deletion, if
+// Options.Recreate is set.
 func (c *Cloud) recreated(r *request, name string, now time.Time) (refused *Error, lost bool) {
 	o, p := c.opts.Recreate, c.params.byName[name]
 	if o == (Recreate{}) || p == nil || !p.last().deleted || now.Sub(p.last().at) >= RecreateWait {
@@ -135,7 +135,8 @@ func (c *Cloud) recreated(r *request, name string, now time.Time) (refused *Erro
 	return nil, x < o.Refuse+o.Lose
 }
 
-// conflict is TooManyUpdates, where the options ask for it: another caller has just changed the parameter.
+// conflict returns TooManyUpdates if another caller has just changed the parameter and
+// Options.ConcurrentUpdates is set.
 func (c *Cloud) conflict(r *request, p *parameter, now time.Time) *Error {
 	race, last := c.opts.ConcurrentUpdates, p.last()
 	if race.Probability <= 0 || last.by == r.caller.InstanceID || now.Sub(last.at) > race.Window ||
@@ -145,7 +146,8 @@ func (c *Cloud) conflict(r *request, p *parameter, now time.Time) *Error {
 	return tooManyUpdates()
 }
 
-// bothCreate is a create that succeeds beside another one, where the options ask for it.
+// bothCreate reports whether a create succeeds although another caller has just created the
+// parameter. See Options.ConcurrentCreates.
 func (c *Cloud) bothCreate(r *request, p *parameter, now time.Time) bool {
 	race := c.opts.ConcurrentCreates
 	return race.Probability > 0 && p.creator != r.caller.InstanceID && now.Sub(p.created) <= race.Window &&
@@ -204,7 +206,7 @@ func prepareDeleteParameters(r *request) (*operation, *Error) {
 	return op, nil
 }
 
-// checkNames checks the list of GetParameters and DeleteParameters.
+// checkNames checks the names in GetParameters and DeleteParameters.
 func checkNames(names []string) *Error {
 	switch {
 	case len(names) == 0:

@@ -3,7 +3,8 @@ package cloud
 // tag is one tag of a resource.
 type tag struct{ key, value string }
 
-// tagSet keeps tags in the order in which they were set: a handful, so a list is quicker than a map.
+// tagSet keeps tags in the order in which they were set. For a handful of tags a list is faster
+// than a map.
 type tagSet []tag
 
 func (s tagSet) get(key string) (string, bool) {

@@ -18,17 +18,17 @@ type subnet struct {
 	cidr         netip.Prefix
 	az           string
 	tags         tagSet
-	owner        map[netip.Addr]*eni // the arbiter: who has an address
+	owner        map[netip.Addr]*eni // the arbiter: the ENI that has an address
 	reservations []reservation
 }
 
-// reservation is a subnet CIDR reservation: its addresses are not given out by EC2 on its own.
+// reservation is a subnet CIDR reservation. EC2 does not choose addresses from it.
 type reservation struct {
 	id, kind string
 	cidr     netip.Prefix
 }
 
-// CreateVPC makes a VPC with one or more IPv4 CIDRs; the first is the primary one.
+// CreateVPC creates a VPC with one or more IPv4 CIDRs. The first is the primary one.
 func (c *Cloud) CreateVPC(cidrs ...netip.Prefix) (vpcID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -37,8 +37,8 @@ func (c *Cloud) CreateVPC(cidrs ...netip.Prefix) (vpcID string) {
 	return v.id
 }
 
-// CreateSubnet makes a subnet; availability zones take turns. It panics where the VPC is unknown, does not contain the CIDR, or
-// another subnet overlaps: a test's mistake.
+// CreateSubnet creates a subnet in the next availability zone. It panics on a mistake of the test:
+// if the VPC is unknown or does not contain the CIDR, or if another subnet overlaps.
 func (c *Cloud) CreateSubnet(vpcID string, cidr netip.Prefix) (subnetID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,8 +67,8 @@ func (c *Cloud) CreateSubnet(vpcID string, cidr netip.Prefix) (subnetID string) 
 	return s.id
 }
 
-// ReserveCIDR makes a subnet CIDR reservation of type "explicit" or "prefix": EC2 takes no primary address from it unless one is
-// asked for by number.
+// ReserveCIDR creates a subnet CIDR reservation of type "explicit" or "prefix". EC2 assigns a
+// primary address of the reservation only if the caller asks for that address.
 func (c *Cloud) ReserveCIDR(subnetID string, cidr netip.Prefix, kind string) (reservationID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +99,7 @@ func (c *Cloud) findSubnet(id string) *subnet {
 	return nil
 }
 
-// reserved tells whether AWS keeps an address of the subnet for itself: the first four and the last.
+// reserved reports whether AWS reserves an address of the subnet: the first four and the last.
 func (s *subnet) reserved(a netip.Addr) bool {
 	first := s.cidr.Masked().Addr()
 	for range 4 {
@@ -111,12 +111,12 @@ func (s *subnet) reserved(a netip.Addr) bool {
 	return a == s.last()
 }
 
-// last is the subnet's broadcast address.
+// last returns the subnet's broadcast address.
 func (s *subnet) last() netip.Addr { return s.at(s.size() - 1) }
 
 func (s *subnet) size() int { return 1 << (32 - s.cidr.Bits()) }
 
-// at is the n-th address of the subnet.
+// at returns the n-th address of the subnet.
 func (s *subnet) at(n int) netip.Addr {
 	b := s.cidr.Masked().Addr().As4()
 	v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
@@ -126,7 +126,8 @@ func (s *subnet) at(n int) netip.Addr {
 
 func (s *subnet) available() int { return s.size() - 5 - len(s.owner) }
 
-// free finds an address for a new interface, anywhere in the subnet, as EC2 does; outside reservations.
+// free returns a free address for a new interface, anywhere in the subnet outside of reservations,
+// as EC2 does.
 func (s *subnet) free(r *rand.Rand) (netip.Addr, error) {
 	n := s.size()
 	start := r.IntN(n)
@@ -149,7 +150,7 @@ func (s *subnet) inReservation(a netip.Addr) bool {
 	return false
 }
 
-// usable checks an address asked for by number.
+// usable returns an error if an address that a caller asks for cannot be assigned.
 func (s *subnet) usable(a netip.Addr) error {
 	switch {
 	case !s.cidr.Contains(a):

@@ -10,18 +10,19 @@ import (
 	"strings"
 )
 
-// maxBody bounds a request's body.
+// maxBody is the maximum size of a request body.
 const maxBody = 4 << 20
 
-// transport is one instance's way to the model.
+// transport connects one instance to the model.
 type transport struct {
 	cloud    *Cloud
 	instance string
 }
 
-// Transport is the network as code on that instance meets it: 169.254.169.254 (and fd00:ec2::254) is its IMDS, every other
-// host is the AWS API, told apart by the request itself. For "" it is the operator's network, without IMDS. It waits on the caller's
-// goroutine, by timers and the request's context only, and so works inside a synctest bubble.
+// Transport returns the network as code on that instance sees it. 169.254.169.254 and fd00:ec2::254
+// are its IMDS; every other host is the AWS API, and the request itself selects the service. For ""
+// it is the operator's network, which has no IMDS. It waits on the caller's goroutine, only for
+// timers and the request's context, and so works in a synctest bubble.
 func (c *Cloud) Transport(instanceID string) http.RoundTripper { return &transport{c, instanceID} }
 
 // RoundTrip answers one request.

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// wire is what the protocol of a request says: which action is called, and how the answer is to be written.
+// wire describes a request's protocol: the called action, and the form of the response.
 type wire struct {
 	service, action string
-	act             *action // nil where err is set
+	act             *action // nil if err is set
 	query           *query
 	render          func(*Call, []byte, *Error) *reply
 	err             *Error
@@ -21,7 +21,8 @@ const (
 	stsVersion = "2011-06-15"
 )
 
-// identify tells the service and action of a request: by X-Amz-Target (AWS JSON 1.1), otherwise by the form's Action and Version.
+// identify returns the service and action of a request, from X-Amz-Target (AWS JSON 1.1) or else
+// from the form's Action and Version.
 func (c *Cloud) identify(in *inbound) wire {
 	if target := in.header.Get("X-Amz-Target"); target != "" {
 		return c.identifyJSON(target, in)
@@ -84,7 +85,7 @@ func (c *Cloud) lookup(w *wire) {
 	}
 }
 
-// printable makes foreign text fit for an error message or the record.
+// printable makes foreign text safe for an error message or the record of calls.
 func printable(s string) string {
 	if len(s) > 200 {
 		s = s[:200]
@@ -93,7 +94,7 @@ func printable(s string) string {
 	return q[1 : len(q)-1]
 }
 
-// allActions is the table of what the model implements.
+// allActions returns all actions that the model implements.
 func allActions() map[string]*action {
 	m := map[string]*action{}
 	for _, list := range [][]*action{ssmActions(), ec2Actions(), emrActions(), stsActions()} {

@@ -12,7 +12,8 @@ import (
 
 const contentJSON = "application/x-amz-json-1.1"
 
-// decode reads the parameters of an AWS JSON call into a struct that has all implemented ones; any other is refused.
+// decode parses the parameters of an AWS JSON call into a struct that has a field for each
+// implemented parameter. Any other parameter is refused.
 func (r *request) decode(into any) *Error {
 	body := r.body
 	if len(bytes.TrimSpace(body)) == 0 {
@@ -33,28 +34,28 @@ func (r *request) decode(into any) *Error {
 	return &Error{Code: "SerializationException", Message: printable(err.Error()), Status: http.StatusBadRequest}
 }
 
-// encode writes a response; HTML escaping, which AWS does not do, is off.
+// encode returns a response without HTML escaping, as AWS does.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		panic(err) // the responses are plain structs
+		panic(err) // the responses are plain structs, which can always be encoded
 	}
 	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
-// epoch is a time as AWS JSON has it: seconds with milliseconds.
+// epoch is a time in AWS JSON: seconds with a fraction in milliseconds.
 type epoch time.Time
 
-// MarshalJSON writes seconds since 1970.
+// MarshalJSON encodes the seconds since 1970.
 func (t epoch) MarshalJSON() ([]byte, error) { return appendSeconds(nil, time.Time(t)), nil }
 
 func appendSeconds(b []byte, t time.Time) []byte {
 	return strconv.AppendFloat(b, float64(t.UnixMilli())/1000, 'f', -1, 64)
 }
 
-// appendText writes a JSON string.
+// appendText appends a JSON string.
 func appendText(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
@@ -64,7 +65,7 @@ func appendText(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
-// comma writes the separator unless b has just begun a list.
+// comma appends the separator unless b ends with the start of a list.
 func comma(b []byte) []byte {
 	if b[len(b)-1] == '[' {
 		return b

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// query reads the parameters of an EC2 call and notes which were read: the rest is refused, not ignored.
+// query reads the parameters of an EC2 call and remembers which were read. The remaining ones are
+// refused.
 type query struct {
 	form url.Values
 	bad  *Error
@@ -15,7 +16,7 @@ type query struct {
 
 func newQuery(form url.Values) *query { return &query{form: form} }
 
-// text is a parameter's value, "" when it is not there.
+// text returns the value of a parameter, or "" if it is missing.
 func (q *query) text(name string) string {
 	v, ok := q.form[name]
 	if !ok || len(v) == 0 {
@@ -51,7 +52,7 @@ func (q *query) flag(name string) bool {
 	}
 }
 
-// number reads an integer; missing is -1.
+// number reads an integer. It returns -1 if the parameter is missing.
 func (q *query) number(name string) int {
 	v := q.text(name)
 	if v == "" {
@@ -84,7 +85,7 @@ func (q *query) fail(code, message string) {
 	}
 }
 
-// rest returns the first error in reading, or refuses what nobody read.
+// rest returns the first error of the reads, or an error for a parameter that was not read.
 func (q *query) rest(call *Call) *Error {
 	if q.bad != nil {
 		return q.bad

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// xmlWriter writes EC2's responses by hand: encoding/xml would be the greater part of a call's cost.
+// xmlWriter writes EC2's responses. It does not use encoding/xml, which would be most of the cost
+// of a call.
 type xmlWriter struct{ b []byte }
 
 var xmlEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;", "\r", "&#xD;", "\n", "&#xA;", "\t", "&#x9;")
@@ -16,7 +17,7 @@ var xmlEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`
 func (x *xmlWriter) open(name string)  { x.b = append(append(append(x.b, '<'), name...), '>') }
 func (x *xmlWriter) close(name string) { x.b = append(append(append(x.b, '<', '/'), name...), '>') }
 
-// text writes an element with text; nothing for an empty one.
+// text writes an element with text. It writes nothing if the text is empty.
 func (x *xmlWriter) text(name, value string) {
 	if value == "" {
 		return
@@ -114,7 +115,7 @@ func renderSTS(call *Call, body []byte, err *Error) *reply {
 	return &reply{status: http.StatusOK, contentType: "text/xml", body: x.b, requestID: id}
 }
 
-// requestID is a UUID made from the call's seed.
+// requestID returns a UUID derived from the call's seed.
 func requestID(call *Call) string {
 	a, b := mixNumber(call.Seed, 2), mixNumber(call.Seed, 3)
 	var raw [16]byte

@@ -19,7 +19,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// world is a small account: a VPC with two CIDRs, a subnet, a cluster of one master and two core nodes.
+// world is a small account: a VPC with two CIDRs, a subnet, and a cluster with one master and two
+// core nodes.
 type world struct {
 	*Cloud
 	vpc, subnet string
@@ -50,7 +51,8 @@ type clients struct {
 	imds *imds.Client
 }
 
-// on makes clients over the in-process transport, which make no retries: a test wants to see each answer.
+// on returns clients that use the in-process transport. They do not retry, so that a test sees each
+// answer.
 func (w *world) on(instanceID string) clients {
 	return newClients(aws.Config{Region: "us-east-1", HTTPClient: &http.Client{Transport: w.Transport(instanceID)},
 		Credentials: static(w.Credentials(instanceID)), Retryer: func() aws.Retryer { return aws.NopRetryer{} }})
@@ -64,7 +66,8 @@ func static(c aws.Credentials) aws.CredentialsProvider {
 	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil })
 }
 
-// overHTTP makes the same clients against servers on the loopback interface; credentials come from IMDS as on a node.
+// overHTTP returns the same clients for servers on the loopback interface. Credentials come from
+// IMDS, as on a node.
 func (w *world) overHTTP(t *testing.T, instanceID string) clients {
 	t.Helper()
 	api := httptest.NewServer(w.Handler())
@@ -86,7 +89,7 @@ func (w *world) overHTTP(t *testing.T, instanceID string) clients {
 	return newClients(cfg)
 }
 
-// code is the API error's code; "" for success, "?" for an error that is none.
+// code returns the code of an API error: "" for success, "?" for any other error.
 func code(err error) string {
 	var api smithy.APIError
 	switch {
@@ -120,7 +123,7 @@ func ctxFor(t *testing.T) context.Context {
 	return ctx
 }
 
-// bothWays runs a test over both transports, each with a world of its own.
+// bothWays runs a test with both transports, each with its own world.
 func bothWays(t *testing.T, o Options, f func(t *testing.T, w *world, c clients)) {
 	t.Run("transport", func(t *testing.T) {
 		o := o

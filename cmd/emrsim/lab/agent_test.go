@@ -20,7 +20,8 @@ import (
 
 // These tests run the real program on nodes of a lab, with endpoints that cannot be AWS's.
 
-// built is the program under test: EMR_STATIC_IP_BINARY, else built from this checkout, else (where there is no Go) the one in PATH.
+// built returns the program under test: EMR_STATIC_IP_BINARY, or a build of this checkout, or the
+// program in PATH if there is no Go.
 var built = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("EMR_STATIC_IP_BINARY"); path != "" {
 		return filepath.Abs(path)
@@ -45,8 +46,8 @@ func binary(t *testing.T) string {
 	return path
 }
 
-// launch builds a cluster with one master and two core nodes; the static IPs are 10.0.1.10 to .19. Labs do not
-// see each other, so the test goes on beside others.
+// launch builds a cluster with one master and two core nodes. Its static IPs are 10.0.1.10 to .19.
+// The test runs in parallel with others, because labs do not see each other.
 func launch(t *testing.T, change func(*ClusterSpec)) *Cluster {
 	t.Helper()
 	t.Parallel()
@@ -113,27 +114,28 @@ func startAll(t *testing.T, c *Cluster, args ...string) map[*Node]Result {
 	return results
 }
 
-// expectDone fails the test unless the node has one static IP, a run of it that succeeded, and a download with that address.
+// expectDone fails the test unless the run succeeded, the node has exactly one static IP, and a
+// download uses that address.
 func expectDone(t *testing.T, c *Cluster, n *Node, got Result) netip.Addr {
 	t.Helper()
-	attached := c.Secondary(n)
-	if got.ExitCode != 0 || len(attached) != 1 {
-		t.Errorf("%s: exit code %d, attached %v\n%s%s", n.Name, got.ExitCode, attached, got.Stdout, got.Stderr)
+	assigned := c.Secondary(n)
+	if got.ExitCode != 0 || len(assigned) != 1 {
+		t.Errorf("%s: exit code %d, assigned %v\n%s%s", n.Name, got.ExitCode, assigned, got.Stdout, got.Stderr)
 		return netip.Addr{}
 	}
-	if source, err := c.Download(t.Context(), n); err != nil || source != attached[0] {
-		t.Errorf("%s: download: %v from %v, want %v", n.Name, err, source, attached[0])
+	if source, err := c.Download(t.Context(), n); err != nil || source != assigned[0] {
+		t.Errorf("%s: download: %v from %v, want %v", n.Name, err, source, assigned[0])
 	}
-	if answer, err := c.CallNode(t.Context(), attached[0]); err != nil || answer.Name != n.Name {
-		t.Errorf("%s: call to %v: %+v, %v", n.Name, attached[0], answer, err)
+	if answer, err := c.CallNode(t.Context(), assigned[0]); err != nil || answer.Name != n.Name {
+		t.Errorf("%s: call to %v: %+v, %v", n.Name, assigned[0], answer, err)
 	}
-	if record, found, err := c.Ledger(attached[0]); err != nil || !found || !strings.Contains(record, n.Instance) {
-		t.Errorf("%s: ledger for %v: %q, %v, %v", n.Name, attached[0], record, found, err)
+	if record, found, err := c.Ledger(assigned[0]); err != nil || !found || !strings.Contains(record, n.Instance) {
+		t.Errorf("%s: ledger for %v: %q, %v, %v", n.Name, assigned[0], record, found, err)
 	}
-	return attached[0]
+	return assigned[0]
 }
 
-// expectUnchanged fails the test unless the run reports changed=0 and the kernel is as it was.
+// expectUnchanged fails the test unless a run reports changed=0 and leaves the kernel unchanged.
 func expectUnchanged(t *testing.T, c *Cluster, n *Node, args ...string) {
 	t.Helper()
 	before, err := n.Snapshot(t.Context())
@@ -153,7 +155,7 @@ func expectUnchanged(t *testing.T, c *Cluster, n *Node, args ...string) {
 	}
 }
 
-// expectUntouched fails the test if anything was changed on the node or in the account by its doing.
+// expectUntouched fails the test if the node's kernel was changed, or the account by the node.
 func expectUntouched(t *testing.T, c *Cluster, n *Node, before string) {
 	t.Helper()
 	after, err := n.Snapshot(t.Context())
@@ -163,8 +165,8 @@ func expectUntouched(t *testing.T, c *Cluster, n *Node, before string) {
 	if before != after {
 		t.Errorf("%s: the kernel's state was changed:\n%s\nafter\n%s", n.Name, before, after)
 	}
-	if attached := c.Secondary(n); len(attached) > 0 {
-		t.Errorf("%s: EC2 attached %v", n.Name, attached)
+	if assigned := c.Secondary(n); len(assigned) > 0 {
+		t.Errorf("%s: EC2 assigned %v", n.Name, assigned)
 	}
 	for _, call := range c.Calls(n) {
 		if call.Applied {
@@ -219,7 +221,7 @@ func TestFirstLaunchAndRerun(t *testing.T) {
 					t.Errorf("%s: name tag %q", n.Name, got)
 				}
 				if got := n.IMDSSources(); !slices.Equal(got, []netip.Addr{n.Primary.Address}) {
-					t.Errorf("%s: IMDS was asked from %v", n.Name, got)
+					t.Errorf("%s: IMDS saw requests from %v", n.Name, got)
 				}
 			}
 			for _, n := range c.Nodes() {
@@ -227,7 +229,7 @@ func TestFirstLaunchAndRerun(t *testing.T) {
 				expectUnchanged(t, c, n, test.args...)
 			}
 			if got, err := c.Spoofed(t.Context()); err != nil || got > 0 {
-				t.Errorf("the VPC dropped %d packets with an address that was not the sender's (%v)", got, err)
+				t.Errorf("the VPC dropped %d packets whose source address was not the sender's (%v)", got, err)
 			}
 		})
 	}
@@ -239,7 +241,7 @@ func TestTaskNodeWithoutPool(t *testing.T) {
 	before := snapshot(t, task)
 	got := start(t, c, task, Command{Args: []string{"10.0.1.10", "10.0.1.11"}})
 	if got.ExitCode != 0 || !strings.Contains(got.Stdout, "left alone") {
-		t.Errorf("exit code %d, want 0 and to hear that the node was left alone\n%s%s", got.ExitCode, got.Stdout, got.Stderr)
+		t.Errorf("exit code %d, want 0 and a report that nothing was done\n%s%s", got.ExitCode, got.Stdout, got.Stderr)
 	}
 	expectUntouched(t, c, task, before)
 }
@@ -256,7 +258,8 @@ func TestPoolTooSmall(t *testing.T) {
 	}
 }
 
-// TestProblemsAtOnce gives several wrong addresses: each is named, and nothing is changed.
+// TestProblemsAtOnce gives several wrong addresses. The error must name each of them, and nothing
+// must be changed.
 func TestProblemsAtOnce(t *testing.T) {
 	c := launch(t, nil)
 	core := c.Nodes()[1]
@@ -264,7 +267,7 @@ func TestProblemsAtOnce(t *testing.T) {
 	got := start(t, c, core, Command{Args: []string{"10.0.1.2", "10.0.2.11", core.Primary.Address.String(), "10.0.1.255"}})
 	for _, named := range []string{"10.0.1.2", "10.0.2.11", core.Primary.Address.String(), "10.0.1.255"} {
 		if !strings.Contains(got.Stderr, named) {
-			t.Errorf("%s is not named", named)
+			t.Errorf("the error does not name %s", named)
 		}
 	}
 	if got.ExitCode != 2 {
@@ -297,19 +300,20 @@ func TestIMDSNeverComes(t *testing.T) {
 	expectUntouched(t, c, core, before)
 }
 
-// TestEndpointUnreachable is a VPC endpoint whose security group does not admit the nodes: packets to it vanish.
+// TestEndpointUnreachable uses a VPC endpoint whose security group does not admit the nodes: it
+// drops their packets.
 func TestEndpointUnreachable(t *testing.T) {
 	c := launch(t, func(s *ClusterSpec) { s.EndpointBlocked = true })
 	core := c.Nodes()[1]
 	before := snapshot(t, core)
 	got := start(t, c, core, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12", "--timeout", "20s"}})
 	if got.ExitCode != 5 || got.Duration > 30*time.Second || !strings.Contains(got.Stderr, "endpoint") {
-		t.Errorf("exit code %d after %v, want 5 and a word about the endpoint\n%s", got.ExitCode, got.Duration, got.Stderr)
+		t.Errorf("exit code %d after %v, want 5 and an error that names the endpoint\n%s", got.ExitCode, got.Duration, got.Stderr)
 	}
 	expectUntouched(t, c, core, before)
 }
 
-// TestProxyIsForAWSOnly has a proxy in the environment that does not exist; IMDS must be asked without it.
+// TestProxyIsForAWSOnly sets a proxy that does not exist. The program must not use it for IMDS.
 func TestProxyIsForAWSOnly(t *testing.T) {
 	c := launch(t, nil)
 	core := c.Nodes()[1]

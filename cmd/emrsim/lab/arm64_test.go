@@ -8,9 +8,10 @@ import (
 	"testing"
 )
 
-// TestARM64 fetches the arm64 binary as a Graviton node does, and runs it under qemu's user mode emulation on an instance of the model: what it
-// says of itself, and a plan, which asks IMDS, EC2, Parameter Store and the kernel. (Emulation has no netfilter netlink, so that
-// the node has the iptables program.)
+// TestARM64 fetches the arm64 binary as a Graviton node does, and runs it under qemu's user mode
+// emulation on an instance of the model. It runs version, and a plan, which uses IMDS, EC2,
+// Parameter Store and the kernel. The node has the iptables program, because the emulation has no
+// netlink for netfilter.
 func TestARM64(t *testing.T) {
 	needNamespaces(t)
 	emulator := ""
@@ -33,7 +34,7 @@ func TestARM64(t *testing.T) {
 	c := launch(t, nil)
 	core := c.Nodes()[1]
 	b := openBucket(t, core)
-	p := publication{base: "s3://bucket/prefix", amd64: teller("amd64"), arm64: program}
+	p := publication{base: "s3://bucket/prefix", amd64: echoProgram("amd64"), arm64: program}
 	b.put(p.objects())
 	if err := core.WriteFile("/run/graviton/uname", []byte("#!/bin/sh\necho aarch64\n")); err != nil {
 		t.Fatal(err)
@@ -43,7 +44,8 @@ func TestARM64(t *testing.T) {
 	}
 	env := withCLI(t, core, b)
 	env[0] = "PATH=/run/graviton:" + strings.TrimPrefix(env[0], "PATH=")
-	// Where the machine's kernel hands foreign binaries to qemu by itself, it runs; elsewhere the shell says that it cannot be executed.
+	// If the machine's kernel runs foreign binaries through qemu, the binary runs. Otherwise the
+	// shell reports that it cannot be executed.
 	got, err := c.Run(t.Context(), core, Command{Program: p.bootstrap(t), Args: []string{"version"}, Env: env})
 	if err != nil || !slices.Contains([]int{0, 126}, got.ExitCode) || !strings.Contains(got.Stderr, "installed version v1-test for arm64") {
 		t.Fatalf("bootstrap.sh: %v, exit code %d\n%s%s", err, got.ExitCode, got.Stdout, got.Stderr)
@@ -60,7 +62,7 @@ func TestARM64(t *testing.T) {
 		t.Errorf("version: exit code %d\n%s%s", got.ExitCode, got.Stdout, got.Stderr)
 	}
 	before := snapshot(t, core)
-	for range 3 { // emulated on a busy machine it may hear of iptables' end too late
+	for range 3 { // under emulation on a busy machine the program may notice the end of iptables too late
 		if got = run("plan", "10.0.1.10", "10.0.1.11", "10.0.1.12"); got.ExitCode == 0 {
 			break
 		}

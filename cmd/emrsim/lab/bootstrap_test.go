@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Where scripts/bootstrap.sh installs the program.
+// installedProgram is where scripts/bootstrap.sh installs the program.
 const installedProgram = "/usr/local/sbin/emr-static-ip"
 
 func sum(content []byte) string {
@@ -23,14 +23,15 @@ func sum(content []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// publication is what publish.sh leaves in a bucket: the binaries of both architectures, and bootstrap.sh that knows place and checksums.
+// publication is the result of publish.sh in a bucket: the binaries of both architectures, and a
+// bootstrap.sh with their place and checksums.
 type publication struct {
 	base         string // s3://bucket/prefix
 	amd64, arm64 []byte
-	hasty        bool // fewer attempts, and a shorter one: a test has no time
+	hasty        bool // fewer and shorter attempts, to save time
 }
 
-// objects are what is in the bucket below base.
+// objects returns the objects in the bucket.
 func (p publication) objects() map[string][]byte {
 	return map[string][]byte{
 		p.path("amd64", p.amd64): p.amd64,
@@ -43,7 +44,7 @@ func (p publication) path(architecture string, content []byte) string {
 	return "/" + place + "/emr-static-ip-linux-" + architecture + "-" + sum(content)[:12]
 }
 
-// bootstrap writes the published bootstrap.sh to a file of this machine.
+// bootstrap writes the published bootstrap.sh to a file of this machine and returns the path.
 func (p publication) bootstrap(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("../../../scripts/bootstrap.sh")
@@ -53,7 +54,7 @@ func (p publication) bootstrap(t *testing.T) string {
 	script := string(text)
 	put := func(old, new string) {
 		if strings.Count(script, old) != 1 {
-			t.Fatalf("bootstrap.sh has not one %q", old)
+			t.Fatalf("bootstrap.sh does not contain %q exactly once", old)
 		}
 		script = strings.Replace(script, old, new, 1)
 	}
@@ -72,12 +73,13 @@ func (p publication) bootstrap(t *testing.T) string {
 	return path
 }
 
-// teller stands for a binary: it tells its arguments and its name, and ends with exit code 7.
-func teller(name string) []byte {
+// echoProgram returns a program that prints its arguments and the given name, and ends with exit
+// code 7.
+func echoProgram(name string) []byte {
 	return []byte("#!/bin/sh\nfor a; do echo \"[$a]\"; done\necho " + name + "\nexit 7\n")
 }
 
-// withCLI gives the node a stand-in for the AWS CLI in the returned PATH.
+// withCLI copies a stand-in for the AWS CLI to the node and returns an environment with its PATH.
 func withCLI(t *testing.T, n *Node, b *bucket) []string {
 	t.Helper()
 	if err := n.Copy("/proc/self/exe", "/run/cli/aws", 0o755); err != nil {
@@ -86,7 +88,7 @@ func withCLI(t *testing.T, n *Node, b *bucket) []string {
 	return []string{"PATH=/run/cli:" + strings.TrimPrefix(nodePath, "PATH="), "AWS_ENDPOINT_URL_S3=" + b.URL}
 }
 
-// leftovers are files that a bootstrap action must not leave.
+// leftovers returns files that a bootstrap action must not leave behind.
 func leftovers(t *testing.T, n *Node) (list []string) {
 	t.Helper()
 	for _, dir := range []string{"/tmp", "/usr/local/sbin"} {
@@ -113,12 +115,12 @@ func needCurl(t *testing.T) {
 	}
 }
 
-// TestBootstrapScript runs bootstrap.sh against a bucket in which things go wrong, and then right.
+// TestBootstrapScript runs bootstrap.sh against a bucket with failures.
 func TestBootstrapScript(t *testing.T) {
 	c := launch(t, func(s *ClusterSpec) { s.Cores = 1 })
 	n := c.Nodes()[1]
 	b := openBucket(t, n)
-	p := publication{base: "s3://bucket/some/prefix", amd64: teller("amd64"), arm64: teller("arm64"), hasty: true}
+	p := publication{base: "s3://bucket/some/prefix", amd64: echoProgram("amd64"), arm64: echoProgram("arm64"), hasty: true}
 	object := p.path("amd64", p.amd64)
 	env := withCLI(t, n, b)
 	uname := func(machine string) []string {
@@ -140,11 +142,11 @@ func TestBootstrapScript(t *testing.T) {
 		env    []string
 		change func(p *publication)
 		faults []func(http.ResponseWriter, *http.Request)
-		gone   bool // the object is not there
+		gone   bool // the object does not exist
 		args   []string
 		code   int
 		says   []string
-		asks   int // requests to the bucket
+		asks   int // number of requests to the bucket
 		after  func()
 	}{
 		{name: "wrong checksum", faults: []func(http.ResponseWriter, *http.Request){garbled, garbled}, code: 1,
@@ -171,7 +173,7 @@ func TestBootstrapScript(t *testing.T) {
 		{name: "another place by variable", change: func(p *publication) { p.base = "@BASE@" }, env: []string{"EMR_STATIC_IP_BASE=s3://bucket/some/prefix"}, args: []string{"x"}, code: 7, asks: 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			switch test.name { // what was on the node before
+			switch test.name { // state of the node before
 			case "slow down, then right", "garbled, then right", "another place by argument", "another place by variable":
 				n.Output(t.Context(), "rm", installedProgram)
 			case "damaged":
@@ -200,18 +202,18 @@ func TestBootstrapScript(t *testing.T) {
 			}
 			for _, want := range test.says {
 				if !strings.Contains(got.Stderr, want) {
-					t.Errorf("no word of %q", want)
+					t.Errorf("the output lacks %q", want)
 				}
 			}
 			asked := b.requests()
 			if len(asked) != test.asks {
-				t.Errorf("asked the bucket %q, want %d requests", asked, test.asks)
+				t.Errorf("requests to the bucket: %q, want %d", asked, test.asks)
 			}
 			if _, err := exec.LookPath("curl"); err == nil && len(asked) > 0 && !strings.HasSuffix(asked[0], " us-east-1") {
-				t.Errorf("asked %q, without the region that IMDS names", asked)
+				t.Errorf("requests %q, want the region that IMDS names", asked)
 			}
 			if list := leftovers(t, n); len(list) > 0 {
-				t.Errorf("left %q", list)
+				t.Errorf("leftovers %q", list)
 			}
 			content, err := n.ReadFile(installedProgram)
 			switch {
@@ -228,7 +230,7 @@ func TestBootstrapScript(t *testing.T) {
 					told = "[" + args[len(args)-1-i] + "]\n" + told
 				}
 				if err != nil || string(content) != string(want) || got.Stdout != told {
-					t.Errorf("installed %q (%v), which told %q, want %q", content, err, got.Stdout, told)
+					t.Errorf("installed %q (%v) with the output %q, want %q", content, err, got.Stdout, told)
 				}
 				if mode, err := n.Output(t.Context(), "stat", "-c", "%a %u", installedProgram); err != nil || mode != "755 0\n" {
 					t.Errorf("mode and owner %q, %v", mode, err)
@@ -241,13 +243,13 @@ func TestBootstrapScript(t *testing.T) {
 	}
 }
 
-// TestBootstrapOverHTTP fetches with curl, from an address that is given as the first argument.
+// TestBootstrapOverHTTP fetches with curl from an address in the first argument.
 func TestBootstrapOverHTTP(t *testing.T) {
 	needCurl(t)
 	c := launch(t, func(s *ClusterSpec) { s.Cores = 1 })
 	n := c.Nodes()[1]
 	b := openBucket(t, n)
-	p := publication{base: b.URL + "/x", amd64: teller("amd64"), arm64: teller("arm64"), hasty: true}
+	p := publication{base: b.URL + "/x", amd64: echoProgram("amd64"), arm64: echoProgram("arm64"), hasty: true}
 	place := "/x/emr-static-ip-linux-amd64-" + sum(p.amd64)[:12]
 	for _, test := range []struct {
 		name   string
@@ -277,7 +279,8 @@ func TestBootstrapOverHTTP(t *testing.T) {
 	}
 }
 
-// TestBootstrapAsEMR does what EMR does, with the real binary: bootstrap.sh as hadoop, who may use sudo; and where he may not.
+// TestBootstrapAsEMR runs bootstrap.sh with the real binary as the user hadoop, as EMR does, with
+// and without sudo.
 func TestBootstrapAsEMR(t *testing.T) {
 	needNamespaces(t)
 	if OneUser() && os.Getenv("REQUIRE_NETNS") != "1" {
@@ -322,7 +325,7 @@ func TestBootstrapAsEMR(t *testing.T) {
 		t.Errorf("wrong arguments: exit code %d, want 2\n%s", got.ExitCode, got.Stderr)
 	}
 	if list := leftovers(t, core); len(list) > 0 {
-		t.Errorf("left %q", list)
+		t.Errorf("leftovers %q", list)
 	}
 	if t.Failed() {
 		t.Log(fmt.Sprint(b.requests()))

@@ -14,13 +14,14 @@ import (
 	"time"
 )
 
-// bucket is an S3 stand-in on the loopback of a node: objects by path, /BUCKET/KEY, and what is to go wrong with the next GET.
+// bucket is a stand-in for S3 on the loopback interface of a node: objects by their path
+// /BUCKET/KEY, and faults for the next GET requests.
 type bucket struct {
 	URL string
 
 	mu      sync.Mutex
 	objects map[string][]byte
-	faults  []func(http.ResponseWriter, *http.Request) // one for each request, first the first; nil: none
+	faults  []func(http.ResponseWriter, *http.Request) // one for each request, in order; nil: no fault
 	asked   []string                                   // method, path and region
 }
 
@@ -56,21 +57,21 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// put replaces what is in the bucket.
+// put replaces the objects in the bucket.
 func (b *bucket) put(objects map[string][]byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.objects, b.asked, b.faults = objects, nil, nil
 }
 
-// fail sets the faults of the next requests.
+// fail sets the faults for the next requests.
 func (b *bucket) fail(faults ...func(http.ResponseWriter, *http.Request)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.faults = faults
 }
 
-// requests are those since the last call.
+// requests returns the requests since the last call.
 func (b *bucket) requests() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -79,23 +80,23 @@ func (b *bucket) requests() []string {
 	return asked
 }
 
-// answer is a fault: a status without content.
+// answer returns a fault: a status without content.
 func answer(status int) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
 }
 
-// hang is a fault: no answer until the client gives up.
+// hang is a fault: the server does not answer, so that the client has to give up.
 func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// garbled is a fault: other content.
+// garbled is a fault: the content is wrong.
 func garbled(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "garbled") }
 
-// regionHeader tells the bucket which region the AWS CLI's stand-in was given.
+// regionHeader is the header in which the stand-in for the AWS CLI sends its region.
 const regionHeader = "X-Region"
 
-// actAsAWS is what this test program does where it was copied to as aws: `aws s3 cp` from a bucket to a file, as scripts/bootstrap.sh
-// calls it, with the CLI's own words and exit code where it fails. A test in scripts holds bootstrap.sh against the real CLI where that
-// is installed.
+// actAsAWS is run when this test program was copied to a node as aws. It implements `aws s3 cp`
+// from a bucket to a file, as scripts/bootstrap.sh calls it, with the CLI's error texts and exit
+// codes. A test in scripts runs bootstrap.sh with the real CLI if that is installed.
 func actAsAWS(args []string) int {
 	if err := copyFromS3(args); err != nil {
 		fmt.Fprintf(os.Stderr, "fatal error: %v\n", err)

@@ -14,9 +14,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// These tests change something while, or after, the program runs: it is killed, the cluster grows and shrinks, the address is given back.
+// These tests change something during or after a run: the program is killed, the cluster grows and
+// shrinks, the address is released.
 
-// TestKilledAndRunAgain kills the agent after each kind of change to the account, when its answer is lost; another run finishes.
+// TestKilledAndRunAgain kills the agent after each kind of change to the account, whose answer is
+// lost. Another run must complete the work.
 func TestKilledAndRunAgain(t *testing.T) {
 	for _, at := range []string{"ssm:PutParameter", "ec2:AssignPrivateIpAddresses", "ec2:CreateTags"} {
 		t.Run(strings.ReplaceAll(at, ":", "-"), func(t *testing.T) {
@@ -33,14 +35,14 @@ func TestKilledAndRunAgain(t *testing.T) {
 			args := []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}
 			got := start(t, c, core, Command{Args: args})
 			if got.ExitCode != 128+9 {
-				t.Fatalf("exit code %d, want that of a killed program\n%s", got.ExitCode, got.Stderr)
+				t.Fatalf("exit code %d, want the code of a killed program\n%s", got.ExitCode, got.Stderr)
 			}
 			cancel()
 			c.Cloud.Fault(nil)
 			static := expectDone(t, c, core, start(t, c, core, Command{Args: args}))
 			expectUnchanged(t, c, core)
 			if records := c.Cloud.Parameters(); len(records) != 1 {
-				t.Errorf("the ledger has %d records, want that of %v only: %v", len(records), static, records)
+				t.Errorf("the ledger has %d records, want only the record of %v: %v", len(records), static, records)
 			}
 		})
 	}
@@ -65,7 +67,8 @@ func TestEndedBySignal(t *testing.T) {
 	}
 }
 
-// TestClusterChanges grows a cluster, loses a node, and replaces it with the same list of addresses.
+// TestClusterChanges adds a node to a cluster, terminates another, and replaces that one with the
+// same list of addresses.
 func TestClusterChanges(t *testing.T) {
 	c := launch(t, nil)
 	args := []string{"10.0.1.10", "10.0.1.11-13"}
@@ -80,7 +83,7 @@ func TestClusterChanges(t *testing.T) {
 	}
 	static := expectDone(t, c, grown, start(t, c, grown, Command{Args: args}))
 	if taken[static] {
-		t.Errorf("%v went to a second node", static)
+		t.Errorf("two nodes got %v", static)
 	}
 	lost := c.Nodes()[1]
 	freed := c.Secondary(lost)
@@ -97,7 +100,7 @@ func TestClusterChanges(t *testing.T) {
 	}
 }
 
-// TestRelease gives the address back: kernel, EC2 and ledger are as before.
+// TestRelease releases the address. Kernel, EC2 and ledger must be as before.
 func TestRelease(t *testing.T) {
 	for _, test := range []struct{ release, backend string }{
 		{"emr-6.15.0", "auto"}, {"emr-7.5.0", "auto"}, {"emr-6.15.0", "iptables"}, {"emr-7.5.0", "iptables"},
@@ -111,11 +114,11 @@ func TestRelease(t *testing.T) {
 			if got.ExitCode != 0 {
 				t.Errorf("exit code %d\n%s", got.ExitCode, got.Stderr)
 			}
-			if attached, records := c.Secondary(core), c.Cloud.Parameters(); len(attached) > 0 || len(records) > 0 {
-				t.Errorf("still attached: %v, in the ledger: %v", attached, records)
+			if assigned, records := c.Secondary(core), c.Cloud.Parameters(); len(assigned) > 0 || len(records) > 0 {
+				t.Errorf("still assigned: %v; in the ledger: %v", assigned, records)
 			}
 			if after := snapshot(t, core); legacyTable.ReplaceAllString(after, "") != before {
-				t.Errorf("the kernel is not what it was: before\n%s\nafter\n%s", before, after)
+				t.Errorf("the kernel's state differs: before\n%s\nafter\n%s", before, after)
 			}
 			expectUnchanged(t, c, core, "release")
 			if _, err := core.ReadFile("/var/lib/emr-static-ip/state.json"); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -125,5 +128,6 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// legacyTable matches what the first use of a table leaves behind for good with iptables, without a rule in it.
+// legacyTable matches an iptables table without rules. The first use of a table creates it for
+// good.
 var legacyTable = regexp.MustCompile(`(?m)^\*nat\n(:\w+ ACCEPT\n)*COMMIT\n|^table ip nat \{\n(\tchain \w+ \{\n\t\ttype nat hook .*\n\t\}\n\n?)*\}\n`)

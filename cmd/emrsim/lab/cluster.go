@@ -16,27 +16,29 @@ import (
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// A ClusterSpec says which EMR cluster to launch in a cloud model, and to build.
+// A ClusterSpec describes the EMR cluster to launch in the cloud model and to build in the lab.
 type ClusterSpec struct {
-	Account      cloud.Options // quotas, latency, staleness: the zero value is prompt and unlimited
+	Account      cloud.Options // quotas, latency, staleness; the zero value is fast and unlimited
 	Subnet       netip.Prefix  // default 10.0.1.0/24
 	Release      string        // default emr-7.5.0
 	InstanceType string        // default m5.xlarge
 	Masters      int           // default 1
 	Cores        int
 	Tasks        int
-	Fleets       bool            // instance fleets in place of instance groups
-	NameTag      string          // of all instances; empty: none
-	Args         []string        // the bootstrap action's, as EMR's files show them
+	Fleets       bool            // instance fleets instead of instance groups
+	NameTag      string          // Name tag of all instances; empty: none
+	Args         []string        // arguments of the bootstrap action, as EMR's files show them
 	Files        cloud.FileStyle // which of EMR's files the nodes have
 
-	// Policies are the IAM policies of the instance profile, as documents with the placeholders of the package iam, which are filled with
-	// the cluster's place: all calls of nodes are decided by them. None: everything is allowed.
+	// Policies are the IAM policies of the instance profile, as documents with the placeholders of
+	// package iam. Launch fills in the cluster's place. They decide about all calls of nodes.
+	// Without policies everything is allowed.
 	Policies []string
-	// Prefix is where the claims are in Parameter Store, for the policies; empty: the default.
+	// Prefix is the ledger's prefix in Parameter Store, for the policies. Empty means the default.
 	Prefix string
 
-	// Static are the static IPs: admitted by the firewall, and kept from new instances by a reservation in the subnet.
+	// Static are the static IPs. The firewall admits them, and a reservation in the subnet keeps
+	// them from new instances.
 	Static []netip.Addr
 
 	Iptables        Iptables      // as in Spec
@@ -45,7 +47,7 @@ type ClusterSpec struct {
 	Progress        func(Event)   // as in Spec
 }
 
-// A Cluster is a lab whose nodes are an EMR cluster of a cloud model.
+// A Cluster is a lab whose nodes are an EMR cluster of the cloud model.
 type Cluster struct {
 	*Lab
 	Cloud    *cloud.Cloud
@@ -55,7 +57,7 @@ type Cluster struct {
 	files cloud.FileStyle
 
 	mu    sync.Mutex
-	count map[string]int // nodes of a role so far
+	count map[string]int // number of nodes built so far, by role
 }
 
 // Launch starts the cluster in the cloud model and builds its nodes. Nothing runs on them yet.
@@ -121,7 +123,8 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 	return c, nil
 }
 
-// nodeSpec names an instance: master, or master-1, core-1, core-2, ... by its role.
+// nodeSpec returns the spec of an instance. Its name depends on the role: master, or master-1,
+// core-1, core-2, ...
 func (c *Cluster) nodeSpec(n *cloud.Node, alone bool) NodeSpec {
 	c.mu.Lock()
 	c.count[n.Role]++
@@ -150,13 +153,15 @@ func (c *Cluster) Grow(ctx context.Context, role string) (*Node, error) {
 	return c.AddNode(ctx, c.nodeSpec(n, false))
 }
 
-// Terminate ends an instance: its processes and its network at once, its ENI with its addresses when EC2 gets to it.
+// Terminate ends an instance. Its processes and its network end at once; EC2 removes the ENI with
+// its addresses later.
 func (c *Cluster) Terminate(n *Node) {
 	c.Cloud.RemoveNode(n.Instance)
 	c.RemoveNode(n)
 }
 
-// Replace ends a master of three and starts another on the same primary interface, which may still have the static IP.
+// Replace ends one of three masters and starts another on the same primary interface, which keeps
+// the static IP if keepStatic is set.
 func (c *Cluster) Replace(ctx context.Context, master *Node, keepStatic bool) (*Node, error) {
 	n, err := c.Cloud.ReplaceMaster(master.Instance, keepStatic)
 	if err != nil {
@@ -166,17 +171,19 @@ func (c *Cluster) Replace(ctx context.Context, master *Node, keepStatic bool) (*
 	return c.AddNode(ctx, c.nodeSpec(n, false))
 }
 
-// APICalls counts a node's calls to the AWS API so far, repeated ones included and IMDS not.
+// APICalls returns the number of a node's calls to the AWS API so far. It includes repeated calls
+// but no calls to IMDS.
 func (c *Cluster) APICalls(n *Node) int {
 	return len(c.Calls(n))
 }
 
-// Calls are a node's calls to the AWS API so far.
+// Calls returns a node's calls to the AWS API so far.
 func (c *Cluster) Calls(n *Node) []cloud.Call {
 	return slices.DeleteFunc(c.Cloud.Calls(), func(call cloud.Call) bool { return call.Caller != n.Instance || call.Service == "imds" })
 }
 
-// Ledger finds the parameter that names an address: its value, and false where there is none. Two are an error.
+// Ledger returns the value of the parameter for an address, and false if there is none. Two
+// parameters are an error.
 func (c *Cluster) Ledger(a netip.Addr) (value string, found bool, err error) {
 	for _, p := range c.Cloud.Parameters() {
 		if !strings.HasSuffix(p.Name, "/"+c.SubnetID+"/"+a.String()) {
@@ -190,7 +197,7 @@ func (c *Cluster) Ledger(a netip.Addr) (value string, found bool, err error) {
 	return value, found, nil
 }
 
-// NameTag is the Name tag of a node's instance.
+// NameTag returns the Name tag of a node's instance.
 func (c *Cluster) NameTag(n *Node) string {
 	for _, i := range c.Cloud.Instances() {
 		if i.InstanceID == n.Instance {
@@ -200,7 +207,7 @@ func (c *Cluster) NameTag(n *Node) string {
 	return ""
 }
 
-// cloudFabric lets the wires follow what EC2 has decided, whatever its describes show as yet.
+// cloudFabric shows the lab the true state of EC2, not the state that describe calls show.
 type cloudFabric struct{ cloud *cloud.Cloud }
 
 func (f cloudFabric) Interfaces() []Interface {

@@ -10,7 +10,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// diagnosis is what doctor -o json prints, as far as these tests look at it.
+// diagnosis is the output of doctor -o json, as far as these tests need it.
 type diagnosis struct {
 	Version  int
 	Instance string
@@ -22,10 +22,11 @@ type diagnosis struct {
 	ExitCode int `json:"exit_code"`
 }
 
-// doctor runs the program's doctor on a node; it must end with the code and change nothing. It returns the lines that are not ok.
+// doctor runs the program's doctor on a node. It fails the test unless doctor ends with the code
+// and changes nothing. It returns the lines that are not ok.
 func doctor(t *testing.T, c *Cluster, n *Node, code int, cmd Command) (d diagnosis, notOK map[string]string) {
 	t.Helper()
-	before, parameters, attached := snapshot(t, n), len(c.Cloud.Parameters()), len(c.Secondary(n))
+	before, parameters, assigned := snapshot(t, n), len(c.Cloud.Parameters()), len(c.Secondary(n))
 	cmd.Args = append([]string{"doctor", "-o", "json"}, cmd.Args...)
 	got := start(t, c, n, cmd)
 	if err := json.Unmarshal([]byte(got.Stdout), &d); err != nil {
@@ -40,12 +41,12 @@ func doctor(t *testing.T, c *Cluster, n *Node, code int, cmd Command) (d diagnos
 			notOK[strings.TrimSpace(f.Check+" "+f.Subject)] = f.Result + ": " + f.Detail + "\n" + f.Remedy
 		}
 	}
-	// Looking into the legacy table makes it, empty as it is.
+	// Reading the legacy table creates it, without rules.
 	if after := snapshot(t, n); legacyTable.ReplaceAllString(after, "") != legacyTable.ReplaceAllString(before, "") {
 		t.Errorf("the kernel's state was changed:\n%s\nafter\n%s", before, after)
 	}
-	if p, a := len(c.Cloud.Parameters()), len(c.Secondary(n)); p != parameters || a != attached {
-		t.Errorf("%d parameters and %d secondary addresses, before %d and %d", p, a, parameters, attached)
+	if p, a := len(c.Cloud.Parameters()), len(c.Secondary(n)); p != parameters || a != assigned {
+		t.Errorf("doctor left %d parameters and %d secondary addresses, before there were %d and %d", p, a, parameters, assigned)
 	}
 	return d, notOK
 }
@@ -64,7 +65,8 @@ func only(t *testing.T, notOK map[string]string, names ...string) {
 	}
 }
 
-// TestDoctorOnNodes is a healthy node before and after its static IP, and an instance that is no node.
+// TestDoctorOnNodes runs doctor on a healthy node before and after it has its static IP, and on an
+// instance outside EMR.
 func TestDoctorOnNodes(t *testing.T) {
 	list := []string{"10.0.1.10", "10.0.1.11-12"}
 	for _, test := range []struct {
@@ -78,7 +80,7 @@ func TestDoctorOnNodes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := launch(t, test.change)
 			core := c.Nodes()[1]
-			// No systemd runs on a lab's nodes: that is the one warning.
+			// A node of the lab has no systemd, which is the only warning.
 			_, notOK := doctor(t, c, core, 0, Command{Args: list})
 			only(t, notOK, "units")
 			_, notOK = doctor(t, c, core, 0, Command{Args: append([]string{"--verify", "192.168.50.10:80"}, list...)})
@@ -89,19 +91,20 @@ func TestDoctorOnNodes(t *testing.T) {
 			if d.OK < 30 {
 				t.Errorf("%d checks only", d.OK)
 			}
-			// Somebody flushes the rules.
+			// Somebody deletes the address.
 			if _, err := core.Output(t.Context(), "ip", "addr", "flush", "dev", core.Link, "to", static.String()+"/32"); err != nil {
 				t.Fatal(err)
 			}
 			_, notOK = doctor(t, c, core, 10, Command{Args: []string{"--verify", "10.0.0.10:80"}})
 			if !strings.Contains(notOK["static-ip"], "failed: "+static.String()+" is not programmed as it should be") {
-				t.Errorf("%q", notOK)
+				t.Errorf("lines that are not ok: %q", notOK)
 			}
 		})
 	}
 }
 
-// TestDoctorTakenAway: somebody takes a node's address from its interface, which nothing on the node shows.
+// TestDoctorTakenAway checks that doctor notices when somebody removes a node's address from its
+// interface, which nothing on the node shows.
 func TestDoctorTakenAway(t *testing.T) {
 	s := &site{Cluster: launch(t, nil)}
 	s.core = s.Nodes()[1]
@@ -126,7 +129,7 @@ func TestDoctorOutsideEMR(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, notOK := doctor(t, c, n, 0, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}})
-	// The shipped policy lets nothing but EMR's nodes be tagged.
+	// The shipped policy allows tagging only for EMR's nodes.
 	const tagging = "permission ec2:CreateTags"
 	only(t, notOK, "units", "role", tagging)
 	_, notOK = doctor(t, c, n, 0, Command{Args: []string{"--role", "core", "10.0.1.10", "10.0.1.11", "10.0.1.12"}})
@@ -175,7 +178,7 @@ func TestDoctorFailures(t *testing.T) {
 				}
 			}
 			if test.line == "imds" && notOK["tcp ssm"]+notOK["dns ssm"] != "" {
-				t.Errorf("the endpoints are not looked at in the region of EMR's files: %q", notOK)
+				t.Errorf("doctor did not check the endpoints of the region in EMR's files: %q", notOK)
 			}
 			if took := time.Since(began); took > 75*time.Second {
 				t.Errorf("took %v", took)
@@ -184,7 +187,7 @@ func TestDoctorFailures(t *testing.T) {
 	}
 }
 
-// TestWrongClock: a run says that it is the clock, and what to do.
+// TestWrongClock checks that a run reports a wrong clock and how to correct it.
 func TestWrongClock(t *testing.T) {
 	c := launch(t, func(s *ClusterSpec) { s.Account.ClockSkew = 12 * time.Minute })
 	core := c.Nodes()[1]

@@ -10,9 +10,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// Failures of what AWS gives the node: permissions, endpoints, the metadata service.
+// Failures of AWS: permissions, endpoints, the metadata service.
 
-// allowed is what the remedy for a denied action says, and where it is granted.
+// allowed returns the parts of the remedy for a denied action: the missing statement and the role.
 func allowed(action string) []string {
 	return []string{"a permission is missing", "not authorized to perform", action, `"Action": "` + action + `"`, "role of the instance profile"}
 }
@@ -31,33 +31,33 @@ func permissionFailures() []failure {
 		}
 		return f
 	}
-	attached := func(t *testing.T, s *site) {
-		// A second address on the interface: only then its room is looked at.
+	assigned := func(t *testing.T, s *site) {
+		// The program checks the room on the interface only if there is a second address.
 		s.assignOne(t)
 	}
 	return []failure{
 		denied("ssm:GetParameters", failure{}),
 		denied("ssm:PutParameter", failure{}),
 		denied("ec2:DescribeInstances", failure{}),
-		denied("ec2:DescribeInstanceTypes", failure{prepare: attached}),
-		// The claim is made by then: it stays, and the next run goes on with it.
+		denied("ec2:DescribeInstanceTypes", failure{prepare: assigned}),
+		// The output names addresses with "claimed". The next run completes the work.
 		denied("ec2:AssignPrivateIpAddresses", failure{changed: true, told: []string{"done before, and kept", "claimed 10.0.1.11"}, after: goesOn}),
 		denied("ec2:DescribeNetworkInterfaces", failure{changed: true, after: goesOn}),
 		denied("ec2:UnassignPrivateIpAddresses", failure{prepare: applied, args: []string{"release"}, changed: true, after: goesOn}),
 		denied("ssm:DeleteParameter", failure{prepare: applied, args: []string{"release"}, changed: true, told: []string{"done before, and kept"}, after: goesOn}),
 		denied("ssm:GetParametersByPath", failure{args: []string{"release"}, after: goesOn, prepare: func(t *testing.T, s *site) {
 			applied(t, s)
-			s.inside(t, func() error { return os.Remove(stateFile) }) // then the ledger is asked
+			s.inside(t, func() error { return os.Remove(stateFile) }) // a release then reads the ledger
 		}}),
 		{name: "clock wrong", code: 4, cluster: func(s *ClusterSpec) { s.Account.ClockSkew = 12 * time.Minute },
 			told: []string{"this node's clock is wrong, 1", "behind AWS's", "chronyc makestep"}},
-		{ // The Name tag is a convenience: the node has its address all the same.
+		{ // The Name tag is optional: the node gets its address without it.
 			name: "denied ec2 CreateTags", changed: true,
 			prepare: func(_ *testing.T, s *site) { s.deny("ec2:CreateTags") },
 			told:    []string{"warnings", "not authorized to perform", `"Action": "ec2:CreateTags"`, "--no-name-tag"},
 			after:   func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) },
 		},
-		{ // So is the tag of a failure that was suppressed, which cannot be removed: the next run that may does it.
+		{ // The same holds for the tag of a suppressed failure. A later run removes it as soon as that is allowed.
 			name: "denied ec2 DeleteTags", changed: true,
 			prepare: func(t *testing.T, s *site) {
 				s.deny("ssm:PutParameter")
@@ -71,24 +71,25 @@ func permissionFailures() []failure {
 			after: func(t *testing.T, s *site, got Result) {
 				expectDone(t, s.Cluster, s.core, got)
 				if errorTag(s.Cluster, s.core) == "" {
-					t.Error("the tag is gone, though that was denied")
+					t.Error("the tag was removed although the action is denied")
 				}
 				goesOn(t, s, got)
 				if errorTag(s.Cluster, s.core) != "" {
-					t.Error("the tag stays when it may be removed")
+					t.Error("the tag was not removed although the action is allowed")
 				}
 			},
 		},
 	}
 }
 
-// goesOn runs the node again when nothing is denied any more: it ends with its address.
+// goesOn runs the agent again with nothing denied. The node must get its address.
 func goesOn(t *testing.T, s *site, _ Result) {
 	s.deny("")
 	expectDone(t, s.Cluster, s.core, start(t, s.Cluster, s.core, Command{Args: list, Quiet: true}))
 }
 
-// endpointFailures are endpoints that do not answer: packets vanish, nothing listens, or the name is not known.
+// endpointFailures are endpoints that do not answer: packets are dropped, nothing listens, or the
+// name is unknown.
 func endpointFailures() []failure {
 	var all []failure
 	for _, service := range []string{"ssm", "ec2"} {
@@ -100,7 +101,7 @@ func endpointFailures() []failure {
 			failure{name: service + " refused", code: 5, env: []string{variable + "=http://10.0.0.10:81"}, within: 4 * time.Second, told: append(slices.Clip(told), "10.0.0.10:81", "connection refused")},
 			failure{name: service + " without DNS", code: 5, env: []string{variable + "=https://" + service + ".us-east-1.amazonaws.com"}, within: 4 * time.Second,
 				told: []string{"an endpoint cannot be reached", "lookup " + service + ".us-east-1.amazonaws.com", "no such host", missing, "private DNS on", "enableDnsSupport"}},
-			// The connection is made, and no answer comes: a proxy, a wrong route for big packets.
+			// The connection is made, but no answer comes, as with a faulty proxy or a wrong MTU.
 			failure{name: service + " silent", code: 5, within: 8 * time.Second, told: told,
 				prepare: func(_ *testing.T, s *site) { s.faults(ofService(service), cloud.FaultAction{Kind: cloud.FaultHang}) }},
 		)
@@ -121,7 +122,8 @@ func ofAction(key string) func(cloud.Call) bool {
 	return func(call cloud.Call) bool { return call.Key() == key }
 }
 
-// identityFailures are a metadata service that is late, silent or refuses, and a node that does not tell its role.
+// identityFailures are a metadata service that is late, silent or refuses, and a node whose role is
+// unknown.
 func identityFailures() []failure {
 	token := func(action cloud.FaultAction) func(*testing.T, *site) {
 		return func(_ *testing.T, s *site) { s.faults(ofAction("imds:PutToken"), action) }

@@ -13,7 +13,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// Failures of what the operator gives, of the addresses, and of the node itself.
+// Failures of arguments, of addresses, and of the node itself.
 
 // argumentFailures are refused before anything is changed.
 func argumentFailures() []failure {
@@ -42,7 +42,7 @@ func argumentFailures() []failure {
 func addressFailures() []failure {
 	const soon = 6 * time.Second
 	return []failure{
-		{name: "held as primary", code: 6, within: soon, changed: true, // the refused claim is withdrawn again
+		{name: "held as primary", code: 6, within: soon, changed: true, // nothingLeft checks ledger and interface
 			told:    []string{"every address is in use", "10.0.1.11", "primary", "name more addresses"},
 			prepare: func(t *testing.T, s *site) { s.stranger(t, "10.0.1.11") }, after: nothingLeft},
 		{name: "held as secondary by a stranger", code: 6, within: soon, changed: true,
@@ -72,13 +72,13 @@ func addressFailures() []failure {
 	}
 }
 
-// nothingLeft: the ledger has no record of what the node did not get.
+// nothingLeft checks that the ledger is empty and that the node has no static IP.
 func nothingLeft(t *testing.T, s *site, _ Result) {
 	if records := s.Cloud.Parameters(); len(records) > 0 {
 		t.Errorf("left in the ledger: %v", records)
 	}
-	if attached := s.Secondary(s.core); len(attached) > 0 {
-		t.Errorf("attached: %v", attached)
+	if assigned := s.Secondary(s.core); len(assigned) > 0 {
+		t.Errorf("assigned: %v", assigned)
 	}
 }
 
@@ -87,13 +87,13 @@ const (
 	sbinDir = "/usr/local/sbin"
 )
 
-// works: the node has its static IP, and a run again is as good.
+// works checks that the node has its static IP, and that another run changes nothing.
 func works(t *testing.T, s *site, got Result) {
 	expectDone(t, s.Cluster, s.core, got)
 	expectUnchanged(t, s.Cluster, s.core)
 }
 
-// nodeFailures are those of the node's own programs, locks and files.
+// nodeFailures are failures of the node's programs, locks and files.
 func nodeFailures() []failure {
 	return []failure{
 		{name: "state directory read-only", code: 1, told: []string{stateDir, "read-only file system", "--state-dir"},
@@ -132,7 +132,7 @@ func nodeFailures() []failure {
 		{name: "a nat table that iptables cannot show", args: append(slices.Clip(list), "--nat-backend", "iptables"), code: 7,
 			told:    []string{"the backend cannot be used", "--nat-backend nftables"},
 			prepare: func(t *testing.T, s *site) { s.command(t, "nft", hideTable) }},
-		{name: "a nat table that iptables cannot show, with auto", changed: true, after: works,
+		{name: "a nat table that iptables cannot show, with auto", changed: true, after: works, told: []string{"nftables over netlink"},
 			prepare: func(t *testing.T, s *site) { s.command(t, "nft", hideTable) }},
 		{name: "iptables that hangs", args: append(slices.Clip(list), "--nat-backend", "iptables", "--timeout", "3s"), code: 8, within: 12 * time.Second, told: []string{"--version"},
 			prepare: func(t *testing.T, s *site) { s.fakeIptables(t, "exec sleep 1000") }},
@@ -170,19 +170,19 @@ func (s *site) command(t *testing.T, argv ...string) {
 	}
 }
 
-// spoilWith runs a command on the node; nft, which the node does not have, is the machine's.
+// spoilWith runs a command on the node. nft is the machine's program, because the node has none.
 func spoilWith(ctx context.Context, n *Node, argv []string) (string, error) {
 	out, err := n.ns.output(ctx, command{path: argv[0], args: argv[1:], machine: argv[0] == "nft"})
 	return string(out), err
 }
 
-// fakeIptables puts a shell script before the node's iptables.
+// fakeIptables replaces the node's iptables by a shell script.
 func (s *site) fakeIptables(t *testing.T, body string) {
 	t.Helper()
 	s.command(t, "sh", "-ec", "f=$(command -v iptables); d=/usr/local/bin; for n in iptables iptables-restore; do printf '#!/bin/sh\n"+body+"\n' >/tmp/$n; chmod 755 /tmp/$n; mount --bind /tmp/$n $(dirname $f)/$n; done")
 }
 
-// endings are the other ways in which a run comes to its end.
+// endings are other ways in which a run ends.
 func endings() []failure {
 	waiting := func(signal syscall.Signal, code int, word string) failure {
 		return failure{name: "ended by " + word, code: code, signal: signal, changed: true, told: []string{"ended by a signal", word, "claimed 10.0.1.11", "run the same command again"},

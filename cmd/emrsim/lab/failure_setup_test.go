@@ -21,7 +21,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// What the failures of the matrix are prepared with.
+// These functions prepare the failures of the matrix.
 
 const (
 	stateDir  = "/var/lib/emr-static-ip"
@@ -32,7 +32,7 @@ func contextFor(t *testing.T) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.Context(), 4*time.Minute)
 }
 
-// applied gives the node its static IP first.
+// applied lets the node get its static IP first.
 func applied(t *testing.T, s *site) {
 	t.Helper()
 	if got := start(t, s.Cluster, s.core, Command{Args: list, Quiet: true}); got.ExitCode != 0 {
@@ -40,7 +40,7 @@ func applied(t *testing.T, s *site) {
 	}
 }
 
-// operator is the SDK's configuration of somebody outside.
+// operator returns the SDK configuration of the operator.
 func (s *site) operator() aws.Config {
 	return aws.Config{
 		Region: "us-east-1", HTTPClient: &http.Client{Transport: s.Cloud.Transport("")},
@@ -48,7 +48,7 @@ func (s *site) operator() aws.Config {
 	}
 }
 
-// outsideEMR makes the failing node an instance that is none of a cluster's, with these files.
+// outsideEMR replaces the core node by an instance outside EMR that has these files.
 func (s *site) outsideEMR(t *testing.T, files map[string][]byte) {
 	t.Helper()
 	n := s.stranger(t, "")
@@ -61,14 +61,14 @@ func (s *site) outsideEMR(t *testing.T, files map[string][]byte) {
 	s.core = node
 }
 
-// damage leaves half of a state file.
+// damage writes half a state file.
 func (s *site) damage(t *testing.T) {
 	t.Helper()
 	applied(t, s)
 	s.write(t, stateFile, "{\"version\": 1, \x1b[2J")
 }
 
-// portal is a proxy at 10.0.0.11:8080 that answers everything with a page of its own.
+// portal is a proxy at 10.0.0.11:8080 that answers every request with its own page.
 func portal(t *testing.T, s *site) {
 	t.Helper()
 	if err := s.router.ip(t.Context(), "addr add 10.0.0.11/32 dev lo"); err != nil {
@@ -84,7 +84,7 @@ func portal(t *testing.T, s *site) {
 	t.Cleanup(func() { server.Close() })
 }
 
-// unassign takes an address from the core node's interface, as somebody else would.
+// unassign removes an address from the core node's interface, as another tool would.
 func (s *site) unassign(t *testing.T, a netip.Addr) {
 	t.Helper()
 	_, err := ec2.NewFromConfig(s.operator()).UnassignPrivateIpAddresses(t.Context(), &ec2.UnassignPrivateIpAddressesInput{
@@ -95,7 +95,7 @@ func (s *site) unassign(t *testing.T, a netip.Addr) {
 	}
 }
 
-// stranger starts an instance outside EMR that has these addresses.
+// stranger starts an instance outside EMR with these addresses.
 func (s *site) stranger(t *testing.T, primary string, secondary ...string) *cloud.Node {
 	t.Helper()
 	spec := cloud.InstanceSpec{Subnet: s.SubnetID, Name: "stranger"}
@@ -112,7 +112,7 @@ func (s *site) stranger(t *testing.T, primary string, secondary ...string) *clou
 	return n
 }
 
-// inside runs f in the namespaces of the core node.
+// inside calls f in the namespaces of the core node.
 func (s *site) inside(t *testing.T, f func() error) {
 	t.Helper()
 	if err := s.core.ns.do(f); err != nil {
@@ -120,7 +120,7 @@ func (s *site) inside(t *testing.T, f func() error) {
 	}
 }
 
-// emrFiles replaces the content of every one of EMR's files on the core node.
+// emrFiles replaces the content of each of EMR's files on the core node.
 func (s *site) emrFiles(t *testing.T, content string) {
 	t.Helper()
 	found := 0
@@ -150,7 +150,7 @@ func (s *site) emrFiles(t *testing.T, content string) {
 	}
 }
 
-// readOnly makes a directory of the core node a file system that nobody can write to.
+// readOnly makes a directory of the core node a read-only file system.
 func (s *site) readOnly(t *testing.T, dir string) {
 	t.Helper()
 	s.inside(t, func() error {
@@ -161,7 +161,8 @@ func (s *site) readOnly(t *testing.T, dir string) {
 	})
 }
 
-// sealed makes the core node look like one that systemd runs, and a directory of it, with what it holds, one that nobody can write to.
+// sealed makes the core node look as if systemd ran there, and makes a directory with its files
+// read-only.
 func (s *site) sealed(t *testing.T, dir string) {
 	t.Helper()
 	s.inside(t, func() error {
@@ -177,7 +178,7 @@ func (s *site) sealed(t *testing.T, dir string) {
 	})
 }
 
-// lock holds a lock file of the core node until the test ends, as a program that hangs does.
+// lock holds a lock file of the core node until the test ends, as a hanging program does.
 func (s *site) lock(t *testing.T, path string) {
 	t.Helper()
 	var f *os.File
@@ -208,7 +209,8 @@ func (s *site) put(t *testing.T, address, value string) {
 	}
 }
 
-// assignOne gives the core node's interface one more address, as somebody else would: one that is no node's primary IP.
+// assignOne assigns one more address to the core node's interface, as another tool would. No node
+// has it as its primary IP.
 func (s *site) assignOne(t *testing.T) {
 	t.Helper()
 	var err error
@@ -223,7 +225,8 @@ func (s *site) assignOne(t *testing.T) {
 	t.Fatal(err)
 }
 
-// absent writes what checks of restore leave that found the static IP missing in IMDS.
+// absent writes the file that restore leaves after the given number of checks in which IMDS did not
+// list the static IP.
 func (s *site) absent(t *testing.T, checks int) {
 	t.Helper()
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

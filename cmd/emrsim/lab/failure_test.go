@@ -16,32 +16,33 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// A failure is something that goes wrong on a node, and what an operator who has only the log is told of it: the cause, and what to do.
+// A failure is something that goes wrong on a node, with the expected output: the cause and the
+// remedy, for an operator who has only the log.
 type failure struct {
 	name    string
-	cluster func(*ClusterSpec)      // the cluster has a master and one core node, which is the one that fails
-	prepare func(*testing.T, *site) // what goes wrong
+	cluster func(*ClusterSpec)      // by default a master and one core node, which fails
+	prepare func(*testing.T, *site) // causes the failure
 	args    []string                // nil: the list of addresses
-	env     []string                // beside the node's own
+	env     []string                // in addition to the node's own
 	user    string                  // as in Command
-	signal  syscall.Signal          // sent when prepare's site is stopped
-	within  time.Duration           // --timeout; where a busy machine needs more to come to the point, the run is repeated with more
+	signal  syscall.Signal          // sent when the site's stop is called
+	within  time.Duration           // --timeout; repeated with more time if a busy machine needs it
 	code    int
-	told    []string // what stderr (of status: stdout) says: cause, then remedy
-	changed bool     // something had been changed before, or is changed; without it nothing may be: in EC2, in the ledger, in the kernel
+	told    []string // expected in stderr (status: stdout): cause, then remedy
+	changed bool     // something may be changed; without it EC2, ledger and kernel must stay as before
 	after   func(*testing.T, *site, Result)
 }
 
-// site is where a failure takes place.
+// site is the cluster in which a failure happens.
 type site struct {
 	*Cluster
 	core *Node
 
 	mu     sync.Mutex
-	denied string // the action that IAM denies: ec2:CreateTags
-	stop   func() // ends the program by its failure's signal
+	denied string // action that IAM denies: ec2:CreateTags
+	stop   func() // sends the failure's signal to the program
 
-	args []string // in the place of the failure's: what prepare found out
+	args []string // replaces the failure's args: set by prepare
 }
 
 func (s *site) deny(action string) {
@@ -59,7 +60,7 @@ func (s *site) authorize(r cloud.AccessRequest) error {
 	return nil
 }
 
-// faults makes every call for which only says so go wrong.
+// faults makes every call of the core node fail for which only returns true.
 func (s *site) faults(only func(cloud.Call) bool, action cloud.FaultAction) {
 	s.Cloud.Fault(func(call cloud.Call) cloud.FaultAction {
 		if call.Caller == s.core.Instance && only(call) {
@@ -69,16 +70,16 @@ func (s *site) faults(only func(cloud.Call) bool, action cloud.FaultAction) {
 	})
 }
 
-// list is what a master and one core node are given.
+// list is the argument list for a master and one core node.
 var list = []string{"10.0.1.10", "10.0.1.11"}
 
-// failures is the whole matrix.
+// failures returns the whole matrix.
 func failures() []failure {
 	return slices.Concat(argumentFailures(), identityFailures(), permissionFailures(), endpointFailures(), addressFailures(), nodeFailures(), endings())
 }
 
-// TestFailures runs the real program into each failure: cause, remedy and exit code are what the operator is told, and a run that fails before it has
-// begun to change anything leaves everything as it was.
+// TestFailures runs the real program into each failure. Cause, remedy and exit code must be as
+// expected. A run that fails before it changes anything must leave everything as before.
 func TestFailures(t *testing.T) {
 	for _, f := range failures() {
 		t.Run(f.name, func(t *testing.T) {
@@ -93,18 +94,18 @@ func TestFailures(t *testing.T) {
 			if f.prepare != nil {
 				f.prepare(t, s)
 			}
-			before, attached, calls := snapshot(t, s.core), s.Secondary(s.core), len(s.Calls(s.core))
+			before, assigned, calls := snapshot(t, s.core), s.Secondary(s.core), len(s.Calls(s.core))
 			got := s.run(t, f)
-			for f.within > 0 && f.within < time.Minute && (got.ExitCode != f.code || len(f.untold(got)) > 0) {
+			for f.within > 0 && f.within < time.Minute && (got.ExitCode != f.code || len(f.missing(got)) > 0) {
 				f.within *= 4
-				t.Logf("exit code %d, not told %q: again, within %s", got.ExitCode, f.untold(got), f.within)
+				t.Logf("exit code %d, missing %q: running again with --timeout %s", got.ExitCode, f.missing(got), f.within)
 				got = s.run(t, f)
 			}
 			if got.ExitCode != f.code {
 				t.Errorf("exit code %d, want %d", got.ExitCode, f.code)
 			}
-			for _, part := range f.untold(got) {
-				t.Errorf("lacks %q", part)
+			for _, part := range f.missing(got) {
+				t.Errorf("the output lacks %q", part)
 			}
 			if got.Stderr != "" && f.code != 0 && strings.Contains(got.Stderr, "failed") {
 				expectBlock(t, got, f.code)
@@ -113,8 +114,8 @@ func TestFailures(t *testing.T) {
 				if after := snapshot(t, s.core); after != before {
 					t.Errorf("the kernel's state was changed:\n%s\nafter\n%s", before, after)
 				}
-				if now := s.Secondary(s.core); !slices.Equal(now, attached) {
-					t.Errorf("EC2 attached %v, before %v", now, attached)
+				if now := s.Secondary(s.core); !slices.Equal(now, assigned) {
+					t.Errorf("EC2 has assigned %v, before %v", now, assigned)
 				}
 				for _, call := range s.Calls(s.core)[calls:] {
 					if call.Applied {
@@ -132,8 +133,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// untold is what the run should have told and has not.
-func (f failure) untold(got Result) []string {
+// missing returns the expected texts that are missing in the output.
+func (f failure) missing(got Result) []string {
 	return slices.DeleteFunc(slices.Clone(f.told), func(part string) bool { return strings.Contains(got.Stderr+got.Stdout, part) })
 }
 
@@ -160,10 +161,11 @@ func (s *site) run(t *testing.T, f failure) Result {
 	return got
 }
 
-// block is the final block of a failed run.
+// block matches the final block of a failed run.
 var block = regexp.MustCompile(`(?m)^emr-static-ip failed: (.+) \(exit code (\d+)\)$`)
 
-// expectBlock fails the test unless the run ended with its final block, which has the exit code and says what to do.
+// expectBlock fails the test unless the run printed exactly one final block, with the exit code and
+// a remedy.
 func expectBlock(t *testing.T, got Result, code int) {
 	t.Helper()
 	found := block.FindAllStringSubmatch(got.Stderr, -1)
@@ -180,7 +182,7 @@ func expectBlock(t *testing.T, got Result, code int) {
 	}
 }
 
-// TestEveryExitCode: the matrix has each exit code that the README documents, and no other.
+// TestEveryExitCode checks that the matrix has each exit code in the README, and no other.
 func TestEveryExitCode(t *testing.T) {
 	text, err := os.ReadFile("../../../README.md")
 	if err != nil {
@@ -204,16 +206,16 @@ func TestEveryExitCode(t *testing.T) {
 	for _, f := range failures() {
 		covered[f.code] = append(covered[f.code], f.name)
 		if len(f.told) == 0 {
-			t.Errorf("%s: nothing is asked of what is told", f.name)
+			t.Errorf("%s: the failure expects no output", f.name)
 		}
 		if names[f.name] {
-			t.Errorf("%s is there twice", f.name)
+			t.Errorf("two failures are named %s", f.name)
 		}
 		names[f.name] = true
 	}
 	for _, code := range slices.Sorted(maps.Keys(documented)) {
 		if len(covered[code]) == 0 {
-			t.Errorf("no end-to-end test ends with exit code %d: %s", code, documented[code])
+			t.Errorf("no failure of the matrix has exit code %d: %s", code, documented[code])
 		}
 	}
 	for code, names := range covered {

@@ -14,7 +14,8 @@ import (
 // FileSize is the size of the file that a download fetches, in bytes.
 const FileSize = 4 << 20
 
-// A fileServer is the data centre's: it sends one file over HTTP, and remembers for each request from which address it came.
+// A fileServer is the server of the data centre. It sends one file over HTTP and remembers the
+// source address of each request.
 type fileServer struct {
 	*namespace
 	file   []byte
@@ -24,7 +25,8 @@ type fileServer struct {
 	seen map[string]netip.Addr // request id -> source address
 }
 
-// newFileServer makes the data centre's server; it answers once the network around it stands and serve was called.
+// newFileServer makes the server of the data centre. It answers after its network is set up and
+// serve was called.
 func newFileServer(ctx context.Context) (*fileServer, error) {
 	ns, err := newNamespace(ctx, "file-server", nil)
 	if err != nil {
@@ -56,10 +58,10 @@ func (s *fileServer) send(w http.ResponseWriter, r *http.Request) {
 	s.seen[r.URL.Query().Get("request")] = source.Addr()
 	s.mu.Unlock()
 	w.Header().Set("Content-Length", strconv.Itoa(len(s.file)))
-	w.Write(s.file) // a client that goes away is the client's finding
+	w.Write(s.file) // the client reports a broken connection
 }
 
-// source is the address from which a request came; false where none with that id arrived.
+// source returns the source address of a request, or false if no request with that id arrived.
 func (s *fileServer) source(request string) (netip.Addr, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,9 +76,9 @@ func (s *fileServer) stop() {
 	s.close()
 }
 
-// serveHTTP answers on l until the server is closed.
+// serveHTTP serves h on l until the server is closed.
 func serveHTTP(l net.Listener, h http.Handler) *http.Server {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-	go server.Serve(l) // its only error is that it was closed, or that l was
+	go server.Serve(l) // fails only when the server or l is closed
 	return server
 }

@@ -11,14 +11,24 @@ import (
 	"strings"
 )
 
-// A firewall stands between the VPC and the data centre: real netfilter, which drops what it was not told to admit.
+// A firewall stands between the VPC and the data centre. It is real netfilter and drops everything
+// that it does not admit.
 //
 //	*filter
 //	:FORWARD DROP
 //	-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
-//	-A FORWARD -s STATIC -d SERVER -i vpc -o onprem -p tcp --dport 80 -j ACCEPT      for each admitted static IP
-//	-A FORWARD -s SERVER -i onprem -o vpc -p tcp --dport 9866 -j ACCEPT              the data centre may call nodes
-//	-A FORWARD -s ADDRESS -i vpc -j DROP                                             for each source it dropped: a counter
+//
+// For each admitted static IP:
+//
+//	-A FORWARD -s STATIC -d SERVER -i vpc -o onprem -p tcp --dport 80 -j ACCEPT
+//
+// The data centre may connect to nodes:
+//
+//	-A FORWARD -s SERVER -i onprem -o vpc -p tcp --dport 9866 -j ACCEPT
+//
+// For each watched source, to count its dropped packets:
+//
+//	-A FORWARD -s ADDRESS -i vpc -j DROP
 type firewall struct {
 	*namespace
 	plan     Plan
@@ -26,7 +36,8 @@ type firewall struct {
 	watched  []netip.Addr
 }
 
-// newFirewall joins the data centre's namespace to the router through a firewall that admits the given addresses.
+// newFirewall connects the data centre's namespace to the router through a firewall that admits the
+// given addresses.
 func newFirewall(ctx context.Context, plan Plan, r *router, server *namespace, admitted []netip.Addr) (*firewall, error) {
 	ns, err := newNamespace(ctx, "firewall", nil)
 	if err != nil {
@@ -47,7 +58,7 @@ func (f *firewall) connect(ctx context.Context, r *router, server *namespace) er
 	if err := cable(ctx, f.namespace, "onprem", server, "eth0", nil); err != nil {
 		return err
 	}
-	if err := f.load(ctx); err != nil { // before any address: there is no moment without rules
+	if err := f.load(ctx); err != nil { // before any address, so that there is no moment without rules
 		return err
 	}
 	gateway := f.plan.OnPrem.Addr().Next()
@@ -75,7 +86,7 @@ func (f *firewall) connect(ctx context.Context, r *router, server *namespace) er
 	)
 }
 
-// watch has the packets counted that are dropped because they come from a.
+// watch counts the dropped packets with the source address a from now on.
 func (f *firewall) watch(ctx context.Context, a netip.Addr) error {
 	if slices.Contains(f.watched, a) {
 		return nil
@@ -103,7 +114,8 @@ func (f *firewall) load(ctx context.Context) error {
 
 var droppedRule = regexp.MustCompile(`^\[(\d+):\d+\] -A FORWARD -s ([0-9.]+)/32 -i vpc -j DROP$`)
 
-// dropped tells how many packets from each watched source were dropped since the last change of rules.
+// dropped returns the number of dropped packets for each watched source since the rules last
+// changed.
 func (f *firewall) dropped(ctx context.Context) (map[netip.Addr]int, error) {
 	out, err := f.output(ctx, command{path: f.tool("save"), args: []string{"-c", "-t", "filter"}})
 	if err != nil {
@@ -128,7 +140,8 @@ func (f *firewall) dropped(ctx context.Context) (map[netip.Addr]int, error) {
 	return counts, nil
 }
 
-// tool is the machine's iptables-restore or iptables-save: of the nft variant where both are there.
+// tool returns the name of the machine's iptables-restore or iptables-save, of the nft variant if
+// both are installed.
 func (f *firewall) tool(what string) string {
 	if name := "iptables-nft-" + what; nil == missing(name) {
 		return name

@@ -14,21 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isolatedVariable tells a process that Isolate started it.
+// isolatedVariable is set in a process that Isolate started.
 const isolatedVariable = "EMRSIM_ISOLATED"
 
-// ErrNoNamespaces means that this machine, or this user, cannot make the namespaces that a lab is built of.
+// ErrNoNamespaces means that this machine or this user cannot make the namespaces of a lab.
 var ErrNoNamespaces = errors.New("this needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN), or a kernel that lets users make user namespaces: " +
 	"run it with sudo; or set kernel.unprivileged_userns_clone=1 (Debian) or kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu); " +
 	"or, in a container, add --cap-add NET_ADMIN --cap-add SYS_ADMIN")
 
-// Isolate runs this program again, with the same arguments, as the first process of fresh network, mount, PID, IPC and host name
-// namespaces (and, without root, of a user namespace), and waits for it. Nothing it does there reaches the machine's own
-// links, rules and mounts, and when it ends, or when either process is killed, the kernel ends everything it started and
-// removes everything it made.
+// Isolate runs this program again with the same arguments and waits for it. The new process is the
+// first in fresh network, mount, PID, IPC and host name namespaces (and, without root, in a user
+// namespace). Nothing there reaches the machine's links, rules and mounts. When either process ends
+// or is killed, the kernel ends everything that was started and removes everything that was made.
 //
-// In the process that was started so, inside is true and there is nothing to wait for: go on. Otherwise code is the exit code to
-// end with. A cancelled context ends the inner process by SIGTERM.
+// In the new process, inside is true and the caller continues. Otherwise the caller must end with
+// code as its exit code. A cancelled context ends the new process by SIGTERM.
 func Isolate(ctx context.Context) (inside bool, code int, err error) {
 	if os.Getenv(isolatedVariable) != "" && os.Getpid() == 1 {
 		return true, 0, enter()
@@ -45,7 +45,8 @@ func Isolate(ctx context.Context) (inside bool, code int, err error) {
 		attempts[0] = user
 	}
 
-	// The kernel sends the parent-death signal when the thread that started the child ends, so keep it.
+	// The kernel sends the parent-death signal when the thread ends that started the child. So keep
+	// the thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var failed error
@@ -74,20 +75,22 @@ func Isolate(ctx context.Context) (inside bool, code int, err error) {
 	return false, 0, fmt.Errorf("%w (%w)", ErrNoNamespaces, failed)
 }
 
-// isolated are the kinds of namespaces that Isolate makes.
+// isolated has the kinds of namespaces that Isolate makes.
 const isolated = unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
-// enter finishes the namespaces from inside.
+// enter finishes the namespaces from the inside.
 func enter() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("%w (making mounts private: %w)", ErrNoNamespaces, err)
 	}
-	// A /proc of these PIDs, and a writable one. Some containers forbid it; theirs, seen from here, will then have to do.
+	// Mount a writable /proc of the new PID namespace. Some containers forbid it; then the old
+	// /proc has to do.
 	_ = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	return nil
 }
 
-// OneUser tells whether the lab is in a user namespace in which there is only root, as Isolate makes it for a user who is not root.
+// OneUser reports whether the lab is in a user namespace that has only root, as Isolate makes it
+// for a user other than root.
 func OneUser() bool {
 	content, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {

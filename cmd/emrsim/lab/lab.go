@@ -1,6 +1,7 @@
-// Package lab builds an EMR cluster's network on one Linux machine: nodes, the VPC between them, and a data centre behind a firewall,
-// out of network and mount namespaces without names. What the cloud does is asked of a cloud model; packets, rules, files and processes are
-// real. Nothing of the machine's own network or files is touched, and nothing is left when the process ends, however it ends.
+// Package lab builds an EMR cluster's network on one Linux machine: nodes, the VPC between them,
+// and a data centre behind a firewall. It uses network and mount namespaces without names. A cloud
+// model plays AWS; packets, rules, files and processes are real. The lab changes nothing in the
+// machine's own network and files, and leaves nothing behind, however the process ends.
 package lab
 
 import (
@@ -14,25 +15,25 @@ import (
 	"time"
 )
 
-// A Spec says what to build.
+// A Spec describes what to build.
 type Spec struct {
 	Fabric   Fabric
 	Plan     Plan
 	Release  string // EMR release label: emr-7.5.0
 	Nodes    []NodeSpec
-	Admitted []netip.Addr // the firewall's list: the static IPs
-	Iptables Iptables     // empty: as the release has it
+	Admitted []netip.Addr // addresses that the firewall admits: the static IPs
+	Iptables Iptables     // empty: as in the release
 
-	IMDSDelay       time.Duration // from the start of the node's first program until its metadata service answers
-	EndpointBlocked bool          // the VPC endpoint's security group does not admit the nodes
+	IMDSDelay       time.Duration // delay of the metadata service, from the start of the node's first program
+	EndpointBlocked bool          // the security group of the VPC endpoint does not admit the nodes
 
 	Progress func(Event) // called for each event, one at a time; may be nil
 }
 
-// An Event is something worth a line of progress.
+// An Event is a line of progress.
 type Event struct {
 	Time time.Time
-	Node string // empty: the lab itself
+	Node string // empty for the lab itself
 	Text string // one line, without control characters
 }
 
@@ -51,15 +52,17 @@ type Lab struct {
 
 	mu       sync.Mutex
 	nodes    []*Node
-	callers  map[netip.Addr]bool // source addresses that the API endpoint saw
-	requests int                 // downloads so far
-	failure  error               // of the lab's own doing, found in the background
+	callers  map[netip.Addr]bool // source addresses seen by the API endpoint
+	requests int                 // number of downloads so far
+	failure  error               // failure of the lab itself in the background
 }
 
-// followEvery is how often the router looks at EC2's addresses on its own, beside each answer of the API: instances end without one.
+// followEvery is the interval at which the router reads EC2's addresses. It also does so at each
+// answer of the API, but instances end without one.
 const followEvery = 20 * time.Millisecond
 
-// Build makes the cluster. The context ends what runs in the background, but only Close frees everything.
+// Build builds the cluster. Cancelling the context stops the background work; Close frees
+// everything.
 func Build(ctx context.Context, spec Spec) (*Lab, error) {
 	if spec.Iptables == "" {
 		spec.Iptables = IptablesLegacy
@@ -107,8 +110,8 @@ func (l *Lab) build(ctx context.Context) (err error) {
 	return nil
 }
 
-// openEndpoint serves the AWS API inside the VPC. Without it the endpoint's address is nobody's, and packets to it vanish, as
-// with a security group that does not admit them.
+// openEndpoint serves the AWS API inside the VPC. Without it nobody has the endpoint's address, and
+// packets to it are dropped, as with a security group that does not admit them.
 func (l *Lab) openEndpoint(ctx context.Context) error {
 	endpoint := l.spec.Plan.Endpoint
 	if err := l.router.ip(ctx, "addr add "+endpoint.String()+"/32 dev lo"); err != nil {
@@ -134,8 +137,8 @@ func (l *Lab) openEndpoint(ctx context.Context) error {
 	return nil
 }
 
-// synced is a response before whose first byte the router does what EC2 has decided: who was told that an address is his can
-// use it.
+// synced is a response that updates the router before its first byte. When a caller reads that it
+// has an address, it can use the address.
 type synced struct {
 	http.ResponseWriter
 	sync  func()
@@ -162,7 +165,7 @@ func (s *synced) Write(p []byte) (int, error) {
 // Unwrap lets the model cut the connection.
 func (s *synced) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// AddNode builds one more node: at the first launch, or for an instance that joins later.
+// AddNode builds one more node, at the launch or later.
 func (l *Lab) AddNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 	n, err := l.newNode(ctx, spec)
 	if err != nil {
@@ -178,7 +181,7 @@ func (l *Lab) AddNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 	return n, nil
 }
 
-// RemoveNode takes a node away, with everything that runs on it, as the end of an instance does.
+// RemoveNode removes a node and everything that runs on it, as the end of an instance does.
 func (l *Lab) RemoveNode(n *Node) {
 	l.mu.Lock()
 	l.nodes = slices.DeleteFunc(l.nodes, func(other *Node) bool { return other == n })
@@ -186,20 +189,20 @@ func (l *Lab) RemoveNode(n *Node) {
 	n.close()
 }
 
-// Nodes are the nodes in the order in which they were built.
+// Nodes returns the nodes in the order in which they were built.
 func (l *Lab) Nodes() []*Node {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.nodes)
 }
 
-// Plan is where everything is.
+// Plan returns the addresses of the lab.
 func (l *Lab) Plan() Plan { return l.spec.Plan }
 
-// Iptables is the variant that the nodes have.
+// Iptables returns the variant of iptables on the nodes.
 func (l *Lab) Iptables() Iptables { return l.spec.Iptables }
 
-// Secondary lists the secondary addresses that EC2 has on the node's primary interface at this moment.
+// Secondary returns the secondary addresses that EC2 has assigned to the node's primary interface.
 func (l *Lab) Secondary(n *Node) []netip.Addr {
 	for _, i := range l.spec.Fabric.Interfaces() {
 		if i.ID == n.Primary.ENI {
@@ -209,14 +212,14 @@ func (l *Lab) Secondary(n *Node) []netip.Addr {
 	return nil
 }
 
-// APISources are the source addresses that the AWS API endpoint was called from.
+// APISources returns the source addresses of all calls to the AWS API endpoint.
 func (l *Lab) APISources() []netip.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return ordered(l.callers)
 }
 
-// Err is what went wrong in the lab itself, as opposed to on a node.
+// Err returns the failure of the lab itself, as opposed to failures on nodes.
 func (l *Lab) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -247,7 +250,7 @@ func (l *Lab) Close() {
 	}
 }
 
-// followEC2 keeps the router at what EC2 says.
+// followEC2 keeps the router's routes equal to EC2's addresses.
 func (l *Lab) followEC2(ctx context.Context) {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
@@ -266,7 +269,7 @@ func (l *Lab) followEC2(ctx context.Context) {
 
 func (l *Lab) sync(ctx context.Context) error { return l.router.sync(ctx, l.spec.Fabric) }
 
-// fail remembers a failure of the lab itself and shows it.
+// fail records and shows a failure of the lab itself.
 func (l *Lab) fail(err error) {
 	l.mu.Lock()
 	l.failure = errors.Join(l.failure, err)
@@ -274,7 +277,7 @@ func (l *Lab) fail(err error) {
 	l.event("", fmt.Sprintf("lab: %v", err))
 }
 
-// event passes a line of progress on.
+// event reports a line of progress.
 func (l *Lab) event(node, text string) {
 	if l.spec.Progress == nil {
 		return

@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// TestMain runs all tests of the package in namespaces of their own.
+// TestMain runs all tests of the package in their own namespaces.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "sudo" {
-		fmt.Fprintln(os.Stderr, "sudo:", actAsSudo(os.Args[1:])) // when it returns
+		fmt.Fprintln(os.Stderr, "sudo:", actAsSudo(os.Args[1:])) // actAsSudo returns only on failure
 		os.Exit(1)
 	}
 	if filepath.Base(os.Args[0]) == "aws" {
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Setenv(buildVariable, dir)
-	// A lab waits far more than it computes: more of them at once than there are processors.
+	// A lab waits far more than it computes, so more of them than processors run at once.
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
 		parallel.Value.Set("6")
@@ -54,13 +54,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// What TestMain tells the tests.
+// Environment variables that TestMain sets for the tests.
 const (
-	skipVariable  = "EMRSIM_NO_NAMESPACES" // there are none here
-	buildVariable = "EMRSIM_BUILD_DIR"     // where a program may be built; removed at the end
+	skipVariable  = "EMRSIM_NO_NAMESPACES" // namespaces cannot be made
+	buildVariable = "EMRSIM_BUILD_DIR"     // where programs may be built; removed at the end
 )
 
-// needNamespaces skips a test on a machine that cannot make them; TestMain has failed already where REQUIRE_NETNS=1.
+// needNamespaces skips a test if namespaces cannot be made. With REQUIRE_NETNS=1 TestMain has
+// failed already.
 func needNamespaces(t *testing.T) {
 	t.Helper()
 	if os.Getenv(skipVariable) != "" {
@@ -68,7 +69,7 @@ func needNamespaces(t *testing.T) {
 	}
 }
 
-// testFabric is a cloud that a test moves addresses in by hand.
+// testFabric is a cloud in which a test moves addresses by hand.
 type testFabric struct {
 	mu         sync.Mutex
 	interfaces []Interface
@@ -86,8 +87,8 @@ func (f *testFabric) IMDS(instance string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, instance) })
 }
 
-// attach gives an ENI a secondary address, as EC2 does.
-func (f *testFabric) attach(eni string, a netip.Addr) {
+// assign assigns a secondary address to an ENI, as EC2 does.
+func (f *testFabric) assign(eni string, a netip.Addr) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for n, i := range f.interfaces {
@@ -107,7 +108,8 @@ func testPort(n byte) Port {
 	}
 }
 
-// buildTest makes a master with a second interface (.101 and .201) and a core node (.102), whose static IPs may be .10 and .11.
+// buildTest builds a master with a second interface (.101 and .201) and a core node (.102). Their
+// static IPs may be .10 and .11.
 func buildTest(t *testing.T, change func(*Spec)) (*Lab, *testFabric) {
 	t.Helper()
 	t.Parallel()
@@ -145,7 +147,7 @@ func buildTest(t *testing.T, change func(*Spec)) (*Lab, *testFabric) {
 	return l, fabric
 }
 
-// scriptedAgent does to a node what the agent is for, with the means of the old script.
+// scriptedAgent programs a node as the agent does, with the commands of the old script.
 func scriptedAgent(t *testing.T, n *Node, static netip.Addr) {
 	t.Helper()
 	for _, line := range []string{
@@ -178,16 +180,16 @@ func TestTraffic(t *testing.T) {
 				t.Errorf("call to the static IP before: %v, want refused", err)
 			}
 
-			// The kernel alone does not make an address one's own: EC2's network drops what comes from it.
+			// An address in the kernel alone is not enough: EC2's network drops packets from it.
 			scriptedAgent(t, core, static)
 			if source, err := l.Download(ctx, core); !errors.Is(err, ErrRefused) {
-				t.Errorf("download with an address that was not attached: %v from %v, want refused", err, source)
+				t.Errorf("download with an address that was not assigned: %v from %v, want refused", err, source)
 			}
 			if n, err := l.Spoofed(ctx); err != nil || n == 0 {
-				t.Errorf("the VPC dropped %d packets with a foreign source (%v), want some", n, err)
+				t.Errorf("the VPC dropped %d packets with a wrong source address (%v), want some", n, err)
 			}
 
-			fabric.attach(core.Primary.ENI, static)
+			fabric.assign(core.Primary.ENI, static)
 			if err := l.sync(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -204,12 +206,12 @@ func TestTraffic(t *testing.T) {
 				t.Errorf("call outside: %+v, %v, want source %v", answer, err, static)
 			}
 			if answer, err := l.CallOutsideBySecond(ctx, master); err != nil || answer.Source != master.Second.Address {
-				t.Errorf("call by the second interface: %+v, %v, want source %v", answer, err, master.Second.Address)
+				t.Errorf("call through the second interface: %+v, %v, want source %v", answer, err, master.Second.Address)
 			}
 			if answer, err := l.CallSecond(ctx, master); err != nil || answer.Name != "master/second" {
 				t.Errorf("call to the second interface: %+v, %v", answer, err)
 			}
-			// The master was given nothing.
+			// The master has no static IP.
 			if source, err := l.Download(ctx, master); !errors.Is(err, ErrRefused) {
 				t.Errorf("download on the master: %v from %v, want refused", err, source)
 			}
@@ -230,7 +232,7 @@ func TestNodeIsAsOnEMR(t *testing.T) {
 			}
 			out, err := master.Output(t.Context(), "ip", "link", "show", "dev", want.link)
 			if err != nil || !strings.Contains(out, master.Primary.MAC.String()) {
-				t.Errorf("%s has not the ENI's MAC %s: %v\n%s", want.link, master.Primary.MAC, err, out)
+				t.Errorf("%s does not have the ENI's MAC %s: %v\n%s", want.link, master.Primary.MAC, err, out)
 			}
 			if out, err := master.Output(t.Context(), "iptables", "--version"); err != nil || !strings.Contains(out, want.iptables) {
 				t.Errorf("iptables is %q (%v), want %s", out, err, want.iptables)
@@ -242,7 +244,7 @@ func TestNodeIsAsOnEMR(t *testing.T) {
 				t.Errorf("instance.json: %v %s", err, content)
 			}
 			if _, err := l.Nodes()[1].ReadFile("/mnt/var/lib/info/instance.json"); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("the core node sees the master's files: %v", err)
+				t.Errorf("the core node can read the master's files: %v", err)
 			}
 			if err := master.ns.do(func() error { return os.WriteFile("/usr/bin/new", nil, 0o644) }); err == nil {
 				t.Error("a node can write to the machine's /usr")
@@ -261,7 +263,7 @@ func TestNodeIsAsOnEMR(t *testing.T) {
 					t.Errorf("IMDS of %s answered %q", n.Name, answer[:k])
 				}
 				if got := n.IMDSSources(); !slices.Equal(got, []netip.Addr{n.Primary.Address}) {
-					t.Errorf("IMDS of %s was asked from %v", n.Name, got)
+					t.Errorf("IMDS of %s saw requests from %v", n.Name, got)
 				}
 			}
 		})
@@ -278,12 +280,13 @@ func TestNodeWithoutIptables(t *testing.T) {
 			return nil
 		})
 		if err != nil {
-			t.Errorf("the node has %s: %v", name, err)
+			t.Errorf("the node has the program %s: %v", name, err)
 		}
 	}
 }
 
-// TestRun runs a program on a node: its output, exit code, progress, and its end by a cancelled context.
+// TestRun runs a program on a node and checks its output, exit code, progress, and its end when the
+// context is cancelled.
 func TestRun(t *testing.T) {
 	script := t.TempDir() + "/bootstrap.sh"
 	text := "#!/bin/sh\necho \"$# $1 $AWS_ENDPOINT_URL $X\"; id -u; printf 'one\\ntw\\033o' >&2; [ \"$1\" = hang ] && { trap 'kill $!; exit 7' TERM; sleep 20 & wait; }; exit 3\n"

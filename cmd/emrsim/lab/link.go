@@ -10,15 +10,17 @@ import (
 	"strings"
 )
 
-// mtu is that of every link: EC2's own inside a VPC.
+// mtu is the MTU of every link, as EC2 has it inside a VPC.
 const mtu = 9001
 
-// ip runs commands of the `ip` program, given without its name, as one batch inside the namespace.
+// ip runs commands of the program ip as one batch inside the namespace. They are given without the
+// program's name.
 func (n *namespace) ip(ctx context.Context, lines ...string) error {
 	return n.ipWith(ctx, nil, lines...)
 }
 
-// ipWith is ip with open files that the commands can name as /proc/self/fd/3, 4, ...: another namespace, for one.
+// ipWith is ip with open files. Commands can name them as /proc/self/fd/3, 4, ..., for example
+// another namespace.
 func (n *namespace) ipWith(ctx context.Context, files []*os.File, lines ...string) error {
 	if len(lines) == 0 {
 		return nil
@@ -30,7 +32,8 @@ func (n *namespace) ipWith(ctx context.Context, files []*os.File, lines ...strin
 	return nil
 }
 
-// cable joins two namespaces by a veth pair. The far end gets the MAC; nil lets the kernel choose one.
+// cable connects two namespaces by a veth pair. The far end gets the MAC; for nil the kernel
+// chooses one.
 func cable(ctx context.Context, near *namespace, nearName string, far *namespace, farName string, mac net.HardwareAddr) error {
 	address := ""
 	if mac != nil {
@@ -45,7 +48,8 @@ func cable(ctx context.Context, near *namespace, nearName string, far *namespace
 	return nil
 }
 
-// addresses lists what is on a link of the namespace, IPv4 and IPv6, as `ip` prints it ("10.0.1.5/24"), sorted.
+// addresses returns the IPv4 and IPv6 addresses on a link of the namespace, sorted, in the form of
+// the program ip ("10.0.1.5/24").
 func (n *namespace) addresses(ctx context.Context, link string) ([]string, error) {
 	out, err := n.output(ctx, command{path: "ip", args: []string{"-json", "address", "show", "dev", link}})
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// These tests have nodes of two versions in one subnet, with one ledger and exactly as many addresses
-// as nodes: the one under test, which asks EC2 first, and one that writes its claim first.
+// These tests have nodes of two versions in one subnet, with one ledger and as many addresses as
+// nodes. The version under test asks EC2 first. The former version writes its record first.
 
-// mixed is a cluster with one master and some core nodes, and the list of addresses for them.
+// mixed is a cluster with one master, some core nodes, and the list of addresses for them.
 type mixed struct {
 	*Cluster
 	t        *testing.T
@@ -41,8 +41,8 @@ func launchMixed(t *testing.T, cores int, change func(*ClusterSpec)) *mixed {
 	return m
 }
 
-// run runs a program on each node at the same time, with the list of addresses unless there are other
-// arguments, and returns the results in the order of the nodes.
+// run runs a program on each node at the same time and returns the results. Without args it passes
+// the list of addresses.
 func (m *mixed) run(what map[*Node]string, args ...string) map[*Node]Result {
 	m.t.Helper()
 	if len(args) == 0 {
@@ -65,7 +65,7 @@ func (m *mixed) run(what map[*Node]string, args ...string) map[*Node]Result {
 	return results
 }
 
-// each gives each of the nodes one program.
+// each returns the same program for all nodes.
 func each(program string, nodes ...*Node) map[*Node]string {
 	what := map[*Node]string{}
 	for _, n := range nodes {
@@ -74,8 +74,8 @@ func each(program string, nodes ...*Node) map[*Node]string {
 	return what
 }
 
-// killAt kills what runs on the nodes when a call of theirs has had its effect, and its answer is lost.
-// The returned function ends that.
+// killAt kills the program on a node right after the given call has had its effect; its answer is
+// lost. The returned function switches this off.
 func (m *mixed) killAt(points map[*Node]string) (end func()) {
 	ctx, cancel := context.WithCancel(m.t.Context())
 	m.t.Cleanup(cancel)
@@ -93,8 +93,8 @@ func (m *mixed) killAt(points map[*Node]string) (end func()) {
 	}
 }
 
-// agree checks that each node has one address and uses it, that no two have the same, and that the
-// ledger has their records and no other.
+// agree checks that each node has and uses one address, that no two nodes have the same one, and
+// that the ledger has exactly their records.
 func (m *mixed) agree(results map[*Node]Result) {
 	m.t.Helper()
 	holders := map[netip.Addr]string{}
@@ -110,8 +110,8 @@ func (m *mixed) agree(results map[*Node]Result) {
 	}
 }
 
-// TestMixedLaunch starts nodes of both versions at the same time. Everybody gets an address at once;
-// after one more run of each node all agree.
+// TestMixedLaunch starts nodes of both versions at the same time. Every node must get an address at
+// once. After one more run of each node, nodes and ledger must agree.
 func TestMixedLaunch(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -131,7 +131,7 @@ func TestMixedLaunch(t *testing.T) {
 			}
 			for n, got := range m.run(what) {
 				if got.ExitCode != 0 || len(m.Secondary(n)) != 1 {
-					t.Errorf("%s: exit code %d, attached %v\n%s", n.Name, got.ExitCode, m.Secondary(n), got.Stderr)
+					t.Errorf("%s: exit code %d, assigned %v\n%s", n.Name, got.ExitCode, m.Secondary(n), got.Stderr)
 				}
 			}
 			m.agree(m.run(what))
@@ -139,8 +139,8 @@ func TestMixedLaunch(t *testing.T) {
 	}
 }
 
-// TestUpgradeInALaunch kills nodes of the former version half way, beside others of the new one, and
-// runs the new version on them.
+// TestUpgradeInALaunch kills nodes of the former version half way, beside nodes of the new version,
+// and runs the new version on them.
 func TestUpgradeInALaunch(t *testing.T) {
 	m := launchMixed(t, 4, nil)
 	cores := m.Nodes()[1:]
@@ -160,8 +160,9 @@ func TestUpgradeInALaunch(t *testing.T) {
 	}
 }
 
-// TestRollbackInALaunch runs the former version on nodes where the new one was killed half way, or has
-// finished, or has left its record to the timer. Then the former version releases the addresses.
+// TestRollbackInALaunch runs the former version on nodes on which the new version was killed half
+// way, has finished, or has left its record to the timer. Then the former version releases the
+// addresses.
 func TestRollbackInALaunch(t *testing.T) {
 	m := launchMixed(t, 5, nil)
 	cores := m.Nodes()[1:]
@@ -184,22 +185,22 @@ func TestRollbackInALaunch(t *testing.T) {
 	m.agree(results)
 	for n, got := range m.run(each(m.old, cores...), "release") {
 		if got.ExitCode != 0 || len(m.Secondary(n)) > 0 {
-			t.Errorf("%s: release: exit code %d, attached %v\n%s", n.Name, got.ExitCode, m.Secondary(n), got.Stderr)
+			t.Errorf("%s: release: exit code %d, assigned %v\n%s", n.Name, got.ExitCode, m.Secondary(n), got.Stderr)
 		}
 		if after := snapshot(t, n); after != before[n] {
-			t.Errorf("%s: release left\n%s\nbefore\n%s", n.Name, after, before[n])
+			t.Errorf("%s: state after the release\n%s\nbefore\n%s", n.Name, after, before[n])
 		}
 	}
 	if records := m.Cloud.Parameters(); len(records) != 1 {
-		t.Errorf("the records are %v, want the master's", records)
+		t.Errorf("records %v, want only the record of the master", records)
 	}
 }
 
-// programs is where a test may put programs on a node.
+// programs is the directory of a node in which tests put programs.
 const programs = "/mnt/programs"
 
-// pending runs the new version on a node so that it leaves its record to the timer: systemd seems to
-// run there, and the node's turn to write is a minute away.
+// pending runs the new version on a node so that it leaves its record to the timer. For this the
+// node looks as if systemd ran there, and the node's turn to write is a minute away.
 func (m *mixed) pending(n *Node) {
 	m.t.Helper()
 	if err := n.WriteFile("/run/systemd/system/.keep", nil); err != nil {
@@ -212,11 +213,11 @@ func (m *mixed) pending(n *Node) {
 		m.t.Fatal(err)
 	}
 	got := m.run(each(m.new, n), append([]string{"--ssm-put-rate", "0.02"}, m.list...)...)[n]
-	attached := m.Secondary(n)
-	if got.ExitCode != 0 || len(attached) != 1 || !strings.Contains(got.Stdout+got.Stderr, "record pending") {
-		m.t.Fatalf("%s: exit code %d, attached %v\n%s%s", n.Name, got.ExitCode, attached, got.Stdout, got.Stderr)
+	assigned := m.Secondary(n)
+	if got.ExitCode != 0 || len(assigned) != 1 || !strings.Contains(got.Stdout+got.Stderr, "record pending") {
+		m.t.Fatalf("%s: exit code %d, assigned %v\n%s%s", n.Name, got.ExitCode, assigned, got.Stdout, got.Stderr)
 	}
-	if record, found, err := m.Ledger(attached[0]); err != nil || found {
-		m.t.Errorf("%s: there is a record %q, %v", n.Name, record, err)
+	if record, found, err := m.Ledger(assigned[0]); err != nil || found {
+		m.t.Errorf("%s: the record was written already: %q, %v", n.Name, record, err)
 	}
 }

@@ -18,20 +18,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A namespace is a network namespace with a mount namespace of its own. Neither has a name in the file system: they live as
-// long as this process has the two descriptors open, or a process runs in them, so that nothing of them survives a kill.
+// A namespace is a network namespace together with a mount namespace. Neither has a name in the
+// file system. They exist as long as this process has the two descriptors open or a process runs in
+// them, so that nothing of them survives a kill.
 type namespace struct {
 	name string // for messages
 	net  *os.File
 	mnt  *os.File
 }
 
-// newNamespace makes a namespace in which only the loopback link exists, and where /run is empty and private: iptables keeps its
-// lock there. prepare, if any, runs inside before anybody else can, and may replace the root of the file system.
+// newNamespace makes a namespace that has only the loopback link, and an empty, private /run, where
+// iptables keeps its lock. If prepare is not nil, it runs inside before anything else and may
+// replace the root of the file system.
 func newNamespace(ctx context.Context, name string, prepare func() error) (*namespace, error) {
 	n := &namespace{name: name}
 	err := onThread(func() error {
-		// CLONE_NEWNS also gives the thread a root and working directory of its own.
+		// CLONE_NEWNS also gives the thread its own root and working directory.
 		if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("leaving the namespaces of the process: %w", err)
 		}
@@ -63,7 +65,8 @@ func newNamespace(ctx context.Context, name string, prepare func() error) (*name
 	return n, nil
 }
 
-// close gives the namespace up. The kernel removes it, with its links, rules and mounts, when the last process in it has ended.
+// close gives up the namespace. The kernel removes the namespace with its links, rules and mounts
+// when the last process in it has ended.
 func (n *namespace) close() {
 	if n.net != nil {
 		n.net.Close()
@@ -73,10 +76,11 @@ func (n *namespace) close() {
 	}
 }
 
-// do runs f on a thread inside the namespace. Sockets and processes that f makes belong to it; goroutines that f starts do not.
+// do calls f on a thread inside the namespace. Sockets and processes that f makes belong to the
+// namespace. Goroutines that f starts do not.
 func (n *namespace) do(f func() error) error {
 	return onThread(func() error {
-		// A thread that shares root and working directory with others cannot change its mount namespace.
+		// A thread that shares its root and working directory cannot change its mount namespace.
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return fmt.Errorf("entering namespace %s: %w", n.name, err)
 		}
@@ -90,7 +94,7 @@ func (n *namespace) do(f func() error) error {
 	})
 }
 
-// doNetwork is do with the machine's files: only the network is the namespace's.
+// doNetwork is do with the machine's own files: only the network is the namespace's.
 func (n *namespace) doNetwork(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(n.net.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -100,14 +104,17 @@ func (n *namespace) doNetwork(f func() error) error {
 	})
 }
 
-// onThread runs f on a thread that ends afterwards, so that whatever f does to the thread's namespaces is seen by nothing else.
+// onThread calls f on a thread that ends afterwards. Nothing else sees the changes that f makes to
+// the thread's namespaces.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		// Never unlocked: the runtime ends a thread whose goroutine ends while locked to it.
+		// The thread is never unlocked. The runtime ends a thread whose goroutine ends while locked
+		// to it.
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The main thread cannot end. While it is held here, the next goroutine gets another one.
+			// The main thread cannot end. While it is held here, the next goroutine gets another
+			// thread.
 			done <- onThread(f)
 			runtime.UnlockOSThread()
 			return
@@ -123,11 +130,12 @@ type command struct {
 	args  []string
 	stdin string
 	files []*os.File // descriptors 3, 4, ...
-	// machine shows the program the machine's files, not those of the namespace.
+	// machine runs the program with the machine's files instead of the namespace's.
 	machine bool
 }
 
-// output runs a program of the machine inside the namespace and returns what it wrote to stdout. The error has what it wrote to stderr.
+// output runs a program of the machine inside the namespace and returns its stdout. The error
+// contains its stderr.
 func (n *namespace) output(ctx context.Context, c command) ([]byte, error) {
 	path, err := program(c.path)
 	if err != nil {
@@ -144,7 +152,7 @@ func (n *namespace) output(ctx context.Context, c command) ([]byte, error) {
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		cmd.ExtraFiles = c.files
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		cmd.WaitDelay = 10 * time.Second // a busy machine may need them to pass on what a program that has ended wrote
+		cmd.WaitDelay = 10 * time.Second // time for a busy machine to pass on the output of a program that has ended
 		return cmd.Run()
 	})
 	if err != nil {
@@ -154,7 +162,8 @@ func (n *namespace) output(ctx context.Context, c command) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
-// program finds a program of the machine. A user's PATH often lacks the directories for administrators.
+// program returns the path of a program of the machine. It also searches the directories for
+// administrators, which a user's PATH often lacks.
 func program(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
@@ -167,7 +176,8 @@ func program(name string) (string, error) {
 	return "", fmt.Errorf("finding program %s: not installed here (Debian: apt-get install iproute2 iptables)", name)
 }
 
-// listen opens a TCP listener inside the namespace; on one device only, where one is named.
+// listen opens a TCP listener inside the namespace. If device is not empty, it accepts only from
+// that device.
 func (n *namespace) listen(ctx context.Context, address, device string) (net.Listener, error) {
 	var l net.Listener
 	err := n.do(func() error {
@@ -182,7 +192,8 @@ func (n *namespace) listen(ctx context.Context, address, device string) (net.Lis
 	return l, nil
 }
 
-// dial opens a TCP connection from inside the namespace, from the given local address (empty: the kernel chooses).
+// dial opens a TCP connection from inside the namespace. If local is empty, the kernel chooses the
+// source address.
 func (n *namespace) dial(ctx context.Context, local, remote string) (net.Conn, error) {
 	var d net.Dialer
 	if local != "" {
@@ -196,7 +207,7 @@ func (n *namespace) dial(ctx context.Context, local, remote string) (net.Conn, e
 	return c, err
 }
 
-// bindTo makes a socket that only sees what comes in by one device: this is how one address, 169.254.169.254, can be another
+// bindTo binds a socket to one device. This way one address, 169.254.169.254, is a different
 // service on each link.
 func bindTo(device string) func(network, address string, c syscall.RawConn) error {
 	if device == "" {
@@ -219,7 +230,7 @@ func (n *namespace) setting(name, value string) error {
 	})
 }
 
-// hasIPv6 tells whether the machine's kernel has IPv6 switched on at all.
+// hasIPv6 reports whether IPv6 is switched on in the machine's kernel.
 func (n *namespace) hasIPv6() bool {
 	return nil == n.do(func() error {
 		_, err := os.Stat("/proc/sys/net/ipv6")
@@ -227,7 +238,8 @@ func (n *namespace) hasIPv6() bool {
 	})
 }
 
-// kill ends every process in the namespace. They are found by the network namespace they are in, which nothing else shares.
+// kill ends every process in the namespace. It finds them by their network namespace, which no
+// other process has.
 func (n *namespace) kill() {
 	var own unix.Stat_t
 	if err := unix.Fstat(int(n.net.Fd()), &own); err != nil {

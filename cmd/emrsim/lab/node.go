@@ -13,32 +13,35 @@ import (
 	"time"
 )
 
-// A Node is an instance of the cluster: a namespace with the instance's links, a file system of its own, and its metadata service.
+// A Node is an instance of the cluster: a namespace with the instance's links, its own file system
+// and its metadata service.
 type Node struct {
 	NodeSpec
 	Link       string // of the primary interface: eth0, ens5
-	SecondLink string // of EMR's own interface; empty where there is none
+	SecondLink string // of EMR's own interface; empty if there is none
 
 	lab      *Lab
 	ns       *namespace
-	devices  []string // the router's ends of its cables
+	devices  []string // the router's ends of the node's cables
 	services []*whoami
 
 	mu      sync.Mutex
 	imds    []*http.Server
 	started bool                // Run was called
-	asked   map[netip.Addr]bool // source addresses that IMDS saw
-	program string              // machine's path of the program that is installed on the node
+	asked   map[netip.Addr]bool // source addresses of requests to IMDS
+	program string              // path on this machine of the program installed on the node
 }
 
-// modern tells whether a release is based on Amazon Linux 2023 (EMR 7 and later): interface names and iptables differ.
+// modern reports whether a release is based on Amazon Linux 2023 (EMR 7 and later), which has other
+// interface names and another iptables.
 func modern(release string) bool {
 	var major int
 	_, err := fmt.Sscanf(release, "emr-%d", &major)
 	return err == nil && major >= 7
 }
 
-// newNode makes the namespace of an instance, plugs its interfaces into the router, and configures them as Amazon Linux does at boot.
+// newNode makes the namespace of an instance, connects its interfaces to the router, and configures
+// them as Amazon Linux does at boot.
 func (l *Lab) newNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 	fs := fileSystem{
 		iptables: l.spec.Iptables,
@@ -70,7 +73,8 @@ func (l *Lab) newNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 	return n, nil
 }
 
-// boot brings the links up. A second interface gets a routing table of its own, as Amazon's network scripts give it.
+// boot brings the links up. A second interface gets its own routing table, as with Amazon's network
+// scripts.
 func (n *Node) boot(ctx context.Context) error {
 	plan := n.lab.spec.Plan
 	device, err := n.lab.router.plug(ctx, n.ns, n.Link, n.Primary)
@@ -85,7 +89,7 @@ func (n *Node) boot(ctx context.Context) error {
 		"link set dev " + n.Link + " up",
 		address(n.Link, n.Primary.Address),
 	}
-	reverse := "1" // what Amazon Linux 2 and 2023 set rp_filter to
+	reverse := "1" // rp_filter of Amazon Linux 2 and 2023
 	if modern(n.lab.spec.Release) {
 		reverse = "2"
 		batch = append(batch, fmt.Sprintf("route add default via %s dev %s proto dhcp src %s metric 512", plan.Gateway, n.Link, n.Primary.Address))
@@ -114,7 +118,7 @@ func (n *Node) boot(ctx context.Context) error {
 		if !n.ns.hasIPv6() {
 			continue
 		}
-		// Without duplicate address detection the node is at once what it would be a second later.
+		// Without duplicate address detection the addresses are usable at once.
 		if err := n.ns.setting("ipv6/conf/"+link+"/accept_dad", "0"); err != nil {
 			return err
 		}
@@ -149,8 +153,9 @@ func (n *Node) serve(ctx context.Context, name string, at netip.Addr) error {
 	return nil
 }
 
-// startIMDS opens the metadata service at 169.254.169.254, out on the wire where EC2 has it: the node's packets to it leave by a
-// real link, with whatever source address the node's rules gave them. Each cable leads to its own instance's service.
+// startIMDS opens the metadata service at 169.254.169.254 outside the node, as in EC2: the node's
+// requests leave by a real link, with the source address that the node's rules give them. Each
+// cable leads to the service of its own instance.
 func (n *Node) startIMDS(ctx context.Context) error {
 	h := n.lab.spec.Fabric.IMDS(n.Instance)
 	seen := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -173,14 +178,14 @@ func (n *Node) startIMDS(ctx context.Context) error {
 	return nil
 }
 
-// IMDSSources are the source addresses that the node's metadata service was asked from.
+// IMDSSources returns the source addresses of all requests to the node's metadata service.
 func (n *Node) IMDSSources() []netip.Addr {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return ordered(n.asked)
 }
 
-// wakeIMDS opens a metadata service that is late by design, counted from the node's first program.
+// wakeIMDS opens a delayed metadata service. The delay starts with the node's first program.
 func (n *Node) wakeIMDS(ctx context.Context) {
 	n.mu.Lock()
 	first := !n.started
@@ -208,7 +213,7 @@ func (n *Node) ReadFile(path string) (content []byte, err error) {
 	return content, err
 }
 
-// WriteFile writes a file of the node, readable by root only, and the directories it needs.
+// WriteFile writes a file of the node that only root can read, and makes its directories.
 func (n *Node) WriteFile(path string, content []byte) error {
 	return n.ns.do(func() error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -218,8 +223,8 @@ func (n *Node) WriteFile(path string, content []byte) error {
 	})
 }
 
-// Output runs a program of the machine inside the node, as root, and returns its stdout: for looking, and for a neighbour that
-// changes something.
+// Output runs a program of the machine inside the node as root and returns its stdout. Tests use it
+// to look at a node, and to change it as a neighbour would.
 func (n *Node) Output(ctx context.Context, program string, args ...string) (string, error) {
 	out, err := n.ns.output(ctx, command{path: program, args: args})
 	return string(out), err
@@ -242,7 +247,7 @@ func (n *Node) close() {
 	n.ns.close()
 }
 
-// Addresses lists what is on a link of the node, IPv4 and IPv6, with prefix lengths, sorted.
+// Addresses returns the IPv4 and IPv6 addresses on a link of the node, with prefix lengths, sorted.
 func (n *Node) Addresses(ctx context.Context, link string) ([]string, error) {
 	return n.ns.addresses(ctx, link)
 }

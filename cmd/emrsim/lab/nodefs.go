@@ -16,30 +16,34 @@ import (
 // Iptables is the variant of the iptables program that a node has.
 type Iptables string
 
-// The variants. Amazon Linux 2 (EMR 5.30 to 6) has legacy; Amazon Linux 2023 (EMR 7) has nft, where it has the program at all.
+// The variants. Amazon Linux 2 (EMR 5.30 to 6) has legacy. Amazon Linux 2023 (EMR 7) has nft if the
+// program is installed at all.
 const (
 	IptablesLegacy Iptables = "legacy"
 	IptablesNFT    Iptables = "nft"
 	IptablesNone   Iptables = "none"
 )
 
-// fileSystem describes what a node sees as /. The programs and libraries are the machine's own, read-only. All else is in
-// memory and the node's own: /etc, /var, /run, /mnt, /emr, /home, /root, /tmp, /usr/local/sbin.
+// fileSystem describes a node's root. The programs and libraries are the machine's own, read-only.
+// All else is in memory and belongs to the node: /etc, /var, /run, /mnt, /emr, /home, /root, /tmp
+// and /usr/local/sbin.
 type fileSystem struct {
 	iptables Iptables
 	release  string            // EMR release label, for /etc/os-release
 	hostname string            // for /etc/hosts
-	address  string            // of the host name
-	files    map[string][]byte // path below / -> content: EMR's files, readable by root only
+	address  string            // address of the host name
+	files    map[string][]byte // EMR's files, readable by root only, by their paths below /
 }
 
-// controllerPublic is the directory of EMR's instance controller in which hadoop may write; scripts in its shutdown-actions are run at the end.
+// controllerPublic is the directory of EMR's instance controller in which hadoop may write. Scripts
+// in its shutdown-actions are run at the end of the node.
 const controllerPublic = "/mnt/var/lib/instance-controller/public"
 
-// stage is where a node's root is put together: a directory that every Linux has, and that no program is started from.
+// stage is where a node's root is assembled: a directory that every Linux has and that contains no
+// programs.
 const stage = "/sys"
 
-// mount makes f the root of the calling thread's mount namespace, which must be a fresh one.
+// mount makes f the root of the calling thread's mount namespace, which must be new.
 func (f fileSystem) mount() error {
 	if err := unix.Mount("tmpfs", stage, "tmpfs", unix.MS_NODEV, "mode=0755"); err != nil {
 		return fmt.Errorf("mounting the node's root: %w", err)
@@ -60,12 +64,12 @@ func (f fileSystem) mount() error {
 			return err
 		}
 	}
-	// The node's own links, where the kernel allows it; the agent asks netlink.
+	// Show the node's own links, if the kernel allows it.
 	_ = unix.Mount("sysfs", stage+"/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RDONLY, "")
 	if err := f.choosePrograms(); err != nil {
 		return err
 	}
-	// pivot_root(".", ".") puts the old root on top of the new one, from where it is taken off.
+	// pivot_root(".", ".") mounts the old root on top of the new one, from where it is unmounted.
 	if err := os.Chdir(stage); err != nil {
 		return err
 	}
@@ -78,8 +82,8 @@ func (f fileSystem) mount() error {
 	return os.Chdir("/")
 }
 
-// borrow shows a directory of the machine to the node, read-only; a symbolic link (/bin -> usr/bin) is repeated, a missing
-// directory stays missing.
+// borrow shows a directory of the machine to the node, read-only. It copies a symbolic link such as
+// /bin -> usr/bin, and ignores a missing directory.
 func borrow(dir string) error {
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -105,7 +109,7 @@ func borrow(dir string) error {
 	return nil
 }
 
-// bind mounts a directory of the machine, with what is mounted below it, into the node's root.
+// bind mounts a directory of the machine, with all mounts below it, into the node's root.
 func bind(from, to string) error {
 	if err := os.MkdirAll(stage+to, 0o755); err != nil {
 		return err
@@ -116,11 +120,12 @@ func bind(from, to string) error {
 	return nil
 }
 
-// ownSbin makes /usr/local/sbin, where the agent installs itself, the node's own, with copies of the machine's programs.
+// ownSbin makes /usr/local/sbin the node's own, with copies of the machine's programs. The agent
+// installs itself there.
 func ownSbin() error {
 	const dir = "/usr/local/sbin"
 	if _, err := os.Stat(dir); err != nil {
-		return nil // and the agent says that it cannot
+		return nil // the agent reports that it cannot install itself
 	}
 	if err := unix.Mount("tmpfs", stage+dir, "tmpfs", unix.MS_NODEV, "mode=0755"); err != nil {
 		return fmt.Errorf("mounting the node's %s: %w", dir, err)
@@ -149,7 +154,7 @@ func (f fileSystem) populate() error {
 	if err := os.Symlink("/run", stage+"/var/run"); err != nil {
 		return err
 	}
-	// What programs of the machine need from its /etc to start.
+	// Programs of the machine need these files to start.
 	for _, name := range []string{"ld.so.cache", "ld.so.conf", "alternatives", "iproute2", "protocols", "services", "ethertypes", "xtables.conf"} {
 		if err := copyTree("/etc/"+name, stage+"/etc/"+name); err != nil {
 			return fmt.Errorf("copying /etc/%s for the node: %w", name, err)
@@ -184,20 +189,21 @@ func (f fileSystem) populate() error {
 	return nil
 }
 
-// choosePrograms leaves the node the wanted variant of iptables only, and no sudo. Both variants are one program each with many
-// names, so hiding the other one's file hides all of its names.
+// choosePrograms hides sudo and the unwanted variant of iptables from the node. Each variant is one
+// program with many names, so hiding one file hides all of its names.
 //
-// The names without a variant (iptables, iptables-save, ...) are made to lead to the wanted one where the machine has them under
-// /etc/alternatives, as Debian does; on other machines they must lead there already.
+// If the machine has the names without a variant (iptables, iptables-save, ...) under
+// /etc/alternatives, as Debian does, they are made to lead to the wanted variant. On other machines
+// they must lead there already.
 func (f fileSystem) choosePrograms() error {
-	nothing := stage + "/run/nothing" // not executable, so that no search of PATH finds it
+	nothing := stage + "/run/nothing" // not executable, so a search of PATH does not find it
 	if err := os.WriteFile(nothing, nil, 0o444); err != nil {
 		return err
 	}
 	hide := func(name string) error {
 		path, err := program(name)
 		if err != nil {
-			return nil // not here anyway
+			return nil // not installed on this machine
 		}
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return fmt.Errorf("looking for %s: %w", name, err)
@@ -207,7 +213,7 @@ func (f fileSystem) choosePrograms() error {
 		}
 		return nil
 	}
-	hidden := []string{"sudo", "nft"} // Amazon Linux comes without the nft program
+	hidden := []string{"sudo", "nft"} // Amazon Linux does not have the nft program
 	for _, variant := range []Iptables{IptablesLegacy, IptablesNFT} {
 		name := "iptables-" + string(variant)
 		if variant != f.iptables {
@@ -235,7 +241,8 @@ func (f fileSystem) choosePrograms() error {
 	return failed
 }
 
-// verifyPrograms is run inside the node: does the plain name lead to the variant that the node is to have?
+// verifyPrograms is run inside the node. It checks that the name iptables leads to the wanted
+// variant.
 func (f fileSystem) verifyPrograms() error {
 	path, err := program("iptables")
 	if f.iptables == IptablesNone {
@@ -257,7 +264,7 @@ func (f fileSystem) verifyPrograms() error {
 	return nil
 }
 
-// copyTree copies files, directories and symbolic links; what is missing at the source stays missing.
+// copyTree copies files, directories and symbolic links. It ignores a missing source.
 func copyTree(from, to string) error {
 	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil

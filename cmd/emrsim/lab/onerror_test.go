@@ -9,8 +9,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// TestOnErrorContinue has a bootstrap action fail for a missing permission: the node is kept, and everything tells of the failure until a
-// run succeeds. Nothing that is printed or kept has the node's credentials.
+// TestOnErrorContinue has a bootstrap action that fails because of a missing permission. The node
+// is kept, and stderr, tag and status report the failure until a run succeeds. Nothing printed or
+// stored contains the node's credentials.
 func TestOnErrorContinue(t *testing.T) {
 	c := launch(t, nil)
 	c.Cloud.Fault(func(call cloud.Call) cloud.FaultAction {
@@ -62,13 +63,13 @@ func TestOnErrorContinue(t *testing.T) {
 		t.Errorf("the tag is still %q", tag)
 	}
 	if _, err := core.ReadFile("/var/lib/emr-static-ip/failed.json"); err == nil {
-		t.Error("the record of the error is still there")
+		t.Error("the file of the last error still exists")
 	}
 	expectUnchanged(t, c, core)
 	expectStatus(t, c, core, 0, "in order")
 }
 
-// errorTag is the node's tag that tells of an error.
+// errorTag returns the node's tag that reports an error.
 func errorTag(c *Cluster, n *Node) string {
 	for _, i := range c.Cloud.Instances() {
 		if i.InstanceID == n.Instance {
@@ -78,8 +79,8 @@ func errorTag(c *Cluster, n *Node) string {
 	return ""
 }
 
-// TestArgumentsOfTheScripts runs the argument lists of the program's forerunners: MASTER_IP CORE_IP... of the script for whole clusters, and MASTER_IP
-// REGION of the one before it, for the master alone.
+// TestArgumentsOfTheScripts runs the argument lists of the former scripts: MASTER_IP CORE_IP... of
+// the script for whole clusters, and MASTER_IP REGION of the older script for the master alone.
 func TestArgumentsOfTheScripts(t *testing.T) {
 	t.Run("MASTER_IP CORE_IP", func(t *testing.T) {
 		c := launch(t, nil)
@@ -102,7 +103,7 @@ func TestArgumentsOfTheScripts(t *testing.T) {
 	t.Run("MASTER_IP REGION", func(t *testing.T) {
 		c := launch(t, nil)
 		master, core := c.Nodes()[0], c.Nodes()[1]
-		const region = "us-east-1" // the model's
+		const region = "us-east-1" // the model's region
 		before := snapshot(t, core)
 		got := start(t, c, core, Command{Args: []string{"10.0.1.10", region}})
 		if got.ExitCode != 0 || !strings.Contains(got.Stdout, "left alone this is a core node, and the arguments have the form MASTER_IP REGION") {
@@ -123,7 +124,8 @@ func TestArgumentsOfTheScripts(t *testing.T) {
 	})
 }
 
-// TestUnsafeStateDirectory: what others can write, and a link, is not trusted.
+// TestUnsafeStateDirectory checks that the program trusts neither a state directory that others can
+// write to, nor a symbolic link.
 func TestUnsafeStateDirectory(t *testing.T) {
 	c := launch(t, nil)
 	core := c.Nodes()[1]

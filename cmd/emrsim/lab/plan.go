@@ -6,25 +6,27 @@ import (
 	"net/netip"
 )
 
-// metadata is where every instance finds its Instance Metadata Service.
+// metadata is the address of the Instance Metadata Service of every instance.
 var metadata = netip.AddrFrom4([4]byte{169, 254, 169, 254})
 
 // Ports of the lab's services.
 const (
 	httpPort = 80   // IMDS, the AWS API endpoint, the file server
-	nodePort = 9866 // of a service on each node, bound to its primary IP only, as a DataNode is
+	nodePort = 9866 // a service on each node that is bound to the primary IP only, like a DataNode
 )
 
-// A Plan says which network is where.
+// A Plan has the networks and addresses of the lab.
 //
 //	node ─┐                       10.0.0.0/16                    192.168.50.0/24
 //	node ─┼─ VPC router (gateway, IMDS, API endpoint) ── firewall ── file server
-//	node ─┘        └─ witness (a host elsewhere that tells callers which source address it sees)
+//	node ─┘        └─ witness
+//
+// The witness is a host elsewhere that answers with the source address that it sees.
 type Plan struct {
 	VPC      netip.Prefix
-	Subnet   netip.Prefix // of the cluster
+	Subnet   netip.Prefix // the cluster's subnet
 	Gateway  netip.Addr   // the subnet's router
-	Endpoint netip.Addr   // the AWS API, as a VPC interface endpoint: inside the VPC, outside the subnet
+	Endpoint netip.Addr   // the AWS API as a VPC interface endpoint: inside the VPC, outside the subnet
 	OnPrem   netip.Prefix // the data centre
 	Server   netip.Addr   // its file server
 	Witness  netip.Addr   // outside the VPC and the data centre, not behind the firewall
@@ -36,7 +38,7 @@ const (
 	transitFirewall = "100.64.0.2"
 )
 
-// NewPlan lays out the lab around the cluster's subnet. The VPC is the /16 that contains it.
+// NewPlan returns a plan for the cluster's subnet. The VPC is the /16 that contains the subnet.
 func NewPlan(subnet netip.Prefix) (Plan, error) {
 	subnet = subnet.Masked()
 	if !subnet.Addr().Is4() || subnet.Bits() < 17 || subnet.Bits() > 28 {
@@ -50,7 +52,8 @@ func NewPlan(subnet netip.Prefix) (Plan, error) {
 		Server:  netip.MustParseAddr("192.168.50.10"),
 		Witness: netip.MustParseAddr("198.51.100.10"),
 	}
-	// The endpoint's subnet: the first or the last /24 of the VPC, whichever the cluster's does not overlap.
+	// The endpoint is in the first or the last /24 of the VPC, whichever does not overlap the
+	// subnet.
 	base := p.VPC.Addr().As4()
 	for _, third := range []byte{0, 255} {
 		endpoints := netip.PrefixFrom(netip.AddrFrom4([4]byte{base[0], base[1], third, 0}), 24)
@@ -68,5 +71,5 @@ func NewPlan(subnet netip.Prefix) (Plan, error) {
 	return p, errors.Join(problems...)
 }
 
-// EndpointURL is what AWS_ENDPOINT_URL is set to on the nodes.
+// EndpointURL returns the value of AWS_ENDPOINT_URL on the nodes.
 func (p Plan) EndpointURL() string { return "http://" + p.Endpoint.String() }

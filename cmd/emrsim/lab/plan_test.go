@@ -8,7 +8,7 @@ import (
 
 func TestNewPlan(t *testing.T) {
 	for _, test := range []struct {
-		subnet, vpc, gateway, endpoint string // vpc empty: refused
+		subnet, vpc, gateway, endpoint string // an empty vpc means that the subnet is refused
 	}{
 		{"10.0.1.0/24", "10.0.0.0/16", "10.0.1.1", "10.0.0.10"},
 		{"10.0.0.0/24", "10.0.0.0/16", "10.0.0.1", "10.0.255.10"},
@@ -20,8 +20,8 @@ func TestNewPlan(t *testing.T) {
 		{"10.0.1.0/29", "", "", ""},
 		{"fd00::/64", "", "", ""},
 		{"192.168.1.0/24", "", "", ""},  // the data centre's network
-		{"198.51.100.0/24", "", "", ""}, // the witness's
-		{"100.64.7.0/24", "", "", ""},   // the transit link's
+		{"198.51.100.0/24", "", "", ""}, // the network of the witness
+		{"100.64.7.0/24", "", "", ""},   // the network of the transit link
 	} {
 		p, err := NewPlan(netip.MustParsePrefix(test.subnet))
 		if test.vpc == "" {

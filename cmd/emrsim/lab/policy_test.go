@@ -7,7 +7,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
-// A program whose instance profile lacks an action ends with exit code 4, the action, and the statement that is missing.
+// TestMissingPermission checks that a run without permission for an action ends with exit code 4,
+// and names the action and the missing statement.
 func TestMissingPermission(t *testing.T) {
 	for _, tt := range []struct{ action, resource string }{
 		{"ssm:PutParameter", `"arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/SUBNET_ID/*"`},
@@ -18,7 +19,7 @@ func TestMissingPermission(t *testing.T) {
 			c := launch(t, func(s *ClusterSpec) {
 				s.Cores = 0
 				whole := iam.Place{}.Policy(iam.InstanceProfile)
-				// Another action in its place: the statement stays one.
+				// Another action replaces it, because a statement must not be empty.
 				if s.Policies[0] = strings.Replace(whole, `"`+tt.action+`"`, `"ssm:DescribeParameters"`, 1); s.Policies[0] == whole {
 					t.Fatal("the policy does not have the action")
 				}
@@ -36,8 +37,8 @@ func TestMissingPermission(t *testing.T) {
 			if after := snapshot(t, n); after != before {
 				t.Errorf("the kernel was changed:\n%s\nafter\n%s", before, after)
 			}
-			if attached := c.Secondary(n); len(attached) > 0 {
-				t.Errorf("%v attached", attached)
+			if assigned := c.Secondary(n); len(assigned) > 0 {
+				t.Errorf("assigned: %v", assigned)
 			}
 		})
 	}

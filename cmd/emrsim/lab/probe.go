@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// Bounds of a probe.
+// Time limits of a probe.
 const (
-	connectWithin  = 1500 * time.Millisecond // one lost SYN is repeated after a second
+	connectWithin  = 1500 * time.Millisecond // enough for one retransmitted SYN, which is sent after a second
 	transferWithin = 10 * time.Second
 )
 
-// ErrRefused means that no connection came about: somebody on the way dropped or refused it.
+// ErrRefused means that no connection was made: something on the way dropped or refused it.
 var ErrRefused = errors.New("refused")
 
-// Download fetches the data centre's file from a node, to the last byte. It returns the source address that the file server saw, which is
-// the zero Addr where nothing arrived there.
+// Download fetches the data centre's file from a node, to the last byte. It returns the source
+// address that the file server saw, or the zero Addr if no request arrived.
 func (l *Lab) Download(ctx context.Context, n *Node) (netip.Addr, error) {
 	l.mu.Lock()
 	l.requests++
@@ -65,13 +65,13 @@ func (l *Lab) fetch(ctx context.Context, n *Node, request string) error {
 	return nil
 }
 
-// An Answer is what a service tells its caller.
+// An Answer is the answer of a service to its caller.
 type Answer struct {
-	Name   string     // of the service: the node's name, or NODE/second for EMR's own interface
+	Name   string     // name of the service: the node's name, or NODE/second for EMR's own interface
 	Source netip.Addr // the caller's address as the service saw it
 }
 
-// Call connects a node to a neighbour's primary IP, inside the VPC.
+// Call connects a node to a neighbour's primary IP inside the VPC.
 func (l *Lab) Call(ctx context.Context, from, to *Node) (Answer, error) {
 	return ask(ctx, from.ns, netip.Addr{}, to.Primary.Address)
 }
@@ -89,12 +89,13 @@ func (l *Lab) CallOutsideBySecond(ctx context.Context, from *Node) (Answer, erro
 	return ask(ctx, from.ns, from.Second.Address, l.spec.Plan.Witness)
 }
 
-// CallNode connects the data centre's server to an address in the VPC: a node's static IP, for one.
+// CallNode connects the data centre's server to an address in the VPC, for example a node's static
+// IP.
 func (l *Lab) CallNode(ctx context.Context, to netip.Addr) (Answer, error) {
 	return ask(ctx, l.server.namespace, netip.Addr{}, to)
 }
 
-// CallSecond connects the host outside to a master's second interface.
+// CallSecond connects the outside host to a master's second interface.
 func (l *Lab) CallSecond(ctx context.Context, to *Node) (Answer, error) {
 	if to.Second == nil {
 		return Answer{}, fmt.Errorf("calling the second interface of %s: it has none", to.Name)
@@ -122,7 +123,8 @@ func ask(ctx context.Context, from *namespace, local, to netip.Addr) (Answer, er
 	return Answer{Name: name, Source: seen.Addr()}, nil
 }
 
-// connect opens a TCP connection; an error is ErrRefused where the network said no, or nothing.
+// connect opens a TCP connection. It returns ErrRefused if the network refused it or did not
+// answer.
 func connect(ctx context.Context, from *namespace, local netip.Addr, to string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
@@ -137,7 +139,7 @@ func connect(ctx context.Context, from *namespace, local netip.Addr, to string) 
 	return c, nil
 }
 
-// Dropped tells how many packets with a node's primary IP as source the firewall has dropped.
+// Dropped returns how many packets with a node's primary IP as source the firewall has dropped.
 func (l *Lab) Dropped(ctx context.Context, n *Node) (int, error) {
 	counts, err := l.firewall.dropped(ctx)
 	if err != nil {
@@ -146,5 +148,6 @@ func (l *Lab) Dropped(ctx context.Context, n *Node) (int, error) {
 	return counts[n.Primary.Address], nil
 }
 
-// Spoofed counts the packets that the VPC dropped because EC2 had not given their source address to the sending interface.
+// Spoofed returns how many packets the VPC has dropped because EC2 had not assigned their source
+// address to the sending interface.
 func (l *Lab) Spoofed(ctx context.Context) (int, error) { return l.router.spoofed(ctx) }

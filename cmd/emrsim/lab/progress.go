@@ -7,13 +7,13 @@ import (
 	"unicode"
 )
 
-// longestLine is how much of one line of a program's output is shown as progress, in bytes.
+// longestLine is the maximum length of a line of progress, in bytes.
 const longestLine = 2000
 
-// A lineWriter keeps all that a program writes, and passes it on line by line.
+// A lineWriter keeps the output of a program and reports each line.
 type lineWriter struct {
 	emit  func(line string)
-	quiet bool // keep only
+	quiet bool // do not report lines
 
 	mu      sync.Mutex
 	all     bytes.Buffer
@@ -38,7 +38,7 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// flush passes on a last line without an end.
+// flush reports a last line that has no newline.
 func (w *lineWriter) flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -48,7 +48,8 @@ func (w *lineWriter) flush() {
 	}
 }
 
-// printable makes one line of a foreign text: no control characters, and not too long.
+// printable makes a foreign text safe to print as one line: no control characters, and not too
+// long.
 func printable(text string) string {
 	if len(text) > longestLine {
 		text = text[:longestLine] + "..."

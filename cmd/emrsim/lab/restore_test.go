@@ -11,9 +11,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// These tests are about what comes after the bootstrap action: neighbours that rewrite addresses and rules, a reboot, an address that is moved.
+// These tests are about the time after the bootstrap action: neighbours that rewrite addresses and
+// rules, a reboot, an address that is moved.
 
-// TestNeighbours lets neighbours spoil the kernel's state: status tells, the next restore repairs it and reports it, and the node is as before.
+// TestNeighbours lets neighbours spoil the kernel's state. status must report the damage, and the
+// next restore must repair and report it.
 func TestNeighbours(t *testing.T) {
 	named := []string{"--nat-backend", "iptables"}
 	flushed := [][]string{{"iptables", "-t", "nat", "-F"}, {"iptables", "-t", "nat", "-X"}}
@@ -22,7 +24,7 @@ func TestNeighbours(t *testing.T) {
 		release  string
 		iptables Iptables
 		args     []string
-		flush    [][]string // the rules
+		flush    [][]string // deletes the rules
 	}{
 		{"iptables nft", "emr-7.5.0", IptablesNFT, named, flushed}, {"iptables legacy", "emr-6.15.0", IptablesLegacy, named, flushed},
 		{"nftables beside iptables", "emr-6.15.0", IptablesLegacy, nil, [][]string{{"nft", "flush", "ruleset"}}},
@@ -46,12 +48,12 @@ func TestNeighbours(t *testing.T) {
 			spoil(t, c, core, "a DHCP hook that makes the link anew", static, "ip addr add "+address, [][]string{
 				{"ip", "addr", "flush", "dev", core.Link}, {"ip", "addr", "add", own, "brd", "+", "dev", core.Link}, {"ip", "route", "replace", "default", "via", c.Plan().Gateway.String(), "dev", core.Link}})
 			if variant.flush == nil {
-				return // no program to flush rules with
+				return // no program to delete the rules
 			}
 			spoil(t, c, core, "a restarted firewall that flushes the rules", static, "EMR-STATIC-IP-OUT", variant.flush)
 			spoil(t, c, core, "a reboot", static, "EMR-STATIC-IP-IN", append(slices.Clip(variant.flush), []string{"ip", "addr", "del", address, "dev", core.Link}))
 			if variant.args == nil {
-				return // by its priority nothing comes in front of it
+				return // the table's priority puts it before all others
 			}
 			spoil(t, c, core, "Docker's rule in front of ours", static, "POSTROUTING", [][]string{
 				{"iptables", "-t", "nat", "-I", "POSTROUTING", "-s", "172.17.0.0/16", "-j", "MASQUERADE"}})
@@ -59,7 +61,8 @@ func TestNeighbours(t *testing.T) {
 	}
 }
 
-// spoil runs the neighbour's commands on the node and expects a restore to repair what they did.
+// spoil runs a neighbour's commands on the node. It fails the test unless restore repairs the
+// damage.
 func spoil(t *testing.T, c *Cluster, n *Node, what string, static netip.Addr, reported string, commands [][]string) {
 	t.Helper()
 	for _, argv := range commands {
@@ -79,7 +82,8 @@ func spoil(t *testing.T, c *Cluster, n *Node, what string, static netip.Addr, re
 	}
 }
 
-// expectStatus fails the test unless status, which changes nothing, comes to this verdict in both forms.
+// expectStatus fails the test unless status returns this verdict in both formats and changes
+// nothing.
 func expectStatus(t *testing.T, c *Cluster, n *Node, code int, verdict string) {
 	t.Helper()
 	before := snapshot(t, n)
@@ -97,7 +101,8 @@ func expectStatus(t *testing.T, c *Cluster, n *Node, code int, verdict string) {
 	}
 }
 
-// TestAddressAddedByTheSystem has Amazon Linux 2023's timer add the address first, as /32 or with the subnet's prefix length: it is kept.
+// TestAddressAddedByTheSystem lets the timer of Amazon Linux 2023 add the address first, as /32 or
+// with the subnet's prefix length. The program must keep it.
 func TestAddressAddedByTheSystem(t *testing.T) {
 	for _, length := range []string{"/32", "/24"} {
 		t.Run(length[1:], func(t *testing.T) {
@@ -118,10 +123,11 @@ func TestAddressAddedByTheSystem(t *testing.T) {
 			got := start(t, c, core, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}})
 			static := expectDone(t, c, core, got)
 			if strings.Contains(got.Stdout, "ip addr add") {
-				t.Errorf("the address was added once more:\n%s", got.Stdout)
+				t.Errorf("the address was added a second time:\n%s", got.Stdout)
 			}
 			expectUnchanged(t, c, core, "restore")
-			// It goes, and comes back with another length: still one address, and nothing to do.
+			// The address returns with another prefix length. There must still be one address and
+			// nothing to do.
 			for _, argv := range [][]string{{"addr", "del", static.String() + length, "dev", core.Link}, {"addr", "add", static.String() + "/26", "dev", core.Link}} {
 				if out, err := core.Output(t.Context(), "ip", argv...); err != nil {
 					t.Fatal(err, out)
@@ -135,7 +141,8 @@ func TestAddressAddedByTheSystem(t *testing.T) {
 	}
 }
 
-// TestPlanChangesNothing compares plan, as root and as a user who cannot become root, with what apply does.
+// TestPlanChangesNothing compares plan with apply. plan runs as root, and as a user who cannot
+// become root.
 func TestPlanChangesNothing(t *testing.T) {
 	c := launch(t, nil)
 	core := c.Nodes()[1]
@@ -149,7 +156,7 @@ func TestPlanChangesNothing(t *testing.T) {
 		got := start(t, c, core, Command{Args: append([]string{"plan"}, args...), User: user})
 		for _, want := range []string{"would change", "claim /emr-static-ip/", "attach 10.0.1.1"} {
 			if !strings.Contains(got.Stdout, want) {
-				t.Errorf("%s: no %q", user, want)
+				t.Errorf("as %s, the output lacks %q", user, want)
 			}
 		}
 		seen := strings.Contains(got.Stdout, "ip addr add 10.0.1.1") && strings.Contains(got.Stdout, "chain EMR-STATIC-IP-OUT")
@@ -158,7 +165,7 @@ func TestPlanChangesNothing(t *testing.T) {
 		}
 		expectUntouched(t, c, core, before)
 		if _, err := core.Output(t.Context(), "ls", "/var/lib/emr-static-ip"); err == nil {
-			t.Errorf("%s: plan made the state directory", user)
+			t.Errorf("as %s, plan made the state directory", user)
 		}
 	}
 	expectDone(t, c, core, start(t, c, core, Command{Args: args}))

@@ -13,24 +13,25 @@ import (
 	"sync"
 )
 
-// A router is the VPC: what EC2's network does between interfaces. One cable leads to each ENI, and as in EC2
+// A router is the VPC: the network between EC2's interfaces. One cable leads to each ENI. The
+// router forwards packets as EC2 does:
 //
-//   - an address is delivered to an interface when EC2 says it is on that ENI, by the ENI's MAC, whether or not anything there
-//     answers ARP for it; an address that is on no ENI is delivered nowhere;
-//   - a packet whose source address is not on the sending ENI is dropped (the source/destination check): strict reverse-path
-//     filtering does that here, because the only route to an address leads to its ENI;
-//   - the gateway and all neighbours answer ARP by way of the router.
+//   - It delivers packets to the ENI that has their address in EC2, by the ENI's MAC, whether or
+//     not the node answers ARP for the address. It drops packets to an address that no ENI has.
+//   - It drops a packet whose source address is not on the sending ENI (source/destination check).
+//     Strict reverse-path filtering does this: the only route to an address leads to its ENI.
+//   - It answers ARP for the gateway and for all neighbours.
 //
-// A node that programs an address into its kernel without having attached it is therefore heard by nobody.
+// So a node cannot use an address that EC2 has not assigned to it.
 type router struct {
 	*namespace
 	plan Plan
 	log  func(node, text string)
 
 	mu     sync.Mutex
-	ports  map[string]port       // by ENI
-	routes map[netip.Addr]string // address -> ENI it is delivered to
-	made   int                   // ports so far: names are never used twice
+	ports  map[string]port       // by ENI id
+	routes map[netip.Addr]string // address -> id of the ENI that gets its packets
+	made   int                   // number of ports so far, so that names are unique
 }
 
 // port is the router's end of an ENI's cable.
@@ -54,7 +55,7 @@ func newRouter(ctx context.Context, plan Plan, log func(node, text string)) (*ro
 	)
 	for _, s := range [][2]string{
 		{"ipv4/ip_forward", "1"},
-		{"ipv4/conf/all/rp_filter", "0"}, // the larger of this and the link's own counts
+		{"ipv4/conf/all/rp_filter", "0"}, // the kernel uses the larger of this and the link's own setting
 		{"ipv4/conf/all/send_redirects", "0"},
 		{"ipv4/conf/default/send_redirects", "0"},
 		{"ipv6/conf/all/disable_ipv6", "1"},
@@ -71,7 +72,8 @@ func newRouter(ctx context.Context, plan Plan, log func(node, text string)) (*ro
 	return r, nil
 }
 
-// plug lays the cable between the router and an ENI, whose link on the node is named link. Nothing is delivered yet.
+// plug connects an ENI to the router. Its link on the node is named link. The router delivers
+// nothing yet.
 func (r *router) plug(ctx context.Context, node *namespace, link string, p Port) (device string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,12 +95,12 @@ func (r *router) plug(ctx context.Context, node *namespace, link string, p Port)
 	return device, nil
 }
 
-// sync makes the router deliver what EC2 says now: addresses that left an ENI stop, those that came to one begin.
+// sync makes the router deliver addresses according to the current state of EC2.
 func (r *router) sync(ctx context.Context, fabric Fabric) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	wanted := map[netip.Addr]string{}
-	for _, i := range fabric.Interfaces() { // asked with the lock held, so that no older answer comes after a newer one
+	for _, i := range fabric.Interfaces() { // read with the lock held, so that an older state never follows a newer one
 		if _, plugged := r.ports[i.ID]; !plugged {
 			continue
 		}
@@ -123,7 +125,7 @@ func (r *router) sync(ctx context.Context, fabric Fabric) error {
 			batch = append(batch, fmt.Sprintf("neigh replace %s lladdr %s nud permanent dev %s", a, p.MAC, p.device),
 				fmt.Sprintf("route replace %s/32 dev %s", a, p.device))
 			if a != p.Address {
-				r.log(p.node, fmt.Sprintf("EC2 attached %s to %s; the VPC delivers it there", a, eni))
+				r.log(p.node, fmt.Sprintf("EC2 assigned %s to %s; the VPC delivers it there", a, eni))
 			}
 		}
 	}
@@ -134,7 +136,7 @@ func (r *router) sync(ctx context.Context, fabric Fabric) error {
 	return nil
 }
 
-// unplug forgets a cable. The kernel removes it, and the routes by it, with the node's namespace.
+// unplug forgets a cable. The kernel removes the cable and its routes with the node's namespace.
 func (r *router) unplug(device string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,7 +148,8 @@ func (r *router) unplug(device string) {
 	}
 }
 
-// spoofed counts the packets dropped because their source address was not on the sending ENI.
+// spoofed returns the number of packets dropped because their source address was not on the sending
+// ENI.
 func (r *router) spoofed(ctx context.Context) (int, error) {
 	out, err := r.output(ctx, command{path: "cat", args: []string{"/proc/net/netstat"}})
 	if err != nil {
@@ -162,7 +165,7 @@ func (r *router) spoofed(ctx context.Context) (int, error) {
 	return 0, errors.New("counting dropped packets of the VPC router: the kernel does not say")
 }
 
-// ordered returns the keys of m in the order of addresses.
+// ordered returns the keys of m, sorted.
 func ordered[V any](m map[netip.Addr]V) []netip.Addr {
 	keys := make([]netip.Addr, 0, len(m))
 	for a := range m {
@@ -172,7 +175,7 @@ func ordered[V any](m map[netip.Addr]V) []netip.Addr {
 	return keys
 }
 
-// listenOn opens a listener of the router that only one ENI's cable reaches.
+// listenOn opens a listener of the router that only the node at one ENI can reach.
 func (r *router) listenOn(ctx context.Context, device string, at netip.AddrPort) (net.Listener, error) {
 	return r.listen(ctx, at.String(), device)
 }

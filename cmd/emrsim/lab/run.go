@@ -17,29 +17,30 @@ import (
 // A Command is a run of a program on a node.
 type Command struct {
 	Program string   // path on this machine; it is copied to the node
-	OnNode  bool     // Program is there already, by its path on the node
+	OnNode  bool     // Program is a path on the node, where the program exists already
 	Args    []string // without the program's name
-	Env     []string // beside the node's own: NAME=value; a later one wins
-	User    string   // root or hadoop; empty is root. EMR starts a bootstrap action as hadoop, which has sudo; a lab's node has not
-	Quiet   bool     // its stderr is not passed on as progress
+	Env     []string // in addition to the node's own: NAME=value; the last one counts
+	User    string   // root or hadoop; empty means root. EMR starts a bootstrap action as hadoop, which has sudo; a node of a lab has no sudo
+	Quiet   bool     // do not report stderr as progress
 
-	Signal syscall.Signal // what it gets when the context is cancelled; 0 is SIGTERM
+	Signal syscall.Signal // sent when the context is cancelled; 0 means SIGTERM
 }
 
-// A Result is what a program left behind.
+// A Result is the result of a program.
 type Result struct {
 	Stdout   string
 	Stderr   string
-	ExitCode int // 128 plus the signal's number where a signal ended it; -1 where it did not start
+	ExitCode int // 128 plus the number of a signal that ended it; -1 if it did not start
 	Duration time.Duration
 }
 
-// installed is where EMR puts a bootstrap action.
+// installed is the directory in which EMR puts a bootstrap action.
 const installed = "/emr/instance-controller/lib/bootstrap-actions/1/"
 
-// Run starts a program on a node as EMR starts a bootstrap action, and waits for it. Credentials and identity come from
-// the node's IMDS; only the address of the AWS API is passed on, as AWS_ENDPOINT_URL. When ctx is cancelled the program gets
-// the command's signal, and ten seconds later SIGKILL. The error is about starting it; how it ended is in the result.
+// Run starts a program on a node as EMR starts a bootstrap action, and waits for it. The program
+// gets credentials and identity from the node's IMDS. Only the address of the AWS API is passed, as
+// AWS_ENDPOINT_URL. When ctx is cancelled, the program gets the command's signal, and SIGKILL ten
+// seconds later. The error is about starting the program; the result says how it ended.
 func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
 	path, err := c.Program, error(nil)
 	if !c.OnNode {
@@ -92,7 +93,8 @@ func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
 // hadoopID is the user and group id of hadoop in a node's /etc/passwd.
 const hadoopID = 498
 
-// install copies a program of the machine to where EMR puts a bootstrap action, unless it is there.
+// install copies a program of the machine to the directory for bootstrap actions, unless it is
+// there.
 func (n *Node) install(from string) (string, error) {
 	to := installed + filepath.Base(from)
 	n.mu.Lock()
@@ -114,8 +116,8 @@ func (n *Node) Copy(from, to string, mode os.FileMode) error {
 		return fmt.Errorf("copying to %s: %w", n.Name, err)
 	}
 	defer source.Close()
-	// A process that starts anywhere while the copy is open for writing would keep it open, and a program that somebody can write cannot
-	// be started (ETXTBSY).
+	// A process that starts while the copy is open for writing would inherit the descriptor. A
+	// program that is open for writing cannot be started (ETXTBSY).
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	err = n.ns.do(func() error {
@@ -138,7 +140,7 @@ func (n *Node) Copy(from, to string, mode os.FileMode) error {
 	return nil
 }
 
-// Shell runs an interactive shell on a node, on this process's terminal, until it ends.
+// Shell runs an interactive shell on a node, on this process's terminal, until the shell ends.
 func (l *Lab) Shell(ctx context.Context, n *Node) error {
 	return n.ns.do(func() error {
 		cmd := exec.CommandContext(ctx, "/bin/sh")

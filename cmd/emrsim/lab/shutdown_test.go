@@ -14,7 +14,7 @@ import (
 
 const shutdownAction = controllerPublic + "/shutdown-actions/emr-static-ip-release.sh"
 
-// end runs the node's shutdown actions, as EMR does when it ends the node.
+// end runs the node's shutdown actions, as EMR does at the end of a node.
 func end(t *testing.T, c *Cluster, n *Node, cmd Command) Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -30,7 +30,7 @@ func end(t *testing.T, c *Cluster, n *Node, cmd Command) Result {
 	return got
 }
 
-// TestShutdownAction ends nodes as EMR does: the address is at once another node's.
+// TestShutdownAction ends nodes as EMR does. Another node must get the address at once.
 func TestShutdownAction(t *testing.T) {
 	for _, user := range []string{"root", "hadoop"} {
 		t.Run(user, func(t *testing.T) {
@@ -53,13 +53,13 @@ func TestShutdownAction(t *testing.T) {
 			}
 			got := end(t, c, first, Command{User: user, Env: env})
 			if record, found, err := c.Ledger(static); found || err != nil || len(c.Secondary(first)) > 0 {
-				t.Errorf("left: record %q (%v), attached %v\n%s%s", record, err, c.Secondary(first), got.Stdout, got.Stderr)
+				t.Errorf("after the shutdown action: record %q (%v), assigned %v\n%s%s", record, err, c.Secondary(first), got.Stdout, got.Stderr)
 			}
 			if after := snapshot(t, first); after != before {
-				t.Errorf("the kernel was\n%s\nand is\n%s", before, after)
+				t.Errorf("the kernel's state was\n%s\nand is\n%s", before, after)
 			}
 			if _, err := first.ReadFile(shutdownAction); err == nil {
-				t.Error("the shutdown action is still there")
+				t.Error("the shutdown action was not removed")
 			}
 			c.Terminate(first)
 			next, err := c.Grow(t.Context(), cloud.RoleCore)
@@ -73,7 +73,8 @@ func TestShutdownAction(t *testing.T) {
 	}
 }
 
-// TestShutdownActionWithoutAWS ends a node that cannot reach AWS any more: it ends in time, says so, does not fail, and can be run again.
+// TestShutdownActionWithoutAWS ends a node that cannot reach AWS any more. The shutdown action must
+// end in time, report the failure, not fail, and work when it is run again.
 func TestShutdownActionWithoutAWS(t *testing.T) {
 	c := launch(t, nil)
 	core := c.Nodes()[1]
@@ -82,7 +83,7 @@ func TestShutdownActionWithoutAWS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hasty := filepath.Join(t.TempDir(), "hasty.sh") // the same script in less time
+	hasty := filepath.Join(t.TempDir(), "hasty.sh") // the same script with shorter time limits
 	short := strings.NewReplacer("--timeout 45s", "--timeout 5s", "-k 3 50 ", "-k 3 15 ").Replace(string(text))
 	if err := os.WriteFile(hasty, []byte(short), 0o755); err != nil || short == string(text) {
 		t.Fatalf("%v\n%s", err, text)
@@ -97,7 +98,7 @@ func TestShutdownActionWithoutAWS(t *testing.T) {
 	}
 	for _, want := range []string{"detaching " + static.String(), "not given back in order (exit code "} {
 		if !strings.Contains(got.Stderr, want) {
-			t.Errorf("no word of %q:\n%s", want, got.Stderr)
+			t.Errorf("the output lacks %q:\n%s", want, got.Stderr)
 		}
 	}
 	if list, err := core.Addresses(t.Context(), core.Link); err != nil || strings.Contains(strings.Join(list, " "), static.String()+"/") {
@@ -107,6 +108,6 @@ func TestShutdownActionWithoutAWS(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := end(t, c, core, Command{}); len(c.Secondary(core)) > 0 {
-		t.Errorf("attached %v\n%s%s", c.Secondary(core), got.Stdout, got.Stderr)
+		t.Errorf("assigned %v\n%s%s", c.Secondary(core), got.Stdout, got.Stderr)
 	}
 }

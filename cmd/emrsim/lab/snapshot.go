@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// Snapshot is the whole network state of a node's kernel as text: addresses, rules and routes, and netfilter's tables of each
-// variant that the machine has a program for. Two snapshots are equal when nothing has changed; counters and times are left out.
+// Snapshot returns the whole network state of a node's kernel as text: addresses, rules, routes,
+// and the tables of each netfilter variant for which the machine has a program. It omits counters
+// and times. Two snapshots are equal if nothing has changed.
 func (n *Node) Snapshot(ctx context.Context) (string, error) {
 	var b strings.Builder
 	for _, c := range []command{
@@ -31,6 +32,6 @@ func (n *Node) Snapshot(ctx context.Context) (string, error) {
 	return b.String(), nil
 }
 
-// volatile matches what changes on its own: the comments with the time and the counters that iptables-save prints, and the second in which
-// an IPv6 address is looked for on the link.
+// volatile matches text that changes by itself: the comments of iptables-save with time and
+// counters, lifetimes, and the first second of an IPv6 address.
 var volatile = regexp.MustCompile(`(?m)^# .*\n| \[\d+:\d+\]$| (valid|preferred)_lft \S+| tentative\b`)

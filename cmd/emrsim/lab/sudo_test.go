@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestNotRoot runs the agent as EMR does, but where sudo is missing.
+// TestNotRoot runs the agent as EMR does, on a node without sudo.
 func TestNotRoot(t *testing.T) {
 	needNamespaces(t)
 	if OneUser() && os.Getenv("REQUIRE_NETNS") != "1" {
@@ -22,12 +22,12 @@ func TestNotRoot(t *testing.T) {
 	before := snapshot(t, core)
 	got := start(t, c, core, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}, User: "hadoop"})
 	if got.ExitCode != 9 || !strings.Contains(got.Stderr, "sudo") {
-		t.Errorf("exit code %d, want 9 and a word about sudo\n%s", got.ExitCode, got.Stderr)
+		t.Errorf("exit code %d, want 9 and an error that names sudo\n%s", got.ExitCode, got.Stderr)
 	}
 	expectUntouched(t, c, core, before)
 }
 
-// TestThroughSudo runs the agent as EMR does: as hadoop, who may use sudo.
+// TestThroughSudo runs the agent as EMR does: as the user hadoop, who may use sudo.
 func TestThroughSudo(t *testing.T) {
 	needNamespaces(t)
 	if OneUser() && os.Getenv("REQUIRE_NETNS") != "1" {
@@ -44,8 +44,8 @@ func TestThroughSudo(t *testing.T) {
 	expectUnchanged(t, c, core)
 }
 
-// actAsSudo is what this test program does where it was copied to as sudo: sudo -n --preserve-env=NAMES -- PROGRAM ARGS, with sudo's
-// own idea of the environment.
+// actAsSudo is run when this test program was copied to a node as sudo. It implements sudo -n
+// --preserve-env=NAMES -- PROGRAM ARGS, and resets the environment as sudo does.
 func actAsSudo(args []string) error {
 	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root"}
 	for len(args) > 0 && args[0] != "--" {

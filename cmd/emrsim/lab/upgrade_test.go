@@ -12,13 +12,15 @@ import (
 	"time"
 )
 
-// formerCommit is the last one before the shutdown action and the published bootstrap.sh: a version that is in the field.
+// formerCommit is the last commit before the shutdown action and the published bootstrap.sh. This
+// version is in use.
 const formerCommit = "9de3d1b"
 
-// claimFirstCommit is the last one whose nodes write their claim before they ask EC2 for the address.
+// claimFirstCommit is the last commit whose nodes write their record before they ask EC2 for the
+// address.
 const claimFirstCommit = "65427f2"
 
-// otherVersion is the program under test with another version stamp; the others are built from a
+// otherVersion is the program under test with another version stamp. The others are built from a
 // commit. Each is built once.
 var (
 	otherVersion = sync.OnceValues(func() (string, string) {
@@ -28,13 +30,14 @@ var (
 	claimFirstVersion = sync.OnceValues(func() (string, string) { return compileCommit(claimFirstCommit, "claim-first") })
 )
 
-// compileCommit builds the program from a commit of this repository, or says why it cannot.
+// compileCommit builds the program from a commit of this repository. If it cannot, it returns the
+// reason.
 func compileCommit(commit, name string) (path, problem string) {
 	dir := filepath.Join(os.Getenv(buildVariable), name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err.Error()
 	}
-	// Whoever runs the tests need not own the checkout.
+	// The user who runs the tests need not own the checkout.
 	archive := `git -c safe.directory='*' archive "$1" | tar -x -C "$2"`
 	if out, err := exec.Command("sh", "-c", `cd ../../.. && git -c safe.directory='*' cat-file -e "$1^{commit}" && `+archive, "sh", commit, dir).CombinedOutput(); err != nil {
 		return "", "no history with commit " + commit + " (a shallow clone?): " + err.Error() + ": " + string(out)
@@ -47,13 +50,13 @@ func compileCommit(commit, name string) (path, problem string) {
 
 const versionVariable = "github.com/emr-static-ip/emr-static-ip/agent.version"
 
-// compile builds the program from sources, or says why it cannot.
+// compile builds the program from sources. If it cannot, it returns the reason.
 func compile(sources, name, ldflags string, env ...string) (path, problem string) {
 	if _, err := exec.LookPath("go"); err != nil {
 		return "", err.Error()
 	}
 	path = filepath.Join(os.Getenv(buildVariable), name)
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute) // with nothing in the build cache
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute) // enough without a build cache
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags, "-o", path, "./cmd/emr-static-ip")
 	cmd.Dir = sources
@@ -64,7 +67,7 @@ func compile(sources, name, ldflags string, env ...string) (path, problem string
 	return path, ""
 }
 
-// changes are what a run's report says that it changed.
+// changes returns the changes that a run reports.
 func changes(r Result) (list []string) {
 	_, text, found := strings.Cut("\n"+r.Stdout, "\nchanges\n")
 	for line := range strings.Lines(text) {
@@ -76,7 +79,8 @@ func changes(r Result) (list []string) {
 	return list
 }
 
-// left is what a run leaves beside its own program and files: kernel, attachment, record.
+// left returns the state after a run, without the program and its files: kernel, addresses in EC2,
+// and record.
 func left(t *testing.T, c *Cluster, n *Node) string {
 	t.Helper()
 	var b strings.Builder
@@ -93,12 +97,13 @@ func left(t *testing.T, c *Cluster, n *Node) string {
 // onLink matches an address of the list on a link.
 var onLink = regexp.MustCompile(`inet 10\.0\.1\.1[012]/32 `)
 
-// TestUpgradeAndRollback runs one version over another one's state, records and rules, and back: nothing changes but what is installed.
+// TestUpgradeAndRollback runs one version with another version's state, records and rules, and then
+// goes back. Only the installed program may change.
 func TestUpgradeAndRollback(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		other func() (string, string)
-		rules bool // the other version's rules differ, and each version puts its own in their place
+		rules bool // the other version has other rules, which each version replaces by its own
 	}{{"another stamp", otherVersion, false}, {"former version", formerVersion, true}} {
 		t.Run(test.name, func(t *testing.T) {
 			needNamespaces(t)
@@ -138,21 +143,22 @@ func TestUpgradeAndRollback(t *testing.T) {
 					t.Errorf("step %d, %s %q: it was\n%s\nand is\n%s", i, filepath.Base(step.program), step.args, want, now)
 				}
 				if rules := snapshot(t, core); !onLink.MatchString(rules) || !strings.Contains(rules, "EMR-STATIC-IP-OUT") {
-					t.Errorf("step %d: address or rules are not there:\n%s", i, rules)
+					t.Errorf("step %d: address or rules are missing:\n%s", i, rules)
 				}
 				if t.Failed() {
 					t.Fatalf("%s%s", got.Stdout, got.Stderr)
 				}
 			}
 			expectStatus(t, c, core, 0, "in order")
-			// Rolled back, the other one releases; a shutdown action of a version that it does not know of does no harm afterwards.
+			// After the rollback the other version releases. The shutdown action of a newer
+			// version, which the other one does not know, must do no harm afterwards.
 			run(other, list...)
 			run(other, "release")
 			if _, err := core.ReadFile(shutdownAction); err == nil {
 				end(t, c, core, Command{})
 			}
 			if now := legacyTable.ReplaceAllString(snapshot(t, core), ""); now != nothing || len(c.Secondary(core)) > 0 {
-				t.Errorf("release left %v and\n%s\nwant\n%s", c.Secondary(core), now, nothing)
+				t.Errorf("after the release: assigned %v, state\n%s\nwant\n%s", c.Secondary(core), now, nothing)
 			}
 			expectDone(t, c, core, run(binary(t), list...))
 		})

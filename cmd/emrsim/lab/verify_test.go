@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// TestVerify has runs that connect to the data centre's file server through its firewall: it comes through where the firewall admits the static
-// IP, and where it does not the run fails, says what to look at, and leaves the address in place.
+// TestVerify runs the program with --verify and the data centre's file server. The connection
+// succeeds if the firewall admits the static IP. Otherwise the run fails, says what to check, and
+// leaves the address in place.
 func TestVerify(t *testing.T) {
 	list := []string{"10.0.1.10", "10.0.1.11"}
 	for _, test := range []struct {
@@ -21,14 +22,15 @@ func TestVerify(t *testing.T) {
 		{"admitted", nil, "192.168.50.10:80", 0, []string{"verified: the static IP 10.0.1.11 reaches 192.168.50.10:80 ("}},
 		{"admitted, iptables legacy", func(s *ClusterSpec) { s.Release = "emr-6.15.0" }, "192.168.50.10:80", 0, []string{"reaches 192.168.50.10:80 ("}},
 		{"admitted, no iptables", func(s *ClusterSpec) { s.Iptables = IptablesNone }, "192.168.50.10:80", 0, []string{"reaches 192.168.50.10:80 ("}},
-		// The firewall lists others only.
+		// The firewall admits only other addresses.
 		{"not admitted", func(s *ClusterSpec) { s.Static = []netip.Addr{netip.MustParseAddr("10.0.1.10")} }, "192.168.50.10:80", 13, []string{
 			"the static IP is in order, but a service of --verify cannot be reached (exit code 13)",
 			"a TCP connection from the static IP 10.0.1.11 to 192.168.50.10:80 gets no answer",
 			"the firewall of the other side (does it admit 10.0.1.11 to port 80?)", "attached and programmed"}},
 		{"nothing listens", nil, "198.51.100.10:81", 13, []string{"to 198.51.100.10:81 is refused", "is the service up, is the port right?"}},
 		{"unknown name", nil, "namenode.example.com:8020", 13, []string{"the host name of namenode.example.com:8020 is not found"}},
-		// Inside the VPC traffic keeps the primary IP: the neighbour is reached by a socket that is bound.
+		// Traffic inside the VPC keeps the primary IP, so the program binds its socket to the
+		// static IP.
 		{"inside the VPC", nil, "10.0.0.10:80", 0, []string{"10.0.0.10:80, by a socket bound to it"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -51,11 +53,11 @@ func TestVerify(t *testing.T) {
 			if test.code != 0 && got.Duration > 45*time.Second {
 				t.Errorf("took %v", got.Duration)
 			}
-			if attached := c.Secondary(core); len(attached) != 1 || attached[0] != netip.MustParseAddr("10.0.1.11") {
-				t.Errorf("attached %v", attached)
+			if assigned := c.Secondary(core); len(assigned) != 1 || assigned[0] != netip.MustParseAddr("10.0.1.11") {
+				t.Errorf("assigned %v", assigned)
 			}
 			if test.code == 0 {
-				expectUnchanged(t, c, core) // and verifies again
+				expectUnchanged(t, c, core) // runs --verify again
 			}
 		})
 	}

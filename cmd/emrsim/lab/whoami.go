@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A whoami is a TCP service that tells each caller its own name and the source address it sees, and hangs up.
+// A whoami is a TCP service that sends each caller its own name and the caller's source address,
+// and closes the connection.
 type whoami struct{ listener net.Listener }
 
 func newWhoami(ctx context.Context, ns *namespace, name string, at netip.AddrPort) (*whoami, error) {
@@ -24,7 +25,7 @@ func newWhoami(ctx context.Context, ns *namespace, name string, at netip.AddrPor
 				return
 			}
 			if err != nil {
-				time.Sleep(10 * time.Millisecond) // out of descriptors, a caller that is gone: the next may do better
+				time.Sleep(10 * time.Millisecond) // no descriptors, or the caller has gone: try again
 				continue
 			}
 			go func() {

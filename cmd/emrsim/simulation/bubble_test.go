@@ -17,15 +17,15 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// cluster is a world with a subnet, in which clusters are launched by hand.
+// cluster is a world with a subnet in which tests launch clusters by hand.
 type cluster struct {
 	*World
 	t      *testing.T
 	subnet string
 }
 
-// inBubble runs a story in virtual time and checks at its end that nothing was violated.
-func inBubble(t *testing.T, o cloud.Options, story func(t *testing.T, c *cluster)) {
+// inBubble runs a scenario in virtual time. At the end it fails the test for each violation.
+func inBubble(t *testing.T, o cloud.Options, scenario func(t *testing.T, c *cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		if o.UniqueTimes = true; o.Seed == 0 {
@@ -40,7 +40,7 @@ func inBubble(t *testing.T, o cloud.Options, story func(t *testing.T, c *cluster
 		c.subnet = w.Cloud.CreateSubnet(w.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16")), testSubnet)
 		w.Cloud.ReserveCIDR(c.subnet, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
 		w.Step = w.CheckSafety
-		story(t, c)
+		scenario(t, c)
 		w.CheckSafety()
 		for _, v := range w.violations {
 			t.Error(v)
@@ -68,7 +68,7 @@ func (c *cluster) launchIn(subnet string, masters, cores int, pools agent.Pools)
 	return nodes
 }
 
-// all runs the agent on all nodes at once, and gives the errors in the nodes' order.
+// all runs the agent on all nodes at once and returns the errors in the nodes' order.
 func (c *cluster) all(nodes []*Node) []error {
 	errs := make([]error, len(nodes))
 	var wg sync.WaitGroup
@@ -89,7 +89,7 @@ func (c *cluster) mustAll(nodes []*Node) {
 	}
 }
 
-// retire ends a node's instance at once.
+// retire ends the instances of nodes at once.
 func (c *cluster) retire(nodes ...*Node) {
 	for _, n := range nodes {
 		n.gone.Store(true)
@@ -97,7 +97,7 @@ func (c *cluster) retire(nodes ...*Node) {
 	}
 }
 
-// listen collects the agents' log lines.
+// listen returns the agents' log lines.
 func (c *cluster) listen() *observer.ObservedLogs {
 	core, logs := observer.New(zapcore.InfoLevel)
 	c.Log = zap.New(core)
@@ -115,10 +115,10 @@ func remedy(err error) string {
 
 var smallPools = agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22")}
 
-// parameter is the name of an address's record in the cluster's ledger.
+// parameter returns the name of an address's parameter in the cluster's ledger.
 func (c *cluster) parameter(a netip.Addr) string { return Parameter(testPrefix, c.subnet, a) }
 
-// record is the record of an address; false if there is none.
+// record returns the record of an address, and false if there is none.
 func (c *cluster) record(a netip.Addr) (ssmcoord.Record, bool) {
 	c.t.Helper()
 	for _, p := range c.Cloud.Parameters() {
@@ -133,8 +133,8 @@ func (c *cluster) record(a netip.Addr) (ssmcoord.Record, bool) {
 	return ssmcoord.Record{}, false
 }
 
-// unseenGrace is longer than a claim of an instance that EC2 does not list is left alone.
+// unseenGrace is longer than a record of an instance that EC2 does not list is respected.
 const unseenGrace = 4 * time.Minute
 
-// deadRecord is the record of an instance that never was.
+// deadRecord is the record of an instance that never existed.
 var deadRecord = ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE"}

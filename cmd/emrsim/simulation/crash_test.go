@@ -32,21 +32,21 @@ func addrs(list ...string) []netip.Addr {
 	return out
 }
 
-// scene is a world with one node under test, just before the run that is to be disturbed.
-type scene struct {
+// crashSetup is a world with one node, just before the run that is to be disturbed.
+type crashSetup struct {
 	w      *World
 	node   *Node
 	run    func(context.Context, Kill) Outcome
-	before func(*testing.T) // what happened on the node before
+	before func(*testing.T) // earlier events on the node
 }
 
 // crashCase is a situation in which a run may be interrupted.
 type crashCase struct {
 	name  string
-	build func(t *testing.T) *scene
+	build func(t *testing.T) *crashSetup
 }
 
-func newScene(t *testing.T, role string, o cloud.Options) *scene {
+func newCrashSetup(t *testing.T, role string, o cloud.Options) *crashSetup {
 	o.Seed = 7
 	o.UniqueTimes = true
 	w, err := NewWorld(o)
@@ -55,7 +55,7 @@ func newScene(t *testing.T, role string, o cloud.Options) *scene {
 	}
 	vpc := w.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"))
 	subnet := w.Cloud.CreateSubnet(vpc, testSubnet)
-	// EC2 never gives the pool's addresses to new instances here.
+	// EC2 never assigns the pool's addresses to new instances here.
 	w.Cloud.ReserveCIDR(subnet, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
 	cl, err := w.Cloud.LaunchCluster(cloud.ClusterSpec{Name: "crash", NameTag: "crash", Subnet: subnet, Masters: 1, Cores: 1, Tasks: 1, SecondENIOnMaster: true})
 	if err != nil {
@@ -63,7 +63,7 @@ func newScene(t *testing.T, role string, o cloud.Options) *scene {
 	}
 	cfg := agent.DefaultConfig()
 	cfg.Pools = agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22"), Task: addrs("10.0.1.23")}
-	s := &scene{w: w}
+	s := &crashSetup{w: w}
 	for _, cn := range cl.Nodes {
 		if cn.Role == role {
 			s.node = w.newNode(cn, cfg, cloud.FilesFull)
@@ -76,106 +76,106 @@ func newScene(t *testing.T, role string, o cloud.Options) *scene {
 
 func crashCases() []crashCase {
 	var cases []crashCase
-	add := func(name string, build func(t *testing.T) *scene) { cases = append(cases, crashCase{name, build}) }
+	add := func(name string, build func(t *testing.T) *crashSetup) { cases = append(cases, crashCase{name, build}) }
 	for _, role := range []string{cloud.RoleMaster, cloud.RoleCore, cloud.RoleTask} {
-		add("first run/"+role, func(t *testing.T) *scene { return newScene(t, role, cloud.Options{}) })
-		add("rerun/"+role, func(t *testing.T) *scene {
-			s := newScene(t, role, cloud.Options{})
+		add("first run/"+role, func(t *testing.T) *crashSetup { return newCrashSetup(t, role, cloud.Options{}) })
+		add("rerun/"+role, func(t *testing.T) *crashSetup {
+			s := newCrashSetup(t, role, cloud.Options{})
 			s.before = func(t *testing.T) { succeed(t, s.node.Apply(t.Context(), Kill{})) }
 			return s
 		})
-		add("rerun without arguments/"+role, func(t *testing.T) *scene {
-			s := newScene(t, role, cloud.Options{})
+		add("rerun without arguments/"+role, func(t *testing.T) *crashSetup {
+			s := newCrashSetup(t, role, cloud.Options{})
 			s.before = func(t *testing.T) {
 				succeed(t, s.node.Apply(t.Context(), Kill{}))
 				s.node.Config.Pools = agent.Pools{}
 			}
 			return s
 		})
-		add("release/"+role, func(t *testing.T) *scene {
-			s := newScene(t, role, cloud.Options{})
+		add("release/"+role, func(t *testing.T) *crashSetup {
+			s := newCrashSetup(t, role, cloud.Options{})
 			s.before = func(t *testing.T) { succeed(t, s.node.Apply(t.Context(), Kill{})) }
 			s.run = s.node.Release
 			return s
 		})
-		add("take-over/"+role, func(t *testing.T) *scene {
-			s := newScene(t, role, cloud.Options{})
+		add("take-over/"+role, func(t *testing.T) *crashSetup {
+			s := newCrashSetup(t, role, cloud.Options{})
 			s.before = func(t *testing.T) {
 				for _, a := range s.node.Config.Pools.For(agent.Role(role)) {
-					s.bury(t, a)
+					s.putDeadRecord(t, a)
 				}
 				time.Sleep(unseenGrace)
 			}
 			return s
 		})
 	}
-	add("first run, slow and late EC2/CORE", func(t *testing.T) *scene {
-		return newScene(t, cloud.RoleCore, cloud.Options{RemapDelay: cloud.Range{Min: 2 * time.Second, Max: 6 * time.Second}, AssignSameENI: cloud.OutcomeError})
+	add("first run, slow and late EC2/CORE", func(t *testing.T) *crashSetup {
+		return newCrashSetup(t, cloud.RoleCore, cloud.Options{RemapDelay: cloud.Range{Min: 2 * time.Second, Max: 6 * time.Second}, AssignSameENI: cloud.OutcomeError})
 	})
-	add("take-over, slow and late EC2/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, cloud.Options{RemapDelay: cloud.Range{Min: 2 * time.Second, Max: 6 * time.Second}, AssignSameENI: cloud.OutcomeError})
+	add("take-over, slow and late EC2/CORE", func(t *testing.T) *crashSetup {
+		s := newCrashSetup(t, cloud.RoleCore, cloud.Options{RemapDelay: cloud.Range{Min: 2 * time.Second, Max: 6 * time.Second}, AssignSameENI: cloud.OutcomeError})
 		s.before = func(t *testing.T) {
 			for _, a := range s.node.Config.Pools.Core {
-				s.bury(t, a)
+				s.putDeadRecord(t, a)
 			}
 			time.Sleep(unseenGrace)
 		}
 		return s
 	})
-	add("the list has changed/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, cloud.Options{})
+	add("the list has changed/CORE", func(t *testing.T) *crashSetup {
+		s := newCrashSetup(t, cloud.RoleCore, cloud.Options{})
 		s.before = func(t *testing.T) {
 			succeed(t, s.node.Apply(t.Context(), Kill{}))
 			s.node.Config.Pools.Core = addrs("10.0.1.24", "10.0.1.25")
 		}
 		return s
 	})
-	// A cloud in which everything comes late.
+	// A cloud in which everything takes effect late.
 	late := cloud.Options{
 		RemapDelay: cloud.Range{Min: time.Second, Max: 4 * time.Second}, IMDSDelay: cloud.Exactly(30 * time.Second), AssignSameENI: cloud.OutcomeError,
 		StaleSSM: cloud.Staleness{Probability: 0.3, MaxAge: 2 * time.Second}, StaleEC2: cloud.Staleness{Probability: 0.3, MaxAge: 4 * time.Second},
 	}
-	add("release, late/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, late)
+	add("release, late/CORE", func(t *testing.T) *crashSetup {
+		s := newCrashSetup(t, cloud.RoleCore, late)
 		s.before = func(t *testing.T) { succeed(t, s.node.Apply(t.Context(), Kill{})) }
 		s.run = s.node.Release
 		return s
 	})
-	add("applied again after a release, late/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, late)
+	add("applied again after a release, late/CORE", func(t *testing.T) *crashSetup {
+		s := newCrashSetup(t, cloud.RoleCore, late)
 		s.before = func(t *testing.T) {
 			succeed(t, s.node.Apply(t.Context(), Kill{}))
 			succeed(t, s.node.Release(t.Context(), Kill{}))
 		}
 		return s
 	})
-	add("the list has changed, late/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, late)
+	add("the list has changed, late/CORE", func(t *testing.T) *crashSetup {
+		s := newCrashSetup(t, cloud.RoleCore, late)
 		s.before = func(t *testing.T) {
 			succeed(t, s.node.Apply(t.Context(), Kill{}))
 			s.node.Config.Pools.Core = addrs("10.0.1.24", "10.0.1.25")
 		}
 		return s
 	})
-	add("EC2 took the address away, late/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, late)
+	add("EC2 took the address away, late/CORE", func(t *testing.T) *crashSetup {
+		s := newCrashSetup(t, cloud.RoleCore, late)
 		s.before = func(t *testing.T) {
 			succeed(t, s.node.Apply(t.Context(), Kill{}))
 			time.Sleep(time.Minute)
 			s.w.Step = nil
 			s.moveToStranger(t, s.node.Static())
-			time.Sleep(10 * time.Second) // every describe call shows it, IMDS does not yet
+			time.Sleep(10 * time.Second) // long enough for describe calls, but not for IMDS
 		}
 		return s
 	})
 	for _, end := range []string{"apply", "release"} {
-		add("after a failure that was suppressed/"+end, func(t *testing.T) *scene {
-			s := newScene(t, cloud.RoleCore, cloud.Options{})
+		add("after a failure that was suppressed/"+end, func(t *testing.T) *crashSetup {
+			s := newCrashSetup(t, cloud.RoleCore, cloud.Options{})
 			s.before = func(t *testing.T) {
 				succeed(t, s.node.Apply(t.Context(), Kill{}))
 				s.node.Suppress(t.Context(), agent.Failed{Code: agent.ExitPermission, Err: errors.New("denied")})
 				if s.node.ErrorTag() == "" {
-					t.Fatal("the instance has no tag of the error")
+					t.Fatal("the instance has no error tag")
 				}
 			}
 			if end == "release" {
@@ -185,10 +185,10 @@ func crashCases() []crashCase {
 		})
 	}
 	for _, run := range []string{"restore", "rerun", "another list", "release"} {
-		add("a record is left to the timer/"+run, func(t *testing.T) *scene {
-			s := newScene(t, cloud.RoleCore, cloud.Options{})
+		add("a record is left to the timer/"+run, func(t *testing.T) *crashSetup {
+			s := newCrashSetup(t, cloud.RoleCore, cloud.Options{})
 			s.node.withSystemd()
-			s.node.Config.PutRate = 0.02 // the node's turn is a minute away, and more
+			s.node.Config.PutRate = 0.02 // the node's turn is more than a minute away
 			s.before = func(t *testing.T) {
 				succeed(t, s.node.Apply(t.Context(), Kill{}))
 				if !s.node.pending() || len(s.w.Cloud.Parameters()) > 0 {
@@ -202,7 +202,7 @@ func crashCases() []crashCase {
 			switch run {
 			case "restore":
 				s.run = func(ctx context.Context, k Kill) Outcome {
-					time.Sleep(5 * time.Minute) // the turn has come
+					time.Sleep(5 * time.Minute) // long enough for the node's turn
 					return s.node.run(ctx, k, agent.Restore)
 				}
 			case "release":
@@ -211,25 +211,25 @@ func crashCases() []crashCase {
 			return s
 		})
 	}
-	add("the ledger was lost/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, cloud.Options{})
+	add("the ledger was lost/CORE", func(t *testing.T) *crashSetup {
+		s := newCrashSetup(t, cloud.RoleCore, cloud.Options{})
 		s.before = func(t *testing.T) {
 			succeed(t, s.node.Apply(t.Context(), Kill{}))
-			s.forget(t, s.node.Static())
+			s.deleteRecord(t, s.node.Static())
 		}
 		return s
 	})
-	add("EC2 took the address away/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, cloud.Options{})
+	add("EC2 took the address away/CORE", func(t *testing.T) *crashSetup {
+		s := newCrashSetup(t, cloud.RoleCore, cloud.Options{})
 		s.before = func(t *testing.T) {
 			succeed(t, s.node.Apply(t.Context(), Kill{}))
-			s.w.Step = nil // the move itself is what must not be, until the agent is run
+			s.w.Step = nil // CheckSafety would report the move itself
 			s.moveToStranger(t, s.node.Static())
 		}
 		return s
 	})
-	add("a stranger is faster/CORE", func(t *testing.T) *scene {
-		s := newScene(t, cloud.RoleCore, cloud.Options{})
+	add("a stranger is faster/CORE", func(t *testing.T) *crashSetup {
+		s := newCrashSetup(t, cloud.RoleCore, cloud.Options{})
 		s.before = func(t *testing.T) {
 			taken := false
 			s.w.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
@@ -252,11 +252,12 @@ func crashCases() []crashCase {
 func succeed(t *testing.T, o Outcome) {
 	t.Helper()
 	if o.Err != nil {
-		t.Fatalf("a run that nobody disturbs: %v", o.Err)
+		t.Fatalf("an undisturbed run failed: %v", o.Err)
 	}
 }
 
-// crashPoint disturbs one run at one point, runs the agent again, and compares with a run that nobody disturbed.
+// crashPoint disturbs runs at the given points and then runs the agent once more. It compares the
+// resulting state with want, the state after an undisturbed run.
 func crashPoint(t *testing.T, c crashCase, kills []Kill, want string) (points int, got string) {
 	synctest.Test(t, func(t *testing.T) {
 		s := c.build(t)
@@ -280,17 +281,17 @@ func crashPoint(t *testing.T, c crashCase, kills []Kill, want string) (points in
 		if want != "" {
 			o := s.run(t.Context(), Kill{})
 			if o.Err != nil {
-				t.Errorf("after %+v a clean run fails: %v", kills, o.Err)
+				t.Errorf("after %+v an undisturbed run failed: %v", kills, o.Err)
 			}
 		}
-		time.Sleep(time.Minute) // all that EC2 and IMDS show late has come
+		time.Sleep(time.Minute) // long enough for EC2 and IMDS to show everything
 		got = s.snapshot(t)
 		again := s.run(t.Context(), Kill{})
 		if again.Err != nil || len(again.Report.Changes) != 0 {
-			t.Errorf("after %+v a further run changes %q: %v", kills, again.Report.Changes, again.Err)
+			t.Errorf("after %+v another run changed %q: %v", kills, again.Report.Changes, again.Err)
 		}
 		if after := s.snapshot(t); after != got {
-			t.Errorf("after %+v a further run leaves\n%s\nit was\n%s", kills, after, got)
+			t.Errorf("after %+v another run left\n%s\nbefore it was\n%s", kills, after, got)
 		}
 		s.w.CheckSafety()
 		for _, v := range s.w.violations {
@@ -303,11 +304,12 @@ func crashPoint(t *testing.T, c crashCase, kills []Kill, want string) (points in
 	return points, got
 }
 
-// pairs is how many times, in each case, two runs in a row are disturbed.
+// pairs is how many times two runs in a row are disturbed in each case.
 const pairs = 12
 
-// A run that is killed, or whose call fails, at any point, and then run again, ends like a run that nobody disturbed. So does one whose
-// second run is disturbed too.
+// TestCrashPoints kills a run at every point, or lets the call there fail, and runs the agent
+// again. The result must be the same as without the disturbance. The same must hold if the second
+// run is disturbed, too.
 func TestCrashPoints(t *testing.T) {
 	var points, twice atomic.Int64
 	t.Run("cases", func(t *testing.T) {
@@ -335,26 +337,26 @@ func TestCrashPoints(t *testing.T) {
 	})
 	t.Logf("%d crash points covered, and %d pairs", points.Load(), twice.Load())
 	if points.Load() < 2000 && !t.Failed() {
-		t.Errorf("only %d crash points: is every call counted?", points.Load())
+		t.Errorf("only %d crash points, want at least 2000: some calls may not be counted", points.Load())
 	}
 }
 
-// bury writes the record of an instance that is long gone.
-func (s *scene) bury(t *testing.T, a netip.Addr) {
+// putDeadRecord writes the record of an instance that no longer exists.
+func (s *crashSetup) putDeadRecord(t *testing.T, a netip.Addr) {
 	t.Helper()
 	if err := s.w.PutRecord(t.Context(), Parameter(testPrefix, s.node.SubnetID, a), deadRecord); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *scene) forget(t *testing.T, a netip.Addr) {
+func (s *crashSetup) deleteRecord(t *testing.T, a netip.Addr) {
 	t.Helper()
 	if err := s.w.Delete(t.Context(), Parameter(testPrefix, s.node.SubnetID, a)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *scene) moveToStranger(t *testing.T, a netip.Addr) {
+func (s *crashSetup) moveToStranger(t *testing.T, a netip.Addr) {
 	t.Helper()
 	stranger, err := s.w.Cloud.RunInstance(cloud.InstanceSpec{Subnet: s.node.SubnetID})
 	if err != nil {
@@ -365,8 +367,9 @@ func (s *scene) moveToStranger(t *testing.T, a netip.Addr) {
 	}
 }
 
-// snapshot is all that a run leaves: ledger, EC2, kernel, shutdown action and state file, without times.
-func (s *scene) snapshot(t *testing.T) string {
+// snapshot returns the state that a run leaves: ledger, EC2, kernel, shutdown action and state
+// file, without times.
+func (s *crashSetup) snapshot(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	for _, p := range s.w.Cloud.Parameters() {

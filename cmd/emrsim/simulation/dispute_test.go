@@ -10,9 +10,10 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// A node has its address by EC2, and the record names another instance: the ledger was lost and a node
-// of the former version wrote its claim first, or an operator attached the address. The node makes the
-// record its own, with one write, whether the other instance lives or not.
+// TestRecordOfAnotherInstance has a node whose address has a record that names another instance.
+// This happens if the ledger was lost and a node of the former version wrote its record first, or
+// if an operator assigned the address. The node must replace the record with one write, whether or
+// not the other instance is alive.
 func TestRecordOfAnotherInstance(t *testing.T) {
 	for _, lives := range []bool{true, false} {
 		for _, first := range []bool{true, false} {
@@ -45,7 +46,7 @@ func TestRecordOfAnotherInstance(t *testing.T) {
 						}
 					}
 					if took := time.Since(began); writes != 1 || n.Static() != a || took > time.Minute {
-						t.Errorf("%d writes, %s in use, after %s", writes, n.Static(), took)
+						t.Errorf("%d writes, address in use %s, after %s", writes, n.Static(), took)
 					}
 					c.CheckTruth(testPrefix, nil)
 				})

@@ -10,8 +10,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// Two VPCs of one account with the same address range, and clusters with the same list in both: neither is in the other's way, whether
-// the numbers are taken there as secondary or as primary addresses.
+// TestTwoVPCsWithTheSameRange has two VPCs in one account with the same address range, and clusters
+// with the same list in both. They must not affect each other, whether the other VPC uses the
+// addresses as secondary or as primary addresses.
 func TestTwoVPCsWithTheSameRange(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		twin := c.Cloud.CreateSubnet(c.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16")), testSubnet)
@@ -25,26 +26,26 @@ func TestTwoVPCsWithTheSameRange(t *testing.T) {
 		ours := c.launch(1, 2, smallPools)
 		c.mustAll(ours)
 		if d := time.Since(began); d > time.Minute {
-			t.Errorf("it took %s, with all addresses free", d)
+			t.Errorf("the launch took %s although all addresses were free", d)
 		}
 		for _, n := range slices.Concat(theirs, ours) {
 			if h := c.Cloud.Holders(n.SubnetID, n.Static()); !slices.Equal(h, []string{n.ENI}) {
-				t.Errorf("%s has %s, which is on %v", n.InstanceID, n.Static(), h)
+				t.Errorf("%s uses %s, which EC2 has on %v", n.InstanceID, n.Static(), h)
 			}
 		}
-		// A release in one of them touches nothing of the other.
+		// A release in one VPC changes nothing in the other.
 		if out := ours[0].Release(t.Context(), Kill{}); out.Err != nil {
 			t.Error(out.Err)
 		}
 		if out := theirs[0].Apply(t.Context(), Kill{}); out.Err != nil || len(out.Report.Changes) > 0 {
-			t.Errorf("a rerun in the other VPC: %v, %q", out.Err, out.Report.Changes)
+			t.Errorf("another run in the other VPC: error %v, changes %q", out.Err, out.Report.Changes)
 		}
 		c.CheckTruth(testPrefix, nil)
 	})
 }
 
-// EMR gives a master a second interface. If an operator has put an address of the pool there, the
-// node does not use it, and does not wait for it.
+// TestAddressOnTheSecondInterface has an address of the pool on the second interface that EMR gives
+// a master. The node must neither use that address nor wait for it.
 func TestAddressOnTheSecondInterface(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		cl, err := c.Cloud.LaunchCluster(cloud.ClusterSpec{Subnet: c.subnet, Masters: 1, SecondENIOnMaster: true})
@@ -60,10 +61,10 @@ func TestAddressOnTheSecondInterface(t *testing.T) {
 		began := time.Now()
 		c.mustAll([]*Node{n})
 		if d := time.Since(began); n.Static() != cfg.Pools.Master[1] || d > 15*time.Second {
-			t.Errorf("it has %s after %s", n.Static(), d)
+			t.Errorf("the node uses %s after %s", n.Static(), d)
 		}
 		if h := c.Cloud.Holders(c.subnet, cfg.Pools.Master[0]); !slices.Equal(h, []string{n.SecondENI.ID}) {
-			t.Errorf("the other address is on %v", h)
+			t.Errorf("the other address is on %v, want the second interface", h)
 		}
 		c.CheckTruth(testPrefix, nil)
 	})

@@ -11,7 +11,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// inKernel are the lines of what a node's kernel has: addresses and rules.
+// inKernel returns the addresses and rules in the node's kernel, one per line.
 func (n *Node) inKernel() []string {
 	lines := strings.Split(n.Kernel.Rules(), "\n")
 	for _, a := range n.Kernel.Uses(n.primaries()...) {
@@ -20,13 +20,14 @@ func (n *Node) inKernel() []string {
 	return lines
 }
 
-// A release is interrupted at every point, and the node's timer runs restore until the release is run again. From the moment at which
-// the release has taken anything out of the kernel, no restore puts it back, though IMDS still lists the address, or is silent.
+// TestRestoreAfterAnInterruptedRelease interrupts a release at every point. The timer runs restore
+// until the release is run again. Once the release has removed something from the kernel, restore
+// must not put it back, even while IMDS still lists the address or does not answer.
 func TestRestoreAfterAnInterruptedRelease(t *testing.T) {
 	o := cloud.Options{RemapDelay: cloud.Range{Min: time.Second, Max: 4 * time.Second}, IMDSDelay: cloud.Exactly(30 * time.Second)}
 	release := func(t *testing.T, k Kill, silent bool) (out Outcome, began bool, after string) {
 		synctest.Test(t, func(t *testing.T) {
-			s := newScene(t, cloud.RoleCore, o)
+			s := newCrashSetup(t, cloud.RoleCore, o)
 			defer s.w.Close()
 			succeed(t, s.node.Apply(t.Context(), Kill{}))
 			time.Sleep(time.Minute)
@@ -49,11 +50,11 @@ func TestRestoreAfterAnInterruptedRelease(t *testing.T) {
 				}
 				for _, line := range s.node.inKernel() {
 					if began && !slices.Contains(had, line) {
-						t.Errorf("%+v, IMDS silent %t: restore puts back %q: %q", k, silent, line, r.Report.Changes)
+						t.Errorf("%+v, IMDS silent %t: restore put back %q: %q", k, silent, line, r.Report.Changes)
 					}
 				}
 			}
-			for range 4 { // one more than the checks after which an address is withdrawn
+			for range 4 { // one more than the checks after which restore withdraws an address
 				restore()
 				time.Sleep(time.Minute)
 			}
@@ -82,13 +83,13 @@ func TestRestoreAfterAnInterruptedRelease(t *testing.T) {
 					begun++
 				}
 				if got != want {
-					t.Errorf("%+v, IMDS silent %t: in the end\n%s\nundisturbed\n%s", k, silent, got, want)
+					t.Errorf("%+v, IMDS silent %t: final state\n%s\nundisturbed\n%s", k, silent, got, want)
 				}
 			}
 		}
 	}
 	t.Logf("%d points, each killed and failed; %d releases were killed half way", whole.Points, begun)
 	if begun < 10 && !t.Failed() {
-		t.Error("hardly any release was killed half way: is every effect counted?")
+		t.Error("too few releases were killed half way: some effects may not be counted")
 	}
 }

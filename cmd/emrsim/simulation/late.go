@@ -11,14 +11,17 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// latest is how long after its caller gave up a call may still take effect.
+// latest is how late a call may take effect after its caller gave up.
 const latest = 15 * time.Second
 
-// lateEffects lets up to seven of ten changes take effect when nobody waits for them any more; the other calls meet the other faults.
+// lateEffects returns a fault hook that makes up to 70 % of the changes take effect only after the
+// caller has given up. The other calls get the faults of others.
 //
-// What such a change meets is not what it was meant for: a deletion may remove the claim of the address's next owner, and a detachment may take an
-// address from a node that has got it again. EC2 still decides who has the address, so that no two nodes use one, and the next run of a node puts things
-// right. That is what these launches check; who may claim what is not (see checkClaims).
+// A late change may hit a state that it was not meant for. A late deletion may remove the record of
+// the address's next owner, and a late unassignment may remove an address that the node has got
+// again. EC2 still decides who has an address, so no two nodes use the same one, and a node's next
+// run repairs the rest. These launches check this. They do not check who may own which record (see
+// checkRecordOwners).
 func (l *Launch) lateEffects(others func(cloud.Call) cloud.FaultAction) func(cloud.Call) cloud.FaultAction {
 	share := l.rng.Float64() * 0.7
 	return func(c cloud.Call) cloud.FaultAction {
@@ -29,7 +32,7 @@ func (l *Launch) lateEffects(others func(cloud.Call) cloud.FaultAction) func(clo
 	}
 }
 
-// changes tells whether an action changes what the nodes agree on.
+// changes reports whether an action changes state that the nodes share.
 func changes(action string) bool {
 	switch action {
 	case "PutParameter", "DeleteParameter", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses":
@@ -38,8 +41,10 @@ func changes(action string) bool {
 	return false
 }
 
-// tookLate tells whether the node itself took the address from its interface, by a release that took effect after it had been followed by another run. No
-// run can know of such a change to come; restore finds that the address is gone. While another interface has the address it must not be in use all the same.
+// tookLate reports whether the node has removed the address from its own interface by a release
+// that took effect after a later run. A run cannot foresee such a change; restore notices that the
+// address is gone. If another interface has the address, the node must not use it even then, and
+// tookLate returns false.
 func (w *World) tookLate(n *Node, a netip.Addr) bool {
 	if !w.Late || len(w.Cloud.Holders(n.SubnetID, a)) > 0 {
 		return false
@@ -53,8 +58,8 @@ func (w *World) tookLate(n *Node, a netip.Addr) bool {
 	return false
 }
 
-// again runs the agent once more on every node, which may find something to put right: an effect that
-// came late, or a record that Parameter Store lost.
+// again runs the agent once more on every node. It may find work: a late effect, or a record that
+// Parameter Store lost.
 func (l *Launch) again(ctx context.Context) {
 	for _, n := range l.w.living() {
 		o := n.Apply(ctx, Kill{})

@@ -11,12 +11,13 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// inLateLedgers runs a story in clouds of which half the reads of Parameter Store are up to three seconds old. At its end the ledger must be right.
-func inLateLedgers(t *testing.T, seeds uint64, story func(c *cluster, seed uint64)) {
+// inLateLedgers runs a scenario in clouds in which half the reads of Parameter Store are up to
+// three seconds old. At the end the ledger must be right.
+func inLateLedgers(t *testing.T, seeds uint64, scenario func(c *cluster, seed uint64)) {
 	for s := uint64(1); s <= seeds; s++ {
 		o := cloud.Options{Seed: s, Latency: promptly, StaleSSM: cloud.Staleness{Probability: 0.5, MaxAge: 3 * time.Second}}
 		inBubble(t, o, func(t *testing.T, c *cluster) {
-			story(c, s)
+			scenario(c, s)
 			time.Sleep(time.Minute)
 			c.CheckTruth(testPrefix, nil)
 			if len(c.violations) > 0 {
@@ -31,8 +32,8 @@ func inLateLedgers(t *testing.T, seeds uint64, story func(c *cluster, seed uint6
 
 func promptly(*rand.Rand, cloud.Call) time.Duration { return 30 * time.Millisecond }
 
-// bury leaves the claim of an instance that is long gone.
-func (c *cluster) bury(address string) {
+// putDeadRecord writes the record of an instance that no longer exists.
+func (c *cluster) putDeadRecord(address string) {
 	c.t.Helper()
 	if err := c.PutRecord(c.t.Context(), c.parameter(addrs(address)[0]), deadRecord); err != nil {
 		c.t.Fatal(err)
@@ -48,7 +49,8 @@ func (c *cluster) mustRelease(n *Node) {
 	}
 }
 
-// A read that shows the record which the node has just deleted does not keep it from writing a new one.
+// TestReleaseThenApply checks that a stale read of the record that the node has just deleted does
+// not keep the node from writing a new one.
 func TestReleaseThenApply(t *testing.T) {
 	inLateLedgers(t, 60, func(c *cluster, _ uint64) {
 		n := c.launch(1, 0, smallPools)[0]
@@ -59,7 +61,8 @@ func TestReleaseThenApply(t *testing.T) {
 	})
 }
 
-// The answer to a create is lost, and the read that is to tell whose the record is shows the owner before.
+// TestCollidedWithItself loses the answer to a create. The read that follows may still show the
+// former owner's record.
 func TestCollidedWithItself(t *testing.T) {
 	inLateLedgers(t, 60, func(c *cluster, _ uint64) {
 		before := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
@@ -79,22 +82,24 @@ func TestCollidedWithItself(t *testing.T) {
 	})
 }
 
-// A node takes an address over and releases it while reads still show its former owner.
+// TestTakeOverThenRelease lets a node take an address over and release it while reads still show
+// the former owner.
 func TestTakeOverThenRelease(t *testing.T) {
 	inLateLedgers(t, 30, func(c *cluster, _ uint64) {
-		c.bury("10.0.1.20")
+		c.putDeadRecord("10.0.1.20")
 		n := c.launch(1, 0, smallPools)[0]
 		c.mustAll([]*Node{n})
 		c.mustRelease(n)
 	})
 }
 
-// The same where the run is killed: no release leaves a claim.
+// TestTakeOverIsKilledThenRelease is the same with a run that is killed. The release must leave no
+// record.
 func TestTakeOverIsKilledThenRelease(t *testing.T) {
 	took := 0
 	for point := 18; point < 70 && !t.Failed(); point++ {
 		inLateLedgers(t, 2, func(c *cluster, _ uint64) {
-			c.bury("10.0.1.20")
+			c.putDeadRecord("10.0.1.20")
 			n := c.launch(1, 0, smallPools)[0]
 			if o := n.Apply(c.t.Context(), Kill{Point: point}); !o.Killed {
 				return
@@ -112,16 +117,17 @@ func TestTakeOverIsKilledThenRelease(t *testing.T) {
 	}
 }
 
-// A release's DeleteParameter meets a reset connection and has no effect. The read that follows may be
-// older than the record, and shows no record, or its former owner's. Neither means that the record is
-// gone: when the node then uses another address, nothing names it at the first one.
+// TestReleaseIsResetAndReadsAreLate resets the connection of a release's DeleteParameter before it
+// takes effect. The read that follows may be older than the record and show no record, or the
+// former owner's. Neither means that the record is gone. When the node then uses another address,
+// no record may name the node at the first address.
 func TestReleaseIsResetAndReadsAreLate(t *testing.T) {
 	for _, buried := range []bool{false, true} {
 		for _, resets := range []int{1, 2} {
 			inLateLedgers(t, 60, func(c *cluster, _ uint64) {
 				first := addrs("10.0.1.20")[0]
 				if buried {
-					c.bury(first.String())
+					c.putDeadRecord(first.String())
 				}
 				n := c.launch(1, 0, agent.Pools{Master: addrs(first.String())})[0]
 				c.mustAll([]*Node{n})
@@ -137,7 +143,8 @@ func TestReleaseIsResetAndReadsAreLate(t *testing.T) {
 	}
 }
 
-// The same where the list is changed instead: the run gives the first address back.
+// TestListChangeIsResetAndReadsAreLate is the same with a changed list: the run gives the first
+// address back.
 func TestListChangeIsResetAndReadsAreLate(t *testing.T) {
 	inLateLedgers(t, 60, func(c *cluster, _ uint64) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
@@ -150,8 +157,9 @@ func TestListChangeIsResetAndReadsAreLate(t *testing.T) {
 	})
 }
 
-// A stranger takes the node's first choice just before EC2 is asked for it, and the node's first
-// DeleteParameter, if it makes one, is reset: no record says that the node has what EC2 refused.
+// TestRefusalIsResetAndReadsAreLate lets a stranger take the node's first choice just before EC2 is
+// asked for it, and resets the node's first DeleteParameter, if there is one. No record may name
+// the node at the address that EC2 refused.
 func TestRefusalIsResetAndReadsAreLate(t *testing.T) {
 	inLateLedgers(t, 100, func(c *cluster, _ uint64) {
 		pool := agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")}
@@ -174,7 +182,7 @@ func TestRefusalIsResetAndReadsAreLate(t *testing.T) {
 	})
 }
 
-// reset is a fault that resets a node's first deletions, without effect.
+// reset returns a fault hook that resets a node's first deletions before they take effect.
 func reset(n *Node, times int) func(cloud.Call) cloud.FaultAction {
 	return func(x cloud.Call) cloud.FaultAction {
 		if x.Caller != n.InstanceID || x.Action != "DeleteParameter" || times == 0 {
@@ -187,7 +195,7 @@ func reset(n *Node, times int) func(cloud.Call) cloud.FaultAction {
 
 func (c *cluster) resetDeletions(n *Node, times int) { c.Cloud.Fault(reset(n, times)) }
 
-// both is the first fault of two.
+// both returns a fault hook that uses b where a has no fault.
 func both(a, b func(cloud.Call) cloud.FaultAction) func(cloud.Call) cloud.FaultAction {
 	return func(x cloud.Call) cloud.FaultAction {
 		if f := a(x); f.Kind != cloud.FaultNone {

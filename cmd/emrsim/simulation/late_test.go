@@ -12,18 +12,20 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// lateSeeds is how many clouds each test here has, of which half the describe calls are up to five seconds old.
+// lateSeeds is the number of clouds for each test in this file. In these clouds half the describe
+// calls are up to five seconds old.
 const lateSeeds = 40
 
-// inLateClouds runs a story in lateSeeds clouds. What must hold is checked after each step and at the end of the story.
-func inLateClouds(t *testing.T, same cloud.Outcome, story func(c *cluster, seed uint64)) {
+// inLateClouds runs a scenario in lateSeeds clouds. It checks safety after each step and at the
+// end.
+func inLateClouds(t *testing.T, same cloud.Outcome, scenario func(c *cluster, seed uint64)) {
 	for s := uint64(1); s <= lateSeeds; s++ {
 		o := cloud.Options{
 			Seed: s, UniqueTimes: true, AssignSameENI: same, StaleEC2: cloud.Staleness{Probability: 0.5, MaxAge: 5 * time.Second},
 			Latency: func(*rand.Rand, cloud.Call) time.Duration { return 30 * time.Millisecond },
 		}
 		inBubble(t, o, func(t *testing.T, c *cluster) {
-			story(c, s)
+			scenario(c, s)
 			c.CheckSafety()
 			if len(c.violations) > 0 {
 				c.violations = append(c.violations, fmt.Sprintf("seed %d", s))
@@ -35,19 +37,20 @@ func inLateClouds(t *testing.T, same cloud.Outcome, story func(c *cluster, seed 
 	}
 }
 
-// beside runs another node's agent while the story goes on; the returned function waits for its end.
+// beside runs another node's agent in the background. The returned function waits for its end.
 func beside(c *cluster, n *Node) (wait func()) {
 	done := make(chan error, 1)
 	go func() { done <- n.Apply(c.t.Context(), Kill{}).Err }()
 	return func() {
-		// One of two who are after one address goes without.
+		// Of two nodes that want the same address, one gets none.
 		if err := <-done; err != nil && (exitCode(err) != agent.ExitNoAddress || n.Static().IsValid()) {
 			c.t.Errorf("%s: %v", n.InstanceID, err)
 		}
 	}
 }
 
-// An address that a node has released and another has taken is not the first one's again, however late EC2's describe calls are.
+// TestReleasedAndTakenByAnother checks that a node does not use an address again that it has
+// released and that another node has taken, however late EC2's describe calls are.
 func TestReleasedAndTakenByAnother(t *testing.T) {
 	for _, same := range []cloud.Outcome{cloud.OutcomeSuccess, cloud.OutcomeError} {
 		inLateClouds(t, same, func(c *cluster, _ uint64) {
@@ -66,7 +69,8 @@ func TestReleasedAndTakenByAnother(t *testing.T) {
 	}
 }
 
-// A list that is changed, and changed back while EC2 still shows the former address.
+// TestListChangedAndChangedBack changes a list and changes it back while EC2 still shows the former
+// address.
 func TestListChangedAndChangedBack(t *testing.T) {
 	for _, waiting := range []bool{false, true} {
 		inLateClouds(t, cloud.OutcomeSuccess, func(c *cluster, _ uint64) {
@@ -89,7 +93,7 @@ func TestListChangedAndChangedBack(t *testing.T) {
 	}
 }
 
-// A run after a release that was killed, and the run after that one.
+// TestRunAfterAReleaseIsKilled runs the agent twice after a release was killed.
 func TestRunAfterAReleaseIsKilled(t *testing.T) {
 	for _, releasing := range []bool{false, true} {
 		inLateClouds(t, cloud.OutcomeSuccess, func(c *cluster, seed uint64) {
@@ -109,7 +113,8 @@ func TestRunAfterAReleaseIsKilled(t *testing.T) {
 	}
 }
 
-// DeleteParameter's answer is lost in a release, and a node that waits takes the address before the SDK calls again: its record stays.
+// TestDeletionIsRepeated loses the answer of a release's DeleteParameter. A waiting node takes the
+// address before the SDK repeats the call. That node's record must stay.
 func TestDeletionIsRepeated(t *testing.T) {
 	for s := 1; s <= 60; s++ {
 		inBubble(t, cloud.Options{Seed: uint64(s), UniqueTimes: true, Latency: func(*rand.Rand, cloud.Call) time.Duration { return 30 * time.Millisecond }}, func(t *testing.T, c *cluster) {
@@ -138,7 +143,8 @@ func TestDeletionIsRepeated(t *testing.T) {
 	}
 }
 
-// An address that somebody moved, of which apply learns from EC2 before it fails: while IMDS still lists it, no restore puts it back.
+// TestRestoreAfterAWithdrawalByEC2 has an address that somebody moved away. apply learns this from
+// EC2 and then fails. While IMDS still lists the address, restore must not put it back.
 func TestRestoreAfterAWithdrawalByEC2(t *testing.T) {
 	inBubble(t, cloud.Options{IMDSDelay: cloud.Exactly(30 * time.Second)}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
@@ -148,11 +154,11 @@ func TestRestoreAfterAWithdrawalByEC2(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Step = nil // the node cannot know yet
+		c.Step = nil // the node cannot know of the move yet
 		if err := c.Take(t.Context(), stranger, n.Static()); err != nil {
 			t.Fatal(err)
 		}
-		for _, denied := range []string{"PutParameter", "GetParameters"} { // after the intent was written down, and before
+		for _, denied := range []string{"PutParameter", "GetParameters"} { // after and before the intent is saved
 			c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
 				if x.Action == denied && x.Caller == n.InstanceID {
 					return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Status: 400}
@@ -170,7 +176,8 @@ func TestRestoreAfterAWithdrawalByEC2(t *testing.T) {
 	})
 }
 
-// Where the pool is exhausted the error lists it, also if the time ends while it is looked at once more.
+// TestExhaustedBehindSlowEndpoints checks that the error lists all addresses of an exhausted pool,
+// even if the time runs out during the last look.
 func TestExhaustedBehindSlowEndpoints(t *testing.T) {
 	for s := 1; s <= lateSeeds; s++ {
 		slow := false
@@ -193,7 +200,8 @@ func TestExhaustedBehindSlowEndpoints(t *testing.T) {
 	}
 }
 
-// A node whose state file is lost, with a new list: nothing of the old address stays, not even after a release.
+// TestLostStateFileAndAnotherList has a node that lost its state file and gets a new list. Nothing
+// of the old address may stay, not even after a release.
 func TestLostStateFileAndAnotherList(t *testing.T) {
 	for _, release := range []bool{false, true} {
 		inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
@@ -205,11 +213,11 @@ func TestLostStateFileAndAnotherList(t *testing.T) {
 			c.mustAll([]*Node{n})
 			c.CheckTruth(testPrefix, nil)
 			if used := n.Kernel.Uses(n.primaries()...); !slices.Equal(used, addrs("10.0.1.21")) {
-				t.Errorf("in use: %v", used)
+				t.Errorf("addresses in use: %v", used)
 			}
 			if release {
 				if o := n.Release(t.Context(), Kill{}); o.Err != nil || n.Static().IsValid() || len(c.Cloud.Parameters()) > 0 {
-					t.Errorf("%v, uses %v, %v", o.Err, n.Static(), c.Cloud.Parameters())
+					t.Errorf("error %v, address in use %v, records %v", o.Err, n.Static(), c.Cloud.Parameters())
 				}
 			}
 		})

@@ -21,39 +21,40 @@ import (
 // shutdown is how long an instance keeps its interface while it shuts down.
 const shutdown = 30 * time.Second
 
-// maxTries bounds how often an operator runs the agent again after an error in one simulated launch.
+// maxTries is how often an operator runs the agent on a node after errors.
 const maxTries = 4
 
-// Launch is one simulated story: clusters of one subnet, what happens to their nodes, and a cloud that misbehaves.
+// Launch is one simulated scenario: clusters in one subnet, events on their nodes, and a cloud with
+// faults.
 type Launch struct {
 	Stats Stats
 
 	w       *World
-	rng     *rand.Rand // of the story; the nodes have their own
+	rng     *rand.Rand // of the scenario; each node has its own
 	subnet  string
 	pools   agent.Pools
-	strange map[netip.Addr]bool // held or blocked by somebody outside
-	races   bool                // others than the holder of an address change its record
-	loses   bool                // a record may be lost that Parameter Store has accepted
+	strange map[netip.Addr]bool // addresses held or blocked by somebody outside
+	races   bool                // a record may be changed by others than the address's holder
+	loses   bool                // Parameter Store may lose a record that it has accepted
 	style   cloud.FileStyle
-	spare   netip.Addr  // an address in no list, for a node whose list is changed
-	calm    atomic.Bool // faults are over
+	spare   netip.Addr  // an address in no list, for a node whose list changes
+	calm    atomic.Bool // there are no more faults
 
-	timers  bool    // systemd restores every minute
-	putRate float64 // 0: the default. A small one makes runs leave their records to the timers
+	timers  bool    // systemd runs restore every minute
+	putRate float64 // 0 means the default; with a small rate, runs leave their records to the timers
 
 	mu      sync.Mutex
 	pending sync.WaitGroup
 	minutes sync.WaitGroup // the timers
-	quiet   atomic.Bool    // no timer begins any more
+	quiet   atomic.Bool    // timers start no more runs
 }
 
-// Stats count what a launch has exercised.
+// Stats count what a launch has covered.
 type Stats struct {
 	Clusters, Nodes, Runs, Restores, Kills, Errors, TakeOvers, Terminations, Calls, Throttled int
-	Kept                                                                                      int // records that operators changed
-	PutRight                                                                                  int // nodes that had to write theirs again afterwards
-	Pending                                                                                   int // runs that left the record to the timer
+	Cleaned                                                                                   int // records that operators changed
+	PutRight                                                                                  int // nodes that had to write their records again
+	Pending                                                                                   int // runs that left their record to the timer
 }
 
 // Add adds o to s.
@@ -68,20 +69,20 @@ func (s *Stats) Add(o Stats) {
 	s.Terminations += o.Terminations
 	s.Calls += o.Calls
 	s.Throttled += o.Throttled
-	s.Kept += o.Kept
+	s.Cleaned += o.Cleaned
 	s.PutRight += o.PutRight
 	s.Pending += o.Pending
 }
 
-// Mutation breaks something on purpose, to see that the simulation notices. The zero value breaks
-// nothing.
+// Mutation breaks something on purpose, to show that the simulation notices it. The zero value
+// breaks nothing.
 type Mutation struct {
 	Cloud   func(*cloud.Options)                                   // of the account
-	Network func(*World) func(instanceID string) http.RoundTripper // between the nodes and AWS
+	Network func(*World) func(instanceID string) http.RoundTripper // the connection of nodes to AWS
 }
 
-// RunLaunch tells the story of a seed, inside a synctest bubble, and returns what did not hold. configure, if not nil, sees the world before
-// it begins.
+// RunLaunch runs the scenario of a seed inside a synctest bubble and returns the violations. If
+// configure is not nil, it is called with the world before the scenario begins.
 func RunLaunch(ctx context.Context, seed uint64, mutation Mutation, configure func(*World)) ([]string, Stats, error) {
 	rng := rand.New(rand.NewPCG(seed, 0x5eed))
 	o := options(rng, seed)
@@ -101,7 +102,7 @@ func RunLaunch(ctx context.Context, seed uint64, mutation Mutation, configure fu
 	}
 	l := &Launch{w: w, rng: rng, races: w.Late, loses: o.Recreate.Lose > 0, strange: map[netip.Addr]bool{}}
 	w.Step = l.step
-	if err := l.tell(ctx); err != nil {
+	if err := l.play(ctx); err != nil {
 		return nil, l.Stats, err
 	}
 	for _, c := range w.Cloud.Counts() {
@@ -111,7 +112,7 @@ func RunLaunch(ctx context.Context, seed uint64, mutation Mutation, configure fu
 	return w.violations, l.Stats, nil
 }
 
-// options are the misbehaviour of this story's cloud.
+// options returns the options of this scenario's cloud, with its imperfections.
 func options(rng *rand.Rand, seed uint64) (o cloud.Options) {
 	ms := func(lo, hi int) time.Duration { return time.Duration(lo+rng.IntN(hi-lo+1)) * time.Millisecond }
 	latency := ms(5, 300)
@@ -162,8 +163,8 @@ func options(rng *rand.Rand, seed uint64) (o cloud.Options) {
 	return o
 }
 
-// tell runs the story to its quiet end and checks it.
-func (l *Launch) tell(ctx context.Context) error {
+// play runs the whole scenario and checks the result.
+func (l *Launch) play(ctx context.Context) error {
 	vpc := l.w.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"))
 	l.subnet = l.w.Cloud.CreateSubnet(vpc, netip.MustParsePrefix("10.0.1.0/24"))
 	l.w.Cloud.ReserveCIDR(l.subnet, netip.MustParsePrefix("10.0.1.64/26"), "explicit")
@@ -178,7 +179,7 @@ func (l *Launch) tell(ctx context.Context) error {
 		l.w.Cloud.Drain("ssm:PutParameter", l.rng.Float64()*2)
 		l.w.Cloud.Drain(cloud.BucketSSMReads, l.rng.Float64()*30)
 	}
-	if err := l.cast(ctx); err != nil {
+	if err := l.startEvents(ctx); err != nil {
 		return err
 	}
 	l.pending.Wait()
@@ -196,7 +197,7 @@ func (l *Launch) tell(ctx context.Context) error {
 		l.again(ctx)
 	}
 	l.checkProgress()
-	if l.w.Kept {
+	if l.w.Operators {
 		l.putRight(ctx)
 	}
 	l.w.CheckTruth(agent.DefaultPrefix, l.strange)
@@ -205,7 +206,7 @@ func (l *Launch) tell(ctx context.Context) error {
 	return nil
 }
 
-// faults are over after a while, or when the story is.
+// faults returns a fault hook. There are no more faults after a while, or once the events are over.
 func (l *Launch) faults() func(cloud.Call) cloud.FaultAction {
 	rates := cloud.FaultRates{
 		Fail: l.rng.Float64() * 0.1, Reset: l.rng.Float64() * 0.1, Lose: l.rng.Float64() * 0.1, Hang: l.rng.Float64() * 0.02,
@@ -220,7 +221,7 @@ func (l *Launch) faults() func(cloud.Call) cloud.FaultAction {
 	}
 }
 
-// rerun runs the agent once more on every node: it must find everything as it should be.
+// rerun runs the agent once more on every node. The run must find nothing to do.
 func (l *Launch) rerun(ctx context.Context) {
 	for _, n := range l.w.living() {
 		o := n.Apply(ctx, Kill{})
@@ -245,11 +246,11 @@ func (l *Launch) checkProgress() {
 	}
 }
 
-// step is after each effect of any agent.
+// step is called after each effect of any agent.
 func (l *Launch) step() {
 	l.w.CheckSafety()
 	if !l.races {
-		l.checkClaims()
+		l.checkRecordOwners()
 	}
 }
 
@@ -264,7 +265,8 @@ func (w *World) node(id string) *Node {
 	return nil
 }
 
-// start begins a node's life: its bootstrap action, with crashes and reruns, until it has succeeded or the instance has ended.
+// start starts a node: its bootstrap action runs, with crashes and further runs, until it succeeds
+// or the instance ends.
 func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, kills float64) *Node {
 	cfg := agent.DefaultConfig()
 	cfg.Pools = pools
@@ -280,7 +282,7 @@ func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, k
 	l.mu.Unlock()
 	rng := l.streamFor(n)
 	n.begin(ctx)
-	l.pending.Go(func() { l.live(n, rng, kills) })
+	l.pending.Go(func() { l.runNode(n, rng, kills) })
 	if l.timers {
 		l.minutes.Go(func() { l.keepRestoring(ctx, n, rand.New(rand.NewPCG(l.w.Seed, ^hash(n.InstanceID)))) })
 	}
@@ -306,7 +308,7 @@ func (l *Launch) awaitRecords(ctx context.Context) error {
 	return nil
 }
 
-// pending reports whether the node's state file says that its record is to be written.
+// pending reports whether the state file says that the node's record has yet to be written.
 func (n *Node) pending() bool {
 	s, found, err := agent.LoadState(filepath.Join(n.root, agent.DefaultStateDir), n.InstanceID)
 	if err != nil {
@@ -315,11 +317,12 @@ func (n *Node) pending() bool {
 	return found && !s.RecordDue.IsZero()
 }
 
-// keepRestoring is the systemd timer of a node: emr-static-ip restore every minute, beside whatever else runs there.
+// keepRestoring is the systemd timer of a node. It runs restore every minute, at the same time as
+// other runs on the node.
 func (l *Launch) keepRestoring(ctx context.Context, n *Node, rng *rand.Rand) {
 	for d := time.Duration(rng.Float64() * float64(time.Minute)); sleep(ctx, d) == nil && !l.quiet.Load() && !n.gone.Load(); d = time.Minute {
 		if !n.alive() {
-			continue // between two lives
+			continue // the node is rebooting
 		}
 		var k Kill
 		if rng.IntN(10) == 0 {
@@ -335,8 +338,8 @@ func (l *Launch) keepRestoring(ctx context.Context, n *Node, rng *rand.Rand) {
 	}
 }
 
-func (l *Launch) live(n *Node, rng *rand.Rand, kills float64) {
-	// Boot times differ; never two nodes at the same nanosecond.
+func (l *Launch) runNode(n *Node, rng *rand.Rand, kills float64) {
+	// Boot times differ, so that no two nodes start at the same nanosecond.
 	if sleep(n.life.Load(), time.Duration(rng.Float64()*float64(40*time.Second))) != nil {
 		return
 	}
@@ -392,8 +395,9 @@ func (l *Launch) count(o Outcome) {
 	}
 }
 
-// end terminates a node's instance: it goes on for a while, then its process and kernel are gone. Nodes that are terminated together stop a
-// microsecond apart: what happens to two of them at one instant has no order, and the seed could not be replayed.
+// end terminates a node's instance. The instance runs for a while; then its processes and its
+// kernel stop. Nodes that are terminated together stop a microsecond apart. Events at the same
+// instant have no order, and the seed could not be replayed.
 func (l *Launch) end(n *Node) {
 	if n.ending {
 		return
@@ -410,7 +414,7 @@ func (l *Launch) terminate(n *Node) {
 	early := time.Millisecond + time.Duration(n.place)*time.Microsecond
 	l.pending.Go(func() {
 		time.Sleep(shutdown - early)
-		n.die()
+		n.stop()
 		n.gone.Store(true)
 	})
 }
@@ -426,7 +430,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// String names what a launch has exercised.
+// String summarizes what a launch has covered.
 func (s Stats) String() string {
 	return fmt.Sprintf("%d clusters, %d nodes, %d runs (%d killed, %d ended in an error), %d restores, %d terminations, %d take-overs, %d records left to timers, %d calls (%d throttled)",
 		s.Clusters, s.Nodes, s.Runs, s.Kills, s.Errors, s.Restores, s.Terminations, s.TakeOvers, s.Pending, s.Calls, s.Throttled)

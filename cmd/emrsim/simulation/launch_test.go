@@ -23,13 +23,13 @@ var (
 	seed  = flag.Uint64("seed", 0, "replay the launch of this seed, with the agents' logs")
 )
 
-// fixedSeeds are always run, so that two runs of the tests have something in common.
+// fixedSeeds is the number of seeds that are always run, so that test runs are comparable.
 const fixedSeeds = 100
 
-// shards run beside each other, one for each processor of a small machine.
+// shards is the number of launches at the same time, one for each processor of a small machine.
 const shards = 2
 
-// What must hold holds in every launch, whatever fails in it.
+// TestLaunches checks many launches with all kinds of failures for violations.
 func TestLaunches(t *testing.T) {
 	if *seed != 0 {
 		replay(t, *seed, nil)
@@ -69,7 +69,7 @@ func TestLaunches(t *testing.T) {
 	t.Logf("%d launches in %s: %s", fixedSeeds+*seeds, time.Since(began).Round(time.Millisecond), all)
 }
 
-// launchOnce runs one launch in a bubble of its own.
+// launchOnce runs one launch in its own bubble.
 func launchOnce(t *testing.T, s uint64, m Mutation, configure func(*World)) (violations []string, stats Stats) {
 	synctest.Test(t, func(t *testing.T) {
 		var err error
@@ -80,7 +80,7 @@ func launchOnce(t *testing.T, s uint64, m Mutation, configure func(*World)) (vio
 	return violations, stats
 }
 
-// replay shows all that happens in one launch.
+// replay logs everything that happens in one launch.
 func replay(t *testing.T, s uint64, configure func(*World)) {
 	core, logs := observer.New(zapcore.InfoLevel)
 	var w *World
@@ -116,7 +116,8 @@ func replay(t *testing.T, s uint64, configure func(*World)) {
 	}
 }
 
-// The same seed gives the same calls at the same times, or a replay would be worth nothing.
+// TestReplayIsExact checks that a seed always gives the same calls at the same times. Otherwise a
+// replay would be useless.
 func TestReplayIsExact(t *testing.T) {
 	trace := func(s uint64) string {
 		var w *World
@@ -126,7 +127,7 @@ func TestReplayIsExact(t *testing.T) {
 	for s := uint64(1); s <= 40; s++ {
 		a, b := trace(s), trace(s)
 		if a != b {
-			t.Errorf("seed %d gives two traces; they part at %s", s, firstDifference(a, b))
+			t.Errorf("seed %d gives two different traces; first difference: %s", s, firstDifference(a, b))
 		}
 	}
 }
@@ -141,17 +142,19 @@ func firstDifference(a, b string) string {
 	return "the end"
 }
 
-// What must hold holds also while operators remove stale records and mend broken ones: a node may at worst have to write its record again.
+// TestLaunchesWithLedgerCommands is TestLaunches with operators who remove stale records and repair
+// broken ones. At worst a node may have to write its record again.
 func TestLaunchesWithLedgerCommands(t *testing.T) {
-	total := someLaunches(t, func(w *World) { w.Kept = true }, func(*World) {})
-	t.Logf("operators changed %d records, of which %d nodes had to write theirs again", total.Kept, total.PutRight)
-	if total.Kept == 0 && *seed == 0 {
-		t.Error("the operators found nothing to do: this shows nothing")
+	total := someLaunches(t, func(w *World) { w.Operators = true }, func(*World) {})
+	t.Logf("operators changed %d records, of which %d nodes had to write theirs again", total.Cleaned, total.PutRight)
+	if total.Cleaned == 0 && *seed == 0 {
+		t.Error("the operators found nothing to do, so the test shows nothing")
 	}
 }
 
-// No two nodes use one address, and none is left without, also where changes take effect that nobody waits for any more; a node may at worst have to
-// be run again.
+// TestLaunchesWithLateEffects is TestLaunches with changes that take effect after their callers
+// have given up. No two nodes may use the same address, and none may be left without one. At worst
+// a node may have to be run again.
 func TestLaunchesWithLateEffects(t *testing.T) {
 	late, applied := 0, 0
 	total := someLaunches(t, func(w *World) { w.Late = true }, func(w *World) {
@@ -166,11 +169,12 @@ func TestLaunchesWithLateEffects(t *testing.T) {
 	})
 	t.Logf("%d calls were late, %d of them changed something; %d nodes had something to put right afterwards", late, applied, total.PutRight)
 	if applied == 0 && *seed == 0 {
-		t.Error("no late call changed anything: this shows nothing")
+		t.Error("no late call changed anything, so the test shows nothing")
 	}
 }
 
-// someLaunches is TestLaunches for a special kind of launches, of which there are fewer. after sees the world of each.
+// someLaunches is TestLaunches for a special kind of launches, with fewer seeds. after is called
+// with the world of each launch.
 func someLaunches(t *testing.T, configure, after func(*World)) (total Stats) {
 	if *seed != 0 {
 		replay(t, *seed, configure)

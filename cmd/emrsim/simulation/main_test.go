@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The SDK's settings of the machine that runs the tests must not reach the simulated nodes.
+// TestMain removes the AWS settings of this machine, which must not reach the simulated nodes.
 func TestMain(m *testing.M) {
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") {
@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv("AWS_CONFIG_FILE", os.DevNull)
 	os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
-	// The worlds are small and short-lived.
+	// The worlds are small and short-lived, so frequent garbage collection is a waste.
 	debug.SetGCPercent(800)
 	os.Exit(m.Run())
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// stranger is an instance outside the ledger, which somebody gives a node's address.
+// stranger starts an instance outside the ledger, which can take a node's address.
 func (c *cluster) stranger() *cloud.Node {
 	c.t.Helper()
 	s, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet})
@@ -20,7 +20,8 @@ func (c *cluster) stranger() *cloud.Node {
 	return s
 }
 
-// moved gives the address in use by a node to a stranger. From here on it is in use by both, which no check after each step may call a violation.
+// moved moves the address in use by a node to a stranger. From then on both use the address. The
+// check after each step must not report this.
 func (c *cluster) moved(n *Node) {
 	c.t.Helper()
 	c.Step = nil
@@ -29,8 +30,9 @@ func (c *cluster) moved(n *Node) {
 	}
 }
 
-// outOfUse waits for the node to use no address any more.
-func (c *cluster) outOfUse(n *Node, within time.Duration, meanwhile func()) {
+// waitWithdrawn waits until the node has withdrawn its address. It fails the test if that takes
+// longer than within.
+func (c *cluster) waitWithdrawn(n *Node, within time.Duration, meanwhile func()) {
 	c.t.Helper()
 	began := time.Now()
 	for n.Static().IsValid() && time.Since(began) < within {
@@ -38,13 +40,14 @@ func (c *cluster) outOfUse(n *Node, within time.Duration, meanwhile func()) {
 		meanwhile()
 	}
 	if n.Static().IsValid() {
-		c.t.Errorf("%s is in use for %s", n.Static(), time.Since(began).Round(time.Second))
+		c.t.Errorf("%s is still in use after %s", n.Static(), time.Since(began).Round(time.Second))
 		n.Kernel.Reboot(n.primaries()...)
 	}
 }
 
-// The address is moved away a moment before a run, whose first look is late and shows it still. A run that then waits for another address does not keep
-// somebody else's in use meanwhile. (Where all looks of a run are late it keeps the address, and restore finds that it is gone.)
+// TestMovedWhileLooksAreLate moves the address away just before a run whose first look is stale and
+// still shows it. If the run then waits for another address, it must withdraw the old one first. If
+// all looks of a run are stale, the run keeps the address, and restore notices that it is gone.
 func TestMovedWhileLooksAreLate(t *testing.T) {
 	waited := 0
 	for s := uint64(1); s <= lateSeeds && !t.Failed(); s++ {
@@ -60,7 +63,7 @@ func TestMovedWhileLooksAreLate(t *testing.T) {
 			time.Sleep(90 * time.Second)
 			if len(done) == 0 {
 				waited++
-				c.outOfUse(n, 0, nil)
+				c.waitWithdrawn(n, 0, nil)
 			}
 			n.Kernel.Reboot(n.primaries()...)
 			<-done
@@ -71,7 +74,8 @@ func TestMovedWhileLooksAreLate(t *testing.T) {
 	}
 }
 
-// The list is changed, and the run waits for the address's holder; meanwhile the node's own old address is moved away.
+// TestMovedWhileTheRunWaits changes the list, so that the run waits for an address that another
+// node holds. Meanwhile the node's old address is moved away. The node must withdraw it.
 func TestMovedWhileTheRunWaits(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		holder := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.21")})[0]
@@ -82,12 +86,13 @@ func TestMovedWhileTheRunWaits(t *testing.T) {
 		wait := beside(c, n)
 		time.Sleep(time.Minute)
 		c.moved(n)
-		c.outOfUse(n, time.Minute, func() {})
+		c.waitWithdrawn(n, time.Minute, func() {})
 		wait()
 	})
 }
 
-// A release is killed, and a run with another list fails after it; then the address is moved away. What the release had left in the kernel goes.
+// TestMovedAfterAReleaseIsKilled kills a release, optionally lets a run with another list fail, and
+// moves the address away. The node must withdraw everything that the release left in the kernel.
 func TestMovedAfterAReleaseIsKilled(t *testing.T) {
 	for _, failedRun := range []bool{false, true} {
 		killed := true
@@ -110,7 +115,7 @@ func TestMovedAfterAReleaseIsKilled(t *testing.T) {
 					return
 				}
 				c.moved(n)
-				c.outOfUse(n, 10*time.Minute, func() {
+				c.waitWithdrawn(n, 10*time.Minute, func() {
 					time.Sleep(55 * time.Second)
 					n.run(t.Context(), Kill{}, agent.Restore)
 				})
@@ -122,7 +127,8 @@ func TestMovedAfterAReleaseIsKilled(t *testing.T) {
 	}
 }
 
-// An address comes free right before the search ends, and somebody else is faster: the error still says who holds which address.
+// TestLostAtTheEnd frees an address right before the search ends, and somebody else takes it first.
+// The error must still say who holds which address.
 func TestLostAtTheEnd(t *testing.T) {
 	wrong := map[string]int{}
 	for early := 15 * time.Second; early < 45*time.Second; early += 3 * time.Second {

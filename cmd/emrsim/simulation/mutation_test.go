@@ -21,14 +21,15 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// The simulation is able to fail. Each mutation breaks one thing that the protocol rests on; a check
-// must name it within so many launches, and must be silent about the same launch without the mutation.
+// TestMutationsAreFound shows that the simulation can fail. Each mutation breaks one thing that the
+// protocol depends on. A check must find it within 1000 launches, and must find nothing in the same
+// launch without the mutation.
 func TestMutationsAreFound(t *testing.T) {
 	const within = 1000
 	for _, m := range []struct {
 		name     string
 		mutation Mutation
-		sign     string // of the check that finds it
+		sign     string // part of the expected violation
 	}{
 		{"EC2 gives one address to two interfaces", Mutation{Cloud: func(o *cloud.Options) { o.NoArbiter = true }}, "is in use by"},
 		{"the record is written before the assignment", Mutation{Network: recordFirst}, "writes the record of"},
@@ -44,7 +45,7 @@ func TestMutationsAreFound(t *testing.T) {
 					}
 					t.Logf("found with seed %d: %s", s, v)
 					if whole, _ := launchOnce(t, s, Mutation{}, nil); len(whole) > 0 {
-						t.Errorf("without the mutation: %q", whole)
+						t.Errorf("violations without the mutation: %q", whole)
 					}
 					return
 				}
@@ -54,7 +55,7 @@ func TestMutationsAreFound(t *testing.T) {
 	}
 }
 
-// exchange is a node's way to AWS, with something done to its requests.
+// exchange is a node's connection to AWS that changes requests or responses.
 type exchange func(*request) (*http.Response, error)
 
 func (e exchange) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -65,7 +66,7 @@ func (e exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return e(r)
 }
 
-// address is the address that a request to EC2 or Parameter Store is about.
+// address returns the address in a request to EC2 or Parameter Store.
 func (r *request) address() netip.Addr {
 	form, _ := url.ParseQuery(string(r.body))
 	text := form.Get("PrivateIpAddress.1")
@@ -76,7 +77,7 @@ func (r *request) address() netip.Addr {
 	return a
 }
 
-// answer is a response that no service has made.
+// answer returns a response that does not come from a service.
 func (r *request) answer(contentType, body string) *http.Response {
 	return &http.Response{
 		StatusCode: http.StatusOK, Status: "200 OK", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r.Request,
@@ -84,7 +85,8 @@ func (r *request) answer(contentType, body string) *http.Response {
 	}
 }
 
-// recordFirst lets each node write the record of an address right before it asks EC2 for the address.
+// recordFirst makes each node write the record of an address right before it asks EC2 for the
+// address.
 func recordFirst(w *World) func(string) http.RoundTripper {
 	return func(id string) http.RoundTripper {
 		return exchange(func(r *request) (*http.Response, error) {
@@ -96,7 +98,8 @@ func recordFirst(w *World) func(string) http.RoundTripper {
 	}
 }
 
-// put writes the node's record of an address, as the node itself. An error is the same to the mutation.
+// put writes the node's record of an address with the node's credentials. It ignores errors, which
+// do not matter to the mutation.
 func (n *Node) put(ctx context.Context, a netip.Addr) {
 	creds := n.world.Cloud.Credentials(n.InstanceID)
 	client := ssm.New(ssm.Options{
@@ -111,7 +114,7 @@ func (n *Node) put(ctx context.Context, a netip.Addr) {
 	})
 }
 
-// recordLast holds a deletion of a record back until the node has given the address back.
+// recordLast delays the deletion of a record until the node has given the address back.
 func recordLast(w *World) func(string) http.RoundTripper {
 	type key struct {
 		node string
@@ -147,11 +150,11 @@ func recordLast(w *World) func(string) http.RoundTripper {
 	}
 }
 
-// believing turns EC2's refusal of an address into a yes, where an earlier describe call of that node
-// showed nobody who has it.
+// believing turns EC2's refusal of an address into a success if an earlier describe call of that
+// node did not show a holder.
 func believing(w *World) func(string) http.RoundTripper {
 	var mu sync.Mutex
-	looked := map[string][]string{} // what describe calls have shown a node
+	looked := map[string][]string{} // responses of describe calls, by node
 	return func(id string) http.RoundTripper {
 		forward := w.Cloud.Transport(id).RoundTrip
 		return exchange(func(r *request) (*http.Response, error) {

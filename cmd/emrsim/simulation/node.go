@@ -21,67 +21,68 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
-// Node is an instance on which the agent can be run, killed, and run again. Its files and its kernel outlive the agent's
-// process, and end with the instance.
+// Node is an instance on which the agent can be run, killed, and run again. Its files and its
+// kernel outlive the agent's process. They end with the instance.
 type Node struct {
 	*cloud.Node
 	Kernel *netcfgtest.Kernel
 	Config agent.Config // of every run on this node
 
 	world *World
-	root  string // its file tree
-	place int    // among the world's nodes, from 0
+	root  string // root of its files
+	place int    // position among the world's nodes, from 0
 	runs  atomic.Int64
-	gone  atomic.Bool // terminated: its kernel uses nothing any more
+	gone  atomic.Bool // terminated: its kernel uses no address any more
 
-	programmed atomic.Int64 // when its kernel was changed last
+	programmed atomic.Int64 // time of the last change of its kernel
 
-	mu     sync.Mutex // of Config while the agent may be run
+	mu     sync.Mutex // protects Config while the agent may run
 	ending bool       // its instance is being terminated
 	life   atomic.Pointer[life]
 }
 
-// life is a node's time from its boot to its reboot or its end.
+// life is the context of a node from its boot to its reboot or its end.
 type life struct {
 	context.Context
 	end context.CancelCauseFunc
 }
 
-// begin begins a life.
+// begin boots the node.
 func (n *Node) begin(ctx context.Context) {
 	ctx, end := context.WithCancelCause(ctx)
 	n.life.Store(&life{ctx, end})
 }
 
-// settings are those of the next run.
+// settings returns the configuration of the next run.
 func (n *Node) settings() agent.Config {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.Config
 }
 
-// list gives the node another list of addresses.
+// list sets another list of addresses for the node.
 func (n *Node) list(p agent.Pools) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.Config.Pools = p
 }
 
-// die ends the life: every process is dead.
-func (n *Node) die() { n.life.Load().end(errKilled) }
+// stop kills every process on the node.
+func (n *Node) stop() { n.life.Load().end(errKilled) }
 
-// alive tells whether the node is up.
+// alive reports whether the node is up.
 func (n *Node) alive() bool { return n.life.Load().Err() == nil }
 
-// Kill says where a process ends: at the n-th point, counted from 1, at which it can. Every call to AWS or IMDS, every change to the kernel and
-// every write of the state file has two, before its effect and after it.
+// Kill says where a process ends: at the Point-th point at which it can, counted from 1. Every call
+// to AWS or IMDS, every change of the kernel and every write of the state file has two points:
+// before and after its effect.
 type Kill struct {
 	Point int
-	// Only the effect fails, as by a reset connection, and the process goes on.
+	// Fail makes only the effect fail, like a reset connection. The process continues.
 	Fail bool
 }
 
-// errKilled is what a killed process sees. No effect of it is left to come.
+// errKilled is the error that a killed process gets. A killed process has no more effects.
 var errKilled = errors.New("killed by the simulation")
 
 // errFailed is a fault that the process survives.
@@ -92,27 +93,27 @@ type Outcome struct {
 	Report agent.Report
 	Err    error
 	Killed bool
-	Points int // that were passed
+	Points int // number of points that the run has passed
 }
 
 // process is one run of the agent.
 type process struct {
-	node *Node
-	kill Kill
-	die  context.CancelCauseFunc
+	node   *Node
+	kill   Kill
+	cancel context.CancelCauseFunc
 
 	mu     sync.Mutex
 	points int
 	dead   bool
 }
 
-// step passes the two points around one effect.
+// step passes the points before and after one effect.
 func (p *process) step(mutates bool, effect func() error) error {
 	if err := p.point(); err != nil {
 		return err
 	}
 	err := effect()
-	// A call that failed may have had its effect.
+	// A failed call may have taken effect.
 	if mutates && p.node.world.Step != nil {
 		p.node.world.Step()
 	}
@@ -136,11 +137,11 @@ func (p *process) point() error {
 		return errFailed
 	}
 	p.dead = true
-	p.die(errKilled)
+	p.cancel(errKilled)
 	return errKilled
 }
 
-// RoundTrip is a call to AWS or IMDS.
+// RoundTrip makes a call to AWS or IMDS.
 func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) {
 	r, err := readRequest(req)
 	if err != nil {
@@ -158,7 +159,7 @@ func (p *process) RoundTrip(req *http.Request) (resp *http.Response, err error) 
 	return resp, err
 }
 
-// processKernel is the node's kernel as one process reaches it.
+// processKernel is the node's kernel as one process uses it.
 type processKernel struct {
 	*netcfgtest.Kernel
 	process *process
@@ -175,8 +176,8 @@ func (k processKernel) Apply(ctx context.Context, c netcfg.Change) error {
 	})
 }
 
-// checkConfirmed checks that nothing is programmed before EC2 has given the address to this node's
-// interface: a node learns that from the answer of its assignment, or from a describe call.
+// checkConfirmed checks that a node programs an address only after EC2 has assigned it to the
+// node's interface. The node learns this from the answer to its assignment or from a describe call.
 func (n *Node) checkConfirmed(c netcfg.Change) {
 	var a netip.Addr
 	switch c := c.(type) {
@@ -191,15 +192,15 @@ func (n *Node) checkConfirmed(c netcfg.Change) {
 	n.world.violate("safety: %s programs %s, which EC2 has on %v", n.InstanceID, a, n.world.Cloud.Holders(n.SubnetID, a))
 }
 
-// Apply runs the agent as a bootstrap action or by hand.
+// Apply runs the agent as a bootstrap action does.
 func (n *Node) Apply(ctx context.Context, kill Kill) Outcome { return n.run(ctx, kill, agent.Apply) }
 
-// Release runs the agent as a shutdown action.
+// Release runs the agent as a shutdown action does.
 func (n *Node) Release(ctx context.Context, kill Kill) Outcome {
 	return n.run(ctx, kill, agent.Release)
 }
 
-// Plan says what Apply would do.
+// Plan returns what Apply would do.
 func (n *Node) Plan(ctx context.Context) (agent.Report, error) {
 	o := n.run(ctx, Kill{}, agent.Plan)
 	return o.Report, o.Err
@@ -207,9 +208,9 @@ func (n *Node) Plan(ctx context.Context) (agent.Report, error) {
 
 func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, agent.Config, agent.Environment) (agent.Report, error)) Outcome {
 	number := n.runs.Add(1)
-	ctx, die := context.WithCancelCause(ctx)
-	defer die(nil)
-	p := &process{node: n, kill: kill, die: die}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := &process{node: n, kill: kill, cancel: cancel}
 	jitter := stream(n.world.Seed, hash(n.InstanceID)+uint64(number))
 	env := agent.Environment{
 		Root:       n.root,
@@ -230,7 +231,7 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 	return Outcome{Report: rep, Err: err, Killed: p.dead, Points: p.points}
 }
 
-// Suppress does what follows a failed run under --on-error continue.
+// Suppress does what the program does after a failed run with --on-error continue.
 func (n *Node) Suppress(ctx context.Context, f agent.Failed) {
 	work := func(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Report, error) {
 		agent.Suppress(ctx, cfg, env, f)
@@ -239,7 +240,7 @@ func (n *Node) Suppress(ctx context.Context, f agent.Failed) {
 	n.run(ctx, Kill{}, work)
 }
 
-// ErrorTag is the instance's tag that tells of such a run.
+// ErrorTag returns the instance's tag that reports a suppressed failure.
 func (n *Node) ErrorTag() string {
 	for _, i := range n.world.Cloud.Instances() {
 		if i.InstanceID == n.InstanceID {
@@ -249,7 +250,7 @@ func (n *Node) ErrorTag() string {
 	return ""
 }
 
-// Static is the address that the node uses, as its kernel shows it; the zero address when it uses none.
+// Static returns the address that the node's kernel uses, or the zero address if it uses none.
 func (n *Node) Static() netip.Addr {
 	if n.gone.Load() {
 		return netip.Addr{}
@@ -269,7 +270,7 @@ func (n *Node) primaries() []netip.Addr {
 	return list
 }
 
-// newNode makes the node's file tree and kernel.
+// newNode makes a node with its files and its kernel.
 func (w *World) newNode(cn *cloud.Node, cfg agent.Config, style cloud.FileStyle) *Node {
 	n := &Node{Node: cn, Config: cfg, world: w, root: filepath.Join(w.dir, cn.InstanceID)}
 	links := []netcfg.Link{netcfgtest.Link("ens5", 2, cn.MAC, netip.PrefixFrom(cn.PrimaryIP, cn.Subnet.Bits()))}
@@ -279,7 +280,7 @@ func (w *World) newNode(cn *cloud.Node, cfg agent.Config, style cloud.FileStyle)
 	n.Kernel = netcfgtest.New(links...)
 	for path, content := range cn.EMRFiles(style) {
 		if !strings.HasPrefix(path, "mnt/") {
-			continue // the same files again
+			continue // has the same files again
 		}
 		full := filepath.Join(n.root, path)
 		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
@@ -296,19 +297,19 @@ func (w *World) newNode(cn *cloud.Node, cfg agent.Config, style cloud.FileStyle)
 	return n
 }
 
-// streamFor is a node's stream of choices for one more life.
+// streamFor returns a random stream for the node's next life.
 func (l *Launch) streamFor(n *Node) *rand.Rand {
 	return rand.New(rand.NewPCG(l.w.Seed, hash(n.InstanceID)+uint64(n.runs.Load())+1))
 }
 
-// living are the nodes whose instances are not terminated.
+// living returns the nodes whose instances are not terminated.
 func (w *World) living() []*Node {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(w.nodes), func(n *Node) bool { return n.gone.Load() })
 }
 
-// stream draws numbers in [0,1), for a process that makes several calls at one time.
+// stream returns a source of random numbers in [0,1) that is safe for concurrent use.
 func stream(seed, number uint64) func() float64 {
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, number))

@@ -19,13 +19,14 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// operatorConfig is the SDK's configuration of somebody outside, whom no fault and no quota of the nodes is meant for.
+// operatorConfig returns the SDK configuration of an operator outside. The nodes' faults and quotas
+// do not apply to it.
 func (w *World) operatorConfig() aws.Config {
 	creds := w.Cloud.Credentials("")
 	return aws.Config{
 		Region:     "us-east-1",
 		HTTPClient: &http.Client{Transport: w.Cloud.Transport("")},
-		// Without chance, so that a seed stays a seed, and as patient as it must be.
+		// The delay is fixed, so that seeds stay reproducible, and there are enough attempts.
 		Retryer: func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) {
 				o.MaxAttempts, o.RateLimiter = 1000, ratelimit.None
@@ -38,16 +39,16 @@ func (w *World) operatorConfig() aws.Config {
 	}
 }
 
-// Parameter is the name of the parameter that holds an address's record.
+// Parameter returns the name of the parameter that holds an address's record.
 func Parameter(prefix, subnet string, a netip.Addr) string {
 	return prefix + "/" + subnet + "/" + a.String()
 }
 
-// recordVersion is the version that every release of the product reads.
+// recordVersion is the record version that every release of the product can read.
 const recordVersion = 1
 
-// PutRecord writes a record as somebody else would. The product writes none of those that a story
-// begins with: it records only the addresses that it holds.
+// PutRecord writes a record as another program would. Scenarios begin with such records. The
+// product itself writes records only for addresses that it holds.
 func (w *World) PutRecord(ctx context.Context, name string, r ssmcoord.Record) error {
 	r.Version, r.Time = recordVersion, time.Now().UTC().Truncate(time.Second)
 	value, err := json.Marshal(r)
@@ -57,7 +58,7 @@ func (w *World) PutRecord(ctx context.Context, name string, r ssmcoord.Record) e
 	return w.PutRaw(ctx, name, string(value))
 }
 
-// Delete deletes a parameter as somebody else would, whatever it holds. A missing one is fine.
+// Delete deletes any parameter, as an operator would. It ignores a missing one.
 func (w *World) Delete(ctx context.Context, name string) error {
 	_, err := ssm.NewFromConfig(w.operatorConfig()).DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String(name)})
 	if missing := (*types.ParameterNotFound)(nil); errors.As(err, &missing) {
@@ -66,7 +67,7 @@ func (w *World) Delete(ctx context.Context, name string) error {
 	return err
 }
 
-// PutRaw writes a parameter as somebody else would, with whatever value.
+// PutRaw writes any value to a parameter, as an operator would.
 func (w *World) PutRaw(ctx context.Context, name, value string) error {
 	_, err := ssm.NewFromConfig(w.operatorConfig()).PutParameter(ctx, &ssm.PutParameterInput{
 		Name: aws.String(name), Value: aws.String(value), Type: types.ParameterTypeString, Overwrite: aws.Bool(true),
@@ -74,7 +75,7 @@ func (w *World) PutRaw(ctx context.Context, name, value string) error {
 	return err
 }
 
-// Take gives an address to an instance outside the ledger, from whoever has it.
+// Take moves an address from its holder to an instance outside the ledger.
 func (w *World) Take(ctx context.Context, to *cloud.Node, a netip.Addr) error {
 	w.mu.Lock()
 	w.taken[a] = true

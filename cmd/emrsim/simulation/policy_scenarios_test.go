@@ -12,7 +12,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// policyScenarios are what happens to clusters. None of them asks whether a run succeeded: that is noted.
+// policyScenarios returns scenarios of clusters. They do not check whether a run succeeded, but
+// record its outcome.
 func policyScenarios() []struct {
 	name string
 	play func(*policed)
@@ -28,7 +29,7 @@ func policyScenarios() []struct {
 			p.apply(nodes...)
 			for _, n := range nodes {
 				if n.Static().IsValid() {
-					n.Config.Pools = agent.Pools{} // again, without arguments
+					n.Config.Pools = agent.Pools{} // the next run has no arguments
 				}
 			}
 			p.apply(nodes...)
@@ -46,7 +47,7 @@ func policyScenarios() []struct {
 			p.apply(nodes...)
 			p.release(nodes...)
 		}},
-		{"take-over of the claims of the dead", func(p *policed) {
+		{"take-over of stale records", func(p *policed) {
 			p.stale("10.0.1.20", "10.0.1.21", "10.0.1.22")
 			_, nodes := p.start(cloud.ClusterSpec{Cores: 2}, smallPools)
 			p.apply(nodes...)
@@ -74,7 +75,7 @@ func policyScenarios() []struct {
 			p.apply(nodes...)
 			second := p.add(id, cloud.RoleCore, smallPools)
 			p.apply(second)
-			p.release(second) // the shutdown action
+			p.release(second) // runs the shutdown action
 			for _, n := range []*Node{second, nodes[1]} {
 				n.gone.Store(true)
 				p.Cloud.RemoveNode(n.InstanceID)
@@ -114,7 +115,7 @@ func policyScenarios() []struct {
 			if err := p.Take(p.t.Context(), nodes[1].Node, addrs("10.0.1.28")[0]); err != nil {
 				p.t.Fatal(err)
 			}
-			time.Sleep(time.Minute) // IMDS lists it
+			time.Sleep(time.Minute) // long enough for IMDS to list it
 			p.plan(nodes...)
 			p.apply(nodes...)
 		}},
@@ -134,7 +135,7 @@ func policyScenarios() []struct {
 				p.t.Fatal(err)
 			}
 			_, nodes := p.start(cloud.ClusterSpec{}, smallPools)
-			if o := nodes[0].Apply(p.t.Context(), Kill{}); o.Err != nil { // its only address is the stranger's
+			if o := nodes[0].Apply(p.t.Context(), Kill{}); o.Err != nil { // a stranger has its only address
 				p.run("suppress", func(n *Node) Outcome {
 					return n.run(p.t.Context(), Kill{}, func(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Report, error) {
 						s := agent.Suppress(ctx, cfg, env, agent.Failed{Code: exitCode(o.Err), Err: o.Err})

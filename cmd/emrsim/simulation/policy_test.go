@@ -16,33 +16,34 @@ import (
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// These tests run with the shipped policy of the instance profile: it is enough for everything, and nothing in it can be left out.
+// These tests use the shipped policy of the instance profile. It must suffice for everything, and
+// every part of it must be needed.
 
-// policed is an account whose instances have nothing but that policy, or what a test made of it.
+// policed is an account whose instances have only this policy, or a test's variant of it.
 type policed struct {
 	*cluster
 	prefix string
 	said   []said
 }
 
-// said is what one run told the operator.
+// said is the output of one run.
 type said struct {
 	run      string
 	err      error
 	warnings []string
 }
 
-// place is where the policies of the tests hold.
+// place returns the place for which the policies are written.
 func (p *policed) place() iam.Place {
 	return iam.Place{Region: "us-east-1", Account: "123456789012", Subnet: p.subnet, Prefix: p.prefix}
 }
 
-// note records the end of a run.
+// note records the outcome of a run.
 func (p *policed) note(n *Node, what string, o Outcome) {
 	p.said = append(p.said, said{fmt.Sprintf("%s %s", n.Role, what), o.Err, o.Report.Warnings})
 }
 
-// run runs the agent on all nodes at once.
+// run calls work for all nodes at once.
 func (p *policed) run(what string, work func(*Node) Outcome, nodes ...*Node) {
 	outcomes := make([]Outcome, len(nodes))
 	var all sync.WaitGroup
@@ -67,7 +68,8 @@ func (p *policed) plan(nodes ...*Node) {
 	p.run("plan", func(n *Node) Outcome { return n.run(p.t.Context(), Kill{}, agent.Plan) }, nodes...)
 }
 
-// status must find the node in order; what it cannot find out for want of a permission counts as an error.
+// status runs status, which must find the node in order. If it lacks a permission to find something
+// out, that counts as an error.
 func (p *policed) status(nodes ...*Node) {
 	p.run("status", func(n *Node) Outcome {
 		return n.run(p.t.Context(), Kill{}, func(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Report, error) {
@@ -83,7 +85,7 @@ func (p *policed) status(nodes ...*Node) {
 	}, nodes...)
 }
 
-// start launches a cluster's instances. The agent has not run on them yet.
+// start launches the instances of a cluster, on which the agent has not run yet.
 func (p *policed) start(spec cloud.ClusterSpec, pools agent.Pools) (id string, nodes []*Node) {
 	p.t.Helper()
 	spec.Subnet, spec.NameTag, spec.SecondENIOnMaster = p.subnet, "x", true
@@ -113,7 +115,7 @@ func (p *policed) add(clusterID, role string, pools agent.Pools) *Node {
 	return p.newNode(cn, p.config(pools), cloud.FilesFull)
 }
 
-// stale writes the claims of an instance that is long gone.
+// stale writes records of an instance that no longer exists.
 func (p *policed) stale(list ...string) {
 	p.t.Helper()
 	for _, a := range addrs(list...) {
@@ -124,7 +126,8 @@ func (p *policed) stale(list ...string) {
 	time.Sleep(unseenGrace)
 }
 
-// underPolicy plays a scenario with what policies makes of the place, and returns what the runs said and the calls that were denied.
+// underPolicy plays a scenario under the policies that the function policies returns for the place.
+// It returns the output of the runs and the denied calls.
 func underPolicy(t *testing.T, name string, play func(*policed), policies func(iam.Place) cloudiam.Policies) (all []said, denied []string) {
 	t.Helper()
 	var p *policed
@@ -155,7 +158,7 @@ func underPolicy(t *testing.T, name string, play func(*policed), policies func(i
 	return all, denied
 }
 
-// shipped is the policy of the instance profile, as it is or without an action.
+// shipped returns the policy of the instance profile, without an action if without is not empty.
 func shipped(t *testing.T, place iam.Place, without string) *cloudiam.Policy {
 	t.Helper()
 	var doc map[string]any
@@ -194,7 +197,7 @@ func policyOf(t *testing.T, doc any) *cloudiam.Policy {
 	return p
 }
 
-// policyActions are the actions that the policy of the instance profile allows.
+// policyActions returns the actions that the policy of the instance profile allows.
 func policyActions(t *testing.T) (actions []string) {
 	t.Helper()
 	var doc struct{ Statement []struct{ Action any } }
@@ -212,7 +215,7 @@ func policyActions(t *testing.T) (actions []string) {
 	return actions
 }
 
-// Everything that the agent does is allowed by the shipped policy.
+// TestShippedPolicyIsEnough checks that the shipped policy allows everything that the agent does.
 func TestShippedPolicyIsEnough(t *testing.T) {
 	for _, s := range policyScenarios() {
 		t.Run(s.name, func(t *testing.T) {
@@ -232,11 +235,12 @@ func TestShippedPolicyIsEnough(t *testing.T) {
 	}
 }
 
-// warningOnly are the actions whose absence is no reason to fail a node.
-var warningOnly = []string{"ec2:CreateTags", "ec2:DeleteTags"}
+// warningOnly are the actions whose denial does not make a run fail.
+var warningOnly = []string{"ec2:CreateTags", "ec2:DeleteTags", "ec2:DescribePrefixLists"}
 
-// Without any one action of the policy some run fails with exit code 4, or, for the tags, warns; it names the action and gives the statement
-// that was taken away; and with that statement everything is allowed again.
+// TestEachActionOfThePolicyIsNeeded removes each action from the policy. Then some run must fail
+// with exit code 4, or for the tags warn. The output must name the action and give the removed
+// statement. With that statement everything must be allowed again.
 func TestEachActionOfThePolicyIsNeeded(t *testing.T) {
 	for _, action := range policyActions(t) {
 		t.Run(action, func(t *testing.T) {
@@ -265,7 +269,7 @@ func TestEachActionOfThePolicyIsNeeded(t *testing.T) {
 					}
 				}
 				if len(lacking) == 0 {
-					continue // the action was not asked for
+					continue // the scenario does not use the action
 				}
 				_, denied := underPolicy(t, s.name, s.play, func(at iam.Place) cloudiam.Policies {
 					remedied, err := cloudiam.ParsePolicy([]byte(`{"Version": "2012-10-17", "Statement": ` + at.Statement(iam.InstanceProfile, action) + `}`))
@@ -280,7 +284,7 @@ func TestEachActionOfThePolicyIsNeeded(t *testing.T) {
 				}
 			}
 			if fails := !slices.Contains(warningOnly, action); fails && failed == 0 || !fails && (failed > 0 || warned == 0) {
-				t.Errorf("%d runs failed, %d warned", failed, warned)
+				t.Errorf("without the action %d runs failed and %d warned", failed, warned)
 			}
 			t.Logf("%d runs failed, %d warned: %s", failed, warned, sample)
 		})

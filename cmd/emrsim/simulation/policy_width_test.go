@@ -23,18 +23,19 @@ import (
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// bystanders is an account with a cluster under a policy, and all that is none of its business beside it.
+// bystanders is an account with a cluster under a policy, and with other resources that the cluster
+// must not touch.
 type bystanders struct {
 	account              *cloud.Cloud
 	subnet               string
 	core, master         *cloud.Node // of the cluster
-	foreign, other, bare *cloud.Node // another cluster's in another subnet; no cluster's in the same subnet, without and with the role
+	foreign, other, bare *cloud.Node // a node of another cluster in another subnet; instances outside EMR in the same subnet, with and without the role
 	ssm                  *ssm.Client // with the credentials of core
 	ec2                  *ec2.Client
 	bareEC2              *ec2.Client
 }
 
-// newBystanders makes the account; the policies are for us-east-1, wherever it is.
+// newBystanders makes the account. The policies are always for us-east-1, whatever the region.
 func newBystanders(t *testing.T, region string, policies func(iam.Place) cloudiam.Policies) *bystanders {
 	t.Helper()
 	b := &bystanders{}
@@ -69,16 +70,16 @@ func newBystanders(t *testing.T, region string, policies func(iam.Place) cloudia
 	return b
 }
 
-// errorTag is what --on-error continue leaves on an instance.
+// errorTag is the key of the tag that --on-error continue sets on an instance.
 const errorTag = "emr-static-ip:error"
 
-// isDenied tells whether an error is AWS's refusal for want of a permission.
+// isDenied reports whether an error means that AWS refused a call because of a missing permission.
 func isDenied(err error) bool {
 	api := smithy.APIError(nil)
 	return errors.As(err, &api) && (api.ErrorCode() == "AccessDeniedException" || api.ErrorCode() == "UnauthorizedOperation")
 }
 
-// attempt is a call that a node could try.
+// attempt is a call that a node might try.
 type attempt struct {
 	name string
 	call func(context.Context, *bystanders) error
@@ -117,10 +118,10 @@ func (b *bystanders) list(ctx context.Context, path string) error {
 	return err
 }
 
-// rightful are calls that the policy is for.
+// rightful returns calls that the policy must allow.
 func rightful() []attempt {
 	return []attempt{
-		{"its claim", func(ctx context.Context, b *bystanders) error {
+		{"its record", func(ctx context.Context, b *bystanders) error {
 			return b.put(ctx, testPrefix+"/"+b.subnet+"/10.0.1.20")
 		}},
 		{"its ledger, with a slash at the end", func(ctx context.Context, b *bystanders) error { return b.list(ctx, testPrefix+"/"+b.subnet+"/") }},
@@ -137,11 +138,11 @@ func rightful() []attempt {
 	}
 }
 
-// wrongful are calls that no node needs.
+// wrongful returns calls that no node needs.
 func wrongful() []attempt {
 	return []attempt{
-		{"a claim of another subnet", func(ctx context.Context, b *bystanders) error { return b.put(ctx, testPrefix+"/subnet-0123/10.0.2.20") }},
-		{"a claim under another prefix", func(ctx context.Context, b *bystanders) error { return b.put(ctx, "/other/"+b.subnet+"/10.0.1.20") }},
+		{"a record of another subnet", func(ctx context.Context, b *bystanders) error { return b.put(ctx, testPrefix+"/subnet-0123/10.0.2.20") }},
+		{"a record under another prefix", func(ctx context.Context, b *bystanders) error { return b.put(ctx, "/other/"+b.subnet+"/10.0.1.20") }},
 		{"somebody's parameter", func(ctx context.Context, b *bystanders) error { return b.put(ctx, "/passwords/db") }},
 		{"reading somebody's parameter", func(ctx context.Context, b *bystanders) error {
 			_, err := b.ssm.GetParameters(ctx, &ssm.GetParametersInput{Names: []string{testPrefix + "/" + b.subnet + "/10.0.1.20", "/passwords/db"}})
@@ -193,29 +194,31 @@ func wrongful() []attempt {
 	}
 }
 
-// A node with the shipped policy can do what it must, and nothing to what is not its own.
+// TestShippedPolicyIsNoWider checks that a node with the shipped policy can do what it must, and
+// cannot change anything that belongs to others.
 func TestShippedPolicyIsNoWider(t *testing.T) {
 	all := func(at iam.Place) cloudiam.Policies { return cloudiam.Policies{shipped(t, at, "")} }
 	b := newBystanders(t, "us-east-1", all)
 	for _, a := range rightful() {
 		if err := a.call(t.Context(), b); err != nil {
-			t.Errorf("%s: %v", a.name, err)
+			t.Errorf("%s is denied: %v", a.name, err)
 		}
 	}
 	for _, a := range wrongful() {
 		if err := a.call(t.Context(), b); !isDenied(err) {
-			t.Errorf("%s: it is not denied: %v", a.name, err)
+			t.Errorf("%s is not denied: %v", a.name, err)
 		}
 	}
 	away := newBystanders(t, "eu-west-1", all)
 	for _, a := range slices.Concat(rightful(), wrongful()) {
 		if err := a.call(t.Context(), away); !isDenied(err) {
-			t.Errorf("in another region, %s: it is not denied: %v", a.name, err)
+			t.Errorf("in another region, %s is not denied: %v", a.name, err)
 		}
 	}
 }
 
-// Every condition and every resource of the policy keeps something out: without it a wrongful call is allowed.
+// TestEachLimitOfThePolicyCounts removes each condition and each resource from the policy. Then
+// some wrongful call must be allowed.
 func TestEachLimitOfThePolicyCounts(t *testing.T) {
 	for _, m := range wider(t) {
 		t.Run(m.name, func(t *testing.T) {
@@ -241,15 +244,16 @@ func TestEachLimitOfThePolicyCounts(t *testing.T) {
 			if len(let) == 0 {
 				t.Error("nothing more is allowed than before")
 			}
-			t.Logf("it would allow %q", let)
+			t.Logf("without the limit the policy allows %q", let)
 		})
 	}
 }
 
-// mutation is the policy with one limit less.
+// mutation is the policy without one of its limits.
 type mutation struct{ name, document string }
 
-// wider is the policy of the instance profile without each of its conditions, and with each of its resources as "*".
+// wider returns variants of the policy of the instance profile: one without each condition, and one
+// with "*" for each resource.
 func wider(t *testing.T) (list []mutation) {
 	t.Helper()
 	type object = map[string]any
@@ -286,7 +290,7 @@ func wider(t *testing.T) (list []mutation) {
 				add(fmt.Sprintf("%s without %s of %s", sid, operator, key), doc)
 			}
 		}
-		if s["Resource"] != "*" && conditions["ArnLike"] == nil && conditions["ArnEquals"] == nil { // an interface's subnet, and the instance itself, say more than the resource
+		if s["Resource"] != "*" && conditions["ArnLike"] == nil && conditions["ArnEquals"] == nil { // the interface's subnet, or the instance itself, is narrower than the resource
 			doc, again := read()
 			again[n]["Resource"] = "*"
 			add(sid+" on all resources", doc)

@@ -26,7 +26,8 @@ func TestClaimIsWrittenOnceForEachNode(t *testing.T) {
 	})
 }
 
-// A cluster whose list another, living cluster uses waits, says for whom, and fails with a list of all holders.
+// TestWaitingForTheLiving has a cluster whose list is used by another, living cluster. The nodes
+// must wait, log for whom they wait, and fail with a list of all holders.
 func TestWaitingForTheLiving(t *testing.T) {
 	inBubble(t, cloud.Options{Quotas: cloud.DefaultQuotas()}, func(t *testing.T, c *cluster) {
 		logs := c.listen()
@@ -36,7 +37,7 @@ func TestWaitingForTheLiving(t *testing.T) {
 		began := time.Now()
 		errs := c.all(second)
 		if d := time.Since(began); d > agent.DefaultTimeout {
-			t.Errorf("it took %s", d)
+			t.Errorf("the runs took %s", d)
 		}
 		for i, err := range errs {
 			if exitCode(err) != agent.ExitNoAddress {
@@ -59,32 +60,34 @@ func TestWaitingForTheLiving(t *testing.T) {
 			t.Errorf("nodes that wait wrote %d records", puts-3)
 		}
 		if c.retire(second...); len(c.living()) != 3 {
-			t.Fatal("the story is over too early")
+			t.Fatal("the scenario ended too early")
 		}
 		c.CheckTruth(testPrefix, nil)
 	})
 }
 
-// A clone launched while the old cluster is shutting down gets its addresses as soon as they are free.
+// TestCloneOfAClusterThatShutsDown launches a clone while the old cluster shuts down. It must get
+// the addresses as soon as they are free.
 func TestCloneOfAClusterThatShutsDown(t *testing.T) {
 	inBubble(t, cloud.Options{Quotas: cloud.DefaultQuotas(), ShutdownTime: cloud.Exactly(2 * time.Minute)}, func(t *testing.T, c *cluster) {
 		old := c.launch(1, 2, smallPools)
 		c.mustAll(old)
 		for _, n := range old {
 			c.Cloud.Terminate(n.InstanceID)
-			n.gone.Store(true) // nothing of it is in use any more, but EC2 keeps its addresses
+			n.gone.Store(true) // nothing on it uses an address any more, but EC2 keeps its addresses
 		}
 		began := time.Now()
 		clone := c.launch(1, 2, smallPools)
 		c.mustAll(clone)
 		if d := time.Since(began); d < 2*time.Minute || d > 3*time.Minute {
-			t.Errorf("it took %s, with addresses free after 2m", d)
+			t.Errorf("the runs took %s, and the addresses were free after 2m", d)
 		}
 		c.CheckTruth(testPrefix, nil)
 	})
 }
 
-// A replaced core node takes over the address of the one that is gone, with one write.
+// TestReplacedCoreNode checks that a new core node takes over the address of a terminated one with
+// one write.
 func TestReplacedCoreNode(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		nodes := c.launch(1, 2, smallPools)
@@ -96,7 +99,7 @@ func TestReplacedCoreNode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Three addresses for what is now asked for: the spare one is a stranger's.
+		// Three addresses for two requested core nodes. A stranger has the spare one.
 		pools := smallPools
 		pools.Core = append(slices.Clone(pools.Core), netip.MustParseAddr("10.0.1.23"))
 		if _, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet, PrimaryIP: pools.Core[2]}); err != nil {
@@ -107,7 +110,7 @@ func TestReplacedCoreNode(t *testing.T) {
 		n := c.newNode(cn, cfg, cloud.FilesMinimal)
 		c.mustAll([]*Node{n})
 		if n.Static() != free {
-			t.Errorf("it has %s, free was %s", n.Static(), free)
+			t.Errorf("the new node uses %s, want the free address %s", n.Static(), free)
 		}
 		if puts := c.Cloud.Counts()["ssm:PutParameter"].Calls; puts != 1 {
 			t.Errorf("%d writes", puts)
@@ -116,7 +119,8 @@ func TestReplacedCoreNode(t *testing.T) {
 	})
 }
 
-// A replaced master of three comes with the interface of the old one, the static IP on it or not.
+// TestReplacedMasterOfThree checks that a new master, which gets the interface of its predecessor,
+// works with and without the static IP on that interface.
 func TestReplacedMasterOfThree(t *testing.T) {
 	pools := agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21", "10.0.1.22"), Core: addrs("10.0.1.23")}
 	for _, keeps := range []bool{true, false} {
@@ -134,10 +138,10 @@ func TestReplacedMasterOfThree(t *testing.T) {
 				c.Cloud.ForgetCalls()
 				c.mustAll([]*Node{n})
 				if n.Static() != had {
-					t.Errorf("it has %s, its predecessor had %s", n.Static(), had)
+					t.Errorf("the new master uses %s, its predecessor used %s", n.Static(), had)
 				}
 				if assigns := c.Cloud.Counts()["ec2:AssignPrivateIpAddresses"].Calls; keeps && assigns != 1 {
-					t.Errorf("EC2 was asked %d times for the address that it shows, of which this node knows nothing yet", assigns)
+					t.Errorf("the new master asked EC2 %d times for the address that is already on its interface", assigns)
 				}
 				c.CheckTruth(testPrefix, nil)
 			})
@@ -145,7 +149,8 @@ func TestReplacedMasterOfThree(t *testing.T) {
 	}
 }
 
-// Two clusters with overlapping lists in one subnet share them; a cluster in another subnet does not meet them.
+// TestTwoClustersAndAnotherSubnet checks that two clusters with overlapping lists in one subnet
+// share the addresses, and that they do not affect a cluster in another subnet.
 func TestTwoClustersAndAnotherSubnet(t *testing.T) {
 	inBubble(t, cloud.Options{Quotas: cloud.DefaultQuotas()}, func(t *testing.T, c *cluster) {
 		a := c.launch(1, 2, agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22", "10.0.1.23", "10.0.1.24")})
@@ -156,7 +161,7 @@ func TestTwoClustersAndAnotherSubnet(t *testing.T) {
 		c.CheckTruth(testPrefix, nil)
 		for _, p := range c.Cloud.Parameters() {
 			if !strings.Contains(p.Name, c.subnet) && !strings.Contains(p.Name, elsewhere[0].SubnetID) {
-				t.Errorf("a record under no subnet of ours: %s", p.Name)
+				t.Errorf("a record of an unknown subnet: %s", p.Name)
 			}
 		}
 	})
@@ -164,7 +169,8 @@ func TestTwoClustersAndAnotherSubnet(t *testing.T) {
 
 var testSubnetElsewhere = netip.MustParsePrefix("10.9.1.0/24")
 
-// An address that somebody outside the ledger has, and a record that nobody can read, are passed over and reported.
+// TestObstaclesAreReported checks that an address held by somebody outside the ledger, and an
+// unreadable record, are skipped and reported.
 func TestObstaclesAreReported(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		logs := c.listen()
@@ -179,11 +185,11 @@ func TestObstaclesAreReported(t *testing.T) {
 		nodes := c.launch(1, 1, agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22", "10.0.1.23")})
 		c.mustAll(nodes)
 		if got := nodes[1].Static().String(); got != "10.0.1.23" {
-			t.Errorf("it has %s", got)
+			t.Errorf("the node uses %s", got)
 		}
 		for _, want := range []string{"skipped 10.0.1.21: in use by " + stranger.InstanceID, "emr-static-ip ledger repair --prefix /emr-static-ip --subnet " + c.subnet + " 10.0.1.22"} {
 			if logs.FilterMessageSnippet(want).Len() != 1 {
-				t.Errorf("not said once: %s", want)
+				t.Errorf("not logged exactly once: %s", want)
 			}
 		}
 		if got := c.Cloud.Holders(c.subnet, netip.MustParseAddr("10.0.1.21")); !slices.Equal(got, []string{stranger.ENI}) {
@@ -192,7 +198,8 @@ func TestObstaclesAreReported(t *testing.T) {
 	})
 }
 
-// Of several nodes that find the same stale claim, one gets the address and the record comes to name it.
+// TestConcurrentTakeOver lets several nodes find the same stale record. One must get the address,
+// and the record must name it.
 func TestConcurrentTakeOver(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		pools := agent.Pools{Master: addrs("10.0.1.20"), Core: addrs("10.0.1.21", "10.0.1.22", "10.0.1.23")}
@@ -202,7 +209,7 @@ func TestConcurrentTakeOver(t *testing.T) {
 			}
 		}
 		time.Sleep(unseenGrace)
-		// Nodes of three clusters: none knows of the others.
+		// The nodes belong to three clusters and do not know each other.
 		var nodes []*Node
 		for range 3 {
 			nodes = append(nodes, c.launch(1, 1, pools)[1])
@@ -212,7 +219,8 @@ func TestConcurrentTakeOver(t *testing.T) {
 	})
 }
 
-// An address that EC2 refuses, though nobody can be seen who has it, is asked for now and then, not all the time, and is named at the end.
+// TestRefusedWithoutAHolder has an address that EC2 refuses although no holder can be seen. The
+// node must ask for it only now and then, and the error must name it.
 func TestRefusedWithoutAHolder(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
@@ -227,16 +235,17 @@ func TestRefusedWithoutAHolder(t *testing.T) {
 			t.Errorf("code %d, %v", exitCode(err), err)
 		}
 		if puts := c.Cloud.Counts()["ssm:PutParameter"].Calls; puts > 12 {
-			t.Errorf("%d claims in ten minutes", puts)
+			t.Errorf("%d PutParameter calls in ten minutes", puts)
 		}
 		if left := c.Cloud.Parameters(); len(left) != 0 {
-			t.Errorf("left: %v", left)
+			t.Errorf("records left: %v", left)
 		}
 	})
 }
 
-// An address that this node can never have leaves no claim behind.
-func TestImpossibleAddressLeavesNoClaim(t *testing.T) {
+// TestImpossibleAddressLeavesNoRecord checks that a node leaves no record of an address that it can
+// never have.
+func TestImpossibleAddressLeavesNoRecord(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
 		c.Cloud.Fault(func(x cloud.Call) cloud.FaultAction {
@@ -249,7 +258,7 @@ func TestImpossibleAddressLeavesNoClaim(t *testing.T) {
 			t.Errorf("code %d, %v, remedy %s", exitCode(err), err, remedy(err))
 		}
 		if left := c.Cloud.Parameters(); len(left) != 0 {
-			t.Errorf("left: %v", left)
+			t.Errorf("records left: %v", left)
 		}
 	})
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// traceOf is what happened in a world, call by call. Calls that a process's end cancels at one
-// instant, and which had no effect, are in the order in which they began.
+// traceOf returns everything that happened in a world, call by call. Calls without effect that were
+// cancelled at the same instant by the end of their process are in the order in which they began.
 func traceOf(w *World) string {
 	var b strings.Builder
 	calls := w.Cloud.Calls()
@@ -35,8 +35,8 @@ func traceOf(w *World) string {
 	return b.String()
 }
 
-// A process that makes several calls at one time makes the same calls, in the same order, with the
-// same answers, whenever the story is told again: also where it is killed meanwhile.
+// TestCallsAtOneTime checks that a process with concurrent calls always makes the same calls in the
+// same order and gets the same answers, even if it is killed meanwhile.
 func TestCallsAtOneTime(t *testing.T) {
 	latencies := map[string]func(*rand.Rand, cloud.Call) time.Duration{
 		"none":   nil,
@@ -52,23 +52,23 @@ func TestCallsAtOneTime(t *testing.T) {
 					if first == "" {
 						first = got
 					} else if got != first {
-						t.Fatalf("two traces; they part at %s", firstDifference(first, got))
+						t.Fatalf("two different traces; first difference: %s", firstDifference(first, got))
 					}
 				}
 				if strings.Count(first, "\n") < 10 {
-					t.Errorf("hardly any calls:\n%s", first)
+					t.Errorf("too few calls:\n%s", first)
 				}
 			})
 		}
 	}
 }
 
-// callsAtOneTime lets a process make four calls at a time, five times, and returns their trace.
+// callsAtOneTime makes four concurrent calls in one process, five times, and returns the trace.
 func callsAtOneTime(t *testing.T, latency func(*rand.Rand, cloud.Call) time.Duration, kill Kill) (trace string) {
 	o := cloud.Options{Latency: latency, StaleSSM: cloud.Staleness{Probability: 0.5, MaxAge: time.Second}, Quotas: cloud.WithSSMBurst(cloud.DefaultQuotas(), 0)}
 	inBubble(t, o, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, smallPools)[0]
-		c.Cloud.Watch(nil) // these calls are no agent's
+		c.Cloud.Watch(nil) // no agent makes these calls
 		c.Cloud.Fault(cloud.RandomFaults(cloud.FaultRates{Fail: 0.1, Reset: 0.1, Lose: 0.1, Slow: 0.1, MaxSlow: time.Second}, nil))
 		var answers strings.Builder
 		out := n.run(t.Context(), kill, func(ctx context.Context, _ agent.Config, env agent.Environment) (agent.Report, error) {

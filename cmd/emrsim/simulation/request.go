@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// request is a request to AWS or IMDS whose body has been read, and can be read again.
+// request is a request to AWS or IMDS whose body can be read again.
 type request struct {
 	*http.Request
 	body   []byte
@@ -36,18 +36,18 @@ func readRequest(req *http.Request) (*request, error) {
 	return r, nil
 }
 
-// actions are those that an agent calls. The order decides which of two goes first that it calls at
-// one time.
+// actions are the actions that an agent calls. Their order decides about the order of concurrent
+// calls.
 var actions = []string{
 	"DescribeInstances", "DescribeNetworkInterfaces", "DescribeTags", "DescribePrefixLists", "DescribeInstanceTypes",
 	"GetParameters", "GetParametersByPath",
 	"AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "CreateTags", "DeleteTags", "PutParameter", "DeleteParameter",
 }
 
-// stagger is how long a request waits so that it does not begin at the same instant as another one of
-// its process. What happens at one instant has no order, and the seed could not be replayed. The wait
-// differs from action to action, and nearly always between two requests of one action. It is shorter
-// than the time between two instants at which an instance's calls may take effect.
+// stagger returns a delay for a request, so that no two requests of a process begin at the same
+// instant. Events at the same instant have no order, and the seed could not be replayed. The delay
+// differs from action to action, and nearly always between two requests of one action. It is
+// shorter than the time between two instants at which an instance's calls may take effect.
 func (r *request) stagger() time.Duration {
 	const each = 256 // nanoseconds for one action
 	what := hash(r.URL.Path) ^ hash(string(r.body))
@@ -57,7 +57,7 @@ func (r *request) stagger() time.Duration {
 	return time.Duration(1 + (1+slices.Index(actions, r.action))*each + int(what%each))
 }
 
-// staggered is the way to AWS of a program that no test kills.
+// staggered is the connection to AWS of a program that no test kills.
 type staggered struct{ http.RoundTripper }
 
 func (s staggered) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -69,7 +69,7 @@ func (s staggered) RoundTrip(req *http.Request) (*http.Response, error) {
 	return s.RoundTripper.RoundTrip(r.Request)
 }
 
-// mutates tells whether a request may change anything, so that only then everything is checked.
+// mutates reports whether a request may change something. The checks run only after such requests.
 func (r *request) mutates() bool {
 	return r.Method == http.MethodPost && !strings.HasPrefix(r.action, "Get") && !strings.HasPrefix(r.action, "Describe")
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// A release gives everything back, and the same again does nothing.
+// TestRelease checks that a release gives everything back, and that a second release does nothing.
 func TestRelease(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
@@ -24,20 +24,21 @@ func TestRelease(t *testing.T) {
 		c.mustAll([]*Node{n})
 		out := n.Release(t.Context(), Kill{})
 		if out.Err != nil || n.Static().IsValid() || len(c.Cloud.Parameters()) != 0 || n.Kernel.Rules() != empty {
-			t.Errorf("%v; uses %s; records %v; rules:\n%s", out.Err, n.Static(), c.Cloud.Parameters(), n.Kernel.Rules())
+			t.Errorf("error %v; address in use %s; records %v; rules:\n%s", out.Err, n.Static(), c.Cloud.Parameters(), n.Kernel.Rules())
 		}
 		if h := c.Cloud.Holders(c.subnet, netip.MustParseAddr("10.0.1.20")); len(h) != 0 {
 			t.Errorf("the address is still on %v", h)
 		}
 		if out := n.Release(t.Context(), Kill{}); out.Err != nil || len(out.Report.Changes) != 0 {
-			t.Errorf("again: %v, %q", out.Err, out.Report.Changes)
+			t.Errorf("second release: error %v, changes %q", out.Err, out.Report.Changes)
 		}
-		c.mustAll([]*Node{n}) // and it can be had back
+		c.mustAll([]*Node{n}) // the node can get it again
 		c.CheckTruth(testPrefix, nil)
 	})
 }
 
-// Without its state file a node finds what it has: by its interface when it is run, by the ledger when it releases.
+// TestLostStateFile has a node without its state file. A run must find its address on its
+// interface, and a release must find it in the ledger.
 func TestLostStateFile(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20", "10.0.1.21")})[0]
@@ -61,12 +62,12 @@ func TestLostStateFile(t *testing.T) {
 			t.Error(out.Err)
 		}
 		if len(c.Cloud.Parameters()) != 0 || n.Static().IsValid() {
-			t.Errorf("left: %v, %s", c.Cloud.Parameters(), n.Static())
+			t.Errorf("after the release: records %v, address in use %s", c.Cloud.Parameters(), n.Static())
 		}
 	})
 }
 
-// A signal ends a run at once, wherever it waits.
+// TestInterruptedWhileWaiting checks that a signal ends a run at once, wherever the run waits.
 func TestInterruptedWhileWaiting(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		c.mustAll(c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")}))
@@ -82,8 +83,9 @@ func TestInterruptedWhileWaiting(t *testing.T) {
 	})
 }
 
-// An address that somebody moved away is out of use before the node waits for another one, also while IMDS still lists it.
-func TestMovedAddressIsOutOfUseWhileWaiting(t *testing.T) {
+// TestMovedAddressIsWithdrawnWhileWaiting has an address that somebody moved away. The node must
+// withdraw it before it waits for another one, even while IMDS still lists it.
+func TestMovedAddressIsWithdrawnWhileWaiting(t *testing.T) {
 	inBubble(t, cloud.Options{IMDSDelay: cloud.Exactly(30 * time.Second)}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
 		c.mustAll([]*Node{n})
@@ -92,7 +94,7 @@ func TestMovedAddressIsOutOfUseWhileWaiting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Step = nil // the move itself is what must not be
+		c.Step = nil // CheckSafety would report the move itself
 		if err := c.Take(t.Context(), stranger, n.Static()); err != nil {
 			t.Fatal(err)
 		}
@@ -105,14 +107,15 @@ func TestMovedAddressIsOutOfUseWhileWaiting(t *testing.T) {
 		if err := n.Apply(t.Context(), Kill{}).Err; exitCode(err) != agent.ExitNoAddress || !strings.Contains(err.Error(), stranger.InstanceID) {
 			t.Errorf("code %d, %v", exitCode(err), err)
 		}
-		// When the stranger has ended, the next run gets the address back.
+		// After the stranger's end the next run gets the address back.
 		c.Cloud.TerminateNow(stranger.InstanceID)
 		c.mustAll([]*Node{n})
 		c.CheckTruth(testPrefix, nil)
 	})
 }
 
-// A rerun does not even write its state file, and reads the ledger once.
+// TestRerunWritesNothing checks that another run does not even write its state file and reads the
+// ledger once.
 func TestRerunWritesNothing(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
@@ -131,33 +134,34 @@ func TestRerunWritesNothing(t *testing.T) {
 		}
 		for action, count := range c.Cloud.Counts() {
 			if reads := strings.Contains(action, ":Describe") || strings.Contains(action, ":Get") || strings.HasPrefix(action, "imds:"); !reads {
-				t.Errorf("a rerun calls %s", action)
+				t.Errorf("another run called %s", action)
 			} else if action == "ssm:GetParameters" && count.Calls != 1 {
-				t.Errorf("a rerun reads the ledger %d times", count.Calls)
+				t.Errorf("another run read the ledger %d times", count.Calls)
 			}
 		}
 	})
 }
 
-// Of two addresses of the pool on one interface, the one in use stays. The other is given back where this node's claims name it, and is left alone, and
-// reported, where nothing says that this tool attached it.
+// TestSurplusAddresses has two addresses of the pool on one interface. The node must keep the one
+// in use. It must give the other back if a record names this node. Otherwise nothing shows that
+// this program assigned it; then the node must leave it alone and report it.
 func TestSurplusAddresses(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.21", "10.0.1.20")})[0]
 		c.mustAll([]*Node{n})
 		static, extra := n.Static(), netip.MustParseAddr("10.0.1.20")
 		if static == extra {
-			t.Fatalf("it has %s", static)
+			t.Fatalf("the node uses %s", static)
 		}
 		if err := c.Take(t.Context(), n.Node, extra); err != nil {
 			t.Fatal(err)
 		}
 		out := n.Apply(t.Context(), Kill{})
 		if out.Err != nil || len(out.Report.Changes) != 0 || !strings.Contains(strings.Join(out.Report.Warnings, "\n"), extra.String()) {
-			t.Errorf("%v, changes %q, warnings %q", out.Err, out.Report.Changes, out.Report.Warnings)
+			t.Errorf("error %v, changes %q, warnings %q", out.Err, out.Report.Changes, out.Report.Warnings)
 		}
 		if h := c.Cloud.Holders(c.subnet, extra); !slices.Equal(h, []string{n.ENI}) || n.Static() != static {
-			t.Errorf("somebody else's %s is on %v, in use is %s", extra, h, n.Static())
+			t.Errorf("the foreign address %s is on %v, and the node uses %s", extra, h, n.Static())
 		}
 		record := ssmcoord.Record{Instance: n.InstanceID, ENI: n.ENI, Cluster: n.ClusterID, Role: n.Role}
 		if err := c.PutRecord(t.Context(), c.parameter(extra), record); err != nil {
@@ -165,13 +169,14 @@ func TestSurplusAddresses(t *testing.T) {
 		}
 		c.mustAll([]*Node{n})
 		if h := c.Cloud.Holders(c.subnet, extra); len(h) != 0 || n.Static() != static {
-			t.Errorf("%s is still on %v, in use is %s", extra, h, n.Static())
+			t.Errorf("%s is still on %v, and the node uses %s", extra, h, n.Static())
 		}
 		c.CheckTruth(testPrefix, nil)
 	})
 }
 
-// A node that has its address in one ledger does not use another one, before it has released it.
+// TestAnotherPrefix checks that a node with an address in one ledger refuses to use another ledger
+// before it has released the address.
 func TestAnotherPrefix(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]

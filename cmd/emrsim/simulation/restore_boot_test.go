@@ -9,7 +9,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// A run with another list is killed, and the machine boots while IMDS is silent: the address that was in use is in use again.
+// TestBootAfterAListChangeIsKilled kills a run with another list and reboots the node while IMDS
+// does not answer. The address in use before must be in use again.
 func TestBootAfterAListChangeIsKilled(t *testing.T) {
 	killed := true
 	for point := 1; killed; point++ {
@@ -37,7 +38,9 @@ func TestBootAfterAListChangeIsKilled(t *testing.T) {
 	}
 }
 
-// The clock was ahead when the address was withdrawn, and is right now: IMDS is believed a little later, not when that time comes.
+// TestWithdrawnByAClockThatWasAhead has an address that was withdrawn while the clock was ahead.
+// After the clock was corrected, the node must trust IMDS soon, and not only when the recorded time
+// has come.
 func TestWithdrawnByAClockThatWasAhead(t *testing.T) {
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
 		n := c.launch(1, 0, smallPools)[0]

@@ -10,7 +10,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// A call that is denied ends the run with the missing action and the statement that grants it.
+// TestEachDeniedAction denies a call. The error must name the missing action and the statement that
+// allows it.
 func TestEachDeniedAction(t *testing.T) {
 	for _, action := range []string{"ssm:GetParameters", "ssm:PutParameter", "ec2:DescribeInstances", "ec2:AssignPrivateIpAddresses"} {
 		t.Run(action, func(t *testing.T) {
@@ -28,15 +29,15 @@ func TestEachDeniedAction(t *testing.T) {
 					t.Errorf("code %d, %v; remedy %s", exitCode(err), err, remedy(err))
 				}
 				if time.Since(began) > time.Minute {
-					t.Errorf("it took %s to say so", time.Since(began))
+					t.Errorf("the run took %s", time.Since(began))
 				}
 				if n.Static().IsValid() {
-					t.Errorf("it uses %s", n.Static())
+					t.Errorf("the node uses %s", n.Static())
 				}
 			})
 		})
 	}
-	t.Run("ec2:CreateTags", func(t *testing.T) { // the Name tag is no reason to end a node
+	t.Run("ec2:CreateTags", func(t *testing.T) { // the run succeeds without the Name tag
 		o := cloud.Options{Authorize: func(r cloud.AccessRequest) error {
 			if r.Action == "ec2:CreateTags" {
 				return errors.New("denied by the test")
@@ -47,14 +48,14 @@ func TestEachDeniedAction(t *testing.T) {
 			n := c.launch(1, 0, agent.Pools{Master: addrs("10.0.1.20")})[0]
 			out := n.Apply(t.Context(), Kill{})
 			if out.Err != nil || !strings.Contains(strings.Join(out.Report.Warnings, "\n"), "ec2:CreateTags") {
-				t.Errorf("%v, warnings %q", out.Err, out.Report.Warnings)
+				t.Errorf("error %v, warnings %q", out.Err, out.Report.Warnings)
 			}
 		})
 	})
 }
 
-// A service that keeps failing in whatever way ends in a clear error by the deadline, with nothing in use; when it recovers, the next
-// run succeeds.
+// TestServicesThatFail lets a service fail in various ways. The run must end with a clear error by
+// the deadline and leave nothing in use. When the service works again, the next run must succeed.
 func TestServicesThatFail(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -89,11 +90,11 @@ func TestServicesThatFail(t *testing.T) {
 					t.Errorf("code %d, want %d; remedy %q; %v", exitCode(err), tt.code, remedy(err), err)
 				}
 				if d := time.Since(began); d > tt.within+time.Second {
-					t.Errorf("it took %s", d)
+					t.Errorf("the run took %s", d)
 				}
-				// An address whose record cannot be written is in use before that is known.
+				// An address may be in use before its record cannot be written.
 				if n.Static().IsValid() && len(c.Cloud.Holders(c.subnet, n.Static())) == 0 {
-					t.Errorf("it uses %s", n.Static())
+					t.Errorf("the node uses %s", n.Static())
 				}
 				c.Cloud.Fault(nil)
 				c.mustAll([]*Node{n})
@@ -111,7 +112,7 @@ func call(name, action string) func(cloud.Call) bool {
 	return func(c cloud.Call) bool { return c.Service == name && c.Action == action && c.Caller != "" }
 }
 
-// The operator's retry settings win: with two attempts allowed, two are made.
+// TestOperatorsRetrySettings checks that the operator's retry settings take precedence.
 func TestOperatorsRetrySettings(t *testing.T) {
 	t.Setenv("AWS_MAX_ATTEMPTS", "2")
 	inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
@@ -123,10 +124,10 @@ func TestOperatorsRetrySettings(t *testing.T) {
 			return cloud.FaultAction{}
 		})
 		if err := n.Apply(t.Context(), Kill{}).Err; err == nil {
-			t.Error("it succeeded")
+			t.Error("the run succeeded")
 		}
 		if calls := c.Cloud.Counts()["ssm:GetParameters"].Calls; calls != 2 {
-			t.Errorf("%d attempts", calls)
+			t.Errorf("%d attempts, want 2", calls)
 		}
 	})
 }

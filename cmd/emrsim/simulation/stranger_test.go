@@ -8,8 +8,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// A node takes an address from nobody: not from a stranger, and not from a node whose address has no
-// record. It uses the next address, and the ledger says nothing about the other one.
+// TestStrangersAddress checks that a node takes no address from a holder: neither from a stranger
+// nor from a node whose address has no record. The node must use the next address and write no
+// record of the first.
 func TestStrangersAddress(t *testing.T) {
 	for _, emr := range []bool{false, true} {
 		inBubble(t, cloud.Options{}, func(t *testing.T, c *cluster) {
@@ -24,7 +25,7 @@ func TestStrangersAddress(t *testing.T) {
 			}
 			plan, err := n.Plan(t.Context())
 			if err != nil || plan.Static != pool.Master[1] {
-				t.Errorf("plan: %s, %v", plan.Static, err)
+				t.Errorf("plan: static IP %s, error %v", plan.Static, err)
 			}
 			c.mustAll([]*Node{n})
 			if n.Static() != pool.Master[1] {

@@ -9,21 +9,21 @@ import (
 	"strings"
 )
 
-// Where systemd has its units, and the directory that shows that it runs.
+// The directory of systemd's units, and the directory that exists while systemd runs.
 const (
 	unitDir     = "etc/systemd/system"
 	systemdSign = "run/systemd/system"
 )
 
-// withSystemd makes a node one that systemd runs, so that a run installs its units. Nothing starts
-// them: that is for the story.
+// withSystemd makes a node look as if systemd ran there, so that a run installs its units. Nothing
+// starts the units; scenarios do.
 func (n *Node) withSystemd() {
 	if err := os.MkdirAll(filepath.Join(n.root, systemdSign), 0o755); err != nil {
 		panic(fmt.Sprintf("making a simulated node's files: %v", err))
 	}
 }
 
-// systemctl does to the node's files what the program does. A unit that was restarted is active until
+// systemctl changes the node's files as systemctl does. A unit that was restarted is active until
 // it is stopped.
 func (n *Node) systemctl(_ context.Context, args ...string) error {
 	name := args[len(args)-1]

@@ -9,7 +9,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// throttle refuses an action of an instance for a while, and tells how often it did.
+// throttle throttles an action of an instance for a while. The returned counter has the number of
+// refusals.
 func (c *cluster) throttle(action, instance string, while time.Duration) (refused *int) {
 	refused = new(int)
 	began := time.Now()
@@ -23,10 +24,11 @@ func (c *cluster) throttle(action, instance string, while time.Duration) (refuse
 	return refused
 }
 
-// While ledger gc is throttled a node takes the stale address over: its record stays.
+// TestLedgerGCIsThrottled lets a node take over a stale address while ledger gc is throttled. The
+// node's record must stay.
 func TestLedgerGCIsThrottled(t *testing.T) {
 	inBubble(t, cloud.Options{Latency: promptly}, func(t *testing.T, c *cluster) {
-		c.bury("10.0.1.20")
+		c.putDeadRecord("10.0.1.20")
 		bastion, err := c.Cloud.RunInstance(cloud.InstanceSpec{Subnet: c.subnet, Name: "bastion"})
 		if err != nil {
 			t.Fatal(err)

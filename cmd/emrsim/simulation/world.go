@@ -1,11 +1,11 @@
 // Package simulation is test code: nothing imports it, and no program contains it. Its tests run
 // many agents in virtual time. Each is the real agent with the real AWS SDK, against the model of
 // the cloud. Nodes are launched, crash, restart, terminate and are resized, under throttling, stale
-// reads and lost responses. After every step the tests check what must hold.
+// reads and lost responses. After every step the tests check that the protocol's rules hold.
 //
-// Everything follows from a seed. All waiting is virtual (testing/synctest). Every choice comes from
-// a stream of its own. No two calls of different nodes take effect at one instant. So a seed gives
-// the same run each time.
+// Everything is derived from a seed. All waiting is virtual (testing/synctest). Every random choice
+// has its own stream. No two calls of different nodes take effect at the same instant. So a seed
+// always gives the same run.
 package simulation
 
 import (
@@ -31,26 +31,27 @@ type World struct {
 	Cloud *cloud.Cloud
 	// Step is called after every effect of any agent.
 	Step func()
-	// Transport is how an instance reaches AWS.
+	// Transport returns the connection of an instance to AWS.
 	Transport func(instanceID string) http.RoundTripper
-	// Kept adds operators to a launch who clean up the ledger meanwhile.
-	Kept bool
-	// Late lets changes take effect when the node has given up on them, has tried again, or has even been killed and run again.
+	// Operators adds operators who clean up the ledger during a launch.
+	Operators bool
+	// Late makes changes take effect after the node has given up on them, has tried again, or has
+	// been killed and run again.
 	Late bool
-	// Log, if not nil, is where the agents' logs go.
+	// Log, if not nil, receives the agents' logs.
 	Log *zap.Logger
 
 	dir     string
-	program string // what the agents install as their own program
+	program string // the program that agents install
 
 	mu         sync.Mutex
 	nodes      []*Node
 	parsed     map[string]parsedRecord
-	taken      map[netip.Addr]bool // what somebody outside the ledger has taken
+	taken      map[netip.Addr]bool // addresses taken by somebody outside the ledger
 	violations []string
 }
 
-// NewWorld is an empty world. Close removes its files.
+// NewWorld returns a world without nodes. Close removes its files.
 func NewWorld(o cloud.Options) (*World, error) {
 	dir, err := os.MkdirTemp(memoryDir(), "emrsim-")
 	if err != nil {
@@ -65,7 +66,8 @@ func NewWorld(o cloud.Options) (*World, error) {
 // Close removes the nodes' files.
 func (w *World) Close() error { return os.RemoveAll(w.dir) }
 
-// memoryDir is a file system in memory, where there is one: the agent syncs its state file to disk.
+// memoryDir returns a directory in memory, if there is one, because the agent syncs its state file
+// to disk.
 func memoryDir() string {
 	const shm = "/dev/shm"
 	if f, err := os.CreateTemp(shm, "emrsim-probe-"); err == nil {
@@ -83,7 +85,7 @@ func (w *World) log(n *Node, run int64) *zap.Logger {
 	return w.Log.With(zap.String("node", n.InstanceID), zap.Int64("run", run))
 }
 
-// violate records that something that must hold does not.
+// violate records a violation.
 func (w *World) violate(format string, args ...any) {
 	const most = 20
 	w.mu.Lock()
@@ -93,7 +95,8 @@ func (w *World) violate(format string, args ...any) {
 	}
 }
 
-// parsedRecord is what ParseRecord made of a value: after each step all records are looked at again, and few have changed.
+// parsedRecord is the result of ParseRecord. It is cached because all records are checked after
+// each step, and few have changed.
 type parsedRecord struct {
 	record ssmcoord.Record
 	err    error
@@ -110,8 +113,8 @@ func (w *World) parse(value string) (ssmcoord.Record, error) {
 	return p.record, p.err
 }
 
-// CheckSafety checks what must hold at every moment: an address in use by a node's kernel is one that EC2 has on that node's own
-// interface, and no two nodes use one address.
+// CheckSafety checks what must hold at any moment: EC2 has each address that a node's kernel uses
+// on that node's own interface, and no two nodes use the same address.
 func (w *World) CheckSafety() {
 	users := map[netip.Addr]*Node{}
 	carried := map[string][]netip.Addr{}
@@ -131,10 +134,11 @@ func (w *World) CheckSafety() {
 	}
 }
 
-// CheckTruth checks what must hold when all is quiet: ledger, EC2 and kernel agree about every node, and nothing is left behind.
-// The addresses in foreign are held, or blocked by an unreadable record, by somebody who is no node of this world.
+// CheckTruth checks what must hold at the end: ledger, EC2 and kernel agree about every node, and
+// nothing is left behind. Addresses in foreign are held, or blocked by an unreadable record, by
+// somebody outside this world.
 func (w *World) CheckTruth(prefix string, foreign map[netip.Addr]bool) {
-	records := map[string]ssmcoord.Record{} // by parameter
+	records := map[string]ssmcoord.Record{} // by parameter name
 	for _, p := range w.Cloud.Parameters() {
 		r, err := w.parse(p.Value)
 		if err == nil {
@@ -147,7 +151,7 @@ func (w *World) CheckTruth(prefix string, foreign map[netip.Addr]bool) {
 	for _, e := range w.Cloud.ENIs() {
 		enis[e.ID] = e
 	}
-	owns := map[string]string{} // parameter -> the node that rightly has it
+	owns := map[string]string{} // parameter name -> its rightful owner
 	for _, n := range w.living() {
 		pool := n.settings().Pools.For(agent.Role(n.Role))
 		carried := slices.DeleteFunc(slices.Clone(enis[n.ENI].Addresses[1:]), func(a netip.Addr) bool { return foreign[a] })

@@ -6,34 +6,35 @@ import (
 	"strings"
 )
 
-// condition is one operator and one key of a Condition element. All conditions of a statement must
-// hold.
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+// condition is one operator and one key of a Condition element. A statement applies only if all of
+// its conditions hold.
+//
+// docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 type condition struct {
 	operator
 	key    string // lower case
 	values []pattern
 }
 
-// operator compares the values of a key with those of the policy.
+// operator compares the values of a key in the request with the values in the policy.
 type operator struct {
 	set      setOperator
 	compare  func(glyphs []glyph, value string) bool
-	negated  bool // holds where no value of the policy fits
-	null     bool // Null: whether the key is there
+	negated  bool // holds if no value of the policy matches
+	null     bool // Null: whether the key is present
 	ifExists bool
 }
 
-// setOperator tells how to compare a key that has several values.
+// setOperator says how a key with several values is compared.
 type setOperator byte
 
 const (
 	setNone setOperator = iota
-	setAll              // ForAllValues: every value of the request fits one of the policy's
-	setAny              // ForAnyValue: one of them does
+	setAll              // ForAllValues: every value of the request matches a value of the policy
+	setAny              // ForAnyValue: at least one value of the request matches
 )
 
-// readOperator reads an operator's name: ForAllValues:StringEquals, ArnLikeIfExists, Null.
+// readOperator parses the name of an operator: ForAllValues:StringEquals, ArnLikeIfExists, Null.
 func readOperator(name string) (o operator, wild bool, err error) {
 	rest := name
 	switch {
@@ -73,7 +74,7 @@ func readOperator(name string) (o operator, wild bool, err error) {
 	return o, wild, nil
 }
 
-// readConditions reads a Condition element: {operator: {key: value or values}}.
+// readConditions parses a Condition element: {operator: {key: value or values}}.
 func readConditions(v any, variables bool) ([]condition, error) {
 	operators, ok := v.(jsonObject)
 	if !ok {
@@ -150,7 +151,7 @@ func (c *condition) holds(keys Keys) bool {
 		case setAny:
 			return c.ifExists
 		}
-		// A condition on a key that is not there does not hold, unless it asks for a difference.
+		// A condition on a missing key holds only for IfExists and for negated operators.
 		return c.ifExists || c.negated
 	}
 	fits := func(v string) bool { return c.fits(v, keys) }
@@ -163,7 +164,7 @@ func (c *condition) holds(keys Keys) bool {
 	return fits(values[0])
 }
 
-// fits compares one value of the request with all values of the policy.
+// fits reports whether one value of the request matches any value of the policy.
 func (c *condition) fits(value string, keys Keys) bool {
 	found := slices.ContainsFunc(c.values, func(p pattern) bool {
 		glyphs, ok := p.resolve(keys)

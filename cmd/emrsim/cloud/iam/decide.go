@@ -7,7 +7,7 @@ import (
 
 // Caller is the principal of a request.
 type Caller struct {
-	InstanceID  string // empty for the operator outside
+	InstanceID  string // empty for the operator
 	AccessKeyID string
 	ARN         string // of the assumed role's session, or of the operator's user
 }
@@ -16,8 +16,8 @@ type Caller struct {
 type Request struct {
 	Caller    Caller
 	Action    string   // as in a policy: "ec2:AssignPrivateIpAddresses"
-	Resources []string // ARNs; "*" for actions without resources
-	Contexts  []Keys   // the condition keys for each resource
+	Resources []string // ARNs; "*" for an action without resources
+	Contexts  []Keys   // the condition keys of each resource
 }
 
 // Policies are all policies of an identity. An identity without policies may do nothing.
@@ -26,12 +26,12 @@ type Policies []*Policy
 // Denial is the error for a denied request.
 type Denial struct {
 	Action   string
-	Resource string // the first one that is not allowed; "*" for an action without resources
+	Resource string // the first resource that is not allowed; "*" for an action without resources
 	Explicit bool   // denied by a Deny statement
-	Sid      string // of that statement; may be empty
+	Sid      string // of the Deny statement; may be empty
 }
 
-// Error says whether a Deny statement or the lack of an Allow statement denies the request.
+// Error says whether the request is denied by a Deny statement or because no statement allows it.
 func (d *Denial) Error() string {
 	if d.Explicit {
 		return "the statement " + d.Sid + " denies " + d.Action + " on " + d.Resource
@@ -39,8 +39,9 @@ func (d *Denial) Error() string {
 	return "no statement allows " + d.Action + " on " + d.Resource
 }
 
-// Authorize allows or denies a request as IAM does: some statement must allow each of its
-// resources, and no statement may deny one of them. Any error is a *Denial.
+// Authorize decides about a request as IAM does. Some statement must allow each resource, and no
+// statement may deny any of them. Every error is a *Denial.
+//
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 func (ps Policies) Authorize(r Request) error {
 	for i, resource := range r.Resources {
@@ -68,8 +69,8 @@ func (ps Policies) Authorize(r Request) error {
 	return nil
 }
 
-// OnInstances is Authorize for an instance, whose instance profile has these policies. It allows
-// the operator outside everything.
+// OnInstances is Authorize for instances whose instance profile has these policies. Everything is
+// allowed to the operator.
 func (ps Policies) OnInstances(r Request) error {
 	if r.Caller.InstanceID == "" {
 		return nil

@@ -8,7 +8,8 @@ import (
 	agentiam "github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
-// The parser takes any text; what it accepts can be judged on any request.
+// FuzzParsePolicy checks that the parser survives any text, and that a policy it accepts can be
+// evaluated for any request.
 func FuzzParsePolicy(f *testing.F) {
 	f.Add(agentiam.Place{}.Policy(agentiam.InstanceProfile), "ec2:CreateTags", "arn:aws:ec2:us-east-1:1:instance/i-1", "aws:tagkeys", "Name")
 	f.Add(`{"Statement": {"Effect": "Deny", "NotAction": "a:*", "NotResource": "arn:aws:a:*:b?:*c*", "Condition": {"ForAnyValue:StringNotLikeIfExists": {"aws:TagKeys": ["*", "${*}"]}}}}`,
@@ -17,12 +18,12 @@ func FuzzParsePolicy(f *testing.F) {
 		"b", "arn:aws:a:::x", "ec2:vpc", "arn:::::")
 	f.Fuzz(func(t *testing.T, document, action, resource, key, value string) {
 		if len(document)+len(resource)+len(value) > 1<<12 {
-			return // matching takes as long as both lengths multiplied
+			return // the time for matching grows with the product of both lengths
 		}
 		p, err := ParsePolicy([]byte(document))
 		if err != nil {
 			if p != nil {
-				t.Fatal("a policy and an error")
+				t.Fatal("ParsePolicy returned a policy and an error")
 			}
 			return
 		}
@@ -30,16 +31,16 @@ func FuzzParsePolicy(f *testing.F) {
 		err = Policies{p}.Authorize(r)
 		deny := Policies{p, mustPolicy(t, `{"Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}`)}
 		if deny.Authorize(r) == nil {
-			t.Fatal("a statement that denies everything is not heard")
+			t.Fatal("a request is allowed although a statement denies everything")
 		}
 		allow := Policies{p, mustPolicy(t, `{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`)}
 		if err == nil && allow.Authorize(r) != nil {
-			t.Fatal("one more permission takes one away")
+			t.Fatal("adding an Allow statement made an allowed request denied")
 		}
 	})
 }
 
-// The matcher gives what a regular expression for the same pattern gives.
+// FuzzPolicyPattern checks that the matcher agrees with a regular expression for the same pattern.
 func FuzzPolicyPattern(f *testing.F) {
 	for _, seed := range [][2]string{{"", ""}, {"*", "a:b"}, {"a*b?c", "axxbxc"}, {"arn:aws:x:*:y*:z/*", "arn:aws:x:r:yy:z/"}, {"a*:b", "a:c:b"}, {"**?", ":"}, {"${*}a*", "*ab"}} {
 		f.Add(seed[0], seed[1])
@@ -71,7 +72,7 @@ func FuzzPolicyPattern(f *testing.F) {
 				}
 			}
 			expression.WriteString(`\z`)
-			latin := func(s string) string { // one rune for each byte, as the matcher sees them
+			latin := func(s string) string { // one rune for each byte, as in the matcher
 				r := make([]rune, len(s))
 				for i := range len(s) {
 					r[i] = rune(s[i])

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a policy document. IAM's own are 6,144 characters for a managed policy and 10,240 for
-// all inline policies of a role.
+// Limits of a policy document. IAM's own limits are 6,144 characters for a managed policy and
+// 10,240 for all inline policies of a role.
 const (
 	maxPolicy      = 64 << 10
 	maxPolicyDepth = 8
@@ -22,11 +22,11 @@ type jsonMember struct {
 	value any
 }
 
-// jsonObject is a JSON object whose names are unique. encoding/json would keep the last of two
-// members with one name. A person who reads the policy might see the first.
+// jsonObject is a JSON object whose member names are unique. For duplicates encoding/json keeps the
+// last member, while a person who reads the policy may see the first.
 type jsonObject []jsonMember
 
-// readJSON reads one JSON value: string, bool, json.Number, nil, []any or jsonObject.
+// readJSON parses one JSON value: string, bool, json.Number, nil, []any or jsonObject.
 func readJSON(text []byte) (any, error) {
 	switch {
 	case len(text) > maxPolicy:
@@ -74,7 +74,7 @@ func readValue(d *json.Decoder, depth int) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			name, _ := token.(string) // More and Token see to it
+			name, _ := token.(string) // More and Token ensure that it is a string
 			if seen[name] {
 				return nil, fmt.Errorf("two members %+.200q in one object", name)
 			}

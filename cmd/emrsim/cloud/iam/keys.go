@@ -2,23 +2,24 @@ package iam
 
 import "strings"
 
-// Keys are a request's condition keys, in lower case, with their values. A Condition element is
-// compared with them. A key without values counts as missing.
+// Keys maps the condition keys of a request, in lower case, to their values. A key without values
+// counts as missing.
 type Keys map[string][]string
 
-// The condition keys that the model fills. After a slash at the end comes the key of a tag.
+// The condition keys that the model sets. For keys that end in a slash, the key of a tag follows.
+//
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
 const (
 	KeyPrincipalARN     = "aws:principalarn"
 	KeyPrincipalAccount = "aws:principalaccount"
 	KeyUserID           = "aws:userid"
-	KeyUserName         = "aws:username" // of users, not of roles
+	KeyUserName         = "aws:username" // users only, not roles
 	KeyRequestedRegion  = "aws:requestedregion"
 	KeyRequestTag       = "aws:requesttag/"
 	KeyResourceAccount  = "aws:resourceaccount"
 	KeyResourceTag      = "aws:resourcetag/"
-	KeySourceVPC        = "aws:ec2instancesourcevpc" // where the credentials of an instance were given out
+	KeySourceVPC        = "aws:ec2instancesourcevpc" // the VPC in which an instance got its credentials
 	KeySourceIPv4       = "aws:ec2instancesourceprivateipv4"
 	KeyTagKeys          = "aws:tagkeys"
 
@@ -27,7 +28,7 @@ const (
 	KeyInstance       = "ec2:instanceid"
 	KeyInstanceType   = "ec2:instancetype"
 	KeyInterface      = "ec2:networkinterfaceid"
-	KeySourceInstance = "ec2:sourceinstancearn" // whose credentials they are
+	KeySourceInstance = "ec2:sourceinstancearn" // the instance that the credentials belong to
 	KeySubnet         = "ec2:subnet"            // an ARN
 	KeyVPC            = "ec2:vpc"               // an ARN
 	KeyZone           = "ec2:availabilityzone"
@@ -37,8 +38,8 @@ const (
 	KeySSMResourceTag = "ssm:resourcetag/"
 )
 
-// KnownKey reports whether the model fills a key, given in lower case, and whether the key may have
-// several values. The model cannot judge a condition on a key that it does not fill.
+// KnownKey reports whether the model sets a key, given in lower case, and whether the key may have
+// several values. The model cannot evaluate a condition on any other key.
 func KnownKey(name string) (several, known bool) {
 	switch name {
 	case KeyTagKeys:
@@ -55,5 +56,5 @@ func KnownKey(name string) (several, known bool) {
 	return false, false
 }
 
-// Set gives a key its values.
+// Set sets the values of a key.
 func (k Keys) Set(name string, values ...string) { k[strings.ToLower(name)] = values }

@@ -5,18 +5,20 @@ import (
 	"strings"
 )
 
-// pattern is a text of a policy with wildcards and variables: * is any text, ? is any character,
-// ${aws:userid} is a value of the request, and ${*}, ${?} and ${$} are the characters themselves.
+// pattern is a text of a policy with wildcards and variables. In it * matches any text, ? matches
+// any character, ${aws:userid} stands for a value of the request, and ${*}, ${?} and ${$} stand for
+// the characters themselves.
+//
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
 type pattern struct {
 	source string
 	parts  []patternPart
 }
 
-// patternPart is fixed, or a variable.
+// patternPart is either fixed text or a variable.
 type patternPart struct {
 	glyphs   []glyph
-	variable string // lower case; empty: fixed
+	variable string // lower case; empty for fixed text
 	fallback *string
 }
 
@@ -31,12 +33,12 @@ type glyphKind byte
 const (
 	glyphChar glyphKind = iota
 	glyphStar           // any text
-	glyphPart           // any text without a colon: a * inside a segment of an ARN
+	glyphPart           // any text without a colon: a * within one segment of an ARN
 	glyphAny            // any character
-	glyphNone           // any character but a colon: a ? in an ARN
+	glyphNone           // any character except a colon: a ? in an ARN
 )
 
-// compile reads a pattern. Without wild, * and ? are ordinary characters. Without variables, ${ is
+// compile parses a pattern. Without wild, * and ? are ordinary characters. Without variables, ${ is
 // ordinary text, as in documents of version 2008-10-17.
 func compile(source string, wild, variables bool) (pattern, error) {
 	p := pattern{source: source}
@@ -73,8 +75,8 @@ func compile(source string, wild, variables bool) (pattern, error) {
 	return p, nil
 }
 
-// readVariable reads the text between ${ and }: a key, perhaps with a default, as in
-// aws:username, 'somebody'.
+// readVariable parses the text between ${ and }: a key and an optional default, as in aws:username,
+// 'somebody'.
 func readVariable(text string) (patternPart, error) {
 	name, fallback, has := strings.Cut(text, ",")
 	part := patternPart{variable: strings.ToLower(strings.TrimSpace(name))}
@@ -92,8 +94,8 @@ func readVariable(text string) (patternPart, error) {
 	return part, nil
 }
 
-// resolve replaces variables by the request's values. It returns false if a value is missing: then
-// the pattern matches nothing.
+// resolve replaces variables by values of the request. It returns false if a value is missing; the
+// pattern then matches nothing.
 func (p *pattern) resolve(keys Keys) ([]glyph, bool) {
 	if len(p.parts) == 1 {
 		return p.parts[0].glyphs, true
@@ -114,7 +116,7 @@ func (p *pattern) resolve(keys Keys) ([]glyph, bool) {
 			return nil, false
 		}
 		for i := range len(value) {
-			out = append(out, glyph{char: value[i]}) // a * in it is no wildcard
+			out = append(out, glyph{char: value[i]}) // a * in the value is not a wildcard
 		}
 	}
 	return out, true
@@ -129,9 +131,9 @@ func text(glyphs []glyph) string {
 	return string(b)
 }
 
-// match reports whether a pattern matches the whole of s.
+// match reports whether the pattern matches all of s.
 func match(glyphs []glyph, s string) bool {
-	// now has the positions of the pattern that can be reached after each character.
+	// now marks the positions in the pattern that can be reached after each character of s.
 	now, next := make([]bool, len(glyphs)+1), make([]bool, len(glyphs)+1)
 	now[0] = true
 	follow(glyphs, now)
@@ -154,7 +156,7 @@ func match(glyphs []glyph, s string) bool {
 	return now[len(glyphs)]
 }
 
-// follow adds the positions after wildcards that match the empty text.
+// follow marks the positions after wildcards that match the empty text.
 func follow(glyphs []glyph, places []bool) {
 	for at, g := range glyphs {
 		if places[at] && (g.kind == glyphStar || g.kind == glyphPart) {
@@ -176,7 +178,7 @@ func segments(glyphs []glyph) [][]glyph {
 	return append(out, glyphs[start:])
 }
 
-// matchARN compares each of the six parts of an ARN on its own, as ArnEquals and ArnLike do.
+// matchARN compares each of the six parts of an ARN separately, as ArnEquals and ArnLike do.
 func matchARN(glyphs []glyph, s string) bool {
 	patterns, parts := segments(glyphs), strings.SplitN(s, ":", 6)
 	if len(patterns) != 6 || len(parts) != 6 {
@@ -190,9 +192,10 @@ func matchARN(glyphs []glyph, s string) bool {
 	return true
 }
 
-// inSegments keeps the wildcards of a Resource element within a segment of the ARN. Only a * at the
-// end of a segment may match beyond its colon. end reports whether the pattern ends with the
-// glyphs.
+// inSegments keeps the wildcards of a Resource element within one segment of the ARN. Only a * at
+// the end of a segment may match beyond the segment's colon. end reports whether the pattern ends
+// with these glyphs.
+//
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
 func inSegments(glyphs []glyph, end bool) []glyph {
 	out := make([]glyph, len(glyphs))

@@ -1,5 +1,5 @@
-// Package iam evaluates IAM policies for the model of AWS: identity-based policies with the
-// condition operators and keys that the model fills. It refuses a policy that it cannot judge.
+// Package iam evaluates IAM policies for the model of AWS. It implements identity-based policies
+// with the condition operators and keys that the model supports, and refuses any other policy.
 package iam
 
 import (
@@ -22,15 +22,15 @@ type statement struct {
 	conditions []condition
 }
 
-// Versions of the policy language. The older one is the default. It has no variables.
+// Versions of the policy language. The older one is the default and has no variables.
 const (
 	versionNew = "2012-10-17"
 	versionOld = "2008-10-17"
 )
 
-// ParsePolicy reads a policy document. It refuses documents that the model cannot judge: unknown
-// elements, operators and condition keys, two members with one name, resources that are not ARNs.
-// The error names every problem.
+// ParsePolicy parses a policy document. It refuses a document that the model cannot evaluate:
+// unknown elements, operators and condition keys, duplicate members, and resources that are not
+// ARNs. The error names every problem.
 func ParsePolicy(document []byte) (*Policy, error) {
 	p, err := readPolicy(document)
 	if err != nil {
@@ -153,7 +153,7 @@ func readStatement(v any, variables bool) (s statement, problems []error) {
 
 const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-// oneOrMore reads a text or a list of texts.
+// oneOrMore returns a text, or the texts of a list, as a slice.
 func oneOrMore(v any) ([]string, error) {
 	if s, ok := v.(string); ok {
 		return []string{s}, nil
@@ -197,8 +197,8 @@ func readResources(v any, variables bool) ([]pattern, error) {
 	for _, r := range list {
 		if r != "*" {
 			parts := strings.SplitN(r, ":", 6)
-			// "arn:*" and wildcards in the service are allowed by AWS in some places and never
-			// meant.
+			// AWS allows "arn:*" and wildcards in the service in some places, but nobody means
+			// them.
 			if len(parts) != 6 || parts[0] != "arn" || parts[2] == "" || strings.ContainsAny(parts[2], "*?$") || parts[5] == "" {
 				return nil, fmt.Errorf("%+.200q is neither * nor an ARN", r)
 			}

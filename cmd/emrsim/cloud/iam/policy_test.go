@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// policyWith is a policy of one statement, with what is not given filled in.
+// policyWith returns a policy with one statement. Elements that are not given allow everything.
 func policyWith(t *testing.T, elements string) *Policy {
 	t.Helper()
 	text := `{"Version": "2012-10-17", "Statement": {` + elements
@@ -72,15 +72,15 @@ func TestPolicyResources(t *testing.T) {
 		{`"Resource": "arn:aws:ssm:*:*:parameter/?/b"`, parameter, true},
 		{`"Resource": "arn:aws:ssm:*:*:parameter/*/b"`, parameter, true},
 		{`"Resource": "arn:aws:ssm:us-*-1:123456789012:parameter/a/b"`, parameter, true},
-		{`"Resource": "arn:aws:ssm:us-*1:12:parameter/a/b"`, "arn:aws:ssm:us-east-1:1:12:parameter/a/b", false}, // not beyond a colon
+		{`"Resource": "arn:aws:ssm:us-*1:12:parameter/a/b"`, "arn:aws:ssm:us-east-1:1:12:parameter/a/b", false}, // does not match beyond a colon
 		{`"Resource": "arn:aws:ssm:us-?east-1:123456789012:parameter/a/b"`, parameter, false},
-		{`"Resource": "arn:aws:ssm:us*:1*:b"`, "arn:aws:ssm:us-east-1:12:parameter/a:b", true}, // at the end of a segment it goes on
+		{`"Resource": "arn:aws:ssm:us*:1*:b"`, "arn:aws:ssm:us-east-1:12:parameter/a:b", true}, // matches beyond the colon at the end of a segment
 		{`"Resource": ["arn:aws:ssm:*:*:x", "arn:aws:ssm:*:*:parameter/a/b"]`, parameter, true},
 		{`"NotResource": "arn:aws:ssm:*:*:parameter/x/*"`, parameter, true},
 		{`"NotResource": "arn:aws:ssm:*:*:parameter/a/*"`, parameter, false},
 		{`"Resource": "arn:aws:ssm:*:*:parameter/${aws:userid}/b"`, parameter, true},
 		{`"Resource": "arn:aws:ssm:*:*:parameter/${aws:UserId}/b"`, parameter, true},
-		{`"Resource": "arn:aws:ssm:*:*:parameter/${ec2:InstanceID}/b"`, parameter, false}, // the request has none
+		{`"Resource": "arn:aws:ssm:*:*:parameter/${ec2:InstanceID}/b"`, parameter, false}, // the request does not have the key
 		{`"Resource": "arn:aws:ssm:*:*:parameter/${ec2:InstanceID, 'a'}/b"`, parameter, true},
 		{`"Resource": "arn:aws:ssm:*:*:parameter/${*}/b"`, parameter, false},
 		{`"Resource": "arn:aws:ssm:*:*:parameter/${*}/b"`, "arn:aws:ssm:us-east-1:123456789012:parameter/*/b", true},
@@ -93,11 +93,12 @@ func TestPolicyResources(t *testing.T) {
 	old := mustPolicy(t, `{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:ssm:::parameter/${aws:userid}"}}`)
 	r := Request{Action: "x:Y", Resources: []string{"arn:aws:ssm:::parameter/${aws:userid}"}}
 	if err := (Policies{old}).Authorize(r); err != nil {
-		t.Errorf("the old version has variables: %v", err)
+		t.Errorf("version 2008-10-17 evaluates variables: %v", err)
 	}
 }
 
-// Every operator, with the key there, different, and missing.
+// TestPolicyConditions checks every operator with a key that matches, that differs, and that is
+// missing.
 func TestPolicyConditions(t *testing.T) {
 	arn := "arn:aws:ec2:us-east-1:1:subnet/subnet-1"
 	keys := Keys{KeyRequestedRegion: {"us-east-1"}, KeySubnet: {arn}, KeyOverwrite: {"true"}, KeyTagKeys: {"Name", "x"}, "aws:requesttag/name": {"v"}}
@@ -108,17 +109,17 @@ func TestPolicyConditions(t *testing.T) {
 		{`"StringEquals": {"aws:RequestedRegion": "us-east-1"}`, true},
 		{`"StringEquals": {"AWS:requestedregion": ["eu-west-1", "us-east-1"]}`, true},
 		{`"StringEquals": {"aws:RequestedRegion": "US-EAST-1"}`, false},
-		{`"StringEquals": {"aws:RequestedRegion": "us-*"}`, false}, // no wildcards here
+		{`"StringEquals": {"aws:RequestedRegion": "us-*"}`, false}, // StringEquals has no wildcards
 		{`"StringEqualsIgnoreCase": {"aws:RequestedRegion": "US-EAST-1"}`, true},
 		{`"StringNotEqualsIgnoreCase": {"aws:RequestedRegion": "US-EAST-1"}`, false},
-		{`"StringNotEquals": {"aws:RequestedRegion": ["eu-west-1", "us-east-1"]}`, false}, // none of them may fit
+		{`"StringNotEquals": {"aws:RequestedRegion": ["eu-west-1", "us-east-1"]}`, false}, // none of the values may match
 		{`"StringNotEquals": {"aws:RequestedRegion": ["eu-west-1", "eu-west-2"]}`, true},
 		{`"StringLike": {"aws:RequestedRegion": "us-*"}`, true},
 		{`"StringLike": {"aws:RequestedRegion": "us-????-?"}`, true},
 		{`"StringNotLike": {"aws:RequestedRegion": "us-*"}`, false},
 		{`"StringEquals": {"aws:RequestTag/Name": "v"}`, true},
-		{`"StringEquals": {"aws:RequestedRegion": "us-east-1", "aws:RequestTag/Name": "other"}`, false},              // all keys
-		{`"StringEquals": {"aws:RequestedRegion": "us-east-1"}, "StringLike": {"aws:RequestTag/Name": "o*"}`, false}, // all operators
+		{`"StringEquals": {"aws:RequestedRegion": "us-east-1", "aws:RequestTag/Name": "other"}`, false},              // all keys must match
+		{`"StringEquals": {"aws:RequestedRegion": "us-east-1"}, "StringLike": {"aws:RequestTag/Name": "o*"}`, false}, // all operators must match
 		{`"ArnEquals": {"ec2:Subnet": "` + arn + `"}`, true},
 		{`"ArnEquals": {"ec2:Subnet": "arn:aws:ec2:*:*:subnet/*"}`, true}, // like ArnLike
 		{`"ArnLike": {"ec2:Subnet": "arn:aws:ec2:*:*:*:subnet/subnet-1"}`, false},
@@ -153,7 +154,7 @@ func TestPolicyConditions(t *testing.T) {
 		{`"ForAnyValue:StringEquals": {"aws:TagKeys": ["y", "z"]}`, false},
 		{`"ForAnyValue:StringNotEquals": {"aws:TagKeys": ["x"]}`, true},
 		{`"ForAnyValue:StringNotEquals": {"aws:TagKeys": ["x", "Name"]}`, false},
-		{`"ForAllValues:StringEquals": {"ec2:Vpc": "a"}`, true}, // vacuously: a Null beside it is needed
+		{`"ForAllValues:StringEquals": {"ec2:Vpc": "a"}`, true}, // holds for a missing key: such a condition needs a Null beside it
 		{`"ForAllValues:StringEquals": {"ec2:Vpc": "a"}, "Null": {"ec2:Vpc": "false"}`, false},
 		{`"ForAnyValue:StringEquals": {"ec2:Vpc": "a"}`, false},
 		{`"ForAnyValue:StringEqualsIfExists": {"ec2:Vpc": "a"}`, true},
@@ -166,8 +167,8 @@ func TestPolicyConditions(t *testing.T) {
 	}
 }
 
-// An explicit denial beats every permission, in whatever policy and order; without a permission
-// there is none.
+// TestPolicyOrder checks that a Deny statement wins over every Allow statement, in any policy and
+// in any order, and that nothing is allowed without an Allow statement.
 func TestPolicyOrder(t *testing.T) {
 	allow := policyWith(t, `"Sid": "Yes"`)
 	deny := policyWith(t, `"Sid": "No", "Effect": "Deny", "Resource": "arn:aws:x:::two"`)
@@ -193,7 +194,7 @@ func TestPolicyOrder(t *testing.T) {
 		}
 	}
 	if err := (Policies{}).OnInstances(Request{Action: "x:Y", Resources: []string{"*"}}); err != nil {
-		t.Errorf("the operator: %v", err)
+		t.Errorf("the operator is denied: %v", err)
 	}
 }
 

@@ -12,11 +12,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// cast chooses what happens, starts it, and returns when the last event has begun.
+// startEvents chooses the events, starts them, and returns when the last one has begun.
 //
-// The pools are as small as they can be: as many addresses as nodes that need one at the same time, and one more for each address that
-// a stranger holds or an unreadable record blocks.
-func (l *Launch) cast(ctx context.Context) error {
+// The pools are as small as possible. They have one address for each node that needs one at the
+// same time, and one more for each address that a stranger holds or an unreadable record blocks.
+func (l *Launch) startEvents(ctx context.Context) error {
 	masters, cores, tasks := 1, 1+l.rng.IntN(2), 0
 	if l.rng.IntN(10) == 0 {
 		cores = 3 + l.rng.IntN(8)
@@ -27,7 +27,7 @@ func (l *Launch) cast(ctx context.Context) error {
 	if l.rng.IntN(5) == 0 {
 		tasks = 1 + l.rng.IntN(2)
 	}
-	two := l.rng.IntN(5) == 0 // two clusters at once with one list
+	two := l.rng.IntN(5) == 0 // two clusters with one list at the same time
 	taskPool := tasks > 0 && l.rng.IntN(3) > 0
 	clusters := 1
 	if two {
@@ -53,11 +53,11 @@ func (l *Launch) cast(ctx context.Context) error {
 	if l.timers = l.rng.IntN(4) == 0; l.timers && l.rng.IntN(2) == 0 {
 		l.putRate = []float64{0.05, 0.1}[l.rng.IntN(2)]
 	}
-	if l.w.Kept {
-		// Parameter Store deletes without a condition: an operator's look may be older than the
-		// record of a node. EC2 still decides who has the address, which CheckSafety sees.
+	if l.w.Operators {
+		// Parameter Store has no conditional delete, so an operator's view may be older than a
+		// node's record. EC2 still decides who has the address, which CheckSafety checks.
 		l.races = true
-		if err := l.keep(ctx); err != nil {
+		if err := l.cleanUp(ctx); err != nil {
 			return err
 		}
 	}
@@ -97,20 +97,20 @@ func (l *Launch) cast(ctx context.Context) error {
 	return nil
 }
 
-// obstacles are what the launch finds in its way: claims of the dead, records that cannot be read, strangers' addresses. Each
-// that takes an address out of the pool for good gets the pool another one.
+// obstacles creates stale records, unreadable records and addresses of strangers. For each address
+// that is lost for good, the pool gets another one.
 func (l *Launch) obstacles(ctx context.Context, take func(int) []netip.Addr) error {
 	parameter := func(a netip.Addr) string { return Parameter(agent.DefaultPrefix, l.subnet, a) }
 	for _, a := range slices.Concat(l.pools.Master, l.pools.Core, l.pools.Task) {
 		if l.rng.IntN(4) != 0 {
 			continue
 		}
-		dead := fmt.Sprintf("i-0dead%x", l.rng.IntN(3)) // never existed as far as EC2 can tell
+		dead := fmt.Sprintf("i-0dead%x", l.rng.IntN(3)) // EC2 has never heard of it
 		if err := l.w.PutRecord(ctx, parameter(a), ssmcoord.Record{Instance: dead, ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE"}); err != nil {
 			return err
 		}
 	}
-	if l.rng.IntN(4) == 0 { // a stranger's secondary or primary address
+	if l.rng.IntN(4) == 0 { // as a stranger's secondary or primary address
 		a := l.pools.Core[l.rng.IntN(len(l.pools.Core))]
 		spec := cloud.InstanceSpec{Subnet: l.subnet}
 		if l.rng.IntN(2) == 0 {
@@ -137,8 +137,8 @@ func (l *Launch) obstacles(ctx context.Context, take func(int) []netip.Addr) err
 	return nil
 }
 
-// event is one thing that happens to a cluster. None of them asks for more addresses at a time than there are, once the
-// terminated instances are gone.
+// event starts one random event of a cluster. No event needs more addresses at a time than there
+// are, once the terminated instances are gone.
 func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node, kills float64, launch func() (*cloud.Cluster, []*Node, error)) error {
 	var candidates []*Node
 	for _, n := range *nodes {
@@ -158,7 +158,7 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 			return err
 		}
 		*nodes = append(*nodes, l.start(ctx, cn, l.pools, kills))
-	case 1: // scaled in, with its shutdown action, which may not be finished in time; later scaled out again
+	case 1: // scaled in, with a shutdown action that may be interrupted; perhaps scaled out again
 		l.shutdownAction(ctx, n, l.shutdownKill())
 		l.end(n)
 		if l.rng.IntN(2) == 0 {
@@ -168,28 +168,28 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 			}
 			*nodes = append(*nodes, l.start(ctx, cn, l.pools, kills))
 		}
-	case 2: // the cluster ends, and a clone of it is launched while it is still shutting down
+	case 2: // the cluster ends, and a clone is launched while it shuts down
 		for _, n := range candidates {
 			l.end(n)
 		}
 		if _, _, err := launch(); err != nil {
 			return err
 		}
-	case 3: // the node reboots: the kernel is empty, a process that ran is dead; somebody runs the agent again
-		n.die()
+	case 3: // the node reboots with an empty kernel, and somebody runs the agent again
+		n.stop()
 		if err := sleep(ctx, time.Second); err != nil {
 			return err
 		}
 		n.Kernel.Reboot(n.primaries()...)
 		l.revive(ctx, n, kills)
-	case 5: // an operator releases the node's address and thinks better of it
-		n.die()
+	case 5: // an operator releases the node's address and then runs the agent again
+		n.stop()
 		if err := sleep(ctx, time.Millisecond); err != nil {
 			return err
 		}
 		l.count(n.Release(ctx, Kill{}))
 		l.revive(ctx, n, kills)
-	case 6: // a clone waits for the addresses, which the cluster's nodes release one after the other
+	case 6: // a clone waits for addresses, which the cluster's nodes release one by one
 		if _, _, err := launch(); err != nil {
 			return err
 		}
@@ -203,11 +203,11 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 				}
 			})
 		}
-	case 7: // an operator gives a core node another list, and thinks better of it
+	case 7: // an operator gives a core node another list, and then the old one again
 		if n.Role == string(agent.RoleCore) && l.spare.IsValid() {
 			return l.changeList(ctx, n)
 		}
-	case 4: // an operator runs the agent by hand, while the bootstrap action may still be at it
+	case 4: // an operator runs the agent by hand, perhaps during the bootstrap action
 		l.pending.Go(func() {
 			o := n.Apply(n.life.Load(), Kill{})
 			l.count(o)
@@ -219,7 +219,7 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 	return nil
 }
 
-// shutdownKill is where a shutdown action is killed, if at all.
+// shutdownKill returns where a shutdown action is killed, if at all.
 func (l *Launch) shutdownKill() (k Kill) {
 	if l.rng.IntN(2) == 0 {
 		k.Point = 1 + l.rng.IntN(60)
@@ -227,9 +227,10 @@ func (l *Launch) shutdownKill() (k Kill) {
 	return k
 }
 
-// shutdownAction releases the node's address as EMR's shutdown action does: it may be killed half way.
+// shutdownAction releases the node's address as EMR's shutdown action does. It may be killed half
+// way.
 func (l *Launch) shutdownAction(ctx context.Context, n *Node, k Kill) {
-	n.die() // EMR stops what runs
+	n.stop() // EMR kills running processes
 	if sleep(ctx, time.Millisecond) != nil {
 		return
 	}
@@ -238,10 +239,10 @@ func (l *Launch) shutdownAction(ctx context.Context, n *Node, k Kill) {
 	l.count(n.Release(released, k))
 }
 
-// changeList takes the node's address out of its list, and puts it back while EC2 may still show it there. The spare address is then in the list, too:
-// somebody else may have taken the other meanwhile.
+// changeList removes the node's address from its list, and adds it again while EC2 may still show
+// it. Then the list also has the spare address, because another node may have taken the old one.
 func (l *Launch) changeList(ctx context.Context, n *Node) error {
-	n.die()
+	n.stop()
 	if err := sleep(ctx, time.Millisecond); err != nil {
 		return err
 	}
@@ -265,5 +266,5 @@ func (l *Launch) changeList(ctx context.Context, n *Node) error {
 func (l *Launch) revive(ctx context.Context, n *Node, kills float64) {
 	n.begin(ctx)
 	rng := l.streamFor(n)
-	l.pending.Go(func() { l.live(n, rng, kills) })
+	l.pending.Go(func() { l.runNode(n, rng, kills) })
 }

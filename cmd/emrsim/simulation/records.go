@@ -10,9 +10,10 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// checkClaims checks that no node has an address whose record names another, living node. That one has
-// the address: it deletes its record before it gives the address back.
-func (l *Launch) checkClaims() {
+// checkRecordOwners checks that no node has an address whose record names another, living
+// node. A node deletes its record before it gives the address back, so a living owner still has the
+// address.
+func (l *Launch) checkRecordOwners() {
 	owner := map[netip.Addr]string{}
 	for _, p := range l.w.Cloud.Parameters() {
 		if r, err := l.w.parse(p.Value); err == nil {
@@ -27,16 +28,18 @@ func (l *Launch) checkClaims() {
 				continue
 			}
 			if o := l.w.node(owner[a]); o != nil && !o.gone.Load() {
-				l.w.violate("claims: %s has %s, which the living %s had claimed", e.InstanceID, a, o.InstanceID)
+				l.w.violate("ledger: %s has %s, whose record names the living %s", e.InstanceID, a, o.InstanceID)
 			}
 		}
 	}
 }
 
-// checkHolder checks, right after a call of a node has changed something, that only the node which
-// holds an address writes or deletes its record, and that it deletes the record before it gives the
-// address back. Where calls take effect late, a node may have lost the address meanwhile, by its own
-// call or by another's, and nothing is checked; nor is it for an address that somebody moved away.
+// checkHolder is called right after a call of a node has changed something. It checks that only the
+// node that holds an address writes or deletes its record, and that the node deletes the record
+// before it gives the address back.
+//
+// It checks nothing if calls may take effect late, because the node may have lost the address
+// meanwhile. It ignores an address that somebody moved away.
 func (w *World) checkHolder(c cloud.Call) {
 	n := w.node(c.Caller)
 	if n == nil || w.Late || !c.Applied {
@@ -71,19 +74,19 @@ func (w *World) checkHolder(c cloud.Call) {
 	}
 }
 
-// recorded is the address whose record a call is about.
+// recorded returns the address whose record a call is about.
 func recorded(c cloud.Call) (netip.Addr, bool) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(c.Params, "Name="), " ")
 	a, err := netip.ParseAddr(path.Base(name))
 	return a, err == nil
 }
 
-// holds reports whether EC2 has the address on the node's own interface now.
+// holds reports whether the node's own interface has the address in EC2.
 func (n *Node) holds(a netip.Addr) bool {
 	return slices.Contains(n.world.Cloud.Holders(n.SubnetID, a), n.ENI)
 }
 
-// moved reports whether somebody outside the ledger has moved the address, by [World.Take].
+// moved reports whether somebody outside the ledger has moved the address with [World.Take].
 func (w *World) moved(a netip.Addr) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -12,9 +12,10 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// keep lets two operators clean up while clusters are launched, unknown to each other: now and then each of them runs `ledger gc --yes` or
-// `ledger repair --yes` on an instance of the subnet, under the same faults and stale reads as the nodes.
-func (l *Launch) keep(ctx context.Context) error {
+// cleanUp lets two operators clean up independently while clusters are launched. At random times
+// each of them runs `ledger gc --yes` or `ledger repair --yes` on an instance of the subnet, with
+// the same faults and stale reads as the nodes.
+func (l *Launch) cleanUp(ctx context.Context) error {
 	for range 2 {
 		bastion, err := l.w.Cloud.RunInstance(cloud.InstanceSpec{Subnet: l.subnet, Name: "bastion"})
 		if err != nil {
@@ -30,16 +31,16 @@ func (l *Launch) keep(ctx context.Context) error {
 				if rng.IntN(2) == 0 {
 					command = agent.LedgerRepair
 				}
-				l.keepOnce(ctx, bastion, command, rng)
+				l.cleanUpOnce(ctx, bastion, command, rng)
 			}
 		})
 	}
 	return nil
 }
 
-func (l *Launch) keepOnce(ctx context.Context, from *cloud.Node, command string, rng *rand.Rand) {
+func (l *Launch) cleanUpOnce(ctx context.Context, from *cloud.Node, command string, rng *rand.Rand) {
 	cfg := agent.DefaultConfig()
-	cfg.Yes, cfg.Given = true, []string{"imds-timeout"} // the default of a node: IMDS may be late
+	cfg.Yes, cfg.Given = true, []string{"imds-timeout"} // a node's default, because IMDS may be late
 	if command == agent.LedgerRepair && rng.IntN(2) == 0 {
 		cfg.Pools = l.pools
 	}
@@ -50,15 +51,16 @@ func (l *Launch) keepOnce(ctx context.Context, from *cloud.Node, command string,
 	r, err := agent.InspectLedger(ctx, command, cfg, env)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.Stats.Kept += r.Changed
+	l.Stats.Cleaned += r.Changed
 	if err != nil {
 		l.w.violate("ledger %s: %v", command, err)
 	}
 }
 
-// putRight runs the agent once more on every node, which may find work: a record that was deleted while the node took the address over.
+// putRight runs the agent once more on every node. It may find work, because an operator may have
+// deleted a record while the node took the address over.
 func (l *Launch) putRight(ctx context.Context) {
-	// What only a broken record had blocked is an address like any other once the record is gone.
+	// An address that was blocked only by an unreadable record is usable once that record is gone.
 	blocked := map[netip.Addr]bool{}
 	for _, e := range l.w.Cloud.ENIs() {
 		for _, a := range e.Addresses {
