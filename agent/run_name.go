@@ -14,10 +14,10 @@ type nameResult struct {
 // beginName appends the role to the Name tag while the run goes on. It is called after the first
 // look at EC2, which shows the tags.
 func (r *run) beginName(ctx context.Context) {
-	if !r.cfg.NameTag || r.named || r.rep.DryRun || r.ec2.tags == nil {
+	if !r.cfg.NameTag || r.named || r.rep.DryRun || r.ec2.SeenTags == nil {
 		return
 	}
-	name := r.ec2.newName(r.ec2.tags)
+	name := r.ec2.NewName(r.ec2.SeenTags)
 	r.naming = make(chan nameResult, 1)
 	go func() {
 		var err error
@@ -41,7 +41,7 @@ func (r *run) joinName(ctx context.Context) {
 		res = <-r.naming
 	} else if tags, err := r.ec2.Tags(ctx); err != nil { // EC2 did not list the node yet
 		res.err = err
-	} else if res.name = r.ec2.newName(tags); res.name != "" {
+	} else if res.name = r.ec2.NewName(tags); res.name != "" {
 		res.err = r.ec2.Rename(ctx, res.name)
 	}
 	switch {

@@ -251,7 +251,7 @@ func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 }
 
 func (r *run) statusLedger(ctx context.Context, s *Status) {
-	ledger := ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, s.Subnet)
+	ledger := ssmcoord.NewLedger(r.aws.Config, r.cfg.Prefix, s.Subnet)
 	s.Ledger.What = "record " + ledger.Name(s.Static)
 	entries, err := ledger.Read(ctx, []netip.Addr{s.Static})
 	entry := entries[s.Static]

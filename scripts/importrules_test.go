@@ -32,9 +32,11 @@ var rules = []rule{
 		applies:   productOutside("ssmcoord"),
 	},
 	{
-		name:      "only agent talks to EC2 and IMDS",
+		name:      "only agent/ec2 and doctor talk to EC2 and IMDS",
 		forbidden: oneOf("github.com/aws/aws-sdk-go-v2/service/ec2", "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"),
-		applies:   productOutside("agent"),
+		applies: func(file string) bool {
+			return productOutside("agent/ec2")(file) && !strings.HasPrefix(file, "agent/doctor")
+		},
 	},
 	{
 		name: "only netcfg touches the kernel's network",
@@ -203,9 +205,11 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"agent/run_test.go", sdk + "service/ssm", ""},
 		{"cmd/emrsim/cloud/ssm.go", sdk + "service/ssm", ""},
 		{"cmd/emr-static-ip/main.go", sdk + "service/ssm", "only ssmcoord talks to Parameter Store"},
-		{"ssmcoord/store.go", sdk + "service/ec2", "only agent talks to EC2 and IMDS"},
-		{"netcfg/observe.go", sdk + "feature/ec2/imds", "only agent talks to EC2 and IMDS"},
-		{"agent/ec2.go", sdk + "service/ec2", ""},
+		{"ssmcoord/store.go", sdk + "service/ec2", "only agent/ec2 and doctor talk to EC2 and IMDS"},
+		{"netcfg/observe.go", sdk + "feature/ec2/imds", "only agent/ec2 and doctor talk to EC2 and IMDS"},
+		{"agent/ec2/node.go", sdk + "service/ec2", ""},
+		{"agent/doctor_permission.go", sdk + "service/ec2", ""},
+		{"agent/run.go", sdk + "service/ec2", "only agent/ec2 and doctor talk to EC2 and IMDS"},
 		{"agent/net.go", "github.com/vishvananda/netlink", "only netcfg touches the kernel's network"},
 		{"agent/net.go", "github.com/coreos/go-iptables/iptables", "only netcfg touches the kernel's network"},
 		{"agent/net.go", "github.com/google/nftables/expr", "only netcfg touches the kernel's network"},

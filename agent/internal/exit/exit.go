@@ -139,3 +139,9 @@ func Remedies(err error) []string {
 	walk(err)
 	return all
 }
+
+// HasCode reports whether err has an exit code of its own.
+func HasCode(err error) bool {
+	e := (*Error)(nil)
+	return errors.As(err, &e)
+}
