@@ -119,7 +119,7 @@ func FuzzUnitWords(f *testing.F) {
 		}
 		for _, line := range lines {
 			if line, ok := strings.CutPrefix(line, "ExecStart="); ok && dir != "" {
-				if got := unitWords(t, line, true); !slices.Equal(got, []string{systemd.Program, "restore", "--timeout", "50s", "--state-dir", dir}) {
+				if got := unitWords(t, line, true); !slices.Equal(got, []string{systemd.Program, "restore", "--timeout", "100s", "--state-dir", dir}) {
 					t.Fatalf("arguments %q", got)
 				}
 			}

@@ -64,9 +64,6 @@ func (r *run) preview(ctx context.Context) error {
 	if err := r.previewKernel(ctx, gone, p.Addr, c.Ledger.Steps(p.Claim, r.id.ENI), r.former(r.touched(), p.Addr)); err != nil {
 		return err
 	}
-	if err := r.previewName(ctx); err != nil {
-		return err
-	}
 	for _, step := range c.Ledger.Steps(p.Settle, r.id.ENI) {
 		would(step)
 	}
@@ -76,7 +73,10 @@ func (r *run) preview(ctx context.Context) error {
 	for _, t := range r.cfg.Verify {
 		r.rep.Notes = append(r.rep.Notes, fmt.Sprintf("a run then connects to %s with %s", t, p.Addr))
 	}
-	return r.previewInstalled(ctx)
+	if err := r.previewInstalled(ctx); err != nil {
+		return err
+	}
+	return r.previewName(ctx)
 }
 
 // previewName adds what a run does with the Name tag.

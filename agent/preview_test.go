@@ -39,14 +39,14 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 		before func(n *testNode)
 		want   []string // parts of the changes, in order; nil: nothing to do
 	}{
-		{"first run", func(*testNode) {}, []string{"assign 10.0.1.21", "ip addr add 10.0.1.21/32 dev ens5", "-A EMR-STATIC-IP-OUT", "name the instance", "write the record /emr-static-ip/"}},
-		{"first run with units", func(n *testNode) { n.withSystemd() }, []string{"assign", "ip addr add", "iptables-legacy-restore", "name", "write the record", "install " + systemd.Program, "install", "install", "enable", "start"}},
+		{"first run", func(*testNode) {}, []string{"assign 10.0.1.21", "ip addr add 10.0.1.21/32 dev ens5", "-A EMR-STATIC-IP-OUT", "write the record /emr-static-ip/", "name the instance"}},
+		{"first run with units", func(n *testNode) { n.withSystemd() }, []string{"assign", "ip addr add", "iptables-legacy-restore", "write the record", "install " + systemd.Program, "install", "install", "enable", "start", "name"}},
 		{"rerun", applied, nil},
 		{"rerun with units", func(n *testNode) { n.withSystemd().apply() }, nil},
 		{"the address is lost", func(n *testNode) { n.apply(); n.kernel.RemoveAddress(netip.MustParseAddr("10.0.1.21")) }, []string{"ip addr add 10.0.1.21/32"}},
 		{"the rules are lost", func(n *testNode) { n.apply(); n.kernel.FlushNAT() }, []string{"iptables-legacy-restore --noflush"}},
 		{"the list has changed", func(n *testNode) { n.apply(); n.cfg.Pools.Core = addrList("10.0.1.24 10.0.1.25") },
-			[]string{"assign 10.0.1.2", "ip addr add 10.0.1.2", "iptables-legacy-restore", "ip addr del 10.0.1.21/32", "delete the record", "unassign 10.0.1.21", "write the record"}},
+			[]string{"assign 10.0.1.2", "ip addr add 10.0.1.2", "iptables-legacy-restore", "ip addr del 10.0.1.21/32", "write the record", "delete the record", "unassign 10.0.1.21"}},
 		{"the address was moved", func(n *testNode) { n.apply(); n.unassign(netip.MustParseAddr("10.0.1.21")) },
 			[]string{"assign 10.0.1.21"}},
 		{"a release was interrupted before it changed anything", func(n *testNode) {
@@ -61,8 +61,8 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 			claim(n, "10.0.1.21", "i-0dead")
 			claim(n, "10.0.1.22", "i-0dead")
 			time.Sleep(2 * ssmcoord.DescribeLag)
-		}, []string{"assign 10.0.1.21", "ip addr add", "iptables-legacy-restore", "name", "which is gone"}},
-		{"a record that names this node, of an address that it does not have", func(n *testNode) { claim(n, "10.0.1.22", n.InstanceID) }, []string{"assign 10.0.1.21", "delete the record", "write the record"}},
+		}, []string{"assign 10.0.1.21", "ip addr add", "iptables-legacy-restore", "which is gone", "name"}},
+		{"a record that names this node, of an address that it does not have", func(n *testNode) { claim(n, "10.0.1.22", n.InstanceID) }, []string{"assign 10.0.1.21", "write the record", "delete the record"}},
 		{"the record is lost", func(n *testNode) {
 			n.apply()
 			r := &run{cfg: n.cfg, env: n.env}

@@ -70,6 +70,8 @@ func (r *run) release(ctx context.Context) error {
 	if r.state.Phase == PhaseAttached || r.state.Phase == PhaseProgrammed {
 		inUse = r.state.Static
 	}
+	// The write of a record may be on its way still, by a run that was killed.
+	writing := !r.recordDue.IsZero() && time.Until(r.recordDue) < ssmcoord.RecordSoon
 	if r.hasState || len(addrs) > 0 {
 		r.recordDue = time.Time{}
 		if err := r.save(PhaseReleasing, r.state.Static, r.state.Former, addrs); err != nil {
@@ -81,6 +83,11 @@ func (r *run) release(ctx context.Context) error {
 	}
 	if err := r.giveBack(ctx, c, addrs, inUse); err != nil {
 		return err
+	}
+	if writing && inUse.IsValid() {
+		if err := c.DeleteLate(ctx, inUse); err != nil {
+			return err
+		}
 	}
 	if err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction(), forgetAbsence(r.dir)); err != nil {
 		return err

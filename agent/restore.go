@@ -38,7 +38,8 @@ const relistedAfter = 2 * time.Minute
 func Restore(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
 		err := r.restore(ctx)
-		if err == nil && r.imdsLists {
+		// IMDS may list a new address late; a run that has just ended knows better.
+		if err == nil && (r.imdsLists || time.Since(r.state.Written) < relistedAfter) {
 			r.writePending(ctx)
 		}
 		return err
@@ -213,6 +214,9 @@ func (r *run) putBack(ctx context.Context) error {
 	r.tellOvertaken(res.Before)
 	if err != nil {
 		return kernelError(err)
+	}
+	if s.Phase == PhaseAttached {
+		s.Phase = PhaseProgrammed // as the run that was killed would have said
 	}
 	if s.Phase == PhaseWithdrawn {
 		s.Phase = PhaseProgrammed

@@ -193,6 +193,7 @@ func TestRestoreAfterApplyFoundTheAddressMoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
 		static := n.apply().Static
+		time.Sleep(time.Minute) // from then on a look at EC2 is not late about it
 		n.unassign(static)
 		broken := n.cfg
 		broken.Pools, broken.Timeout = Pools{}, 30*time.Second

@@ -155,6 +155,14 @@ func (r *run) openKernel(ctx context.Context) (err error) {
 }
 
 func (r *run) apply(ctx context.Context) error {
+	err := r.applyNode(ctx)
+	if r.naming != nil {
+		r.joinName(ctx) // the instance may be renamed, whatever else failed
+	}
+	return err
+}
+
+func (r *run) applyNode(ctx context.Context) error {
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
@@ -191,15 +199,15 @@ func (r *run) apply(ctx context.Context) error {
 	if err := r.save(PhaseProgrammed, plan.Addr, former, c.Intents()); err != nil {
 		return err
 	}
-	r.joinName(ctx)
+	if err := r.record(ctx, c, plan); err != nil {
+		return err
+	}
 	notes, err := c.Settle(ctx, plan)
 	r.rep.Warnings = append(r.rep.Warnings, notes...)
 	if err != nil {
 		return err
 	}
-	if err := r.record(ctx, c, plan); err != nil {
-		return err
-	}
+	r.joinName(ctx)
 	if err := forgetAbsence(r.dir); err != nil {
 		return err
 	}
@@ -264,6 +272,7 @@ func (r *run) coordinator(ctx context.Context) *ssmcoord.Coordinator {
 	past.Recorded = true
 	if r.hasState {
 		past.Used = union(past.Used, []netip.Addr{r.used})
+		past.Written = r.state.Written
 		past.Last, past.Recorded = r.state.Static, r.state.Static.IsValid() && r.recordDue.IsZero()
 	}
 	switch r.state.Phase {

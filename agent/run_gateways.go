@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
@@ -25,10 +27,11 @@ func (r *run) beginGateways(ctx context.Context) {
 	if !r.wantsGateways() || r.gatewaysKnown {
 		return
 	}
-	r.gatewaysAsked = make(chan gatewayResult, 1)
+	asked := make(chan gatewayResult, 1)
+	r.gatewaysAsked = asked
 	go func() {
 		networks, err := r.ec2.GatewayNetworks(ctx)
-		r.gatewaysAsked <- gatewayResult{networks, err}
+		asked <- gatewayResult{networks, err}
 	}()
 }
 
@@ -38,7 +41,12 @@ func (r *run) joinGateways(ctx context.Context) {
 	if r.gatewaysAsked == nil {
 		return
 	}
-	res := <-r.gatewaysAsked
+	var res gatewayResult
+	select {
+	case res = <-r.gatewaysAsked:
+	case <-time.After(optionalWait):
+		res.err = errors.New("EC2 has not answered DescribePrefixLists yet")
+	}
 	r.gatewaysAsked = nil
 	if res.err != nil {
 		r.warn("traffic to S3 and DynamoDB gets the static IP too, which bucket policies on source addresses may refuse: " +

@@ -3,6 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 )
 
 // nameResult is what became of the Name tag.
@@ -18,13 +21,14 @@ func (r *run) beginName(ctx context.Context) {
 		return
 	}
 	name := r.ec2.NewName(r.ec2.SeenTags)
-	r.naming = make(chan nameResult, 1)
+	naming := make(chan nameResult, 1)
+	r.naming = naming
 	go func() {
 		var err error
 		if name != "" {
 			err = r.ec2.Rename(ctx, name)
 		}
-		r.naming <- nameResult{name, err}
+		naming <- nameResult{name, err}
 	}()
 }
 
@@ -38,7 +42,12 @@ func (r *run) joinName(ctx context.Context) {
 	}
 	var res nameResult
 	if r.naming != nil {
-		res = <-r.naming
+		select {
+		case res = <-r.naming:
+		case <-time.After(optionalWait):
+			res.err = errors.New("EC2 has not answered CreateTags yet")
+		}
+		r.naming = nil
 	} else if tags, err := r.ec2.Tags(ctx); err != nil { // EC2 did not list the node yet
 		res.err = err
 	} else if res.name = r.ec2.NewName(tags); res.name != "" {
@@ -54,9 +63,15 @@ func (r *run) joinName(ctx context.Context) {
 		r.rep.Warnings = append(r.rep.Warnings, w+"; or use --no-name-tag")
 		return
 	case res.name != "":
-		r.change("named the instance " + quoted(res.name))
+		r.change(renamed + quoted(res.name))
 	default:
 		r.rep.Unchanged++
 	}
-	r.named = true
+	r.named = r.ec2.SeenTags[ec2.TagName] != "" || res.name != "" // a Name that is given later gets the role, too
 }
+
+// optionalWait is how long a run waits, when all else is done, for a call that it can do without.
+const optionalWait = 5 * time.Second
+
+// renamed begins the report of a new Name tag.
+const renamed = "named the instance "

@@ -47,7 +47,7 @@ func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 		if info, err := os.Stat(n.env.Path(systemd.Program)); err != nil || info.Mode() != 0o755 {
 			t.Error(info.Mode(), err)
 		}
-		if got := n.read(filepath.Join(systemd.Dir, systemd.Service)); !strings.Contains(got, "ExecStart="+systemd.Program+" restore --timeout 50s\n") || strings.Contains(got, "@") {
+		if got := n.read(filepath.Join(systemd.Dir, systemd.Service)); !strings.Contains(got, "ExecStart="+systemd.Program+" restore --timeout 100s\n") || strings.Contains(got, "@") {
 			t.Errorf("service:\n%s", got)
 		}
 		if want := []string{"daemon-reload", "enable emr-static-ip-restore.service emr-static-ip-restore.timer", "is-active --quiet emr-static-ip-restore.timer",

@@ -59,7 +59,11 @@ func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 				return false, err
 			}
 		}
-		if won, err := c.assign(ctx, step.Addr, perhaps || step.Sure); err != nil || !won {
+		won, err := c.assign(ctx, step.Addr, perhaps || step.Sure)
+		if err == nil && !won && step.Addr == c.Past.Last {
+			err = c.loseLast(ctx)
+		}
+		if err != nil || !won {
 			return false, err
 		}
 	}
@@ -101,10 +105,10 @@ func (c *Coordinator) assign(ctx context.Context, a netip.Addr, perhaps bool) (b
 // checkLast asks EC2 whether it still gives the node the address that it has in use, which the
 // look did not show: a describe call may be late, the answer of an assignment never is. An address
 // that is not the node's any more is taken out of use at once, since the search for another one may
-// take long.
+// take long. Without an answer the address stays in use, unless the look cannot have been late.
 func (c *Coordinator) checkLast(ctx context.Context, p *Plan) error {
 	last := c.Past.Last
-	if !p.claimed { // by another node
+	if !p.claimed { // by another living node
 		within := DescribeLag
 		if deadline, ok := ctx.Deadline(); ok {
 			within = min(within, time.Until(deadline)/3)
@@ -112,17 +116,26 @@ func (c *Coordinator) checkLast(ctx context.Context, p *Plan) error {
 		soon, stop := context.WithTimeout(ctx, within)
 		defer stop()
 		err := c.EC2.Assign(soon, last, false)
-		if err == nil && p.Addr == last {
-			p.Kept, p.Claim = true, nil
+		if err == nil {
+			c.confirmed = time.Now()
 			c.notify(EventAssigned, last, true, "to %s again: EC2 did not show it there", c.Self.ENI)
+			*p = Plan{again: true}
+			return nil
 		}
-		if err == nil || ctx.Err() != nil {
+		refused, impossible := (*RefusedError)(nil), (*ImpossibleError)(nil)
+		definite := errors.As(err, &refused) || errors.As(err, &impossible)
+		if ctx.Err() != nil || !definite && p.looked.Sub(c.Past.Written) < DescribeLag {
 			return err
 		}
 	}
-	c.Past.Last = netip.Addr{}
 	if p.Addr == last {
 		*p = Plan{again: true}
 	}
+	return c.loseLast(ctx)
+}
+
+// loseLast takes the address in use out of use.
+func (c *Coordinator) loseLast(ctx context.Context) error {
+	c.Past.Last = netip.Addr{}
 	return c.Lost(ctx)
 }

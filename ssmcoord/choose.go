@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // Plan returns what a run would do now, by reading only. Where every address is taken it returns an
@@ -35,8 +36,11 @@ func (c *Coordinator) choose(ctx context.Context, round int) (Plan, error) {
 	}
 	p, err := c.decide(ctx, &v, round)
 	if last := c.Past.Last; last.IsValid() && !slices.Contains(v.Own, last) {
-		p.Doubt = true
-		p.claimed = v.Entries[last].State == Claimed && !c.Self.owns(v.Entries[last])
+		p.Doubt, p.looked = true, time.Now()
+		if e := v.Entries[last]; err == nil && c.isOthers(e) {
+			err = c.owners(ctx, &v, []netip.Addr{last})
+			p.claimed = v.Lives[e.Record.Instance] == Living
+		}
 	}
 	return p, err
 }

@@ -86,6 +86,8 @@ type Past struct {
 	Intents []netip.Addr
 	// Used are those of the intents that may have a record.
 	Used []netip.Addr
+	// Written is when an earlier run last said what it has. A look much later is not late about it.
+	Written time.Time
 	// Released is when an earlier run had given back what the node had; zero if none has.
 	Released time.Time
 	// Recorded says that the record of Last was written and not deleted since, or that nothing is known
@@ -123,9 +125,10 @@ type Coordinator struct {
 	known   map[netip.Addr]*address
 
 	began     time.Time
-	turn      int  // see Turn; 0 for a node that has its address
-	losses    int  // addresses that EC2 refused
-	exhausted bool // a scan saw every address taken, and none was to be had since
+	confirmed time.Time // when EC2 said that Past.Last is the node's
+	turn      int       // see Turn; 0 for a node that has its address
+	losses    int       // addresses that EC2 refused
+	exhausted bool      // a scan saw every address taken, and none was to be had since
 	waited    waitLine
 }
 

@@ -41,6 +41,7 @@ type Plan struct {
 
 	record    EventKind // what OpRecord is called
 	notBefore time.Time // for OpRecord: see RecreateAfter
+	looked    time.Time // when it was not
 	Doubt     bool      // the address in use was not on the ENI
 	claimed   bool      // and its record names another node
 	again     bool      // look once more
@@ -75,10 +76,15 @@ func (l *Ledger) Steps(steps []Step, eni string) []string {
 	return lines
 }
 
-// keepsLast reports whether the address in use is one of the pool and still on the ENI.
+// keepsLast reports whether the address in use is one of the pool, still on the ENI, and not
+// recorded by another node, which may have got it since.
 func (c *Coordinator) keepsLast(v *View) bool {
-	return slices.Contains(v.Own, c.Past.Last) && slices.Contains(c.Pools[c.Self.Role], c.Past.Last)
+	last := c.Past.Last
+	return slices.Contains(v.Own, last) && slices.Contains(c.Pools[c.Self.Role], last) && !c.isOthers(v.Entries[last])
 }
+
+// isOthers reports whether e is a record of another node.
+func (c *Coordinator) isOthers(e Entry) bool { return e.State == Claimed && !c.Self.owns(e) }
 
 func (c *Coordinator) inPool(list []netip.Addr) []netip.Addr {
 	pool := c.Pools[c.Self.Role]
@@ -161,9 +167,10 @@ func (c *Coordinator) planFor(v *View, pick candidate, order []netip.Addr) Plan 
 	for _, b := range order[:slices.Index(order, a)] {
 		p.Skipped = append(p.Skipped, Skipped{b, c.of(b).skipped})
 	}
-	if !p.Kept || a != c.Past.Last {
+	if !p.Kept || a != c.Past.Last || c.isOthers(v.Entries[a]) {
 		p.Claim = []Step{{Op: OpAssign, Addr: a, Reason: pick.Reason, Sure: p.Kept}}
 	}
+	c.planRecord(v, &p)
 	for _, b := range c.others(v, a) {
 		switch own := slices.Contains(v.Own, b); {
 		case slices.Contains(c.past(), b), c.Self.owns(v.Entries[b]):
@@ -176,7 +183,6 @@ func (c *Coordinator) planFor(v *View, pick candidate, order []netip.Addr) Plan 
 			p.Notes = append(p.Notes, fmt.Sprintf("the network interface also carries %s of the pool, which this tool did not assign; it is left there", b))
 		}
 	}
-	c.planRecord(v, &p)
 	return p
 }
 

@@ -85,6 +85,7 @@ func (c *Coordinator) GiveBack(ctx context.Context, a netip.Addr, sure bool) (no
 	if err != nil {
 		return "", err
 	}
+	sure = sure && !c.isOthers(e)
 	if e.State == Unreadable {
 		note = fmt.Sprintf("the record %s cannot be read (%v) and is left as it is. To repair it: %s", c.Ledger.Name(a), e.Problem, c.Ledger.Repair(a))
 	}
@@ -115,7 +116,7 @@ func (c *Coordinator) GiveBack(ctx context.Context, a netip.Addr, sure bool) (no
 // whether a record is left behind, or another node's deleted, must not be late.
 func (c *Coordinator) readForGiveBack(ctx context.Context, a netip.Addr, sure bool) (Entry, error) {
 	e, err := c.Ledger.ReadOne(ctx, a)
-	if err != nil || sure || !c.Self.owns(e) && !slices.Contains(c.Past.Used, a) {
+	if err != nil || sure && !c.isOthers(e) || !sure && !c.Self.owns(e) && !slices.Contains(c.Past.Used, a) {
 		return e, err
 	}
 	if err := Sleep(ctx, ReadLag); err != nil {
@@ -139,6 +140,19 @@ func (c *Coordinator) deleteRecord(ctx context.Context, a netip.Addr, e Entry, h
 		c.notify(EventReleased, a, true, "%s", c.Ledger.Name(a))
 	}
 	return err
+}
+
+// DeleteLate deletes a record of an address that the node has given back, which was still on its way
+// then.
+func (c *Coordinator) DeleteLate(ctx context.Context, a netip.Addr) error {
+	if err := Sleep(ctx, ReadLag); err != nil {
+		return err
+	}
+	e, err := c.Ledger.ReadOne(ctx, a)
+	if err != nil {
+		return err
+	}
+	return c.deleteRecord(ctx, a, e, false)
 }
 
 // holds reports whether EC2 has a on the node's ENI, by asking for it.

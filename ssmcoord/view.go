@@ -45,7 +45,7 @@ func (c *Coordinator) look(ctx context.Context, round int) (View, error) {
 		if err = both(read, func() (err error) { v.Own, err = c.EC2.Own(ctx); return err }); err != nil {
 			return v, err
 		}
-		if slices.Contains(v.Own, c.Past.Last) {
+		if slices.Contains(v.Own, c.Past.Last) && !c.isOthers(v.Entries[c.Past.Last]) {
 			return v, nil
 		}
 		read = func() error { return nil }
@@ -56,6 +56,9 @@ func (c *Coordinator) look(ctx context.Context, round int) (View, error) {
 		if m.Instance == c.Self.Instance {
 			v.Own = m.Addresses
 		}
+	}
+	if c.Past.Last.IsValid() && time.Since(c.confirmed) < DescribeLag {
+		v.Own = union(v.Own, []netip.Addr{c.Past.Last})
 	}
 	v.Now = c.Ledger.Now()
 	return v, err

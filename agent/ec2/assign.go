@@ -93,9 +93,10 @@ func noting(repeated *bool) func(*ec2.Options) {
 // whose returns who has an address that EC2 would not assign: this node's own ENI, or the holder,
 // which is empty if EC2 shows none. One look is enough where the own ENI cannot have it.
 //
-// Where an earlier run may have got it, another ENI is believed at once and nobody only when
-// describe calls cannot be late any more. Where an earlier attempt may have got it, describe calls
-// may still show who had it before, so that another ENI is not believed any sooner either.
+// Where an earlier run may have got it, another ENI is believed at once, and nobody only when
+// describe calls cannot be late any more. So is the own ENI: it may have lost the address since.
+// Where an earlier attempt may have got it, describe calls may still show who had it before, so that
+// another ENI is not believed any sooner either.
 func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated bool) (own bool, h ssmcoord.Holder, err error) {
 	for began, d := time.Now(), pollMin; ; d = min(2*d, pollMax) {
 		holders, err := a.Holders(ctx, []netip.Addr{addr})
@@ -103,12 +104,10 @@ func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated boo
 			return false, h, err
 		}
 		h = holders[addr]
-		if h.ENI == a.ID.ENI {
-			return true, h, nil
-		}
-		certain := !repeated && (!perhaps || h.ENI != "")
+		own := h.ENI == a.ID.ENI
+		certain := !repeated && !own && (!perhaps || h.ENI != "")
 		if certain || time.Since(began) > ssmcoord.DescribeLag {
-			return false, h, nil
+			return own, h, nil
 		}
 		if err := host.Sleep(ctx, host.Jitter(a.env.Random(), d)); err != nil {
 			return false, h, fmt.Errorf("finding out who holds %s: %w", addr, err)

@@ -15,7 +15,7 @@ import (
 )
 
 func TestUnitArguments(t *testing.T) {
-	if got := Units(`/var/a b/%n$x"\`)[0].Text; !strings.Contains(got, `restore --timeout 50s --state-dir "/var/a b/%%n$$x\"\\"`+"\n") {
+	if got := Units(`/var/a b/%n$x"\`)[0].Text; !strings.Contains(got, `restore --timeout 100s --state-dir "/var/a b/%%n$$x\"\\"`+"\n") {
 		t.Errorf("service:\n%s", got)
 	}
 }
