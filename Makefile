@@ -7,7 +7,8 @@ SHELL := bash
 # Go, and the programs that Debian keeps out of an ordinary user's PATH.
 export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The latest tag, with what came after it. Without a tag: the release that the source leads to.
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.9.0)
 VERSION := $(VERSION)
 STATIC_IPS ?= 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13
 SEEDS ?= 1000
@@ -19,6 +20,7 @@ BENCH_TIMEOUT ?= 1h
 BENCH ?= .
 # Without ST1005: messages that are known by their words (AWS's, the old script's) keep their capital letter.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.13.2
 
 # One set of flags for all of vet, test and build, so that the AWS SDK is compiled once and not three times. The version goes
 # in by -X and not from version control: the build is the same in a checkout, an archive, and a directory of another user.
@@ -79,11 +81,13 @@ bench: setup ## benchmarks: cost of the rules, of a call, of the model; BENCH se
 	scripts/test.sh -timeout $(BENCH_TIMEOUT) -run '^$$' -bench '$(BENCH)' -count=1 ./...
 
 .PHONY: lint
-lint: ## gofmt, go vet; staticcheck and shellcheck where they can be had
+lint: ## gofmt, go vet; staticcheck, golangci-lint and shellcheck where they can be had
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go -C scripts/templates vet ./...
 	@if timeout 10m go run $(STATICCHECK) -version; then set -x; timeout 10m go run $(STATICCHECK) -checks inherit,-ST1005 ./...; else echo "staticcheck cannot be fetched here: not run"; fi
+	@# The first build takes some minutes. scripts/importrules_test.go has the import rules for where it is not run.
+	@if timeout 15m go run $(GOLANGCI_LINT) version; then set -x; timeout 15m go run $(GOLANGCI_LINT) run --timeout 10m ./...; else echo "golangci-lint cannot be fetched here: not run"; fi
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh agent/systemd/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
 
 .PHONY: build

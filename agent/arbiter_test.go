@@ -38,7 +38,7 @@ func newArbiterWorld(t *testing.T, o cloud.Options) *arbiterWorld {
 	}
 	id := Identity{InstanceID: w.master.InstanceID, ENI: w.master.ENI, SubnetID: w.master.SubnetID, PrimaryIP: w.master.PrimaryIP}
 	w.ec2 = newArbiter(w.awsConfig(), id, cluster.ID, Environment{Rand: func() float64 { return 0.5 }})
-	w.ec2.role = RoleMaster
+	w.ec2.Role = RoleMaster
 	return w
 }
 

@@ -267,6 +267,7 @@ func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
 			if c.report, err = do(ctx, cfg, env); err != nil {
 				return err
 			}
+			c.report.Version = Version()
 			if err := c.report.Render(env.Stdout); err != nil {
 				// The node is as it was asked to be; a bootstrap action must not end it because nobody reads the report.
 				env.Log.Warn("the report could not be written", zap.Error(err))
@@ -282,6 +283,7 @@ func (c *commandLine) status(ctx context.Context, cfg Config, env Environment) e
 	if err != nil {
 		return err
 	}
+	s.Tool = Version()
 	c.code = s.ExitCode()
 	return s.Render(env.Stdout, cfg.Output)
 }
@@ -289,6 +291,7 @@ func (c *commandLine) status(ctx context.Context, cfg Config, env Environment) e
 // doctor prints the diagnosis, also of an examination that was cut short, and takes its exit code.
 func (c *commandLine) doctor(ctx context.Context, cfg Config, env Environment) error {
 	d, err := c.program.Doctor(ctx, cfg, env)
+	d.Tool = Version()
 	c.code = d.ExitCode()
 	return errors.Join(d.Render(env.Stdout, cfg.Output), err)
 }

@@ -75,6 +75,7 @@ func (c *commandLine) ledgerCommand(name string) func(*cobra.Command, []string) 
 			if c.report = l.report; err != nil {
 				return err
 			}
+			l.Tool = Version()
 			if c.code = l.ExitCode(); l.Changed == 0 {
 				return l.Render(env.Stdout, cfg.Output)
 			}

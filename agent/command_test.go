@@ -247,7 +247,7 @@ func TestHelpAndVersion(t *testing.T) {
 func TestMainReports(t *testing.T) {
 	report := Report{InstanceID: "i-1", Changes: []string{"claimed 10.0.1.11"}, Unchanged: 9, Duration: 1234 * time.Millisecond}
 	code, stdout, stderr, _ := runMain(t, t.Context(), nil, nil, report, nil)
-	if want := "instance   i-1\nchanges\n  claimed 10.0.1.11\nchanged=1 unchanged=9 duration=1.2s\n"; code != ExitOK || stdout != want || stderr != "" {
+	if want := "version    " + Version() + "\ninstance   i-1\nchanges\n  claimed 10.0.1.11\nchanged=1 unchanged=9 duration=1.2s\n"; code != ExitOK || stdout != want || stderr != "" {
 		t.Errorf("code %d, stdout\n%s\nwant\n%s\nstderr %s", code, stdout, want, stderr)
 	}
 }
@@ -256,13 +256,13 @@ func TestMainReports(t *testing.T) {
 func TestStatusAndPlanCommands(t *testing.T) {
 	for _, args := range []string{"status", "status -o text", "status --output=text"} {
 		code, stdout, stderr, got := runMain(t, t.Context(), strings.Fields(args), nil, Report{}, nil)
-		if code != ExitDrifted || got.what != "status" || stdout != "static IP  10.0.1.11\nstatus     drifted\n" || stderr != "" {
+		if code != ExitDrifted || got.what != "status" || stdout != "version    "+Version()+"\nstatic IP  10.0.1.11\nstatus     drifted\n" || stderr != "" {
 			t.Errorf("%s: code %d, %q, %q", args, code, stdout, stderr)
 		}
 	}
 	for _, args := range []string{"status -o json", "status -ojson", "status -o=json", "status --output json"} {
 		code, stdout, _, _ := runMain(t, t.Context(), strings.Fields(args), nil, Report{}, nil)
-		if code != ExitDrifted || stdout != `{"verdict":"drifted","static":"10.0.1.11"}`+"\n" {
+		if code != ExitDrifted || stdout != `{"verdict":"drifted","tool":"`+Version()+`","static":"10.0.1.11"}`+"\n" {
 			t.Errorf("%s: code %d, %q", args, code, stdout)
 		}
 	}
@@ -283,7 +283,7 @@ func TestStatusAndPlanCommands(t *testing.T) {
 		Elevate: func(context.Context, []string) error { return notRoot(errors.New("no"), "") },
 	}
 	var out bytes.Buffer
-	if code := p.Main(t.Context(), []string{"plan"}, Environment{Stdout: &out}); code != ExitOK || !planned || out.String() != "to-change=0 unchanged=0 duration=0.0s\n" {
+	if code := p.Main(t.Context(), []string{"plan"}, Environment{Stdout: &out}); code != ExitOK || !planned || out.String() != "version    "+Version()+"\nto-change=0 unchanged=0 duration=0.0s\n" {
 		t.Errorf("without root: code %d, %q", code, &out)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
@@ -134,25 +135,25 @@ func (d *doctor) session(ctx context.Context) []Finding {
 		region = told
 	}
 	var err error
-	if d.aws, err = loadAWS(ctx, d.env, region); err != nil {
+	if d.aws, err = ec2.Load(ctx, d.env, region); err != nil {
 		d.aws = nil
-		if errors.Is(err, errNoRegion) && !d.known {
+		if errors.Is(err, ec2.ErrNoRegion) && !d.known {
 			return []Finding{unknown("credentials", "", "mend imds first; or set AWS_REGION, and the endpoints are looked at meanwhile",
 				"IMDS does not tell the region, and neither EMR's files nor AWS_REGION do")}
 		}
 		return []Finding{of(err, "credentials", "")}
 	}
 	if d.id.Region == "" {
-		d.id.Region = d.aws.config.Region
+		d.id.Region = d.aws.Config.Region
 	}
-	d.api = d.aws.config.Copy()
+	d.api = d.aws.Config.Copy()
 	if retryer := d.api.Retryer; retryer != nil {
 		d.api.Retryer = func() aws.Retryer { return retry.AddWithMaxAttempts(retryer(), doctorAttempts) }
 	}
-	d.ec2 = newArbiter(d.api, d.id, d.cluster, d.env)
+	d.ec2 = ec2.NewNode(d.api, d.id, d.cluster, d.env)
 	ctx, cancel := context.WithTimeout(ctx, d.patience())
 	defer cancel()
-	if err := waitForCredentials(ctx, d.api, d.env, d.patience()/2); err != nil {
+	if err := ec2.WaitForCredentials(ctx, d.api, d.env, d.patience()/2); err != nil {
 		return []Finding{of(err, "credentials", "")}
 	}
 	d.signs = true

@@ -13,13 +13,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // endpointWait bounds each step of reaching an endpoint.
-const endpointWait = dialTimeout
+const endpointWait = ec2.DialTimeout
 
 // endpoint is one service's API as the SDK would call it from here.
 type endpoint struct {

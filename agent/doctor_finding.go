@@ -41,7 +41,8 @@ type Finding struct {
 
 // Diagnosis is what Doctor found, in the order in which a run would meet it.
 type Diagnosis struct {
-	Version  int       `json:"version"` // DiagnosisVersion
+	Version  int       `json:"version"`        // DiagnosisVersion
+	Tool     string    `json:"tool,omitempty"` // version of the program
 	Instance string    `json:"instance,omitempty"`
 	Cluster  string    `json:"cluster,omitempty"`
 	Role     Role      `json:"role,omitempty"`
@@ -104,6 +105,9 @@ func (d Diagnosis) Render(w io.Writer, format string) error {
 		}
 	}
 	var b strings.Builder
+	if d.Tool != "" {
+		b.WriteString("emr-static-ip " + d.Tool + "\n")
+	}
 	last := ""
 	for _, f := range d.Findings {
 		lines := text.Lines(f.Detail)

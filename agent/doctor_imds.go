@@ -9,13 +9,14 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // identity asks IMDSv2 who this node is and, where that fails, finds out why.
 func (d *doctor) identity(ctx context.Context) []Finding {
-	id, err := openIMDS(d.env).Identity(ctx, d.env, d.patience())
+	id, err := ec2.OpenIMDS(d.env).Identity(ctx, d.env, d.patience())
 	if err != nil {
 		f := of(err, "imds", "")
 		if ctx.Err() == nil {
@@ -43,9 +44,9 @@ func (d *doctor) knockIMDS(ctx context.Context) (k knock) {
 		base = "http://169.254.169.254"
 	}
 	base = strings.TrimSuffix(base, "/")
-	client := httpClient(d.env, imdsAttempt)
+	client := ec2.HTTPClient(d.env, ec2.IMDSAttempt)
 	ask := func(method, path string) (int, error) {
-		ctx, cancel := context.WithTimeout(ctx, imdsAttempt)
+		ctx, cancel := context.WithTimeout(ctx, ec2.IMDSAttempt)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
 		if err != nil {
@@ -59,7 +60,7 @@ func (d *doctor) knockIMDS(ctx context.Context) (k knock) {
 			return 0, err
 		}
 		defer resp.Body.Close()
-		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxMetadata))
+		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, ec2.MaxMetadata))
 		return resp.StatusCode, err
 	}
 	k.token, k.tokenErr = ask(http.MethodPut, "/latest/api/token")
@@ -86,7 +87,7 @@ func (k knock) explain() (why, remedy string) {
 	case k.token == 0 && k.plain == 0:
 		return "there is no IMDS here", "this must run on an EC2 instance; on one, look at ip route get 169.254.169.254 and at rules that reject"
 	}
-	return fmt.Sprintf("IMDS answers a request for a token with HTTP %d", k.token), imdsRemedy(k.tokenErr)
+	return fmt.Sprintf("IMDS answers a request for a token with HTTP %d", k.token), ec2.IMDSRemedy(k.tokenErr)
 }
 
 // metadataOptions are the instance's settings of IMDS, where EC2 shows them: the agent needs version 2 and nothing else.

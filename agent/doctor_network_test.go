@@ -26,6 +26,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
@@ -123,7 +124,7 @@ func reached(t *testing.T, service string) reach {
 		return addrList("127.0.0.1"), nil
 	}}}}
 	var err error
-	if d.aws, err = loadAWS(t.Context(), d.env, "us-east-1"); err != nil {
+	if d.aws, err = ec2.Load(t.Context(), d.env, "us-east-1"); err != nil {
 		t.Fatal(err)
 	}
 	e, err := d.endpoint(t.Context(), service)
@@ -172,7 +173,7 @@ func TestEndpoints(t *testing.T) {
 			t.Setenv(test.name, test.value)
 			d := &doctor{run: &run{}}
 			var err error
-			if d.aws, err = loadAWS(t.Context(), d.env, "us-east-1"); err != nil {
+			if d.aws, err = ec2.Load(t.Context(), d.env, "us-east-1"); err != nil {
 				t.Fatal(err)
 			}
 			e, err := d.endpoint(t.Context(), test.service)

@@ -108,7 +108,7 @@ func (d *doctor) roleFinding(ctx context.Context) Finding {
 	}
 	d.role = decision
 	if d.ec2 != nil {
-		d.ec2.role = decision.Role
+		d.ec2.Role = decision.Role
 	}
 	text := fmt.Sprintf("%s (from %s)", decision.Role, decision.Source)
 	if len(decision.Warnings) > 0 {

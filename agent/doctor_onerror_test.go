@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -29,7 +30,7 @@ func TestDoctorTagging(t *testing.T) {
 		{"no tag is removed", "ec2:DeleteTags", "", false, true, []string{clearing}, []string{`"Action": "ec2:DeleteTags"`, "the tag stays on the instance"}},
 		{"no tag is set, none is wanted for the name", "ec2:CreateTags", "", true, true, []string{setting}, []string{`"Action": "ec2:CreateTags"`, "by the log and by status alone"}},
 		{"only the name", "ec2:CreateTags", tagError, false, true, []string{setting}, []string{`"Action": "ec2:CreateTags"`}},
-		{"only the error", "ec2:CreateTags", tagName, false, true, []string{"permission ec2:CreateTags"}, []string{"--no-name-tag"}},
+		{"only the error", "ec2:CreateTags", ec2.TagName, false, true, []string{"permission ec2:CreateTags"}, []string{"--no-name-tag"}},
 		{"a failure is not suppressed", "ec2:DeleteTags", "", true, false, nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -10,9 +10,10 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
@@ -34,7 +35,7 @@ type trial struct {
 // ec2Trials are the EC2 actions that a run calls. Where the action knows DryRun, EC2 tells by it. Assign- and UnassignPrivateIpAddresses do not:
 // they are called for an address that is outside the subnet, which EC2 refuses for what it is when the caller may call (that it looks at
 // permissions first is not verified on AWS), and in which case nothing is changed.
-func (d *doctor) ec2Trials(api *ec2.Client) []trial {
+func (d *doctor) ec2Trials(api *awsec2.Client) []trial {
 	dry := aws.Bool(true)
 	instance, eni, outside := d.id.InstanceID, aws.String(d.id.ENI), nowhere[0]
 	if d.id.Subnet.Contains(outside) {
@@ -43,18 +44,18 @@ func (d *doctor) ec2Trials(api *ec2.Client) []trial {
 	create := func(key string) func(context.Context) error {
 		return func(ctx context.Context) error {
 			tags := []types.Tag{{Key: aws.String(key), Value: aws.String("emr-static-ip doctor")}}
-			_, err := api.CreateTags(ctx, &ec2.CreateTagsInput{DryRun: dry, Resources: []string{instance}, Tags: tags})
+			_, err := api.CreateTags(ctx, &awsec2.CreateTagsInput{DryRun: dry, Resources: []string{instance}, Tags: tags})
 			return err
 		}
 	}
-	naming := trial{action: "CreateTags", node: true, try: create(tagName),
+	naming := trial{action: "CreateTags", node: true, try: create(ec2.TagName),
 		spare: "use --no-name-tag: without it a run succeeds, and the Name tag stays as it is"}
 	if !d.cfg.NameTag {
 		naming.unused = "not needed with --no-name-tag"
 	}
 	gateways := trial{action: "DescribePrefixLists", spare: "name the networks of S3 and DynamoDB with --exclude-cidr: without either a run succeeds, and they see the static IP",
 		try: func(ctx context.Context) error {
-			_, err := api.DescribePrefixLists(ctx, &ec2.DescribePrefixListsInput{DryRun: dry})
+			_, err := api.DescribePrefixLists(ctx, &awsec2.DescribePrefixListsInput{DryRun: dry})
 			return err
 		}}
 	if !(&run{cfg: d.cfg}).wantsGateways() {
@@ -62,24 +63,24 @@ func (d *doctor) ec2Trials(api *ec2.Client) []trial {
 	}
 	all := []trial{
 		{action: "DescribeInstances", try: func(ctx context.Context) error {
-			_, err := api.DescribeInstances(ctx, &ec2.DescribeInstancesInput{DryRun: dry})
+			_, err := api.DescribeInstances(ctx, &awsec2.DescribeInstancesInput{DryRun: dry})
 			return err
 		}},
 		{action: "DescribeNetworkInterfaces", try: func(ctx context.Context) error {
-			_, err := api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{DryRun: dry})
+			_, err := api.DescribeNetworkInterfaces(ctx, &awsec2.DescribeNetworkInterfacesInput{DryRun: dry})
 			return err
 		}},
 		{action: "DescribeInstanceTypes", try: func(ctx context.Context) error {
-			_, err := api.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{DryRun: dry})
+			_, err := api.DescribeInstanceTypes(ctx, &awsec2.DescribeInstanceTypesInput{DryRun: dry})
 			return err
 		}},
 		gateways,
 		{action: "AssignPrivateIpAddresses", node: true, try: func(ctx context.Context) error {
-			_, err := api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{outside.String()}, AllowReassignment: aws.Bool(false)})
+			_, err := api.AssignPrivateIpAddresses(ctx, &awsec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{outside.String()}, AllowReassignment: aws.Bool(false)})
 			return err
 		}},
 		{action: "UnassignPrivateIpAddresses", node: true, try: func(ctx context.Context) error {
-			_, err := api.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{outside.String()}})
+			_, err := api.UnassignPrivateIpAddresses(ctx, &awsec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{outside.String()}})
 			return err
 		}},
 		naming,
@@ -92,7 +93,7 @@ func (d *doctor) ec2Trials(api *ec2.Client) []trial {
 			spare: "without it a failure that --on-error continue suppresses is told by the log and by status alone"},
 		trial{action: "DeleteTags", what: tagError, node: true, spare: "without it the tag stays on the instance after a run that succeeds",
 			try: func(ctx context.Context) error {
-				_, err := api.DeleteTags(ctx, &ec2.DeleteTagsInput{DryRun: dry, Resources: []string{instance}, Tags: []types.Tag{{Key: aws.String(tagError)}}})
+				_, err := api.DeleteTags(ctx, &awsec2.DeleteTagsInput{DryRun: dry, Resources: []string{instance}, Tags: []types.Tag{{Key: aws.String(tagError)}}})
 				return err
 			}})
 }
@@ -102,10 +103,10 @@ func (t trial) subject() string { return strings.TrimSpace("ec2:" + t.action + "
 
 // ec2Permissions tries each EC2 action.
 func (d *doctor) ec2Permissions(ctx context.Context) []Finding {
-	var api *ec2.Client
+	var api *awsec2.Client
 	why := d.unasked("ec2")
 	if why == "" {
-		api = ec2.NewFromConfig(d.api)
+		api = awsec2.NewFromConfig(d.api)
 	}
 	var findings []Finding
 	for _, t := range d.ec2Trials(api) {
@@ -135,13 +136,13 @@ func (d *doctor) ec2Permissions(ctx context.Context) []Finding {
 }
 
 // optionsFinding looks at the instance's metadata options, where EC2 shows the instance.
-func (d *doctor) optionsFinding(ctx context.Context, api *ec2.Client) Finding {
+func (d *doctor) optionsFinding(ctx context.Context, api *awsec2.Client) Finding {
 	if !d.known {
 		return Finding{}
 	}
-	var out *ec2.DescribeInstancesOutput
+	var out *awsec2.DescribeInstancesOutput
 	err := d.call(ctx, func(ctx context.Context) (err error) {
-		out, err = api.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{d.id.InstanceID}})
+		out, err = api.DescribeInstances(ctx, &awsec2.DescribeInstancesInput{InstanceIds: []string{d.id.InstanceID}})
 		return err
 	})
 	if err != nil {
@@ -159,17 +160,17 @@ func (d *doctor) optionsFinding(ctx context.Context, api *ec2.Client) Finding {
 
 // permission is what the outcome of a trial says about an action.
 func permission(action string, err error) Finding {
-	switch code := errorCode(err); {
+	switch code := ec2.ErrorCode(err); {
 	case err == nil, code == "DryRunOperation":
 		return fine("permission", action, "allowed")
-	case strings.HasSuffix(strings.ToLower(action), "assignprivateipaddresses") && hasStatus(err, http.StatusBadRequest) && CodeOf(err) == ExitInternal && !isThrottle(err):
+	case strings.HasSuffix(strings.ToLower(action), "assignprivateipaddresses") && ec2.HasStatus(err, http.StatusBadRequest) && CodeOf(err) == ExitInternal && !ec2.IsThrottle(err):
 		return fine("permission", action, "allowed (refused for its address, as intended: %s)", text.Clean(code, text.MaxQuoted))
 	case errors.Is(err, ssmcoord.ErrNotTried):
 		return unknown("permission", action, "", "%v", ssmcoord.ErrNotTried)
-	case isPermission(err):
+	case ec2.IsPermission(err):
 		f := of(err, "permission", action)
 		f.Detail = "denied"
-		if m := errorMessage(err); strings.Contains(m, "explicit deny") {
+		if m := ec2.ErrorMessage(err); strings.Contains(m, "explicit deny") {
 			f.Detail = "denied by an explicit deny (" + text.Clean(m, text.MaxLine) + ")"
 		}
 		return f
@@ -215,12 +216,12 @@ func (d *doctor) ssmPermissions(ctx context.Context) []Finding {
 
 // reservation looks whether subnet CIDR reservations keep EC2 from handing the pool's addresses to other instances.
 func (d *doctor) reservation(ctx context.Context, pool []netip.Addr) Finding {
-	api := ec2.NewFromConfig(d.api)
+	api := awsec2.NewFromConfig(d.api)
 	var kept, prefixes []netip.Prefix
 	var names []string
 	err := d.call(ctx, func(ctx context.Context) error {
 		for token := (*string)(nil); ; {
-			out, err := api.GetSubnetCidrReservations(ctx, &ec2.GetSubnetCidrReservationsInput{SubnetId: aws.String(d.id.SubnetID), NextToken: token})
+			out, err := api.GetSubnetCidrReservations(ctx, &awsec2.GetSubnetCidrReservationsInput{SubnetId: aws.String(d.id.SubnetID), NextToken: token})
 			if err != nil {
 				return err
 			}
@@ -244,7 +245,7 @@ func (d *doctor) reservation(ctx context.Context, pool []netip.Addr) Finding {
 		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
 	switch {
-	case isPermission(err):
+	case ec2.IsPermission(err):
 		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "whether EC2 keeps the addresses from other instances cannot be told: ec2:GetSubnetCidrReservations is denied")
 	case err != nil:
 		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "%v", err)

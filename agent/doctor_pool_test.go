@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -17,13 +18,13 @@ func (n *testNode) claim(a netip.Addr, record ssmcoord.Record, wait time.Duratio
 	n.t.Helper()
 	r := &run{cfg: n.cfg, env: n.env}
 	var err error
-	if r.id, err = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err == nil {
+	if r.id, err = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err == nil {
 		err = r.connect(n.t.Context())
 	}
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if _, err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Create(n.t.Context(), a, record); err != nil {
+	if _, err := ssmcoord.NewLedger(r.aws.Config, n.cfg.Prefix, n.SubnetID).Create(n.t.Context(), a, record); err != nil {
 		n.t.Fatal(err)
 	}
 	time.Sleep(wait)

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -22,12 +22,12 @@ func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error)
 	var err error
 	switch service {
 	case "ssm":
-		e.url, err = ssmcoord.Endpoint(ctx, d.aws.config)
+		e.url, err = ssmcoord.Endpoint(ctx, d.aws.Config)
 	case "s3":
 		e.kind = "gateway, in the subnet's route table"
 		e.url, err = d.s3Endpoint(ctx)
 	default:
-		e.url, err = ec2Endpoint(ctx, d.aws.config, false)
+		e.url, err = ec2Endpoint(ctx, d.aws.Config, false)
 	}
 	switch {
 	case err != nil:
@@ -43,8 +43,8 @@ func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error)
 
 // ec2Endpoint finds out where the SDK calls EC2; plain leaves out what the operator's settings make of that.
 func ec2Endpoint(ctx context.Context, cfg aws.Config, plain bool) (*url.URL, error) {
-	o := ec2.NewFromConfig(cfg).Options()
-	p := ec2.EndpointParameters{Region: aws.String(o.Region), UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false)}
+	o := awsec2.NewFromConfig(cfg).Options()
+	p := awsec2.EndpointParameters{Region: aws.String(o.Region), UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false)}
 	if !plain {
 		p.UseDualStack = aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled)
 		p.UseFIPS = aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled)
@@ -63,7 +63,7 @@ func (d *doctor) s3Endpoint(ctx context.Context) (*url.URL, error) {
 	if own := cmp.Or(d.env.Getenv("AWS_ENDPOINT_URL_S3"), d.env.Getenv("AWS_ENDPOINT_URL")); own != "" {
 		return url.Parse(own)
 	}
-	u, err := ec2Endpoint(ctx, d.aws.config, true)
+	u, err := ec2Endpoint(ctx, d.aws.Config, true)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (d *doctor) s3Endpoint(ctx context.Context) (*url.URL, error) {
 	if !ok {
 		return nil, fmt.Errorf("finding the endpoint of S3: EC2's is %s", text.Quote(u.Host))
 	}
-	o := ec2.NewFromConfig(d.aws.config).Options().EndpointOptions
+	o := awsec2.NewFromConfig(d.aws.Config).Options().EndpointOptions
 	name := "s3"
 	if o.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled {
 		name += "-fips"

@@ -59,7 +59,7 @@ func (d *doctor) given(ctx context.Context, static netip.Addr) (string, Finding)
 	} else {
 		bounded, cancel := context.WithTimeout(ctx, doctorLook+doctorCall)
 		defer cancel()
-		if shown, err = d.ec2.shows(bounded, static, true, doctorLook); err != nil {
+		if shown, err = d.ec2.Shows(bounded, static, true, doctorLook); err != nil {
 			err = d.explain(ctx, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -319,7 +320,7 @@ func TestWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := newPatient(t, cloud.Options{ClockSkew: 20 * time.Minute})
 		_, err := Apply(t.Context(), n.cfg, n.env)
-		if want := "this node's clock is wrong, 20m0s behind AWS's"; CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), want) || !slices.Contains(exit.Remedies(err), clockRemedy) {
+		if want := "this node's clock is wrong, 20m0s behind AWS's"; CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), want) || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
 			t.Errorf("%v (code %d), remedies %q", err, CodeOf(err), exit.Remedies(err))
 		}
 	})
@@ -328,7 +329,7 @@ func TestWrongClock(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n, _ := newPatient(t, cloud.Options{ClockSkew: skew})
 			_, err := Apply(t.Context(), n.cfg, n.env)
-			if CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(exit.Remedies(err), clockRemedy) {
+			if CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
 				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, CodeOf(err), exit.Remedies(err))
 			}
 			d := n.doctor()

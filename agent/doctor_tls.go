@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
@@ -22,15 +23,15 @@ func (d *doctor) knockEndpoint(ctx context.Context, e endpoint, r *reach) Findin
 		return of(exit.With(ExitUsage, err, "check AWS_ENDPOINT_URL"), "tls", e.service)
 	}
 	sent := time.Now()
-	resp, err := d.aws.config.HTTPClient.Do(req)
+	resp, err := d.aws.Config.HTTPClient.Do(req)
 	took := time.Since(sent)
 	if err != nil {
 		return tlsFailure(e, err).took(took)
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxMetadata)) // whatever it says, it is there
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, ec2.MaxMetadata)) // whatever it says, it is there
 	r.answered = true
-	r.ahead, r.dated = aheadOf(resp.Header, sent, sent.Add(took))
+	r.ahead, r.dated = ec2.AheadOf(resp.Header, sent, sent.Add(took))
 	by := ""
 	if e.proxy != nil {
 		by = " through " + e.via()
@@ -50,8 +51,8 @@ func tlsFailure(e endpoint, err error) Finding {
 	var remedy string
 	unknownCA, wrongName := x509.UnknownAuthorityError{}, x509.HostnameError{}
 	switch {
-	case clockError(err, time.Now()) != nil:
-		return of(clockError(err, time.Now()), "tls", e.service)
+	case ec2.ClockError(err, time.Now()) != nil:
+		return of(ec2.ClockError(err, time.Now()), "tls", e.service)
 	case errors.As(err, &unknownCA):
 		remedy = "something on the way replaces AWS's certificate (a proxy that looks into TLS), or the node has no CA certificates: name the CA's file with AWS_CA_BUNDLE, or install ca-certificates"
 	case errors.As(err, &wrongName):
@@ -73,11 +74,11 @@ func clockFinding(ahead time.Duration, dated bool) Finding {
 	switch off := ahead.Abs(); {
 	case !dated:
 		return unknown("clock", "", "", "no answer of AWS tells the time")
-	case off >= clockLimit:
-		return failed(ExitPermission, "clock", "", clockRemedy,
-			"this node's clock is %s AWS's, and beyond 5 minutes AWS refuses requests", skewText(ahead))
-	case off >= clockNear:
-		return warning("clock", "", clockRemedy, "this node's clock is %s AWS's, and from 5 minutes on AWS refuses requests", skewText(ahead))
+	case off >= ec2.ClockLimit:
+		return failed(ExitPermission, "clock", "", ec2.ClockRemedy,
+			"this node's clock is %s AWS's, and beyond 5 minutes AWS refuses requests", ec2.SkewText(ahead))
+	case off >= ec2.ClockNear:
+		return warning("clock", "", ec2.ClockRemedy, "this node's clock is %s AWS's, and from 5 minutes on AWS refuses requests", ec2.SkewText(ahead))
 	default:
 		return fine("clock", "", "within %s of AWS's", max(off, time.Second))
 	}

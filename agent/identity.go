@@ -1,21 +1,6 @@
 package agent
 
-import (
-	"net"
-	"net/netip"
-)
+import "github.com/emr-static-ip/emr-static-ip/agent/ec2"
 
-// Identity is what the Instance Metadata Service (IMDSv2) says about this node and its primary interface. Nothing of it comes
-// from the node's files or from the order of addresses on a link.
-type Identity struct {
-	InstanceID   string
-	InstanceType string
-	Region       string
-	MAC          net.HardwareAddr // of the primary interface (device number 0)
-	ENI          string           // the primary interface's id
-	SubnetID     string
-	Subnet       netip.Prefix
-	VPC          []netip.Prefix // every IPv4 CIDR of the VPC
-	PrimaryIP    netip.Addr
-	Addresses    []netip.Addr // all private IPv4 addresses of the ENI, as IMDS lists them: up to 30 s behind EC2
-}
+// Identity is what IMDS says about the node.
+type Identity = ec2.Identity

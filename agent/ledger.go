@@ -10,6 +10,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"go.uber.org/zap"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
@@ -54,14 +55,14 @@ func (r *run) ledger(ctx context.Context, l *LedgerReport) error {
 		return exit.With(ExitUsage, errors.New("addresses are named, but no subnet"), "say whose they are: --subnet subnet-...")
 	}
 	var err error
-	if r.aws, err = openAWS(ctx, r.env, r.id.Region, r.ledgerPatience(), awsconfig.WithRegion(r.id.Region)); err != nil {
+	if r.aws, err = ec2.Open(ctx, r.env, r.id.Region, r.ledgerPatience(), awsconfig.WithRegion(r.id.Region)); err != nil {
 		if r.id.InstanceID == "" {
 			err = credentialsOutside(err)
 		}
 		return err
 	}
 	v := &inventory.Inventory{
-		API: inventory.NewAPI(r.aws.config), EC2: newCensus(r.aws.config, r.env), Prefix: r.cfg.Prefix, Subnet: r.id.SubnetID, Named: named, Notify: r.event,
+		API: inventory.NewAPI(r.aws.Config), EC2: ec2.NewCensus(r.aws.Config, r.env), Prefix: r.cfg.Prefix, Subnet: r.id.SubnetID, Named: named, Notify: r.event,
 	}
 	view, err := v.Look(ctx)
 	if err != nil {
@@ -113,7 +114,7 @@ func (r *run) ledgerPlace(ctx context.Context) error {
 	if r.id.Region != "" {
 		return nil
 	}
-	id, err := openIMDS(r.env).Identity(ctx, r.env, r.ledgerPatience())
+	id, err := ec2.OpenIMDS(r.env).Identity(ctx, r.env, r.ledgerPatience())
 	if err != nil {
 		return &Error{Code: ExitUsage, Err: fmt.Errorf("no region is given, and this is no node that could tell: %w", err),
 			Remedy: "name it: --region eu-central-1 (or AWS_REGION, AWS_PROFILE), and the subnet: --subnet subnet-..."}
@@ -127,12 +128,12 @@ func (r *run) ledgerPlace(ctx context.Context) error {
 
 // explainOutside is explain for somebody who is no node: permissions and credentials are the operator's own.
 func explainOutside(err error, region, prefix string) error {
-	if !isPermission(err) || hasCode(err) {
+	if !ec2.IsPermission(err) || exit.HasCode(err) {
 		return err
 	}
-	at := iam.Place{Region: region, Account: accountIn(errorMessage(err)), Prefix: prefix}
+	at := iam.Place{Region: region, Account: ec2.AccountIn(ec2.ErrorMessage(err)), Prefix: prefix}
 	return exit.With(ExitPermission, err, fmt.Sprintf("allow %s to the user or role that you are (aws sts get-caller-identity): %s",
-		iamAction(err), at.Statement(iam.Operator, iamAction(err))))
+		ec2.IAMAction(err), at.Statement(iam.Operator, ec2.IAMAction(err))))
 }
 
 // credentialsOutside says what somebody who is no node can do about credentials that cannot be had.

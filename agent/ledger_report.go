@@ -10,7 +10,8 @@ import (
 // LedgerReport is what a ledger command found and did. Its JSON is documented in the README; fields are only ever added. What
 // it holds is foreign text as it was found: Render cleans it.
 type LedgerReport struct {
-	Command   string          `json:"command"` // list, gc or repair
+	Command   string          `json:"command"`        // list, gc or repair
+	Tool      string          `json:"tool,omitempty"` // version of the program
 	Region    string          `json:"region"`
 	Prefix    string          `json:"prefix"`
 	Subnet    string          `json:"subnet,omitempty"` // empty: all that have a record

@@ -13,10 +13,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -56,7 +57,7 @@ func newLedgerWorld(t *testing.T, o cloud.Options) *ledgerWorld {
 }
 
 func (w *ledgerWorld) RoundTrip(req *http.Request) (*http.Response, error) {
-	if isIMDS(w.env, req.URL.Hostname()) {
+	if ec2.IsIMDS(w.env, req.URL.Hostname()) {
 		w.t.Errorf("IMDS is asked: %s", req.URL)
 		return nil, errors.New("no IMDS here")
 	}
@@ -125,7 +126,7 @@ func gone(id string) string {
 // assign gives a node an address, as its agent or an operator would.
 func (w *ledgerWorld) assign(n *cloud.Node, addr string) {
 	w.t.Helper()
-	_, err := ec2.NewFromConfig(w.awsConfig()).AssignPrivateIpAddresses(w.t.Context(), &ec2.AssignPrivateIpAddressesInput{
+	_, err := awsec2.NewFromConfig(w.awsConfig()).AssignPrivateIpAddresses(w.t.Context(), &awsec2.AssignPrivateIpAddressesInput{
 		NetworkInterfaceId: aws.String(n.ENI), PrivateIpAddresses: []string{addr}, AllowReassignment: aws.Bool(true)})
 	if err != nil {
 		w.t.Fatal(err)
@@ -134,7 +135,7 @@ func (w *ledgerWorld) assign(n *cloud.Node, addr string) {
 
 func (w *ledgerWorld) unassign(n *cloud.Node, addr string) {
 	w.t.Helper()
-	_, err := ec2.NewFromConfig(w.awsConfig()).UnassignPrivateIpAddresses(w.t.Context(), &ec2.UnassignPrivateIpAddressesInput{
+	_, err := awsec2.NewFromConfig(w.awsConfig()).UnassignPrivateIpAddresses(w.t.Context(), &awsec2.UnassignPrivateIpAddressesInput{
 		NetworkInterfaceId: aws.String(n.ENI), PrivateIpAddresses: []string{addr}})
 	if err != nil {
 		w.t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
@@ -22,10 +23,16 @@ var (
 	counted         = text.Count
 	countAbsence    = state.CountAbsence
 	exists          = host.Exists
+	explain         = ec2.Explain
+	explainAt       = ec2.ExplainAt
 	forgetAbsence   = state.ForgetAbsence
 	hasSystemd      = systemd.Running
 	pause           = host.Sleep
+	isPermission    = ec2.IsPermission
 	lockTelling     = state.LockWith
+	newArbiter      = ec2.NewNode
+	openAWS         = ec2.Open
+	openIMDS        = ec2.OpenIMDS
 	quoted          = text.Quote
 	readIPv4        = text.IPv4
 	sameContent     = systemd.SameContent
@@ -45,13 +52,13 @@ const (
 	StateVersion = state.Version
 
 	absentChecks = state.AbsentChecks
-	maxNetworks  = state.MaxNetworks
 	stateFile    = state.File
 
 	maxLine     = text.MaxLine
 	maxQuoted   = text.MaxQuoted
 	proxyRemedy = host.ProxyRemedy
 
+	dialTimeout    = ec2.DialTimeout
 	shutdownAction = systemd.ShutdownAction
 	unitDir        = systemd.Dir
 	unitProgram    = systemd.Program
@@ -67,6 +74,10 @@ func newPatience(log *zap.Logger) *host.Progress { return host.NewProgress(log, 
 type (
 	EMRFiles     = emr.Files
 	RoleDecision = emr.Decision
+
+	arbiter          = ec2.Node
+	awsSession       = ec2.Session
+	unreachableError = ec2.UnreachableError
 
 	named = pool.Named
 )

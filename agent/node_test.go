@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -168,7 +169,7 @@ func (n *testNode) unassign(a netip.Addr) {
 	r := &run{cfg: n.cfg, env: n.env}
 	r.env.HTTP = n.cloud.Transport(n.InstanceID)
 	var err error
-	if r.id, err = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
+	if r.id, err = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
 		n.t.Fatal(err)
 	}
 	if err := r.connect(n.t.Context()); err != nil {
@@ -184,7 +185,7 @@ func (n *testNode) assign(a netip.Addr) {
 	r := &run{cfg: n.cfg, env: n.env}
 	r.env.HTTP = n.cloud.Transport(n.InstanceID)
 	var err error
-	if r.id, err = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
+	if r.id, err = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
 		n.t.Fatal(err)
 	}
 	if err := errors.Join(r.connect(n.t.Context()), r.ec2.Assign(n.t.Context(), a, false)); err != nil {

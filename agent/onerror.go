@@ -10,9 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
@@ -26,8 +24,7 @@ const (
 	OnErrorContinue = "continue" // the node is kept; log, tag and status are loud, and a timer goes on trying
 )
 
-// tagError is the tag of an instance whose static IP is missing because of a failure that --on-error continue suppressed.
-const tagError = "emr-static-ip:error"
+const tagError = ec2.ErrorTag
 
 // maxTag is how many characters EC2 allows in a tag's value.
 const maxTag = 256
@@ -75,7 +72,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	for _, remedy := range f.Remedies {
 		record.Remedies = append(record.Remedies, text.Clean(env.Redactor.Text(remedy), text.MaxLine))
 	}
-	id, imdsErr := openIMDS(env).Identity(ctx, env, onErrorIMDS)
+	id, imdsErr := ec2.OpenIMDS(env).Identity(ctx, env, onErrorIMDS)
 	if imdsErr == nil {
 		r.id, record.InstanceID = id, id.InstanceID
 	}
@@ -226,7 +223,7 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 // errorTag is the tag's value: what failed and since when, in characters that every AWS service takes. It is the same while the error is: so
 // a node that goes on failing does not go on calling EC2.
 func errorTag(e LastError) string {
-	text := fmt.Sprintf("exit code %d, %s, since %s: %s", e.Code, e.Meaning, e.First.UTC().Format(time.RFC3339), withoutRequest(e.Error))
+	text := fmt.Sprintf("exit code %d, %s, since %s: %s", e.Code, e.Meaning, e.First.UTC().Format(time.RFC3339), ec2.WithoutRequest(e.Error))
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case r < ' ' || r > '~':
@@ -265,27 +262,6 @@ func (r *run) asking(ctx context.Context, call func(context.Context) error) erro
 // withRemedies is an error in one line, with what to do about it.
 func withRemedies(err error) string {
 	return strings.Join(append([]string{err.Error()}, exit.Remedies(err)...), "; ")
-}
-
-// SetErrorTag tags the instance with what failed on it.
-func (a *arbiter) SetErrorTag(ctx context.Context, value string) error {
-	_, err := a.api.CreateTags(ctx, &ec2.CreateTagsInput{
-		Resources: []string{a.id.InstanceID},
-		Tags:      []types.Tag{{Key: aws.String(tagError), Value: aws.String(value)}},
-	})
-	if err != nil {
-		return fmt.Errorf("setting the tag %s of %s: %w", tagError, a.id.InstanceID, err)
-	}
-	return nil
-}
-
-// RemoveErrorTag takes that tag away. One that is not there is no error.
-func (a *arbiter) RemoveErrorTag(ctx context.Context) error {
-	_, err := a.api.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{a.id.InstanceID}, Tags: []types.Tag{{Key: aws.String(tagError)}}})
-	if err != nil {
-		return fmt.Errorf("removing the tag %s of %s: %w", tagError, a.id.InstanceID, err)
-	}
-	return nil
 }
 
 // listDigest returns a digest that tells lists of addresses apart. It is empty if p is empty.

@@ -100,7 +100,7 @@ func (r *run) forgetFailure(ctx context.Context) error {
 	own := found && (last.InstanceID == "" || last.InstanceID == r.id.InstanceID)
 	tagged := own && last.Tag != "" || found && last.Count == 0 || systemd.RetryPending(r.env) && !found
 	if r.ec2 != nil && !tagged {
-		_, tagged = r.ec2.tags[tagError]
+		_, tagged = r.ec2.SeenTags[tagError]
 	}
 	stays := false
 	if tagged {

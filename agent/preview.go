@@ -90,7 +90,7 @@ func (r *run) previewName(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		name = r.ec2.newName(tags)
+		name = r.ec2.NewName(tags)
 	}
 	if name == "" {
 		r.rep.Unchanged++

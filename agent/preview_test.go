@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -22,13 +23,13 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 		n.t.Helper()
 		r := &run{cfg: n.cfg, env: n.env}
 		var err error
-		if r.id, err = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
+		if r.id, err = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
 			n.t.Fatal(err)
 		}
 		if err := r.connect(n.t.Context()); err != nil {
 			n.t.Fatal(err)
 		}
-		ledger := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID)
+		ledger := ssmcoord.NewLedger(r.aws.Config, n.cfg.Prefix, n.SubnetID)
 		if _, err := ledger.Create(n.t.Context(), netip.MustParseAddr(a), ssmcoord.Record{Instance: instance, ENI: "eni-0dead", Role: "CORE", Time: time.Now()}); err != nil {
 			n.t.Fatal(err)
 		}
@@ -65,11 +66,11 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 		{"the record is lost", func(n *testNode) {
 			n.apply()
 			r := &run{cfg: n.cfg, env: n.env}
-			r.id, _ = openIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS)
+			r.id, _ = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS)
 			if err := r.connect(n.t.Context()); err != nil {
 				n.t.Fatal(err)
 			}
-			if _, err := ssmcoord.NewLedger(r.aws.config, n.cfg.Prefix, n.SubnetID).Delete(n.t.Context(), netip.MustParseAddr("10.0.1.21"), func(ssmcoord.Entry) bool { return true }); err != nil {
+			if _, err := ssmcoord.NewLedger(r.aws.Config, n.cfg.Prefix, n.SubnetID).Delete(n.t.Context(), netip.MustParseAddr("10.0.1.21"), func(ssmcoord.Entry) bool { return true }); err != nil {
 				n.t.Fatal(err)
 			}
 		}, []string{"write the record"}},
@@ -192,7 +193,7 @@ func TestPlanGolden(t *testing.T) {
 			if _, failure, found := strings.Cut(stderr, "emr-static-ip failed"); found {
 				text += "--- stderr\nemr-static-ip failed" + failure
 			}
-			golden(t, "plan-"+name+".txt", text)
+			golden(t, "plan-"+name+".txt", strings.ReplaceAll(text, Version(), "VERSION"))
 		})
 	}
 }

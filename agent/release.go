@@ -49,7 +49,7 @@ func (r *run) release(ctx context.Context) error {
 	if !r.hasState {
 		r.role = RoleDecision{}
 	}
-	r.ec2.role = r.role.Role
+	r.ec2.Role = r.role.Role
 	r.rep.Role, r.rep.RoleSource = r.role.Role, r.role.Source
 	err := r.openKernel(ctx)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 // Report is what a run found and did. A run that fails returns the report of what it did until then.
 type Report struct {
+	Version    string // of the program; the command line fills it in
 	Role       Role
 	RoleSource string // where the role was found: "job-flow.json"
 	InstanceID string
@@ -84,6 +85,7 @@ func (r Report) Render(w io.Writer) error {
 			}
 		}
 	}
+	line("version", r.Version)
 	line("instance", r.InstanceID)
 	line("cluster", r.ClusterID)
 	line("role", with(string(r.Role), "from "+r.RoleSource, r.RoleSource != ""))

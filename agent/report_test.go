@@ -148,11 +148,11 @@ func TestVersionOf(t *testing.T) {
 		want    string
 	}{
 		{"v1.2.3", build("v9"), "v1.2.3"},
-		{"", nil, "unknown"},
+		{"", nil, "v0.9.0-devel"},
 		{"", build("v1.4.0"), "v1.4.0"},
-		{"", build("(devel)"), "devel"},
-		{"", build("", "vcs.revision", "0123456789abcdef", "vcs.modified", "true"), "devel-0123456789ab+changes"},
-		{"", build("(devel)", "vcs.revision", "0123", "vcs.modified", "false"), "devel-0123"},
+		{"", build("(devel)"), "v0.9.0-devel"},
+		{"", build("", "vcs.revision", "0123456789abcdef", "vcs.modified", "true"), "v0.9.0-devel-0123456789ab+changes"},
+		{"", build("(devel)", "vcs.revision", "0123", "vcs.modified", "false"), "v0.9.0-devel-0123"},
 	} {
 		if got := versionOf(test.stamped, test.info); got != test.want {
 			t.Errorf("%+v: got %s", test, got)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 )
 
@@ -28,7 +29,7 @@ func detectRole(ctx context.Context, given Role, files emr.Files, tags func(cont
 	switch {
 	case unknown.Tag == nil:
 		return d, &Error{Code: ExitIdentity, Err: err, Remedy: remedy}
-	case isPermission(unknown.Tag), isNetwork(unknown.Tag):
+	case ec2.IsPermission(unknown.Tag), ec2.IsNetwork(unknown.Tag):
 		return d, err // explain names the permission or the endpoint
 	}
 	return d, &Error{Code: ExitIdentity, Err: err, Remedy: remedy + ", or let the node read its EC2 tags (ec2:DescribeInstances)"}

@@ -83,7 +83,7 @@ func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, c
 	}
 	r.rep.Duration = time.Since(r.began)
 	if r.aws != nil {
-		r.rep.Calls, r.rep.Throttled = r.aws.tally.snapshot()
+		r.rep.Calls, r.rep.Throttled = r.aws.Tally.Snapshot()
 	}
 	return r.rep, err
 }
@@ -140,7 +140,7 @@ func (r *run) connect(ctx context.Context) error {
 	if r.aws, err = openAWS(ctx, r.env, r.id.Region, r.cfg.IMDSTimeout); err != nil {
 		return err
 	}
-	r.ec2 = newArbiter(r.aws.config, r.id, r.cluster, r.env)
+	r.ec2 = newArbiter(r.aws.Config, r.id, r.cluster, r.env)
 	return nil
 }
 
@@ -224,7 +224,7 @@ func (r *run) check(ctx context.Context) (bool, error) {
 	if r.role, err = detectRole(ctx, r.cfg.Role, r.files, r.ec2.Tags); err != nil {
 		return false, err
 	}
-	r.ec2.role = r.role.Role
+	r.ec2.Role = r.role.Role
 	r.rep.Role, r.rep.RoleSource = r.role.Role, r.role.Source
 	r.rep.Warnings = append(r.rep.Warnings, r.role.Warnings...)
 	r.log.Info("identified the node", zap.String("instance", r.id.InstanceID), zap.String("role", string(r.role.Role)), zap.String("by", r.role.Source),
@@ -285,7 +285,7 @@ func (r *run) coordinator(ctx context.Context) *ssmcoord.Coordinator {
 		past.Released = time.Now()
 	}
 	return ssmcoord.New(ssmcoord.Options{
-		Ledger: ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, r.id.SubnetID),
+		Ledger: ssmcoord.NewLedger(r.aws.Config, r.cfg.Prefix, r.id.SubnetID),
 		EC2:    r.ec2,
 		Self:   r.self(),
 		Pools: ssmcoord.Pools{

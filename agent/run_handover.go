@@ -64,7 +64,7 @@ func (r *run) remember(ctx context.Context) error {
 	if r.hasState || len(r.id.Addresses) < 2 {
 		return nil
 	}
-	claims, err := ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, r.id.SubnetID).Claims(ctx, r.id.InstanceID)
+	claims, err := ssmcoord.NewLedger(r.aws.Config, r.cfg.Prefix, r.id.SubnetID).Claims(ctx, r.id.InstanceID)
 	if err != nil {
 		return err
 	}

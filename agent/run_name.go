@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 )
 
 // nameResult is what became of the Name tag.
@@ -16,10 +18,10 @@ type nameResult struct {
 // beginName appends the role to the Name tag while the run goes on. It is called after the first
 // look at EC2, which shows the tags.
 func (r *run) beginName(ctx context.Context) {
-	if !r.cfg.NameTag || r.named || r.rep.DryRun || r.ec2.tags == nil {
+	if !r.cfg.NameTag || r.named || r.rep.DryRun || r.ec2.SeenTags == nil {
 		return
 	}
-	name := r.ec2.newName(r.ec2.tags)
+	name := r.ec2.NewName(r.ec2.SeenTags)
 	naming := make(chan nameResult, 1)
 	r.naming = naming
 	r.beside.run(ctx, func(ctx context.Context) {
@@ -49,7 +51,7 @@ func (r *run) joinName(ctx context.Context) {
 		r.naming = nil
 	} else if tags, err := r.ec2.Tags(ctx); err != nil { // EC2 did not list the node yet
 		res.err = err
-	} else if res.name = r.ec2.newName(tags); res.name != "" {
+	} else if res.name = r.ec2.NewName(tags); res.name != "" {
 		res.err = r.ec2.Rename(ctx, res.name)
 	}
 	switch {
@@ -66,7 +68,7 @@ func (r *run) joinName(ctx context.Context) {
 	default:
 		r.rep.Unchanged++
 	}
-	r.named = r.ec2.tags[tagName] != "" || res.name != "" // a Name that is given later gets the role, too
+	r.named = r.ec2.SeenTags[ec2.TagName] != "" || res.name != "" // a Name that is given later gets the role, too
 }
 
 // optionalWait is how long a run waits for a call that it can do without, while EC2 throttles.

@@ -53,6 +53,7 @@ type Item struct {
 type Status struct {
 	Verdict   Verdict          `json:"verdict"`
 	Reasons   []string         `json:"reasons,omitempty"` // why the verdict is not "in order"
+	Tool      string           `json:"tool,omitempty"`    // version of the program
 	Instance  string           `json:"instance,omitempty"`
 	Cluster   string           `json:"cluster,omitempty"`
 	Role      Role             `json:"role,omitempty"`
@@ -250,7 +251,7 @@ func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 }
 
 func (r *run) statusLedger(ctx context.Context, s *Status) {
-	ledger := ssmcoord.NewLedger(r.aws.config, r.cfg.Prefix, s.Subnet)
+	ledger := ssmcoord.NewLedger(r.aws.Config, r.cfg.Prefix, s.Subnet)
 	s.Ledger.What = "record " + ledger.Name(s.Static)
 	entries, err := ledger.Read(ctx, []netip.Addr{s.Static})
 	entry := entries[s.Static]
@@ -360,6 +361,7 @@ func (s Status) Render(w io.Writer, format string) error {
 			b.WriteString("  " + text.Clean(item(i), text.MaxLine) + "\n")
 		}
 	}
+	line("version", s.Tool)
 	line("instance", s.Instance)
 	line("cluster", s.Cluster)
 	line("role", string(s.Role))

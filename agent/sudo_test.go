@@ -1,16 +1,20 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // testSudo is a sudo that works, for a user that is not root.
@@ -214,4 +218,32 @@ func FuzzSudo(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkFailure fails the test unless what an operator is shown of the error is bounded and harmless, in both formats.
+func checkFailure(t *testing.T, err error) {
+	t.Helper()
+	const most = 20000
+	for _, format := range []string{"console", "json"} {
+		var out bytes.Buffer
+		renderFailure(&out, format, CodeOf(err), err, Report{})
+		lines := strings.Split(out.String(), "\n")
+		for _, line := range lines {
+			if text.Clean(line, utf8.RuneCountInString(line)) != line {
+				t.Fatalf("%s: %q is not fit for a terminal", format, line)
+			}
+		}
+		if format == "json" {
+			if len(lines) != 2 || lines[1] != "" {
+				t.Fatalf("%d lines of JSON:\n%s", len(lines), &out)
+			}
+			continue
+		}
+		if out.Len() > most {
+			t.Fatalf("%d bytes:\n%.2000s", out.Len(), &out)
+		}
+		if !strings.HasPrefix(out.String(), "\nemr-static-ip failed: ") || !strings.Contains(lines[1], "(exit code "+strconv.Itoa(int(CodeOf(err)))+")") {
+			t.Fatalf("begins with %q", lines[:2])
+		}
+	}
 }

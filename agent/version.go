@@ -6,10 +6,14 @@ import (
 	"runtime/debug"
 )
 
-// version is stamped by the linker (-X .../agent.version=v1.2.3); empty in other builds.
+// baseVersion is the release that this source is, or leads to. CHANGELOG.md says what is in it.
+const baseVersion = "v0.9.0"
+
+// version is stamped by the linker (-X .../agent.version=v1.2.3). It is empty in other builds.
 var version string
 
-// Version is the version of this program: as stamped, or the module's, or the revision that it was built from.
+// Version returns the version of this program: the stamped version, or that of the module, or
+// baseVersion with the revision that the program was built from.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -23,7 +27,7 @@ func versionOf(stamped string, info *debug.BuildInfo) string {
 		return stamped
 	}
 	if info == nil {
-		return "unknown"
+		return baseVersion + "-devel"
 	}
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
@@ -38,12 +42,12 @@ func versionOf(stamped string, info *debug.BuildInfo) string {
 		}
 	}
 	if revision == "" {
-		return "devel"
+		return baseVersion + "-devel"
 	}
-	return "devel-" + revision + modified
+	return baseVersion + "-devel-" + revision + modified
 }
 
-// versionLine is what the version command prints: the version is its second word.
+// versionLine returns the output of the version command. The version is its second word.
 func versionLine() string {
 	return fmt.Sprintf("emr-static-ip %s (%s, %s/%s)", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

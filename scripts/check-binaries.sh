@@ -34,7 +34,7 @@ for binary in "$@"; do
 		exit 1
 	fi
 	if said=$(timeout 10 "$binary" --version); then
-		[[ $said == *"$version"* ]] || {
+		[[ $said == "emr-static-ip $version ("* ]] || {
 			echo "$binary says '$said', not version $version" >&2
 			exit 1
 		}

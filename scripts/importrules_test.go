@@ -32,9 +32,11 @@ var rules = []rule{
 		applies:   productOutside("ssmcoord"),
 	},
 	{
-		name:      "only agent talks to EC2 and IMDS",
+		name:      "only agent/ec2 and doctor talk to EC2 and IMDS",
 		forbidden: oneOf("github.com/aws/aws-sdk-go-v2/service/ec2", "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"),
-		applies:   productOutside("agent"),
+		applies: func(file string) bool {
+			return productOutside("agent/ec2")(file) && !strings.HasPrefix(file, "agent/doctor")
+		},
 	},
 	{
 		name: "only netcfg touches the kernel's network",
@@ -56,6 +58,16 @@ var rules = []rule{
 		name:      "the rehearsal and its cloud model are for tests only",
 		forbidden: oneOf(module + "/cmd/emrsim"),
 		applies:   productOutside(),
+	},
+	{
+		name:      "arrows of import point down, from agent to its rooms",
+		forbidden: func(imported string) bool { return imported == module+"/agent" },
+		applies:   func(file string) bool { return !isTest(file) && strings.Count(file, "/") > 1 && within(file, "agent") },
+	},
+	{
+		name:      "the program imports nothing from scripts",
+		forbidden: oneOf(module + "/scripts"),
+		applies:   func(file string) bool { return !isTest(file) && !within(file, "scripts") },
 	},
 	{
 		name:      "the simulation is test code, which nothing imports",
@@ -193,9 +205,11 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"agent/run_test.go", sdk + "service/ssm", ""},
 		{"cmd/emrsim/cloud/ssm.go", sdk + "service/ssm", ""},
 		{"cmd/emr-static-ip/main.go", sdk + "service/ssm", "only ssmcoord talks to Parameter Store"},
-		{"ssmcoord/store.go", sdk + "service/ec2", "only agent talks to EC2 and IMDS"},
-		{"netcfg/observe.go", sdk + "feature/ec2/imds", "only agent talks to EC2 and IMDS"},
-		{"agent/ec2.go", sdk + "service/ec2", ""},
+		{"ssmcoord/store.go", sdk + "service/ec2", "only agent/ec2 and doctor talk to EC2 and IMDS"},
+		{"netcfg/observe.go", sdk + "feature/ec2/imds", "only agent/ec2 and doctor talk to EC2 and IMDS"},
+		{"agent/ec2/node.go", sdk + "service/ec2", ""},
+		{"agent/doctor_permission.go", sdk + "service/ec2", ""},
+		{"agent/run.go", sdk + "service/ec2", "only agent/ec2 and doctor talk to EC2 and IMDS"},
 		{"agent/net.go", "github.com/vishvananda/netlink", "only netcfg touches the kernel's network"},
 		{"agent/net.go", "github.com/coreos/go-iptables/iptables", "only netcfg touches the kernel's network"},
 		{"agent/net.go", "github.com/google/nftables/expr", "only netcfg touches the kernel's network"},
@@ -210,6 +224,11 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/lab", ""},
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/simulation", "the simulation is test code, which nothing imports"},
 		{"cmd/emrsim/lab/lab_test.go", module + "/cmd/emrsim/simulation", "the simulation is test code, which nothing imports"},
+		{"agent/pool/pool.go", module + "/agent", "arrows of import point down, from agent to its rooms"},
+		{"agent/pool/pool.go", module + "/agent/emr", ""},
+		{"agent/run.go", module + "/agent/pool", ""},
+		{"agent/run.go", module + "/scripts/manpage", "the program imports nothing from scripts"},
+		{"scripts/manpage/main.go", module + "/agent", ""},
 		{"agent/run.go", module + "/netcfg/netcfgtest", "the kernel in memory is for tests only"},
 		{"agent/run_test.go", module + "/netcfg/netcfgtest", ""},
 		{"ssmcoord/judge.go", "go.uber.org/zap", "decisions and plans are pure: the standard library only, and nothing of it that acts"},

@@ -22,8 +22,8 @@ func calls(t *testing.T) map[string]bool {
 			if s, ok := n.(*ast.SelectorExpr); ok {
 				service, ok := s.X.(*ast.Ident)
 				operation, isInput := strings.CutSuffix(s.Sel.Name, "Input")
-				if ok && isInput && (service.Name == "ec2" || service.Name == "ssm") {
-					found[service.Name+":"+operation] = true
+				if ok && isInput && (service.Name == "ec2" || service.Name == "awsec2" || service.Name == "ssm") {
+					found[strings.TrimPrefix(service.Name, "aws")+":"+operation] = true
 				}
 			}
 			return true

@@ -90,7 +90,7 @@ stage() {
 	local package
 	rm -rf bin/container
 	mkdir -p bin/container/bin
-	go build -ldflags "-X github.com/emr-static-ip/emr-static-ip/agent.version=${VERSION:-dev}" -o bin/container/bin/ ./cmd/emr-static-ip ./cmd/emrsim
+	go build -ldflags "-X github.com/emr-static-ip/emr-static-ip/agent.version=${VERSION:-v0.9.0}" -o bin/container/bin/ ./cmd/emr-static-ip ./cmd/emrsim
 	# shellcheck disable=SC2086 # a list of patterns
 	go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $packages >bin/container/packages
 	while read -r package; do

@@ -35,8 +35,8 @@ func ParseRole(s string) (Role, error) {
 	return "", fmt.Errorf("%s is not a role (MASTER, CORE or TASK)", text.Quote(s))
 }
 
-// Decision is a node's role and the source that decided. Files.Problems has the files that could not
-// be read.
+// Decision is a node's role and the source that decided. Files.Problems has the files that could
+// not be read.
 type Decision struct {
 	Role     Role
 	Source   string   // "job-flow.json", "the EC2 tag aws:..."

@@ -40,8 +40,8 @@ const (
 type Place struct {
 	Region  string // us-east-1
 	Account string // 12 digits
-	// Subnet is subnet-..., or several with commas between them: an instance fleet may be launched in
-	// any of them.
+	// Subnet is subnet-..., or several with commas between them: an instance fleet may be launched
+	// in any of them.
 	Subnet string
 	Prefix string // of the records' parameters: /emr-static-ip
 }
@@ -55,8 +55,8 @@ func (p Place) Policy(file string) string {
 	return p.Fill(string(text))
 }
 
-// perSubnet matches a text of a document that names the subnet, with the colon before it where it is
-// the only value of its key.
+// perSubnet matches a text of a document that names the subnet, with the colon before it where it
+// is the only value of its key.
 var perSubnet = regexp.MustCompile(`(: )?"[^"]*` + subnet + `[^"]*"`)
 
 // Fill replaces the placeholders in a document or in a part of one. A text that names the subnet is
@@ -88,7 +88,8 @@ func (p Place) Fill(document string) string {
 	return strings.NewReplacer(pairs...).Replace(document)
 }
 
-// partitions are the beginnings of regions' names outside the partition aws, as the AWS SDK has them.
+// partitions are the beginnings of regions' names outside the partition aws, as the AWS SDK has
+// them.
 var partitions = map[string]string{
 	"cn": "aws-cn", "us-gov": "aws-us-gov", "eusc": "aws-eusc",
 	"us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e", "us-isof": "aws-iso-f",
@@ -128,8 +129,8 @@ func (p Place) Statement(file, action string) string {
 	return ""
 }
 
-// EndpointStatement returns the statement for the policy of a VPC endpoint. Such a policy is attached
-// to a resource: without a Principal it allows nothing to anybody.
+// EndpointStatement returns the statement for the policy of a VPC endpoint. Such a policy is
+// attached to a resource: without a Principal it allows nothing to anybody.
 func (p Place) EndpointStatement(file, action string) string {
 	s := p.Statement(file, action)
 	if rest, ok := strings.CutPrefix(s, `{"Effect": "Allow", `); ok {

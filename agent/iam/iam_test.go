@@ -69,7 +69,8 @@ func TestStatement(t *testing.T) {
 	}
 }
 
-// A policy for several subnets allows each of them what a policy for one allows this one, and nothing else.
+// A policy for several subnets allows each of them what a policy for one allows this one, and
+// nothing else.
 func TestSeveralSubnets(t *testing.T) {
 	type statement struct{ Sid, Effect, Action, Resource, Condition any }
 	read := func(subnets string) (all []statement) {
@@ -96,7 +97,8 @@ func TestSeveralSubnets(t *testing.T) {
 	}
 }
 
-// A shared subnet's ARN has the account of its owner: https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing.html
+// A shared subnet's ARN has the account of its owner:
+// https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing.html
 func TestSharedSubnet(t *testing.T) {
 	const want = `"Condition": {"ArnLike": {"ec2:Subnet": "arn:aws:ec2:us-east-1:*:subnet/subnet-1"}}`
 	if got := (Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1"}).Statement(InstanceProfile, "ec2:AssignPrivateIpAddresses"); !strings.Contains(got, want) {

@@ -122,10 +122,12 @@ func Remedies(err error) []string {
 	var all []string
 	var walk func(error)
 	walk = func(err error) {
-		if e, ok := err.(*Error); ok && e.Remedy != "" && !slices.Contains(all, e.Remedy) {
+		// Each error of the tree is looked at on its own.
+		if e, ok := err.(*Error); ok && //nolint:errorlint // see above
+			e.Remedy != "" && !slices.Contains(all, e.Remedy) {
 			all = append(all, e.Remedy)
 		}
-		switch e := err.(type) {
+		switch e := err.(type) { //nolint:errorlint // see above
 		case interface{ Unwrap() error }:
 			walk(e.Unwrap())
 		case interface{ Unwrap() []error }:
@@ -136,4 +138,10 @@ func Remedies(err error) []string {
 	}
 	walk(err)
 	return all
+}
+
+// HasCode reports whether err has an exit code of its own.
+func HasCode(err error) bool {
+	e := (*Error)(nil)
+	return errors.As(err, &e)
 }

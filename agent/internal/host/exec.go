@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Output runs a program and returns what it prints. When ctx ends, Output kills the program and waits
-// a second at most.
+// Output runs a program and returns what it prints. When ctx ends, Output kills the program and
+// waits a second at most.
 func Output(ctx context.Context, argv []string) (stdout, stderr string, err error) {
 	var out, errOut bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)

@@ -153,7 +153,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// Writer returns a writer that redacts whole lines or texts, one for each Write, and passes them to w.
+// Writer returns a writer that redacts what it gets and passes it to w. Each Write must have whole
+// lines or texts.
 func (r *Redactor) Writer(w io.Writer) io.Writer { return redactedWriter{r, w} }
 
 type redactedWriter struct {

@@ -1,4 +1,4 @@
-package agent
+package ec2
 
 import (
 	"context"
@@ -27,70 +27,74 @@ import (
 	"go.uber.org/zap"
 )
 
-// Bounds of one attempt of one call. A black-holed endpoint costs an attempt, not the run.
 const (
-	dialTimeout    = 5 * time.Second
+	// DialTimeout and attemptTimeout limit one attempt of one call. A silent endpoint costs an
+	// attempt, not the run.
+	DialTimeout    = 5 * time.Second
 	attemptTimeout = 20 * time.Second
 )
 
-// retryBase and retryMax bound the waits between attempts: full jitter below a ceiling that doubles from one to the other. After
-// throttling the ceiling grows further: then there are others, and the more often each of them asks, the more is thrown away.
+// The waits between attempts have full jitter below a ceiling, which doubles from retryBase to
+// retryMax. After throttling the ceiling grows further: there are other nodes then, and the more
+// often each of them asks, the more calls AWS refuses.
 const (
 	retryBase        = 500 * time.Millisecond
 	retryMax         = 5 * time.Second
 	retryThrottleMax = 10 * time.Second
 )
 
-// unreachableAfter is how long an endpoint that never answered in this run is tried. One that has answered is tried until the deadline.
+// unreachableAfter is how long a run tries an endpoint that has never answered. It tries an
+// endpoint that has answered until the deadline.
 const unreachableAfter = 90 * time.Second
 
-// profileTimeout is how long an instance without an instance profile is given: the profile may be attached late. While IMDS does not answer
-// properly, the bound for a late IMDS counts.
+// profileTimeout is how long an instance without an instance profile waits for one. While IMDS does
+// not answer properly, the limit for a late IMDS holds.
 const profileTimeout = 30 * time.Second
 
-// errNoRegion: neither the node nor the operator's settings tell the region.
-var errNoRegion = errors.New("no AWS region is known")
+// ErrNoRegion is the error if neither the node nor the operator's settings have a region.
+var ErrNoRegion = errors.New("no AWS region is known")
 
-// awsSession is the SDK's configuration for one run, and the tally of its calls.
-type awsSession struct {
-	config aws.Config
-	tally  *tally
+// Session is the SDK's configuration for one run, and the tally of its calls.
+type Session struct {
+	Config aws.Config
+	Tally  *Tally
 }
 
-// openAWS loads the SDK's standard configuration (environment, shared files, instance profile) and waits a moment for
-// credentials. region is the node's own, used where the operator's settings name none. more are further settings.
-func openAWS(ctx context.Context, env Environment, region string, atMost time.Duration, more ...func(*awsconfig.LoadOptions) error) (*awsSession, error) {
-	s, err := loadAWS(ctx, env, region, more...)
+// Open loads the SDK's standard configuration (environment, shared files, instance profile) and
+// waits for credentials. region is the node's own. It is used if the operator's settings have none.
+// more are further settings.
+func Open(ctx context.Context, env host.Environment, region string, atMost time.Duration, more ...func(*awsconfig.LoadOptions) error) (*Session, error) {
+	s, err := Load(ctx, env, region, more...)
 	if err != nil {
 		return nil, err
 	}
-	if err := waitForCredentials(ctx, s.config, env, atMost); err != nil {
+	if err := WaitForCredentials(ctx, s.Config, env, atMost); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// loadAWS is openAWS without the credentials.
-func loadAWS(ctx context.Context, env Environment, region string, more ...func(*awsconfig.LoadOptions) error) (*awsSession, error) {
+// Load is Open without the credentials.
+func Load(ctx context.Context, env host.Environment, region string, more ...func(*awsconfig.LoadOptions) error) (*Session, error) {
 	t := newTally(env.Logger())
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, append([]func(*awsconfig.LoadOptions) error{
-		awsconfig.WithHTTPClient(httpClient(env, attemptTimeout)),
+		awsconfig.WithHTTPClient(HTTPClient(env, attemptTimeout)),
 		awsconfig.WithDefaultRegion(region),
-		awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = openIMDS(env).client }),
+		awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = OpenIMDS(env).client }),
 	}, more...)...)
 	if err != nil {
-		return nil, exit.With(ExitUsage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
+		return nil, exit.With(exit.Usage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
 	}
 	if cfg.Region == "" {
-		return nil, exit.With(ExitUsage, errNoRegion, "set AWS_REGION")
+		return nil, exit.With(exit.Usage, ErrNoRegion, "set AWS_REGION")
 	}
-	// Where the operator set AWS_MAX_ATTEMPTS or AWS_RETRY_MODE (or the same in a shared file), those count.
+	// AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, or the same in a shared file, take precedence.
 	if cfg.RetryMaxAttempts == 0 && cfg.RetryMode == "" {
 		cfg.Retryer = func() aws.Retryer { return newRetryer(env.Random(), t) }
 	}
 	cfg.Credentials = redactCredentials(env.Redactor, cfg.Credentials)
 	cfg.APIOptions = append(cfg.APIOptions, t.register, refuseOddAnswers)
-	return &awsSession{config: cfg, tally: t}, nil
+	return &Session{Config: cfg, Tally: t}, nil
 }
 
 // redactCredentials makes credentials secret as soon as the provider returns them.
@@ -105,8 +109,8 @@ func redactCredentials(r *host.Redactor, provider aws.CredentialsProvider) aws.C
 	}))
 }
 
-// waitForCredentials waits until there are AWS credentials, for at most the given time.
-func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment, atMost time.Duration) error {
+// WaitForCredentials waits until there are AWS credentials, for at most the given time.
+func WaitForCredentials(ctx context.Context, cfg aws.Config, env host.Environment, atMost time.Duration) error {
 	began := time.Now()
 	wait := host.NewProgress(env.Logger(), began)
 	interval := func() time.Duration { return host.Jitter(env.Random(), time.Second) }
@@ -116,19 +120,19 @@ func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment, at
 			return true, nil
 		}
 		waited := time.Since(began)
-		noProfile := hasStatus(err, http.StatusNotFound)
+		noProfile := HasStatus(err, http.StatusNotFound)
 		if waited > atMost || noProfile && waited > profileTimeout {
 			if !noProfile {
-				return true, exit.With(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), imdsRemedy(err))
+				return true, exit.With(silent(err), fmt.Errorf("getting AWS credentials, for %s: %w", waited.Round(time.Second), err), IMDSRemedy(err))
 			}
-			return true, exit.With(ExitPermission, fmt.Errorf("getting AWS credentials: %w", err),
+			return true, exit.With(exit.Permission, fmt.Errorf("getting AWS credentials: %w", err),
 				"give the instance an instance profile (EMR: JobFlowRole) with the policy from the README, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 		}
 		limit := atMost
 		if noProfile {
 			limit = min(limit, profileTimeout)
 		}
-		wait.Waiting(ctx, limit, "for AWS credentials of the instance profile: %s", withoutRequest(err.Error()))
+		wait.Waiting(ctx, limit, "for AWS credentials of the instance profile: %s", WithoutRequest(err.Error()))
 		return false, err
 	})
 	if !done {
@@ -137,17 +141,18 @@ func waitForCredentials(ctx context.Context, cfg aws.Config, env Environment, at
 	return err
 }
 
-// httpClient is env's transport, or the SDK's with a proxy rule that never sends a request for IMDS to a proxy.
-func httpClient(env Environment, timeout time.Duration) aws.HTTPClient {
+// HTTPClient returns env's transport, or the SDK's with a proxy rule that never sends a request for
+// IMDS to a proxy.
+func HTTPClient(env host.Environment, timeout time.Duration) aws.HTTPClient {
 	if env.HTTP != nil {
 		return &http.Client{Transport: env.HTTP, Timeout: timeout}
 	}
 	return awshttp.NewBuildableClient().WithTimeout(timeout).
-		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = DialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
-			t.TLSHandshakeTimeout = dialTimeout
+			t.TLSHandshakeTimeout = DialTimeout
 			t.Proxy = func(r *http.Request) (*url.URL, error) {
-				if isIMDS(env, r.URL.Hostname()) {
+				if IsIMDS(env, r.URL.Hostname()) {
 					return nil, nil
 				}
 				return http.ProxyFromEnvironment(r)
@@ -155,8 +160,9 @@ func httpClient(env Environment, timeout time.Duration) aws.HTTPClient {
 		})
 }
 
-// isIMDS tells whether host is the Instance Metadata Service, under its fixed addresses or the one of the environment.
-func isIMDS(env Environment, host string) bool {
+// IsIMDS reports whether a host is the Instance Metadata Service, under its fixed addresses or the
+// one of the environment.
+func IsIMDS(env host.Environment, host string) bool {
 	if host == "169.254.169.254" || host == "fd00:ec2::254" {
 		return true
 	}
@@ -164,16 +170,17 @@ func isIMDS(env Environment, host string) bool {
 	return err == nil && u.Hostname() != "" && u.Hostname() == host
 }
 
-// newRetryer retries whatever may pass until the context ends, whatever the number of attempts: throttling, 5xx, lost connections, slow answers, and
-// concurrent updates of one parameter. The SDK's own limits (three attempts, a retry quota, an adaptive mode) give up or stall too
-// early for a launch in which all nodes share one quota.
-func newRetryer(random func() float64, t *tally) aws.Retryer {
+// newRetryer retries whatever may pass until the context ends: throttling, 5xx, lost connections,
+// slow answers, and concurrent updates of one parameter. The SDK's own limits (three attempts, a
+// retry quota, an adaptive mode) give up or stall too early for a launch in which all nodes share
+// one quota.
+func newRetryer(random func() float64, t *Tally) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = math.MaxInt32
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
 			limit := retryMax
-			if isThrottle(err) {
+			if IsThrottle(err) {
 				limit = retryThrottleMax
 			}
 			ceiling := min(retryBase<<min(max(attempt-1, 0), 10), limit)
@@ -187,8 +194,9 @@ func newRetryer(random func() float64, t *tally) aws.Retryer {
 	})
 }
 
-// tally counts the attempts of every call and remembers what went wrong last, which the SDK forgets when the deadline ends a wait.
-type tally struct {
+// Tally counts the attempts of every call. It also remembers the last errors, which the SDK forgets
+// if the deadline ends a wait.
+type Tally struct {
 	mu       sync.Mutex
 	calls    map[string]int         // "ssm:PutParameter" -> attempts
 	throttle int                    // of these, throttled
@@ -199,16 +207,16 @@ type tally struct {
 	log      *zap.Logger
 }
 
-func newTally(log *zap.Logger) *tally {
-	return &tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{},
+func newTally(log *zap.Logger) *Tally {
+	return &Tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{},
 		failing: map[string]*failureRun{}, log: log}
 }
 
-func (t *tally) register(stack *middleware.Stack) error {
+func (t *Tally) register(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("Tally", t.attempt), "Retry", middleware.After)
 }
 
-func (t *tally) attempt(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+func (t *Tally) attempt(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 	service := serviceName(awsmiddleware.GetServiceID(ctx))
 	name := service + ":" + awsmiddleware.GetOperationName(ctx)
 	t.mu.Lock()
@@ -233,24 +241,24 @@ func (t *tally) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 	if hasResponse(err) {
 		t.answered[service] = true
 	}
-	if isThrottle(err) {
+	if IsThrottle(err) {
 		t.throttle++
 	}
 	if err != nil && !hasResponse(err) && !t.answered[service] && time.Since(t.first[service]) > unreachableAfter {
-		err = &unreachableError{service: service, err: err}
+		err = &UnreachableError{Service: service, Err: err}
 	}
 	return out, meta, err
 }
 
-// persisting tells the operator, now and then, of a call that goes on failing.
-func (t *tally) persisting(ctx context.Context, name string, began time.Time, err error) {
+// persisting logs now and then that a call goes on failing.
+func (t *Tally) persisting(ctx context.Context, name string, began time.Time, err error) {
 	s := t.failing[name]
 	if s == nil {
 		s = &failureRun{progress: host.NewProgress(t.log, began)}
 		t.failing[name] = s
 	}
 	s.calls++
-	if isThrottle(err) {
+	if IsThrottle(err) {
 		s.throttled++
 	}
 	if s.progress.Due(time.Now()) {
@@ -259,15 +267,16 @@ func (t *tally) persisting(ctx context.Context, name string, began time.Time, er
 }
 
 // retryable ends the attempts at an endpoint that has never answered.
-func (t *tally) retryable(err error) aws.Ternary {
-	if u := (*unreachableError)(nil); errors.As(err, &u) {
+func (t *Tally) retryable(err error) aws.Ternary {
+	if u := (*UnreachableError)(nil); errors.As(err, &u) {
 		return aws.FalseTernary
 	}
 	return aws.UnknownTernary
 }
 
-// pending is what the calls that have not succeeded since failed with, for a run that the deadline ended.
-func (t *tally) pending() error {
+// Pending returns the last errors of the calls that have not succeeded since. It is for a run that
+// the deadline ended.
+func (t *Tally) Pending() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var errs []error
@@ -277,8 +286,9 @@ func (t *tally) pending() error {
 	return errors.Join(errs...)
 }
 
-// silent is a service that was called and has never answered, and how long ago it was called first; empty where there is none.
-func (t *tally) silent() (service string, asked time.Duration) {
+// Silent returns a service that was called and has never answered, and how long ago it was called
+// first. The service is empty if there is none.
+func (t *Tally) Silent() (service string, asked time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range slices.Sorted(maps.Keys(t.first)) {
@@ -289,8 +299,8 @@ func (t *tally) silent() (service string, asked time.Duration) {
 	return "", 0
 }
 
-// snapshot is the number of attempts of each call, and how many were throttled.
-func (t *tally) snapshot() (map[string]int, int) {
+// Snapshot returns the number of attempts of each call, and how many were throttled.
+func (t *Tally) Snapshot() (map[string]int, int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return maps.Clone(t.calls), t.throttle
@@ -305,8 +315,8 @@ type failureRun struct {
 
 // line returns the log line about the failures.
 func (s *failureRun) line(ctx context.Context, call string, err error) string {
-	if s.throttled == s.calls || isThrottle(err) {
+	if s.throttled == s.calls || IsThrottle(err) {
 		return fmt.Sprintf("AWS throttles %s: still trying, %s%s", call, text.Count(s.throttled, "throttled call so far", "throttled calls so far"), host.AtMost(ctx, 0))
 	}
-	return fmt.Sprintf("%s fails: still trying, %s%s: %s", call, text.Count(s.calls, "call so far", "calls so far"), host.AtMost(ctx, 0), text.Clean(withoutRequest(err.Error()), 4*text.MaxQuoted))
+	return fmt.Sprintf("%s fails: still trying, %s%s: %s", call, text.Count(s.calls, "call so far", "calls so far"), host.AtMost(ctx, 0), text.Clean(WithoutRequest(err.Error()), 4*text.MaxQuoted))
 }

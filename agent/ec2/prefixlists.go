@@ -1,9 +1,10 @@
-package agent
+package ec2
 
 import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -14,17 +15,22 @@ import (
 )
 
 // gatewayServices are the services that have gateway endpoints. Traffic to them keeps its source
-// address up to the service: https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html
+// address up to the service:
+// https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html
 var gatewayServices = []string{"s3", "dynamodb"}
 
-// GatewayNetworks returns the networks of the services that a VPC reaches through gateway endpoints.
-func (a *arbiter) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
+// maxPrefixes limits the networks of all services together. AWS has some dozens.
+const maxPrefixes = 1000
+
+// GatewayNetworks returns the networks of the services that a VPC reaches through gateway
+// endpoints.
+func (a *Node) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
 	var names []string
 	for _, s := range gatewayServices {
-		names = append(names, "com.amazonaws."+a.id.Region+"."+s)
+		names = append(names, "com.amazonaws."+a.ID.Region+"."+s)
 	}
 	var networks []netip.Prefix
-	pages := ec2.NewDescribePrefixListsPaginator(a.api, &ec2.DescribePrefixListsInput{
+	pages := ec2.NewDescribePrefixListsPaginator(a.API, &ec2.DescribePrefixListsInput{
 		Filters: []types.Filter{filter("prefix-list-name", names...)}, MaxResults: aws.Int32(pageSize),
 	})
 	for pages.HasMorePages() {
@@ -47,5 +53,6 @@ func (a *arbiter) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
 	if len(networks) > netcfg.MaxNetworks {
 		return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: EC2 names %d of them, at most %d are expected", len(networks), netcfg.MaxNetworks)
 	}
-	return sorted(networks), nil
+	slices.SortFunc(networks, netip.Prefix.Compare)
+	return slices.Compact(networks), nil
 }

@@ -1,4 +1,4 @@
-package agent
+package ec2
 
 import (
 	"context"
@@ -19,21 +19,22 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// maxMetadata bounds one answer of IMDS, in bytes.
-const maxMetadata = 64 << 10
+// MaxMetadata limits one answer of IMDS, in bytes.
+const MaxMetadata = 64 << 10
 
-// imdsAttempt bounds one request to IMDS: it is on the node's own host.
-const imdsAttempt = 3 * time.Second
+// IMDSAttempt limits one request to IMDS, which is on the node's own host.
+const IMDSAttempt = 3 * time.Second
 
-// metadata reads IMDSv2. It never falls back to version 1.
-type metadata struct {
+// IMDS reads IMDSv2. It never falls back to version 1.
+type IMDS struct {
 	client *imds.Client
 	watch  *imdsWatch
 }
 
-func openIMDS(env Environment) metadata {
-	watch := &imdsWatch{client: httpClient(env, imdsAttempt)}
-	return metadata{watch: watch, client: imds.New(imds.Options{
+// OpenIMDS returns a reader of IMDS.
+func OpenIMDS(env host.Environment) IMDS {
+	watch := &imdsWatch{client: HTTPClient(env, IMDSAttempt)}
+	return IMDS{watch: watch, client: imds.New(imds.Options{
 		HTTPClient:            watch,
 		Endpoint:              env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
 		Retryer:               aws.NopRetryer{}, // Identity goes round itself, until a deadline
@@ -42,8 +43,8 @@ func openIMDS(env Environment) metadata {
 	})}
 }
 
-// imdsWatch remembers the HTTP status of IMDS's last answer, 0 for none, and whether it was that to the request for a token: some of the SDK's
-// errors have it in their text only.
+// imdsWatch remembers the HTTP status of IMDS's last answer, 0 for none, and whether the request
+// was for a token. Some of the SDK's errors have that only in their text.
 type imdsWatch struct {
 	client aws.HTTPClient
 	status atomic.Int32
@@ -61,7 +62,7 @@ func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// refusal is err as one of a request that was answered, where it was.
+// refusal wraps err in a refusedMetadata if IMDS answered the request.
 func (w *imdsWatch) refusal(err error) error {
 	if status := int(w.status.Load()); status != 0 {
 		return &refusedMetadata{status: status, token: w.token.Load(), err: err}
@@ -69,7 +70,7 @@ func (w *imdsWatch) refusal(err error) error {
 	return err
 }
 
-// refusedMetadata is IMDS answering, with something else than a success.
+// refusedMetadata is the error if IMDS answered with something else than a success.
 type refusedMetadata struct {
 	status int  // of HTTP
 	token  bool // it was the request for an IMDSv2 token
@@ -79,9 +80,10 @@ type refusedMetadata struct {
 func (e *refusedMetadata) Error() string { return e.err.Error() }
 func (e *refusedMetadata) Unwrap() error { return e.err }
 
-// Identity asks IMDS who this node is. IMDS may be late at boot: it is asked again until everything is there, for at most the given time. What it
-// has answered once is not asked again: none of it changes during a boot.
-func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Duration) (Identity, error) {
+// Identity asks IMDS who this node is. IMDS may be late at boot, so Identity asks until it has
+// everything, for at most the given time. It asks for nothing twice, since none of it changes
+// during a boot.
+func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Duration) (Identity, error) {
 	known := map[string]string{}
 	began := time.Now()
 	wait := host.NewProgress(env.Logger(), began)
@@ -92,31 +94,31 @@ func (m metadata) Identity(ctx context.Context, env Environment, atMost time.Dur
 		switch {
 		case err == nil:
 			return true, nil
-		case hasStatus(err, http.StatusForbidden):
-			return true, exit.With(ExitIdentity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
+		case HasStatus(err, http.StatusForbidden):
+			return true, exit.With(exit.Identity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
 				"or its requests go through a proxy, which IMDS refuses")
 		case time.Since(began) > atMost:
-			return true, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), imdsRemedy(err))
+			return true, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), IMDSRemedy(err))
 		}
-		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", withoutRequest(err.Error()))
+		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", WithoutRequest(err.Error()))
 		return false, err
 	})
 	if !done {
-		return id, exit.With(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), err), imdsRemedy(err))
+		return id, exit.With(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), err), IMDSRemedy(err))
 	}
 	return id, err
 }
 
-// imdsHost is where IMDS is asked.
-func imdsHost(env Environment) string {
+// imdsHost returns where IMDS is.
+func imdsHost(env host.Environment) string {
 	if endpoint := env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"); endpoint != "" {
 		return text.Clean(endpoint, text.MaxQuoted)
 	}
 	return "169.254.169.254"
 }
 
-// imdsRemedy is what to do about an IMDS that did not tell what it was asked.
-func imdsRemedy(err error) string {
+// IMDSRemedy returns what to do about an IMDS that did not answer as it should.
+func IMDSRemedy(err error) string {
 	refused := (*refusedMetadata)(nil)
 	if errors.As(err, &refused) && refused.token && (refused.status == http.StatusNotFound || refused.status == http.StatusMethodNotAllowed) {
 		return "what answers in the place of IMDS has version 1 only, and IMDSv2 is needed: let PUT /latest/api/token reach IMDS (an agent such as kube2iam may catch it)"
@@ -125,21 +127,21 @@ func imdsRemedy(err error) string {
 		"aws ec2 modify-instance-metadata-options --instance-id ... --http-put-response-hop-limit 2"
 }
 
-// silent is the exit code for an IMDS that has not answered, or not with what was asked for.
-func silent(err error) ExitCode {
+// silent returns the exit code for an IMDS that has not answered, or not with what was asked for.
+func silent(err error) exit.Code {
 	if odd := (*oddMetadata)(nil); hasResponse(err) || errors.As(err, &odd) {
-		return ExitIdentity
+		return exit.Identity
 	}
-	return ExitUnreachable
+	return exit.Unreachable
 }
 
-// oddMetadata is an answer of IMDS that is none.
+// oddMetadata is the error of a malformed answer of IMDS.
 type oddMetadata struct{ err error }
 
 func (e *oddMetadata) Error() string { return e.err.Error() }
 func (e *oddMetadata) Unwrap() error { return e.err }
 
-func (m metadata) identity(ctx context.Context, known map[string]string) (Identity, error) {
+func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, error) {
 	var id Identity
 	var errs []error
 	get := func(path string) string {
@@ -217,7 +219,7 @@ func (m metadata) identity(ctx context.Context, known map[string]string) (Identi
 	return id, errors.Join(errs...)
 }
 
-// odd is an answer of IMDS that is not what was asked for.
+// odd returns the error of a malformed answer of IMDS.
 func odd(what, value string, err error) error {
 	return &oddMetadata{fmt.Errorf("IMDS gives %s as %s: %w", what, text.Quote(value), err)}
 }
@@ -231,7 +233,7 @@ func readMAC(s string) (net.HardwareAddr, error) {
 	return mac, nil
 }
 
-// readNetwork reads an IPv4 network as AWS writes it: beginning with its first address.
+// readNetwork reads an IPv4 network. AWS writes its first address.
 func readNetwork(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil || !p.Addr().Is4() || p != p.Masked() {
@@ -240,20 +242,20 @@ func readNetwork(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-func (m metadata) get(ctx context.Context, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, imdsAttempt)
+func (m IMDS) get(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, IMDSAttempt)
 	defer cancel()
 	out, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 	if err != nil {
 		return "", m.watch.refusal(fmt.Errorf("reading %s from IMDS: %w", path, err))
 	}
 	defer out.Content.Close()
-	b, err := io.ReadAll(io.LimitReader(out.Content, maxMetadata+1))
+	b, err := io.ReadAll(io.LimitReader(out.Content, MaxMetadata+1))
 	if err != nil {
 		return "", fmt.Errorf("reading %s from IMDS: %w", path, err)
 	}
-	if len(b) > maxMetadata {
-		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: more than %d bytes", path, maxMetadata)}
+	if len(b) > MaxMetadata {
+		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: more than %d bytes", path, MaxMetadata)}
 	}
 	v := strings.TrimSpace(string(b))
 	if v == "" {

@@ -1,4 +1,4 @@
-package agent
+package ec2
 
 import (
 	"context"
@@ -19,10 +19,12 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// httpAnswer is an endpoint of AWS that answers everything with the same. header is X-Amzn-ErrorType, where not empty.
+// httpAnswer is an endpoint of AWS that answers every request with the same. header is
+// X-Amzn-ErrorType, if not empty.
 type httpAnswer struct {
 	status       int
 	header, body string
@@ -67,8 +69,8 @@ func ec2Error(code, message string) string {
 	return `<?xml version="1.0"?><Response><Errors><Error><Code>` + code + `</Code><Message>` + b.String() + `</Message></Error></Errors><RequestID>x</RequestID></Response>`
 }
 
-// FuzzAPIError: whatever an endpoint of AWS answers in the place of success, it is an error of at most one kind, with an exit code that does
-// not say that nothing answered, and fit to be shown.
+// FuzzAPIError: whatever an endpoint of AWS answers in the place of success, it is an error of at
+// most one kind, with an exit code that does not say that nothing answered, and fit to be shown.
 func FuzzAPIError(f *testing.F) {
 	f.Add(400, "", ec2Error("InvalidParameterValue", "[10.0.1.21] assigned, but move is not allowed."))
 	f.Add(400, "", ec2Error("InvalidParameterValue", "Address does not fall within the subnet's address range"))
@@ -101,9 +103,9 @@ func FuzzAPIError(f *testing.F) {
 		}
 		calls := 0
 		a := httpAnswer{status: status, header: header, body: body, calls: &calls}
-		arbiter := newArbiter(a.config(), testIdentity(), "", Environment{})
+		arbiter := NewNode(a.config(), anIdentity(), "", host.Environment{})
 		ledger := ssmcoord.NewLedger(a.config(), "/emr-static-ip", "subnet-0a")
-		_, assign := arbiter.api.AssignPrivateIpAddresses(t.Context(), &ec2.AssignPrivateIpAddressesInput{
+		_, assign := arbiter.API.AssignPrivateIpAddresses(t.Context(), &ec2.AssignPrivateIpAddressesInput{
 			NetworkInterfaceId: aws.String("eni-0a1"), PrivateIpAddresses: []string{addr.String()},
 		})
 		_, read := ledger.Read(t.Context(), []netip.Addr{addr})
@@ -122,7 +124,7 @@ func FuzzAPIError(f *testing.F) {
 				t.Fatalf("call %d: status %d is success", i, status)
 			}
 			kinds := 0
-			for _, is := range []func(error) bool{isPermission, isThrottle, isHeldElsewhere, isBadAddress, isENIFull} {
+			for _, is := range []func(error) bool{IsPermission, IsThrottle, isHeldElsewhere, isBadAddress, isENIFull} {
 				if is(err) {
 					kinds++
 				}
@@ -130,12 +132,12 @@ func FuzzAPIError(f *testing.F) {
 			if kinds > 1 && !(isHeldElsewhere(err) && isBadAddress(err)) {
 				t.Fatalf("%d kinds of error: %v", kinds, err)
 			}
-			explained := explain(err, "eu-west-1", "/emr-static-ip")
-			if code := CodeOf(explained); code == ExitUnreachable || !hasResponse(err) {
+			explained := Explain(err, "eu-west-1", "/emr-static-ip")
+			if code := exit.CodeOf(explained); code == exit.Unreachable || !hasResponse(err) {
 				t.Fatalf("status %d is taken for silence (code %d): %v", status, code, err)
 			}
-			checkFailure(t, explained)
-			for _, remedy := range exit.Remedies(explainAt(err, iam.Place{Region: "eu-west-1", Subnet: "subnet-0a", Prefix: "/emr-static-ip"})) {
+			checkShown(t, explained)
+			for _, remedy := range exit.Remedies(ExplainAt(err, iam.Place{Region: "eu-west-1", Subnet: "subnet-0a", Prefix: "/emr-static-ip"})) {
 				// What is to be pasted into a policy is JSON, whatever AWS has said.
 				if begin := strings.Index(remedy, "{"); begin >= 0 && !json.Valid([]byte(remedy[begin:])) {
 					t.Fatalf("not a statement: %s", remedy)
@@ -145,8 +147,9 @@ func FuzzAPIError(f *testing.F) {
 	})
 }
 
-// FuzzEC2Answer: an answer that EC2's clients take for a success is a whole one, and what is taken from it are IPv4 addresses. An answer that
-// was cut off, or is of something else, is an error and never an empty list.
+// FuzzEC2Answer: an answer that EC2's clients take for a success is a whole one, and what is taken
+// from it are IPv4 addresses. An answer that was cut off, or is of something else, is an error and
+// never an empty list.
 func FuzzEC2Answer(f *testing.F) {
 	for _, body := range []string{
 		`<DescribeNetworkInterfacesResponse><networkInterfaceSet><item><networkInterfaceId>eni-0a1</networkInterfaceId><attachment><instanceId>i-0a</instanceId></attachment>` +
@@ -162,13 +165,13 @@ func FuzzEC2Answer(f *testing.F) {
 	} {
 		f.Add(body)
 	}
-	asked := addrList("10.0.1.21 10.0.1.22")
+	asked := []netip.Addr{netip.MustParseAddr("10.0.1.21"), netip.MustParseAddr("10.0.1.22")}
 	f.Fuzz(func(t *testing.T, body string) {
 		for i, call := range []struct {
 			root string
-			do   func(context.Context, *arbiter) (empty bool, err error)
+			do   func(context.Context, *Node) (empty bool, err error)
 		}{
-			{"DescribeNetworkInterfacesResponse", func(ctx context.Context, a *arbiter) (bool, error) {
+			{"DescribeNetworkInterfacesResponse", func(ctx context.Context, a *Node) (bool, error) {
 				own, err := a.Own(ctx)
 				for _, addr := range own {
 					if !addr.Is4() {
@@ -177,7 +180,7 @@ func FuzzEC2Answer(f *testing.F) {
 				}
 				return len(own) == 0, err
 			}},
-			{"DescribeNetworkInterfacesResponse", func(ctx context.Context, a *arbiter) (bool, error) {
+			{"DescribeNetworkInterfacesResponse", func(ctx context.Context, a *Node) (bool, error) {
 				holders, err := a.Holders(ctx, asked)
 				for addr := range holders {
 					if !slices.Contains(asked, addr) {
@@ -186,23 +189,23 @@ func FuzzEC2Answer(f *testing.F) {
 				}
 				return len(holders) == 0, err
 			}},
-			{"DescribeInstancesResponse", func(ctx context.Context, a *arbiter) (bool, error) {
+			{"DescribeInstancesResponse", func(ctx context.Context, a *Node) (bool, error) {
 				lives, err := a.Lives(ctx, []string{"i-0b"})
 				return len(lives) == 0, err
 			}},
-			{"DescribeInstanceTypesResponse", func(ctx context.Context, a *arbiter) (bool, error) {
+			{"DescribeInstanceTypesResponse", func(ctx context.Context, a *Node) (bool, error) {
 				n, err := a.Capacity(ctx)
 				return n == 0, err
 			}},
 		} {
 			calls := 0
 			answer := httpAnswer{status: 200, body: body, once: true, calls: &calls}
-			a := newArbiter(answer.config(), testIdentity(), "", Environment{Rand: func() float64 { return 0 }})
+			a := NewNode(answer.config(), anIdentity(), "", host.Environment{Rand: func() float64 { return 0 }})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			empty, err := call.do(ctx, a)
 			cancel()
 			if err != nil {
-				checkFailure(t, explain(err, "eu-west-1", "/emr-static-ip"))
+				checkShown(t, Explain(err, "eu-west-1", "/emr-static-ip"))
 				continue
 			}
 			if empty && calls == 1 && !whole(body, call.root) {
@@ -226,14 +229,15 @@ func whole(text, root string) bool {
 	}
 }
 
-// TestOddAnswer: a proxy that answers 200 with a page of its own, and an answer without a body, are not an empty list.
+// TestOddAnswer: a proxy that answers 200 with a page of its own, and an answer without a body, are
+// not an empty list.
 func TestOddAnswer(t *testing.T) {
 	for _, body := range []string{"", "<html><body>Please sign in</body></html>", "<DescribeInstancesResponse><reservationSet>", "{}", "<!-- -->"} {
 		calls := 0
-		a := newArbiter(httpAnswer{status: 200, body: body, calls: &calls}.config(), testIdentity(), "", Environment{})
+		a := NewNode(httpAnswer{status: 200, body: body, calls: &calls}.config(), anIdentity(), "", host.Environment{})
 		if lives, err := a.Lives(t.Context(), []string{"i-0b"}); err == nil {
 			t.Errorf("%q: read as %v", body, lives)
-		} else if code := CodeOf(explain(err, "eu-west-1", "/x")); !strings.HasPrefix(body, "<Desc") && code != ExitUnreachable {
+		} else if code := exit.CodeOf(Explain(err, "eu-west-1", "/x")); !strings.HasPrefix(body, "<Desc") && code != exit.Unreachable {
 			t.Errorf("%q: code %d for %v", body, code, err)
 		}
 	}

@@ -1,7 +1,6 @@
-package agent
+package ec2
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,17 +8,17 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// imdsAnswers is an IMDS that gives these answers by path, and this status and body for one of them.
+// imdsAnswers is an IMDS that gives these answers by path, and this status and body for one of
+// them.
 type imdsAnswers struct {
 	values map[string]string
 	at     string // the path that fails, "token" for the token
@@ -64,8 +63,8 @@ func (a imdsAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (a imdsAnswers) identity(ctx context.Context, atMost time.Duration) (Identity, error) {
-	env := Environment{HTTP: a, LookupEnv: func(string) (string, bool) { return "", false }, Rand: func() float64 { return 0 }}
-	return openIMDS(env).Identity(ctx, env, atMost)
+	env := host.Environment{HTTP: a, LookupEnv: func(string) (string, bool) { return "", false }, Rand: func() float64 { return 0 }}
+	return OpenIMDS(env).Identity(ctx, env, atMost)
 }
 
 func TestIdentity(t *testing.T) {
@@ -79,36 +78,37 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestIdentityRefused has IMDS answer something else than what is asked for: that is told apart from an IMDS that does not answer.
+// TestIdentityRefused has IMDS answer something else than what is asked for: that is told apart
+// from an IMDS that does not answer.
 func TestIdentityRefused(t *testing.T) {
 	nic := "network/interfaces/macs/" + testMAC + "/"
 	for _, test := range []struct {
 		name   string
 		change func(*imdsAnswers)
-		code   ExitCode
+		code   exit.Code
 		want   []string // parts of error and remedies
 	}{
-		{"no answer", func(a *imdsAnswers) { a.at = "token" }, ExitUnreachable, []string{"connection reset", "hop-limit"}},
-		{"switched off", func(a *imdsAnswers) { a.at, a.status = "token", 403 }, ExitIdentity, []string{"StatusCode: 403", "--http-endpoint enabled"}},
-		{"version 1 only", func(a *imdsAnswers) { a.at, a.status = "token", 404 }, ExitIdentity, []string{"StatusCode: 404", "IMDSv2 is needed"}},
-		{"version 1 only, another one", func(a *imdsAnswers) { a.at, a.status = "token", 405 }, ExitIdentity, []string{"StatusCode: 405", "IMDSv2 is needed"}},
-		{"token not given", func(a *imdsAnswers) { a.at, a.status = "token", 500 }, ExitIdentity, []string{"StatusCode: 500"}},
-		{"a path is not there", func(a *imdsAnswers) { delete(a.values, nic+"subnet-id") }, ExitIdentity, []string{"subnet-id", "StatusCode: 404"}},
-		{"an empty answer", func(a *imdsAnswers) { a.values["instance-type"] = " \n" }, ExitIdentity, []string{"instance-type", "empty"}},
-		{"an endless answer", func(a *imdsAnswers) { a.values["mac"] = strings.Repeat("0", maxMetadata+1) }, ExitIdentity, []string{"reading mac", "65536 bytes"}},
-		{"a page of something else", func(a *imdsAnswers) { a.values["mac"] = "<html>\x1b[2J" }, ExitIdentity, []string{`"<html>\u001b[2J"`, "is not a MAC address"}},
-		{"a MAC of another network", func(a *imdsAnswers) { a.values["mac"] = "02:00:5e:10:00:00:00:01" }, ExitIdentity, []string{"is not a MAC address"}},
-		{"an IPv6 subnet", func(a *imdsAnswers) { a.values[nic+"subnet-ipv4-cidr-block"] = "fd00::/64" }, ExitIdentity, []string{`"fd00::/64"`, "is not an IPv4 network"}},
-		{"a VPC CIDR that begins inside", func(a *imdsAnswers) { a.values[nic+"vpc-ipv4-cidr-blocks"] = "10.0.0.1/16" }, ExitIdentity, []string{"is not an IPv4 network"}},
-		{"an IPv6 address", func(a *imdsAnswers) { a.values[nic+"local-ipv4s"] = "::ffff:10.0.1.5" }, ExitIdentity, []string{"local-ipv4s", "is IPv6"}},
-		{"a region that is none", func(a *imdsAnswers) { a.values["placement/region"] = "x.example.org/?" }, ExitIdentity, []string{"is not a region"}},
+		{"no answer", func(a *imdsAnswers) { a.at = "token" }, exit.Unreachable, []string{"connection reset", "hop-limit"}},
+		{"switched off", func(a *imdsAnswers) { a.at, a.status = "token", 403 }, exit.Identity, []string{"StatusCode: 403", "--http-endpoint enabled"}},
+		{"version 1 only", func(a *imdsAnswers) { a.at, a.status = "token", 404 }, exit.Identity, []string{"StatusCode: 404", "IMDSv2 is needed"}},
+		{"version 1 only, another one", func(a *imdsAnswers) { a.at, a.status = "token", 405 }, exit.Identity, []string{"StatusCode: 405", "IMDSv2 is needed"}},
+		{"token not given", func(a *imdsAnswers) { a.at, a.status = "token", 500 }, exit.Identity, []string{"StatusCode: 500"}},
+		{"a path is not there", func(a *imdsAnswers) { delete(a.values, nic+"subnet-id") }, exit.Identity, []string{"subnet-id", "StatusCode: 404"}},
+		{"an empty answer", func(a *imdsAnswers) { a.values["instance-type"] = " \n" }, exit.Identity, []string{"instance-type", "empty"}},
+		{"an endless answer", func(a *imdsAnswers) { a.values["mac"] = strings.Repeat("0", MaxMetadata+1) }, exit.Identity, []string{"reading mac", "65536 bytes"}},
+		{"a page of something else", func(a *imdsAnswers) { a.values["mac"] = "<html>\x1b[2J" }, exit.Identity, []string{`"<html>\u001b[2J"`, "is not a MAC address"}},
+		{"a MAC of another network", func(a *imdsAnswers) { a.values["mac"] = "02:00:5e:10:00:00:00:01" }, exit.Identity, []string{"is not a MAC address"}},
+		{"an IPv6 subnet", func(a *imdsAnswers) { a.values[nic+"subnet-ipv4-cidr-block"] = "fd00::/64" }, exit.Identity, []string{`"fd00::/64"`, "is not an IPv4 network"}},
+		{"a VPC CIDR that begins inside", func(a *imdsAnswers) { a.values[nic+"vpc-ipv4-cidr-blocks"] = "10.0.0.1/16" }, exit.Identity, []string{"is not an IPv4 network"}},
+		{"an IPv6 address", func(a *imdsAnswers) { a.values[nic+"local-ipv4s"] = "::ffff:10.0.1.5" }, exit.Identity, []string{"local-ipv4s", "is IPv6"}},
+		{"a region that is none", func(a *imdsAnswers) { a.values["placement/region"] = "x.example.org/?" }, exit.Identity, []string{"is not a region"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := goodIMDS()
 			test.change(&a)
 			_, err := a.identity(t.Context(), 0)
-			if CodeOf(err) != test.code {
-				t.Errorf("code %d, want %d: %v", CodeOf(err), test.code, err)
+			if exit.CodeOf(err) != test.code {
+				t.Errorf("code %d, want %d: %v", exit.CodeOf(err), test.code, err)
 			}
 			text := fmt.Sprint(err) + "\n" + strings.Join(exit.Remedies(err), "\n")
 			for _, part := range test.want {
@@ -120,8 +120,8 @@ func TestIdentityRefused(t *testing.T) {
 	}
 }
 
-// FuzzIMDS: whatever IMDS answers, what is believed is well formed, and what is not believed is an error that can be shown, never an empty
-// value.
+// FuzzIMDS: whatever IMDS answers, what is believed is well formed, and what is not believed is an
+// error that can be shown, never an empty value.
 func FuzzIMDS(f *testing.F) {
 	good := goodIMDS()
 	paths := make([]string, 0, len(good.values))
@@ -148,8 +148,8 @@ func FuzzIMDS(f *testing.F) {
 		}
 		id, err := a.identity(t.Context(), 0)
 		if err != nil {
-			checkFailure(t, err)
-			if code := CodeOf(err); code != ExitIdentity && code != ExitUnreachable || code == ExitUnreachable && a.status >= 400 {
+			checkShown(t, err)
+			if code := exit.CodeOf(err); code != exit.Identity && code != exit.Unreachable || code == exit.Unreachable && a.status >= 400 {
 				t.Fatalf("code %d for status %d: %v", code, a.status, err)
 			}
 			return
@@ -175,32 +175,4 @@ func FuzzIMDS(f *testing.F) {
 			}
 		}
 	})
-}
-
-// checkFailure fails the test unless what an operator is shown of the error is bounded and harmless, in both formats.
-func checkFailure(t *testing.T, err error) {
-	t.Helper()
-	const most = 20000
-	for _, format := range []string{"console", "json"} {
-		var out bytes.Buffer
-		renderFailure(&out, format, CodeOf(err), err, Report{})
-		lines := strings.Split(out.String(), "\n")
-		for _, line := range lines {
-			if text.Clean(line, utf8.RuneCountInString(line)) != line {
-				t.Fatalf("%s: %q is not fit for a terminal", format, line)
-			}
-		}
-		if format == "json" {
-			if len(lines) != 2 || lines[1] != "" {
-				t.Fatalf("%d lines of JSON:\n%s", len(lines), &out)
-			}
-			continue
-		}
-		if out.Len() > most {
-			t.Fatalf("%d bytes:\n%.2000s", out.Len(), &out)
-		}
-		if !strings.HasPrefix(out.String(), "\nemr-static-ip failed: ") || !strings.Contains(lines[1], "(exit code "+strconv.Itoa(int(CodeOf(err)))+")") {
-			t.Fatalf("begins with %q", lines[:2])
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package agent
+package ec2
 
 import (
 	"context"
@@ -13,14 +13,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // EMR's own tags on the instances of a cluster.
 const (
 	tagCluster = "aws:elasticmapreduce:job-flow-id"
-	tagRole    = "aws:elasticmapreduce:instance-group-role"
-	tagName    = "Name"
+	// TagName is the tag with the instance's name.
+	TagName = "Name"
 )
 
 // Limits of one describe call: values in one filter, and results in one page.
@@ -36,8 +39,8 @@ const (
 	pollMax = 5 * time.Second
 )
 
-// ec2API is what the run calls of EC2.
-type ec2API interface {
+// API is what the run calls of EC2.
+type API interface {
 	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
 	DescribeNetworkInterfaces(context.Context, *ec2.DescribeNetworkInterfacesInput, ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error)
 	DescribePrefixLists(context.Context, *ec2.DescribePrefixListsInput, ...func(*ec2.Options)) (*ec2.DescribePrefixListsOutput, error)
@@ -48,46 +51,48 @@ type ec2API interface {
 	DeleteTags(context.Context, *ec2.DeleteTagsInput, ...func(*ec2.Options)) (*ec2.DeleteTagsOutput, error)
 }
 
-// arbiter is EC2 as this node sees it. It implements ssmcoord.EC2.
-type arbiter struct {
-	api     ec2API
-	id      Identity
+// Node is EC2 as this node sees it. It implements ssmcoord.EC2.
+type Node struct {
+	API     API
+	ID      Identity
 	cluster string // may be empty
-	role    Role
-	env     Environment
-	tags    map[string]string // the node's own, as the last Survey saw them; nil before
+	Role    emr.Role
+	env     host.Environment
+	// SeenTags are the node's own tags as the last Survey saw them; nil before.
+	SeenTags map[string]string
 }
 
-var _ ssmcoord.EC2 = (*arbiter)(nil)
+var _ ssmcoord.EC2 = (*Node)(nil)
 
-func newArbiter(cfg aws.Config, id Identity, cluster string, env Environment) *arbiter {
-	return &arbiter{api: ec2.NewFromConfig(cfg), id: id, cluster: cluster, env: env}
+// NewNode returns EC2 for this node. cluster may be empty.
+func NewNode(cfg aws.Config, id Identity, cluster string, env host.Environment) *Node {
+	return &Node{API: ec2.NewFromConfig(cfg), ID: id, cluster: cluster, env: env}
 }
 
-// Survey lists the running members of the cluster with one call, and the node's own addresses and tags with it. EC2 may not list the
-// node itself yet; then its interface is looked up.
-func (a *arbiter) Survey(ctx context.Context) ([]ssmcoord.Member, error) {
-	filters := []types.Filter{filter("instance-id", a.id.InstanceID)}
+// Survey lists the running members of the cluster with one call, and the node's own addresses and
+// tags with it. EC2 may not list the node itself yet; then its interface is looked up.
+func (a *Node) Survey(ctx context.Context) ([]ssmcoord.Member, error) {
+	filters := []types.Filter{filter("instance-id", a.ID.InstanceID)}
 	if a.cluster != "" {
 		filters = []types.Filter{filter("tag:"+tagCluster, a.cluster), filter("instance-state-name", "pending", "running")}
 	}
 	var members []ssmcoord.Member
 	listed := false
 	err := a.instances(ctx, filters, func(i types.Instance) {
-		m := ssmcoord.Member{Instance: aws.ToString(i.InstanceId), Role: strings.ToUpper(tagsOf(i.Tags)[tagRole]), Launched: aws.ToTime(i.LaunchTime)}
+		m := ssmcoord.Member{Instance: aws.ToString(i.InstanceId), Role: strings.ToUpper(tagsOf(i.Tags)[emr.RoleTag]), Launched: aws.ToTime(i.LaunchTime)}
 		for _, n := range i.NetworkInterfaces {
 			if n.Attachment != nil && aws.ToInt32(n.Attachment.DeviceIndex) == 0 {
 				for _, p := range n.PrivateIpAddresses {
-					if addr, err := readIPv4(aws.ToString(p.PrivateIpAddress)); err == nil {
+					if addr, err := text.IPv4(aws.ToString(p.PrivateIpAddress)); err == nil {
 						m.Addresses = append(m.Addresses, addr)
 					}
 				}
 			}
 		}
-		if m.Instance == a.id.InstanceID {
+		if m.Instance == a.ID.InstanceID {
 			listed = true
-			m.Role = string(a.role)
-			a.tags = tagsOf(i.Tags)
+			m.Role = string(a.Role)
+			a.SeenTags = tagsOf(i.Tags)
 		}
 		members = append(members, m)
 	})
@@ -99,14 +104,14 @@ func (a *arbiter) Survey(ctx context.Context) ([]ssmcoord.Member, error) {
 		if err != nil {
 			return nil, err
 		}
-		members = append(members, ssmcoord.Member{Instance: a.id.InstanceID, Role: string(a.role), Addresses: own})
+		members = append(members, ssmcoord.Member{Instance: a.ID.InstanceID, Role: string(a.Role), Addresses: own})
 	}
 	return members, nil
 }
 
 // instances calls each for every instance that matches the filters.
-func (a *arbiter) instances(ctx context.Context, filters []types.Filter, each func(types.Instance)) error {
-	pages := ec2.NewDescribeInstancesPaginator(a.api, &ec2.DescribeInstancesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
+func (a *Node) instances(ctx context.Context, filters []types.Filter, each func(types.Instance)) error {
+	pages := ec2.NewDescribeInstancesPaginator(a.API, &ec2.DescribeInstancesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -121,33 +126,34 @@ func (a *arbiter) instances(ctx context.Context, filters []types.Filter, each fu
 	return nil
 }
 
-// Tags are the node's own tags. EC2 may not list a new instance yet: then it is asked again, for a while.
-func (a *arbiter) Tags(ctx context.Context) (map[string]string, error) {
-	for began, d := time.Now(), pollMin; a.tags == nil; d = min(2*d, pollMax) {
-		err := a.instances(ctx, []types.Filter{filter("instance-id", a.id.InstanceID)}, func(i types.Instance) { a.tags = tagsOf(i.Tags) })
-		if err == nil && a.tags == nil && time.Since(began) > ssmcoord.DescribeLag {
+// Tags are the node's own tags. EC2 may not list a new instance yet: then it is asked again, for a
+// while.
+func (a *Node) Tags(ctx context.Context) (map[string]string, error) {
+	for began, d := time.Now(), pollMin; a.SeenTags == nil; d = min(2*d, pollMax) {
+		err := a.instances(ctx, []types.Filter{filter("instance-id", a.ID.InstanceID)}, func(i types.Instance) { a.SeenTags = tagsOf(i.Tags) })
+		if err == nil && a.SeenTags == nil && time.Since(began) > ssmcoord.DescribeLag {
 			err = errors.New("EC2 does not list the instance yet")
 		}
-		if err == nil && a.tags == nil {
-			err = pause(ctx, jitter(a.env, d))
+		if err == nil && a.SeenTags == nil {
+			err = host.Sleep(ctx, host.Jitter(a.env.Random(), d))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading the tags of %s: %w", a.id.InstanceID, err)
+			return nil, fmt.Errorf("reading the tags of %s: %w", a.ID.InstanceID, err)
 		}
 	}
-	return a.tags, nil
+	return a.SeenTags, nil
 }
 
 // Holders asks EC2 which ENIs of the node's subnet carry the addresses.
-func (a *arbiter) Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]ssmcoord.Holder, error) {
+func (a *Node) Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]ssmcoord.Holder, error) {
 	holders := map[netip.Addr]ssmcoord.Holder{}
 	for chunk := range slices.Chunk(addrs, filterValues) {
 		values := make([]string, len(chunk))
 		for i, addr := range chunk {
 			values[i] = addr.String()
 		}
-		filters := []types.Filter{filter("subnet-id", a.id.SubnetID), filter("addresses.private-ip-address", values...)}
-		pages := ec2.NewDescribeNetworkInterfacesPaginator(a.api, &ec2.DescribeNetworkInterfacesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
+		filters := []types.Filter{filter("subnet-id", a.ID.SubnetID), filter("addresses.private-ip-address", values...)}
+		pages := ec2.NewDescribeNetworkInterfacesPaginator(a.API, &ec2.DescribeNetworkInterfacesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
@@ -158,9 +164,9 @@ func (a *arbiter) Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Ad
 				if n.Attachment != nil {
 					h.Instance = aws.ToString(n.Attachment.InstanceId)
 				}
-				h.Cluster = clean(tagsOf(n.TagSet)[tagCluster], maxQuoted)
+				h.Cluster = text.Clean(tagsOf(n.TagSet)[tagCluster], text.MaxQuoted)
 				for _, p := range n.PrivateIpAddresses {
-					if addr, err := readIPv4(aws.ToString(p.PrivateIpAddress)); err == nil && slices.Contains(chunk, addr) {
+					if addr, err := text.IPv4(aws.ToString(p.PrivateIpAddress)); err == nil && slices.Contains(chunk, addr) {
 						h.Primary = aws.ToBool(p.Primary)
 						holders[addr] = h
 					}
@@ -172,7 +178,7 @@ func (a *arbiter) Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Ad
 }
 
 // Lives tells which of the instances exist.
-func (a *arbiter) Lives(ctx context.Context, instances []string) (map[string]ssmcoord.Life, error) {
+func (a *Node) Lives(ctx context.Context, instances []string) (map[string]ssmcoord.Life, error) {
 	lives := map[string]ssmcoord.Life{}
 	for chunk := range slices.Chunk(instances, filterValues) {
 		err := a.instances(ctx, []types.Filter{filter("instance-id", chunk...)}, func(i types.Instance) {
@@ -189,75 +195,76 @@ func (a *arbiter) Lives(ctx context.Context, instances []string) (map[string]ssm
 	return lives, nil
 }
 
-// Own lists all addresses of the node's primary ENI, the primary IP included. IMDS has named the ENI, so that EC2 does not know it can only mean that
-// EC2's describe calls do not show it yet.
-func (a *arbiter) Own(ctx context.Context) ([]netip.Addr, error) {
+// Own lists all addresses of the node's primary ENI, the primary IP included. IMDS has named the
+// ENI, so that EC2 does not know it can only mean that EC2's describe calls do not show it yet.
+func (a *Node) Own(ctx context.Context) ([]netip.Addr, error) {
 	for began, d := time.Now(), pollMin; ; d = min(2*d, pollMax) {
-		out, err := a.api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{a.id.ENI}})
+		out, err := a.API.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{a.ID.ENI}})
 		if err == nil {
 			return a.addresses(out.NetworkInterfaces)
 		}
-		err = fmt.Errorf("looking at the network interface %s: %w", a.id.ENI, err)
-		if errorCode(err) != "InvalidNetworkInterfaceID.NotFound" || time.Since(began) > ssmcoord.DescribeLag {
+		err = fmt.Errorf("looking at the network interface %s: %w", a.ID.ENI, err)
+		if ErrorCode(err) != "InvalidNetworkInterfaceID.NotFound" || time.Since(began) > ssmcoord.DescribeLag {
 			return nil, err
 		}
-		if perr := pause(ctx, jitter(a.env, d)); perr != nil {
+		if perr := host.Sleep(ctx, host.Jitter(a.env.Random(), d)); perr != nil {
 			return nil, errors.Join(err, perr)
 		}
 	}
 }
 
 // addresses are those of the node's own among the interfaces.
-func (a *arbiter) addresses(interfaces []types.NetworkInterface) ([]netip.Addr, error) {
+func (a *Node) addresses(interfaces []types.NetworkInterface) ([]netip.Addr, error) {
 	var own []netip.Addr
 	for _, n := range interfaces {
-		if aws.ToString(n.NetworkInterfaceId) != a.id.ENI {
+		if aws.ToString(n.NetworkInterfaceId) != a.ID.ENI {
 			continue
 		}
 		for _, p := range n.PrivateIpAddresses {
-			addr, err := readIPv4(aws.ToString(p.PrivateIpAddress))
+			addr, err := text.IPv4(aws.ToString(p.PrivateIpAddress))
 			if err != nil {
-				return nil, fmt.Errorf("looking at the network interface %s: its address %s %w", a.id.ENI, quoted(aws.ToString(p.PrivateIpAddress)), err)
+				return nil, fmt.Errorf("looking at the network interface %s: its address %s %w", a.ID.ENI, text.Quote(aws.ToString(p.PrivateIpAddress)), err)
 			}
 			own = append(own, addr)
 		}
 	}
 	if len(own) == 0 {
-		return nil, fmt.Errorf("looking at the network interface %s: EC2 lists no address on it", a.id.ENI)
+		return nil, fmt.Errorf("looking at the network interface %s: EC2 lists no address on it", a.ID.ENI)
 	}
 	return own, nil
 }
 
-// Capacity is how many private IPv4 addresses, the primary one included, the instance type allows on one ENI.
-func (a *arbiter) Capacity(ctx context.Context) (int, error) {
-	out, err := a.api.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{InstanceTypes: []types.InstanceType{types.InstanceType(a.id.InstanceType)}})
+// Capacity is how many private IPv4 addresses, the primary one included, the instance type allows
+// on one ENI.
+func (a *Node) Capacity(ctx context.Context) (int, error) {
+	out, err := a.API.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{InstanceTypes: []types.InstanceType{types.InstanceType(a.ID.InstanceType)}})
 	if err != nil {
-		return 0, fmt.Errorf("looking up how many addresses a %s may have: %w", quoted(a.id.InstanceType), err)
+		return 0, fmt.Errorf("looking up how many addresses a %s may have: %w", text.Quote(a.ID.InstanceType), err)
 	}
 	for _, t := range out.InstanceTypes {
 		if n := t.NetworkInfo; n != nil && n.Ipv4AddressesPerInterface != nil {
 			return int(*n.Ipv4AddressesPerInterface), nil
 		}
 	}
-	return 0, fmt.Errorf("looking up how many addresses a %s may have: EC2 does not say", quoted(a.id.InstanceType))
+	return 0, fmt.Errorf("looking up how many addresses a %s may have: EC2 does not say", text.Quote(a.ID.InstanceType))
 }
 
 // Rename sets the instance's Name tag.
-func (a *arbiter) Rename(ctx context.Context, name string) error {
-	_, err := a.api.CreateTags(ctx, &ec2.CreateTagsInput{
-		Resources: []string{a.id.InstanceID},
-		Tags:      []types.Tag{{Key: aws.String(tagName), Value: aws.String(name)}},
+func (a *Node) Rename(ctx context.Context, name string) error {
+	_, err := a.API.CreateTags(ctx, &ec2.CreateTagsInput{
+		Resources: []string{a.ID.InstanceID},
+		Tags:      []types.Tag{{Key: aws.String(TagName), Value: aws.String(name)}},
 	})
 	if err != nil {
-		return fmt.Errorf("renaming %s to %s: %w", a.id.InstanceID, quoted(name), err)
+		return fmt.Errorf("renaming %s to %s: %w", a.ID.InstanceID, text.Quote(name), err)
 	}
 	return nil
 }
 
-// newName returns the Name tag that the instance should have, with the role appended; empty where
+// NewName returns the Name tag that the instance should have, with the role appended; empty where
 // it should stay as it is.
-func (a *arbiter) newName(tags map[string]string) string {
-	name, suffix := tags[tagName], "-"+string(a.role)
+func (a *Node) NewName(tags map[string]string) string {
+	name, suffix := tags[TagName], "-"+string(a.Role)
 	if name == "" || strings.HasSuffix(name, suffix) || len(name)+len(suffix) > 256 {
 		return ""
 	}

@@ -1,10 +1,11 @@
-package agent
+package ec2
 
 import (
 	"bufio"
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,18 +16,20 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// maxPrologue bounds what may stand before the first element of an answer of EC2, in bytes.
+// maxPrologue limits what may come before the first element of an answer of EC2, in bytes.
 const maxPrologue = 4096
 
-// oddAnswerError is a success, by its HTTP status, that is not an answer to the call: that of a proxy with a page of its own, for one.
+// oddAnswerError is a success, by its HTTP status, that is not an answer to the call. A proxy may
+// send a page of its own.
 type oddAnswerError struct{ service, operation, begins string }
 
 func (e *oddAnswerError) Error() string {
 	return fmt.Sprintf("%s:%s was answered with something else, which begins with %s", e.service, e.operation, text.Quote(e.begins))
 }
 
-// refuseOddAnswers makes an error of an answer of EC2 that is not <OperationResponse>. The SDK takes any document, also none, and reads an
-// empty list from it: nobody has the address, no such instance lives.
+// refuseOddAnswers returns an error for an answer of EC2 that is not <OperationResponse>. The SDK
+// accepts any document, also an empty one, and reads an empty list from it: nobody has the address,
+// no such instance lives.
 func refuseOddAnswers(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("RefuseOddAnswers", checkAnswer), middleware.After)
 }
@@ -39,7 +42,7 @@ func checkAnswer(ctx context.Context, in middleware.DeserializeInput, next middl
 	}
 	body := bufio.NewReaderSize(response.Body, maxPrologue)
 	begins, err := body.Peek(maxPrologue)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return out, meta, err
 	}
 	operation := awsmiddleware.GetOperationName(ctx)
@@ -53,7 +56,7 @@ func checkAnswer(ctx context.Context, in middleware.DeserializeInput, next middl
 	return out, meta, nil
 }
 
-// firstElement is the name of the first element of an XML text; empty where there is none.
+// firstElement returns the name of the first element of an XML text, or "".
 func firstElement(text []byte) string {
 	d := xml.NewDecoder(bytes.NewReader(text))
 	for {

@@ -1,4 +1,4 @@
-package agent
+package ec2
 
 import (
 	"context"
@@ -12,6 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go/middleware"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -21,12 +24,13 @@ import (
 // of a repeated one is confirmed by looking, since the answer may be about an earlier state.
 //
 // An ENI that has the address already gets success from EC2 (not verified on AWS). So a refusal is
-// held against what EC2 shows: see whose. perhaps says that an earlier run may have got the address.
-func (a *arbiter) Assign(ctx context.Context, addr netip.Addr, perhaps bool) error {
+// held against what EC2 shows: see whose. perhaps says that an earlier run may have got the
+// address.
+func (a *Node) Assign(ctx context.Context, addr netip.Addr, perhaps bool) error {
 	for {
 		repeated := false
-		_, err := a.api.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
-			NetworkInterfaceId: aws.String(a.id.ENI),
+		_, err := a.API.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
+			NetworkInterfaceId: aws.String(a.ID.ENI),
 			PrivateIpAddresses: []string{addr.String()},
 			AllowReassignment:  aws.Bool(false),
 		}, noting(&repeated))
@@ -36,7 +40,7 @@ func (a *arbiter) Assign(ctx context.Context, addr netip.Addr, perhaps bool) err
 		if !repeated {
 			return nil
 		}
-		shown, err := a.shows(ctx, addr, true, ssmcoord.DescribeLag)
+		shown, err := a.Shows(ctx, addr, true, ssmcoord.DescribeLag)
 		if shown || err != nil {
 			return err
 		}
@@ -44,32 +48,33 @@ func (a *arbiter) Assign(ctx context.Context, addr netip.Addr, perhaps bool) err
 }
 
 // refusal is what an error of AssignPrivateIpAddresses means; nil if the ENI has the address.
-func (a *arbiter) refusal(ctx context.Context, addr netip.Addr, perhaps, repeated bool, err error) error {
-	failed := fmt.Errorf("assigning %s to %s: %w", addr, a.id.ENI, err)
+func (a *Node) refusal(ctx context.Context, addr netip.Addr, perhaps, repeated bool, err error) error {
+	failed := fmt.Errorf("assigning %s to %s: %w", addr, a.ID.ENI, err)
 	switch {
-	case isPermission(err):
+	case IsPermission(err):
 		return failed
 	case isBadAddress(err):
-		return &ssmcoord.ImpossibleError{Err: coded(ExitUsage, failed, "take the address out of the list: EC2 will never give it")}
+		return &ssmcoord.ImpossibleError{Err: exit.With(exit.Usage, failed, "take the address out of the list: EC2 will never give it")}
 	}
 	own, h, lookErr := a.whose(ctx, addr, perhaps, repeated)
 	switch {
-	case isPermission(lookErr):
+	case IsPermission(lookErr):
 		return lookErr
 	case lookErr != nil:
 		return errors.Join(failed, lookErr)
 	case own:
 		return nil
 	case isHeldElsewhere(err), h.ENI != "", isOfAddress(err) && !isENIFull(err):
-		return &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: clean(errorMessage(err), maxQuoted), Repeated: repeated}
+		return &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: text.Clean(ErrorMessage(err), text.MaxQuoted), Repeated: repeated}
 	case isENIFull(err):
-		return &ssmcoord.ImpossibleError{Err: coded(ExitUsage, failed, "the network interface has as many addresses as its instance type "+
-			quoted(a.id.InstanceType)+" allows: use a larger type, or unassign one that nobody needs")}
+		return &ssmcoord.ImpossibleError{Err: exit.With(exit.Usage, failed, "the network interface has as many addresses as its instance type "+
+			text.Quote(a.ID.InstanceType)+" allows: use a larger type, or unassign one that nobody needs")}
 	}
 	return failed
 }
 
-// noting sets repeated if the SDK repeats a call of which an earlier attempt may have had its effect.
+// noting sets repeated if the SDK repeats a call of which an earlier attempt may have had its
+// effect.
 func noting(repeated *bool) func(*ec2.Options) {
 	return func(o *ec2.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
@@ -77,7 +82,7 @@ func noting(repeated *bool) func(*ec2.Options) {
 			note := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 				*repeated = unknown
 				out, meta, err := next.HandleFinalize(ctx, in)
-				unknown = unknown || err != nil && !isThrottle(err)
+				unknown = unknown || err != nil && !IsThrottle(err)
 				return out, meta, err
 			}
 			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("NoteRepetition", note), "Retry", middleware.After)
@@ -92,27 +97,27 @@ func noting(repeated *bool) func(*ec2.Options) {
 // describe calls cannot be late any more. So is the own ENI: it may have lost the address since.
 // Where an earlier attempt may have got it, describe calls may still show who had it before, so that
 // another ENI is not believed any sooner either.
-func (a *arbiter) whose(ctx context.Context, addr netip.Addr, perhaps, repeated bool) (own bool, h ssmcoord.Holder, err error) {
+func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated bool) (own bool, h ssmcoord.Holder, err error) {
 	for began, d := time.Now(), pollMin; ; d = min(2*d, pollMax) {
 		holders, err := a.Holders(ctx, []netip.Addr{addr})
 		if err != nil {
 			return false, h, err
 		}
 		h = holders[addr]
-		own := h.ENI == a.id.ENI
+		own := h.ENI == a.ID.ENI
 		certain := !repeated && !own && (!perhaps || h.ENI != "")
 		if certain || time.Since(began) > ssmcoord.DescribeLag {
 			return own, h, nil
 		}
-		if err := pause(ctx, jitter(a.env, d)); err != nil {
+		if err := host.Sleep(ctx, host.Jitter(a.env.Random(), d)); err != nil {
 			return false, h, fmt.Errorf("finding out who holds %s: %w", addr, err)
 		}
 	}
 }
 
-// shows looks whether the primary ENI has addr (wanted true) or is without it, until it is as wanted
-// or the time is over, and returns what it saw last.
-func (a *arbiter) shows(ctx context.Context, addr netip.Addr, wanted bool, within time.Duration) (bool, error) {
+// Shows looks whether the primary ENI has addr (wanted true) or is without it, until it is as
+// wanted or the time is over, and returns what it saw last.
+func (a *Node) Shows(ctx context.Context, addr netip.Addr, wanted bool, within time.Duration) (bool, error) {
 	for began, d := time.Now(), pollMin; ; d = min(2*d, pollMax) {
 		own, err := a.Own(ctx)
 		if err != nil {
@@ -122,27 +127,27 @@ func (a *arbiter) shows(ctx context.Context, addr netip.Addr, wanted bool, withi
 		if shown == wanted || time.Since(began) > within {
 			return shown, nil
 		}
-		if err := pause(ctx, jitter(a.env, d)); err != nil {
-			return false, fmt.Errorf("looking for %s on %s: %w", addr, a.id.ENI, err)
+		if err := host.Sleep(ctx, host.Jitter(a.env.Random(), d)); err != nil {
+			return false, fmt.Errorf("looking for %s on %s: %w", addr, a.ID.ENI, err)
 		}
 	}
 }
 
 // Unassign takes addr from the primary ENI. False: it was not there. An error counts only if EC2
 // goes on showing the address: the answer to an earlier attempt may have been lost.
-func (a *arbiter) Unassign(ctx context.Context, addr netip.Addr) (bool, error) {
-	_, err := a.api.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{
-		NetworkInterfaceId: aws.String(a.id.ENI),
+func (a *Node) Unassign(ctx context.Context, addr netip.Addr) (bool, error) {
+	_, err := a.API.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{
+		NetworkInterfaceId: aws.String(a.ID.ENI),
 		PrivateIpAddresses: []string{addr.String()},
 	})
 	if err == nil {
 		return true, nil
 	}
-	failed := fmt.Errorf("unassigning %s from %s: %w", addr, a.id.ENI, err)
-	if isPermission(err) {
+	failed := fmt.Errorf("unassigning %s from %s: %w", addr, a.ID.ENI, err)
+	if IsPermission(err) {
 		return false, failed
 	}
-	shown, lookErr := a.shows(ctx, addr, false, ssmcoord.DescribeLag)
+	shown, lookErr := a.Shows(ctx, addr, false, ssmcoord.DescribeLag)
 	switch {
 	case lookErr != nil:
 		return false, errors.Join(failed, lookErr)

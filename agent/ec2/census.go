@@ -1,4 +1,4 @@
-package agent
+package ec2
 
 import (
 	"context"
@@ -11,21 +11,25 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
-// census is EC2 as anybody with credentials sees it. It implements inventory.Census.
-type census struct{ arbiter }
+// Census is EC2 as anybody with credentials sees it. It implements inventory.Census.
+type Census struct{ Node }
 
-var _ inventory.Census = (*census)(nil)
+var _ inventory.Census = (*Census)(nil)
 
-func newCensus(cfg aws.Config, env Environment) *census {
-	return &census{arbiter{api: ec2.NewFromConfig(cfg), env: env}}
+// NewCensus returns a Census with these credentials.
+func NewCensus(cfg aws.Config, env host.Environment) *Census {
+	return &Census{Node{API: ec2.NewFromConfig(cfg), env: env}}
 }
 
-// Interfaces lists the ENIs of the subnets, with addrs only those that carry one of them.
-func (c *census) Interfaces(ctx context.Context, subnets []string, addrs []netip.Addr) ([]inventory.Interface, error) {
+// Interfaces returns the ENIs of the subnets. If there are addrs, it returns only the ENIs that
+// carry one of them.
+func (c *Census) Interfaces(ctx context.Context, subnets []string, addrs []netip.Addr) ([]inventory.Interface, error) {
 	var found []inventory.Interface
 	for chunk := range slices.Chunk(subnets, filterValues) {
 		filters := []types.Filter{filter("subnet-id", chunk...)}
@@ -36,7 +40,7 @@ func (c *census) Interfaces(ctx context.Context, subnets []string, addrs []netip
 			}
 			filters = append(filters, filter("addresses.private-ip-address", values...))
 		}
-		pages := ec2.NewDescribeNetworkInterfacesPaginator(c.api, &ec2.DescribeNetworkInterfacesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
+		pages := ec2.NewDescribeNetworkInterfacesPaginator(c.API, &ec2.DescribeNetworkInterfacesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
@@ -68,15 +72,15 @@ func interfaceOf(n types.NetworkInterface) inventory.Interface {
 	return i
 }
 
-// Instances tells about instances; one that EC2 does not list is not in the map.
-func (c *census) Instances(ctx context.Context, ids []string) (map[string]inventory.Instance, error) {
+// Instances returns the instances that EC2 lists.
+func (c *Census) Instances(ctx context.Context, ids []string) (map[string]inventory.Instance, error) {
 	found := map[string]inventory.Instance{}
 	for chunk := range slices.Chunk(ids, filterValues) {
 		err := c.instances(ctx, []types.Filter{filter("instance-id", chunk...)}, func(i types.Instance) {
 			tags := tagsOf(i.Tags)
 			x := inventory.Instance{
 				ID: aws.ToString(i.InstanceId), State: string(types.InstanceStateNameRunning), // one that is listed exists, whatever else
-				Cluster: tags[tagCluster], Role: strings.ToUpper(tags[tagRole]), Name: tags[tagName],
+				Cluster: tags[tagCluster], Role: strings.ToUpper(tags[emr.RoleTag]), Name: tags[TagName],
 			}
 			if i.State != nil && i.State.Name != "" {
 				x.State = string(i.State.Name)

@@ -1,4 +1,4 @@
-package agent
+package ec2
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
-// iamAction is the action that a denied call needs: the name of the operation.
-func iamAction(err error) string {
+// IAMAction returns the action that a denied call needs.
+func IAMAction(err error) string {
 	op := (*smithy.OperationError)(nil)
 	if !errors.As(err, &op) {
 		return ""
@@ -19,10 +19,10 @@ func iamAction(err error) string {
 	return serviceName(op.Service()) + ":" + op.Operation()
 }
 
-// permissionRemedy is what to do about a denied call: the statement of the shipped policy that allows it, or what to look for where it is
-// no permission of the role that is missing.
-func permissionRemedy(err error, at iam.Place) string {
-	action, message := iamAction(err), errorMessage(err)
+// PermissionRemedy returns what to do about a denied call: the statement of the shipped policy that
+// allows the call, or where to look if the role has the permission.
+func PermissionRemedy(err error, at iam.Place) string {
+	action, message := IAMAction(err), ErrorMessage(err)
 	if strings.Contains(message, "explicit deny") {
 		return fmt.Sprintf("a policy denies %s: look for its Deny statement in the policies of the role and its permissions boundary, "+
 			"in the organization's service control policies, and in the policy of the VPC endpoint", action)
@@ -33,7 +33,7 @@ func permissionRemedy(err error, at iam.Place) string {
 			where = "the " + kind
 		}
 	}
-	at.Account = accountIn(message)
+	at.Account = AccountIn(message)
 	if prefix := prefixIn(message, at.Subnet); prefix != "" {
 		at.Prefix = prefix // of an earlier run, whose claim is to go
 	}
@@ -47,9 +47,9 @@ func permissionRemedy(err error, at iam.Place) string {
 	return fmt.Sprintf("allow %s in %s: %s", action, where, statement)
 }
 
-// accountIn finds the account in what AWS says about a denied call: "User: arn:aws:sts::123456789012:assumed-role/...". Empty: it does
-// not say.
-func accountIn(message string) string {
+// AccountIn returns the account in AWS's message about a denied call, or "": User:
+// arn:aws:sts::123456789012:assumed-role/...
+func AccountIn(message string) string {
 	before, _, ok := strings.Cut(message, ":assumed-role/")
 	if !ok {
 		before, _, _ = strings.Cut(message, ":user/")
@@ -62,8 +62,8 @@ func accountIn(message string) string {
 	return account
 }
 
-// prefixIn finds the prefix of the claims in what AWS says about a denied call: "... on resource: arn:...:parameter/PREFIX/SUBNET/10.0.1.10 ...".
-// Empty: it does not say.
+// prefixIn returns the prefix of the records in AWS's message about a denied call, or "": ... on
+// resource: arn:...:parameter/PREFIX/SUBNET/10.0.1.10 ...
 func prefixIn(message, subnet string) string {
 	_, rest, _ := strings.Cut(message, ":parameter/")
 	prefix, _, ok := strings.Cut(rest, "/"+subnet)

@@ -1,4 +1,4 @@
-package agent
+package ec2
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
@@ -42,9 +43,9 @@ func TestPermissionRemedy(t *testing.T) {
 		{"SSM", "GetParameters", user + "ssm:GetParameters on resource: x with an explicit deny in a service control policy", "a policy denies ssm:GetParameters: look for its Deny statement"},
 		{"Organizations", "LeaveOrganization", user + "it", `allow organizations:LeaveOrganization ` + role + `{"Effect": "Allow", "Action": "organizations:LeaveOrganization", "Resource": "*"}`},
 	} {
-		err := explainAt(denied(tt.service, tt.operation, tt.message), iam.Place{Region: place.Region, Subnet: place.Subnet, Prefix: place.Prefix})
-		e := (*Error)(nil)
-		if !errors.As(err, &e) || e.Code != ExitPermission || !strings.HasPrefix(e.Remedy, tt.want) {
+		err := ExplainAt(denied(tt.service, tt.operation, tt.message), iam.Place{Region: place.Region, Subnet: place.Subnet, Prefix: place.Prefix})
+		e := (*exit.Error)(nil)
+		if !errors.As(err, &e) || e.Code != exit.Permission || !strings.HasPrefix(e.Remedy, tt.want) {
 			t.Errorf("%s: %v: remedy\n%+v, want\n%s", tt.operation, err, e, tt.want)
 		}
 	}
@@ -55,7 +56,7 @@ func TestAccountAndPrefixIn(t *testing.T) {
 		"": "", ":assumed-role/": "", ":user/": "", "arn:aws:sts::12345678901:assumed-role/x": "", "arn:aws:sts::1234567890123:assumed-role/x": "",
 		"arn:aws:sts::12345678901x:assumed-role/x": "", "arn:aws:iam::123456789012:user/x": "123456789012",
 	} {
-		if got := accountIn(message); got != want {
+		if got := AccountIn(message); got != want {
 			t.Errorf("accountIn(%q) = %q, want %q", message, got, want)
 		}
 	}
@@ -71,8 +72,9 @@ func TestAccountAndPrefixIn(t *testing.T) {
 	}
 }
 
-// FuzzDenied: what is taken from AWS's words about a denied call is an account of twelve digits that they have, or a prefix that can be one, and nothing else;
-// so the remedy has nothing in it that was not checked.
+// FuzzDenied: what is taken from AWS's words about a denied call is an account of twelve digits
+// that they have, or a prefix that can be one, and nothing else; so the remedy has nothing in it
+// that was not checked.
 func FuzzDenied(f *testing.F) {
 	const user = "User: arn:aws:sts::111122223333:assumed-role/EMR_EC2_DefaultRole/i-0123 is not authorized to perform: ssm:PutParameter on resource: "
 	for _, message := range []string{
@@ -83,7 +85,7 @@ func FuzzDenied(f *testing.F) {
 	}
 	f.Add(":parameter/a/b", "")
 	f.Fuzz(func(t *testing.T, message, subnet string) {
-		if a := accountIn(message); a != "" && (len(a) != 12 || strings.Trim(a, "0123456789") != "" || !strings.Contains(message, "::"+a+":")) {
+		if a := AccountIn(message); a != "" && (len(a) != 12 || strings.Trim(a, "0123456789") != "" || !strings.Contains(message, "::"+a+":")) {
 			t.Errorf("account %q", a)
 		}
 		if p := prefixIn(message, subnet); p != "" && (subnet == "" || text.Clean(p, len(p)) != p || strings.ContainsAny(p, " \"\\*:?") || !strings.Contains(message, ":parameter"+p+"/"+subnet)) {
@@ -91,7 +93,7 @@ func FuzzDenied(f *testing.F) {
 		}
 		at := iam.Place{Region: "eu-west-1", Subnet: "subnet-0a", Prefix: "/ips"}
 		for _, err := range []error{denied("SSM", "PutParameter", message), denied("EC2", "AssignPrivateIpAddresses", message)} {
-			checkFailure(t, explainAt(err, at))
+			checkShown(t, ExplainAt(err, at))
 		}
 	})
 }
