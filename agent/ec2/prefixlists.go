@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
-	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // gatewayServices are the services that have gateway endpoints. Traffic to them keeps its source
@@ -50,8 +49,8 @@ func (a *Node) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
 			}
 		}
 	}
-	if len(networks) > netcfg.MaxNetworks {
-		return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: EC2 names %d of them, at most %d are expected", len(networks), netcfg.MaxNetworks)
+	if len(networks) > maxPrefixes {
+		return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: EC2 names %d of them, at most %d are expected", len(networks), maxPrefixes)
 	}
 	slices.SortFunc(networks, netip.Prefix.Compare)
 	return slices.Compact(networks), nil
