@@ -22,7 +22,6 @@ var (
 	coded           = exit.With
 	counted         = text.Count
 	countAbsence    = state.CountAbsence
-	exists          = host.Exists
 	explain         = ec2.Explain
 	explainAt       = ec2.ExplainAt
 	forgetAbsence   = state.ForgetAbsence
@@ -34,7 +33,6 @@ var (
 	openAWS         = ec2.Open
 	openIMDS        = ec2.OpenIMDS
 	quoted          = text.Quote
-	readIPv4        = text.IPv4
 	sameContent     = systemd.SameContent
 	saveState       = state.SaveUsing
 	systemctl       = systemd.Systemctl
@@ -65,8 +63,6 @@ const (
 	unitService    = systemd.Service
 	unitTimer      = systemd.Timer
 )
-
-func jitter(env Environment, d time.Duration) time.Duration { return host.Jitter(env.Random(), d) }
 
 func newPatience(log *zap.Logger) *host.Progress { return host.NewProgress(log, time.Now()) }
 

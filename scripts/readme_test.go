@@ -465,7 +465,7 @@ func TestReadmeFacts(t *testing.T) {
 		})
 	}
 	named := 0
-	for _, m := range regexp.MustCompile("(?m)^\\|[^|]*\\|[^|]*\\|(.*)\\|$").FindAllStringSubmatch(page(t, factsPage), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\|[^|]*\|[^|]*\|(.*)\|$`).FindAllStringSubmatch(page(t, factsPage), -1) {
 		for _, name := range regexp.MustCompile("`(Options\\.[A-Za-z]+|[a-z]*[A-Z][A-Za-z]+)`").FindAllStringSubmatch(m[1], -1) {
 			if strings.HasPrefix(name[1], "Describe") && name[1] != "DescribeLag" { // an action of EC2
 				continue

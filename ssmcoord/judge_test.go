@@ -2,7 +2,6 @@ package ssmcoord
 
 import (
 	"errors"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +11,6 @@ var (
 	clock = time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)
 	self  = Self{Instance: "i-0aaa", ENI: "eni-0aaa", Cluster: "j-SELF", Role: "CORE"}
 )
-
-func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func claimedBy(instance string, age time.Duration) Entry {
 	return Entry{State: Claimed, Modified: clock.Add(-age), Record: Record{Version: 1, Instance: instance, ENI: "eni-0bbb", Cluster: "j-OTHER", Role: "CORE", Time: clock.Add(-age)}}
