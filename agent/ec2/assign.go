@@ -95,8 +95,8 @@ func noting(repeated *bool) func(*ec2.Options) {
 //
 // Where an earlier run may have got it, another ENI is believed at once, and nobody only when
 // describe calls cannot be late any more. So is the own ENI: it may have lost the address since.
-// Where an earlier attempt may have got it, describe calls may still show who had it before, so that
-// another ENI is not believed any sooner either.
+// Where an earlier attempt may have got it, describe calls may still show who had it before, so
+// that another ENI is not believed any sooner either.
 func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated bool) (own bool, h ssmcoord.Holder, err error) {
 	for began, d := time.Now(), pollMin; ; d = min(2*d, pollMax) {
 		holders, err := a.Holders(ctx, []netip.Addr{addr})
