@@ -18,6 +18,9 @@ import (
 // https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html
 var gatewayServices = []string{"s3", "dynamodb"}
 
+// maxPrefixes limits the networks of all services together. AWS has some dozens.
+const maxPrefixes = 1000
+
 // GatewayNetworks returns the networks of the services that a VPC reaches through gateway
 // endpoints.
 func (a *Node) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
