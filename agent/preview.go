@@ -44,7 +44,7 @@ func (r *run) preview(ctx context.Context) error {
 	last := r.state.Static
 	r.beginGateways(ctx)
 	r.joinGateways(ctx)
-	c := r.coordinator(ctx)
+	c := r.coordinator()
 	p, err := c.Plan(ctx)
 	if err != nil {
 		return err

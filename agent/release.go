@@ -55,7 +55,7 @@ func (r *run) release(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := r.coordinator(ctx)
+	c := r.coordinator()
 	addrs := r.touched()
 	if len(addrs) == 0 {
 		if r.hasState && r.state.Phase == PhaseReleased {

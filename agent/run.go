@@ -180,12 +180,13 @@ func (r *run) applyNode(ctx context.Context) error {
 		return err
 	}
 	r.beginGateways(ctx)
-	c := r.coordinator(ctx)
+	c := r.coordinator()
 	before := r.touched() // the coordinator forgets what is given back; the kernel may still have it
 	plan, err := c.Acquire(ctx)
 	if err != nil {
 		return err
 	}
+	r.beginName(ctx)
 	r.rep.Static = plan.Addr
 	if plan.Kept {
 		r.rep.Unchanged++
@@ -270,7 +271,7 @@ func (r *run) candidates(pool []netip.Addr) []netip.Addr {
 }
 
 // coordinator returns this node's side of the claim protocol.
-func (r *run) coordinator(ctx context.Context) *ssmcoord.Coordinator {
+func (r *run) coordinator() *ssmcoord.Coordinator {
 	past := ssmcoord.Past{Intents: r.touched(), Used: r.state.Former}
 	past.Recorded = true
 	if r.hasState {
@@ -298,7 +299,6 @@ func (r *run) coordinator(ctx context.Context) *ssmcoord.Coordinator {
 		Notify:  r.event,
 		Intend:  r.intend,
 		Lost:    r.lostStatic,
-		Looked:  func() { r.beginName(ctx) },
 	})
 }
 

@@ -15,8 +15,8 @@ type nameResult struct {
 	err  error
 }
 
-// beginName appends the role to the Name tag while the run goes on. It is called after the first
-// look at EC2, which shows the tags.
+// beginName appends the role to the Name tag while the run goes on. It is called when the node has
+// its address: a run that gets none changes nothing.
 func (r *run) beginName(ctx context.Context) {
 	if !r.cfg.NameTag || r.named || r.rep.DryRun || r.ec2.SeenTags == nil {
 		return

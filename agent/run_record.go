@@ -34,7 +34,10 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 	changes := len(r.rep.Changes)
 	err := c.Record(ctx, plan)
 	if isPermission(err) && !plan.Kept {
-		return errors.Join(r.explain(ctx, err), r.takeBack(ctx, c, plan.Addr))
+		if backErr := r.takeBack(ctx, c, plan.Addr); backErr != nil {
+			return errors.Join(r.explain(ctx, err), backErr)
+		}
+		return errors.Join(r.explain(ctx, err), fmt.Errorf("what the run had done with %s was taken back", plan.Addr))
 	}
 	if err != nil {
 		return err
@@ -85,7 +88,6 @@ func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Add
 	}
 	r.rep.Static = netip.Addr{}
 	r.rep.Changes = slices.DeleteFunc(r.rep.Changes, func(text string) bool { return !strings.HasPrefix(text, renamed) })
-	r.note(fmt.Sprintf("what the run had done with %s was taken back", a))
 	return r.save(PhaseClaiming, netip.Addr{}, nil, others)
 }
 

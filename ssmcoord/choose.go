@@ -31,9 +31,6 @@ func (c *Coordinator) choose(ctx context.Context, round int) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	if round == 0 && c.Looked != nil {
-		c.Looked()
-	}
 	p, err := c.decide(ctx, &v, round)
 	if last := c.Past.Last; last.IsValid() && !slices.Contains(v.Own, last) {
 		p.Doubt, p.looked = true, time.Now()

@@ -110,8 +110,6 @@ type Options struct {
 	Intend func(ctx context.Context, intents []netip.Addr) error
 	// Lost takes Past.Last out of use: EC2 does not give it to this node any more.
 	Lost func(ctx context.Context) error
-	// Looked, if not nil, is called after the first look at EC2 and the ledger of a run.
-	Looked func()
 
 	PutRate float64 // PutParameter calls a second that a launch may use; 0: no pacing
 	Rand    func() float64

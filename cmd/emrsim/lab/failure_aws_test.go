@@ -40,8 +40,7 @@ func permissionFailures() []failure {
 		denied("ssm:PutParameter", failure{changed: true, told: []string{"was taken back"}, after: goesOn}),
 		denied("ec2:DescribeInstances", failure{}),
 		denied("ec2:DescribeInstanceTypes", failure{prepare: assigned}),
-		// The instance is renamed beside the assignment.
-		denied("ec2:AssignPrivateIpAddresses", failure{changed: true, told: []string{"done before, and kept", "named the instance"}, after: goesOn}),
+		denied("ec2:AssignPrivateIpAddresses", failure{after: goesOn}),
 		denied("ec2:DescribeNetworkInterfaces", failure{prepare: applied, after: goesOn}),
 		denied("ec2:UnassignPrivateIpAddresses", failure{prepare: applied, args: []string{"release"}, changed: true, after: goesOn}),
 		denied("ssm:DeleteParameter", failure{prepare: applied, args: []string{"release"}, changed: true, told: []string{"done before, and kept"}, after: goesOn}),

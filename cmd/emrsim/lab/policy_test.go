@@ -13,7 +13,7 @@ func TestMissingPermission(t *testing.T) {
 	for _, tt := range []struct{ action, resource string }{
 		{"ssm:PutParameter", `"arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/SUBNET_ID/*"`},
 		{"ec2:AssignPrivateIpAddresses", `"arn:aws:ec2:us-east-1:123456789012:network-interface/*"`},
-		{"ec2:DescribeNetworkInterfaces", `"*"`},
+		{"ec2:DescribeInstances", `"*"`},
 	} {
 		t.Run(tt.action, func(t *testing.T) {
 			c := launch(t, func(s *ClusterSpec) {

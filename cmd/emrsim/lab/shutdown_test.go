@@ -96,7 +96,7 @@ func TestShutdownActionWithoutAWS(t *testing.T) {
 	if err != nil || got.ExitCode != 0 || got.Duration > 12*time.Second {
 		t.Errorf("%v, exit code %d after %v, want 0 soon after 5 s", err, got.ExitCode, got.Duration)
 	}
-	for _, want := range []string{"detaching " + static.String(), "not given back in order (exit code "} {
+	for _, want := range []string{"looking at the network interface", "not given back in order (exit code "} {
 		if !strings.Contains(got.Stderr, want) {
 			t.Errorf("the output lacks %q:\n%s", want, got.Stderr)
 		}
