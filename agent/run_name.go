@@ -86,12 +86,18 @@ func (b *beside) run(ctx context.Context, work func(context.Context)) {
 	b.all.Go(func() { work(ctx) })
 }
 
-// end ends what goes on still, and waits for that.
+// end waits for what goes on still, and ends it after optionalWait.
 func (b *beside) end() {
+	late := time.AfterFunc(optionalWait, func() {
+		for _, cancel := range b.stop {
+			cancel()
+		}
+	})
+	b.all.Wait()
+	late.Stop()
 	for _, cancel := range b.stop {
 		cancel()
 	}
-	b.all.Wait()
 }
 
 // renamed begins the report of a new Name tag.
