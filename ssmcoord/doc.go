@@ -33,8 +33,8 @@
 //	choose   pure: see Judge for what is free, Order for where a node begins
 //	assign   AssignPrivateIpAddresses; refused: look again, with who holds each address
 //	         (the caller programs the kernel)
-//	settle   give back what earlier runs have left
 //	record   PutParameter, at the node's turn
+//	settle   give back what earlier runs have left
 //
 // A first run costs five calls with the Name tag, and two round trips before the kernel is
 // programmed (three where the pool has more than ten addresses). Package agent makes one more, once
@@ -60,15 +60,17 @@
 //   - An assignment whose earlier attempt got no answer is confirmed by looking, for DescribeLag. So
 //     is a refusal of an address that the node may have got by an earlier attempt or run.
 //   - An address on the ENI that the last run did not leave there is asked for again: the describe
-//     call may be older than a release. So is the address in use if it is not shown. If EC2 refuses
-//     that one, it is taken out of use at once.
+//     call may be older than a release. So is the address in use if it is not shown, or if its record
+//     names another node. If EC2 refuses that one, it is taken out of use at once; without an answer
+//     it stays in use, unless the last run is longer ago than DescribeLag.
 //   - A record whose owner EC2 does not list is stale only after DescribeLag: a new instance may not
 //     be listed yet.
 //   - A record that should be this node's and is not, is read again after ReadLag before it is
 //     written. A record that names this node, of an address that EC2 did not show on it, is read
 //     again after ReadLag and the address asked for, before the record is deleted.
 //   - A deletion whose answer was lost is repeated after ReadLag, if the record is still the same.
-//   - A name that was deleted a moment ago is created again after RecreateAfter.
+//   - A name that this node deleted, or whose record it saw in this run, is created again after
+//     RecreateAfter.
 //
 // # Who meets whom, and when
 //

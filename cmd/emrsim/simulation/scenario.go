@@ -49,6 +49,10 @@ func (l *Launch) startEvents(ctx context.Context) error {
 	if err := l.obstacles(ctx, take); err != nil {
 		return err
 	}
+	// A read that is older than an obstacle would not show it, and nobody could know.
+	if err := sleep(ctx, ssmcoord.ReadLag); err != nil {
+		return err
+	}
 	l.spare = take(1)[0]
 	if l.timers = l.rng.IntN(4) == 0; l.timers && l.rng.IntN(2) == 0 {
 		l.putRate = []float64{0.05, 0.1}[l.rng.IntN(2)]
