@@ -25,8 +25,8 @@ func (r *run) retryUnits(args, environ []string) (list []systemd.Unit, left []st
 	return systemd.RetryUnits(args, kept, limit), left
 }
 
-// unitEnvironment is the part of an environment that a later run needs to do the same, without what may be a secret; left are the names of
-// that.
+// unitEnvironment returns the part of an environment that a later run needs to do the same. It leaves
+// out what may be secret, and returns the names of those variables in left.
 func unitEnvironment(environ []string) (kept, left []string) {
 	wanted, lists := passedOn(environ), listVariables()
 	for _, variable := range environ {
@@ -47,7 +47,7 @@ func unitEnvironment(environ []string) (kept, left []string) {
 	return slices.Compact(kept), slices.Compact(left)
 }
 
-// listVariables are the variables that stand for lists.
+// listVariables returns the names of the variables whose values are lists.
 func listVariables() (names []string) {
 	for _, flag := range []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask, flagOnly, flagExclude, flagVerify} {
 		names = append(names, variableOf(flag))
@@ -55,7 +55,8 @@ func listVariables() (names []string) {
 	return names
 }
 
-// inOneWord is a list without blanks, among which may be the carriage return of a script with Windows' line ends.
+// inOneWord returns a list without its blanks. One of them may be the carriage return of a script
+// with the line ends of Windows.
 func inOneWord(list string) string {
 	var items []string
 	for part := range strings.SplitSeq(list, ",") {
@@ -64,7 +65,8 @@ func inOneWord(list string) string {
 	return strings.Join(items, ",")
 }
 
-// maySecret tells whether a variable may hold what nobody else may read: keys, tokens, a URL with a password, and what a unit file cannot hold.
+// maySecret reports whether a variable must not be written into a unit file: it may be a key, a token
+// or a URL with a password, or its value has characters that a unit file cannot hold.
 func maySecret(name, value string) bool {
 	if !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return true
