@@ -170,6 +170,13 @@ func (e Files) Requested(r Role) (count int, from string) {
 	return count, f.Path
 }
 
+// Certain reports whether a count is what the cluster was asked to have. from is the file that
+// Requested or Masters returned. extraInstanceData.json alone is no certainty: nobody has published
+// one of an instance fleet or of a cluster with three masters.
+func (e Files) Certain(from string) bool {
+	return from != "" && path.Base(from) != FileExtra
+}
+
 // Masters returns how many master nodes the cluster has, and the file that says so: 1, or 3 if
 // EMR's high availability is on.
 func (e Files) Masters() (count int, from string) {

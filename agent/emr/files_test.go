@@ -202,6 +202,14 @@ func TestParseEMRFileTolerates(t *testing.T) {
 		{"a fleet's node", fileInstance, `{"instanceFleetId":"if-1","isMaster":false}`, File{Fleets: true, GroupID: "if-1", IsMaster: new(false)}, nil},
 		{"protobuf text", fileState, "a { b { instanceRole: \"core\" } } jobFlowId: \"j-1\" c: { instanceRole: \"task\" } region : 'eu-west-1'\ninstanceRole: CORE # core",
 			File{ClusterID: "j-1", Region: "eu-west-1", Role: Core}, nil},
+		{"several entries of the core role are a fleet", FileExtra, `{"instanceGroups":{"CORE":[{"instanceCount":8},{"instanceCount":4}],"MASTER":[{"instanceCount":1}]}}`,
+			File{Fleets: true, Groups: []Group{{Role: Core, Requested: 8, Counted: true}, {Role: Core, Requested: 4, Counted: true}, {Role: Master, Requested: 1, Counted: true}}}, nil},
+		{"several entries of the master role are a fleet", FileJobFlow, `{"instanceGroups":[{"instanceRole":"MASTER","requestedInstanceCount":1},{"instanceRole":"Master","requestedInstanceCount":1}]}`,
+			File{Fleets: true, Groups: []Group{{Role: Master, Requested: 1, Counted: true}, {Role: Master, Requested: 1, Counted: true}}}, nil},
+		{"the role in localInstance", fileState, "jobFlowId: \"j-1\"\nlocalInstance {\n  instanceRole: \"MASTER\"\n  jobFlowId: \"j-2\"\n  peer { instanceRole: \"core\" }\n}\nother { localInstance { instanceRole: \"task\" } }",
+			File{ClusterID: "j-1", Role: Master}, nil},
+		{"localInstance takes precedence", fileState, "localInstance: < instanceRole: 'core' >\ninstanceRole: \"task\"", File{Role: Core}, nil},
+		{"an unknown role in localInstance", fileState, "instanceRole: \"task\" localInstance { instanceRole: \"x\" }", File{Role: Task}, []string{`field instanceRole: "x" is not a role (MASTER, CORE or TASK)`}},
 		{"the last value counts", fileState, "instanceRole: \"core\"\ninstanceRole: \"task\"", File{Role: Task}, nil},
 		{"damaged protobuf text", fileState, "jobFlowId: \"j-1\ninstanceRole: \"core\\\"\"\n}}} releaseLabel: \"emr-6.1.0\" region: :",
 			File{ClusterID: "j-1", Release: "emr-6.1.0"}, []string{`field instanceRole: "core\"" is not a role (MASTER, CORE or TASK)`}},
@@ -247,6 +255,8 @@ func TestRequested(t *testing.T) {
 		{"three masters by the flag alone", map[string]string{FileExtra: `{"haEnabled":true}`}, 0, 3, false, true},
 		{"job-flow.json without counts", map[string]string{FileJobFlow: `{"instanceGroups":[{"instanceRole":"CORE"}]}`, FileExtra: ha}, 5, 3, true, true},
 		{"fleets have units, not nodes", map[string]string{FileJobFlow: jobFlow, fileInstance: `{"instanceFleetId":"if-1"}`}, 0, 1, false, false},
+		{"several core entries are a fleet", map[string]string{FileExtra: `{"instanceGroups":{"CORE":[{"instanceCount":8},{"instanceCount":4}],"MASTER":[{"instanceCount":1}]}}`}, 0, 1, false, false},
+		{"a fleet with three masters", map[string]string{FileExtra: `{"haEnabled":true,"instanceGroups":{"CORE":[{"instanceCount":8},{"instanceCount":4}],"MASTER":[{"instanceCount":3}]}}`}, 0, 3, false, true},
 		{"damaged", map[string]string{FileJobFlow: `{"instanceGroups":{}}`}, 0, 1, false, false},
 	}
 	for _, test := range tests {

@@ -7,39 +7,50 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
+// localInstance is the message of job-flow-state.txt that is about this node.
+const localInstance = "localInstance"
+
 // parseJobFlowState reads job-flow-state.txt, which is in protobuf's text format. It reads plain
-// fields of the outermost message. It skips everything else: nested messages repeat some names for
-// other nodes.
+// fields of the outermost message, and the role in localInstance, which takes precedence. It skips
+// everything else: nested messages repeat some names for other nodes.
 //
 //	jobFlowId: "j-3H4A2KJ5EXAMPLE"
 //	instanceRole: "master"
+//	localInstance { instanceRole: "MASTER" }
 //	candidates { host: "..." instanceRole: "core" }
 func parseJobFlowState(f *File, text string) {
-	depth := 0
-	name := ""     // the last word
-	colon := false // a colon followed it
+	var within []string // names of the messages and lists around a token
+	var local File      // fields of localInstance
+	name := ""          // the last word
+	colon := false      // a colon followed it
 	for token := range textTokens(text) {
 		switch token {
 		case "{", "<", "[":
-			depth++
+			within = append(within, name)
 			name, colon = "", false
 		case "}", ">", "]":
-			depth = max(0, depth-1)
+			within = within[:max(0, len(within)-1)]
 			name, colon = "", false
 		case ":":
 			colon = true
 		case ",", ";":
 			name, colon = "", false
 		default:
-			if colon && depth == 0 {
-				stateField(f, name, token)
-			}
-			if colon {
-				name, colon = "", false
-			} else {
+			switch {
+			case !colon:
 				name = token
+				continue
+			case len(within) == 0:
+				stateField(f, name, token)
+			case len(within) == 1 && within[0] == localInstance && name == "instanceRole":
+				stateField(&local, name, token)
 			}
+			name, colon = "", false
 		}
+	}
+	f.Problems = append(f.Problems, local.Problems...)
+	if local.Role != "" {
+		f.Role = local.Role
 	}
 }
 

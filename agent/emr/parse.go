@@ -45,8 +45,22 @@ func parseFile(name string, data []byte) File {
 	for _, g := range f.Groups {
 		f.Fleets = f.Fleets || strings.HasPrefix(g.ID, "if-")
 	}
+	f.Fleets = f.Fleets || repeated(f.Groups, Master) || repeated(f.Groups, Core)
 	f.Problems = o.problems
 	return f
+}
+
+// repeated reports whether a role has more than one entry. A cluster with instance groups has one
+// master and one core group, so several entries are the instance types of a fleet. Their counts are
+// then units or limits, not nodes. Task groups may be many.
+func repeated(groups []Group, r Role) bool {
+	entries := 0
+	for _, g := range groups {
+		if g.Role == r {
+			entries++
+		}
+	}
+	return entries > 1
 }
 
 // groupIDOf returns the id of the node's group or fleet. No sample of a fleet's file is known, so
