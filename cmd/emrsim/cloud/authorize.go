@@ -92,8 +92,8 @@ func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.T
 		keys.Set(iam.KeyInterface, id)
 		if e := c.eniByID[id]; e != nil && e.exists(now) {
 			tags = e.tags
-			keys.Set(iam.KeySubnet, c.ec2ARN("subnet", e.subnet.id))
-			keys.Set(iam.KeyVPC, c.ec2ARN("vpc", e.subnet.vpc.id))
+			keys.Set(iam.KeySubnet, c.subnetARN(e.subnet))
+			keys.Set(iam.KeyVPC, c.vpcARN(e.subnet.vpc))
 			keys.Set(iam.KeyZone, e.subnet.az)
 		}
 	case "ec2:instance":
@@ -107,13 +107,13 @@ func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.T
 	case "ec2:subnet":
 		own = iam.KeyEC2ResourceTag
 		if s := c.findSubnet(id); s != nil {
-			tags = s.tags
-			keys.Set(iam.KeyVPC, c.ec2ARN("vpc", s.vpc.id))
+			tags = s.seenTags()
+			keys.Set(iam.KeyVPC, c.vpcARN(s.vpc))
 		}
 	case "ec2:vpc":
 		own = iam.KeyEC2ResourceTag
 		if v := c.findVPC(id); v != nil {
-			tags = v.tags
+			tags = v.seenTags()
 		}
 	case "ssm:parameter":
 		own = iam.KeySSMResourceTag

@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // Cloud is one account in one region. Its methods may be called from any goroutine. It starts no
@@ -44,6 +46,8 @@ type Cloud struct {
 	byKey     map[string]*caller // by access key id
 	due       []dueRelease       // ENIs to be freed, the earliest first
 	ids       uint64             // number of identifiers made so far
+	publics   int                // number of public addresses given out so far
+	s3policy  iam.Policies       // of the buckets
 	calls     []Call
 	fault     func(Call) FaultAction
 	watch     func(Call)

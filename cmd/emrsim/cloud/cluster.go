@@ -15,11 +15,18 @@ const (
 	RoleTask   = "TASK"
 )
 
+// DefaultRelease is the release of a cluster that names none. Support of a release ends two years
+// after its first day: https://docs.aws.amazon.com/emr/latest/ReleaseGuide/emr-standard-support.html
+const DefaultRelease = "emr-7.13.0"
+
 // ClusterSpec describes an EMR cluster to launch.
 type ClusterSpec struct {
-	Name         string // default "cluster"; not the instances' Name tag: see NameTag
-	Subnet       string
-	ReleaseLabel string // default emr-7.5.0
+	Name   string // default "cluster"; not the instances' Name tag: see NameTag
+	Subnet string
+	// Subnets are those that instance fleets may be launched in. EMR picks one. Subnet, if set, is
+	// the one that it picks; otherwise the seed decides.
+	Subnets      []string
+	ReleaseLabel string // default DefaultRelease
 	InstanceType string // default m5.xlarge
 	Masters      int    // default 1; 3 for high availability
 	Cores        int
@@ -28,7 +35,7 @@ type ClusterSpec struct {
 	NameTag      string   // Name tag of all instances; empty: none
 	Args         []string // of the bootstrap action
 	// SecondENIOnMaster gives each master the second interface that EMR attaches in private
-	// subnets.
+	// subnets. In a public subnet it has none.
 	SecondENIOnMaster bool
 }
 
@@ -64,6 +71,9 @@ func (c *Cloud) LaunchCluster(spec ClusterSpec) (*Cluster, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	spec.defaults()
+	if err := c.pickSubnet(&spec); err != nil {
+		return nil, fmt.Errorf("launching cluster %s: %w", spec.Name, err)
+	}
 	now := c.now()
 	c.settle(now)
 	cl := &cluster{spec: spec, id: c.newEMRID("j"), created: now}
@@ -85,12 +95,28 @@ func (c *Cloud) LaunchCluster(spec ClusterSpec) (*Cluster, error) {
 	return c.snapshot(cl, now), nil
 }
 
+// pickSubnet picks the subnet of a cluster that was given several. Only instance fleets may have
+// more than one: https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-instance-fleet.html
+func (c *Cloud) pickSubnet(s *ClusterSpec) error {
+	switch {
+	case len(s.Subnets) == 0:
+		return nil
+	case len(s.Subnets) > 1 && !s.Fleets:
+		return fmt.Errorf("ValidationException: instance groups take one subnet, not %d", len(s.Subnets))
+	case s.Subnet == "":
+		s.Subnet = s.Subnets[c.nextRand("subnet").IntN(len(s.Subnets))]
+	case !slices.Contains(s.Subnets, s.Subnet):
+		return fmt.Errorf("ValidationException: subnet %s is none of %v", s.Subnet, s.Subnets)
+	}
+	return nil
+}
+
 func (s *ClusterSpec) defaults() {
 	if s.Name == "" {
 		s.Name = "cluster"
 	}
 	if s.ReleaseLabel == "" {
-		s.ReleaseLabel = "emr-7.5.0"
+		s.ReleaseLabel = DefaultRelease
 	}
 	if s.InstanceType == "" {
 		s.InstanceType = "m5.xlarge"
@@ -145,7 +171,7 @@ func (cl *cluster) instanceSpec(g *group, primary netip.Addr) InstanceSpec {
 func (c *Cloud) join(cl *cluster, g *group, i *instance, now time.Time) error {
 	i.cluster, i.Role, i.ClusterID, i.GroupID = cl, g.role, cl.id, g.id
 	cl.members = append(cl.members, i)
-	if g.role != RoleMaster || !cl.spec.SecondENIOnMaster {
+	if g.role != RoleMaster || !cl.spec.SecondENIOnMaster || i.subnet.public {
 		return nil
 	}
 	a, err := i.subnet.free(c.nextRand("second"))

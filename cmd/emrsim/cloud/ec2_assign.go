@@ -22,7 +22,7 @@ func prepareAssign(r *request) (*operation, *Error) {
 	op.run = func(now time.Time) ([]byte, bool, *Error) {
 		c := r.cloud
 		e := c.eniByID[id]
-		if e == nil || !e.exists(now) {
+		if e == nil || !e.listed(now) {
 			return nil, false, notFound("InvalidNetworkInterfaceID.NotFound", "networkInterface", []string{id})
 		}
 		fresh, err := c.assignable(e, addresses, move)
@@ -128,7 +128,7 @@ func prepareUnassign(r *request) (*operation, *Error) {
 	op.run = func(now time.Time) ([]byte, bool, *Error) {
 		c := r.cloud
 		e := c.eniByID[id]
-		if e == nil || !e.exists(now) {
+		if e == nil || !e.listed(now) {
 			return nil, false, notFound("InvalidNetworkInterfaceID.NotFound", "networkInterface", []string{id})
 		}
 		for _, a := range addresses {

@@ -211,6 +211,9 @@ func (i *instance) write(x *xmlWriter, c *Cloud, t time.Time) {
 	if len(enis) > 0 {
 		x.text("privateDnsName", i.Hostname)
 		x.text("privateIpAddress", i.PrimaryIP.String())
+		if i.PublicIP.IsValid() {
+			x.text("ipAddress", i.PublicIP.String())
+		}
 		x.text("subnetId", i.SubnetID)
 		x.text("vpcId", i.VPCID)
 	}
@@ -256,6 +259,12 @@ func (e *eni) writeCommon(x *xmlWriter, c *Cloud, t time.Time) {
 		x.writeAddress(a, a == primary)
 	}
 	x.close("privateIpAddressesSet")
+	if e.public.IsValid() {
+		x.open("association")
+		x.text("publicIp", e.public.String())
+		x.text("ipOwnerId", "amazon")
+		x.close("association")
+	}
 }
 
 func (x *xmlWriter) writeAddress(a netip.Addr, primary bool) {

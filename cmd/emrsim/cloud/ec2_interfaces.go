@@ -22,7 +22,7 @@ func prepareDescribeNetworkInterfaces(r *request) (*operation, *Error) {
 			var missing []string
 			list = nil
 			for _, id := range d.ids {
-				if e := c.eniByID[id]; e != nil && e.exists(t) {
+				if e := c.eniByID[id]; e != nil && e.listed(t) {
 					list = append(list, e)
 				} else {
 					missing = append(missing, id)
@@ -34,7 +34,7 @@ func prepareDescribeNetworkInterfaces(r *request) (*operation, *Error) {
 		}
 		var found []*eni
 		for _, e := range list {
-			if e.exists(t) && matches(d.filters, e.tags, func(name string, yield func(string) bool) { e.field(c, name, t, yield) }) {
+			if e.listed(t) && matches(d.filters, e.tags, func(name string, yield func(string) bool) { e.field(c, name, t, yield) }) {
 				found = append(found, e)
 			}
 		}

@@ -22,7 +22,7 @@ func prepareDescribeSubnets(r *request) (*operation, *Error) {
 		}
 		var found []*subnet
 		for _, s := range list {
-			if matches(d.filters, s.tags, func(name string, yield func(string) bool) {
+			if matches(d.filters, s.seenTags(), func(name string, yield func(string) bool) {
 				switch name {
 				case "subnet-id":
 					yield(s.id)
@@ -44,15 +44,15 @@ func prepareDescribeSubnets(r *request) (*operation, *Error) {
 		for _, s := range found[from:to] {
 			x.open("item")
 			x.text("subnetId", s.id)
-			x.text("subnetArn", c.ec2ARN("subnet", s.id))
+			x.text("subnetArn", c.subnetARN(s))
 			x.text("state", "available")
 			x.text("vpcId", s.vpc.id)
-			x.text("ownerId", c.opts.Account)
+			x.text("ownerId", c.ownerOf(s.vpc))
 			x.text("cidrBlock", s.cidr.String())
 			x.text("availabilityZone", s.az)
 			x.number("availableIpAddressCount", s.available())
-			x.flag("mapPublicIpOnLaunch", false)
-			x.tags(s.tags)
+			x.flag("mapPublicIpOnLaunch", s.public)
+			x.tags(s.seenTags())
 			x.close("item")
 		}
 		x.close("subnetSet")
@@ -78,7 +78,7 @@ func prepareDescribeVpcs(r *request) (*operation, *Error) {
 		}
 		var found []*vpc
 		for _, v := range list {
-			if matches(d.filters, v.tags, func(name string, yield func(string) bool) {
+			if matches(d.filters, v.seenTags(), func(name string, yield func(string) bool) {
 				switch name {
 				case "vpc-id":
 					yield(v.id)
@@ -100,7 +100,7 @@ func prepareDescribeVpcs(r *request) (*operation, *Error) {
 		for _, v := range found[from:to] {
 			x.open("item")
 			x.text("vpcId", v.id)
-			x.text("ownerId", c.opts.Account)
+			x.text("ownerId", c.ownerOf(v))
 			x.text("state", "available")
 			x.text("cidrBlock", v.cidrs[0].String())
 			x.open("cidrBlockAssociationSet")
@@ -116,7 +116,7 @@ func prepareDescribeVpcs(r *request) (*operation, *Error) {
 			x.close("cidrBlockAssociationSet")
 			x.text("instanceTenancy", "default")
 			x.flag("isDefault", false)
-			x.tags(v.tags)
+			x.tags(v.seenTags())
 			x.close("item")
 		}
 		x.close("vpcSet")

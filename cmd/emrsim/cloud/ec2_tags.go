@@ -17,7 +17,7 @@ func (c *Cloud) tagged(id string, now time.Time) (*tagSet, string, *Error) {
 		}
 		return nil, "", notFound("InvalidInstanceID.NotFound", "instance", []string{id})
 	case "eni":
-		if e := c.eniByID[id]; e != nil && e.exists(now) {
+		if e := c.eniByID[id]; e != nil && e.listed(now) {
 			return &e.tags, "network-interface", nil
 		}
 		return nil, "", notFound("InvalidNetworkInterfaceID.NotFound", "networkInterface", []string{id})

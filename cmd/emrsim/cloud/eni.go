@@ -18,7 +18,9 @@ type eni struct {
 	description  string
 	managed      bool // requester-managed: created by EMR
 	created      time.Time
-	deleted      time.Time // zero while it exists; may be in the future
+	deleted      time.Time  // zero while it exists; may be in the future
+	public       netip.Addr // mapped to the primary address; the zero Addr: none
+	foreign      bool       // another account's, in a subnet that it shares with this one
 	held         []netip.Addr
 	shown        []span
 	tags         tagSet
@@ -40,6 +42,11 @@ type dueRelease struct {
 func within(t, from, until time.Time) bool {
 	return !t.Before(from) && (until.IsZero() || t.Before(until))
 }
+
+// listed reports whether describe calls of this account show the interface as of t. Participants
+// of a shared VPC do not see each other's interfaces.
+// https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing.html
+func (e *eni) listed(t time.Time) bool { return e.exists(t) && !e.foreign }
 
 func (e *eni) exists(t time.Time) bool { return within(t, e.created, e.deleted) }
 

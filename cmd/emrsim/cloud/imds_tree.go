@@ -105,6 +105,13 @@ func (c *Cloud) metadataTree(i *instance, now time.Time) map[string]func() strin
 		tree[dir+"owner-id"] = constant(c.opts.Account)
 		tree[dir+"subnet-id"] = constant(e.subnet.id)
 		tree[dir+"subnet-ipv4-cidr-block"] = func() string { return e.subnet.cidr.String() }
+		if e.public.IsValid() {
+			tree[dir+"public-ipv4s"] = constant(e.public.String())
+			tree[dir+"ipv4-associations/"+e.public.String()] = func() string { return e.shown[0].addr.String() }
+			if e.device == 0 {
+				tree["public-ipv4"] = constant(e.public.String())
+			}
+		}
 		tree[dir+"vpc-id"] = constant(e.subnet.vpc.id)
 		tree[dir+"vpc-ipv4-cidr-block"] = func() string { return e.subnet.vpc.cidrs[0].String() }
 		tree[dir+"vpc-ipv4-cidr-blocks"] = func() string { return lines(e.subnet.vpc.cidrs) }

@@ -33,6 +33,7 @@ type Node struct {
 	Subnet       netip.Prefix
 	VPCID        string
 	VPC          []netip.Prefix
+	PublicIP     netip.Addr // mapped to PrimaryIP by the Internet gateway; the zero Addr in a private subnet
 	SecondENI    *Interface // EMR's interface on a master in a private subnet; otherwise nil
 
 	Role      string // MASTER, CORE or TASK; empty for an instance outside EMR
@@ -168,6 +169,10 @@ func (c *Cloud) launchOn(e *eni, spec InstanceSpec, now time.Time) *instance {
 		},
 		reservation: c.newID("r"), subnet: s, launched: now, enis: []*eni{e}, imdsTokens: map[string]time.Time{},
 	}
+	if s.public && !e.public.IsValid() {
+		e.public = c.newPublicIP()
+	}
+	i.PublicIP = e.public
 	e.instance, e.device = i, 0
 	if spec.Name != "" {
 		i.tags.set("Name", spec.Name)

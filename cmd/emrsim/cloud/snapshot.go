@@ -14,6 +14,7 @@ type ENI struct {
 	SubnetID   string
 	Addresses  []netip.Addr // the primary one first
 	Shown      []netip.Addr // addresses that describe calls show now, without staleness
+	Foreign    bool         // another account's, in a shared subnet
 }
 
 // Instance is an instance and its current state.
@@ -45,7 +46,7 @@ func (c *Cloud) ENIs() []ENI {
 		if !e.exists(now) {
 			continue
 		}
-		x := ENI{ID: e.id, Device: e.device, SubnetID: e.subnet.id, Addresses: slices.Clone(e.held), Shown: e.addresses(now)}
+		x := ENI{ID: e.id, Device: e.device, SubnetID: e.subnet.id, Addresses: slices.Clone(e.held), Shown: e.addresses(now), Foreign: e.foreign}
 		if e.instance != nil {
 			x.InstanceID = e.instance.InstanceID
 		}

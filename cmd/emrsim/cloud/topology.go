@@ -10,6 +10,7 @@ type vpc struct {
 	id    string
 	cidrs []netip.Prefix
 	tags  tagSet
+	owner string // account that shares the VPC's subnets with this one; empty: this account owns it
 }
 
 type subnet struct {
@@ -17,6 +18,7 @@ type subnet struct {
 	vpc          *vpc
 	cidr         netip.Prefix
 	az           string
+	public       bool // instances get a public IPv4 address at launch
 	tags         tagSet
 	owner        map[netip.Addr]*eni // the arbiter: the ENI that has an address
 	reservations []reservation
@@ -79,6 +81,18 @@ func (c *Cloud) ReserveCIDR(subnetID string, cidr netip.Prefix, kind string) (re
 	r := reservation{id: c.newID("scr"), kind: kind, cidr: cidr.Masked()}
 	s.reservations = append(s.reservations, r)
 	return r.id
+}
+
+// MapPublicIP makes a subnet public: an instance launched there gets a public IPv4 address, which
+// the Internet gateway maps to the primary private address.
+func (c *Cloud) MapPublicIP(subnetID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.findSubnet(subnetID)
+	if s == nil {
+		panic("cloud: no subnet " + subnetID)
+	}
+	s.public = true
 }
 
 func (c *Cloud) findVPC(id string) *vpc {

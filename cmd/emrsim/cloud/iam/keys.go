@@ -21,6 +21,9 @@ const (
 	KeyResourceTag      = "aws:resourcetag/"
 	KeySourceVPC        = "aws:ec2instancesourcevpc" // the VPC in which an instance got its credentials
 	KeySourceIPv4       = "aws:ec2instancesourceprivateipv4"
+	KeySourceVPCPath    = "aws:sourcevpc"   // the VPC whose endpoint a request came through
+	KeyVPCSourceIP      = "aws:vpcsourceip" // the source address at that endpoint
+	KeyViaAWSService    = "aws:viaawsservice"
 	KeyTagKeys          = "aws:tagkeys"
 
 	KeyEC2Region      = "ec2:region"
@@ -45,6 +48,7 @@ func KnownKey(name string) (several, known bool) {
 	case KeyTagKeys:
 		return true, true
 	case KeyPrincipalARN, KeyPrincipalAccount, KeyUserID, KeyUserName, KeyRequestedRegion, KeyResourceAccount, KeySourceVPC, KeySourceIPv4,
+		KeySourceVPCPath, KeyVPCSourceIP, KeyViaAWSService,
 		KeyEC2Region, KeyInstance, KeyInstanceType, KeyInterface, KeySourceInstance, KeySubnet, KeyVPC, KeyZone, KeyOverwrite, KeyRecursive:
 		return false, true
 	}

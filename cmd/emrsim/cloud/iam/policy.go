@@ -32,14 +32,24 @@ const (
 // unknown elements, operators and condition keys, duplicate members, and resources that are not
 // ARNs. The error names every problem.
 func ParsePolicy(document []byte) (*Policy, error) {
-	p, err := readPolicy(document)
+	p, err := readPolicy(document, false)
 	if err != nil {
 		return nil, fmt.Errorf("reading an IAM policy: %w", err)
 	}
 	return p, nil
 }
 
-func readPolicy(document []byte) (*Policy, error) {
+// ParseResourcePolicy is ParsePolicy for a policy that is attached to a resource, such as a bucket.
+// Each of its statements has the Principal "*".
+func ParseResourcePolicy(document []byte) (*Policy, error) {
+	p, err := readPolicy(document, true)
+	if err != nil {
+		return nil, fmt.Errorf("reading the policy of a resource: %w", err)
+	}
+	return p, nil
+}
+
+func readPolicy(document []byte, principal bool) (*Policy, error) {
 	v, err := readJSON(document)
 	if err != nil {
 		return nil, err
@@ -80,7 +90,7 @@ func readPolicy(document []byte) (*Policy, error) {
 	p := &Policy{}
 	sids := map[string]bool{}
 	for n, raw := range list {
-		s, errs := readStatement(raw, version == versionNew)
+		s, errs := readStatement(raw, version == versionNew, principal)
 		name := fmt.Sprintf("statement %d", n+1)
 		if s.sid != "" {
 			name += " (" + s.sid + ")"
@@ -100,7 +110,7 @@ func readPolicy(document []byte) (*Policy, error) {
 	return p, nil
 }
 
-func readStatement(v any, variables bool) (s statement, problems []error) {
+func readStatement(v any, variables, principal bool) (s statement, problems []error) {
 	o, ok := v.(jsonObject)
 	if !ok {
 		return s, []error{errors.New("not an object")}
@@ -110,7 +120,7 @@ func readStatement(v any, variables bool) (s statement, problems []error) {
 			problems = append(problems, fmt.Errorf("%s: %w", name, err))
 		}
 	}
-	effect, actions, resources := "", 0, 0
+	effect, actions, resources, principals := "", 0, 0, 0
 	for _, m := range o {
 		name, err := m.name, error(nil)
 		switch name {
@@ -131,6 +141,12 @@ func readStatement(v any, variables bool) (s statement, problems []error) {
 			resources++
 			s.notRes = m.name == "NotResource"
 			s.resources, err = readResources(m.value, variables)
+		case "Principal":
+			if principals++; !principal {
+				err = errors.New("a statement of an identity-based policy has no such element")
+			} else if m.value != "*" {
+				err = errors.New("the model knows the Principal * only")
+			}
 		case "Condition":
 			s.conditions, err = readConditions(m.value, variables)
 		default:
@@ -138,6 +154,9 @@ func readStatement(v any, variables bool) (s statement, problems []error) {
 			err = errors.New("a statement of an identity-based policy has no such element")
 		}
 		add(name, err)
+	}
+	if principal && principals != 1 {
+		add("Principal", errors.New("missing"))
 	}
 	if effect == "" {
 		add("Effect", errors.New("missing"))

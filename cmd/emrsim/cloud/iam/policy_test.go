@@ -238,7 +238,7 @@ func TestPolicyErrors(t *testing.T) {
 		{`{"Statement": {"Condition": {"StringEquals": {}}, ` + tail, "no keys"},
 		{`{"Statement": {"Condition": {"StringEquals": {"aws:userid": {}}}, ` + tail, "list of texts"},
 		{`{"Statement": {"Condition": {"StringEquals": {"aws:userid": "a", "aws:UserId": "b"}}, ` + tail, "two keys"},
-		{`{"Statement": {"Condition": {"StringEquals": {"aws:SourceVpc": "vpc-1"}}, ` + tail, "aws:SourceVpc"},
+		{`{"Statement": {"Condition": {"StringEquals": {"aws:SourceVpce": "vpce-1"}}, ` + tail, "aws:SourceVpce"},
 		{`{"Statement": {"Condition": {"StringEquals": {"aws:ResourceTag/": "x"}}, ` + tail, "aws:ResourceTag/"},
 		{`{"Statement": {"Condition": {"StringEquals": {"aws:TagKeys": "Name"}}, ` + tail, "ForAllValues"},
 		{`{"Statement": {"Condition": {"Bool": {"ssm:Overwrite": "yes"}}, ` + tail, "neither true nor false"},
