@@ -75,7 +75,7 @@ func (r *run) ledger(ctx context.Context, l *LedgerReport) error {
 	case LedgerGC:
 		rule = inventory.Collect
 	case LedgerRepair:
-		rule = inventory.Mend
+		rule = inventory.Repair
 	default:
 		return nil
 	}
