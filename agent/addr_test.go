@@ -22,3 +22,10 @@ func addrRange(first string, n int) []netip.Addr {
 	}
 	return all
 }
+
+func prefixList(texts string) (list []netip.Prefix) {
+	for text := range strings.FieldsSeq(texts) {
+		list = append(list, netip.MustParsePrefix(text))
+	}
+	return list
+}

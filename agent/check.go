@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
@@ -28,34 +29,56 @@ func LeftAlone(p Pools, r Role) (bool, string) {
 	return false, ""
 }
 
-// CheckPools checks the pools against the subnet and the cluster, before anything is changed. The error names every problem at once
-// and has exit code 2.
-//
-//   - every address, of all roles, is inside the subnet, not kept by AWS, not the node's primary IP, and named once;
-//   - the node's role has a pool;
-//   - the core pool has an address for each core node that the cluster was asked to have, the master pool for each master. Other
-//     roles' pools are counted only where they were named, so that an operator can run one node again by its own pool alone.
-func CheckPools(p Pools, r Role, id Identity, files emr.Files) error {
-	var problems []error
-	if p.Empty() {
-		problems = append(problems, errors.New("Insufficient arguments: no static IPs are named, and no earlier run on this node named any"))
-		return exit.Invalid(errors.Join(problems...), "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
-	}
-	problems = append(problems, checkAddresses(p, id)...)
-	problems = append(problems, checkCounts(p, r, files)...)
-	return exit.Invalid(errors.Join(problems...), "correct the list of addresses")
+// Fit is what a list of addresses means for one node.
+type Fit struct {
+	Own      Pools    // the addresses for nodes of this subnet
+	Notes    []string // about addresses for other subnets
+	Warnings []string // counts that are too small, where that is no reason to refuse the list
 }
 
-func checkAddresses(p Pools, id Identity) []error {
+// CheckPools checks the pools against the subnet and the cluster, before anything is changed. The
+// error names every problem at once and has exit code 2.
+//
+//   - every address, of all roles, is inside the VPC and named once; one of this subnet is neither
+//     reserved by AWS nor the node's primary IP;
+//   - the node's role has an address in this subnet;
+//   - the core pool has an address in this subnet for each core node that the cluster was asked to
+//     have, the master pool for each master. Other roles' pools are counted only where they were
+//     named, so that an operator can run one node again by its own pool alone.
+//
+// Addresses in other subnets of the VPC are for the nodes there: see pool.Placement. A count is a
+// warning and no problem if has is set, which means that the node has its address already, or if
+// EMR's files only suggest the count.
+func CheckPools(p Pools, r Role, id Identity, files emr.Files, has bool) (Fit, error) {
+	if p.Empty() {
+		err := errors.New("Insufficient arguments: no static IPs are named, and no earlier run on this node named any")
+		return Fit{}, exit.Invalid(err, "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
+	}
+	at := placed(p, id)
+	fit := Fit{Own: at.Own, Notes: at.notes(id)}
+	problems := checkAddresses(p, at, id)
+	missing, elsewhere := at.missing(r, id)
+	if missing != nil {
+		problems = append(problems, missing)
+	}
+	fit.Warnings = append(fit.Warnings, elsewhere...)
+	counts, hints := checkCounts(p, at.Own, r, files, has)
+	fit.Warnings = append(fit.Warnings, hints...)
+	remedy := "correct the list of addresses"
+	if missing != nil {
+		remedy = at.needed(r, id, files)
+	}
+	return fit, exit.Invalid(errors.Join(append(problems, counts...)...), remedy)
+}
+
+func checkAddresses(p Pools, at placement, id Identity) []error {
 	var problems []error
 	first := map[netip.Addr]string{}
 	for _, pool := range p.Named() {
-		var outside, kept []netip.Addr
+		var kept []netip.Addr
 		for _, a := range pool.Addrs {
 			switch {
-			case !id.Subnet.Contains(a):
-				outside = append(outside, a)
-			case reserved(id.Subnet, a):
+			case id.Subnet.Contains(a) && reserved(id.Subnet, a):
 				kept = append(kept, a)
 			case a == id.PrimaryIP:
 				problems = append(problems, fmt.Errorf("%s address %s is this node's primary IP, which EC2 gave it at launch: "+
@@ -67,13 +90,12 @@ func checkAddresses(p Pools, id Identity) []error {
 				first[a] = pool.What
 			}
 		}
-		if len(outside) > 0 {
-			problems = append(problems, fmt.Errorf("%s %s not in this node's subnet %s (%s)",
-				pool.What, several(outside), id.Subnet, text.Clean(id.SubnetID, text.MaxQuoted)))
+		if outside := at.Outside.For(roleOf(pool.What)); len(outside) > 0 {
+			problems = append(problems, fmt.Errorf("%s %s outside the VPC (%s): this node's subnet is %s",
+				pool.What, several(outside), networks(id.VPC), subnetOf(id)))
 		}
 		if len(kept) > 0 {
-			problems = append(problems, fmt.Errorf("%s %s reserved by AWS: the first four and the last of subnet %s (%s)",
-				pool.What, several(kept), id.Subnet, text.Clean(id.SubnetID, text.MaxQuoted)))
+			problems = append(problems, fmt.Errorf("%s %s reserved by AWS: the first four and the last of subnet %s", pool.What, several(kept), subnetOf(id)))
 		}
 	}
 	return text.Limit(problems)
@@ -105,28 +127,40 @@ func reserved(subnet netip.Prefix, a netip.Addr) bool {
 	return pool.Number(a) < begin+reservedAddresses || pool.Number(a) == end
 }
 
-func checkCounts(p Pools, r Role, files emr.Files) []error {
-	var problems []error
-	insufficient := func(format string, args ...any) {
-		problems = append(problems, fmt.Errorf("Insufficient arguments: "+format, args...))
+// checkCounts compares the pools with the counts in EMR's files. named is the whole list, own what
+// nodes of this subnet use of it.
+func checkCounts(named, own Pools, r Role, files emr.Files, has bool) (problems []error, warnings []string) {
+	insufficient := func(certain bool, format string, args ...any) {
+		err := fmt.Errorf("Insufficient arguments: "+format, args...)
+		if certain && !has {
+			problems = append(problems, err)
+			return
+		}
+		_, text, _ := strings.Cut(err.Error(), ": ")
+		warnings = append(warnings, "too few addresses: "+text)
+	}
+	here := ""
+	if len(own.Master)+len(own.Core)+len(own.Task) < len(named.Master)+len(named.Core)+len(named.Task) {
+		here = " in this node's subnet"
 	}
 	masters, mastersFrom := files.Masters()
 	switch {
-	case r == RoleMaster && len(p.Master) == 0:
-		insufficient("this is a master node, and no address is named for it (--master-ips, or the first of the list)")
-	case len(p.Master) > 0 && len(p.Master) < masters:
-		insufficient("%s for the master, but %s says that the cluster has %d masters (name %d with --master-ips)",
-			text.Count(len(p.Master), "address", "addresses"), mastersFrom, masters, masters)
+	case r == RoleMaster && len(named.Master) == 0:
+		insufficient(true, "this is a master node, and no address is named for it (--master-ips, or the first of the list)")
+	case len(own.Master) > 0 && len(own.Master) < masters:
+		insufficient(files.Certain(mastersFrom), "%s%s for the master, but %s says that the cluster has %d masters (name %d with --master-ips)",
+			text.Count(len(own.Master), "address", "addresses"), here, mastersFrom, masters, masters)
 	}
 	cores, coresFrom := files.Requested(RoleCore)
 	switch {
-	case p.MasterOnly:
-	case r == RoleCore && len(p.Core) == 0:
-		insufficient("this is a core node, and no address is named for core nodes%s", requested(cores, coresFrom))
-	case (r == RoleMaster || len(p.Core) > 0) && len(p.Core) < cores:
-		insufficient("%s for core nodes, but %s says that %d are requested", text.Count(len(p.Core), "address", "addresses"), coresFrom, cores)
+	case named.MasterOnly:
+	case r == RoleCore && len(named.Core) == 0:
+		insufficient(true, "this is a core node, and no address is named for core nodes%s", requested(cores, coresFrom))
+	case r == RoleCore && len(own.Core) == 0: // said of the role
+	case (r == RoleMaster || len(named.Core) > 0) && len(own.Core) < cores:
+		insufficient(files.Certain(coresFrom), "%s%s for core nodes, but %s says that %d are requested", text.Count(len(own.Core), "address", "addresses"), here, coresFrom, cores)
 	}
-	return problems
+	return problems, warnings
 }
 
 func requested(n int, from string) string {

@@ -22,17 +22,17 @@ const jobFlowJSON = `{"jobFlowId":"j-3H4A2KJ5EXAMPLE","instanceCount":3,"masterI
 func testIdentity() Identity {
 	return Identity{
 		InstanceID: "i-0a1", InstanceType: "m5.xlarge", ENI: "eni-0a1", SubnetID: "subnet-0a1",
-		Subnet: netip.MustParsePrefix("10.0.1.0/24"), PrimaryIP: netip.MustParseAddr("10.0.1.99"),
+		Subnet: netip.MustParsePrefix("10.0.1.0/24"), PrimaryIP: netip.MustParseAddr("10.0.1.99"), VPC: prefixList("10.0.0.0/16 10.7.0.0/16"),
 	}
 }
 
 func TestCheckPools(t *testing.T) {
-	three := `{"haEnabled":true,"instanceGroups":{"MASTER":[{"instanceCount":3}],"CORE":[{"instanceCount":2}]}}`
+	three := `{"haEnabled":true,"instanceGroups":[{"instanceRole":"MASTER","requestedInstanceCount":3},{"instanceRole":"CORE","requestedInstanceCount":2}]}`
 	tests := []struct {
 		name  string
 		pools Pools
 		role  Role
-		files string // job-flow.json, or extraInstanceData.json where it has haEnabled
+		files string // job-flow.json
 		want  []string
 	}{
 		{"enough", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}, RoleCore, jobFlowJSON, nil},
@@ -55,30 +55,34 @@ func TestCheckPools(t *testing.T) {
 		{"task node by its own pool", Pools{Task: addrList("10.0.1.11")}, RoleTask, three, nil},
 		{"three masters", Pools{Master: addrRange("10.0.1.10", 3), Core: addrRange("10.0.1.20", 2)}, RoleMaster, three, nil},
 		{"three masters, one address", Pools{Master: addrRange("10.0.1.10", 1), Core: addrRange("10.0.1.20", 2)}, RoleCore, three, []string{
-			"Insufficient arguments: 1 address for the master, but /mnt/var/lib/info/extraInstanceData.json says that the cluster has 3 masters (name 3 with --master-ips)"}},
+			"Insufficient arguments: 1 address for the master, but /mnt/var/lib/info/job-flow.json says that the cluster has 3 masters (name 3 with --master-ips)"}},
 		{"everything at once", Pools{Master: addrList("10.0.1.99"), Core: addrList("10.0.1.0 10.0.2.1 10.0.1.255 10.0.1.3 192.168.0.1"), Task: addrList("10.0.1.99")}, RoleCore,
 			strings.ReplaceAll(jobFlowJSON, `"requestedInstanceCount":2`, `"requestedInstanceCount":12`), []string{
 				"master address 10.0.1.99 is this node's primary IP, which EC2 gave it at launch: a static IP must be another one",
-				"core addresses 10.0.2.1, 192.168.0.1 are not in this node's subnet 10.0.1.0/24 (subnet-0a1)",
+				"core address 192.168.0.1 is outside the VPC (10.0.0.0/16, 10.7.0.0/16): this node's subnet is 10.0.1.0/24 (subnet-0a1)",
 				"core addresses 10.0.1.0, 10.0.1.255, 10.0.1.3 are reserved by AWS: the first four and the last of subnet 10.0.1.0/24 (subnet-0a1)",
 				"task address 10.0.1.99 is this node's primary IP, which EC2 gave it at launch: a static IP must be another one",
 				"task address 10.0.1.99 is named twice (also as master)",
-				"Insufficient arguments: 5 addresses for core nodes, but /mnt/var/lib/info/job-flow.json says that 12 are requested"}},
-		{"a whole block, most of it elsewhere", Pools{Task: addrRange("10.0.2.0", 300)}, RoleTask, "{}", []string{
-			"task addresses 10.0.2.0, 10.0.2.1, 10.0.2.2, 10.0.2.3, 10.0.2.4, 10.0.2.5, 10.0.2.6, 10.0.2.7, 10.0.2.8, 10.0.2.9 and 290 more " +
-				"are not in this node's subnet 10.0.1.0/24 (subnet-0a1)"}},
+				"Insufficient arguments: 3 addresses in this node's subnet for core nodes, but /mnt/var/lib/info/job-flow.json says that 12 are requested"}},
+		{"a whole block, all of it elsewhere", Pools{Task: addrRange("10.9.2.0", 300)}, RoleTask, "{}", []string{
+			"task addresses 10.9.2.0, 10.9.2.1, 10.9.2.2, 10.9.2.3, 10.9.2.4, 10.9.2.5, 10.9.2.6, 10.9.2.7, 10.9.2.8, 10.9.2.9 and 290 more " +
+				"are outside the VPC (10.0.0.0/16, 10.7.0.0/16): this node's subnet is 10.0.1.0/24 (subnet-0a1)"}},
+		{"for three subnets", Pools{Master: addrList("10.0.2.10 10.0.1.10 10.7.3.10"), Core: addrList("10.0.2.11 10.0.2.12 10.0.1.11 10.0.1.12 10.7.3.11")}, RoleCore, jobFlowJSON, nil},
+		{"too few in this subnet", Pools{Master: addrList("10.0.2.10 10.0.1.10"), Core: addrList("10.0.2.11 10.0.2.12 10.0.1.11")}, RoleCore, jobFlowJSON, []string{
+			"Insufficient arguments: 1 address in this node's subnet for core nodes, but /mnt/var/lib/info/job-flow.json says that 2 are requested"}},
+		{"none in this subnet", Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.2.11 10.0.2.12 10.7.3.1")}, RoleCore, jobFlowJSON, []string{
+			"no core address is in this node's subnet 10.0.1.0/24 (subnet-0a1): the list has them in other subnets only (10.0.2.11-10.0.2.12, 10.7.3.1)"}},
+		{"none in this subnet, of fleets", Pools{Master: addrList("10.0.2.10 10.7.3.10")}, RoleMaster, "{}", []string{
+			"no master address is in this node's subnet 10.0.1.0/24 (subnet-0a1): the list has them in other subnets only (10.0.2.10, 10.7.3.10)"}},
+		{"reserved elsewhere cannot be told", Pools{Core: addrList("10.0.1.11 10.0.1.12 10.0.2.1")}, RoleCore, jobFlowJSON, nil},
 		{"the whole subnet", Pools{Task: addrRange("10.0.1.0", 256)}, RoleTask, "{}", []string{
 			"task address 10.0.1.99 is this node's primary IP, which EC2 gave it at launch: a static IP must be another one",
 			"task addresses 10.0.1.0, 10.0.1.1, 10.0.1.2, 10.0.1.3, 10.0.1.255 are reserved by AWS: the first four and the last of subnet 10.0.1.0/24 (subnet-0a1)"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			name := emr.FileJobFlow
-			if strings.Contains(test.files, "haEnabled") {
-				name = emr.FileExtra
-			}
-			files := emr.ReadFiles(rootWith(t, "/mnt/var/lib/info/"+name, test.files))
-			err := CheckPools(test.pools, test.role, testIdentity(), files)
+			files := emr.ReadFiles(rootWith(t, "/mnt/var/lib/info/"+emr.FileJobFlow, test.files))
+			_, err := CheckPools(test.pools, test.role, testIdentity(), files, false)
 			if test.want == nil {
 				if err != nil {
 					t.Fatal(err)
@@ -92,6 +96,54 @@ func TestCheckPools(t *testing.T) {
 				t.Errorf("got\n%v\nwant\n%s", err, strings.Join(test.want, "\n"))
 			}
 		})
+	}
+}
+
+// A count is no reason to refuse a node that has its address, nor is one that EMR's files only
+// suggest. Each is a warning then.
+func TestCountsThatOnlyWarn(t *testing.T) {
+	pools := Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11")}
+	const extra = `{"haEnabled":true,"instanceGroups":{"MASTER":[{"instanceCount":3}],"CORE":[{"instanceCount":2}]}}`
+	const fleet = `{"instanceGroups":{"MASTER":[{"instanceCount":1}],"CORE":[{"instanceCount":2},{"instanceCount":8}]}}`
+	tests := []struct {
+		name, file, content string
+		has, refused        bool
+		warnings            []string
+	}{
+		{"certain", emr.FileJobFlow, jobFlowJSON, false, true, nil},
+		{"certain, and it has its address", emr.FileJobFlow, jobFlowJSON, true, false, []string{
+			"too few addresses: 1 address for core nodes, but /mnt/var/lib/info/job-flow.json says that 2 are requested"}},
+		{"suggested", emr.FileExtra, extra, false, false, []string{
+			"too few addresses: 1 address for the master, but /mnt/var/lib/info/extraInstanceData.json says that the cluster has 3 masters (name 3 with --master-ips)",
+			"too few addresses: 1 address for core nodes, but /mnt/var/lib/info/extraInstanceData.json says that 2 are requested"}},
+		{"units of a fleet", emr.FileExtra, fleet, false, false, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			files := emr.ReadFiles(rootWith(t, "/mnt/var/lib/info/"+test.file, test.content))
+			fit, err := CheckPools(pools, RoleCore, testIdentity(), files, test.has)
+			if (err != nil) != test.refused || !slices.Equal(fit.Warnings, test.warnings) {
+				t.Errorf("error %v, warnings %q, want %q", err, fit.Warnings, test.warnings)
+			}
+		})
+	}
+}
+
+// Addresses for other subnets are told once, and no node of this subnet uses them.
+func TestCheckPoolsOverSubnets(t *testing.T) {
+	pools := Pools{Master: addrList("10.0.2.10 10.0.1.10"), Core: addrList("10.0.2.11 10.0.2.12 10.0.1.11 10.0.1.12"), Task: addrList("10.7.3.30")}
+	files := emr.ReadFiles(rootWith(t, "/mnt/var/lib/info/"+emr.FileJobFlow, jobFlowJSON))
+	fit, err := CheckPools(pools, RoleMaster, testIdentity(), files, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(fit.Own.Master, addrList("10.0.1.10")) || !slices.Equal(fit.Own.Core, addrList("10.0.1.11 10.0.1.12")) || len(fit.Own.Task) > 0 {
+		t.Errorf("own %+v", fit.Own)
+	}
+	notes := []string{"4 addresses of the list are for nodes in other subnets of the VPC: 10.0.2.10-10.0.2.12, 10.7.3.30 (this node's subnet is 10.0.1.0/24 (subnet-0a1))"}
+	warnings := []string{"no task address is in this node's subnet 10.0.1.0/24 (subnet-0a1): task nodes here get none"}
+	if !slices.Equal(fit.Notes, notes) || !slices.Equal(fit.Warnings, warnings) {
+		t.Errorf("notes %q, warnings %q", fit.Notes, fit.Warnings)
 	}
 }
 

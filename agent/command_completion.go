@@ -18,7 +18,7 @@ var completionCommands = []string{cobra.ShellCompRequestCmd, cobra.ShellCompNoDe
 func flagValues() map[string][]string {
 	return map[string][]string{
 		flagRole:      {string(RoleMaster), string(RoleCore), string(RoleTask)},
-		flagScope:     {"external", "all"},
+		flagScope:     {"external", "private", "all"},
 		flagBackend:   {"auto", "iptables", "nftables"},
 		flagLogFormat: {"console", "json"},
 		flagOutput:    {"text", "json"},

@@ -77,7 +77,7 @@ func (f *flags) apply(commands ...*cobra.Command) {
 	f.add(pool.FlagCore, "IPS", "", "addresses for core nodes", commands...)
 	f.add(pool.FlagTask, "IPS", "", "addresses for task nodes (without: task nodes are left as they are)", commands...)
 	f.add(flagRole, "ROLE", "", "this node's role: MASTER, CORE or TASK (without: found out)", commands...)
-	f.add(flagScope, "SCOPE", DefaultScope, "traffic that leaves with the static IP: external (to outside the VPC), all", commands...)
+	f.add(flagScope, "SCOPE", DefaultScope, "traffic that leaves with the static IP: external (to outside the VPC), private (of that, to private networks only; the default on a node with a public IPv4 address), all", commands...)
 	f.add(flagOnly, "CIDRS", "", "only traffic to these networks leaves with the static IP", commands...)
 	f.add(flagExclude, "CIDRS", "", "traffic to these networks never does", commands...)
 	f.add(flagNoNameTag, "bool", "", "leave the instance's Name tag as it is", commands...)

@@ -151,7 +151,7 @@ func TestCommandLineProblems(t *testing.T) {
 			`unknown flag "-x"`,
 			`--nat-backend has no value`,
 			`--role: "chief" is not a role (MASTER, CORE or TASK)`,
-			`--snat-scope "some" is none of external, all`,
+			`--snat-scope "some" is none of external, private, all`,
 			`--prefix "aws" must begin with a slash`,
 			`--ssm-put-rate "NaN" is not a number above 0 and up to 1000 (calls a second)`,
 			`--timeout "ten" is not a time with its unit, such as 90s or 10m`,

@@ -31,7 +31,7 @@ type Config struct {
 	Pools   Pools          // empty: take the pools of the last run from the state file
 	Region  string         // that the node must be in; of ledger: where it is; empty: any, or found out
 	Role    Role           // empty: detect it
-	Scope   string         // SNAT scope: external or all
+	Scope   string         // SNAT scope: external, private or all
 	Only    []netip.Prefix // SNAT only to these networks
 	Exclude []netip.Prefix // never SNAT to these
 	Backend string         // auto, iptables or nftables

@@ -74,6 +74,7 @@ func (d *doctor) examine(ctx context.Context) {
 	if d.hasState {
 		d.cfg = d.cfg.Repeating(d.state.Settings)
 	}
+	d.chooseScope()
 	d.report(d.lastError(ctx))
 	d.report(d.localFiles()...)
 	d.report(d.session(ctx)...)
@@ -91,6 +92,7 @@ func (d *doctor) examine(ctx context.Context) {
 		func() []Finding { return d.ec2Permissions(ctx) },
 		func() []Finding { return d.ssmPermissions(ctx) },
 		func() []Finding { return d.pools(ctx) },
+		func() []Finding { return d.otherSubnets(ctx) },
 		func() []Finding { room = d.room(ctx); return nil },
 		func() []Finding { kernel = d.kernelFindings(ctx); return nil },
 	)

@@ -64,9 +64,9 @@ func TestDoctorAgrees(t *testing.T) {
 		{"no list", func(n *testNode, _ *network) { n.cfg.Pools = Pools{} }, ExitUsage, "addresses", resultFailed, []string{"none are named", "MASTER_IP CORE_IP"}},
 		{"no list, on a task node", func(n *testNode, _ *network) { n.cfg.Pools, n.cfg.Role = Pools{}, RoleTask }, ExitOK, "addresses", resultOK, nil},
 		{"a wrong address and a missing permission", func(n *testNode, _ *network) {
-			n.cfg.Pools.Core = addrList("10.0.1.21 10.0.9.9")
+			n.cfg.Pools.Core = addrList("10.0.1.21 10.9.9.9")
 			n.deny("ssm:PutParameter")
-		}, ExitUsage, "address 10.0.9.9", resultFailed, nil},
+		}, ExitUsage, "address 10.9.9.9", resultFailed, nil},
 		{"too few addresses and a black hole", func(n *testNode, w *network) {
 			n.cfg.Pools.Core = nil
 			w.answer = func(netip.Addr, netip.AddrPort) error { return errNoAnswer }

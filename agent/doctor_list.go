@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -27,13 +28,24 @@ func (d *doctor) listFindings() []Finding {
 	case d.cfg.Pools.Empty():
 		return append(findings, failed(ExitUsage, "addresses", "", command, "none are named, and no earlier run on this node named any"))
 	}
-	for _, problem := range checkCounts(d.cfg.Pools, d.role.Role, d.files) {
+	at := placement{pool.Placement{Own: d.cfg.Pools}}
+	if d.known {
+		at = placed(d.cfg.Pools, d.id)
+	}
+	pools := at.Own.For(d.role.Role)
+	has := slices.ContainsFunc(d.id.Addresses, func(a netip.Addr) bool { return slices.Contains(pools, a) }) || slices.Contains(pools, d.state.Static)
+	problems, hints := checkCounts(d.cfg.Pools, at.Own, d.role.Role, d.files, has)
+	for _, problem := range problems {
 		findings = append(findings, failed(ExitUsage, "addresses", "", "correct the list of addresses", "%v", problem))
+	}
+	for _, hint := range hints {
+		findings = append(findings, warning("addresses", "", "name more addresses", "%s", hint))
 	}
 	if !d.known {
 		return append(findings, unknown("addresses", "", "", "the subnet is not known"))
 	}
-	for _, set := range d.cfg.Pools.Named() {
+	findings = append(findings, d.placeFindings(at)...)
+	for _, set := range at.Own.Named() {
 		var good []netip.Addr
 		for _, a := range set.Addrs {
 			if f := d.misplaced(a); f.Check != "" {
@@ -50,12 +62,37 @@ func (d *doctor) listFindings() []Finding {
 	return findings
 }
 
+// placeFindings tells of the addresses that are not this subnet's, and of the scope that a public
+// address leaves.
+func (d *doctor) placeFindings(at placement) (findings []Finding) {
+	for _, set := range at.Outside.Named() {
+		for _, a := range set.Addrs {
+			findings = append(findings, failed(ExitUsage, "address", a.String(), "correct the list of addresses", "outside the VPC (%s): this node's subnet is %s", networks(d.id.VPC), subnetOf(d.id)))
+		}
+	}
+	problem, warnings := at.missing(d.role.Role, d.id)
+	if problem != nil {
+		findings = append(findings, failed(ExitUsage, "addresses", "", at.needed(d.role.Role, d.id, d.files), "%v", problem))
+	}
+	for _, text := range warnings {
+		findings = append(findings, warning("addresses", "", "name addresses of this subnet for that role too", "%s", text))
+	}
+	for _, text := range at.notes(d.id) {
+		findings = append(findings, fine("addresses", "", "%s", text))
+	}
+	if err := d.checkScope(); err != nil {
+		return append(findings, of(err, "scope", ""))
+	}
+	for _, text := range d.scopeNotes() {
+		findings = append(findings, fine("scope", "", "%s", text))
+	}
+	return findings
+}
+
 // misplaced is the finding on an address that this subnet does not give to nodes; none where it does.
 func (d *doctor) misplaced(a netip.Addr) Finding {
 	const remedy = "correct the list of addresses"
 	switch {
-	case !d.id.Subnet.Contains(a):
-		return failed(ExitUsage, "address", a.String(), remedy, "outside this node's subnet %s (%s)", d.id.Subnet, d.id.SubnetID)
 	case reserved(d.id.Subnet, a):
 		return failed(ExitUsage, "address", a.String(), remedy, "reserved by AWS: the first four and the last of %s", d.id.Subnet)
 	case a == d.id.PrimaryIP:

@@ -39,6 +39,11 @@ func TestDoctorAddresses(t *testing.T) {
 				d := n.doctor()
 				for i := range not {
 					not[i] = strings.Replace(not[i], "PRIMARY", n.PrimaryIP.String(), 1)
+					for _, f := range d.Findings {
+						if f.Check == "reservation" && f.Subject != "" && f.Result != resultOK {
+							not[i] = strings.Replace(not[i], "SECOND", f.Subject, 1)
+						}
+					}
 				}
 				expectOnly(t, d, code, not...)
 				if check != nil {
@@ -70,8 +75,36 @@ func TestDoctorAddresses(t *testing.T) {
 		expect(t, d, "pool core", resultFailed, "too few: 0 of 2")
 	})
 	run("outside, reserved, primary IP", func(t *testing.T, n *testNode) {
-		n.cfg.Pools.Core = append(addrList("10.0.2.5 10.0.1.3 10.0.1.255"), n.PrimaryIP, a21)
-	}, ExitUsage, []string{"address 10.0.2.5", "address 10.0.1.3", "address 10.0.1.255", "address PRIMARY"}, nil)
+		n.cfg.Pools.Core = append(addrList("10.9.2.5 10.0.1.3 10.0.1.255"), n.PrimaryIP, a21)
+	}, ExitUsage, []string{"address 10.9.2.5", "address 10.0.1.3", "address 10.0.1.255", "address PRIMARY"}, nil)
+	run("in no subnet of the VPC", func(t *testing.T, n *testNode) {
+		n.cfg.Pools.Core = append(n.cfg.Pools.Core, addrList("10.0.2.5 10.7.0.5 10.7.0.6")...)
+	}, ExitOK, []string{"address 10.0.2.5, 10.7.0.5-10.7.0.6"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "addresses", resultOK, "3 addresses of the list are for nodes in other subnets of the VPC")
+		expect(t, d, "address 10.0.2.5, 10.7.0.5-10.7.0.6", resultWarning, "in no subnet of the VPC")
+	})
+	run("in other subnets", func(t *testing.T, n *testNode) {
+		second := n.cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
+		third := n.cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.7.0.0/24"))
+		n.cloud.ReserveCIDR(third, netip.MustParsePrefix("10.7.0.0/28"), "explicit")
+		n.cfg.Pools.Core = append(n.cfg.Pools.Core, addrList("10.0.2.5 10.0.2.6 10.7.0.5 10.7.0.1")...)
+		o, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: second, Secondary: addrList("10.0.2.5")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(o.InstanceID, second, third)
+	}, ExitOK, []string{"address 10.0.2.5", "reservation SECOND", "address 10.7.0.1"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "address 10.0.2.5", resultWarning, "in use by i-", "outside the ledger")
+		expect(t, d, "address 10.0.2.6", resultOK, "1 address: free")
+		expect(t, d, "address 10.7.0.5", resultOK, "1 address: free")
+		expect(t, d, "address 10.7.0.1", resultWarning, "reserved by AWS")
+	})
+	run("none in this subnet", func(t *testing.T, n *testNode) {
+		n.cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
+		n.cfg.Pools.Core = addrList("10.0.2.5 10.0.2.6")
+	}, ExitUsage, []string{"addresses", "reservation SECOND"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "addresses", resultFailed, "no core address is in this node's subnet 10.0.1.0/24", "an address of 10.0.1.0/24 for each core node (1 in this cluster)")
+	})
 	run("pool too small", func(t *testing.T, n *testNode) {
 		n.cfg.Pools = Pools{Core: addrList("10.0.1.21")}
 		n.cfg.Pools.Core = nil

@@ -40,7 +40,7 @@ func TestNearestForm(t *testing.T) {
 		{[]string{"10.0.1.10", "10.0.1.11", "eu-west-1"}, []string{`argument 3 "eu-west-1" is a region: only the form MASTER_IP REGION, for the master alone, has one; otherwise leave it out, the node knows its region`}},
 		{[]string{"10.0.1.10-11", "eu-west-1"}, []string{`argument 1 "10.0.1.10-11" is several addresses; the form MASTER_IP REGION has one, the master's`}},
 		{[]string{"--snat-scope", "All", "--nat-backend", "nftable", "--on-error=Continue"}, []string{
-			`--snat-scope "All" is none of external, all: did you mean all?`, `--nat-backend "nftable" is none of auto, iptables, nftables: did you mean nftables?`,
+			`--snat-scope "All" is none of external, private, all: did you mean all?`, `--nat-backend "nftable" is none of auto, iptables, nftables: did you mean nftables?`,
 			`--on-error "Continue" is none of fail, continue: did you mean continue?`}},
 	} {
 		code, _, stderr, got := runMain(t, t.Context(), test.args, nil, Report{}, nil)

@@ -138,7 +138,7 @@ func (r *run) askIMDS(ctx context.Context) (answers bool, err error) {
 		return false, coded(ExitInternal, fmt.Errorf("the state file gives no MAC address (%w), and IMDS does not tell it: %w", merr, err), "run this again when IMDS answers")
 	}
 	r.id = Identity{InstanceID: s.InstanceID, MAC: mac, ENI: s.ENI, SubnetID: s.SubnetID, VPC: s.VPC, PrimaryIP: s.Primary}
-	if len(s.VPC) == 0 && r.cfg.Scope == DefaultScope {
+	if len(s.VPC) == 0 && netcfg.Scope(r.cfg.Scope) != netcfg.ScopeAll {
 		return false, coded(ExitIdentity, fmt.Errorf("the state file was written by a version that did not keep the VPC's CIDRs, and IMDS does not tell them: %w", err),
 			"run this again when IMDS answers")
 	}

@@ -116,6 +116,9 @@ func (r *run) identify(ctx context.Context) error {
 	r.list = listDigest(r.cfg.Pools)
 	if r.hasState {
 		r.cfg = r.cfg.Repeating(r.state.Settings)
+	}
+	r.chooseScope()
+	if r.hasState {
 		r.used, r.recordDue, r.named = r.state.Static, r.state.RecordDue, r.state.Named
 		r.gateways, r.gatewaysKnown = r.state.Gateways, r.state.GatewaysKnown
 	}
@@ -238,9 +241,11 @@ func (r *run) check(ctx context.Context) (bool, error) {
 		}
 		return true, nil
 	}
-	problems := []error{wrongRegion, r.checkPrefix(), CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files)}
-	pool := r.cfg.Pools.For(r.role.Role)
+	pool := r.ownPools().For(r.role.Role)
 	carried := slices.ContainsFunc(r.id.Addresses, func(a netip.Addr) bool { return slices.Contains(pool, a) })
+	fit, unfit := CheckPools(r.cfg.Pools, r.role.Role, r.id, r.files, carried || slices.Contains(pool, r.state.Static))
+	r.rep.Notes, r.rep.Warnings = append(r.rep.Notes, append(fit.Notes, r.scopeNotes()...)...), append(r.rep.Warnings, fit.Warnings...)
+	problems := []error{wrongRegion, r.checkPrefix(), unfit, r.checkScope()}
 	if !carried && len(r.id.Addresses) > 1 { // every instance type allows two
 		limit, err := r.ec2.Capacity(ctx)
 		if err != nil {
@@ -272,6 +277,7 @@ func (r *run) candidates(pool []netip.Addr) []netip.Addr {
 
 // coordinator returns this node's side of the claim protocol.
 func (r *run) coordinator() *ssmcoord.Coordinator {
+	pools := r.ownPools()
 	past := ssmcoord.Past{Intents: r.touched(), Used: r.state.Former}
 	past.Recorded = true
 	if r.hasState {
@@ -286,12 +292,10 @@ func (r *run) coordinator() *ssmcoord.Coordinator {
 		past.Released = time.Now()
 	}
 	return ssmcoord.New(ssmcoord.Options{
-		Ledger: ssmcoord.NewLedger(r.aws.Config, r.cfg.Prefix, r.id.SubnetID),
-		EC2:    r.ec2,
-		Self:   r.self(),
-		Pools: ssmcoord.Pools{
-			string(RoleMaster): r.cfg.Pools.Master, string(RoleCore): r.cfg.Pools.Core, string(RoleTask): r.cfg.Pools.Task,
-		},
+		Ledger:  ssmcoord.NewLedger(r.aws.Config, r.cfg.Prefix, r.id.SubnetID),
+		EC2:     r.ec2,
+		Self:    r.self(),
+		Pools:   ssmcoord.Pools{string(RoleMaster): pools.Master, string(RoleCore): pools.Core, string(RoleTask): pools.Task},
 		Past:    past,
 		Quick:   r.finished() && len(past.Intents) == 1,
 		PutRate: r.cfg.PutRate,

@@ -126,7 +126,7 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	st := r.state
 	s.Instance, s.Cluster, s.Role, s.Subnet, s.ENI, s.Link, s.Backend = st.InstanceID, st.ClusterID, st.Role, st.SubnetID, st.ENI, st.Link, st.Backend
 	s.Primary, s.Static, s.Phase, s.Written, s.Pending = st.Primary, st.Static, st.Phase, st.Written, st.Intents
-	s.Notes = append(s.Notes, r.rep.Notes...)
+	s.Notes = append(s.Notes, append(r.rep.Notes, r.scopeNotes()...)...)
 	active := st.Static.IsValid() && st.Phase != PhaseReleased && st.Phase != PhaseWithdrawn
 	if err := r.statusKernel(ctx, s, active); err != nil {
 		return err

@@ -11,11 +11,21 @@ import (
 // Scope says which destinations see the static IP as the source.
 type Scope string
 
-// The scopes. Link-local, multicast and local destinations keep the primary IP in both.
+// The scopes. Link-local, multicast and local destinations keep the primary IP in all of them.
 const (
 	ScopeExternal Scope = "external" // destinations outside every CIDR of the VPC
+	ScopePrivate  Scope = "private"  // of these, the private networks only: see PrivateNetworks
 	ScopeAll      Scope = "all"      // the VPC too, except for the DHCP renewal
 )
+
+// PrivateNetworks returns the networks of scope private: those of RFC 1918, and the shared address
+// space of RFC 6598, which VPCs and data centres use too.
+func PrivateNetworks() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"),
+		netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	}
+}
 
 // MaxNetworks bounds the networks of a configuration. Each is one rule, and all rules must fit one
 // transaction, also where the kernel's default bounds its size.
@@ -27,7 +37,7 @@ type Config struct {
 	Primary netip.Addr       // the address EC2 gave that interface at launch
 	Static  netip.Addr       // the address that the node is to use outside
 	Former  []netip.Addr     // static IPs that this node had before and must not keep
-	VPC     []netip.Prefix   // every IPv4 CIDR of the VPC; needed in scope external
+	VPC     []netip.Prefix   // every IPv4 CIDR of the VPC; needed in every scope but all
 	Scope   Scope            // empty: external
 	Only    []netip.Prefix   // only these destinations see the static IP; empty: all in the scope
 	Exclude []netip.Prefix   // these destinations never see it
@@ -74,19 +84,22 @@ func (c Config) Validate() error {
 	}
 	switch c.scope() {
 	case ScopeAll:
-	case ScopeExternal:
+	case ScopeExternal, ScopePrivate:
 		if len(c.VPC) == 0 {
-			bad("no VPC CIDR is known, and scope %s needs all of them", ScopeExternal)
+			bad("no VPC CIDR is known, and scope %s needs all of them", c.scope())
 		}
 		for _, o := range c.Only {
 			for _, v := range c.VPC {
 				if o.IsValid() && v.IsValid() && v.Contains(o.Addr()) && v.Bits() <= o.Bits() {
-					bad("only-cidr %s has no effect: it is inside VPC CIDR %s, which scope %s leaves alone", o, v, ScopeExternal)
+					bad("only-cidr %s has no effect: it is inside VPC CIDR %s, which scope %s leaves alone", o, v, c.scope())
 				}
+			}
+			if o.IsValid() && o.Addr().Is4() && c.scope() == ScopePrivate && len(inPrivate(o)) == 0 {
+				bad("only-cidr %s has no effect: it has no private address, and scope %s leaves others alone", o, ScopePrivate)
 			}
 		}
 	default:
-		bad("scope %q is neither %s nor %s", c.Scope, ScopeExternal, ScopeAll)
+		bad("scope %q is none of %s, %s, %s", c.Scope, ScopeExternal, ScopePrivate, ScopeAll)
 	}
 	return errors.Join(errs...)
 }
@@ -96,6 +109,36 @@ func (c Config) scope() Scope {
 		return ScopeExternal
 	}
 	return c.Scope
+}
+
+// targets returns the destinations that see the static IP, before exceptions. Empty: all.
+func (c Config) targets() []netip.Prefix {
+	switch {
+	case c.scope() != ScopePrivate:
+		return sorted(c.Only)
+	case len(c.Only) == 0:
+		return PrivateNetworks()
+	}
+	var list []netip.Prefix
+	for _, o := range c.Only {
+		list = append(list, inPrivate(o)...)
+	}
+	return sorted(list)
+}
+
+// inPrivate returns the parts of a network that are private.
+func inPrivate(o netip.Prefix) []netip.Prefix {
+	var parts []netip.Prefix
+	for _, p := range PrivateNetworks() {
+		switch {
+		case !p.Overlaps(o):
+		case p.Bits() > o.Bits():
+			parts = append(parts, p)
+		default:
+			parts = append(parts, o)
+		}
+	}
+	return parts
 }
 
 // sorted returns the networks masked, each once, in a fixed order. IMDS promises none, and an order

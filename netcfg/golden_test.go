@@ -20,6 +20,7 @@ func TestGoldenRules(t *testing.T) {
 	}{
 		{"external", func(*netcfg.Config) {}},
 		{"all", func(c *netcfg.Config) { c.Scope = netcfg.ScopeAll }},
+		{"private", func(c *netcfg.Config) { c.Scope = netcfg.ScopePrivate }},
 		{"only", func(c *netcfg.Config) {
 			c.Only = []netip.Prefix{netip.MustParsePrefix("192.168.50.0/24"), netip.MustParsePrefix("172.30.0.0/17")}
 		}},

@@ -15,7 +15,7 @@ import (
 // someRules are rules of every shape that Desired makes.
 func someRules() (rules []Rule) {
 	addr, cidr := netip.MustParseAddr, netip.MustParsePrefix
-	for _, scope := range []Scope{ScopeExternal, ScopeAll} {
+	for _, scope := range []Scope{ScopeExternal, ScopePrivate, ScopeAll} {
 		c := Config{Primary: addr("10.0.1.5"), Static: addr("10.0.1.20"), Scope: scope, VPC: []netip.Prefix{cidr("10.0.0.0/16"), cidr("100.64.0.0/10")},
 			Only: []netip.Prefix{cidr("0.0.0.0/0"), cidr("192.0.2.1/32"), cidr("128.0.0.0/1"), cidr("172.16.0.0/12")}, Exclude: []netip.Prefix{cidr("203.0.113.128/25")}}
 		for _, chain := range c.Desired("ens5").Chains {

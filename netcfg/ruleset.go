@@ -96,12 +96,14 @@ var midStream = Rule{MidStream: true, Action: Return}
 //	-A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -j RETURN
 //	-A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -j RETURN
 //	-A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -j RETURN
-//	-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN                each VPC CIDR; scope external
+//	-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN                each VPC CIDR; not in scope all
 //	-A EMR-STATIC-IP-OUT -d 192.0.2.0/24 -j RETURN               each excluded network
 //	-A EMR-STATIC-IP-OUT -p udp --sport 68 --dport 67 -j RETURN  scope all
 //	-A EMR-STATIC-IP-OUT -m addrtype --dst-type LOCAL -j RETURN
 //	-A EMR-STATIC-IP-OUT ! -s 10.0.1.5/32 -m addrtype --src-type LOCAL --limit-iface-out -j RETURN
 //	-A EMR-STATIC-IP-OUT -o eth0 -j SNAT --to-source 10.0.1.20   with only-cidr: for each, with -d
+//
+// Scope private has the last rule once for each private network, with -d.
 //
 // Every rule carries the comment emr-static-ip.
 //
@@ -123,7 +125,7 @@ func (c Config) Desired(link string) RuleSet {
 		return rules
 	}
 	out := append([]Rule{midStream}, leave([]netip.Prefix{linkLocal, multicast, broadcast})...)
-	if c.scope() == ScopeExternal {
+	if c.scope() != ScopeAll {
 		out = append(out, leave(c.VPC)...)
 	}
 	out = append(out, leave(c.Exclude)...)
@@ -133,10 +135,11 @@ func (c Config) Desired(link string) RuleSet {
 	out = append(out,
 		Rule{DestHere: true, Action: Return},
 		Rule{NotSource: netip.PrefixFrom(c.Primary, 32), SourceHere: true, Action: Return})
-	if len(c.Only) == 0 {
+	targets := c.targets()
+	if len(targets) == 0 {
 		out = append(out, Rule{Out: link, Action: SNAT, To: c.Static})
 	}
-	for _, p := range sorted(c.Only) {
+	for _, p := range targets {
 		out = append(out, Rule{Destination: destination(p), Out: link, Action: SNAT, To: c.Static})
 	}
 	return RuleSet{

@@ -13,7 +13,10 @@ func TestTranslates(t *testing.T) {
 		return p
 	}
 	base := Config{Primary: netip.MustParseAddr("10.0.1.5"), Static: netip.MustParseAddr("10.0.1.20"), VPC: prefixes("10.0.0.0/16", "10.7.0.0/16")}
-	all, only, exclude, everything := base, base, base, base
+	all, only, exclude, everything, private, some := base, base, base, base, base, base
+	private.Scope = ScopePrivate
+	private.Exclude = prefixes("192.168.9.0/24")
+	some.Scope, some.Only = ScopePrivate, prefixes("192.168.50.0/24", "172.0.0.0/8")
 	all.Scope = ScopeAll
 	only.Only = prefixes("192.168.0.0/16", "172.16.0.0/12")
 	exclude.Exclude = prefixes("192.168.9.0/24")
@@ -36,6 +39,19 @@ func TestTranslates(t *testing.T) {
 		{"only", only, "10.0.0.1", false},
 		{"exclude", exclude, "192.168.9.1", false},
 		{"exclude", exclude, "192.168.8.1", true},
+		{"private", private, "192.168.50.10", true},
+		{"private", private, "172.31.0.1", true},
+		{"private", private, "10.9.0.1", true},
+		{"private", private, "100.64.0.2", true},
+		{"private", private, "10.0.2.1", false},
+		{"private", private, "10.7.2.1", false},
+		{"private", private, "192.168.9.1", false},
+		{"private", private, "172.32.0.1", false},
+		{"private", private, "198.51.100.10", false},
+		{"private and only", some, "192.168.50.10", true},
+		{"private and only", some, "192.168.51.10", false},
+		{"private and only", some, "172.16.0.1", true},
+		{"private and only", some, "172.1.0.1", false},
 		{"only everything", everything, "8.8.8.8", true},
 	} {
 		if got := test.config.Translates(netip.MustParseAddr(test.to)); got != test.want {

@@ -159,6 +159,13 @@ func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, 
 		known[path] = v
 		return v
 	}
+	optional := func(path string) string {
+		v := get(path)
+		if len(errs) == 1 && HasStatus(errs[0], http.StatusNotFound) {
+			errs = nil
+		}
+		return v
+	}
 	id.InstanceID = get("instance-id")
 	id.InstanceType = get("instance-type")
 	id.Region = get("placement/region")
@@ -175,8 +182,12 @@ func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, 
 	id.ENI = get(nic + "interface-id")
 	id.SubnetID = get(nic + "subnet-id")
 	subnet := get(nic + "subnet-ipv4-cidr-block")
+	id.VPCID = get(nic + "vpc-id")
 	vpc := get(nic + "vpc-ipv4-cidr-blocks")
 	addrs := get(nic + "local-ipv4s")
+	// IMDS has no such name where there is no public address.
+	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html
+	public := optional(nic + "public-ipv4s")
 	if len(errs) > 0 {
 		return id, errs[0]
 	}
@@ -205,11 +216,19 @@ func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, 
 		}
 		id.Addresses = append(id.Addresses, a)
 	}
+	for _, line := range strings.Fields(public) {
+		a, err := text.IPv4(line)
+		if err != nil {
+			fail("public-ipv4s", line, err)
+		}
+		id.Public = append(id.Public, a)
+	}
 	for _, f := range []struct {
 		what, value string
 		want        text.Form
 	}{
 		{"instance-id", id.InstanceID, text.EC2ID("i-")}, {"interface-id", id.ENI, text.EC2ID("eni-")}, {"subnet-id", id.SubnetID, text.EC2ID("subnet-")},
+		{"vpc-id", id.VPCID, text.EC2ID("vpc-")},
 		{"instance-type", id.InstanceType, text.Word("an instance type")}, {"placement/region", id.Region, text.Word("a region")},
 	} {
 		if !f.want.Fits(f.value) {
