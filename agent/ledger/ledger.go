@@ -100,7 +100,7 @@ func (c *call) run(ctx context.Context) error {
 	case GC:
 		rule = inventory.Collect
 	case Repair:
-		rule = inventory.Mend
+		rule = inventory.Repair
 	default:
 		return nil
 	}
