@@ -324,9 +324,9 @@ func TestLedgerFailures(t *testing.T) {
 		{"list the ledger", List, "ssm:GetParametersByPath", nil, exit.Permission, "reading the ledger", `{"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": ["arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip", "`},
 		{"interfaces", List, "ec2:DescribeNetworkInterfaces", nil, exit.Permission, "network interfaces", `"Action": "ec2:DescribeNetworkInterfaces", "Resource": "*", "Condition": {`},
 		{"instances", List, "ec2:DescribeInstances", nil, exit.Permission, "instances of the ledger", `"Action": "ec2:DescribeInstances"`},
-		{"read a record", GC, "ssm:GetParameters", nil, exit.Permission, "reading the claim", `"Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/*"}`},
+		{"read a record", GC, "ssm:GetParameters", nil, exit.Permission, "reading the record", `"Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/*"}`},
 		{"delete a record", GC, "ssm:DeleteParameter", nil, exit.Permission, "deleting the record", `"Action": "ssm:DeleteParameter"`},
-		{"write a record", Repair, "ssm:PutParameter", nil, exit.Permission, "writing the claim", `"Action": "ssm:PutParameter"`},
+		{"write a record", Repair, "ssm:PutParameter", nil, exit.Permission, "writing the record", `"Action": "ssm:PutParameter"`},
 		{"addresses without a subnet", Repair, "", func(w *ledgerWorld) { w.cfg.Subnet, w.cfg.Pools.Core = "", addrList("10.0.1.10") }, exit.Usage, "no subnet", "--subnet"},
 		{"no credentials", List, "", func(w *ledgerWorld) {
 			w.t.Setenv("AWS_ACCESS_KEY_ID", "")
