@@ -30,6 +30,9 @@ func (d *doctor) otherSubnets(ctx context.Context) []Finding {
 	if why := d.unasked("ec2"); why != "" {
 		return []Finding{unknown("subnets", "", "", "not tried: %s", why)}
 	}
+	if d.id.VPCID == "" {
+		return []Finding{unknown("subnets", "", "", "IMDS does not tell the VPC's id")}
+	}
 	var subnets []types.Subnet
 	err := d.call(ctx, func(ctx context.Context) error {
 		pages := awsec2.NewDescribeSubnetsPaginator(awsec2.NewFromConfig(d.api), &awsec2.DescribeSubnetsInput{

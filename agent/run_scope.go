@@ -25,7 +25,7 @@ func (r *run) chooseScope() {
 // publicByDefault reports whether the node has a public address and nobody asked for a scope or for
 // networks.
 func (r *run) publicByDefault() bool {
-	return len(r.id.Public) > 0 && len(r.cfg.Only) == 0 && !slices.Contains(r.cfg.Given, flagScope)
+	return len(r.id.Public) > 0 && len(r.cfg.Only) == 0 && !r.cfg.Given.Scope
 }
 
 // checkScope refuses a scope in which the Internet gateway drops what the node sends.

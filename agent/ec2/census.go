@@ -54,6 +54,24 @@ func (c *Census) Interfaces(ctx context.Context, subnets []string, addrs []netip
 	return found, nil
 }
 
+// Network returns the IPv4 network of a subnet.
+func (c *Census) Network(ctx context.Context, subnet string) (netip.Prefix, error) {
+	out, err := c.API.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: []string{subnet}})
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("asking EC2 for the network of %s: %w", text.Quote(subnet), err)
+	}
+	for _, s := range out.Subnets {
+		if aws.ToString(s.SubnetId) == subnet {
+			p, err := readNetwork(aws.ToString(s.CidrBlock))
+			if err != nil {
+				return p, fmt.Errorf("asking EC2 for the network of %s: %s %w", subnet, text.Quote(aws.ToString(s.CidrBlock)), err)
+			}
+			return p, nil
+		}
+	}
+	return netip.Prefix{}, fmt.Errorf("asking EC2 for the network of %s: EC2 does not list it", text.Quote(subnet))
+}
+
 func interfaceOf(n types.NetworkInterface) inventory.Interface {
 	i := inventory.Interface{ID: aws.ToString(n.NetworkInterfaceId), Subnet: aws.ToString(n.SubnetId)}
 	if a := n.Attachment; a != nil {

@@ -160,8 +160,9 @@ func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, 
 		return v
 	}
 	optional := func(path string) string {
+		before := len(errs)
 		v := get(path)
-		if len(errs) == 1 && HasStatus(errs[0], http.StatusNotFound) {
+		if before == 0 && len(errs) == 1 && HasStatus(errs[0], http.StatusNotFound) {
 			errs = nil
 		}
 		return v
@@ -182,12 +183,12 @@ func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, 
 	id.ENI = get(nic + "interface-id")
 	id.SubnetID = get(nic + "subnet-id")
 	subnet := get(nic + "subnet-ipv4-cidr-block")
-	id.VPCID = get(nic + "vpc-id")
 	vpc := get(nic + "vpc-ipv4-cidr-blocks")
 	addrs := get(nic + "local-ipv4s")
 	// IMDS has no such name where there is no public address.
 	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html
 	public := optional(nic + "public-ipv4s")
+	id.VPCID = optional(nic + "vpc-id") // only doctor needs it
 	if len(errs) > 0 {
 		return id, errs[0]
 	}
@@ -228,12 +229,14 @@ func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, 
 		want        text.Form
 	}{
 		{"instance-id", id.InstanceID, text.EC2ID("i-")}, {"interface-id", id.ENI, text.EC2ID("eni-")}, {"subnet-id", id.SubnetID, text.EC2ID("subnet-")},
-		{"vpc-id", id.VPCID, text.EC2ID("vpc-")},
 		{"instance-type", id.InstanceType, text.Word("an instance type")}, {"placement/region", id.Region, text.Word("a region")},
 	} {
 		if !f.want.Fits(f.value) {
 			fail(f.what, f.value, errors.New("is not "+f.want.Name))
 		}
+	}
+	if id.VPCID != "" && !text.EC2ID("vpc-").Fits(id.VPCID) {
+		fail("vpc-id", id.VPCID, errors.New("is not "+text.EC2ID("vpc-").Name))
 	}
 	return id, errors.Join(errs...)
 }

@@ -72,9 +72,33 @@ func TestIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "{i-0a1b2c3d4e5f60001 m5.xlarge eu-west-1 02:00:00:00:00:05 eni-0a1b2c3d4e5f60001 subnet-0a1b2c3d 10.0.1.0/24 [10.0.0.0/16 10.7.0.0/16] 10.0.1.5 [10.0.1.5 10.0.1.20]}"
+	want := "{i-0a1b2c3d4e5f60001 m5.xlarge eu-west-1 02:00:00:00:00:05 eni-0a1b2c3d4e5f60001 subnet-0a1b2c3d 10.0.1.0/24  [10.0.0.0/16 10.7.0.0/16] 10.0.1.5 [] [10.0.1.5 10.0.1.20]}"
 	if got := fmt.Sprint(id); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// IMDS has public addresses and the VPC's id for some nodes only. Where it fails to tell of them,
+// they are not taken to be absent.
+func TestIdentityOptional(t *testing.T) {
+	nic := "network/interfaces/macs/" + testMAC + "/"
+	a := goodIMDS()
+	a.values[nic+"public-ipv4s"], a.values[nic+"vpc-id"] = "198.18.0.1\n198.18.0.2", "vpc-0a1b2c3d"
+	id, err := a.identity(t.Context(), 0)
+	if err != nil || fmt.Sprint(id.Public) != "[198.18.0.1 198.18.0.2]" || id.VPCID != "vpc-0a1b2c3d" {
+		t.Errorf("%+v, %v", id, err)
+	}
+	for _, path := range []string{"public-ipv4s", "vpc-id"} {
+		a := goodIMDS()
+		a.at, a.status = nic+path, http.StatusInternalServerError
+		if _, err := a.identity(t.Context(), 0); exit.CodeOf(err) != exit.Identity || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s with status 500: %v", path, err)
+		}
+		a = goodIMDS()
+		a.values[nic+path] = "<html>"
+		if _, err := a.identity(t.Context(), 0); exit.CodeOf(err) != exit.Identity || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s is a page: %v", path, err)
+		}
 	}
 }
 
