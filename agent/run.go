@@ -36,6 +36,7 @@ type run struct {
 	list     string // listDigest of the addresses that the operator named for this run
 	rep      Report
 
+	operating netip.Addr      // the static IP that the rules were for before this run
 	used      netip.Addr      // the static IP of the last run, which may have a record
 	recordDue time.Time       // when the record of the static IP is to be written; zero: it is
 	named     bool            // the Name tag was looked after, by this run or an earlier one
@@ -120,6 +121,9 @@ func (r *run) identify(ctx context.Context) error {
 	}
 	r.chooseScope()
 	if r.hasState {
+		if r.state.Phase == PhaseProgrammed {
+			r.operating = r.state.Static
+		}
 		r.used, r.recordDue, r.named = r.state.Static, r.state.RecordDue, r.state.Named
 		r.gateways, r.gatewaysKnown = r.state.Gateways, r.state.GatewaysKnown
 	}
@@ -204,6 +208,7 @@ func (r *run) applyNode(ctx context.Context) error {
 	if err := r.program(ctx, plan.Addr, former); err != nil {
 		return err
 	}
+	r.aws.Rerouted()
 	if err := r.save(PhaseProgrammed, plan.Addr, former, c.Intents()); err != nil {
 		return err
 	}

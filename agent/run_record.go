@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -33,7 +34,7 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 	}
 	changes := len(r.rep.Changes)
 	err := c.Record(ctx, plan)
-	if isPermission(err) && !plan.Kept {
+	if isPermission(err) && !plan.Kept || ec2.IsCutOff(err) && plan.Addr != r.operating {
 		if backErr := r.takeBack(ctx, c, plan.Addr); backErr != nil {
 			return errors.Join(r.explain(ctx, err), backErr)
 		}
@@ -66,6 +67,7 @@ func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Add
 		if err := r.program(ctx, before, []netip.Addr{a}); err != nil {
 			return err
 		}
+		r.aws.Restored()
 		if _, err := r.ec2.Unassign(ctx, a); err != nil {
 			return err
 		}
@@ -79,6 +81,7 @@ func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Add
 	if err := r.unprogram(ctx, []netip.Addr{a}); err != nil {
 		return err
 	}
+	r.aws.Restored()
 	had, err := r.ec2.Unassign(ctx, a)
 	if err != nil {
 		return err

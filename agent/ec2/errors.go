@@ -148,6 +148,10 @@ func ExplainAt(err error, at iam.Place) error {
 	if IsPermission(err) {
 		return exit.With(exit.Permission, err, PermissionRemedy(err, at))
 	}
+	if c := (*CutOffError)(nil); errors.As(err, &c) {
+		return exit.With(exit.Unreachable, err, fmt.Sprintf("let only the networks that need the static IP see it: --only-cidr NETWORK; "+
+			"or keep the endpoint's network out: --exclude-cidr NETWORK; or, if the endpoint is outside the VPC, create the VPC endpoint com.amazonaws.%s.%s", at.Region, c.Service))
+	}
 	service := ""
 	if u := (*UnreachableError)(nil); errors.As(err, &u) {
 		service = u.Service

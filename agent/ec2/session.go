@@ -63,6 +63,7 @@ var ErrNoRegion = errors.New("no AWS region is known")
 type Session struct {
 	Config aws.Config
 	Tally  *Tally
+	idle   *idleConnections
 }
 
 // Open loads the SDK's standard configuration (environment, shared files, instance profile) and
@@ -81,9 +82,9 @@ func Open(ctx context.Context, env host.Environment, region string, atMost time.
 
 // Load is Open without the credentials.
 func Load(ctx context.Context, env host.Environment, region string, more ...func(*awsconfig.LoadOptions) error) (*Session, error) {
-	t := newTally(env.Logger())
+	t, idle := newTally(env.Logger()), &idleConnections{}
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, append([]func(*awsconfig.LoadOptions) error{
-		awsconfig.WithHTTPClient(HTTPClient(env, attemptTimeout)),
+		awsconfig.WithHTTPClient(httpClient(env, attemptTimeout, idle.add)),
 		awsconfig.WithDefaultRegion(region),
 		awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = OpenIMDS(env).client }),
 	}, more...)...)
@@ -99,7 +100,7 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 	}
 	cfg.Credentials = redactCredentials(env.Redactor, cfg.Credentials)
 	cfg.APIOptions = append(cfg.APIOptions, t.register, refuseOddAnswers)
-	return &Session{Config: cfg, Tally: t}, nil
+	return &Session{Config: cfg, Tally: t, idle: idle}, nil
 }
 
 // redactCredentials makes credentials secret as soon as the provider returns them.
@@ -149,12 +150,18 @@ func WaitForCredentials(ctx context.Context, cfg aws.Config, env host.Environmen
 // HTTPClient returns env's transport, or the SDK's with a proxy rule that never sends a request for
 // IMDS to a proxy.
 func HTTPClient(env host.Environment, timeout time.Duration) aws.HTTPClient {
+	return httpClient(env, timeout, func(*http.Transport) {})
+}
+
+// httpClient is HTTPClient. made is called with each transport that the SDK makes.
+func httpClient(env host.Environment, timeout time.Duration, made func(*http.Transport)) aws.HTTPClient {
 	if env.HTTP != nil {
 		return &http.Client{Transport: env.HTTP, Timeout: timeout}
 	}
 	return awshttp.NewBuildableClient().WithTimeout(timeout).
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = DialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
+			made(t)
 			t.TLSHandshakeTimeout = DialTimeout
 			t.Proxy = func(r *http.Request) (*url.URL, error) {
 				if IsIMDS(env, r.URL.Hostname()) {
@@ -210,6 +217,7 @@ type Tally struct {
 	first    map[string]time.Time   // when a service was first tried
 	silent   map[string]int         // calls that a service has not answered
 	failing  map[string]*failureRun // calls that have failed since they last succeeded
+	route    route
 	log      *zap.Logger
 }
 
@@ -244,6 +252,7 @@ func (t *Tally) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 		t.last[name] = err
 		t.persisting(ctx, name, began, err)
 	}
+	err = t.route.judge(service, t.answered[service], began, err)
 	if hasResponse(err) {
 		t.answered[service] = true
 	}
@@ -275,9 +284,9 @@ func (t *Tally) persisting(ctx context.Context, name string, began time.Time, er
 	}
 }
 
-// retryable ends the attempts at an endpoint that has never answered.
+// retryable ends the attempts at an endpoint that has never answered, or that the rules cut off.
 func (t *Tally) retryable(err error) aws.Ternary {
-	if u := (*UnreachableError)(nil); errors.As(err, &u) {
+	if u := (*UnreachableError)(nil); errors.As(err, &u) || IsCutOff(err) {
 		return aws.FalseTernary
 	}
 	return aws.UnknownTernary

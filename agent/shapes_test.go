@@ -1,0 +1,302 @@
+package agent
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
+)
+
+// moveTo makes n the core node of another cluster, in that subnet.
+func (n *testNode) moveTo(subnet string) {
+	n.t.Helper()
+	cluster, err := n.cloud.LaunchCluster(cloud.ClusterSpec{Name: "test", NameTag: "test", Subnet: subnet, Masters: 1, Cores: 1})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.Node = cluster.Nodes[1]
+	n.kernel = netcfgtest.New(netcfgtest.Link(testLink, 2, n.MAC, netip.PrefixFrom(n.PrimaryIP, 24)))
+	for p, content := range n.EMRFiles(cloud.FilesFull) {
+		n.write(filepath.Join(n.env.Root, p), string(content))
+	}
+}
+
+// A list for three subnets serves the nodes of each, and no node asks EC2 for another subnet's
+// address.
+func TestListForThreeSubnets(t *testing.T) {
+	networks := []string{"10.0.1.0/24", "10.0.2.0/24", "10.7.3.0/24"}
+	list := addrList("10.0.2.21 10.0.1.21 10.7.3.21 10.0.1.22 10.7.3.22 10.0.2.22")
+	for i, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				if i > 0 {
+					n.moveTo(n.cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix(network)))
+				}
+				n.cfg.Pools = Pools{Master: addrList("10.0.1.20 10.7.3.20 10.0.2.20"), Core: list}
+				r := n.apply()
+				if !n.Subnet.Contains(r.Static) || !slices.Contains(list, r.Static) || !slices.Equal(n.uses(), []netip.Addr{r.Static}) {
+					t.Errorf("got %s in %s", r.Static, network)
+				}
+				told := slices.DeleteFunc(slices.Clone(r.Notes), func(s string) bool { return !strings.Contains(s, "for nodes in other subnets") })
+				if len(told) != 1 || !strings.Contains(told[0], "6 addresses of the list are for nodes in other subnets of the VPC: ") || len(r.Warnings) > 0 {
+					t.Errorf("notes %q, warnings %q", r.Notes, r.Warnings)
+				}
+				for _, c := range n.cloud.Calls() {
+					if c.Action == "AssignPrivateIpAddresses" && !strings.Contains(c.Params, r.Static.String()) {
+						t.Errorf("asked for %s", c.Params)
+					}
+				}
+				n.cfg = DefaultConfig()
+				if r := n.apply(); len(r.Changes) > 0 {
+					t.Errorf("a rerun changed %q", r.Changes)
+				}
+			})
+		})
+	}
+}
+
+// A list without an address of this subnet is refused before anything is changed.
+func TestListForOtherSubnets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.cfg.Pools = Pools{Master: addrList("10.0.1.20"), Core: addrList("10.0.2.21 10.0.2.22")}
+		_, err := Apply(t.Context(), n.cfg, n.env)
+		text := strings.Join(append([]string{err.Error()}, exit.Remedies(err)...), "\n")
+		for _, want := range []string{"no core address is in this node's subnet 10.0.1.0/24 (" + n.SubnetID + ")", "10.0.2.21-10.0.2.22",
+			"name an address of 10.0.1.0/24 for each core node (1 in this cluster)"} {
+			if CodeOf(err) != ExitUsage || !strings.Contains(text, want) {
+				t.Errorf("code %d, lacks %q: %s", CodeOf(err), want, text)
+			}
+		}
+		if len(n.kernel.Applied()) > 0 || len(n.cloud.Parameters()) > 0 {
+			t.Error("something was changed")
+		}
+		for _, c := range n.cloud.Calls() {
+			if c.Applied && c.Service != "imds" {
+				t.Errorf("changed: %s", c)
+			}
+		}
+	})
+}
+
+// A cluster that was resized beyond its list can be rerun on the nodes that have an address, with
+// the list or without.
+func TestResizedBeyondTheList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.cfg.Pools.Core = addrList("10.0.1.21")
+		static := n.apply().Static
+		if _, err := n.cloud.AddNode(n.ClusterID, cloud.RoleCore); err != nil {
+			t.Fatal(err)
+		}
+		for p, content := range n.EMRFiles(cloud.FilesFull) {
+			n.write(filepath.Join(n.env.Root, p), string(content))
+		}
+		for _, pools := range []Pools{n.cfg.Pools, {}} {
+			n.cfg.Pools = pools
+			r := n.apply()
+			if r.Static != static || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "says that 2 are requested") {
+				t.Errorf("%s, warnings %q", r.Static, r.Warnings)
+			}
+		}
+		if err := os.Remove(filepath.Join(n.env.Path(n.cfg.StateDir), "state.json")); err != nil {
+			t.Fatal(err)
+		}
+		n.cfg.Pools = Pools{Master: addrList("10.0.1.20"), Core: addrList("10.0.1.22")}
+		if _, err := Apply(t.Context(), n.cfg, n.env); CodeOf(err) != ExitUsage {
+			t.Errorf("another list that is too short: %v", err)
+		}
+	})
+}
+
+// On a node with a public address private networks alone see the static IP. Report, status and
+// doctor say so. A scope that the Internet gateway would drop is refused before any change.
+func TestPublicNode(t *testing.T) {
+	public := func(t *testing.T) (*testNode, *network) {
+		n, w := newPatient(t, cloud.Options{})
+		subnet := n.cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
+		n.cloud.MapPublicIP(subnet)
+		n.moveTo(subnet)
+		w.primary = n.PrimaryIP
+		n.cfg.Pools = Pools{Core: addrList("10.0.2.21")}
+		return n, w
+	}
+	const why = "this node has the public IPv4 address 198.18.0."
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := public(t)
+		expect(t, n.doctor(), "scope", resultOK, why, "--snat-scope is private")
+		r := n.apply()
+		if !slices.ContainsFunc(r.Notes, func(s string) bool {
+			return strings.HasPrefix(s, why) && strings.Contains(s, "--snat-scope is private")
+		}) {
+			t.Errorf("notes %q", r.Notes)
+		}
+		if c := (Config{Scope: n.state().Settings.Scope}); c.Scope != string(netcfg.ScopePrivate) || !strings.Contains(n.kernel.Rules(), "-d 192.168.0.0/16 -o ens5") {
+			t.Errorf("scope %q\n%s", c.Scope, n.kernel.Rules())
+		}
+		if r.Calls["ec2:DescribePrefixLists"] > 0 {
+			t.Error("asked for networks that the rules do not need")
+		}
+		time.Sleep(time.Minute)
+		if r := n.restore(ExitOK); len(r.Changes) > 0 {
+			t.Errorf("restore changed %q", r.Changes)
+		}
+		s, err := Inspect(t.Context(), DefaultConfig(), n.env)
+		if err != nil || s.Verdict != VerdictInOrder || !slices.ContainsFunc(s.Notes, func(s string) bool { return strings.HasPrefix(s, why) }) {
+			t.Errorf("%v, %+v", err, s)
+		}
+		for _, cfg := range []Config{n.cfg, DefaultConfig()} { // with the list, and without
+			n.cfg = cfg
+			if r := n.apply(); len(r.Changes) > 0 {
+				t.Errorf("a rerun changed %q", r.Changes)
+			}
+		}
+	})
+	for _, test := range []struct {
+		scope, only string
+		code        ExitCode
+		note        string
+	}{
+		{"external", "", ExitUsage, ""},
+		{"all", "", ExitUsage, ""},
+		{"private", "", ExitOK, "--snat-scope is private"},
+		{"external", "192.168.50.0/24", ExitOK, ""},
+		{"external", "192.168.50.0/24 8.8.8.0/24", ExitOK, "of --only-cidr it drops traffic to 8.8.8.0/24"},
+		{"", "192.168.50.0/24", ExitOK, ""},
+	} {
+		t.Run(test.scope+" "+strings.ReplaceAll(test.only, "/", "-"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := public(t)
+				n.cfg.Only = prefixList(test.only)
+				if test.scope != "" {
+					n.cfg.Scope, n.cfg.Given.Scope = test.scope, true
+				}
+				if test.code != ExitOK {
+					expect(t, n.doctor(), "scope", resultFailed, why, "leave --snat-scope out")
+				}
+				r, err := Apply(t.Context(), n.cfg, n.env)
+				if CodeOf(err) != test.code {
+					t.Fatalf("%v, want code %d", err, test.code)
+				}
+				if err != nil {
+					if text := strings.Join(append(exit.Remedies(err), err.Error()), "\n"); !strings.Contains(text, why) || !strings.Contains(text, "--only-cidr") {
+						t.Error(text)
+					}
+					if len(n.kernel.Applied()) > 0 || len(n.cloud.Parameters()) > 0 {
+						t.Error("something was changed")
+					}
+					return
+				}
+				told := strings.Join(slices.DeleteFunc(r.Notes, func(s string) bool { return !strings.HasPrefix(s, why) }), "\n")
+				if (told == "") != (test.note == "") || !strings.Contains(told, test.note) {
+					t.Errorf("notes %q, want %q", told, test.note)
+				}
+			})
+		})
+	}
+}
+
+// dropping is a network on which connections to AWS time out while the rules are in the kernel.
+type dropping struct {
+	*testNode
+	only   string // to this service alone; empty: to all
+	unless string // the rules have this
+	after  atomic.Int32
+}
+
+func (d *dropping) RoundTrip(req *http.Request) (*http.Response, error) {
+	_, ruled := d.kernel.RuleStatic()
+	if ruled && (d.unless == "" || !strings.Contains(d.kernel.Rules(), d.unless)) && !strings.HasPrefix(req.URL.Host, "169.254.") && strings.HasPrefix(req.URL.Host, d.only) {
+		d.after.Add(1)
+		select {
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		case <-time.After(5 * time.Second):
+		}
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	}
+	return d.testNode.RoundTrip(req)
+}
+
+// An endpoint that answers before the rules and not with them is said to be just that, soon, and
+// what the run did is taken back.
+func TestEndpointCutOffByTheRules(t *testing.T) {
+	for _, only := range []string{"", "ssm."} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{})
+			log := n.logged()
+			d := &dropping{testNode: n, only: only}
+			n.env.HTTP = d
+			began := time.Now()
+			r, err := Apply(t.Context(), n.cfg, n.env)
+			text := strings.Join(append([]string{err.Error()}, exit.Remedies(err)...), "\n")
+			for _, want := range []string{"the ssm endpoint answered before the rules were programmed and does not with them: the static IP does not reach it", "--only-cidr", "10.0.1.21 was taken back"} {
+				if CodeOf(err) != ExitUnreachable || !strings.Contains(text, want) {
+					t.Errorf("code %d, lacks %q: %s", CodeOf(err), want, text)
+				}
+			}
+			if strings.Contains(text+log.String(), "throttl") {
+				t.Errorf("speaks of throttling: %s\n%s", text, log)
+			}
+			if took := time.Since(began); took > time.Minute {
+				t.Errorf("took %s", took)
+			}
+			if d.after.Load() == 0 {
+				t.Error("no call was made with the rules: the test tests nothing")
+			}
+			if r.Static.IsValid() || len(n.uses()) > 0 || len(n.cloud.Parameters()) > 0 {
+				t.Errorf("left: %s, %v, %v", r.Static, n.uses(), n.cloud.Parameters())
+			}
+			for _, e := range n.cloud.ENIs() {
+				if e.ID == n.ENI && len(e.Addresses) != 1 {
+					t.Errorf("EC2 still has %v", e.Addresses)
+				}
+			}
+			n.env.HTTP = n
+			if r := n.apply(); !r.Static.IsValid() {
+				t.Error("a later run got no address")
+			}
+		})
+	}
+}
+
+// A node whose address was in use before keeps it when new rules cut an endpoint off: traffic
+// depends on it.
+func TestEndpointCutOffLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.cfg.Only = prefixList("192.168.50.0/24")
+		static := n.apply().Static
+		operator := ssm.NewFromConfig(aws.Config{Region: n.cloud.Region(), HTTPClient: &http.Client{Transport: n.cloud.Transport("")},
+			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return n.cloud.Credentials(""), nil })})
+		for _, p := range n.cloud.Parameters() { // so that the rerun has a record to write
+			if _, err := operator.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: &p.Name}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		n.cfg.Only = nil
+		n.env.HTTP = &dropping{testNode: n, only: "ssm.", unless: "-d 192.168.50.0/24"}
+		_, err := Apply(t.Context(), n.cfg, n.env)
+		if CodeOf(err) != ExitUnreachable || !strings.Contains(err.Error(), "does not with them") || strings.Contains(err.Error(), "taken back") || !slices.Equal(n.uses(), []netip.Addr{static}) {
+			t.Errorf("%v, in use %v", err, n.uses())
+		}
+	})
+}
