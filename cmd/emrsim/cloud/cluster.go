@@ -103,6 +103,8 @@ func (c *Cloud) pickSubnet(s *ClusterSpec) error {
 		return nil
 	case len(s.Subnets) > 1 && !s.Fleets:
 		return fmt.Errorf("ValidationException: instance groups take one subnet, not %d", len(s.Subnets))
+	case s.Subnet == "" && len(s.Subnets) == 1:
+		s.Subnet = s.Subnets[0]
 	case s.Subnet == "":
 		s.Subnet = s.Subnets[c.nextRand("subnet").IntN(len(s.Subnets))]
 	case !slices.Contains(s.Subnets, s.Subnet):

@@ -20,7 +20,8 @@ import (
 type ClusterSpec struct {
 	Account      cloud.Options // quotas, latency, staleness; the zero value is fast and unlimited
 	Subnet       netip.Prefix  // default 10.0.1.0/24
-	Release      string        // default emr-7.5.0
+	Shape        Shape         // several subnets, public or shared ones
+	Release      string        // default cloud.DefaultRelease
 	InstanceType string        // default m5.xlarge
 	Masters      int           // default 1
 	Cores        int
@@ -66,9 +67,9 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 		spec.Subnet = netip.MustParsePrefix("10.0.1.0/24")
 	}
 	if spec.Release == "" {
-		spec.Release = "emr-7.5.0"
+		spec.Release = cloud.DefaultRelease
 	}
-	plan, err := NewPlan(spec.Subnet)
+	plan, err := spec.Shape.plan(spec.Subnet)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +86,11 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 		}
 	}
 	account := cloud.New(spec.Account)
-	vpc := account.CreateVPC(plan.VPC)
-	subnet := account.CreateSubnet(vpc, plan.Subnet)
-	at := iam.Place{Region: account.Region(), Account: account.Account(), Subnet: subnet, Prefix: spec.Prefix}
+	subnets, err := spec.Shape.network(account, plan)
+	if err != nil {
+		return nil, err
+	}
+	at := iam.Place{Region: account.Region(), Account: account.Account(), Subnet: strings.Join(subnets, ","), Prefix: spec.Prefix}
 	for _, document := range spec.Policies {
 		policy, err := cloudiam.ParsePolicy([]byte(at.Fill(document)))
 		if err != nil {
@@ -96,26 +99,28 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 		policies = append(policies, policy)
 	}
 	for _, a := range spec.Static {
-		if plan.Subnet.Contains(a) {
-			account.ReserveCIDR(subnet, netip.PrefixFrom(a, 32), "explicit")
+		if i := slices.IndexFunc(plan.Subnets, func(p netip.Prefix) bool { return p.Contains(a) }); i >= 0 {
+			account.ReserveCIDR(subnets[i], netip.PrefixFrom(a, 32), "explicit")
 		}
 	}
 	launched, err := account.LaunchCluster(cloud.ClusterSpec{
-		Name: "rehearsal", Subnet: subnet, ReleaseLabel: spec.Release, InstanceType: spec.InstanceType,
+		Name: "rehearsal", Subnets: subnets, Subnet: spec.Shape.pick(subnets), ReleaseLabel: spec.Release, InstanceType: spec.InstanceType,
 		Masters: spec.Masters, Cores: spec.Cores, Tasks: spec.Tasks, Fleets: spec.Fleets, NameTag: spec.NameTag,
 		Args: spec.Args, SecondENIOnMaster: true,
 	})
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Cloud: account, ID: launched.ID, SubnetID: subnet, files: spec.Files, count: map[string]int{}}
+	first := launched.Nodes[0]
+	plan.launchedIn(first.Subnet)
+	c := &Cluster{Cloud: account, ID: launched.ID, SubnetID: first.SubnetID, files: spec.Files, count: map[string]int{}}
 	var nodes []NodeSpec
 	for _, n := range launched.Nodes {
 		nodes = append(nodes, c.nodeSpec(n, n.Role == cloud.RoleMaster && spec.Masters <= 1))
 	}
 	c.Lab, err = Build(ctx, Spec{
 		Fabric: cloudFabric{account}, Plan: plan, Release: spec.Release, Nodes: nodes, Admitted: spec.Static, Iptables: spec.Iptables,
-		IMDSDelay: spec.IMDSDelay, EndpointBlocked: spec.EndpointBlocked, Progress: spec.Progress,
+		IMDSDelay: spec.IMDSDelay, EndpointBlocked: spec.EndpointBlocked, Progress: spec.Progress, S3: account.S3Handler(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("building cluster %s: %w", launched.ID, err)

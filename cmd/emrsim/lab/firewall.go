@@ -108,7 +108,7 @@ func (f *firewall) load(ctx context.Context) error {
 		fmt.Fprintf(&b, "-A FORWARD -s %s/32 -i vpc -j DROP\n", a)
 	}
 	b.WriteString("COMMIT\n")
-	_, err := f.output(ctx, command{path: f.tool("restore"), stdin: b.String()})
+	_, err := f.output(ctx, command{path: filterTool("restore"), stdin: b.String()})
 	return err
 }
 
@@ -117,7 +117,7 @@ var droppedRule = regexp.MustCompile(`^\[(\d+):\d+\] -A FORWARD -s ([0-9.]+)/32 
 // dropped returns the number of dropped packets for each watched source since the rules last
 // changed.
 func (f *firewall) dropped(ctx context.Context) (map[netip.Addr]int, error) {
-	out, err := f.output(ctx, command{path: f.tool("save"), args: []string{"-c", "-t", "filter"}})
+	out, err := f.output(ctx, command{path: filterTool("save"), args: []string{"-c", "-t", "filter"}})
 	if err != nil {
 		return nil, err
 	}
@@ -140,9 +140,9 @@ func (f *firewall) dropped(ctx context.Context) (map[netip.Addr]int, error) {
 	return counts, nil
 }
 
-// tool returns the name of the machine's iptables-restore or iptables-save, of the nft variant if
+// filterTool returns the name of the machine's iptables-restore or iptables-save, of the nft variant if
 // both are installed.
-func (f *firewall) tool(what string) string {
+func filterTool(what string) string {
 	if name := "iptables-nft-" + what; nil == missing(name) {
 		return name
 	}

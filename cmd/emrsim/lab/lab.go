@@ -19,13 +19,14 @@ import (
 type Spec struct {
 	Fabric   Fabric
 	Plan     Plan
-	Release  string // EMR release label: emr-7.5.0
+	Release  string // EMR release label: emr-7.13.0
 	Nodes    []NodeSpec
 	Admitted []netip.Addr // addresses that the firewall admits: the static IPs
 	Iptables Iptables     // empty: as in the release
 
 	IMDSDelay       time.Duration // delay of the metadata service, from the start of the node's first program
 	EndpointBlocked bool          // the security group of the VPC endpoint does not admit the nodes
+	S3              http.Handler  // S3 behind a gateway endpoint; nil: there is none
 
 	Progress func(Event) // called for each event, one at a time; may be nil
 }
@@ -44,6 +45,7 @@ type Lab struct {
 	server   *fileServer
 	firewall *firewall
 	endpoint *http.Server
+	s3       *http.Server
 	witness  *whoami
 	stop     context.CancelFunc
 	follow   sync.WaitGroup // the goroutine that follows EC2
@@ -99,6 +101,11 @@ func (l *Lab) build(ctx context.Context) (err error) {
 	}
 	if !l.spec.EndpointBlocked {
 		if err = l.openEndpoint(ctx); err != nil {
+			return err
+		}
+	}
+	if l.spec.S3 != nil {
+		if err = l.openS3(ctx); err != nil {
 			return err
 		}
 	}
@@ -235,6 +242,9 @@ func (l *Lab) Close() {
 	}
 	if l.endpoint != nil {
 		l.endpoint.Close()
+	}
+	if l.s3 != nil {
+		l.s3.Close()
 	}
 	if l.witness != nil {
 		l.witness.stop()

@@ -40,7 +40,7 @@ func TestNewPlan(t *testing.T) {
 }
 
 func TestModern(t *testing.T) {
-	for release, want := range map[string]bool{"emr-5.36.2": false, "emr-6.15.0": false, "emr-7.5.0": true, "emr-10.0.0": true, "": false, "x": false} {
+	for release, want := range map[string]bool{"emr-5.36.2": false, "emr-6.15.0": false, "emr-7.5.0": true, "emr-10.0.0": true, "emr-spark-8.1.0": true, "emr-spark-6.0.0": false, "": false, "x": false} {
 		if got := modern(release); got != want {
 			t.Errorf("%q: %v", release, got)
 		}

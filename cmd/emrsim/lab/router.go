@@ -20,6 +20,8 @@ import (
 //     not the node answers ARP for the address. It drops packets to an address that no ENI has.
 //   - It drops a packet whose source address is not on the sending ENI (source/destination check).
 //     Strict reverse-path filtering does this: the only route to an address leads to its ENI.
+//   - In a public subnet it drops a packet for the Internet whose source is not the primary IP of a
+//     node (Internet gateway).
 //   - It answers ARP for the gateway and for all neighbours.
 //
 // So a node cannot use an address that EC2 has not assigned to it.
@@ -92,6 +94,9 @@ func (r *router) plug(ctx context.Context, node *namespace, link string, p Port)
 		}
 	}
 	r.ports[p.ENI] = port{Port: p, node: node.name, device: device}
+	if r.plan.Public {
+		return device, r.openGateway(ctx)
+	}
 	return device, nil
 }
 
