@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
 // cutOffCalls and cutOffAfter are how many connections in a row must time out, and for how long,
@@ -43,34 +45,27 @@ func IsCutOff(err error) bool {
 // on: rules were programmed. Connections that exist keep their address, so the session gives them
 // up. Its next call then shows whether the endpoint can be reached by the rules.
 func (s *Session) Rerouted() {
-	s.idle.close()
+	s.giveUp()
 	s.Tally.reroute(time.Now())
 }
 
 // Restored tells the session that the rules are gone again.
 func (s *Session) Restored() {
-	s.idle.close()
+	s.giveUp()
 	s.Tally.reroute(time.Time{})
 }
 
-// idleConnections are the transports of the clients of one session.
-type idleConnections struct {
-	mu         sync.Mutex
-	transports []*http.Transport
-}
-
-func (c *idleConnections) add(t *http.Transport) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.transports = append(c.transports, t)
-}
-
-func (c *idleConnections) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, t := range c.transports {
-		t.CloseIdleConnections()
+// ownTransport makes the SDK's client one whose idle connections can be closed, which the SDK's own
+// does not offer. It follows no redirect: no service that a node calls answers with one.
+func ownTransport(client aws.HTTPClient) (aws.HTTPClient, func()) {
+	b, ok := client.(*awshttp.BuildableClient)
+	if !ok {
+		return client, func() {}
 	}
+	t := b.GetTransport()
+	return &http.Client{Transport: t, Timeout: b.GetTimeout(), CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}, t.CloseIdleConnections
 }
 
 // route is what the tally knows about connections since the rules were programmed.

@@ -63,7 +63,7 @@ var ErrNoRegion = errors.New("no AWS region is known")
 type Session struct {
 	Config aws.Config
 	Tally  *Tally
-	idle   *idleConnections
+	giveUp func() // closes the connections that no call uses
 }
 
 // Open loads the SDK's standard configuration (environment, shared files, instance profile) and
@@ -82,9 +82,9 @@ func Open(ctx context.Context, env host.Environment, region string, atMost time.
 
 // Load is Open without the credentials.
 func Load(ctx context.Context, env host.Environment, region string, more ...func(*awsconfig.LoadOptions) error) (*Session, error) {
-	t, idle := newTally(env.Logger()), &idleConnections{}
+	t := newTally(env.Logger())
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, append([]func(*awsconfig.LoadOptions) error{
-		awsconfig.WithHTTPClient(httpClient(env, attemptTimeout, idle.add)),
+		awsconfig.WithHTTPClient(HTTPClient(env, attemptTimeout)),
 		awsconfig.WithDefaultRegion(region),
 		awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = OpenIMDS(env).client }),
 	}, more...)...)
@@ -100,7 +100,9 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 	}
 	cfg.Credentials = redactCredentials(env.Redactor, cfg.Credentials)
 	cfg.APIOptions = append(cfg.APIOptions, t.register, refuseOddAnswers)
-	return &Session{Config: cfg, Tally: t, idle: idle}, nil
+	s := &Session{Config: cfg, Tally: t}
+	s.Config.HTTPClient, s.giveUp = ownTransport(cfg.HTTPClient)
+	return s, nil
 }
 
 // redactCredentials makes credentials secret as soon as the provider returns them.
@@ -150,18 +152,12 @@ func WaitForCredentials(ctx context.Context, cfg aws.Config, env host.Environmen
 // HTTPClient returns env's transport, or the SDK's with a proxy rule that never sends a request for
 // IMDS to a proxy.
 func HTTPClient(env host.Environment, timeout time.Duration) aws.HTTPClient {
-	return httpClient(env, timeout, func(*http.Transport) {})
-}
-
-// httpClient is HTTPClient. made is called with each transport that the SDK makes.
-func httpClient(env host.Environment, timeout time.Duration, made func(*http.Transport)) aws.HTTPClient {
 	if env.HTTP != nil {
 		return &http.Client{Transport: env.HTTP, Timeout: timeout}
 	}
 	return awshttp.NewBuildableClient().WithTimeout(timeout).
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = DialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
-			made(t)
 			t.TLSHandshakeTimeout = DialTimeout
 			t.Proxy = func(r *http.Request) (*url.URL, error) {
 				if IsIMDS(env, r.URL.Hostname()) {
