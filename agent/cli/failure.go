@@ -26,7 +26,11 @@ func renderFailure(w io.Writer, format string, code exit.Code, err error, r agen
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nemr-static-ip failed: %s (exit code %d)\n", code.Meaning(), code)
+	meaning := ""
+	if code != exit.Internal { // says nothing more than the error
+		meaning = ": " + code.Meaning()
+	}
+	fmt.Fprintf(&b, "\nemr-static-ip failed%s (exit code %d)\n", meaning, code)
 	list := func(title string, items []string) {
 		if len(items) == 0 {
 			return

@@ -28,8 +28,8 @@ const (
 	Repair = "repair"
 )
 
-// imdsTimeout is how long the commands wait for IMDS by default. Mostly they run where there is none.
-const imdsTimeout = 5 * time.Second
+// DefaultIMDSTimeout is how long the commands wait for IMDS by default. Mostly they run where there is none.
+const DefaultIMDSTimeout = 5 * time.Second
 
 // Run carries out a ledger command, from anywhere with credentials. It needs no root, touches no
 // kernel, and reads none of a node's files. Region and subnet are those of cfg or of the SDK's
@@ -131,7 +131,7 @@ func (c *call) event(e ssmcoord.Event) {
 }
 
 // patience returns how long the command waits for IMDS.
-func (c *call) patience() time.Duration { return cmp.Or(c.cfg.IMDSTimeout, imdsTimeout) }
+func (c *call) patience() time.Duration { return cmp.Or(c.cfg.IMDSTimeout, DefaultIMDSTimeout) }
 
 // place finds the region and the subnet.
 func (c *call) place(ctx context.Context) error {
