@@ -35,7 +35,7 @@ type Report struct {
 	Unchanged int            `json:"unchanged"`            // objects that were as wanted
 	Calls     map[string]int `json:"calls,omitempty"`      // calls to AWS, retries included: "ssm:PutParameter" -> 1
 	Throttled int            `json:"throttled,omitempty"`  // calls among these that AWS throttled
-	Duration  time.Duration  `json:"-"`                    // MarshalJSON writes it in seconds
+	Duration  time.Duration  `json:"-"`                    // Render writes it in seconds
 	Notes     []string       `json:"notes,omitempty"`      // for the operator's information
 	Warnings  []string       `json:"warnings,omitempty"`   // for the operator's attention
 }
@@ -58,18 +58,6 @@ func (r Report) CallCount() int {
 	return n
 }
 
-// MarshalJSON returns the report as documented in cmd/emr-static-ip/README.md.
-func (r Report) MarshalJSON() ([]byte, error) {
-	type plain Report
-	if r.Changes == nil {
-		r.Changes = []string{} // not null
-	}
-	return json.Marshal(struct {
-		plain
-		Seconds float64 `json:"seconds"`
-	}{plain(r), math.Round(r.Duration.Seconds()*1000) / 1000})
-}
-
 // Render writes the report as format wants it: as JSON on one line (json), or for people. Lines
 // without a value are left out.
 //
@@ -84,7 +72,13 @@ func (r Report) Render(w io.Writer, format string) error {
 	if format == "json" {
 		e := json.NewEncoder(text.NewWriter(w))
 		e.SetEscapeHTML(false)
-		return e.Encode(r)
+		if r.Changes == nil {
+			r.Changes = []string{} // not null
+		}
+		return e.Encode(struct {
+			Report
+			Seconds float64 `json:"seconds"`
+		}{r, math.Round(r.Duration.Seconds()*1000) / 1000})
 	}
 	var b strings.Builder
 	line := func(name, value string) {

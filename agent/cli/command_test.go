@@ -208,6 +208,15 @@ func TestStatusAndPlanCommands(t *testing.T) {
 			t.Errorf("%s: code %d, %q", args, code, stdout)
 		}
 	}
+	for _, args := range []string{"apply -o json", "plan -ojson", "release -o=json", "restore --output json", "-o json 10.0.1.10 10.0.1.11"} {
+		code, stdout, _, _ := runMain(t, t.Context(), strings.Fields(args), nil, agent.Report{Unchanged: 3}, nil)
+		if code != exit.OK || stdout != `{"tool":"`+agent.Version()+`","dry_run":false,"changes":[],"unchanged":3,"seconds":0}`+"\n" {
+			t.Errorf("%s: code %d, %q", args, code, stdout)
+		}
+	}
+	if _, stdout, _, _ := runMain(t, t.Context(), []string{"version", "-o", "json"}, nil, agent.Report{}, nil); !strings.HasPrefix(stdout, `{"version":"`+agent.Version()+`","go":"`) {
+		t.Errorf("version: %q", stdout)
+	}
 	for _, args := range []string{"status -o xml", "status 10.0.1.1", "status --role CORE", "restore 10.0.1.1", "restore --dry-run"} {
 		if code, _, _, got := runMain(t, t.Context(), strings.Fields(args), nil, agent.Report{}, nil); code != exit.Usage || got.what != "" {
 			t.Errorf("%s: code %d, called %q", args, code, got.what)

@@ -21,7 +21,7 @@ func renderFailure(w io.Writer, format string, code exit.Code, err error, r agen
 	}
 	if format == "json" {
 		NewLogger(w, format, false).Error("failed", zap.Int("exit_code", int(code)), zap.String("meaning", code.Meaning()),
-			zap.String("node", r.Node()), zap.String("error", err.Error()), zap.Strings("done", r.Changes), zap.Strings("remedies", next),
+			zap.String("node", r.Node()), zap.String("instance", r.InstanceID), zap.String("error", err.Error()), zap.Strings("done", r.Changes), zap.Strings("remedies", next),
 			zap.Strings("warnings", r.Warnings))
 		return
 	}
