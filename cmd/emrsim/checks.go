@@ -120,6 +120,7 @@ func (r *rehearsal) checkTraffic(ctx context.Context, w *row) {
 			r.problem(w.node.Name, "inside the VPC %s saw %s, expected %s", other.Name, answer.Source, want)
 		}
 	}
+	r.checkS3(ctx, w)
 	if sources := w.node.IMDSSources(); !slices.Equal(sources, []netip.Addr{w.node.Primary.Address}) {
 		r.problem(w.node.Name, "IMDS was asked from %v, expected the primary IP only", sources)
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +32,7 @@ type options struct {
 	tasks     int
 	fleets    bool
 	subnet    string
+	shape     shapeFlags
 	policy    string
 	binary    string
 	iptables  string
@@ -67,6 +67,7 @@ func launchCommand() *cobra.Command {
 	f.IntVar(&o.tasks, "tasks", 0, "task nodes")
 	f.BoolVar(&o.fleets, "fleets", false, "instance fleets in place of instance groups")
 	f.StringVar(&o.subnet, "subnet", "", "the cluster's subnet (without: the /24 of the first address)")
+	o.shape.define(f)
 	f.StringVar(&o.policy, "policy", "", "file with the IAM policy of the nodes' instance profile; REGION, ACCOUNT_ID and SUBNET_ID in it are filled in (without: agent/iam/"+iam.InstanceProfile+")")
 	f.StringVar(&o.binary, "binary", "", "the emr-static-ip to run (without: the one beside emrsim, or in PATH)")
 	f.StringVar(&o.iptables, "iptables", "", "the nodes' iptables: legacy or nft (without: as the release has it)")
@@ -140,8 +141,9 @@ func understand(args []string) (agent.Config, error) {
 // cluster returns the cluster to launch: the flags, completed from the addresses.
 func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, error) {
 	pools := wanted.Pools
+	release, known := lab.ReleaseLabel(o.release)
 	spec := lab.ClusterSpec{
-		Release: releaseLabel(o.release), Masters: o.masters, Cores: o.core, Tasks: o.tasks, Fleets: o.fleets,
+		Release: release, Masters: o.masters, Cores: o.core, Tasks: o.tasks, Fleets: o.fleets,
 		NameTag: "rehearsal", Args: args, IMDSDelay: o.imdsDelay, Iptables: lab.Iptables(o.iptables),
 		Static: slices.Concat(pools.Master, pools.Core, pools.Task),
 	}
@@ -150,6 +152,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	if o.core < 0 {
 		spec.Cores = len(pools.Core)
 	}
+	problems = append(problems, o.shape.apply(&spec, pools, o.core >= 0)...)
 	if o.masters != 1 && o.masters != 3 {
 		problem("--masters %d: EMR has clusters with 1 and with 3", o.masters)
 	}
@@ -159,8 +162,8 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	if nodes := spec.Masters + spec.Cores + spec.Tasks; nodes > maxNodes {
 		problem("%d nodes: more than %d do not fit on one machine", nodes, maxNodes)
 	}
-	if !releases.MatchString(spec.Release) {
-		problem("--release %q: a release label such as emr-7.x or emr-6.15.0", o.release)
+	if !known {
+		problem("--release %q: a release label such as emr-7.x, emr-6.15.0 or emr-spark-8.1.0", o.release)
 	}
 	switch spec.Iptables {
 	case "", lab.IptablesLegacy, lab.IptablesNFT:
@@ -197,22 +200,6 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 		spec.Policies = []string{string(text)}
 	}
 	return spec, errors.Join(problems...)
-}
-
-// releases matches the release labels of EMR.
-var releases = regexp.MustCompile(`^emr-[5-9]\.\d+\.\d+$`)
-
-// releaseLabel completes emr-7.x to an existing release.
-func releaseLabel(release string) string {
-	switch release {
-	case "emr-5.x":
-		return "emr-5.36.2"
-	case "emr-6.x":
-		return "emr-6.15.0"
-	case "emr-7.x":
-		return "emr-7.5.0"
-	}
-	return release
 }
 
 // maxNodes is the maximum size of a rehearsal. Each node is a process, two namespaces and a few

@@ -52,7 +52,7 @@ type row struct {
 func (r *rehearsal) run(ctx context.Context) error {
 	r.spec.Progress = r.event
 	r.say("", "building %s with %d master, %d core and %d task nodes in subnet %s; seed %d", r.spec.Release, r.spec.Masters, r.spec.Cores,
-		r.spec.Tasks, r.spec.Subnet, r.spec.Account.Seed)
+		r.spec.Tasks, r.place(), r.spec.Account.Seed)
 	r.say("", "the nodes may do what %s allows, and nothing else", r.policy)
 	var err error
 	if r.cluster, err = lab.Launch(ctx, r.spec); err != nil {
@@ -89,6 +89,14 @@ func (r *rehearsal) run(ctx context.Context) error {
 		return exitError(1)
 	}
 	return nil
+}
+
+// place names the cluster's subnet, or those that EMR picks from.
+func (r *rehearsal) place() string {
+	if subnets := r.spec.Shape.Subnets; len(subnets) > 0 {
+		return fmt.Sprintf("one of %v", subnets)
+	}
+	return r.spec.Subnet.String()
 }
 
 // lookBefore shows that the firewall does not admit any node yet.
