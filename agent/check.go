@@ -54,31 +54,31 @@ func CheckPools(p Pools, r Role, id Identity, files emr.Files, has bool) (Fit, e
 		err := errors.New("Insufficient arguments: no static IPs are named, and no earlier run on this node named any")
 		return Fit{}, exit.Invalid(err, "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
 	}
-	at := placed(p, id)
-	fit := Fit{Own: at.Own, Notes: at.notes(id)}
+	at := Placed(p, id)
+	fit := Fit{Own: at.Own, Notes: at.Notes()}
 	problems := checkAddresses(p, at, id)
-	missing, elsewhere := at.missing(r, id)
+	missing, elsewhere := at.Missing(r)
 	if missing != nil {
 		problems = append(problems, missing)
 	}
 	fit.Warnings = append(fit.Warnings, elsewhere...)
-	counts, hints := checkCounts(p, at.Own, r, files, has)
+	counts, hints := CheckCounts(p, at.Own, r, files, has)
 	fit.Warnings = append(fit.Warnings, hints...)
 	remedy := "correct the list of addresses"
 	if missing != nil {
-		remedy = at.needed(r, id, files)
+		remedy = at.Needed(r, files)
 	}
 	return fit, exit.Invalid(errors.Join(append(problems, counts...)...), remedy)
 }
 
-func checkAddresses(p Pools, at placement, id Identity) []error {
+func checkAddresses(p Pools, at Placement, id Identity) []error {
 	var problems []error
 	first := map[netip.Addr]string{}
 	for _, pool := range p.Named() {
 		var kept []netip.Addr
 		for _, a := range pool.Addrs {
 			switch {
-			case id.Subnet.Contains(a) && reserved(id.Subnet, a):
+			case id.Subnet.Contains(a) && Reserved(id.Subnet, a):
 				kept = append(kept, a)
 			case a == id.PrimaryIP:
 				problems = append(problems, fmt.Errorf("%s address %s is this node's primary IP, which EC2 gave it at launch: "+
@@ -92,10 +92,10 @@ func checkAddresses(p Pools, at placement, id Identity) []error {
 		}
 		if outside := at.Outside.For(roleOf(pool.What)); len(outside) > 0 {
 			problems = append(problems, fmt.Errorf("%s %s outside the VPC (%s): this node's subnet is %s",
-				pool.What, several(outside), networks(id.VPC), subnetOf(id)))
+				pool.What, several(outside), at.VPC(), at.Subnet()))
 		}
 		if len(kept) > 0 {
-			problems = append(problems, fmt.Errorf("%s %s reserved by AWS: the first four and the last of subnet %s", pool.What, several(kept), subnetOf(id)))
+			problems = append(problems, fmt.Errorf("%s %s reserved by AWS: the first four and the last of subnet %s", pool.What, several(kept), at.Subnet()))
 		}
 	}
 	return text.Limit(problems)
@@ -120,16 +120,16 @@ func several(addrs []netip.Addr) string {
 	return text + " are"
 }
 
-// reserved tells whether AWS keeps a for itself in the subnet. Every subnet is at least a /28.
-func reserved(subnet netip.Prefix, a netip.Addr) bool {
+// Reserved reports whether AWS keeps a for itself in the subnet. Every subnet is at least a /28.
+func Reserved(subnet netip.Prefix, a netip.Addr) bool {
 	begin := pool.Number(subnet.Masked().Addr())
 	end := begin + uint32(uint64(1)<<(32-subnet.Bits())-1)
 	return pool.Number(a) < begin+reservedAddresses || pool.Number(a) == end
 }
 
-// checkCounts compares the pools with the counts in EMR's files. named is the whole list, own what
+// CheckCounts compares the pools with the counts in EMR's files. named is the whole list, own what
 // nodes of this subnet use of it.
-func checkCounts(named, own Pools, r Role, files emr.Files, has bool) (problems []error, warnings []string) {
+func CheckCounts(named, own Pools, r Role, files emr.Files, has bool) (problems []error, warnings []string) {
 	insufficient := func(certain bool, format string, args ...any) {
 		err := fmt.Errorf("Insufficient arguments: "+format, args...)
 		if certain && !has {

@@ -10,17 +10,20 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
-// placement is a list of addresses as seen from this node's subnet.
-type placement struct{ pool.Placement }
+// Placement is a list of addresses as seen from a node's subnet.
+type Placement struct {
+	pool.Placement
+	id Identity
+}
 
-// placed returns the pools as seen from this node's subnet.
-func placed(p Pools, id Identity) placement { return placement{p.In(id.Subnet, id.VPC)} }
+// Placed returns the pools as seen from the node's subnet.
+func Placed(p Pools, id Identity) Placement { return Placement{p.In(id.Subnet, id.VPC), id} }
 
 // ownPools returns the addresses of the pools that nodes of this subnet use.
-func (r *run) ownPools() Pools { return placed(r.cfg.Pools, r.id).Own }
+func (r *run) ownPools() Pools { return Placed(r.cfg.Pools, r.facts.ID).Own }
 
-// notes tells once of the addresses that are for other subnets.
-func (at placement) notes(id Identity) []string {
+// Notes tells once of the addresses that are for other subnets.
+func (at Placement) Notes() []string {
 	var all []netip.Addr
 	for _, p := range at.Others.Named() {
 		all = append(all, p.Addrs...)
@@ -29,30 +32,30 @@ func (at placement) notes(id Identity) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("%s for nodes in other subnets of the VPC: %s (this node's subnet is %s)",
-		text.Count(len(all), "address of the list is", "addresses of the list are"), spans(all), subnetOf(id))}
+		text.Count(len(all), "address of the list is", "addresses of the list are"), pool.Spans(all), at.Subnet())}
 }
 
-// missing returns the problem that the node's role has no address in this subnet. Where another
+// Missing returns the problem that the node's role has no address in this subnet. Where another
 // role has none, it returns a warning: its nodes here will be refused.
-func (at placement) missing(r Role, id Identity) (problem error, warnings []string) {
+func (at Placement) Missing(r Role) (problem error, warnings []string) {
 	for _, p := range at.Others.Named() {
 		role := roleOf(p.What)
 		if len(p.Addrs) == 0 || len(at.Own.For(role)) > 0 || len(at.Outside.For(role)) > 0 {
 			continue
 		}
 		if role == r {
-			problem = fmt.Errorf("no %s address is in this node's subnet %s: the list has them in other subnets only (%s)", p.What, subnetOf(id), spans(p.Addrs))
+			problem = fmt.Errorf("no %s address is in this node's subnet %s: the list has them in other subnets only (%s)", p.What, at.Subnet(), pool.Spans(p.Addrs))
 			continue
 		}
-		warnings = append(warnings, fmt.Sprintf("no %s address is in this node's subnet %s: %s nodes here get none", p.What, subnetOf(id), p.What))
+		warnings = append(warnings, fmt.Sprintf("no %s address is in this node's subnet %s: %s nodes here get none", p.What, at.Subnet(), p.What))
 	}
 	return problem, warnings
 }
 
-// needed says what a list without an address for this role and subnet lacks.
-func (at placement) needed(r Role, id Identity, files emr.Files) string {
+// Needed says what a list without an address for this role and subnet lacks.
+func (at Placement) Needed(r Role, files emr.Files) string {
 	what := strings.ToLower(string(r))
-	many := "an address of " + id.Subnet.String() + " for each " + what + " node"
+	many := "an address of " + at.id.Subnet.String() + " for each " + what + " node"
 	n, from := files.Requested(r)
 	if r == RoleMaster {
 		n, from = files.Masters()
@@ -63,19 +66,19 @@ func (at placement) needed(r Role, id Identity, files emr.Files) string {
 	return "name " + many + ", or launch the cluster in a subnet that the list has addresses of"
 }
 
-// roleOf returns the role of a pool's name in messages.
-func roleOf(what string) Role { return Role(strings.ToUpper(what)) }
-
-// subnetOf names this node's subnet in messages.
-func subnetOf(id Identity) string {
-	return fmt.Sprintf("%s (%s)", id.Subnet, text.Clean(id.SubnetID, text.MaxQuoted))
+// Subnet names the node's subnet in messages.
+func (at Placement) Subnet() string {
+	return fmt.Sprintf("%s (%s)", at.id.Subnet, text.Clean(at.id.SubnetID, text.MaxQuoted))
 }
 
-// networks lists networks in messages.
-func networks(list []netip.Prefix) string {
+// VPC lists the VPC's networks in messages.
+func (at Placement) VPC() string {
 	var texts []string
-	for _, p := range list {
+	for _, p := range at.id.VPC {
 		texts = append(texts, p.String())
 	}
 	return strings.Join(texts, ", ")
 }
+
+// roleOf returns the role of a pool's name in messages.
+func roleOf(what string) Role { return Role(strings.ToUpper(what)) }

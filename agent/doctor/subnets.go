@@ -1,0 +1,118 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+)
+
+// otherSubnets looks at the addresses that are for nodes in other subnets of the VPC: whether the
+// subnets exist, who holds the addresses there, and whether reservations keep them. None of it
+// concerns this node, so nothing of it is worse than a warning.
+func (d *examination) otherSubnets(ctx context.Context) []Finding {
+	if !d.known || d.cfg.Pools.Empty() {
+		return nil
+	}
+	others := agent.Placed(d.cfg.Pools, d.facts.ID).Others
+	if others.Empty() {
+		return nil
+	}
+	if why := d.unasked("ec2"); why != "" {
+		return []Finding{unknown("subnets", "", "", "not tried: %s", why)}
+	}
+	if d.facts.ID.VPCID == "" {
+		return []Finding{unknown("subnets", "", "", "IMDS does not tell the VPC's id")}
+	}
+	var subnets []types.Subnet
+	err := d.call(ctx, func(ctx context.Context) error {
+		pages := awsec2.NewDescribeSubnetsPaginator(awsec2.NewFromConfig(d.api), &awsec2.DescribeSubnetsInput{
+			Filters: []types.Filter{{Name: aws.String("vpc-id"), Values: []string{d.facts.ID.VPCID}}}})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return err
+			}
+			subnets = append(subnets, page.Subnets...)
+		}
+		return nil
+	})
+	switch {
+	case ec2.IsPermission(err):
+		return []Finding{unknown("subnets", "", strings.Join(exit.Remedies(err), "; "), "the addresses for other subnets cannot be looked at: ec2:DescribeSubnets is denied")}
+	case err != nil:
+		return []Finding{unknown("subnets", "", strings.Join(exit.Remedies(err), "; "), "%v", err)}
+	}
+	slices.SortFunc(subnets, func(a, b types.Subnet) int {
+		return strings.Compare(aws.ToString(a.CidrBlock), aws.ToString(b.CidrBlock))
+	})
+	var findings []Finding
+	for _, s := range subnets {
+		cidr, err := netip.ParsePrefix(aws.ToString(s.CidrBlock))
+		if err != nil {
+			return append(findings, unknown("subnets", aws.ToString(s.SubnetId), "", "EC2 gives its CIDR as %q: %v", aws.ToString(s.CidrBlock), err))
+		}
+		at := others.In(cidr, d.facts.ID.VPC)
+		if others = at.Others; !at.Own.Empty() {
+			findings = append(findings, d.otherSubnet(ctx, aws.ToString(s.SubnetId), cidr, at.Own)...)
+		}
+	}
+	for _, p := range others.Named() {
+		if len(p.Addrs) > 0 {
+			findings = append(findings, warning("address", spans(p.Addrs), "correct the list of addresses", "in no subnet of the VPC: no %s node can have it", p.What))
+		}
+	}
+	return findings
+}
+
+// otherSubnet looks at the addresses of one other subnet, with the eyes of a node there.
+func (d *examination) otherSubnet(ctx context.Context, id string, cidr netip.Prefix, own agent.Pools) []Finding {
+	there := *d
+	there.facts.ID.SubnetID, there.facts.ID.Subnet, there.facts.ID.ENI = id, cidr, ""
+	there.session.EC2 = ec2.NewNode(d.api, there.facts.ID, d.facts.Cluster, d.env)
+	there.session.EC2.Role = d.facts.Role.Role
+	var findings []Finding
+	var usable []pool.Named
+	var all []netip.Addr
+	for _, p := range own.Named() {
+		var good []netip.Addr
+		for _, a := range p.Addrs {
+			if f := there.misplaced(a); f.Check != "" {
+				findings = append(findings, f)
+			} else {
+				good = append(good, a)
+			}
+		}
+		if len(good) > 0 {
+			usable = append(usable, pool.Named{What: p.What, Addrs: good})
+		}
+		all = append(all, good...)
+	}
+	findings = append(findings, there.holders(ctx, usable)...)
+	if len(all) > 0 {
+		findings = append(findings, there.reservation(ctx, all))
+	}
+	for i := range findings {
+		f := &findings[i]
+		if f.Result == resultFailed {
+			f.Result, f.ExitCode = resultWarning, 0
+		}
+		switch f.Check {
+		case "pool":
+			f.Subject = fmt.Sprintf("%s in %s", f.Subject, id)
+		case "reservation":
+			f.Subject = id
+		}
+	}
+	return append([]Finding{fine("subnets", id, "%s: %d addresses of the list", cidr, len(all))}, findings...)
+}
