@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // A firewall stands between the VPC and the data centre. It is real netfilter and drops everything
@@ -31,7 +32,9 @@ import (
 //	-A FORWARD -s ADDRESS -i vpc -j DROP
 type firewall struct {
 	*namespace
-	plan     Plan
+	plan Plan
+
+	mu       sync.Mutex
 	admitted []netip.Addr
 	watched  []netip.Addr
 }
@@ -86,8 +89,18 @@ func (f *firewall) connect(ctx context.Context, r *router, server *namespace) er
 	)
 }
 
+// admit replaces the admitted addresses.
+func (f *firewall) admit(ctx context.Context, addresses []netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.admitted = slices.Clone(addresses)
+	return f.load(ctx)
+}
+
 // watch counts the dropped packets with the source address a from now on.
 func (f *firewall) watch(ctx context.Context, a netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if slices.Contains(f.watched, a) {
 		return nil
 	}
