@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
@@ -67,3 +68,6 @@ func (c *Cluster) End() {
 		}
 	}
 }
+
+// Name returns the name of a cluster that stands beside the first one. The first one has none.
+func (c *Cluster) Name() string { return strings.TrimSuffix(c.prefix, "-") }
