@@ -64,9 +64,11 @@ func ReleaseLabel(release string) (string, bool) {
 		release = "emr-6.15.0"
 	case "emr-7.x":
 		release = "emr-7.5.0"
+	case "emr-spark-8.x":
+		release = "emr-spark-8.0.0"
 	}
 	return release, releases.MatchString(release)
 }
 
 // releases matches the release labels of EMR.
-var releases = regexp.MustCompile(`^emr-[5-9]\.\d+\.\d+$`)
+var releases = regexp.MustCompile(`^emr-(spark-)?[5-9]\.\d+\.\d+$`)
