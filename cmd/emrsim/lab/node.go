@@ -35,7 +35,7 @@ type Node struct {
 // interface names and another iptables.
 func modern(release string) bool {
 	var major int
-	_, err := fmt.Sscanf(release, "emr-%d", &major)
+	_, err := fmt.Sscanf(strings.TrimPrefix(strings.TrimPrefix(release, "emr-"), "spark-"), "%d", &major)
 	return err == nil && major >= 7
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/cli"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -27,7 +28,7 @@ func Understand(args []string) (agent.Config, error) {
 	var problems strings.Builder
 	env := agent.Environment{Stdout: io.Discard, Stderr: &problems, LookupEnv: func(string) (string, bool) { return "", false }}
 	// Main only parses the command line here and does not wait for anything.
-	if code := (agent.Program{Apply: read, Release: refuse}).Main(context.Background(), args, env); code != agent.ExitOK {
+	if code := (cli.Program{Apply: read, Release: refuse}).Main(context.Background(), args, env); code != agent.ExitOK {
 		return wanted, errors.New(strings.TrimSpace(problems.String()))
 	}
 	if wanted.Pools.Empty() {
