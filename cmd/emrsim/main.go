@@ -26,9 +26,13 @@ func run() int {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddCommand(launchCommand(), runCommand(), listCommand())
-	root.SetOut(os.Stdout)
+	stdout := &checkedWriter{out: os.Stdout}
+	root.SetOut(stdout)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = stdout.err
+	}
 	var ended exitError
 	var usage usageError
 	switch {

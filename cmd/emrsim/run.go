@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -137,6 +138,25 @@ func runScenarios(ctx context.Context, out io.Writer, o runOptions, args []strin
 	}
 	fmt.Fprintf(out, "\n%s: all as expected\n", counted(len(all), "scenario"))
 	return nil
+}
+
+// A checkedWriter remembers the first error of writing, with which main ends. Nothing is written
+// after it.
+type checkedWriter struct {
+	out io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		if _, err := w.out.Write(p); err != nil {
+			w.err = fmt.Errorf("writing the output: %w", err)
+		}
+	}
+	return len(p), nil
 }
 
 // runOne runs a scenario and shows it.

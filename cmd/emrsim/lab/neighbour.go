@@ -2,7 +2,10 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 )
 
@@ -19,12 +22,17 @@ func (n *Node) RenewDHCP(ctx context.Context) error {
 
 // FlushRules deletes all rules of all variants of netfilter, as a restarted firewall does.
 func (n *Node) FlushRules(ctx context.Context) error {
-	for _, c := range []command{
-		{path: "nft", args: []string{"flush", "ruleset"}, machine: true},
-		{path: "iptables-legacy", args: []string{"-t", "nat", "-F"}, machine: true},
-		{path: "iptables-legacy", args: []string{"-t", "nat", "-X"}, machine: true},
-		{path: "iptables-legacy", args: []string{"-t", "filter", "-F"}, machine: true},
-	} {
+	tables, err := n.legacyTables()
+	if err != nil {
+		return fmt.Errorf("flushing the rules of %s: %w", n.Name, err)
+	}
+	commands := []command{{path: "nft", args: []string{"flush", "ruleset"}, machine: true}}
+	for _, table := range tables {
+		for _, flag := range []string{"-F", "-X"} {
+			commands = append(commands, command{path: "iptables-legacy", args: []string{"-t", table, flag}, machine: true})
+		}
+	}
+	for _, c := range commands {
 		if missing(c.path) != nil {
 			continue
 		}
@@ -33,6 +41,20 @@ func (n *Node) FlushRules(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// legacyTables returns the tables of iptables-legacy that exist on the node. Its program makes the
+// table that it looks at, so it must not be asked.
+func (n *Node) legacyTables() (tables []string, err error) {
+	err = n.ns.do(func() error {
+		text, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the module is not loaded
+			return err
+		}
+		tables = strings.Fields(string(text))
+		return nil
+	})
+	return tables, err
 }
 
 // LoadIptables adds rules with the node's own iptables, in the form of iptables-save. Rules that

@@ -33,10 +33,12 @@ func (p *play) download(n *lab.Node, container bool) (netip.Addr, error) {
 	}
 	c := p.boxes[n.Name]
 	if c == nil {
-		return netip.Addr{}, fmt.Errorf("%s has no container", n.Name)
+		return netip.Addr{}, fmt.Errorf("%s %w", n.Name, errNoContainer)
 	}
 	return c.Download(p.ctx)
 }
+
+var errNoContainer = errors.New("has no container")
 
 func parseSeen(words []string) (step, error) {
 	words, err := counted(words, 1, 2)
@@ -63,10 +65,12 @@ func (p *play) seen(n *lab.Node, container bool, want netip.Addr) error {
 	}
 	source, err := p.download(n, container)
 	switch {
+	case errors.Is(err, errNoContainer):
+		return err
 	case errors.Is(err, lab.ErrRefused):
 		return mismatched("%s: the download was refused; the file server should have seen %s", n.Name, want)
 	case err != nil:
-		return err
+		return mismatched("%s: the download broke off; the file server should have seen %s: %v", n.Name, want, err)
 	case source != want:
 		return mismatched("%s: the file server saw %s, expected %s", n.Name, source, want)
 	}
@@ -84,8 +88,10 @@ func parseRefused(words []string) (step, error) {
 		switch {
 		case errors.Is(err, lab.ErrRefused):
 			return nil
-		case err != nil:
+		case errors.Is(err, errNoContainer):
 			return err
+		case err != nil:
+			return mismatched("%s: the download was not refused, it broke off: %v", n.Name, err)
 		}
 		return mismatched("%s: the download was done, from %s", n.Name, source)
 	}), nil

@@ -129,33 +129,35 @@ func (p *play) built() (*lab.Cluster, error) {
 	return p.cluster, nil
 }
 
-// nodes returns the nodes that a pattern selects: names with *, separated by commas, or all.
+// nodes returns the nodes that a pattern selects: names with *, separated by commas, or
+// all. Each of the names must select a node that those before it do not.
 func (p *play) nodes(pattern string) ([]*lab.Node, error) {
 	c, err := p.built()
 	if err != nil {
 		return nil, err
 	}
-	var found []*lab.Node
-	for _, n := range c.Nodes() {
-		for one := range strings.SplitSeq(pattern, ",") {
+	all := c.Nodes()
+	selected := map[*lab.Node]bool{}
+	for one := range strings.SplitSeq(pattern, ",") {
+		before := len(selected)
+		for _, n := range all {
 			matches, err := path.Match(one, n.Name)
 			if err != nil {
 				return nil, fmt.Errorf("pattern %q: %w", one, err)
 			}
 			if one == "all" || matches {
-				found = append(found, n)
-				break
+				selected[n] = true
 			}
 		}
-	}
-	if len(found) == 0 {
-		var names []string
-		for _, n := range c.Nodes() {
-			names = append(names, n.Name)
+		if len(selected) == before {
+			var names []string
+			for _, n := range all {
+				names = append(names, n.Name)
+			}
+			return nil, fmt.Errorf("no node %q: there are %s", one, strings.Join(names, ", "))
 		}
-		return nil, fmt.Errorf("no node %q: there are %s", pattern, strings.Join(names, ", "))
 	}
-	return found, nil
+	return slices.DeleteFunc(all, func(n *lab.Node) bool { return !selected[n] }), nil
 }
 
 // node returns the one node that has a name.

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -21,7 +20,6 @@ func programCommands() map[string]Command {
 		"agent":  {Usage: "agent [--exit CODES] [--other] [--env NAME=VALUE] [--user root|hadoop] NODES [ARGUMENT...]", About: "Runs emr-static-ip with other arguments on nodes, on all of them at once.", Prints: true, parse: parseAgent},
 		"on":     {Usage: "on [--exit CODES] NODES PROGRAM [ARGUMENT...]", About: "Runs a program of the machine on nodes.", Prints: true, parse: parseOn},
 		"await":  {Usage: "await", About: "Waits for all programs in the background. It fails if one of their lines has failed.", parse: parseAwait},
-		"pause":  {Usage: "pause DURATION", About: "Waits.", parse: parsePause},
 	}
 }
 
@@ -210,23 +208,5 @@ func parseAwait(words []string) (step, error) {
 		late := p.late
 		p.late = nil
 		return errors.Join(late...)
-	}, nil
-}
-
-func parsePause(words []string) (step, error) {
-	words, err := counted(words, 1, 1)
-	if err != nil {
-		return nil, err
-	}
-	d, err := time.ParseDuration(words[0])
-	if err != nil {
-		return nil, err
-	}
-	return func(p *play) error {
-		select {
-		case <-p.ctx.Done():
-		case <-time.After(d):
-		}
-		return nil
 	}, nil
 }
