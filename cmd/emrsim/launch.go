@@ -17,6 +17,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/control"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenario"
 )
@@ -39,6 +40,7 @@ type options struct {
 	seed      uint64
 	verbose   bool
 	shell     string
+	keep      bool
 }
 
 const launchText = `Launches an EMR cluster that is made of network namespaces of this machine, runs emr-static-ip on every node with the arguments
@@ -72,6 +74,7 @@ func launchCommand() *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "bound for the whole rehearsal")
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
+	f.BoolVar(&o.keep, "keep", false, "afterwards, keep the cluster for other terminals until Ctrl-C: emrsim nodes, shell, exec, end, add")
 	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")
 	return cmd
 }
@@ -89,16 +92,22 @@ func launch(ctx context.Context, o options, args []string) error {
 	if o.binary, err = findBinary(o.binary); err != nil {
 		return usageError{err}
 	}
+	if o.keep {
+		if err := control.Open(); err != nil {
+			return err
+		}
+	}
 	if err := isolate(ctx); err != nil {
 		return err
 	}
+	life := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the rehearsal was not done within --timeout %s", o.timeout))
 	defer cancel()
 	policy := "agent/iam/" + iam.InstanceProfile
 	if o.policy != "" {
 		policy = o.policy
 	}
-	r := rehearsal{out: os.Stdout, spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, start: time.Now()}
+	r := rehearsal{out: os.Stdout, spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, keep: o.keep, life: life, start: time.Now()}
 	return r.run(ctx)
 }
 

@@ -27,6 +27,7 @@ func run() int {
 	}
 	root.AddCommand(launchCommand(), runCommand(), listCommand())
 	stdout := &checkedWriter{out: os.Stdout}
+	root.AddCommand(siteCommands()...)
 	root.SetOut(stdout)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	err := root.ExecuteContext(ctx)

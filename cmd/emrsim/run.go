@@ -229,7 +229,7 @@ func listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the scenarios that emrsim ships, or the commands of scenarios",
-		Args:  cobra.NoArgs,
+		Args:  none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if commands {
 				return listCommands(cmd.OutOrStdout())

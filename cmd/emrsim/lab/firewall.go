@@ -21,7 +21,7 @@ import (
 //
 // For each admitted static IP:
 //
-//	-A FORWARD -s STATIC -d SERVER -i vpc -o onprem -p tcp --dport 80 -j ACCEPT
+//	-A FORWARD -s STATIC -d SERVER -i vpc -o onprem -p tcp -m multiport --dports 80,8020 -j ACCEPT
 //
 // The data centre may connect to nodes:
 //
@@ -114,7 +114,7 @@ func (f *firewall) load(ctx context.Context) error {
 	b.WriteString("*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n")
 	b.WriteString("-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n")
 	for _, a := range f.admitted {
-		fmt.Fprintf(&b, "-A FORWARD -s %s/32 -d %s/32 -i vpc -o onprem -p tcp -m tcp --dport %d -j ACCEPT\n", a, f.plan.Server, httpPort)
+		fmt.Fprintf(&b, "-A FORWARD -s %s/32 -d %s/32 -i vpc -o onprem -p tcp -m multiport --dports %d,%d -j ACCEPT\n", a, f.plan.Server, httpPort, hdfsPort)
 	}
 	fmt.Fprintf(&b, "-A FORWARD -s %s/32 -i onprem -o vpc -p tcp -m tcp --dport %d -j ACCEPT\n", f.plan.Server, nodePort)
 	for _, a := range f.watched {

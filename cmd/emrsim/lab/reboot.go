@@ -76,16 +76,3 @@ func emptyVolatile() error {
 	}
 	return nil
 }
-
-// ShutdownActions returns the paths of the node's scripts that EMR runs at the end of the node.
-func (n *Node) ShutdownActions() (paths []string, err error) {
-	const dir = controllerPublic + "/shutdown-actions"
-	err = n.ns.do(func() error {
-		entries, err := os.ReadDir(dir)
-		for _, e := range entries {
-			paths = append(paths, dir+"/"+e.Name())
-		}
-		return err
-	})
-	return paths, err
-}

@@ -21,6 +21,9 @@ type Command struct {
 	// line may end with &: the scenario goes on, and await waits.
 	Prints bool
 
+	// patient is set for expectations of connections: a busy machine may be too slow for one of
+	// them, so the expectation is tried up to three times before it counts as not met.
+	patient bool
 	// parse checks the words after the command's name, without a cluster.
 	parse func(words []string) (step, error)
 }
@@ -104,8 +107,22 @@ func (c Command) prepare(name string, negative bool, words []string) (step, erro
 		return inverted(name, words, do), nil
 	case background:
 		return func(p *play) error { return p.background(do) }, nil
+	case c.patient:
+		return patient(do), nil
 	}
 	return do, nil
+}
+
+// patient tries an expectation up to three times.
+func patient(do step) step {
+	return func(p *play) (err error) {
+		for range 3 {
+			if err = do(p); err == nil || p.ctx.Err() != nil {
+				break
+			}
+		}
+		return err
+	}
 }
 
 // inverted returns the opposite of an expectation. Only a mismatch counts as "not": an expectation

@@ -3,7 +3,6 @@ package scenario
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -131,20 +130,13 @@ func indexOf(nodes []*lab.Node, n *lab.Node) int {
 
 // shutdown runs the node's shutdown actions, as EMR does.
 func (p *play) shutdown(n *lab.Node) error {
-	actions, err := n.ShutdownActions()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, path := range actions {
-		got, err := p.cluster.Run(p.ctx, n, lab.Command{Program: path, OnNode: true})
-		if err != nil {
-			return err
-		}
+	got, err := p.cluster.RunShutdownActions(p.ctx, n)
+	if err == nil {
 		p.mu.Lock()
-		p.runs[n.Name] = run{got, []string{path}}
+		p.runs[n.Name] = run{got, nil}
 		p.mu.Unlock()
 	}
-	return nil
+	return err
 }
 
 func parseTerminate(words []string) (step, error) {

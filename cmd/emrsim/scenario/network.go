@@ -15,14 +15,14 @@ import (
 // networkExpectations are about packets and the kernel.
 func networkExpectations() map[string]Command {
 	return map[string]Command{
-		"seen":    {Usage: "seen NODES[/container] [ADDRESS]", About: "Each node downloads a file from the data centre, through its firewall, and the file server sees this source address. Without ADDRESS: the static IP that EC2 has assigned.", Negatable: true, parse: parseSeen},
+		"seen":    {Usage: "seen NODES[/container] [ADDRESS]", About: "Each node downloads a file from the data centre, through its firewall, and the file server sees this source address. Without ADDRESS: the static IP that EC2 has assigned.", Negatable: true, patient: true, parse: parseSeen},
 		"refused": {Usage: "refused NODES[/container]", About: "The firewall refuses a download of each node.", Negatable: true, parse: parseRefused},
-		"reached": {Usage: "reached ADDRESS NODE", About: "A connection from the data centre to the address reaches the node, whose service is bound to the primary IP.", Negatable: true, parse: parseReached},
-		"inside":  {Usage: "inside NODE OTHER primary|static", About: "Inside the VPC the other node sees the node's primary or static IP.", Negatable: true, parse: parseInside},
+		"reached": {Usage: "reached ADDRESS NODE", About: "A connection from the data centre to the address reaches the node, whose service is bound to the primary IP.", Negatable: true, patient: true, parse: parseReached},
+		"inside":  {Usage: "inside NODE OTHER primary|static", About: "Inside the VPC the other node sees the node's primary or static IP.", Negatable: true, patient: true, parse: parseInside},
 		"spoofed": {Usage: "spoofed N", About: "The VPC has dropped N packets whose source address EC2 had not given to the sending interface.", Negatable: true, parse: parseSpoofed},
 		"rule":    {Usage: "rule NODES PATTERN", About: "The rules of iptables and nftables on each node match a regular expression.", Negatable: true, parse: parseRule},
 		"same":    {Usage: "same NODES NAME", About: "Addresses, routes and rules of nodes are as at the snapshot.", Negatable: true, parse: parseSame},
-		"settled": {Usage: "settled [NODES]", About: "All is as it should be: each node whose role has a pool has one of its addresses in EC2, on the link, in the ledger and seen on premises, no two have the same, the data centre reaches each by it, and another run changes nothing. Other nodes have none and are refused.", Negatable: true, parse: parseSettled},
+		"settled": {Usage: "settled [NODES]", About: "All is as it should be: each node whose role has a pool has one of its addresses in EC2, on the link, in the ledger and seen on premises, no two have the same, the data centre reaches each by it, and another run changes nothing. Other nodes have none and are refused.", Negatable: true, patient: true, parse: parseSettled},
 	}
 }
 
