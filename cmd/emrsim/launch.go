@@ -4,24 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
-	"github.com/emr-static-ip/emr-static-ip/agent/cli"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/control"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenario"
 )
 
 // options are the flags of launch.
@@ -32,7 +30,7 @@ type options struct {
 	tasks     int
 	fleets    bool
 	subnet    string
-	shape     shapeFlags
+	shape     scenario.Shape
 	policy    string
 	binary    string
 	iptables  string
@@ -43,6 +41,7 @@ type options struct {
 	seed      uint64
 	verbose   bool
 	shell     string
+	keep      bool
 }
 
 const launchText = `Launches an EMR cluster that is made of network namespaces of this machine, runs emr-static-ip on every node with the arguments
@@ -67,7 +66,7 @@ func launchCommand() *cobra.Command {
 	f.IntVar(&o.tasks, "tasks", 0, "task nodes")
 	f.BoolVar(&o.fleets, "fleets", false, "instance fleets in place of instance groups")
 	f.StringVar(&o.subnet, "subnet", "", "the cluster's subnet (without: the /24 of the first address)")
-	o.shape.define(f)
+	o.shape.Define(f)
 	f.StringVar(&o.policy, "policy", "", "file with the IAM policy of the nodes' instance profile; REGION, ACCOUNT_ID and SUBNET_ID in it are filled in (without: agent/iam/"+iam.InstanceProfile+")")
 	f.StringVar(&o.binary, "binary", "", "the emr-static-ip to run (without: the one beside emrsim, or in PATH)")
 	f.StringVar(&o.iptables, "iptables", "", "the nodes' iptables: legacy or nft (without: as the release has it)")
@@ -77,65 +76,41 @@ func launchCommand() *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "bound for the whole rehearsal")
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
+	f.BoolVar(&o.keep, "keep", false, "afterwards, keep the cluster for other terminals until Ctrl-C: emrsim nodes, shell, exec, end, add")
 	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")
 	return cmd
 }
 
 // launch checks the flags, moves into its own namespaces, and rehearses.
 func launch(ctx context.Context, o options, args []string) error {
-	wanted, err := understand(args)
+	wanted, err := scenario.Understand(args)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	spec, err := o.cluster(args, wanted)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	if o.binary, err = findBinary(o.binary); err != nil {
+		return usageError{err}
+	}
+	if o.keep {
+		if err := control.Open(); err != nil {
+			return err
+		}
+	}
+	if err := isolate(ctx); err != nil {
 		return err
 	}
-	inside, code, err := lab.Isolate(ctx)
-	switch {
-	case err != nil:
-		return err
-	case !inside && code != 0:
-		return exitError(code)
-	case !inside:
-		return nil
-	}
+	life := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the rehearsal was not done within --timeout %s", o.timeout))
 	defer cancel()
 	policy := "agent/iam/" + iam.InstanceProfile
 	if o.policy != "" {
 		policy = o.policy
 	}
-	r := rehearsal{out: os.Stdout, spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, start: time.Now()}
+	r := rehearsal{out: os.Stdout, spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, keep: o.keep, life: life, start: time.Now()}
 	return r.run(ctx)
-}
-
-// understand parses the arguments with the agent's own command line, so that the rehearsal expects
-// the same as the agent.
-func understand(args []string) (agent.Config, error) {
-	var wanted agent.Config
-	read := func(_ context.Context, c agent.Config, _ agent.Environment) (agent.Report, error) {
-		wanted = c
-		return agent.Report{}, nil
-	}
-	refuse := func(context.Context, agent.Config, agent.Environment) (agent.Report, error) {
-		return agent.Report{}, errors.New("only apply can be rehearsed")
-	}
-	var problems strings.Builder
-	env := agent.Environment{Stdout: io.Discard, Stderr: &problems, LookupEnv: func(string) (string, bool) { return "", false }}
-	// Main only parses the command line here and does not wait for anything.
-	if code := (cli.Program{Apply: read, Release: refuse}).Main(context.Background(), args, env); code != agent.ExitOK {
-		fmt.Fprint(os.Stderr, problems.String())
-		return wanted, exitError(code)
-	}
-	if wanted.Pools.Empty() {
-		fmt.Fprintln(os.Stderr, "emrsim: no addresses: emrsim launch -- MASTER_IP CORE_IP...")
-		return wanted, exitError(agent.ExitUsage)
-	}
-	return wanted, nil
 }
 
 // cluster returns the cluster to launch: the flags, completed from the addresses.
@@ -152,7 +127,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	if o.core < 0 {
 		spec.Cores = len(pools.Core)
 	}
-	problems = append(problems, o.shape.apply(&spec, pools, o.core >= 0)...)
+	problems = append(problems, o.shape.Apply(&spec, pools, o.core >= 0)...)
 	if o.masters != 1 && o.masters != 3 {
 		problem("--masters %d: EMR has clusters with 1 and with 3", o.masters)
 	}
@@ -189,7 +164,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 			problem("--subnet: %w", err)
 		}
 	}
-	spec.Account, spec.Prefix = account(o.seed), wanted.Prefix
+	spec.Account, spec.Prefix = scenario.Account(o.seed), wanted.Prefix
 	if spec.Policies = []string{iam.Place{}.Policy(iam.InstanceProfile)}; o.policy != "" {
 		text, err := os.ReadFile(o.policy)
 		if err != nil {
@@ -205,21 +180,6 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 // maxNodes is the maximum size of a rehearsal. Each node is a process, two namespaces and a few
 // megabytes.
 const maxNodes = 100
-
-// account returns the options of an ordinary AWS account: AWS's quotas, calls that take some time,
-// and addresses that EC2's describe calls and IMDS show a little late.
-func account(seed uint64) cloud.Options {
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	return cloud.Options{
-		Seed:       seed,
-		Quotas:     cloud.DefaultQuotas(),
-		Latency:    func(r *rand.Rand, _ cloud.Call) time.Duration { return time.Duration(5+r.IntN(30)) * time.Millisecond },
-		RemapDelay: cloud.Range{Max: time.Second},
-		IMDSDelay:  cloud.Range{Max: 2 * time.Second},
-	}
-}
 
 // findBinary returns the path of the program to rehearse.
 func findBinary(named string) (string, error) {

@@ -1,0 +1,67 @@
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+)
+
+// Shape has the flags for accounts that are not one private subnet of their own.
+type Shape struct {
+	subnets string
+	chosen  int
+	public  bool
+	shared  bool
+	bucket  bool
+}
+
+// Define adds the flags.
+func (s *Shape) Define(f *pflag.FlagSet) {
+	f.StringVar(&s.subnets, "subnets", "", "subnets of one VPC, separated by commas: EMR picks one of them for an instance fleet")
+	f.IntVar(&s.chosen, "chosen", 0, "number of the subnet that EMR picks, from 1 (without: the seed picks)")
+	f.BoolVar(&s.public, "public", false, "public subnets: an Internet gateway, and AWS's endpoints outside the VPC")
+	f.BoolVar(&s.shared, "shared", false, "the subnets are another account's, which shares them")
+	f.BoolVar(&s.bucket, "bucket-policy", false, "S3 denies requests that do not come from a node's primary IP")
+}
+
+// Apply completes the cluster, and returns what is wrong with the flags. counted reports whether
+// the number of core nodes was given.
+func (s Shape) Apply(spec *lab.ClusterSpec, pools pool.Pools, counted bool) (problems []error) {
+	shape := lab.Shape{Chosen: s.chosen, Public: s.public, Shared: s.shared}
+	if s.bucket {
+		shape.BucketPolicy = cloud.SourceIPBucketPolicy
+	}
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if s.subnets != "" {
+		spec.Fleets = true
+		for text := range strings.SplitSeq(s.subnets, ",") {
+			p, err := netip.ParsePrefix(strings.TrimSpace(text))
+			if err != nil {
+				problem("--subnets: %w", err)
+				continue
+			}
+			shape.Subnets = append(shape.Subnets, p)
+		}
+		if s.chosen < 0 || s.chosen > len(shape.Subnets) {
+			problem("--chosen %d: there are %d subnets", s.chosen, len(shape.Subnets))
+		}
+	} else if s.chosen != 0 {
+		problem("--chosen: only with --subnets")
+	}
+	spec.Shape = shape
+	if counted || len(problems) > 0 {
+		return problems
+	}
+	for i, p := range shape.Subnets { // as many core nodes as any of the subnets has addresses for
+		if n := len(pools.In(p, nil).Own.Core); i == 0 || n < spec.Cores {
+			spec.Cores = n
+		}
+	}
+	return problems
+}
