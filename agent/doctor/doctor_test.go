@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -375,4 +376,22 @@ func TestDoctorOutOfTime(t *testing.T) {
 			t.Errorf("took %v s", d.Seconds)
 		}
 	})
+}
+
+// On EMR 8 doctor names the endpoint by which EMR reaches the cluster.
+func TestDoctorEMR8(t *testing.T) {
+	for release, want := range map[string]bool{"emr-spark-8.1.0": true, "emr-7.13.0": false} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newNode(t, cloud.Options{})
+			for path, content := range n.EMRFiles(cloud.FilesFull) {
+				n.Write(filepath.Join(n.Env.Root, path), strings.ReplaceAll(string(content), cloud.DefaultRelease, release))
+			}
+			d := n.doctor()
+			expectOnly(t, d, exit.OK)
+			expect(t, d, "emr-files", resultOK, "release "+release)
+			if got := strings.Contains(textOf(t, d), "aws.api.us-east-1.emr-service-cell01"); got != want {
+				t.Errorf("%s: the endpoint is named: %t", release, got)
+			}
+		})
+	}
 }

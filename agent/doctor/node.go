@@ -74,13 +74,24 @@ func (d *examination) localFiles() []Finding {
 		return findings
 	}
 	text := "cluster " + d.facts.Cluster
+	if release := d.facts.Files.Release(); release != "" {
+		text += ", release " + release
+	}
 	for _, role := range []emr.Role{emr.Master, emr.Core, emr.Task} {
 		if n, from := d.facts.Files.Requested(role); from != "" {
 			text += fmt.Sprintf(", %d %s requested", n, strings.ToLower(string(role)))
 		}
 	}
-	return append(findings, fine("emr-files", "", "%s", text))
+	findings = append(findings, fine("emr-files", "", "%s", text))
+	if strings.HasPrefix(d.facts.Files.Release(), emr8) {
+		findings = append(findings, fine("emr-service", "", "EMR 8 reaches its clusters in private subnets through the VPC endpoint aws.api.%s.emr-service-cell01, whose security group admits TCP 443 from the VPC; "+
+			"what its nodes have in EMR's files is not verified", cmp.Or(d.facts.ID.Region, "REGION")))
+	}
+	return findings
 }
+
+// emr8 begins the release labels of EMR 8: emr-spark-8.1.0. There is no emr-8.0.0.
+const emr8 = "emr-spark-"
 
 // roleFinding finds the role. An instance outside EMR needs none: then the pools of all roles are looked at.
 func (d *examination) roleFinding(ctx context.Context) Finding {

@@ -210,6 +210,7 @@ func TestParseEMRFileTolerates(t *testing.T) {
 			File{ClusterID: "j-1", Role: Master}, nil},
 		{"localInstance takes precedence", fileState, "localInstance: < instanceRole: 'core' >\ninstanceRole: \"task\"", File{Role: Core}, nil},
 		{"an unknown role in localInstance", fileState, "instanceRole: \"task\" localInstance { instanceRole: \"x\" }", File{Role: Task}, []string{`field instanceRole: "x" is not a role (MASTER, CORE or TASK)`}},
+		{"EMR 8", FileExtra, `{"jobFlowId":"j-1","releaseLabel":"emr-spark-8.1.0","instanceRole":"CORE"}`, File{ClusterID: "j-1", Release: "emr-spark-8.1.0", Role: Core}, nil},
 		{"the last value counts", fileState, "instanceRole: \"core\"\ninstanceRole: \"task\"", File{Role: Task}, nil},
 		{"damaged protobuf text", fileState, "jobFlowId: \"j-1\ninstanceRole: \"core\\\"\"\n}}} releaseLabel: \"emr-6.1.0\" region: :",
 			File{ClusterID: "j-1", Release: "emr-6.1.0"}, []string{`field instanceRole: "core\"" is not a role (MASTER, CORE or TASK)`}},

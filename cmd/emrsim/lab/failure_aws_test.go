@@ -106,6 +106,13 @@ func endpointFailures() []failure {
 		)
 	}
 	return append(all,
+		failure{name: "endpoint that the rules cut off", code: 5, cluster: func(s *ClusterSpec) { s.Shape.Public = true }, args: []string{"--only-cidr", "0.0.0.0/0", "10.0.1.10", "10.0.1.11"}, changed: true,
+			told: []string{"the ssm endpoint answered before the rules were programmed and does not with them", "the static IP does not reach it", "was taken back", "--only-cidr", "com.amazonaws.us-east-1.ssm"},
+			after: func(t *testing.T, s *site, _ Result) {
+				if left := s.Secondary(s.core); len(left) > 0 {
+					t.Errorf("EC2 still has %v", left)
+				}
+			}},
 		failure{name: "no endpoint, no DNS at all", code: 5, env: []string{"AWS_ENDPOINT_URL="}, within: 4 * time.Second,
 			told: []string{"ec2.us-east-1.amazonaws.com", "no such host", "create the VPC endpoint com.amazonaws.us-east-1.ec2"}},
 		failure{name: "something else answers for ec2", code: 5, within: 4 * time.Second, env: []string{"AWS_ENDPOINT_URL_EC2=http://10.0.0.11:8080"},

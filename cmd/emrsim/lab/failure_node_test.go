@@ -21,7 +21,8 @@ func argumentFailures() []failure {
 		return failure{name: name, code: 2, args: args, told: append([]string{"arguments or addresses are wrong"}, told...)}
 	}
 	return []failure{
-		refused("outside the subnet", []string{"core address 10.0.2.11 is not in this node's subnet 10.0.1.0/24", "correct the list of addresses"}, "10.0.1.10", "10.0.2.11"),
+		refused("outside the VPC", []string{"core address 10.9.2.11 is outside the VPC (10.0.0.0/16): this node's subnet is 10.0.1.0/24", "correct the list of addresses"}, "10.0.1.10", "10.9.2.11"),
+		refused("none in the subnet", []string{"no core address is in this node's subnet 10.0.1.0/24", "10.0.2.11", "name an address of 10.0.1.0/24 for each core node (1 in this cluster)"}, "10.0.1.10", "10.0.2.11"),
 		refused("reserved at the beginning", []string{"core addresses 10.0.1.0, 10.0.1.1, 10.0.1.2, 10.0.1.3 are reserved by AWS", "first four and the last"}, "10.0.1.10", "10.0.1.0-3"),
 		refused("reserved at the end", []string{"core address 10.0.1.255 is reserved by AWS"}, "10.0.1.10", "10.0.1.255"),
 		refused("twice in the list", []string{`argument 3 "10.0.1.11-12" names 10.0.1.11, which argument 2 "10.0.1.11" names too`}, "10.0.1.10", "10.0.1.11", "10.0.1.11-12"),
@@ -33,6 +34,10 @@ func argumentFailures() []failure {
 		refused("unknown flag", []string{"--bananas", "emr-static-ip --help"}, "10.0.1.10", "10.0.1.11", "--bananas"),
 		{name: "its own primary IP", code: 2, told: []string{"is this node's primary IP", "a static IP must be another one"},
 			prepare: func(_ *testing.T, s *site) { s.args = []string{"10.0.1.10", s.core.Primary.Address.String()} }},
+		{name: "scope that the Internet gateway drops", code: 2, cluster: func(s *ClusterSpec) { s.Shape.Public = true }, args: []string{"--snat-scope", "external", "10.0.1.10", "10.0.1.11"},
+			told: []string{"this node has the public IPv4 address 198.18.0.", "The Internet gateway knows the primary IP only", "leave --snat-scope out", "--only-cidr"}},
+		{name: "more core nodes than addresses here", code: 2, cluster: func(s *ClusterSpec) { s.Cores = 2 }, args: []string{"10.0.1.10", "10.0.1.11", "10.0.2.12"},
+			told: []string{"1 address in this node's subnet for core nodes", "2 are requested", "correct the list"}},
 		{name: "more core nodes than addresses", code: 2, cluster: func(s *ClusterSpec) { s.Cores = 3 },
 			told: []string{"Insufficient arguments", "1 address for core nodes", "3 are requested", "correct the list"}},
 	}
