@@ -4,12 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
@@ -34,18 +29,10 @@ func (d *examination) otherSubnets(ctx context.Context) []Finding {
 	if d.facts.ID.VPCID == "" {
 		return []Finding{unknown("subnets", "", "", "IMDS does not tell the VPC's id")}
 	}
-	var subnets []types.Subnet
-	err := d.call(ctx, func(ctx context.Context) error {
-		pages := awsec2.NewDescribeSubnetsPaginator(awsec2.NewFromConfig(d.api), &awsec2.DescribeSubnetsInput{
-			Filters: []types.Filter{{Name: aws.String("vpc-id"), Values: []string{d.facts.ID.VPCID}}}})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return err
-			}
-			subnets = append(subnets, page.Subnets...)
-		}
-		return nil
+	var subnets []ec2.Subnet
+	err := d.call(ctx, func(ctx context.Context) (err error) {
+		subnets, err = d.session.EC2.Subnets(ctx)
+		return err
 	})
 	switch {
 	case ec2.IsPermission(err):
@@ -53,18 +40,11 @@ func (d *examination) otherSubnets(ctx context.Context) []Finding {
 	case err != nil:
 		return []Finding{unknown("subnets", "", strings.Join(exit.Remedies(err), "; "), "%v", err)}
 	}
-	slices.SortFunc(subnets, func(a, b types.Subnet) int {
-		return strings.Compare(aws.ToString(a.CidrBlock), aws.ToString(b.CidrBlock))
-	})
 	var findings []Finding
 	for _, s := range subnets {
-		cidr, err := netip.ParsePrefix(aws.ToString(s.CidrBlock))
-		if err != nil {
-			return append(findings, unknown("subnets", aws.ToString(s.SubnetId), "", "EC2 gives its CIDR as %q: %v", aws.ToString(s.CidrBlock), err))
-		}
-		at := others.In(cidr, d.facts.ID.VPC)
+		at := others.In(s.CIDR, d.facts.ID.VPC)
 		if others = at.Others; !at.Own.Empty() {
-			findings = append(findings, d.otherSubnet(ctx, aws.ToString(s.SubnetId), cidr, at.Own)...)
+			findings = append(findings, d.otherSubnet(ctx, s.ID, s.CIDR, at.Own)...)
 		}
 	}
 	for _, p := range others.Named() {
