@@ -23,7 +23,6 @@ var (
 	counted         = text.Count
 	countAbsence    = state.CountAbsence
 	explain         = ec2.Explain
-	explainAt       = ec2.ExplainAt
 	forgetAbsence   = state.ForgetAbsence
 	hasSystemd      = systemd.Running
 	pause           = host.Sleep
@@ -53,10 +52,8 @@ const (
 	stateFile    = state.File
 
 	maxLine     = text.MaxLine
-	maxQuoted   = text.MaxQuoted
 	proxyRemedy = host.ProxyRemedy
 
-	dialTimeout    = ec2.DialTimeout
 	shutdownAction = systemd.ShutdownAction
 	unitDir        = systemd.Dir
 	unitProgram    = systemd.Program
@@ -71,9 +68,8 @@ type (
 	EMRFiles     = emr.Files
 	RoleDecision = emr.Decision
 
-	arbiter          = ec2.Node
-	awsSession       = ec2.Session
-	unreachableError = ec2.UnreachableError
+	arbiter    = ec2.Node
+	awsSession = ec2.Session
 
 	named = pool.Named
 )
