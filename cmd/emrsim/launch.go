@@ -23,6 +23,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 )
 
 // options are the flags of launch.
@@ -43,6 +44,8 @@ type options struct {
 	seed      uint64
 	verbose   bool
 	shell     string
+	report    string
+	log       bool
 }
 
 const launchText = `Launches an EMR cluster that is made of network namespaces of this machine, runs emr-static-ip on every node with the arguments
@@ -76,6 +79,8 @@ func launchCommand() *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "bound for the whole rehearsal")
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
+	f.StringVar(&o.report, "report", "", "write what happened to this file: .html is a page that needs no network, .json the same as data")
+	f.BoolVar(&o.log, "log", false, "write a log also where stdout is a terminal")
 	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")
 	return cmd
 }
@@ -89,6 +94,11 @@ func launch(ctx context.Context, o options, args []string) error {
 	spec, err := o.cluster(args, wanted)
 	if err != nil {
 		return err
+	}
+	if o.report != "" {
+		if err := record.Check(o.report); err != nil {
+			return err
+		}
 	}
 	if o.binary, err = findBinary(o.binary); err != nil {
 		return err
@@ -108,7 +118,12 @@ func launch(ctx context.Context, o options, args []string) error {
 	if o.policy != "" {
 		policy = o.policy
 	}
-	r := rehearsal{out: os.Stdout, spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, start: time.Now()}
+	start := time.Now()
+	r := rehearsal{
+		screen: newScreen(os.Stdout, o.log, o.verbose, start), spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted,
+		verbose: o.verbose, shell: o.shell, report: o.report, start: start,
+	}
+	r.rec = record.New("Launch of "+size(spec), "emrsim "+quoted(os.Args[1:]), args, nil)
 	return r.run(ctx)
 }
 

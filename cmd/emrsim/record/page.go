@@ -43,12 +43,9 @@ const withCalls = 200
 // A sign is one entry of the legend of the time line.
 type sign struct{ Class, Sign, Text string }
 
-// legend explains the steps, and those marks that occur.
+// legend explains the steps and marks that occur.
 func (r *Recording) legend() []sign {
-	list := []sign{
-		{StepIdentify, "", "identify"}, {StepChoose, "", "choose"}, {StepAssign, "", "assign"}, {StepProgram, "", "program"},
-		{StepRecord, "", "record"}, {StepFinish, "", "install, name"},
-	}
+	var list []sign
 	has := map[string]bool{}
 	for _, n := range r.Nodes {
 		for _, s := range n.Steps {
@@ -64,6 +61,12 @@ func (r *Recording) legend() []sign {
 		has bool
 		sign
 	}{
+		{has[StepIdentify], sign{StepIdentify, "", "identify"}},
+		{has[StepChoose], sign{StepChoose, "", "choose"}},
+		{has[StepAssign], sign{StepAssign, "", "assign"}},
+		{has[StepProgram], sign{StepProgram, "", "program"}},
+		{has[StepRecord], sign{StepRecord, "", "record"}},
+		{has[StepFinish], sign{StepFinish, "", "install, name"}},
 		{has[StepWait], sign{StepWait, "", "wait"}},
 		{has[StepRelease], sign{StepRelease, "", "release"}},
 		{has["call"] && laneHeight(len(r.Nodes)) >= 14, sign{"sign callsign", "ı", "call to AWS"}},
@@ -198,4 +201,3 @@ func (r *Recording) Save(path string) error {
 	}
 	return nil
 }
-

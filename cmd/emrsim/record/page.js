@@ -12,7 +12,7 @@
   window.addEventListener("hashchange", follow);
   follow();
   var buttons = document.getElementById("buttons");
-  buttons.hidden = all.length < 2;
+  buttons.hidden = 2 > all.length;
   buttons.addEventListener("click", function (event) {
     var open = event.target.getAttribute("data-open");
     if (open !== null) {

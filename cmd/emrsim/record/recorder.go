@@ -193,6 +193,25 @@ func AddProblem(list []Problem, node, cause, remedy string) []Problem {
 	return list
 }
 
+// SortProblems sorts the nodes of each problem, and the problems by their first nodes. Problems of no
+// node come last.
+func SortProblems(list []Problem, nodes []*Node) {
+	order := map[string]int{}
+	for i, n := range nodes {
+		order[n.Name] = i
+	}
+	first := func(p Problem) int {
+		if len(p.Nodes) == 0 {
+			return len(order)
+		}
+		return order[p.Nodes[0]]
+	}
+	for _, p := range list {
+		slices.SortFunc(p.Nodes, func(a, b string) int { return order[a] - order[b] })
+	}
+	slices.SortStableFunc(list, func(a, b Problem) int { return first(a) - first(b) })
+}
+
 // Finish ends the recording now. It completes the recording from the calls of the cloud model: see
 // [cloud.Cloud.Calls].
 func (c *Recorder) Finish(calls []cloud.Call) *Recording {
@@ -203,6 +222,7 @@ func (c *Recorder) Finish(calls []cloud.Call) *Recording {
 	defer c.mu.Unlock()
 	end := c.at(c.now())
 	c.r.Seconds = end
+	SortProblems(c.r.Problems, c.r.Nodes)
 	c.addCalls(calls)
 	for _, n := range c.r.Nodes {
 		if !n.Ended {

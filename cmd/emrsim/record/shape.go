@@ -105,8 +105,8 @@ func seconds(s float64) string {
 		return fmt.Sprintf("%.0f s", s)
 	case s >= 1:
 		return fmt.Sprintf("%.1f s", s)
-	case s == 0:
-		return "0"
+	case s < 0.0005:
+		return "0 s"
 	}
 	return fmt.Sprintf("%.0f ms", s*1000)
 }

@@ -73,7 +73,7 @@ func (r *Recording) timeline() *drawing {
 			d.rect(0, y, wide, h, 0, "stripe", "")
 		}
 		if i%every == 0 {
-			d.link("#"+anchor(n.Name), n.Name, func() { d.text(8, y+min(h, 12*float64(every))/2+4, "lane", "start", "%s", n.Name) })
+			d.link("#"+anchor(n.Name), n.Name, func() { d.text(8, y+max(h, 12)/2+3, "lane", "start", "%s", n.Name) })
 		}
 		drawLane(d, a, n, calls[n.Name], y, h)
 	}

@@ -137,10 +137,9 @@ func (r *Recording) drawNodes(d *drawing, nodes []view, x, y, w float64, columns
 	if len(r.Nodes) > inGrid {
 		return drawCells(d, nodes, x, y, w)
 	}
-	const gap = 8
-	h := 64.0
+	gap, h := 8.0, 64.0
 	if columns == 0 {
-		columns, h = 1, 56
+		columns, gap, h = 1, 14, 58
 	}
 	cardW := (w - gap*float64(columns-1)) / float64(columns)
 	for i, v := range nodes {
@@ -155,8 +154,12 @@ func (r *Recording) drawNodes(d *drawing, nodes []view, x, y, w float64, columns
 			d.text(cx+10, cy+20, "strong", "start", "%s", v.Name)
 			d.text(cx+cardW-10, cy+20, "muted", "end", "%s", v.Role)
 			d.text(cx+10, cy+40, "mono", "start", "%s", v.Primary)
-			d.text(cx+cardW-10, cy+40, "mono strong static", "end", "%s", v.static())
-			if px := cx + cardW/2; cardW > 190 {
+			if v.Static.IsValid() {
+				d.text(cx+cardW-10, cy+40, "mono strong static", "end", "%s", v.Static)
+			} else {
+				d.text(cx+cardW-10, cy+40, "small", "end", "no static IP")
+			}
+			if px := cx + cardW/2; cardW > 190 && v.Static.IsValid() {
 				d.arrow(px-9, cy+36, px+11, "thin")
 			}
 			if h > 60 {
@@ -207,13 +210,13 @@ func drawCells(d *drawing, nodes []view, x, y, w float64) float64 {
 // drawPackets draws the packets of each node before and after, through the firewall.
 func (r *Recording) drawPackets(d *drawing, nodes []view, row map[string]float64, boxW float64) {
 	fireX, serverX := 708.0, 900.0
-	r.drawFirewall(d, fireX, 1, 84, d.H)
-	r.drawServer(d, serverX, 1, wide-serverX-1, d.H)
+	r.drawFirewall(d, fireX, 1, 84, d.H-2)
+	r.drawServer(d, serverX, 1, wide-serverX-1, d.H-2)
 	for _, v := range nodes {
 		y := row[v.Name]
 		from, to := boxW+6, fireX+42
 		if v.before.Outcome != "" {
-			d.text((from+fireX)/2, y-18, "small", "middle", "before, from %s: %s", v.Primary, v.before.Outcome)
+			d.text((from+fireX)/2, y-17, "small", "middle", "before, from %s: %s", v.Primary, v.before.Outcome)
 			if v.before.Outcome == "done" {
 				d.arrow(from, y-12, serverX-2, "pass")
 			} else {
@@ -228,14 +231,14 @@ func (r *Recording) drawPackets(d *drawing, nodes []view, row map[string]float64
 		switch v.after.Outcome {
 		case "":
 		case "done":
-			d.text((from+fireX)/2, y+26, "small", "middle", "after, from %s: done", dash(v.after.Seen))
-			d.arrow(from, y+12, serverX-2, "pass")
-		case "not tried":
-			d.text((from+fireX)/2, y+16, "small", "middle", "after: not tried")
+			d.text((from+fireX)/2, y+10, "small", "middle", "after, from %s: done", dash(v.after.Seen))
+			d.arrow(from, y+15, serverX-2, "pass")
+		case "skipped":
+			d.text((from+fireX)/2, y+10, "small", "middle", "after: skipped")
 		default:
-			d.text((from+fireX)/2, y+26, "small", "middle", "after: %s", v.after.Outcome)
-			d.line(from, y+12, to-9, y+12, "stop")
-			d.cross(to, y+12, 6, "cross", "")
+			d.text((from+fireX)/2, y+10, "small", "middle", "after: %s", v.after.Outcome)
+			d.line(from, y+15, to-9, y+15, "stop")
+			d.cross(to, y+15, 6, "cross", "")
 		}
 	}
 }
@@ -277,7 +280,7 @@ func sums(nodes []view) (before, after string, passed bool) {
 			}
 		}
 		var parts []string
-		for _, o := range []string{"done", "refused", "failed", "not tried"} {
+		for _, o := range []string{"done", "refused", "failed", "skipped"} {
 			if counts[o] > 0 {
 				parts = append(parts, fmt.Sprintf("%d %s", counts[o], o))
 			}
@@ -291,7 +294,8 @@ func sums(nodes []view) (before, after string, passed bool) {
 // drawSums draws the packets of all nodes together.
 func (r *Recording) drawSums(d *drawing, nodes []view, boxW float64) {
 	fireX, serverX := 832.0, 948.0
-	h := min(d.H, 300)
+	d.H = max(d.H, 240)
+	h := d.H - 2
 	r.drawFirewall(d, fireX, 1, 84, h)
 	r.drawServer(d, serverX, 1, wide-serverX-1, h)
 	before, after, passed := sums(nodes)
@@ -320,7 +324,7 @@ func (r *Recording) drawBelow(d *drawing, nodes []view) {
 	before, after, passed := sums(nodes)
 	y := d.H
 	d.rect(1, y+52, narrow-2, 40, 6, "firewall", "")
-	d.text(narrow/2, y+77, "strong", "middle", "firewall")
+	d.text(134, y+77, "strong", "middle", "firewall")
 	if before != "" {
 		d.line(60, y+2, 60, y+64, "stop")
 		d.cross(60, y+72, 6, "cross", "")
