@@ -10,12 +10,12 @@ import (
 // picture returns a drawing of what is rehearsed, in at most 80 columns.
 func picture(plan lab.Plan, spec lab.ClusterSpec, first *lab.Node) string {
 	rows := [][3]string{
-		{fmt.Sprintf(" %s in subnet %s", size(spec), plan.Subnet), " admits", ""},
-		{"", " " + count(len(spec.Static), "static IP"), ""},
+		{" " + size(spec), " admits", ""},
+		{fmt.Sprintf(" in subnet %s", plan.Subnet), " " + count(len(spec.Static), "static IP"), ""},
 		{fmt.Sprintf(" before, from the primary IP %s ", first.Primary.Address), "", " " + plan.Server.String()},
 		{fmt.Sprintf(" after,  from the static IP  %s ", spec.Static[0]), "", ""},
 	}
-	const left, middle, right = 46, 15, 15
+	const left, middle, right = 44, 15, 15
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  VPC %-*s  firewall%*sdata centre\n", left-4, plan.VPC, middle-6, "")
 	frame := "  +" + strings.Repeat("-", left) + "+" + strings.Repeat("-", middle) + "+" + strings.Repeat("-", right) + "+\n"

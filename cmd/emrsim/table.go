@@ -102,6 +102,9 @@ func describeProblem(p record.Problem, nodes int) string {
 	case n > 6:
 		who = fmt.Sprintf("%s and %d more", strings.Join(p.Nodes[:5], ", "), n-5)
 	}
+	if p.As != "" {
+		who += " (here with the addresses of " + p.As + ")"
+	}
 	text := " - " + who + ": " + strings.ReplaceAll(p.Cause, "\n", "\n   ") + "\n"
 	if p.Remedy != "" {
 		text += "   what to do: " + strings.ReplaceAll(p.Remedy, "\n", "\n     ") + "\n"

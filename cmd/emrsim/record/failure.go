@@ -1,6 +1,9 @@
 package record
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // Failure returns the cause and the remedy that emr-static-ip names on its standard error when it
 // fails. Of a log without them, or of another program, the cause is the last line.
@@ -24,7 +27,19 @@ func Failure(log string) (cause, remedy string) {
 		last = text
 	}
 	if len(what) == 0 {
-		return last, strings.Join(todo, "\n")
+		what = []string{last}
 	}
-	return strings.Join(what, "\n"), strings.Join(todo, "\n")
+	return noise.ReplaceAllString(strings.Join(what, "\n"), ""), strings.Join(todo, "\n")
+}
+
+// noise matches what only AWS's support can use.
+var noise = regexp.MustCompile(`, https response error StatusCode: \d+, RequestID: [0-9A-Fa-f-]*|\.? Encoded authorization failure message: \S+`)
+
+// particular matches what differs from node to node in texts that say the same: identifiers,
+// addresses, ports and times.
+var particular = regexp.MustCompile(`\b(i|eni|subnet|j)-[0-9A-Za-z]+\b|\b\d+\.\d+\.\d+\.\d+(:\d+)?\b|\b[0-9.]+m?s\b`)
+
+// alike reports whether two texts say the same about different nodes.
+func alike(a, b string) bool {
+	return a == b || particular.ReplaceAllString(a, "") == particular.ReplaceAllString(b, "")
 }

@@ -7,6 +7,8 @@ func TestFailure(t *testing.T) {
 		"on i-0761094085716c281 (CORE)\nwhat failed\n  Insufficient arguments: 1 address\n  and more\nnothing was changed\nwhat to do\n  correct the list of addresses\n"
 	for _, test := range []struct{ log, cause, remedy string }{
 		{whole, "Insufficient arguments: 1 address\nand more", "correct the list of addresses"},
+		{"what failed\n  operation error EC2: Assign, https response error StatusCode: 403, RequestID: 69b8-aa, api error X: no action. Encoded authorization failure message: 1gl6\n",
+			"operation error EC2: Assign, api error X: no action", ""},
 		{"", "it said nothing", ""},
 		{"working\nemr-static-ip: no luck\n\n", "emr-static-ip: no luck", ""},
 	} {

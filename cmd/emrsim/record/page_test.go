@@ -49,7 +49,7 @@ func launched(nodes int) *Recording {
 		r.Ledger = append(r.Ledger, Change{5.2, static, n.Name, ChangeAssigned}, Change{8, static, n.Name, ChangeRecorded})
 		if i > 0 && i == nodes-1 {
 			r.Outcome = Failed
-			r.Problems = append(r.Problems, Problem{[]string{n.Name}, "something is wrong", "repair it"})
+			r.Problems = append(r.Problems, Problem{Nodes: []string{n.Name}, Cause: "something is wrong", Remedy: "repair it"})
 			n.Static, n.Steps = netip.Addr{}, append(n.Steps, Step{StepKilled, 8.5, 8.5, "by signal 9"}, Step{StepRebooted, 9, 9, ""})
 			after = Sighting{At: 9, Node: n.Name, After: true, Outcome: "refused"}
 		}
@@ -312,6 +312,10 @@ func TestSave(t *testing.T) {
 // TestInBrowser opens the page in a headless Chromium, where there is one: its script runs, nothing
 // is reported on the console, and something is painted, in both schemes and on a narrow screen.
 func TestInBrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a browser takes its time")
+	}
+	t.Parallel()
 	browser := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -329,7 +333,7 @@ func TestInBrowser(t *testing.T) {
 	}
 	run := func(extra ...string) (stdout, stderr string) {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), "timeout", slices.Concat([]string{"90", browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+		cmd := exec.CommandContext(t.Context(), "timeout", slices.Concat([]string{"240", browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
 			"--disable-dev-shm-usage", "--enable-logging=stderr", "--log-level=0", "--user-data-dir=" + filepath.Join(dir, "profile")}, extra, []string{"file://" + path})...)
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
@@ -338,17 +342,16 @@ func TestInBrowser(t *testing.T) {
 		}
 		return out.String(), errs.String()
 	}
-	dom, console := run("--dump-dom")
-	if strings.Contains(console, "CONSOLE") {
-		t.Errorf("the console says\n%s", console)
-	}
-	if !strings.Contains(dom, `<p id="buttons">`) {
-		t.Error("the page's script did not run")
-	}
 	var sizes []int
 	for _, extra := range [][]string{{"--window-size=1280,1600"}, {"--window-size=1280,1600", "--blink-settings=preferredColorScheme=0"}, {"--window-size=500,1600"}} {
 		shot := filepath.Join(dir, "shot.png")
-		run(append(extra, "--hide-scrollbars", "--screenshot="+shot)...)
+		dom, console := run(append(extra, "--hide-scrollbars", "--dump-dom", "--screenshot="+shot)...)
+		if strings.Contains(console, "CONSOLE") {
+			t.Errorf("the console says\n%s", console)
+		}
+		if !strings.Contains(dom, `<p id="buttons">`) {
+			t.Errorf("the page's script did not run:\n%.200s", dom)
+		}
 		f, err := os.Open(shot)
 		if err != nil {
 			t.Fatal(err)

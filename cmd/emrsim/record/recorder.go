@@ -180,16 +180,30 @@ func (c *Recorder) Problem(node, cause, remedy string) {
 	})
 }
 
-// AddProblem adds a problem to a list, in which equal problems of several nodes are one.
+// AddProblem adds a problem to a list, in which equal problems of several nodes are one. Equal are
+// also those that differ only in the nodes' identifiers and addresses.
 func AddProblem(list []Problem, node, cause, remedy string) []Problem {
-	i := slices.IndexFunc(list, func(p Problem) bool { return p.Cause == cause && p.Remedy == remedy })
+	i := slices.IndexFunc(list, func(p Problem) bool {
+		return alike(p.Cause, cause) && alike(p.Remedy, remedy) && (len(p.Nodes) > 0) == (node != "")
+	})
 	if i < 0 {
-		list = append(list, Problem{Cause: cause, Remedy: remedy})
-		i = len(list) - 1
+		p := Problem{Cause: cause, Remedy: remedy}
+		if node != "" {
+			p.Nodes = []string{node}
+		}
+		return append(list, p)
 	}
-	if node != "" && !slices.Contains(list[i].Nodes, node) {
-		list[i].Nodes = append(list[i].Nodes, node)
+	p := &list[i]
+	if node == "" || slices.Contains(p.Nodes, node) {
+		if p.Cause == cause && p.Remedy == remedy {
+			return list
+		}
+		return append(list, Problem{Nodes: slices.DeleteFunc([]string{node}, func(n string) bool { return n == "" }), Cause: cause, Remedy: remedy})
 	}
+	if p.As == "" && (p.Cause != cause || p.Remedy != remedy) {
+		p.As = p.Nodes[0]
+	}
+	p.Nodes = append(p.Nodes, node)
 	return list
 }
 

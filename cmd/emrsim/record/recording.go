@@ -200,6 +200,9 @@ type Problem struct {
 	Nodes  []string `json:"nodes"` // names; empty for the rehearsal as a whole
 	Cause  string   `json:"cause"`
 	Remedy string   `json:"remedy,omitempty"`
+	// As is the node with whose identifiers and addresses the texts are, if those of the others
+	// differ in them.
+	As string `json:"as,omitempty"`
 }
 
 // A Fact is a further property of the rehearsal.
