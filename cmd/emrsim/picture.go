@@ -11,7 +11,7 @@ import (
 func picture(plan lab.Plan, spec lab.ClusterSpec, first *lab.Node) string {
 	rows := [][3]string{
 		{" " + size(spec), " admits", ""},
-		{fmt.Sprintf(" in subnet %s", plan.Subnet), " " + count(len(spec.Static), "static IP"), ""},
+		{fmt.Sprintf(" in subnet %s", plan.Subnet), " " + counted(len(spec.Static), "static IP"), ""},
 		{fmt.Sprintf(" before, from the primary IP %s ", first.Primary.Address), "", " " + plan.Server.String()},
 		{fmt.Sprintf(" after,  from the static IP  %s ", spec.Static[0]), "", ""},
 	}
@@ -49,12 +49,4 @@ func pad(text string, width int, fill string) string {
 		return text[:width-1] + "~"
 	}
 	return text + strings.Repeat(fill, width-len(text))
-}
-
-// count returns a number with its noun.
-func count(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %ss", n, one)
 }

@@ -84,12 +84,13 @@ func sections(snapshot string) (addresses, rules string) {
 	return addresses, rules
 }
 
-// save writes the report, and prints its path as the last line. failed is what the rehearsal ended
-// with.
+// save writes the report once, and prints its path as the last line. failed is what the rehearsal
+// ended with.
 func (r *rehearsal) save(ctx context.Context, failed error) error {
-	if r.report == "" {
+	if r.report == "" || r.saved {
 		return nil
 	}
+	r.saved = true
 	var calls []cloud.Call
 	if r.cluster != nil {
 		calls = r.cluster.Cloud.Calls()

@@ -26,6 +26,9 @@ type rehearsal struct {
 	verbose bool
 	shell   string
 	report  string // file for the recording; empty for none
+	saved   bool
+	keep    bool
+	life    context.Context // of the whole rehearsal, without the bound of --timeout
 	start   time.Time
 
 	cluster *lab.Cluster
@@ -94,11 +97,20 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 		r.problem("", "the lab itself failed: %v", err)
 	}
 	r.table()
+	r.screen.settle()
 	if r.report != "" {
 		r.lookInside(ctx)
+		if err := r.save(ctx, nil); err != nil {
+			return err
+		}
 	}
 	if r.shell != "" {
 		if err := r.openShell(ctx); err != nil {
+			return err
+		}
+	}
+	if r.keep {
+		if err := r.stay(r.life); err != nil {
 			return err
 		}
 	}
@@ -154,7 +166,7 @@ func (r *rehearsal) lookBefore(ctx context.Context) {
 		} else if dropped == 0 {
 			r.problem(w.node.Name, "the download was refused, but not by the firewall: it has seen nothing from %s", w.node.Primary.Address)
 		}
-		r.say(w.node.Name, "download refused: the firewall dropped %s from %s", count(dropped, "packet"), w.node.Primary.Address)
+		r.say(w.node.Name, "download refused: the firewall dropped %s from %s", counted(dropped, "packet"), w.node.Primary.Address)
 	})
 	each(r.spec.Static, func(a netip.Addr) {
 		if answer, err := r.cluster.CallNode(ctx, a); err == nil {
@@ -218,7 +230,7 @@ func (r *rehearsal) those(which func(*row) bool) string {
 	case n == len(r.rows):
 		return "every node"
 	}
-	return fmt.Sprintf("%d of %s", n, count(len(r.rows), "node"))
+	return fmt.Sprintf("%d of %s", n, counted(len(r.rows), "node"))
 }
 
 // runAgent runs the agent on one node and reports a failure.
@@ -294,12 +306,6 @@ func (r *rehearsal) phase(format string, args ...any) {
 	name, _, _ := strings.Cut(text, ":")
 	r.rec.Phase(name)
 	r.screen.begin(text)
-}
-
-// openShell gives the operator a shell on a node and returns when the shell ends.
-func (r *rehearsal) openShell(ctx context.Context) error {
-	r.screen.printf("\na shell on %s; the cluster ends with it\n", r.shell)
-	return r.cluster.Shell(ctx, r.named(r.shell))
 }
 
 // named returns a node by its name.
