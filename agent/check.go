@@ -57,7 +57,7 @@ func CheckPools(p Pools, r Role, id Identity, files emr.Files, has bool) (Fit, e
 	at := Placed(p, id)
 	fit := Fit{Own: at.Own, Notes: at.Notes()}
 	problems := checkAddresses(p, at, id)
-	missing, elsewhere := at.Missing(r)
+	elsewhere, missing := at.Missing(r)
 	if missing != nil {
 		problems = append(problems, missing)
 	}

@@ -37,7 +37,7 @@ func (at Placement) Notes() []string {
 
 // Missing returns the problem that the node's role has no address in this subnet. Where another
 // role has none, it returns a warning: its nodes here will be refused.
-func (at Placement) Missing(r Role) (problem error, warnings []string) {
+func (at Placement) Missing(r Role) (warnings []string, problem error) {
 	for _, p := range at.Others.Named() {
 		role := roleOf(p.What)
 		if len(p.Addrs) == 0 || len(at.Own.For(role)) > 0 || len(at.Outside.For(role)) > 0 {
@@ -49,7 +49,7 @@ func (at Placement) Missing(r Role) (problem error, warnings []string) {
 		}
 		warnings = append(warnings, fmt.Sprintf("no %s address is in this node's subnet %s: %s nodes here get none", p.What, at.Subnet(), p.What))
 	}
-	return problem, warnings
+	return warnings, problem
 }
 
 // Needed says what a list without an address for this role and subnet lacks.

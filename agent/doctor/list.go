@@ -73,7 +73,7 @@ func (d *examination) placeFindings(at agent.Placement) (findings []Finding) {
 			findings = append(findings, failed(exit.Usage, "address", a.String(), "correct the list of addresses", "outside the VPC (%s): this node's subnet is %s", at.VPC(), at.Subnet()))
 		}
 	}
-	problem, warnings := at.Missing(d.facts.Role.Role)
+	warnings, problem := at.Missing(d.facts.Role.Role)
 	if problem != nil {
 		findings = append(findings, failed(exit.Usage, "addresses", "", at.Needed(d.facts.Role.Role, d.facts.Files), "%v", problem))
 	}
