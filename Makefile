@@ -119,7 +119,7 @@ man: ## the manual pages in bin/man, from the source of --help
 	go run ./scripts/manpage '$(VERSION)' bin/man
 
 .PHONY: dist
-dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is published, in dist/: binaries, bootstrap.sh, bills of materials, manual pages, policies, templates, checksums
+dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is published, in dist/: binaries, bootstrap.sh, bills of materials, licences, manual pages, policies, templates, checksums
 	scripts/check-binaries.sh '$(VERSION)' $^
 	scripts/dist.sh '$(VERSION)' bin dist
 
