@@ -200,7 +200,7 @@ func (d *doctor) ssmPermissions(ctx context.Context) []Finding {
 	bounded, cancel := context.WithTimeout(ctx, doctorProbe)
 	defer cancel()
 	var findings []Finding
-	for _, t := range ssmcoord.NewLedger(d.api, d.cfg.Prefix, d.id.SubnetID).Probe(bounded, d.id.InstanceID) {
+	for _, t := range ssmcoord.NewLedger(d.api, d.cfg.Prefix, d.id.SubnetID).WithTags(d.cfg.ClaimTags).Probe(bounded, d.id.InstanceID) {
 		err := t.Err
 		if err != nil && !errors.Is(err, ssmcoord.ErrNotTried) {
 			err = d.explain(ctx, err)

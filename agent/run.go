@@ -287,7 +287,7 @@ func (r *run) coordinator() *ssmcoord.Coordinator {
 		past.Released = time.Now()
 	}
 	return ssmcoord.New(ssmcoord.Options{
-		Ledger: ssmcoord.NewLedger(r.aws.Config, r.cfg.Prefix, r.id.SubnetID),
+		Ledger: ssmcoord.NewLedger(r.aws.Config, r.cfg.Prefix, r.id.SubnetID).WithTags(r.cfg.ClaimTags),
 		EC2:    r.ec2,
 		Self:   r.self(),
 		Pools: ssmcoord.Pools{

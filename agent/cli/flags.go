@@ -59,7 +59,7 @@ func (f *flags) isList(name string) bool { return f.texts[name] != nil && f.text
 
 // add defines a flag for several commands, which share its value.
 func (f *flags) add(name, kind, shown, help string, commands ...*cobra.Command) {
-	f.texts[name] = &flagText{shown: shown, kind: kind, list: kind == "IPS" || kind == "CIDRS" || kind == "HOST:PORT"}
+	f.texts[name] = &flagText{shown: shown, kind: kind, list: kind == "IPS" || kind == "CIDRS" || kind == "HOST:PORT" || kind == "KEY=VALUE"}
 	flag := commands[0].Flags().VarPF(f.texts[name], name, "", help)
 	if kind == "bool" {
 		flag.NoOptDefVal = "true"
@@ -88,6 +88,7 @@ func (f *flags) apply(commands ...*cobra.Command) {
 	f.add(flagOnError, "WHAT", agent.DefaultOnError, "what a failed run does to the node: fail, continue (exit code 0, a tag, and a timer that goes on trying)", commands...)
 	f.add(flagDryRun, "bool", "", "say what would be changed, and change nothing: the command plan", commands...)
 	f.add(flagPutRate, "N", fmt.Sprint(agent.DefaultPutRate), "PutParameter calls a second that the account allows", commands...)
+	f.add(flagClaimTag, "KEY=VALUE", "", "tag the record in Parameter Store; may be repeated", commands...)
 	f.add(flagVerify, "HOST:PORT", "", "a service that the node must reach with its static IP; may be repeated", commands...)
 }
 
@@ -196,6 +197,12 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 			problems = append(problems, err)
 		}
 	}
+	if w := f.get(cmd, flagClaimTag); len(w.texts) > 0 {
+		c.Given.ClaimTags = true
+		if c.ClaimTags, err = parseTags(w.name, w.texts); err != nil {
+			problems = append(problems, err)
+		}
+	}
 	each(flagRole, func(name, text string) (err error) {
 		if c.Role, err = emr.ParseRole(text); err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
@@ -273,6 +280,7 @@ const (
 	flagOutput    = "output"
 	flagPutRate   = "ssm-put-rate"
 	flagVerify    = "verify"
+	flagClaimTag  = "claim-tag"
 	flagTimeout   = "timeout"
 	flagIMDS      = "imds-timeout"
 	flagLockWait  = "lock-wait"

@@ -10,17 +10,27 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
-// IAMAction returns the action that a denied call needs.
+// IAMAction returns the action that a denied call needs. AWS's message may name another one than the
+// call: PutParameter with tags also needs ssm:AddTagsToResource.
 func IAMAction(err error) string {
 	op := (*smithy.OperationError)(nil)
 	if !errors.As(err, &op) {
 		return ""
 	}
-	return serviceName(op.Service()) + ":" + op.Operation()
+	service := serviceName(op.Service())
+	_, rest, _ := strings.Cut(ErrorMessage(err), " perform: "+service+":")
+	name, _, _ := strings.Cut(rest, " ")
+	if name == "" || len(name) > maxAction || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
+		name = op.Operation()
+	}
+	return service + ":" + name
 }
 
+// maxAction is more characters than the name of any action has that the product needs.
+const maxAction = 64
+
 // PermissionRemedy returns what to do about a denied call: the statement of the shipped policy that
-// allows the call, or where to look if the role has the permission.
+// allows the call, and where to look if the role has it already.
 func PermissionRemedy(err error, at iam.Place) string {
 	action, message := IAMAction(err), ErrorMessage(err)
 	if strings.Contains(message, "explicit deny") {
@@ -37,14 +47,25 @@ func PermissionRemedy(err error, at iam.Place) string {
 	if prefix := prefixIn(message, at.Subnet); prefix != "" {
 		at.Prefix = prefix // of an earlier run, whose claim is to go
 	}
-	statement := at.Statement(iam.InstanceProfile, action)
-	if statement == "" {
-		statement = at.Statement(iam.Doctor, action)
+	statement := ""
+	for _, file := range []string{iam.InstanceProfile, iam.ClaimTags, iam.Doctor} {
+		if statement == "" {
+			statement = at.Statement(file, action)
+		}
 	}
 	if statement == "" {
 		statement = fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": "*"}`, action)
 	}
-	return fmt.Sprintf("allow %s in %s: %s", action, where, statement)
+	return fmt.Sprintf("allow %s in %s: %s; %s", action, where, statement, inForce(message))
+}
+
+// inForce returns where to look if a statement like the quoted one is in force already.
+func inForce(message string) string {
+	const compare = "compare its region, accounts, subnet and prefix with these"
+	if strings.Contains(message, "because no ") {
+		return "if it has such a statement already, " + compare
+	}
+	return "if it has such a statement already, " + compare + "; then look at the permissions boundary, the organization's policies and the VPC endpoint's policy"
 }
 
 // AccountIn returns the account in AWS's message about a denied call, or "": User:
