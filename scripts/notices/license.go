@@ -76,7 +76,7 @@ func directories(modules []module) (map[module]string, error) {
 			args = append(args, m.key())
 			continue
 		}
-		root, err := exec.Command("go", "env", "GOROOT").Output()
+		root, err := exec.Command("go", "list", "-f", "{{.Root}}", "runtime").Output()
 		if err != nil {
 			return nil, fmt.Errorf("asking for Go's directory: %w", err)
 		}
