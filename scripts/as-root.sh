@@ -6,24 +6,27 @@
 # there needs no password and can change nothing of the machine.
 set -euo pipefail
 
-order=(by_sudo by_namespaces)
+ways=(sudo namespaces)
 if [ "${1-}" = --namespaces-first ]; then
-	order=(by_namespaces by_sudo)
+	ways=(namespaces sudo)
 	shift
 fi
 if [ "$(id -u)" = 0 ]; then
 	exec "$@"
 fi
-
-by_sudo() {
-	command -v sudo >/dev/null || return 0
-	sudo -n true 2>/dev/null || [ -t 0 ] || return 0
-	exec sudo -E env "PATH=$PATH" "$@"
-}
-by_namespaces() {
-	unshare --user --map-root-user --net --mount true 2>/dev/null || return 0
-	exec unshare --user --map-root-user --net --mount "$@"
-}
-for way in "${order[@]}"; do "$way" "$@"; done
+for way in "${ways[@]}"; do
+	case $way in
+	sudo)
+		if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+			exec sudo -E env "PATH=$PATH" "$@"
+		fi
+		;;
+	namespaces)
+		if unshare --user --map-root-user --net --mount true 2>/dev/null; then
+			exec unshare --user --map-root-user --net --mount "$@"
+		fi
+		;;
+	esac
+done
 echo "$0: not root, no sudo without a password, and no user namespaces here: run this as root" >&2
 exit 1
