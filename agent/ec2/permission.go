@@ -30,7 +30,7 @@ func IAMAction(err error) string {
 const maxAction = 64
 
 // PermissionRemedy returns what to do about a denied call: the statement of the shipped policy that
-// allows the call, and where to look if the role has it already.
+// allows the call, or where to look for the one that denies it.
 func PermissionRemedy(err error, at iam.Place) string {
 	action, message := IAMAction(err), ErrorMessage(err)
 	if strings.Contains(message, "explicit deny") {
@@ -56,16 +56,21 @@ func PermissionRemedy(err error, at iam.Place) string {
 	if statement == "" {
 		statement = fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": "*"}`, action)
 	}
-	return fmt.Sprintf("allow %s in %s: %s; %s", action, where, statement, inForce(message))
+	return fmt.Sprintf("allow %s in %s: %s", action, where, statement)
 }
 
-// inForce returns where to look if a statement like the quoted one is in force already.
-func inForce(message string) string {
-	const compare = "compare its region, accounts, subnet and prefix with these"
-	if strings.Contains(message, "because no ") {
-		return "if it has such a statement already, " + compare
+// InForceRemedy returns where to look if the statement of PermissionRemedy is in force already, or
+// "". An older policy may have the own account in the ARN of a shared subnet.
+func InForceRemedy(err error) string {
+	message := ErrorMessage(err)
+	const compare = "if such a statement is in force already, compare its region, accounts, subnet and prefix"
+	switch {
+	case strings.Contains(message, "explicit deny"):
+		return ""
+	case strings.Contains(message, "because no "):
+		return compare
 	}
-	return "if it has such a statement already, " + compare + "; then look at the permissions boundary, the organization's policies and the VPC endpoint's policy"
+	return compare + "; then look at the permissions boundary, the organization's policies and the VPC endpoint's policy"
 }
 
 // AccountIn returns the account in AWS's message about a denied call, or "": User:

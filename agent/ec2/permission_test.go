@@ -62,10 +62,11 @@ func TestStatementInForce(t *testing.T) {
 	const user = "You are not authorized to perform this operation. User: arn:aws:sts::111122223333:assumed-role/EMR_EC2_DefaultRole/i-0123 is not authorized to perform: " +
 		"ec2:AssignPrivateIpAddresses on resource: arn:aws:ec2:eu-west-1:111122223333:network-interface/eni-1"
 	for message, want := range map[string][2]string{
-		user + " because no identity-based policy allows the ec2:AssignPrivateIpAddresses action": {"if it has such a statement already, compare its region, accounts, subnet and prefix with these", "boundary"},
+		user + " because no identity-based policy allows the ec2:AssignPrivateIpAddresses action": {"\nif such a statement is in force already, compare its region, accounts, subnet and prefix", "boundary"},
 		user: {"then look at the permissions boundary, the organization's policies and the VPC endpoint's policy", "explicit"},
 	} {
-		remedy := PermissionRemedy(denied("EC2", "AssignPrivateIpAddresses", message), iam.Place{Region: "eu-west-1", Subnet: "subnet-0a"})
+		err := ExplainAt(denied("EC2", "AssignPrivateIpAddresses", message), iam.Place{Region: "eu-west-1", Subnet: "subnet-0a"})
+		remedy := strings.Join(exit.Remedies(err), "\n")
 		if !strings.Contains(remedy, `"ArnLike": {"ec2:Subnet": "arn:aws:ec2:eu-west-1:*:subnet/subnet-0a"}`) || !strings.Contains(remedy, want[0]) || strings.Contains(remedy, want[1]) {
 			t.Errorf("%s", remedy)
 		}
