@@ -16,8 +16,8 @@ import (
 )
 
 // record writes the record of the node's address, and installs what is to act after this run. The
-// traffic flows already. So the run leaves the record to the timer, if there is one, where the node's
-// turn to write is far away, and where Parameter Store does not take the record in time.
+// traffic flows already. So the run leaves the record to the timer, if there is one, where the
+// node's turn to write is far away, and where Parameter Store does not take the record in time.
 func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, due time.Time) error {
 	if time.Until(due) > ssmcoord.RecordSoon && r.timerWrites() {
 		r.install(ctx)
