@@ -25,14 +25,14 @@ func run() int {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(launchCommand(), runCommand(), listCommand())
+	root.AddCommand(launchCommand(), runCommand(), listCommand(), serveCommand())
 	stdout := &checkedWriter{out: os.Stdout}
 	root.AddCommand(siteCommands()...)
 	root.SetOut(stdout)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	err := root.ExecuteContext(ctx)
 	if err == nil {
-		err = stdout.err
+		err = stdout.failed()
 	}
 	var ended exitError
 	var usage usageError

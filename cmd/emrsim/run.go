@@ -148,6 +148,13 @@ type checkedWriter struct {
 	err error
 }
 
+// failed returns the first error of writing.
+func (w *checkedWriter) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
 func (w *checkedWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
