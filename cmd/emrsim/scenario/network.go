@@ -29,7 +29,9 @@ func networkExpectations() map[string]Command {
 // download downloads from a node, or from its container.
 func (p *play) download(n *lab.Node, container bool) (netip.Addr, error) {
 	if !container {
-		return p.cluster.Download(p.ctx, n)
+		source, err := p.cluster.Download(p.ctx, n)
+		p.noteDownload(n, source, err)
+		return source, err
 	}
 	c := p.boxes[n.Name]
 	if c == nil {

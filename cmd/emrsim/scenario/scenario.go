@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 )
 
 // Options are the settings of a run.
@@ -28,6 +29,8 @@ type Options struct {
 	Progress func(lab.Event) // called for each line of the nodes; may be nil
 	// KeepGoing runs the commands after one that failed, too.
 	KeepGoing bool
+	// Recorder collects what happens, for a report; may be nil. It must be used for one run only.
+	Recorder *record.Recorder
 }
 
 // A Result is the outcome of one scenario.
@@ -37,6 +40,8 @@ type Result struct {
 	Skipped  string // why the scenario was skipped; empty if it was not
 	Log      string // what was done. If the scenario failed, it names file, line and reason.
 	Duration time.Duration
+	// Recording is what the Recorder has collected; nil without one.
+	Recording *record.Recording
 }
 
 // Run runs the scenario in a file. It must be called in the namespaces of lab.Isolate. Everything
@@ -74,7 +79,10 @@ func Run(ctx context.Context, file string, o Options) (Result, error) {
 			r.log.WriteString("the lab itself failed: " + err.Error() + "\n")
 		}
 	}
-	return Result{Name: name, Failed: r.failed, Skipped: r.skipped, Log: tidy(r.log.String()), Duration: time.Since(start)}, nil
+	return Result{
+		Name: name, Failed: r.failed, Skipped: r.skipped, Log: tidy(r.log.String()), Duration: time.Since(start),
+		Recording: p.recording(name, r),
+	}, nil
 }
 
 // tidy removes the first line that testscript adds when it keeps the work directory.
