@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenario"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenarios"
 )
@@ -30,6 +31,7 @@ type runOptions struct {
 	timeout   time.Duration
 	verbose   bool
 	keepGoing bool
+	report    string
 }
 
 const runText = `Runs scenarios: small text files that build a cluster, let things happen to it, and say what must be the case. A scenario is a
@@ -55,6 +57,7 @@ func runCommand() *cobra.Command {
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "bound for each scenario")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "run the commands of a scenario after one that failed, too")
+	f.StringVar(&o.report, "report", "", "of one scenario, write what happened to this file: .html is a page that needs no network, .json the same as data")
 	f.BoolVar(&o.verbose, "verbose", false, "show the lines that nodes print")
 	return cmd
 }
@@ -107,12 +110,20 @@ func runScenarios(ctx context.Context, out io.Writer, o runOptions, args []strin
 	if err != nil {
 		return err
 	}
+	if o.report != "" && len(all) != 1 {
+		return usageError{fmt.Errorf("--report is for one scenario, and there are %d", len(all))}
+	}
+	if o.report != "" {
+		if err := record.Check(o.report); err != nil {
+			return usageError{err}
+		}
+	}
 	if o.binary, err = findBinary(o.binary); err != nil {
-		return err
+		return usageError{err}
 	}
 	if o.other != "" {
 		if o.other, err = findBinary(o.other); err != nil {
-			return err
+			return usageError{err}
 		}
 	}
 	if err := isolate(ctx); err != nil {
@@ -190,8 +201,19 @@ func runOne(ctx context.Context, out io.Writer, o runOptions, s source, dir stri
 	if o.verbose {
 		settings.Progress = func(e lab.Event) { say("  %-9s %s", e.Node, e.Text) }
 	}
+	if o.report != "" {
+		settings.Recorder = record.New("", "emrsim run "+s.name, nil, nil)
+	}
 	fmt.Fprintf(out, "%s\n", s.name)
 	got, err := scenario.Run(bounded, file, settings)
+	if got.Recording != nil {
+		if ctx.Err() != nil {
+			got.Recording.Outcome = record.Interrupted
+		}
+		if err := got.Recording.Save(o.report); err != nil {
+			return false, err
+		}
+	}
 	switch {
 	case err != nil:
 		return false, err
@@ -204,6 +226,9 @@ func runOne(ctx context.Context, out io.Writer, o runOptions, s source, dir stri
 		say("skipped: %s", got.Skipped)
 	default:
 		say("as expected")
+	}
+	if o.report != "" {
+		fmt.Fprintf(out, "the report, for a browser: %s\n", o.report)
 	}
 	return !got.Failed, nil
 }

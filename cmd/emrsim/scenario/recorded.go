@@ -96,13 +96,17 @@ func (p *play) recording(title string, r *runner) *record.Recording {
 		return c.Finish(nil)
 	}
 	for _, n := range p.cluster.Nodes() {
+		addresses, err := n.Addresses(p.ctx, n.Link)
+		if err != nil {
+			addresses = []string{err.Error()}
+		}
 		rules, err := n.Rules(p.ctx)
 		if err != nil {
 			rules = err.Error()
 		}
 		assigned := p.cluster.Secondary(n)
 		c.Change(n.Name, func(r *record.Node) {
-			r.Rules = rules
+			r.Addresses, r.Rules = n.Link+" "+strings.Join(addresses, " "), rules
 			if len(assigned) > 0 {
 				r.Static = assigned[0]
 			}

@@ -81,8 +81,17 @@ func Run(ctx context.Context, file string, o Options) (Result, error) {
 	}
 	return Result{
 		Name: name, Failed: r.failed, Skipped: r.skipped, Log: tidy(r.log.String()), Duration: time.Since(start),
-		Recording: p.recording(name, r),
+		Recording: p.recording(title(name, string(text)), r),
 	}, nil
+}
+
+// title returns the first line of a scenario if it is a comment, otherwise its name.
+func title(name, text string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	if comment, is := strings.CutPrefix(first, "#"); is && strings.TrimSpace(comment) != "" {
+		return strings.TrimSpace(comment)
+	}
+	return name
 }
 
 // tidy removes the first line that testscript adds when it keeps the work directory.

@@ -284,7 +284,7 @@ func TestRecording(t *testing.T) {
 		if len(n.Runs) != 1 || n.Runs[0].ExitCode != 0 || n.Runs[0].Calls == 0 || n.Ended != (n.Name == "core-1") {
 			t.Errorf("%s: %d runs, ended %t: %+v", n.Name, len(n.Runs), n.Ended, n.Runs)
 		}
-		if n.Name == "master" && (n.Static.String() != "10.0.1.10" || !strings.Contains(n.Rules, "EMR-STATIC-IP")) {
+		if n.Name == "master" && (n.Static.String() != "10.0.1.10" || !strings.Contains(n.Rules, "EMR-STATIC-IP") || !strings.Contains(n.Addresses, "10.0.1.10/32")) {
 			t.Errorf("master: static IP %v, rules %s", n.Static, n.Rules)
 		}
 		for _, s := range n.Steps {
