@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenario"
@@ -56,8 +57,8 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.other, "other", "", "another version of it, for upgrades and rollbacks")
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "bound for each scenario")
+	f.StringVar(&o.report, "report", "", "write what happened to this file: .html is a page that needs no network, .json the same as data; for one scenario")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "run the commands of a scenario after one that failed, too")
-	f.StringVar(&o.report, "report", "", "of one scenario, write what happened to this file: .html is a page that needs no network, .json the same as data")
 	f.BoolVar(&o.verbose, "verbose", false, "show the lines that nodes print")
 	return cmd
 }
@@ -110,20 +111,20 @@ func runScenarios(ctx context.Context, out io.Writer, o runOptions, args []strin
 	if err != nil {
 		return err
 	}
-	if o.report != "" && len(all) != 1 {
-		return usageError{fmt.Errorf("--report is for one scenario, and there are %d", len(all))}
-	}
 	if o.report != "" {
+		if len(all) != 1 {
+			return usageError{fmt.Errorf("--report: for one scenario, and %d are named", len(all))}
+		}
 		if err := record.Check(o.report); err != nil {
 			return usageError{err}
 		}
 	}
 	if o.binary, err = findBinary(o.binary); err != nil {
-		return usageError{err}
+		return err
 	}
 	if o.other != "" {
 		if o.other, err = findBinary(o.other); err != nil {
-			return usageError{err}
+			return err
 		}
 	}
 	if err := isolate(ctx); err != nil {
@@ -201,18 +202,14 @@ func runOne(ctx context.Context, out io.Writer, o runOptions, s source, dir stri
 	if o.verbose {
 		settings.Progress = func(e lab.Event) { say("  %-9s %s", e.Node, e.Text) }
 	}
-	if o.report != "" {
-		settings.Recorder = record.New("", "emrsim run "+s.name, nil, nil)
-	}
 	fmt.Fprintf(out, "%s\n", s.name)
+	report := func(scenario.Result, error) error { return nil }
+	if o.report != "" {
+		report = recordScenario(bounded, o, s, &settings)
+	}
 	got, err := scenario.Run(bounded, file, settings)
-	if got.Recording != nil {
-		if ctx.Err() != nil {
-			got.Recording.Outcome = record.Interrupted
-		}
-		if err := got.Recording.Save(o.report); err != nil {
-			return false, err
-		}
+	if saved := report(got, err); saved != nil {
+		return false, errors.Join(err, saved)
 	}
 	switch {
 	case err != nil:
@@ -228,9 +225,52 @@ func runOne(ctx context.Context, out io.Writer, o runOptions, s source, dir stri
 		say("as expected")
 	}
 	if o.report != "" {
-		fmt.Fprintf(out, "the report, for a browser: %s\n", o.report)
+		path, err := filepath.Abs(o.report)
+		if err != nil {
+			path = o.report
+		}
+		fmt.Fprintf(out, "the report: %s\n", path)
 	}
 	return !got.Failed, nil
+}
+
+// recordScenario makes the settings record a scenario. The function that it returns writes the
+// report when the scenario has ended.
+func recordScenario(ctx context.Context, o runOptions, s source, settings *scenario.Options) (report func(scenario.Result, error) error) {
+	rec := record.New("Scenario "+strings.TrimSuffix(filepath.Base(s.name), ".txtar"), "emrsim "+quoted(os.Args[1:]), nil, nil)
+	if about := scenarios.Title(s.name); about != "" {
+		rec.Fact("What happens", about)
+	}
+	observer := &record.Observer{Recorder: rec, Agents: []string{o.binary, o.other}}
+	step, progress := settings.Step, settings.Progress
+	settings.Step = func(line string) {
+		rec.Phase(line)
+		step(line)
+	}
+	settings.Progress = func(e lab.Event) {
+		observer.Event(e)
+		if progress != nil {
+			progress(e)
+		}
+	}
+	settings.Observer = observer
+	var done *record.Recording
+	settings.Done = func(c *lab.Cluster) { done = observer.Complete(ctx, c) }
+	return func(got scenario.Result, err error) error {
+		if done == nil { // it ended before there was a cluster
+			done = rec.Finish(nil)
+		}
+		switch {
+		case errors.Is(context.Cause(ctx), context.Canceled):
+			done.Outcome = record.Interrupted
+		case err != nil:
+			done.Outcome, done.Problems = record.Failed, record.AddProblem(done.Problems, "", err.Error(), "")
+		case got.Failed:
+			done.Outcome, done.Problems = record.Failed, record.AddProblem(done.Problems, "", strings.TrimSpace(got.Log), "")
+		}
+		done.Tool = agent.Version()
+		return done.Save(o.report)
+	}
 }
 
 // isolate moves this process into its own namespaces: see lab.Isolate. It returns an exitError in

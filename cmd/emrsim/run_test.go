@@ -22,7 +22,7 @@ func TestRunScenario(t *testing.T) {
 	faulty := write("faulty.txtar", "cluster --core 0 -- 10.0.1.10\nlanch\n")
 	report := filepath.Join(t.TempDir(), "report.html")
 	defer func() {
-		if page, err := os.ReadFile(report); err != nil || !strings.Contains(string(page), "A scenario.") || !strings.Contains(string(page), "10.0.1.10") {
+		if page, err := os.ReadFile(report); err != nil || !strings.Contains(string(page), "Scenario mine") || !strings.Contains(string(page), "10.0.1.10") {
 			t.Errorf("the report lacks the title or the address (%d bytes): %v", len(page), err)
 		}
 	}()
@@ -36,9 +36,9 @@ func TestRunScenario(t *testing.T) {
 		{[]string{faulty}, 2, []string{faulty + `:2: unknown command "lanch"`}},
 		{[]string{"no-such-scenario"}, 2, []string{`"no-such-scenario" is neither a file nor a scenario that emrsim ships: emrsim list`}},
 		{[]string{"/no/such/file"}, 2, []string{"/no/such/file: no such file"}},
-		{[]string{"--report", report, mine}, 0, []string{"the report, for a browser: " + report}},
+		{[]string{"--report", report, mine}, 0, []string{"the report: " + report}},
 		{[]string{"--report", "/no/such/folder/r.html", mine}, 2, []string{"/no/such/folder"}},
-		{[]string{"--report", report, mine, broken}, 2, []string{"--report is for one scenario"}},
+		{[]string{"--report", report, mine, broken}, 2, []string{"--report: for one scenario"}},
 		{nil, 2, []string{"which scenario?"}},
 		{[]string{"--all", "resize"}, 2, []string{"--all and scenarios"}},
 		{[]string{"--bananas"}, 2, []string{"--bananas"}},

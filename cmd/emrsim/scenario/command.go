@@ -64,20 +64,18 @@ func bound() map[string]func(*testscript.TestScript, bool, []string) {
 	for name, c := range commands {
 		all[name] = func(ts *testscript.TestScript, negative bool, words []string) {
 			p := &play{ts.Value(playKey{}).(*play).world, &output{}}
-			line := strings.TrimSpace(name + " " + strings.Join(words, " "))
-			if negative {
-				line = "! " + line
-			}
 			if p.options.Step != nil {
-				p.options.Step(line)
+				line := name + " " + strings.Join(words, " ")
+				if negative {
+					line = "! " + line
+				}
+				p.options.Step(strings.TrimSpace(line))
 			}
-			p.noteLine(c, line)
 			p.script = ts
 			do, err := c.prepare(name, negative, words)
 			if err == nil {
 				err = p.do(do)
 			}
-			p.noteNodes()
 			if c.Prints {
 				ts.Stdout().Write(p.out.stdout)
 				ts.Stderr().Write(p.out.stderr)

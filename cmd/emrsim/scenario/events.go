@@ -12,7 +12,6 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
-	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 )
 
 // eventCommands are what happens to a cluster, its nodes and its account.
@@ -23,14 +22,8 @@ func eventCommands() map[string]Command {
 		"terminate": {Usage: "terminate [CLUSTER]", About: "Ends a whole cluster, without shutdown actions.", parse: parseTerminate},
 		"replace":   {Usage: "replace [--keep] MASTER", About: "Ends one of three masters and starts another on the same primary interface. With --keep the interface keeps its secondary addresses.", parse: parseReplace},
 		"reboot":    {Usage: "reboot NODES", About: "Reboots nodes: programs, links and rules are gone, the files stay. Nothing is started: there is no systemd.", parse: onNodes((*play).reboot)},
-		"dhcp": {Usage: "dhcp NODES", About: "Renews the lease of DHCP as a client does that drops the secondary addresses of the link.", parse: onNodes(func(p *play, n *lab.Node) error {
-			p.options.Recorder.Mark(n.Name, record.StepEvent, "DHCP renewed its lease")
-			return n.RenewDHCP(p.ctx)
-		})},
-		"flush": {Usage: "flush NODES", About: "Deletes all rules of iptables and nftables, as a restarted firewall does.", parse: onNodes(func(p *play, n *lab.Node) error {
-			p.options.Recorder.Mark(n.Name, record.StepEvent, "all rules were deleted")
-			return n.FlushRules(p.ctx)
-		})},
+		"dhcp":      {Usage: "dhcp NODES", About: "Renews the lease of DHCP as a client does that drops the secondary addresses of the link.", parse: onNodes(func(p *play, n *lab.Node) error { return n.RenewDHCP(p.ctx) })},
+		"flush":     {Usage: "flush NODES", About: "Deletes all rules of iptables and nftables, as a restarted firewall does.", parse: onNodes(func(p *play, n *lab.Node) error { return n.FlushRules(p.ctx) })},
 		"load":      {Usage: "load NODES iptables|nft FILE", About: "Adds another program's rules from an embedded file, by the node's iptables-restore --noflush or by nft -f.", parse: parseLoad},
 		"container": {Usage: "container NODES", About: "Starts a container with the address 172.17.0.2 behind docker0 on nodes. Rules for it are loaded by the scenario. Its name is NODE/container.", parse: onNodes((*play).container)},
 		"stranger":  {Usage: "stranger [--primary] ADDRESS", About: "Starts an instance outside EMR that has an address as a secondary one, or as its primary one.", parse: parseStranger},
@@ -181,10 +174,7 @@ func parseReplace(words []string) (step, error) {
 	}, nil
 }
 
-func (p *play) reboot(n *lab.Node) error {
-	p.options.Recorder.Mark(n.Name, record.StepRebooted, "rebooted")
-	return p.cluster.Reboot(p.ctx, n)
-}
+func (p *play) reboot(n *lab.Node) error { return p.cluster.Reboot(p.ctx, n) }
 
 func (p *play) container(n *lab.Node) error {
 	if p.boxes[n.Name] != nil {

@@ -29,9 +29,7 @@ func networkExpectations() map[string]Command {
 // download downloads from a node, or from its container.
 func (p *play) download(n *lab.Node, container bool) (netip.Addr, error) {
 	if !container {
-		source, err := p.cluster.Download(p.ctx, n)
-		p.noteDownload(n, source, err)
-		return source, err
+		return p.cluster.Download(p.ctx, n)
 	}
 	c := p.boxes[n.Name]
 	if c == nil {

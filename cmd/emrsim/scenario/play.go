@@ -47,7 +47,6 @@ type world struct {
 	begun   map[string]bool // nodes on which the bootstrap action was started, by instance
 	kept    map[string]string
 	boxes   map[string]*lab.Container // by the node's name
-	joined  map[string]bool           // nodes that the recorder knows, by name; false if they have ended
 }
 
 // A group is one cluster with what its bootstrap action asks for.
@@ -66,16 +65,11 @@ type run struct {
 func newPlay(ctx context.Context, o Options) *play {
 	p := &play{world: &world{
 		ctx: ctx, options: o, faults: &faults{cut: map[string][]string{}},
-		runs: map[string]run{}, begun: map[string]bool{}, kept: map[string]string{}, boxes: map[string]*lab.Container{}, joined: map[string]bool{},
+		runs: map[string]run{}, begun: map[string]bool{}, kept: map[string]string{}, boxes: map[string]*lab.Container{},
 	}}
 	p.spec.Account = account(o.Seed)
 	p.spec.Account.Authorize = p.faults.authorize
-	p.spec.Progress = func(e lab.Event) {
-		o.Recorder.Event(e.Node, e.Text)
-		if o.Progress != nil {
-			o.Progress(e)
-		}
-	}
+	p.spec.Progress, p.spec.Observer = o.Progress, o.Observer
 	return p
 }
 

@@ -155,14 +155,8 @@ func (p *play) run(g program, nodes []*lab.Node, args func(*lab.Node) ([]string,
 	each(nodes, func(n *lab.Node) {
 		list, err := args(n)
 		var got lab.Result
-		if err == nil && !g.on {
-			p.options.Recorder.Begin(n.Name, list)
-		}
 		if err == nil {
 			got, err = p.cluster.Run(p.ctx, n, lab.Command{Program: path, OnNode: g.on, Args: list, Env: g.env, User: g.user})
-		}
-		if !g.on {
-			p.options.Recorder.End(n.Name, got.ExitCode, got.Stdout, got.Stderr)
 		}
 		if err == nil && g.codes != nil && !slices.Contains(g.codes, got.ExitCode) {
 			err = mismatched("%s: exit code %d, expected %s: %s", n.Name, got.ExitCode, g.exits, reason(got.Stderr))

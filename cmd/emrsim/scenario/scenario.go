@@ -16,7 +16,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
-	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 )
 
 // Options are the settings of a run.
@@ -27,10 +26,12 @@ type Options struct {
 	WorkDir  string          // an existing directory for the files of the scenario; empty: a temporary one
 	Step     func(string)    // called before each command with the command's text; may be nil
 	Progress func(lab.Event) // called for each line of the nodes; may be nil
+	Observer lab.Observer    // told what happens to the nodes; may be nil
+	// Done is called at the end of the scenario with the first cluster, before it is removed; not if
+	// there is none. It may be nil.
+	Done func(*lab.Cluster)
 	// KeepGoing runs the commands after one that failed, too.
 	KeepGoing bool
-	// Recorder collects what happens, for a report; may be nil. It must be used for one run only.
-	Recorder *record.Recorder
 }
 
 // A Result is the outcome of one scenario.
@@ -40,8 +41,6 @@ type Result struct {
 	Skipped  string // why the scenario was skipped; empty if it was not
 	Log      string // what was done. If the scenario failed, it names file, line and reason.
 	Duration time.Duration
-	// Recording is what the Recorder has collected; nil without one.
-	Recording *record.Recording
 }
 
 // Run runs the scenario in a file. It must be called in the namespaces of lab.Isolate. Everything
@@ -74,24 +73,16 @@ func Run(ctx context.Context, file string, o Options) (Result, error) {
 	}
 	r.Run(name, func(t testscript.T) { testscript.RunT(t, params) })
 	if p.cluster != nil {
+		if o.Done != nil {
+			p.waiting.Wait()
+			o.Done(p.cluster)
+		}
 		if err := p.cluster.Err(); err != nil {
 			r.failed = true
 			r.log.WriteString("the lab itself failed: " + err.Error() + "\n")
 		}
 	}
-	return Result{
-		Name: name, Failed: r.failed, Skipped: r.skipped, Log: tidy(r.log.String()), Duration: time.Since(start),
-		Recording: p.recording(title(name, string(text)), r),
-	}, nil
-}
-
-// title returns the first line of a scenario if it is a comment, otherwise its name.
-func title(name, text string) string {
-	first, _, _ := strings.Cut(text, "\n")
-	if comment, is := strings.CutPrefix(first, "#"); is && strings.TrimSpace(comment) != "" {
-		return strings.TrimSpace(comment)
-	}
-	return name
+	return Result{Name: name, Failed: r.failed, Skipped: r.skipped, Log: tidy(r.log.String()), Duration: time.Since(start)}, nil
 }
 
 // tidy removes the first line that testscript adds when it keeps the work directory.

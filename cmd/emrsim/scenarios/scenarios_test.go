@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
-	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenario"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenarios"
 )
@@ -265,41 +264,5 @@ func TestDocumented(t *testing.T) {
 		if !strings.Contains(string(text), "`"+name+"`") {
 			t.Errorf("README.md lacks the scenario %s", name)
 		}
-	}
-}
-
-// TestRecording checks that a scenario is recorded: nodes that come and go, runs, downloads, events
-// and problems.
-func TestRecording(t *testing.T) {
-	t.Parallel()
-	o := options(t)
-	o.Recorder = record.New("", "", nil, nil)
-	got := play(t, "recorded", "cluster --core 1 -- 10.0.1.10 10.0.1.11\nrefused core-1\nlaunch\nseen core-1 10.0.1.11\nreboot core-1\nend --abrupt core-1\nrecords 9\n", o)
-	r := got.Recording
-	if !got.Failed || r == nil || r.Outcome != record.Failed || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Cause, "recorded.txtar:7: the ledger has 2 records, expected 9") {
-		t.Fatalf("%+v\n%s", r, got.Log)
-	}
-	kinds := map[string]bool{}
-	for _, n := range r.Nodes {
-		if len(n.Runs) != 1 || n.Runs[0].ExitCode != 0 || n.Runs[0].Calls == 0 || n.Ended != (n.Name == "core-1") {
-			t.Errorf("%s: %d runs, ended %t: %+v", n.Name, len(n.Runs), n.Ended, n.Runs)
-		}
-		if n.Name == "master" && (n.Static.String() != "10.0.1.10" || !strings.Contains(n.Rules, "EMR-STATIC-IP") || !strings.Contains(n.Addresses, "10.0.1.10/32")) {
-			t.Errorf("master: static IP %v, rules %s", n.Static, n.Rules)
-		}
-		for _, s := range n.Steps {
-			kinds[s.Kind] = true
-		}
-	}
-	for _, kind := range []string{record.StepAssign, record.StepProgram, record.StepRebooted, record.StepEnded} {
-		if !kinds[kind] {
-			t.Errorf("no step %s", kind)
-		}
-	}
-	if len(r.Nodes) != 2 || len(r.Sightings) != 2 || r.Sightings[0].Outcome != "refused" || r.Sightings[0].After || r.Sightings[1].Seen.String() != "10.0.1.11" || !r.Sightings[1].After {
-		t.Errorf("nodes %v, sightings %+v", r.Nodes, r.Sightings)
-	}
-	if len(r.Phases) != 4 || r.Phases[1].Text != "launch" || len(r.Events) == 0 || len(r.Calls) == 0 || !r.Topology.Server.IsValid() || len(r.Topology.Admitted) != 2 {
-		t.Errorf("phases %+v, %d events, %d calls, topology %+v", r.Phases, len(r.Events), len(r.Calls), r.Topology)
 	}
 }
