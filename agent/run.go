@@ -74,8 +74,8 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 	return work(ctx)
 }
 
-// identify finds out who this node is and what its last run left, without changing anything. A state
-// file that cannot be read is an error, unless blind.
+// identify finds out who this node is and what its last run left, without changing anything. A
+// state file that cannot be read is an error, unless blind.
 func (r *run) identify(ctx context.Context, blind bool) (err error) {
 	if r.facts.ID, err = ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout)); err != nil {
 		return err
@@ -176,7 +176,7 @@ func (r *run) coordinator(last state.State) *ssmcoord.Coordinator {
 		past.Released = time.Now()
 	}
 	return ssmcoord.New(ssmcoord.Options{
-		Ledger:  ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID),
+		Ledger:  ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID).WithTags(r.cfg.ClaimTags),
 		EC2:     r.session.EC2,
 		Self:    r.facts.Self(),
 		Pools:   ssmcoord.Pools{string(RoleMaster): pools.Master, string(RoleCore): pools.Core, string(RoleTask): pools.Task},

@@ -93,7 +93,7 @@ func (c *call) run(ctx context.Context) error {
 		return err
 	}
 	v := &inventory.Inventory{
-		API: inventory.NewAPI(c.aws.Config), EC2: census, Prefix: c.cfg.Prefix, Subnet: c.subnet, Named: named, Notify: c.event,
+		API: inventory.NewAPI(c.aws.Config), EC2: census, Prefix: c.cfg.Prefix, Subnet: c.subnet, Tags: c.cfg.ClaimTags, Named: named, Notify: c.event,
 	}
 	view, err := v.Look(ctx)
 	if err != nil {

@@ -51,37 +51,9 @@ func (r *rehearsal) lookInside(ctx context.Context) {
 		if err != nil {
 			text = err.Error()
 		}
-		addresses, rules := sections(text)
+		addresses, rules := record.Sections(text)
 		r.rec.Change(w.node.Name, func(n *record.Node) { n.Addresses, n.Rules = addresses, rules })
 	})
-}
-
-// heading matches the heading of a section of a snapshot.
-var heading = regexp.MustCompile(`(?m)^# (.*)\n`)
-
-// sections returns the addresses of a snapshot, and its rules: of nft, else of iptables-legacy.
-func sections(snapshot string) (addresses, rules string) {
-	found := heading.FindAllStringSubmatchIndex(snapshot, -1)
-	var legacy string
-	for i, at := range found {
-		end := len(snapshot)
-		if i+1 < len(found) {
-			end = found[i+1][0]
-		}
-		name, body := snapshot[at[2]:at[3]], strings.TrimSpace(snapshot[at[1]:end])
-		switch {
-		case strings.HasPrefix(name, "ip ") && strings.Contains(name, "address"):
-			addresses = body
-		case strings.HasPrefix(name, "nft"):
-			rules = body
-		case strings.HasPrefix(name, "iptables-legacy"):
-			legacy = body
-		}
-	}
-	if legacy != "" {
-		rules = strings.TrimSpace(rules + "\n" + legacy)
-	}
-	return addresses, rules
 }
 
 // save writes the report once, and prints its path as the last line. failed is what the rehearsal

@@ -234,3 +234,42 @@ func TestReportOfAFailure(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
 }
+
+// TestRunReport runs a scenario with a report: the node that ends and the one that takes its address
+// over are in it, each with its time.
+func TestRunReport(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "r.json")
+	output, code := emrsim(t, "run", "--report", path, "core-replaced")
+	if code != 0 || !strings.Contains(output, path) {
+		t.Errorf("exit code %d\n%s", code, output)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r record.Recording
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	nodes := map[string]*record.Node{}
+	for _, n := range r.Nodes {
+		nodes[n.Name] = n
+	}
+	gone, next := nodes["core-1"], nodes["core-3"]
+	if r.Outcome != record.Passed || len(r.Nodes) != 4 || gone == nil || next == nil || !gone.Ended || next.Ended || gone.Until > next.Runs[0].Until || len(r.Phases) < 8 {
+		t.Fatalf("the report has not what happened: %s", text)
+	}
+	held := map[string]netip.Addr{}
+	for _, ch := range r.Ledger {
+		if ch.What == record.ChangeAssigned {
+			held[ch.Node] = ch.Address
+		}
+	}
+	if held["core-1"] != held["core-3"] || next.Static != held["core-3"] || r.Holders()[next.Static] != "core-3" || !strings.Contains(next.Rules, next.Static.String()) {
+		t.Errorf("addresses %v; core-3 %+v", held, next)
+	}
+	if output, code := emrsim(t, "run", "--report", path, "resize", "reboot"); code != 2 {
+		t.Errorf("two scenarios: exit code %d\n%s", code, output)
+	}
+}

@@ -110,3 +110,16 @@ func seconds(s float64) string {
 	}
 	return fmt.Sprintf("%.0f ms", s*1000)
 }
+
+func number(n int) string { return fmt.Sprint(n) }
+
+// exitText returns an exit code for people.
+func exitText(code int) string {
+	switch {
+	case code < 0:
+		return "running"
+	case code > 128:
+		return fmt.Sprintf("signal %d", code-128)
+	}
+	return fmt.Sprint(code)
+}

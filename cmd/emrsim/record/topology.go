@@ -147,8 +147,11 @@ func (r *Recording) drawNodes(d *drawing, nodes []view, x, y, w float64, columns
 		row[v.Name] = cy + h/2
 		d.link("#"+anchor(v.Name), v.Name+" "+v.Instance, func() {
 			class := "card"
-			if !v.ok {
+			switch {
+			case !v.ok:
 				class = "card bad"
+			case v.Ended:
+				class = "card gone"
 			}
 			d.rect(cx, cy, cardW, h, 6, class, "")
 			d.text(cx+10, cy+20, "strong", "start", "%s", v.Name)
@@ -156,6 +159,8 @@ func (r *Recording) drawNodes(d *drawing, nodes []view, x, y, w float64, columns
 			d.text(cx+10, cy+40, "mono", "start", "%s", v.Primary)
 			if v.Static.IsValid() {
 				d.text(cx+cardW-10, cy+40, "mono strong static", "end", "%s", v.Static)
+			} else if v.Ended {
+				d.text(cx+cardW-10, cy+40, "small", "end", "ended")
 			} else {
 				d.text(cx+cardW-10, cy+40, "small", "end", "no static IP")
 			}
