@@ -146,7 +146,8 @@ func ExplainAt(err error, at iam.Place) error {
 		return clock
 	}
 	if IsPermission(err) {
-		return exit.With(exit.Permission, err, PermissionRemedy(err, at))
+		// The statement stands at the end of a remedy, so that it can be copied.
+		return &exit.Error{Code: exit.Permission, Remedy: PermissionRemedy(err, at), Err: &exit.Error{Code: exit.Permission, Remedy: InForceRemedy(err), Err: err}}
 	}
 	service := ""
 	if u := (*UnreachableError)(nil); errors.As(err, &u) {
