@@ -201,7 +201,7 @@ func TestPolicyOrder(t *testing.T) {
 func TestPolicyErrors(t *testing.T) {
 	const tail = `"Effect": "Allow", "Action": "a:b", "Resource": "*"}}`
 	for _, tt := range []struct{ text, want string }{
-		{``, "EOF"},
+		{``, "ends in the middle"},
 		{`[]`, "not an object"},
 		{`{"Version": "2012-10-17"}`, "no Statement"},
 		{`{"Statement": []}`, "no Statement"},
