@@ -89,7 +89,7 @@ func (r *run) release(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction(), forgetAbsence(r.dir)); err != nil {
+	if err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction(), forgetAbsence(r.env.Root, r.dir)); err != nil {
 		return err
 	}
 	if !r.hasState {

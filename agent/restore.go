@@ -174,7 +174,7 @@ func (r *run) restoreBy(ctx context.Context, answers bool) error {
 		return r.unlisted(ctx)
 	}
 	if listed {
-		if err := forgetAbsence(r.dir); err != nil {
+		if err := forgetAbsence(r.env.Root, r.dir); err != nil {
 			return err
 		}
 	}
@@ -272,7 +272,7 @@ func (r *run) withdraw(ctx context.Context, evidence string) error {
 	if err := r.unprogram(ctx, append([]netip.Addr{s.Static}, s.Former...)); err != nil {
 		return err
 	}
-	if err := forgetAbsence(r.dir); err != nil {
+	if err := forgetAbsence(r.env.Root, r.dir); err != nil {
 		return err
 	}
 	return coded(ExitWithdrawn, fmt.Errorf("EC2 does not give %s to this node any more%s; address and rules are out of use, so that no two nodes use one address", s.Static, evidence),

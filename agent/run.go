@@ -212,7 +212,7 @@ func (r *run) applyNode(ctx context.Context) error {
 		return err
 	}
 	r.joinName(ctx)
-	if err := forgetAbsence(r.dir); err != nil {
+	if err := forgetAbsence(r.env.Root, r.dir); err != nil {
 		return err
 	}
 	rest := slices.DeleteFunc(c.Intents(), func(a netip.Addr) bool { return a == plan.Addr })

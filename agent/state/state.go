@@ -91,5 +91,7 @@ type Settings struct {
 	PutRate float64         `json:"ssm_put_rate"`
 	Verify  []verify.Target `json:"verify,omitempty"`
 
+	OnError string `json:"on_error,omitempty"` // empty: fail
+
 	NoShutdownAction bool `json:"no_shutdown_action,omitempty"`
 }
