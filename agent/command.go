@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,6 +36,8 @@ type Program struct {
 	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
 	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
 	Elevate func(ctx context.Context, args []string) error
+	// User returns this process's effective user id. nil means os.Geteuid.
+	User func() int
 }
 
 // SignalError is the cause that a context is cancelled with when a signal asked the program to end.
@@ -315,18 +318,32 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 		return err
 	}
 	c.started, c.began = true, time.Now()
+	env := c.env
+	if env.Log == nil {
+		env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
+	}
 	if c.program.Elevate != nil {
+		if env.Environ != nil {
+			c.tellKeptBack(env)
+		}
 		looks := cfg.DryRun || cmd.Name() == "doctor"
 		if err := c.program.Elevate(ctx, c.args); err != nil && !(looks && CodeOf(err) == ExitNotRoot) {
 			return err
 		}
 	}
-	env := c.env
-	if env.Log == nil {
-		env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
-	}
 	if env.Environ != nil {
 		warnOfVariables(env.Log, cmd.Root(), env.Environ())
 	}
 	return do(ctx, cfg, env)
+}
+
+// tellKeptBack warns, where this process is not root, of variables that it does not pass on to root.
+func (c *commandLine) tellKeptBack(env Environment) {
+	user := os.Geteuid
+	if c.program.User != nil {
+		user = c.program.User
+	}
+	if names := keptBack(env.Environ()); len(names) > 0 && user() != 0 {
+		env.Log.Warn("not passed on to root, since they name files that could start programs: " + strings.Join(names, ", ") + "; run this as root to use them")
+	}
 }
