@@ -22,15 +22,7 @@ func (r *run) explain(ctx context.Context, err error) error {
 	if r.aws == nil {
 		return err
 	}
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) || errors.Is(err, ssmcoord.ErrOutOfTime) {
-		// The SDK reports that it was cancelled; what it was trying in vain is what the operator needs.
-		pending := r.aws.Tally.Pending()
-		if service, asked := r.aws.Tally.Silent(); service != "" && (pending != nil || asked > dialTimeout) {
-			return explain(&unreachableError{Service: service, Err: errors.Join(pending, err)}, r.id.Region, r.cfg.Prefix)
-		}
-		return exit.With(ExitDeadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
-	}
-	return explainAt(err, iam.Place{Region: r.id.Region, Subnet: r.id.SubnetID, Prefix: r.cfg.Prefix})
+	return r.aws.Explain(ctx, err, iam.Place{Region: r.id.Region, Subnet: r.id.SubnetID, Prefix: r.cfg.Prefix})
 }
 
 // kernelError gives an error of netcfg its exit code and remedy.

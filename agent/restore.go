@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,11 +111,7 @@ func stateDirError(dir string, err error) error {
 
 // askIMDS fills r.id: from IMDS where that answers properly (true), from the state file where it does not.
 func (r *run) askIMDS(ctx context.Context) (answers bool, err error) {
-	atMost := restoreIMDS
-	if slices.Contains(r.cfg.Given, flagIMDS) {
-		atMost = r.cfg.IMDSTimeout
-	}
-	id, err := openIMDS(r.env).Identity(ctx, r.env, atMost)
+	id, err := openIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, restoreIMDS))
 	if err == nil && id.InstanceID != r.state.InstanceID {
 		r.hasState = false
 		r.rep.LeftAlone = fmt.Sprintf("the state file is of another instance (%s; this is %s), as after a start from an image of that one: nothing of it is used",
