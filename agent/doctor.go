@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
@@ -122,10 +124,7 @@ func together(checks ...func() []Finding) []Finding {
 
 // patience is how long IMDS is asked.
 func (d *doctor) patience() time.Duration {
-	if slices.Contains(d.cfg.Given, flagIMDS) {
-		return d.cfg.IMDSTimeout
-	}
-	return min(doctorIMDS, d.cfg.IMDSTimeout)
+	return cmp.Or(d.cfg.IMDSTimeout, doctorIMDS)
 }
 
 // session loads the SDK's configuration and gets credentials.

@@ -63,8 +63,7 @@ func (r *run) stopRetrying(ctx context.Context) bool {
 	if !systemd.RetryPending(r.env) {
 		return true
 	}
-	list, _ := r.retryUnits(nil, nil)
-	if err := r.installer().Remove(ctx, list, systemd.RetryTimer); err != nil {
+	if err := r.installer().RemoveRetry(ctx); err != nil {
 		r.report.warn(fmt.Sprintf("%s is still there and goes on trying: %v; run again", systemd.RetryTimer, err))
 		return false
 	}

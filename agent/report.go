@@ -142,8 +142,8 @@ func address(a netip.Addr) string {
 	return a.String()
 }
 
-// node names the node: what is known of it.
-func (r Report) node() string {
+// Node returns the node and what is known of it, or "" if the node is not known.
+func (r Report) Node() string {
 	if r.InstanceID == "" {
 		return ""
 	}

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
@@ -69,40 +66,6 @@ changed=0 unchanged=0 duration=0.0s
 				t.Error("the summary is not the last line")
 			}
 		})
-	}
-}
-
-func TestLogger(t *testing.T) {
-	log := func(format string, verbose bool) string {
-		var b bytes.Buffer
-		l := NewLogger(&b, format, verbose)
-		l.Debug("details")
-		l.Info("assigned \x1b[2J\u009b1m", zap.String("address", "10.0.1.11\n\u202e"), zap.Duration("after", 1500*time.Millisecond), zap.Error(errors.New("x\x7fy")))
-		return b.String()
-	}
-	console := log("console", false)
-	stamp, rest, _ := strings.Cut(console, " ")
-	if at, err := time.Parse("2006-01-02T15:04:05.000Z", stamp); err != nil || time.Since(at) > time.Minute {
-		t.Errorf("time %q: %v", stamp, err)
-	}
-	if want := `INFO assigned \u001b[2J\u009b1m {"address": "10.0.1.11\n\u202e", "after": "1.5s", "error": "x\u007fy"}` + "\n"; rest != want {
-		t.Errorf("got  %q\nwant %q", rest, want)
-	}
-	lines := strings.Split(strings.TrimSuffix(log("json", true), "\n"), "\n")
-	if len(lines) != 2 {
-		t.Fatalf("%q", lines)
-	}
-	var entry map[string]string
-	if err := json.Unmarshal([]byte(lines[1]), &entry); err != nil {
-		t.Fatalf("%s: %v", lines[1], err)
-	}
-	for name, want := range map[string]string{"level": "info", "message": "assigned \x1b[2J\u009b1m", "address": "10.0.1.11\n\u202e", "after": "1.5s", "error": "x\x7fy"} {
-		if entry[name] != want {
-			t.Errorf("%s: %q, want %q", name, entry[name], want)
-		}
-	}
-	if strings.ContainsAny(lines[1], "\x7f\x1b\u009b\u202e") {
-		t.Errorf("a terminal would obey %q", lines[1])
 	}
 }
 

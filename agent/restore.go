@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,11 +144,7 @@ type view struct {
 // where it does not.
 func (r *run) askIMDS(ctx context.Context) (v view, err error) {
 	s := r.memory.State()
-	atMost := restoreIMDS
-	if slices.Contains(r.cfg.Given, flagIMDS) {
-		atMost = r.cfg.IMDSTimeout
-	}
-	id, err := ec2.OpenIMDS(r.env).Identity(ctx, r.env, atMost)
+	id, err := ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, restoreIMDS))
 	switch {
 	case err == nil && id.InstanceID != s.InstanceID:
 		v.foreign = fmt.Sprintf("the state file is of another instance (%s; this is %s), as after a start from an image of that one: nothing of it is used",

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 // identify finds out who this node is and what its last run left, without changing anything. A state
 // file that cannot be read is an error, unless blind.
 func (r *run) identify(ctx context.Context, blind bool) (err error) {
-	if r.facts.ID, err = ec2.OpenIMDS(r.env).Identity(ctx, r.env, r.cfg.IMDSTimeout); err != nil {
+	if r.facts.ID, err = ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout)); err != nil {
 		return err
 	}
 	r.report.identity(r.facts)
@@ -109,12 +110,12 @@ func (r *run) connect(ctx context.Context) error {
 	for _, name := range r.env.BrokenProxies() {
 		r.report.warn(host.BrokenProxyText(name) + "; " + host.ProxyRemedy)
 	}
-	return r.session.Connect(ctx, r.env, r.facts, r.cfg.IMDSTimeout)
+	return r.session.Connect(ctx, r.env, r.facts, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout))
 }
 
 // openKernel reaches the node's kernel.
 func (r *run) openKernel(ctx context.Context) error {
-	if err := r.session.OpenKernel(ctx, r.env, r.cfg.Backend, r.cfg.LockWait); err != nil {
+	if err := r.session.OpenKernel(ctx, r.env, r.cfg.Backend, cmp.Or(r.cfg.LockWait, DefaultLockWait)); err != nil {
 		return err
 	}
 	r.report.kernel(r.session.Kernel.Backend(), r.facts.Link)

@@ -43,9 +43,14 @@ const (
 	retryThrottleMax = 10 * time.Second
 )
 
-// unreachableAfter is how long a run tries an endpoint that has never answered. It tries an
-// endpoint that has answered until the deadline.
-const unreachableAfter = 90 * time.Second
+// A run gives up an endpoint that has never answered after unreachableAfter and unreachableCalls
+// calls. It tries an endpoint that has answered until the deadline. Where there is no way to an
+// endpoint, calls fail within DialTimeout, and the time decides. Where connections come about and
+// break, calls take up to attemptTimeout, and a few of them are no proof.
+const (
+	unreachableAfter = 90 * time.Second
+	unreachableCalls = 10
+)
 
 // profileTimeout is how long an instance without an instance profile waits for one. While IMDS does
 // not answer properly, the limit for a late IMDS holds.
@@ -202,13 +207,14 @@ type Tally struct {
 	throttle int                    // of these, throttled
 	last     map[string]error       // last error of each call since it last succeeded
 	answered map[string]bool        // services that have answered, with anything
-	first    map[string]time.Time   // when a service that has not answered was first tried
+	first    map[string]time.Time   // when a service was first tried
+	silent   map[string]int         // calls that a service has not answered
 	failing  map[string]*failureRun // calls that have failed since they last succeeded
 	log      *zap.Logger
 }
 
 func newTally(log *zap.Logger) *Tally {
-	return &Tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{},
+	return &Tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{}, silent: map[string]int{},
 		failing: map[string]*failureRun{}, log: log}
 }
 
@@ -244,8 +250,11 @@ func (t *Tally) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 	if IsThrottle(err) {
 		t.throttle++
 	}
-	if err != nil && !hasResponse(err) && !t.answered[service] && time.Since(t.first[service]) > unreachableAfter {
-		err = &UnreachableError{Service: service, Err: err}
+	if err != nil && !hasResponse(err) && !t.answered[service] {
+		t.silent[service]++
+		if t.silent[service] >= unreachableCalls && time.Since(t.first[service]) > unreachableAfter {
+			err = &UnreachableError{Service: service, Err: err}
+		}
 	}
 	return out, meta, err
 }

@@ -54,13 +54,5 @@ func (s *Session) Explain(ctx context.Context, err error, at iam.Place) error {
 	if s.AWS == nil {
 		return err
 	}
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) || errors.Is(err, ssmcoord.ErrOutOfTime) {
-		// The SDK reports that it was cancelled. The operator needs to know what it tried in vain.
-		pending := s.AWS.Tally.Pending()
-		if service, asked := s.AWS.Tally.Silent(); service != "" && (pending != nil || asked > ec2.DialTimeout) {
-			return ec2.Explain(&ec2.UnreachableError{Service: service, Err: errors.Join(pending, err)}, at.Region, at.Prefix)
-		}
-		return exit.With(exit.Deadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
-	}
-	return ec2.ExplainAt(err, at)
+	return s.AWS.Explain(ctx, err, at)
 }
