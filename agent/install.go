@@ -27,12 +27,18 @@ func (c Config) stateDirArgument() string {
 	return c.StateDir
 }
 
+// InspectInstalled looks at what a run with this configuration installs on the node.
+func InspectInstalled(ctx context.Context, cfg Config, env Environment) ([]systemd.Part, error) {
+	i := systemd.Installer{Host: env, StateDir: cfg.stateDirArgument()}
+	return i.Inspect(ctx, cfg.wantedParts(env))
+}
+
 // wantedParts returns what should be installed on the node.
-func (r *run) wantedParts() systemd.Wanted {
+func (c Config) wantedParts(env Environment) systemd.Wanted {
 	return systemd.Wanted{
-		Units:    !r.cfg.NoUnits && systemd.Running(r.env),
-		Action:   !r.cfg.NoShutdownAction && systemd.IsEMR(r.env),
-		NoAction: r.cfg.NoShutdownAction,
+		Units:    !c.NoUnits && systemd.Running(env),
+		Action:   !c.NoShutdownAction && systemd.IsEMR(env),
+		NoAction: c.NoShutdownAction,
 	}
 }
 
@@ -40,7 +46,7 @@ func (r *run) wantedParts() systemd.Wanted {
 // is in order until its next reboot; without the shutdown action EC2 frees the address when the
 // instance has ended, and the next node that needs the address takes the record over.
 func (r *run) install(ctx context.Context) {
-	w := r.wantedParts()
+	w := r.cfg.wantedParts(r.env)
 	switch {
 	case r.cfg.NoUnits:
 		r.report.note("no systemd units are installed (--no-units): nothing restores the address and the rules after a reboot")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
@@ -142,13 +141,9 @@ func lastErrorLines(e LastError) []string {
 	if e.Count == 0 {
 		return []string{e.Error}
 	}
-	text := fmt.Sprintf("exit code %d, %s, at %s", e.Code, e.Meaning, e.Last.UTC().Format(time.RFC3339))
-	if e.Count > 1 {
-		text += fmt.Sprintf(" (%d times since %s)", e.Count, e.First.UTC().Format(time.RFC3339))
-	}
 	again := "nothing tries again by itself: run emr-static-ip when the cause is mended"
 	if e.Retrying {
 		again = systemd.RetryTimer + " goes on trying: journalctl -u " + systemd.RetryService
 	}
-	return slices.Concat([]string{text, e.Error}, e.Remedies, []string{again})
+	return slices.Concat([]string{e.Headline(), e.Error}, e.Remedies, []string{again})
 }

@@ -147,7 +147,7 @@ func (r *run) planKernel(ctx context.Context, gone []netip.Addr, static netip.Ad
 
 // planInstalled adds what a run installs on the node.
 func (r *run) planInstalled(ctx context.Context) error {
-	parts, err := r.installer().Inspect(ctx, r.wantedParts())
+	parts, err := InspectInstalled(ctx, r.cfg, r.env)
 	if err != nil {
 		return err
 	}

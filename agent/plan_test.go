@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -21,15 +20,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 	applied := func(n *testNode) { n.apply() }
 	claim := func(n *testNode, a, instance string) {
 		n.t.Helper()
-		r := &run{cfg: n.cfg, env: n.env}
-		var err error
-		if r.id, err = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
-			n.t.Fatal(err)
-		}
-		if err := r.connect(n.t.Context()); err != nil {
-			n.t.Fatal(err)
-		}
-		ledger := ssmcoord.NewLedger(r.aws.Config, n.cfg.Prefix, n.SubnetID)
+		ledger := ssmcoord.NewLedger(n.on().Session().AWS.Config, n.cfg.Prefix, n.SubnetID)
 		if _, err := ledger.Create(n.t.Context(), netip.MustParseAddr(a), ssmcoord.Record{Instance: instance, ENI: "eni-0dead", Role: "CORE", Time: time.Now()}); err != nil {
 			n.t.Fatal(err)
 		}
@@ -65,12 +56,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 		{"a record that names this node, of an address that it does not have", func(n *testNode) { claim(n, "10.0.1.22", n.InstanceID) }, []string{"assign 10.0.1.21", "write the record", "delete the record"}},
 		{"the record is lost", func(n *testNode) {
 			n.apply()
-			r := &run{cfg: n.cfg, env: n.env}
-			r.id, _ = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS)
-			if err := r.connect(n.t.Context()); err != nil {
-				n.t.Fatal(err)
-			}
-			if _, err := ssmcoord.NewLedger(r.aws.Config, n.cfg.Prefix, n.SubnetID).Delete(n.t.Context(), netip.MustParseAddr("10.0.1.21"), func(ssmcoord.Entry) bool { return true }); err != nil {
+			if _, err := ssmcoord.NewLedger(n.on().Session().AWS.Config, n.cfg.Prefix, n.SubnetID).Delete(n.t.Context(), netip.MustParseAddr("10.0.1.21"), func(ssmcoord.Entry) bool { return true }); err != nil {
 				n.t.Fatal(err)
 			}
 		}, []string{"write the record"}},

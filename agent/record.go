@@ -47,7 +47,7 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 }
 
 // timerWrites reports whether the timer can write the node's record.
-func (r *run) timerWrites() bool { return r.wantedParts().Units && !r.hasOwnWay() }
+func (r *run) timerWrites() bool { return r.cfg.wantedParts(r.env).Units && !r.hasOwnWay() }
 
 // leaveToTimer starts the service that writes the record when it is due. False: the timer is not
 // active, which goes on where the service fails.

@@ -87,7 +87,7 @@ func (r *run) recent() bool { return time.Since(r.memory.State().Written) < reli
 // node is left alone.
 func (r *run) recall() (known bool, err error) {
 	if err := r.memory.Load(""); err != nil {
-		return false, stateError(r.dir, err)
+		return false, StateError(r.dir, err)
 	}
 	if !r.memory.Known() {
 		r.report.leftAlone(r.notConfigured())
@@ -118,8 +118,8 @@ func lastRole(s state.State) emr.Decision {
 	return emr.Decision{Role: s.Role, Source: "the state file"}
 }
 
-// stateError is what to do about a state file that cannot be used.
-func stateError(dir string, err error) error {
+// StateError is what to do about a state file that cannot be used.
+func StateError(dir string, err error) error {
 	if errors.Is(err, state.ErrVersion) {
 		return exit.With(ExitInternal, err, "a newer emr-static-ip wrote it: run that version, which the file names as its tool. To go back to this version, release the address with "+
 			"that one first; or remove "+filepath.Join(dir, state.File)+" and run this one with the list of addresses: it finds its claim and its attachment again")

@@ -46,15 +46,14 @@ func newRun(cfg Config, env Environment) *run {
 	dir := env.Path(cfg.StateDir)
 	return &run{
 		cfg: cfg, env: env, dir: dir, began: time.Now(), list: listDigest(cfg.Pools),
-		memory: state.NewMemory(dir, Version(), env.SaveState), report: &reporter{log: env.Logger()},
+		memory: state.NewMemory(env.Root, dir, Version(), env.SaveState), report: &reporter{log: env.Logger()},
 	}
 }
 
 // conduct surrounds a run: its time limit, and the explanation of what failed.
 func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, context.Context) error) (Report, error) {
 	r := newRun(cfg, env)
-	over := fmt.Errorf("the time of --timeout %s is over: %w", cfg.Timeout, context.DeadlineExceeded)
-	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, over)
+	ctx, cancel := cfg.Bound(ctx)
 	defer cancel()
 	err := work(r, ctx)
 	r.beside.end()
@@ -86,7 +85,7 @@ func (r *run) identify(ctx context.Context, blind bool) (err error) {
 	case errors.Is(err, state.ErrForeign):
 		r.report.note(err.Error() + "; it is not used")
 	default:
-		return stateError(r.dir, err)
+		return StateError(r.dir, err)
 	}
 	if r.memory.Known() {
 		r.repeat(r.memory.State())

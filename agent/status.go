@@ -143,7 +143,7 @@ func (r *run) status(ctx context.Context, s *Status) error {
 		return err
 	}
 	if active {
-		parts, err := r.installer().Inspect(ctx, r.wantedParts())
+		parts, err := InspectInstalled(ctx, r.cfg, r.env)
 		if err != nil {
 			return err
 		}

@@ -1,30 +1,35 @@
-package agent
+package doctor
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log"
+	"math/big"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
@@ -115,14 +120,14 @@ func TestDoctorTLS(t *testing.T) {
 // reached looks at a service's endpoint over the real network, which must be the loopback interface.
 func reached(t *testing.T, service string) reach {
 	t.Helper()
-	d := &doctor{run: &run{env: Environment{Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+	d := &examination{env: agent.Environment{Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
 		if host != "localhost" {
 			return nil, &net.DNSError{Err: "only the loopback interface is allowed here", Name: host}
 		}
-		return addrList("127.0.0.1"), nil
-	}}}}
+		return agenttest.Addrs("127.0.0.1"), nil
+	}}}
 	var err error
-	if d.aws, err = ec2.Load(t.Context(), d.env, "us-east-1"); err != nil {
+	if d.session.AWS, err = ec2.Load(t.Context(), d.env, "us-east-1"); err != nil {
 		t.Fatal(err)
 	}
 	e, err := d.endpoint(t.Context(), service)
@@ -142,7 +147,7 @@ func TestDoctorRealConnections(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL_SSM", "https://"+l.Addr().String())
 	l.Close()
 	r := reached(t, "ssm")
-	if f := r.findings[len(r.findings)-1]; f.name() != "tcp ssm" || f.Result != resultFailed || f.ExitCode != ExitUnreachable || !strings.Contains(f.Detail, "refused") {
+	if f := r.findings[len(r.findings)-1]; f.name() != "tcp ssm" || f.Result != resultFailed || f.ExitCode != exit.Unreachable || !strings.Contains(f.Detail, "refused") {
 		t.Errorf("%+v", f)
 	}
 }
@@ -169,9 +174,9 @@ func TestEndpoints(t *testing.T) {
 	} {
 		t.Run(test.name+" "+test.service, func(t *testing.T) {
 			t.Setenv(test.name, test.value)
-			d := &doctor{run: &run{}}
+			d := &examination{}
 			var err error
-			if d.aws, err = ec2.Load(t.Context(), d.env, "us-east-1"); err != nil {
+			if d.session.AWS, err = ec2.Load(t.Context(), d.env, "us-east-1"); err != nil {
 				t.Fatal(err)
 			}
 			e, err := d.endpoint(t.Context(), test.service)
@@ -211,32 +216,32 @@ func TestDoctorWithoutIMDS(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		imds   func(*http.Request) (int, error)
-		code   ExitCode
+		code   exit.Code
 		detail string
 	}{
 		{"refused", func(*http.Request) (int, error) {
 			return 0, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
-		}, ExitUnreachable, "there is no IMDS here"},
+		}, exit.Unreachable, "there is no IMDS here"},
 		{"hop limit", func(r *http.Request) (int, error) {
 			if r.Method == http.MethodPut {
 				<-r.Context().Done()
 				return 0, r.Context().Err()
 			}
 			return http.StatusUnauthorized, nil
-		}, ExitUnreachable, "hop limit is too low"},
+		}, exit.Unreachable, "hop limit is too low"},
 		{"version 1 only", func(r *http.Request) (int, error) {
 			if r.Method == http.MethodPut {
 				return http.StatusNotFound, nil
 			}
 			return http.StatusOK, nil
-		}, ExitIdentity, "version 1 only"},
-		{"switched off", func(*http.Request) (int, error) { return http.StatusForbidden, nil }, ExitIdentity, "switched off"},
+		}, exit.Identity, "version 1 only"},
+		{"switched off", func(*http.Request) (int, error) { return http.StatusForbidden, nil }, exit.Identity, "switched off"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("AWS_REGION", "us-east-1")
 			synctest.Test(t, func(t *testing.T) {
-				n, _ := newPatient(t, cloud.Options{AnyCredentials: true})
-				n.env.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+				n, _ := newNode(t, cloud.Options{AnyCredentials: true})
+				n.Env.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
 					if r.URL.Hostname() != "169.254.169.254" {
 						return n.RoundTrip(r)
 					}
@@ -250,9 +255,9 @@ func TestDoctorWithoutIMDS(t *testing.T) {
 				if d.ExitCode() != test.code {
 					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, textOf(t, d))
 				}
-				rep, err := Apply(t.Context(), n.cfg, n.env)
-				if CodeOf(err) != test.code {
-					t.Errorf("a run ends with %v (code %d), want %d", err, CodeOf(err), test.code)
+				rep, err := agent.Apply(t.Context(), n.cfg, n.Env)
+				if exit.CodeOf(err) != test.code {
+					t.Errorf("a run ends with %v (code %d), want %d", err, exit.CodeOf(err), test.code)
 				}
 				if test.name == "switched off" && (rep.Duration > time.Second || !strings.Contains(strings.Join(exit.Remedies(err), ""), "--http-endpoint enabled")) {
 					t.Errorf("a run waits %v, and says %q", rep.Duration, exit.Remedies(err))
@@ -277,21 +282,21 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // TestDoctorOutsideEMR: an instance of the subnet that is no node.
 func TestDoctorOutsideEMR(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := newPatient(t, cloud.Options{})
-		plain, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+		n, _ := newNode(t, cloud.Options{})
+		plain, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
 		if err != nil {
 			t.Fatal(err)
 		}
-		n.env.HTTP = n.cloud.Transport(plain.InstanceID)
-		n.kernel = netcfgtest.New(netcfgtest.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
-		n.env.Root = t.TempDir()
+		n.Env.HTTP = n.Cloud.Transport(plain.InstanceID)
+		n.Kernel = netcfgtest.New(netcfgtest.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
+		n.Env.Root = t.TempDir()
 		d := n.doctor()
-		expectOnly(t, d, ExitOK, "role", "units")
+		expectOnly(t, d, exit.OK, "role", "units")
 		expect(t, d, "role", resultUnknown, "pools of all roles are looked at")
 		expect(t, d, "address 10.0.1.20", resultOK, "free")
 		expect(t, d, "pool master", resultOK)
 		expect(t, d, "pool core", resultOK)
-		n.cfg.Role = RoleCore
+		n.cfg.Role = emr.Core
 		d = n.doctor()
 		expect(t, d, "role", resultOK, "CORE (from --role)")
 		if d.result("pool master") != "" {
@@ -302,16 +307,16 @@ func TestDoctorOutsideEMR(t *testing.T) {
 
 func TestDoctorVerify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, w := newPatient(t, cloud.Options{})
+		n, w := newNode(t, cloud.Options{})
 		n.cfg.Verify = targetList("192.168.50.10:80", "192.168.50.11:80", "no.example.com:80")
-		w.answer = func(_ netip.Addr, to netip.AddrPort) error {
+		w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
 			if to.Addr() == netip.MustParseAddr("192.168.50.11") {
-				return errNoAnswer
+				return agenttest.ErrNoAnswer
 			}
 			return nil
 		}
 		d := n.doctor()
-		expectOnly(t, d, ExitVerify, "verify 192.168.50.10:80", "verify 192.168.50.11:80", "verify no.example.com:80")
+		expectOnly(t, d, exit.Verify, "verify 192.168.50.10:80", "verify 192.168.50.11:80", "verify no.example.com:80")
 		expect(t, d, "verify 192.168.50.10:80", resultWarning, "the primary IP reaches", "has no static IP yet")
 		expect(t, d, "verify 192.168.50.11:80", resultUnknown, "gets no answer", "admits static IPs only")
 		expect(t, d, "verify no.example.com:80", resultFailed, "not found")
@@ -319,8 +324,58 @@ func TestDoctorVerify(t *testing.T) {
 		n.apply()
 		n.cfg.Verify = targetList("192.168.50.10:80", "192.168.50.11:80")
 		d = n.doctor()
-		expectOnly(t, d, ExitVerify, "verify 192.168.50.11:80")
+		expectOnly(t, d, exit.Verify, "verify 192.168.50.11:80")
 		expect(t, d, "verify 192.168.50.10:80", resultOK, "the static IP 10.0.1.21 reaches")
 		expect(t, d, "verify 192.168.50.11:80", resultFailed, "does it admit 10.0.1.21")
 	})
+}
+
+// verifyLines returns what the findings about --verify say.
+func verifyLines(d Diagnosis) (lines []string) {
+	for _, f := range d.Findings {
+		if f.Check == "verify" {
+			lines = append(lines, f.Detail)
+		}
+	}
+	return lines
+}
+
+// A name with several addresses of which none answers takes no longer than one, and the last of them
+// is tried too.
+func TestDoctorVerifiesManyAddresses(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		answers string // the address that does
+		want    string
+	}{
+		{"none answers", "", resultFailed},
+		{"the last one does", "192.168.50.14", resultOK},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, w := newNode(t, cloud.Options{})
+				w.Names["nn.example.com"] = agenttest.Addrs("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
+				w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
+					if to.Port() == 8020 && to.Addr().String() != test.answers {
+						return agenttest.ErrNoAnswer
+					}
+					return nil
+				}
+				n.apply()
+				n.cfg.Verify = targetList("nn.example.com:8020")
+				w.Forget()
+				began := time.Now()
+				d := n.doctor()
+				if took := time.Since(began); took > 12*time.Second {
+					t.Errorf("doctor took %v", took)
+				}
+				if !slices.Contains(w.Dialed(), "->192.168.50.14:8020") {
+					t.Errorf("doctor did not try the last address: %q", w.Dialed())
+				}
+				if got := d.result("verify nn.example.com:8020"); got != test.want {
+					t.Errorf("doctor: %s, want %s\n%s", got, test.want, verifyLines(d))
+				}
+			})
+		})
+	}
 }

@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"context"
@@ -7,11 +7,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // pools looks at who holds the addresses that this subnet can give, and at their reservation.
-func (d *doctor) pools(ctx context.Context) []Finding {
+func (d *examination) pools(ctx context.Context) []Finding {
 	if len(d.every) == 0 {
 		return nil
 	}
@@ -23,7 +28,7 @@ func (d *doctor) pools(ctx context.Context) []Finding {
 }
 
 // holders says of each address whether a run can have it, by the decision that a run itself makes, and whether there are enough.
-func (d *doctor) holders(ctx context.Context, pools []named) []Finding {
+func (d *examination) holders(ctx context.Context, pools []pool.Named) []Finding {
 	var all []netip.Addr
 	for _, p := range pools {
 		all = append(all, p.Addrs...)
@@ -40,7 +45,7 @@ func (d *doctor) holders(ctx context.Context, pools []named) []Finding {
 		var free []netip.Addr // neighbours in the list
 		flush := func() {
 			if len(free) > 0 {
-				f := fine("address", spans(free), "%s", counted(len(free), "address: free", "addresses: free"))
+				f := fine("address", spans(free), "%s", text.Count(len(free), "address: free", "addresses: free"))
 				f.Addresses = free
 				findings = append(findings, f)
 			}
@@ -74,7 +79,7 @@ func (d *doctor) holders(ctx context.Context, pools []named) []Finding {
 }
 
 // holder is the finding on one address: what a run would do with it, and whether a node of this cluster has it; outside EMR, a node of any.
-func (d *doctor) holder(a netip.Addr, v views) (f Finding, node bool, action ssmcoord.Action) {
+func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, action ssmcoord.Action) {
 	name := a.String()
 	e, h := v.Entries[a], v.Holders[a]
 	switch {
@@ -89,11 +94,11 @@ func (d *doctor) holder(a netip.Addr, v views) (f Finding, node bool, action ssm
 		}
 		return unknown("address", name, "", "%s; EC2 cannot be asked: %v", text, v.eniErr), false, ssmcoord.Skip
 	}
-	self := d.self()
+	self := d.facts.Self()
 	judged := v.Judge(self, a)
 	claimed := e.State == ssmcoord.Claimed
 	of := func(cluster string) bool {
-		return cluster != "" && (cluster == d.cluster || d.cluster == "" && d.files.Empty())
+		return cluster != "" && (cluster == d.facts.Cluster || d.facts.Cluster == "" && d.facts.Files.Empty())
 	}
 	node = claimed && of(e.Record.Cluster) || of(h.Cluster) && !h.Primary
 	record := "no record in the ledger"
@@ -104,15 +109,15 @@ func (d *doctor) holder(a netip.Addr, v views) (f Finding, node bool, action ssm
 		}
 	}
 	ledger := "--prefix " + d.cfg.Prefix
-	if d.cfg.Prefix == DefaultPrefix {
+	if d.cfg.Prefix == agent.DefaultPrefix {
 		ledger = ""
 	}
-	ledger = strings.TrimSpace(ledger + " --subnet " + d.id.SubnetID)
+	ledger = strings.TrimSpace(ledger + " --subnet " + d.facts.ID.SubnetID)
 	switch {
 	case e.State == ssmcoord.Unreadable:
 		f = warning("address", name, "emr-static-ip ledger repair "+ledger, "its record cannot be read, so that no node takes it: %v", e.Problem)
-	case judged.Action == ssmcoord.Keep && (!claimed || e.Record.Instance != d.id.InstanceID):
-		f = warning("address", name, "run emr-static-ip: it makes the record name this node", "on this node's interface %s, but %s", d.id.ENI, record)
+	case judged.Action == ssmcoord.Keep && (!claimed || e.Record.Instance != d.facts.ID.InstanceID):
+		f = warning("address", name, "run emr-static-ip: it makes the record name this node", "on this node's interface %s, but %s", d.facts.ID.ENI, record)
 	case judged.Action == ssmcoord.TakeOver:
 		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over anyhow", "stale record: %s (%s)", judged.Reason, record)
 	case judged.Action != ssmcoord.Skip:
@@ -131,14 +136,14 @@ func (d *doctor) holder(a netip.Addr, v views) (f Finding, node bool, action ssm
 
 // enough judges whether a pool has addresses for as many nodes as the cluster was asked to have. can is how many a node could have that starts
 // now, nodes how many others the nodes of its cluster have; outside EMR, those of any cluster, which may be the one that doctor is run for.
-func (d *doctor) enough(p named, can, nodes int) Finding {
-	wanted, from := d.files.Requested(Role(strings.ToUpper(p.What)))
+func (d *examination) enough(p pool.Named, can, nodes int) Finding {
+	wanted, from := d.facts.Files.Requested(emr.Role(strings.ToUpper(p.What)))
 	if p.What == "master" {
-		wanted, from = d.files.Masters()
+		wanted, from = d.facts.Files.Masters()
 	}
 	text := fmt.Sprintf("%d of %d can be had by a node that starts now", can, len(p.Addrs))
 	whose := "this cluster's nodes"
-	if d.files.Empty() {
+	if d.facts.Files.Empty() {
 		whose = "nodes of EMR clusters"
 	}
 	if nodes > 0 {
@@ -149,10 +154,10 @@ func (d *doctor) enough(p named, can, nodes int) Finding {
 	}
 	switch {
 	case can+nodes == 0, can+nodes < wanted && can+nodes < len(p.Addrs):
-		return failed(ExitNoAddress, "pool", p.What, "name more addresses, or end what holds them (see above)", "too few: %s", text)
+		return failed(exit.NoAddress, "pool", p.What, "name more addresses, or end what holds them (see above)", "too few: %s", text)
 	case can+nodes < wanted:
 		return warning("pool", p.What, "name more addresses", "too few: %s", text) // the list itself is: said as such
-	case can == 0 && d.files.Empty():
+	case can == 0 && d.facts.Files.Empty():
 		return warning("pool", p.What, "name more addresses for further nodes, or for a cluster beside that one", "all in use: %s", text)
 	}
 	return fine("pool", p.What, "%s", text)

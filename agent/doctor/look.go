@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"context"
@@ -16,11 +16,11 @@ type views struct {
 }
 
 // look asks ledger and EC2 about the addresses.
-func (d *doctor) look(ctx context.Context, addrs []netip.Addr) (v views) {
+func (d *examination) look(ctx context.Context, addrs []netip.Addr) (v views) {
 	if why := d.unasked("ssm"); why != "" {
 		v.ledgerErr = errors.New(why)
 	} else {
-		ledger := ssmcoord.NewLedger(d.api, d.cfg.Prefix, d.id.SubnetID)
+		ledger := ssmcoord.NewLedger(d.api, d.cfg.Prefix, d.facts.ID.SubnetID)
 		v.ledgerErr = d.call(ctx, func(ctx context.Context) (err error) {
 			v.Entries, err = ledger.Read(ctx, addrs)
 			return err
@@ -32,7 +32,7 @@ func (d *doctor) look(ctx context.Context, addrs []netip.Addr) (v views) {
 		return v
 	}
 	v.eniErr = d.call(ctx, func(ctx context.Context) (err error) {
-		v.Holders, err = d.ec2.Holders(ctx, addrs)
+		v.Holders, err = d.session.EC2.Holders(ctx, addrs)
 		return err
 	})
 	var owners []string
@@ -43,7 +43,7 @@ func (d *doctor) look(ctx context.Context, addrs []netip.Addr) (v views) {
 	}
 	if len(owners) > 0 && v.eniErr == nil {
 		v.eniErr = d.call(ctx, func(ctx context.Context) (err error) {
-			v.Lives, err = d.ec2.Lives(ctx, owners)
+			v.Lives, err = d.session.EC2.Lives(ctx, owners)
 			return err
 		})
 	}

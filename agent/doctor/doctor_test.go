@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"context"
@@ -11,42 +11,31 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// newPatient is a node in whose subnet names lead to private addresses that can be connected to.
-func newPatient(t *testing.T, o cloud.Options) (*testNode, *network) {
-	n := newTestNode(t, o)
-	w := &network{primary: n.PrimaryIP, names: map[string][]netip.Addr{}, answer: func(netip.Addr, netip.AddrPort) error { return nil }}
-	for _, service := range []string{"ssm", "ec2", "s3"} {
-		w.names[service+".us-east-1.amazonaws.com"] = addrList("10.0.9.10 10.0.9.11")
-	}
-	w.install(&n.env)
-	n.write(n.env.Path(systemd.RunDir)+"/x", "")
-	return n, w
-}
-
 func (n *testNode) doctor() Diagnosis {
-	n.t.Helper()
-	before := n.snapshot()
-	parameters := n.cloud.Parameters()
-	held := n.cloud.ENIs()
-	d, err := Doctor(n.t.Context(), n.cfg, n.env)
+	n.T.Helper()
+	before := n.Snapshot()
+	parameters := n.Cloud.Parameters()
+	held := n.Cloud.ENIs()
+	d, err := Doctor(n.T.Context(), n.cfg, n.Env)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
-	if after := n.snapshot(); !slices.Equal(before, after) {
-		n.t.Errorf("files were changed: %q to %q", before, after)
+	if after := n.Snapshot(); !slices.Equal(before, after) {
+		n.T.Errorf("files were changed: %q to %q", before, after)
 	}
-	if after := n.cloud.Parameters(); len(after) != len(parameters) {
-		n.t.Errorf("parameters: %v, before %v", after, parameters)
+	if after := n.Cloud.Parameters(); len(after) != len(parameters) {
+		n.T.Errorf("parameters: %v, before %v", after, parameters)
 	}
-	for i, e := range n.cloud.ENIs() {
+	for i, e := range n.Cloud.ENIs() {
 		if !slices.Equal(e.Addresses, held[i].Addresses) {
-			n.t.Errorf("%s: %v, before %v", e.ID, e.Addresses, held[i].Addresses)
+			n.T.Errorf("%s: %v, before %v", e.ID, e.Addresses, held[i].Addresses)
 		}
 	}
 	return d
@@ -82,7 +71,7 @@ func expect(t *testing.T, d Diagnosis, name, result string, parts ...string) {
 }
 
 // expectOnly fails the test unless the named findings are the only ones that are not ok.
-func expectOnly(t *testing.T, d Diagnosis, code ExitCode, names ...string) {
+func expectOnly(t *testing.T, d Diagnosis, code exit.Code, names ...string) {
 	t.Helper()
 	var got []string
 	for _, f := range d.Findings {
@@ -97,22 +86,22 @@ func expectOnly(t *testing.T, d Diagnosis, code ExitCode, names ...string) {
 
 func TestDoctorHealthy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := newPatient(t, cloud.Options{VerifyInProcess: true})
+		n, _ := newNode(t, cloud.Options{VerifyInProcess: true})
 		d := n.doctor()
-		expectOnly(t, d, ExitOK)
+		expectOnly(t, d, exit.OK)
 		expect(t, d, "address 10.0.1.21-10.0.1.22", resultOK, "2 addresses: free")
 		expect(t, d, "pool core", resultOK, "2 of 2 can be had", "asks for 1")
 		expect(t, d, "dns ssm", resultOK, "10.0.9.10, 10.0.9.11 (private: a VPC endpoint)")
 		expect(t, d, "reservation", resultOK, "10.0.1.16/28")
 		t.Log("\n" + textOf(t, d))
 		n.apply()
-		n.cfg = DefaultConfig()
+		n.cfg = agent.DefaultConfig()
 		d = n.doctor()
-		expectOnly(t, d, ExitOK)
+		expectOnly(t, d, exit.OK)
 		expect(t, d, "static-ip", resultOK, "10.0.1.21 and its rules are programmed on ens5")
 		expect(t, d, "address 10.0.1.21", resultOK, "carries it")
 		expect(t, d, "address 10.0.1.22", resultOK, "1 address: free")
-		for _, call := range n.cloud.Calls() {
+		for _, call := range n.Cloud.Calls() {
 			if call.Code == "ModelNotImplemented" {
 				t.Error(call)
 			}
@@ -140,7 +129,7 @@ func TestDoctorPermissions(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(test.action, ":", "-"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n, _ := newPatient(t, cloud.Options{Authorize: func(a cloud.AccessRequest) error {
+				n, _ := newNode(t, cloud.Options{Authorize: func(a cloud.AccessRequest) error {
 					if a.Action == test.action {
 						return errors.New("taken out")
 					}
@@ -148,7 +137,7 @@ func TestDoctorPermissions(t *testing.T) {
 				}})
 				d := n.doctor()
 				names := slices.Clone(test.also)
-				code := ExitOK
+				code := exit.OK
 				if test.result != "" {
 					expect(t, d, "permission "+test.action, test.result, "denied", `"Action": "`+test.action+`"`)
 					names = append(names, "permission "+test.action)
@@ -156,7 +145,7 @@ func TestDoctorPermissions(t *testing.T) {
 					expect(t, d, "reservation", resultUnknown, test.action)
 				}
 				if test.result == resultFailed {
-					code = ExitPermission
+					code = exit.Permission
 				}
 				var got []string
 				for _, f := range d.Findings {
@@ -193,55 +182,55 @@ func TestDoctorEndpoints(t *testing.T) {
 	lost := append([]string{""}, append(skipped("ssm"), "address 10.0.1.21", "address 10.0.1.22")...)
 	for _, test := range []struct {
 		name   string
-		breaks func(n *testNode, w *network)
+		breaks func(n *testNode, w *agenttest.Network)
 		not    []string // not ok
 		want   []string // of the first of them
-		code   ExitCode
+		code   exit.Code
 	}{
-		{"no such name", func(_ *testNode, w *network) { delete(w.names, host) }, append([]string{"dns ssm"}, lost[1:]...),
-			[]string{host + " is not found", "com.amazonaws.us-east-1.ssm", "enableDnsHostnames"}, ExitUnreachable},
-		{"private, black hole", func(_ *testNode, w *network) { w.answer = onlyFor(w.names, host, errNoAnswer) }, append([]string{"tcp ssm"}, lost[1:]...),
-			[]string{"10.0.9.20:443: no answer", "the security group of the VPC endpoint com.amazonaws.us-east-1.ssm must admit TCP 443", "10.0.1.0/24"}, ExitUnreachable},
-		{"public, black hole", func(_ *testNode, w *network) {
-			w.answer = onlyFor(w.names, host, errNoAnswer)
-			w.names[host] = addrList("52.94.1.1")
-			w.answer = func(_ netip.Addr, to netip.AddrPort) error {
+		{"no such name", func(_ *testNode, w *agenttest.Network) { delete(w.Names, host) }, append([]string{"dns ssm"}, lost[1:]...),
+			[]string{host + " is not found", "com.amazonaws.us-east-1.ssm", "enableDnsHostnames"}, exit.Unreachable},
+		{"private, black hole", func(_ *testNode, w *agenttest.Network) { w.Answer = onlyFor(w.Names, host, agenttest.ErrNoAnswer) }, append([]string{"tcp ssm"}, lost[1:]...),
+			[]string{"10.0.9.20:443: no answer", "the security group of the VPC endpoint com.amazonaws.us-east-1.ssm must admit TCP 443", "10.0.1.0/24"}, exit.Unreachable},
+		{"public, black hole", func(_ *testNode, w *agenttest.Network) {
+			w.Answer = onlyFor(w.Names, host, agenttest.ErrNoAnswer)
+			w.Names[host] = agenttest.Addrs("52.94.1.1")
+			w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
 				if to.Addr() == netip.MustParseAddr("52.94.1.1") {
-					return errNoAnswer
+					return agenttest.ErrNoAnswer
 				}
 				return nil
 			}
-		}, append([]string{"tcp ssm"}, lost[1:]...), []string{"52.94.1.1:443: no answer", "create the VPC endpoint com.amazonaws.us-east-1.ssm (interface, private DNS on", "NAT gateway"}, ExitUnreachable},
-		{"refused", func(_ *testNode, w *network) { w.answer = onlyFor(w.names, host, syscall.ECONNREFUSED) }, append([]string{"tcp ssm"}, lost[1:]...),
-			[]string{"10.0.9.20:443: refused", "is AWS_ENDPOINT_URL right?"}, ExitUnreachable},
-		{"no route", func(_ *testNode, w *network) { w.answer = onlyFor(w.names, host, syscall.ENETUNREACH) }, append([]string{"tcp ssm"}, lost[1:]...),
-			[]string{"10.0.9.20:443: network is unreachable", "there is no route"}, ExitUnreachable},
-		{"one of two", func(_ *testNode, w *network) {
-			w.answer = onlyFor(w.names, host, errNoAnswer)
-			w.names[host] = addrList("10.0.9.20 10.0.9.11")
-		}, []string{"tcp ssm"}, []string{"10.0.9.11:443", "but 10.0.9.20:443: no answer", "security group"}, ExitOK},
-		{"S3 is for information", func(_ *testNode, w *network) {
-			w.answer = onlyFor(w.names, "s3.us-east-1.amazonaws.com", errNoAnswer)
-			w.names["s3.us-east-1.amazonaws.com"] = addrList("52.94.1.1")
-			w.answer = func(_ netip.Addr, to netip.AddrPort) error {
+		}, append([]string{"tcp ssm"}, lost[1:]...), []string{"52.94.1.1:443: no answer", "create the VPC endpoint com.amazonaws.us-east-1.ssm (interface, private DNS on", "NAT gateway"}, exit.Unreachable},
+		{"refused", func(_ *testNode, w *agenttest.Network) { w.Answer = onlyFor(w.Names, host, syscall.ECONNREFUSED) }, append([]string{"tcp ssm"}, lost[1:]...),
+			[]string{"10.0.9.20:443: refused", "is AWS_ENDPOINT_URL right?"}, exit.Unreachable},
+		{"no route", func(_ *testNode, w *agenttest.Network) { w.Answer = onlyFor(w.Names, host, syscall.ENETUNREACH) }, append([]string{"tcp ssm"}, lost[1:]...),
+			[]string{"10.0.9.20:443: network is unreachable", "there is no route"}, exit.Unreachable},
+		{"one of two", func(_ *testNode, w *agenttest.Network) {
+			w.Answer = onlyFor(w.Names, host, agenttest.ErrNoAnswer)
+			w.Names[host] = agenttest.Addrs("10.0.9.20 10.0.9.11")
+		}, []string{"tcp ssm"}, []string{"10.0.9.11:443", "but 10.0.9.20:443: no answer", "security group"}, exit.OK},
+		{"S3 is for information", func(_ *testNode, w *agenttest.Network) {
+			w.Answer = onlyFor(w.Names, "s3.us-east-1.amazonaws.com", agenttest.ErrNoAnswer)
+			w.Names["s3.us-east-1.amazonaws.com"] = agenttest.Addrs("52.94.1.1")
+			w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
 				if to.Addr() == netip.MustParseAddr("52.94.1.1") {
-					return errNoAnswer
+					return agenttest.ErrNoAnswer
 				}
 				return nil
 			}
-		}, []string{"tcp s3"}, []string{"create the VPC endpoint com.amazonaws.us-east-1.s3 (gateway, in the subnet's route table)"}, ExitOK},
-		{"it connects and says nothing", func(n *testNode, _ *network) {
-			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+		}, []string{"tcp s3"}, []string{"create the VPC endpoint com.amazonaws.us-east-1.s3 (gateway, in the subnet's route table)"}, exit.OK},
+		{"it connects and says nothing", func(n *testNode, _ *agenttest.Network) {
+			n.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
 				if c.Key() == "endpoint:Knock" {
 					return cloud.FaultAction{Kind: cloud.FaultHang}
 				}
 				return cloud.FaultAction{}
 			})
-		}, nil, []string{"MTU"}, ExitUnreachable},
+		}, nil, []string{"MTU"}, exit.Unreachable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n, w := newPatient(t, cloud.Options{})
+				n, w := newNode(t, cloud.Options{})
 				test.breaks(n, w)
 				d := n.doctor()
 				if test.not != nil {
@@ -292,11 +281,11 @@ func TestDoctorClock(t *testing.T) {
 		{-time.Hour, resultFailed, "ahead of AWS's"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n, _ := newPatient(t, cloud.Options{ClockSkew: test.skew, VerifyInProcess: true})
+			n, _ := newNode(t, cloud.Options{ClockSkew: test.skew, VerifyInProcess: true})
 			d := n.doctor()
 			expect(t, d, "clock", test.result, test.want)
 			if test.result == resultFailed {
-				if d.ExitCode() != ExitPermission || d.result("permission ssm:PutParameter") != resultOK { // there the SDK corrects itself
+				if d.ExitCode() != exit.Permission || d.result("permission ssm:PutParameter") != resultOK { // there the SDK corrects itself
 					t.Errorf("exit code %d\n%s", d.ExitCode(), textOf(t, d))
 				}
 				expect(t, d, "permission ec2:DescribeInstances", resultFailed, "this node's clock is wrong, ", "chronyc makestep")
@@ -308,9 +297,9 @@ func TestDoctorClock(t *testing.T) {
 // TestDoctorClockByS3: where neither EC2 nor Parameter Store answers, S3 tells the time.
 func TestDoctorClockByS3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, w := newPatient(t, cloud.Options{ClockSkew: 10 * time.Minute, VerifyInProcess: true})
-		delete(w.names, "ssm.us-east-1.amazonaws.com")
-		delete(w.names, "ec2.us-east-1.amazonaws.com")
+		n, w := newNode(t, cloud.Options{ClockSkew: 10 * time.Minute, VerifyInProcess: true})
+		delete(w.Names, "ssm.us-east-1.amazonaws.com")
+		delete(w.Names, "ec2.us-east-1.amazonaws.com")
 		expect(t, n.doctor(), "clock", resultFailed, "10m0s behind AWS's")
 	})
 }
@@ -318,21 +307,21 @@ func TestDoctorClockByS3(t *testing.T) {
 // TestWrongClock: a run's error names the clock, at EC2's words, and also at SSM's where the SDK is kept from correcting itself.
 func TestWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := newPatient(t, cloud.Options{ClockSkew: 20 * time.Minute})
+		n, _ := newNode(t, cloud.Options{ClockSkew: 20 * time.Minute})
 		n.cfg.Scope = "all" // one call to EC2 at a time: a second one would profit from what the SDK learns of the first
-		_, err := Apply(t.Context(), n.cfg, n.env)
-		if want := "this node's clock is wrong, 20m0s behind AWS's"; CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), want) || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
-			t.Errorf("%v (code %d), remedies %q", err, CodeOf(err), exit.Remedies(err))
+		_, err := agent.Apply(t.Context(), n.cfg, n.Env)
+		if want := "this node's clock is wrong, 20m0s behind AWS's"; exit.CodeOf(err) != exit.Permission || !strings.Contains(err.Error(), want) || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
+			t.Errorf("%v (code %d), remedies %q", err, exit.CodeOf(err), exit.Remedies(err))
 		}
 	})
 	t.Setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
 	for _, skew := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
-			n, _ := newPatient(t, cloud.Options{ClockSkew: skew})
+			n, _ := newNode(t, cloud.Options{ClockSkew: skew})
 			n.cfg.Scope = "all"
-			_, err := Apply(t.Context(), n.cfg, n.env)
-			if CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
-				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, CodeOf(err), exit.Remedies(err))
+			_, err := agent.Apply(t.Context(), n.cfg, n.Env)
+			if exit.CodeOf(err) != exit.Permission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
+				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, exit.CodeOf(err), exit.Remedies(err))
 			}
 			d := n.doctor()
 			expect(t, d, "clock", resultFailed, "AWS's")
@@ -346,22 +335,22 @@ func TestWrongClock(t *testing.T) {
 // TestDoctorCutShort: a signal ends it, what it knows is shown, and the probe is removed all the same.
 func TestDoctorCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := newPatient(t, cloud.Options{})
+		n, _ := newNode(t, cloud.Options{})
 		ctx, cancel := context.WithCancelCause(t.Context())
-		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+		n.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
 			if c.Key() == "ssm:PutParameter" {
 				return cloud.FaultAction{Then: func() { cancel(&exit.SignalError{Signal: syscall.SIGINT}) }}
 			}
 			return cloud.FaultAction{}
 		})
-		d, err := Doctor(ctx, n.cfg, n.env)
+		d, err := Doctor(ctx, n.cfg, n.Env)
 		if signal := (*exit.SignalError)(nil); !errors.As(err, &signal) || len(d.Findings) < 10 {
 			t.Errorf("%v\n%s", err, textOf(t, d))
 		}
-		if left := n.cloud.Parameters(); len(left) > 0 {
+		if left := n.Cloud.Parameters(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
-		put := slices.ContainsFunc(n.cloud.Calls(), func(c cloud.Call) bool { return c.Key() == "ssm:PutParameter" && c.Applied })
+		put := slices.ContainsFunc(n.Cloud.Calls(), func(c cloud.Call) bool { return c.Key() == "ssm:PutParameter" && c.Applied })
 		if !put {
 			t.Error("the probe was never written")
 		}
@@ -371,9 +360,9 @@ func TestDoctorCutShort(t *testing.T) {
 // TestDoctorOutOfTime: --timeout ends it with what it knows.
 func TestDoctorOutOfTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := newPatient(t, cloud.Options{})
+		n, _ := newNode(t, cloud.Options{})
 		n.cfg.Timeout = 20 * time.Second
-		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+		n.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
 			if c.Service == "ec2" {
 				return cloud.FaultAction{Kind: cloud.FaultHang}
 			}

@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"context"
@@ -41,8 +41,8 @@ type reach struct {
 }
 
 // endpoints looks at each service's endpoint: ssm and ec2 are needed, s3 has what EMR itself loads. The clock comes with their answers.
-func (d *doctor) endpoints(ctx context.Context) []Finding {
-	if d.aws == nil {
+func (d *examination) endpoints(ctx context.Context) []Finding {
+	if d.session.AWS == nil {
 		const why = "the region is not known, or the AWS configuration cannot be loaded: see credentials"
 		return []Finding{unknown("dns", "ssm", "", why), unknown("dns", "ec2", "", why)}
 	}
@@ -53,7 +53,7 @@ func (d *doctor) endpoints(ctx context.Context) []Finding {
 		all.Go(func() {
 			e, err := d.endpoint(ctx, service)
 			if err != nil {
-				results[i].findings = []Finding{of(exit.With(ExitUsage, err, "check AWS_REGION, AWS_ENDPOINT_URL and the like"), "dns", service)}
+				results[i].findings = []Finding{of(exit.With(exit.Usage, err, "check AWS_REGION, AWS_ENDPOINT_URL and the like"), "dns", service)}
 				return
 			}
 			results[i] = d.reach(ctx, e)
@@ -80,7 +80,7 @@ func (d *doctor) endpoints(ctx context.Context) []Finding {
 }
 
 // reach looks its name up, connects to each address, and has the SDK's own HTTP client send a request, which is where TLS and proxies are.
-func (d *doctor) reach(ctx context.Context, e endpoint) (r reach) {
+func (d *examination) reach(ctx context.Context, e endpoint) (r reach) {
 	addrs, f := d.lookEndpointUp(ctx, &e)
 	r.findings = append(r.findings, f)
 	if f.Result == resultFailed {
@@ -96,7 +96,7 @@ func (d *doctor) reach(ctx context.Context, e endpoint) (r reach) {
 	return r
 }
 
-func (d *doctor) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr, Finding) {
+func (d *examination) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr, Finding) {
 	host, _ := e.target()
 	if a, err := netip.ParseAddr(host); err == nil {
 		e.private = a.IsPrivate()
@@ -110,11 +110,11 @@ func (d *doctor) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr,
 	if err != nil {
 		dns := (*net.DNSError)(nil)
 		if errors.As(err, &dns) && dns.IsNotFound {
-			return nil, failed(ExitUnreachable, "dns", e.service,
+			return nil, failed(exit.Unreachable, "dns", e.service,
 				"is the region right (AWS_REGION, AWS_ENDPOINT_URL)? The VPC needs enableDnsSupport, and enableDnsHostnames for the private name of the VPC endpoint "+e.vpce,
 				"%s is not found: %v", e.via(), err).took(took)
 		}
-		return nil, failed(ExitUnreachable, "dns", e.service,
+		return nil, failed(exit.Unreachable, "dns", e.service,
 			"no DNS server answers: look at /etc/resolv.conf, at the VPC's DHCP options and enableDnsSupport, and at network ACLs for port 53", "looking up %s: %v", e.via(), err).took(took)
 	}
 	var list []netip.Addr
@@ -124,7 +124,7 @@ func (d *doctor) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr,
 		a = a.Unmap()
 		if !slices.Contains(list, a) && len(list) < 8 {
 			list, texts = append(list, a), append(texts, a.String())
-			e.private = e.private && (a.IsPrivate() || slices.ContainsFunc(d.id.VPC, func(p netip.Prefix) bool { return p.Contains(a) }))
+			e.private = e.private && (a.IsPrivate() || slices.ContainsFunc(d.facts.ID.VPC, func(p netip.Prefix) bool { return p.Contains(a) }))
 		}
 	}
 	what := "public: reached by NAT or an Internet gateway, not by an interface endpoint"
@@ -140,11 +140,11 @@ func (d *doctor) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr,
 }
 
 // connectEndpoint connects to every address, so that one of a VPC endpoint's interfaces, which are in several zones, is not missed.
-func (d *doctor) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.Addr) Finding {
+func (d *examination) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.Addr) Finding {
 	_, value := e.target()
 	port, err := strconv.ParseUint(value, 10, 16)
 	if err != nil {
-		return of(exit.With(ExitUsage, fmt.Errorf("the endpoint %s has the port %s", e.via(), text.Quote(value)), "check AWS_ENDPOINT_URL and the proxy settings"), "tcp", e.service)
+		return of(exit.With(exit.Usage, fmt.Errorf("the endpoint %s has the port %s", e.via(), text.Quote(value)), "check AWS_ENDPOINT_URL and the proxy settings"), "tcp", e.service)
 	}
 	errs := make([]error, len(addrs))
 	took := make([]time.Duration, len(addrs))
@@ -176,7 +176,7 @@ func (d *doctor) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.
 	}
 	switch {
 	case len(good) == 0:
-		return failed(ExitUnreachable, "tcp", e.service, d.connectRemedy(e, first), "%s", strings.Join(bad, "; ")).took(slices.Max(append(took, 0)))
+		return failed(exit.Unreachable, "tcp", e.service, d.connectRemedy(e, first), "%s", strings.Join(bad, "; ")).took(slices.Max(append(took, 0)))
 	case len(bad) > 0:
 		return warning("tcp", e.service, d.connectRemedy(e, first), "%s; but %s", strings.Join(good, ", "), strings.Join(bad, "; "))
 	}
@@ -194,11 +194,11 @@ func failureText(err error) string {
 }
 
 // connectRemedy is what to do where no connection to an endpoint comes about.
-func (d *doctor) connectRemedy(e endpoint, err error) string {
+func (d *examination) connectRemedy(e endpoint, err error) string {
 	_, port := e.target()
 	nodes := "the nodes"
 	if d.known {
-		nodes = fmt.Sprintf("the nodes (their security group, or %s)", d.id.Subnet)
+		nodes = fmt.Sprintf("the nodes (their security group, or %s)", d.facts.ID.Subnet)
 	}
 	switch kind := verify.FailureOf(err); {
 	case e.proxy != nil:

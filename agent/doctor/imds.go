@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"context"
@@ -7,15 +7,13 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // identity asks IMDSv2 who this node is and, where that fails, finds out why.
-func (d *doctor) identity(ctx context.Context) []Finding {
+func (d *examination) identity(ctx context.Context) []Finding {
 	id, err := ec2.OpenIMDS(d.env).Identity(ctx, d.env, d.patience())
 	if err != nil {
 		f := of(err, "imds", "")
@@ -26,7 +24,7 @@ func (d *doctor) identity(ctx context.Context) []Finding {
 		}
 		return []Finding{f}
 	}
-	d.id, d.known = id, true
+	d.facts.ID, d.known = id, true
 	return append([]Finding{fine("imds", "", "IMDSv2: %s (%s) in %s (%s), primary IP %s on %s", id.InstanceID, text.Clean(id.InstanceType, text.MaxQuoted), id.SubnetID, id.Subnet, id.PrimaryIP, id.ENI)},
 		d.ownState()...)
 }
@@ -38,7 +36,7 @@ type knock struct {
 }
 
 // knockIMDS asks IMDS by hand: the SDK's errors do not tell version 1, a hop limit and nothing at all apart.
-func (d *doctor) knockIMDS(ctx context.Context) (k knock) {
+func (d *examination) knockIMDS(ctx context.Context) (k knock) {
 	base := d.env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")
 	if base == "" {
 		base = "http://169.254.169.254"
@@ -90,13 +88,14 @@ func (k knock) explain() (why, remedy string) {
 	return fmt.Sprintf("IMDS answers a request for a token with HTTP %d", k.token), ec2.IMDSRemedy(k.tokenErr)
 }
 
-// metadataOptions are the instance's settings of IMDS, where EC2 shows them: the agent needs version 2 and nothing else.
-func metadataOptions(o *types.InstanceMetadataOptionsResponse) Finding {
+// metadataOptions judges the instance's settings of IMDS, if EC2 shows them. The agent needs version
+// 2 and nothing else.
+func metadataOptions(o *ec2.MetadataOptions) Finding {
 	if o == nil {
 		return unknown("metadata-options", "", "", "EC2 does not show them")
 	}
-	text := fmt.Sprintf("tokens %s, hop limit %d, endpoint %s", text.Clean(string(o.HttpTokens), text.MaxQuoted), aws.ToInt32(o.HttpPutResponseHopLimit), text.Clean(string(o.HttpEndpoint), text.MaxQuoted))
-	if o.HttpTokens == types.HttpTokensStateOptional {
+	text := fmt.Sprintf("tokens %s, hop limit %d, endpoint %s", text.Clean(o.Tokens, text.MaxQuoted), o.HopLimit, text.Clean(o.Endpoint, text.MaxQuoted))
+	if o.Tokens == ec2.TokensOptional {
 		return fine("metadata-options", "", "%s (IMDSv1 is let in too; this program does not need it)", text)
 	}
 	return fine("metadata-options", "", "%s", text)

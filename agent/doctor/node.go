@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"cmp"
@@ -9,74 +9,73 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // This file has the checks of the node itself.
 
-func (d *doctor) rights() Finding {
+func (d *examination) rights() Finding {
 	if d.notRoot {
 		return warning("root", "", "run it as root; on EMR, sudo -n works for the user hadoop",
-			"not root, and sudo -n does not make it root: rules, state file and EMR's files may not be readable, and a run would end with exit code %d", ExitNotRoot)
+			"not root, and sudo -n does not make it root: rules, state file and EMR's files may not be readable, and a run would end with exit code %d", exit.NotRoot)
 	}
 	return fine("root", "", "the process is root")
 }
 
 // lastRun reads the state file.
-func (d *doctor) lastRun() Finding {
+func (d *examination) lastRun() Finding {
 	var err error
-	d.state, d.hasState, err = LoadState(d.dir, "")
-	d.gateways, d.gatewaysKnown = d.state.Gateways, d.state.GatewaysKnown
+	d.last, d.hasState, err = state.Load(d.dir, "")
+	d.facts.Gateways = d.last.Gateways
 	d.stateErr = err
 	switch {
 	case err != nil && d.notRoot:
 		return unknown("state", "", "", "%v", err)
 	case err != nil:
-		return of(stateError(d.dir, err), "state", "")
+		return of(agent.StateError(d.dir, err), "state", "")
 	case !d.hasState:
 		return fine("state", "", "no earlier run on this node")
 	}
-	text := fmt.Sprintf("the last run ended %s, with the phase %s", d.state.Written.UTC().Format("2006-01-02 15:04:05Z"), d.state.Phase)
-	if d.state.Static.IsValid() {
-		text += " and the static IP " + d.state.Static.String()
+	text := fmt.Sprintf("the last run ended %s, with the phase %s", d.last.Written.UTC().Format("2006-01-02 15:04:05Z"), d.last.Phase)
+	if d.last.Static.IsValid() {
+		text += " and the static IP " + d.last.Static.String()
 	}
 	return fine("state", "", "%s", text)
 }
 
 // ownState forgets a state file of another instance.
-func (d *doctor) ownState() []Finding {
-	if !d.hasState || d.state.InstanceID == d.id.InstanceID {
+func (d *examination) ownState() []Finding {
+	if !d.hasState || d.last.InstanceID == d.facts.ID.InstanceID {
 		return nil
 	}
-	f := warning("state", "", "", "the state file is of another instance (%s), as after a start from an image of that one; a run does not use it", text.Quote(d.state.InstanceID))
-	d.state, d.hasState = State{}, false
+	f := warning("state", "", "", "the state file is of another instance (%s), as after a start from an image of that one; a run does not use it", text.Quote(d.last.InstanceID))
+	d.last, d.hasState = state.State{}, false
 	return []Finding{f}
 }
 
 // localFiles looks at EMR's files.
-func (d *doctor) localFiles() []Finding {
-	d.files = emr.ReadFiles(d.env.Root)
-	d.cluster, _ = d.files.ClusterID()
-	if d.cluster == "" && d.hasState {
-		d.cluster = d.state.ClusterID
-	}
+func (d *examination) localFiles() []Finding {
+	d.facts.ReadFiles(d.env.Root, d.last)
 	var findings []Finding
-	for _, p := range d.files.Problems() {
+	for _, p := range d.facts.Files.Problems() {
 		findings = append(findings, warning("emr-files", "", emrFileRemedy(p), "%v", p))
 	}
-	if d.files.Empty() {
+	if d.facts.Files.Empty() {
 		if len(findings) == 0 {
 			findings = append(findings, fine("emr-files", "", "none here (/mnt/var/lib/info): this is taken for an instance outside EMR, in the subnet of a cluster"))
 		}
 		return findings
 	}
-	text := "cluster " + d.cluster
-	for _, role := range []Role{RoleMaster, RoleCore, RoleTask} {
-		if n, from := d.files.Requested(role); from != "" {
+	text := "cluster " + d.facts.Cluster
+	for _, role := range []emr.Role{emr.Master, emr.Core, emr.Task} {
+		if n, from := d.facts.Files.Requested(role); from != "" {
 			text += fmt.Sprintf(", %d %s requested", n, strings.ToLower(string(role)))
 		}
 	}
@@ -84,7 +83,7 @@ func (d *doctor) localFiles() []Finding {
 }
 
 // roleFinding finds the role. An instance outside EMR needs none: then the pools of all roles are looked at.
-func (d *doctor) roleFinding(ctx context.Context) Finding {
+func (d *examination) roleFinding(ctx context.Context) Finding {
 	tags := func(ctx context.Context) (tags map[string]string, err error) {
 		why := d.unasked("ec2")
 		if !d.known {
@@ -95,20 +94,20 @@ func (d *doctor) roleFinding(ctx context.Context) Finding {
 		}
 		ctx, cancel := context.WithTimeout(ctx, doctorCall)
 		defer cancel()
-		return d.ec2.Tags(ctx)
+		return d.session.EC2.Tags(ctx)
 	}
-	decision, err := detectRole(ctx, d.cfg.Role, d.files, tags)
+	decision, err := node.DetectRole(ctx, d.cfg.Role, d.facts.Files, tags)
 	switch {
-	case err != nil && d.files.Empty():
+	case err != nil && d.facts.Files.Empty():
 		return unknown("role", "", "name one with --role to have its pool alone looked at", "nothing tells it on this instance: the pools of all roles are looked at")
-	case err != nil && CodeOf(d.explain(ctx, err)) == ExitInternal:
-		return of(exit.With(ExitIdentity, err, "name the role with --role"), "role", "")
+	case err != nil && exit.CodeOf(d.explain(ctx, err)) == exit.Internal:
+		return of(exit.With(exit.Identity, err, "name the role with --role"), "role", "")
 	case err != nil:
 		return of(d.explain(ctx, err), "role", "")
 	}
-	d.role = decision
-	if d.ec2 != nil {
-		d.ec2.Role = decision.Role
+	d.facts.Role = decision
+	if d.session.EC2 != nil {
+		d.session.EC2.Role = decision.Role
 	}
 	text := fmt.Sprintf("%s (from %s)", decision.Role, decision.Source)
 	if len(decision.Warnings) > 0 {
@@ -118,24 +117,23 @@ func (d *doctor) roleFinding(ctx context.Context) Finding {
 }
 
 // kernelFindings looks at what programs the rules.
-func (d *doctor) kernelFindings(ctx context.Context) []Finding {
+func (d *examination) kernelFindings(ctx context.Context) []Finding {
 	if d.notRoot {
 		return []Finding{unknown("nat", "", "run it as root", "not root: the rules cannot be looked at")}
 	}
-	d.cfg.LockWait = cmp.Or(d.cfg.LockWait, doctorLock)
-	if err := d.openKernel(ctx); err != nil {
+	if err := d.session.OpenKernel(ctx, d.env, d.cfg.Backend, cmp.Or(d.cfg.LockWait, doctorLock)); err != nil {
 		return []Finding{of(err, "nat", "")}
 	}
 	if !d.known {
-		return []Finding{fine("nat", "", "%s; the primary interface is not known", d.rep.Backend)}
+		return []Finding{fine("nat", "", "%s; the primary interface is not known", d.session.Kernel.Backend())}
 	}
-	o, err := d.kernel.Observe(ctx, d.id.MAC)
+	o, err := d.session.Kernel.Observe(ctx, d.facts.ID.MAC)
 	if err != nil {
-		return []Finding{of(kernelError(err), "nat", "")}
+		return []Finding{of(node.KernelError(err), "nat", "")}
 	}
-	findings := []Finding{fine("nat", "", "%s, readable, no other program keeps its lock; the primary interface is %s", d.rep.Backend, o.Link.Name)}
+	findings := []Finding{fine("nat", "", "%s, readable, no other program keeps its lock; the primary interface is %s", d.session.Kernel.Backend(), o.Link.Name)}
 	if o.Unusable != nil {
-		findings = []Finding{of(kernelError(o.Unusable), "nat", "")}
+		findings = []Finding{of(node.KernelError(o.Unusable), "nat", "")}
 	}
 	if c := o.Conntrack; c.Max > 0 {
 		text := fmt.Sprintf("%d of %d connections tracked; the rules track all of the node's traffic", c.Count, c.Max)
@@ -153,24 +151,24 @@ func (d *doctor) kernelFindings(ctx context.Context) []Finding {
 }
 
 // unitFinding looks at what restores the static IP after a reboot.
-func (d *doctor) unitFinding(ctx context.Context) Finding {
+func (d *examination) unitFinding(ctx context.Context) Finding {
 	const remedy = "run emr-static-ip restore at boot and every minute by other means"
 	switch {
 	case d.cfg.NoUnits:
 		return warning("units", "", remedy, "--no-units: nothing restores address and rules after a reboot")
 	case !systemd.Running(d.env):
 		return warning("units", "", remedy, "systemd does not run here (no %s): nothing restores address and rules after a reboot", systemd.RunDir)
-	case !d.hasState || d.state.Phase != PhaseProgrammed:
+	case !d.hasState || d.last.Phase != state.Programmed:
 		return fine("units", "", "systemd runs; a run installs %s and %s", systemd.Service, systemd.Timer)
 	}
-	items, err := d.installedStates(ctx)
+	parts, err := agent.InspectInstalled(ctx, d.cfg, d.env)
 	if err != nil {
 		return unknown("units", "", "", "%v", err)
 	}
 	var wrong []string
-	for _, item := range items {
-		if item.State != itemPresent {
-			wrong = append(wrong, item.What+": "+item.State)
+	for _, part := range parts {
+		if part.State != systemd.Present {
+			wrong = append(wrong, part.What+": "+string(part.State))
 		}
 	}
 	if len(wrong) > 0 {
@@ -180,13 +178,13 @@ func (d *doctor) unitFinding(ctx context.Context) Finding {
 }
 
 // verifyFindings makes the connections of --verify: with the static IP where the node has one, and else with the primary IP, which says less.
-func (d *doctor) verifyFindings(ctx context.Context) []Finding {
-	static := d.state.Static
-	if !d.hasState || d.state.Phase != PhaseProgrammed || !d.known {
+func (d *examination) verifyFindings(ctx context.Context) []Finding {
+	static := d.last.Static
+	if !d.hasState || d.last.Phase != state.Programmed || !d.known {
 		static = netip.Addr{}
 	}
 	var findings []Finding
-	for _, v := range d.prober(static).Probe(ctx, d.cfg.Verify, doctorVerify) {
+	for _, v := range verify.NewProber(d.env, d.session.Kernel, d.wanted(static, nil)).Probe(ctx, d.cfg.Verify, doctorVerify) {
 		text := v.String()
 		switch name := v.Target.String(); {
 		case v.Err == nil && static.IsValid():
@@ -194,7 +192,7 @@ func (d *doctor) verifyFindings(ctx context.Context) []Finding {
 		case v.Err == nil:
 			findings = append(findings, warning("verify", name, "run doctor again when the node has its static IP", "%s, and this node has no static IP yet: what a firewall does with that is not known", text).took(v.Took))
 		case static.IsValid() || verify.FailureOf(v.Err) == verify.FailureName:
-			findings = append(findings, failed(ExitVerify, "verify", name, v.Remedy(), "%s", text))
+			findings = append(findings, failed(exit.Verify, "verify", name, v.Remedy(), "%s", text))
 		default:
 			findings = append(findings, unknown("verify", name, v.Remedy(), "%s, as it must where a firewall admits static IPs only; this node has none yet", text))
 		}

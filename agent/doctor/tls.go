@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"context"
@@ -15,15 +15,15 @@ import (
 )
 
 // knockEndpoint sends an unsigned request for nothing, to which every endpoint has an answer.
-func (d *doctor) knockEndpoint(ctx context.Context, e endpoint, r *reach) Finding {
+func (d *examination) knockEndpoint(ctx context.Context, e endpoint, r *reach) Finding {
 	ctx, cancel := context.WithTimeout(ctx, 2*endpointWait)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, e.url.JoinPath("/").String(), nil)
 	if err != nil {
-		return of(exit.With(ExitUsage, err, "check AWS_ENDPOINT_URL"), "tls", e.service)
+		return of(exit.With(exit.Usage, err, "check AWS_ENDPOINT_URL"), "tls", e.service)
 	}
 	sent := time.Now()
-	resp, err := d.aws.Config.HTTPClient.Do(req)
+	resp, err := d.session.AWS.Config.HTTPClient.Do(req)
 	took := time.Since(sent)
 	if err != nil {
 		return tlsFailure(e, err).took(took)
@@ -66,7 +66,7 @@ func tlsFailure(e endpoint, err error) Finding {
 	default:
 		remedy = "look at what stands between the node and " + e.url.Hostname()
 	}
-	return failed(ExitUnreachable, "tls", e.service, remedy, "%v", err)
+	return failed(exit.Unreachable, "tls", e.service, remedy, "%v", err)
 }
 
 // clockFinding judges this node's clock by the date of AWS's answers.
@@ -75,7 +75,7 @@ func clockFinding(ahead time.Duration, dated bool) Finding {
 	case !dated:
 		return unknown("clock", "", "", "no answer of AWS tells the time")
 	case off >= ec2.ClockLimit:
-		return failed(ExitPermission, "clock", "", ec2.ClockRemedy,
+		return failed(exit.Permission, "clock", "", ec2.ClockRemedy,
 			"this node's clock is %s AWS's, and beyond 5 minutes AWS refuses requests", ec2.SkewText(ahead))
 	case off >= ec2.ClockNear:
 		return warning("clock", "", ec2.ClockRemedy, "this node's clock is %s AWS's, and from 5 minutes on AWS refuses requests", ec2.SkewText(ahead))

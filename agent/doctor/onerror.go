@@ -1,9 +1,10 @@
-package agent
+package doctor
 
 import (
 	"context"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
@@ -11,7 +12,7 @@ import (
 
 // lastError tells of runs that failed under --on-error continue, none of which has succeeded since: the node is without what they were for, though
 // their exit code was 0. No finding where there is nothing of the kind.
-func (d *doctor) lastError(ctx context.Context) Finding {
+func (d *examination) lastError(ctx context.Context) Finding {
 	last, recorded, err := state.ReadLastError(d.dir)
 	pending := systemd.RetryPending(d.env)
 	switch {
@@ -33,12 +34,12 @@ func (d *doctor) lastError(ctx context.Context) Finding {
 	case !recorded:
 		return warning("last-error", "", remedy, "a run failed under --on-error continue, and there is no record of it; %s", next)
 	case last.Over:
-		return warning("last-error", "", "run emr-static-ip again, or remove the tag by hand", "the instance has the tag %s of a failure that is over, since removing it has failed", tagError)
+		return warning("last-error", "", "run emr-static-ip again, or remove the tag by hand", "the instance has the tag %s of a failure that is over, since removing it has failed", ec2.ErrorTag)
 	case last.Count == 0:
 		return warning("last-error", "", remedy, "%s; %s", last.Error, next)
-	case d.known && last.InstanceID != "" && last.InstanceID != d.id.InstanceID:
+	case d.known && last.InstanceID != "" && last.InstanceID != d.facts.ID.InstanceID:
 		return warning("last-error", "", "a run that succeeds removes it", "the record of a failed run is of another instance (%s), as after a start from an image of that one; %s", text.Quote(last.InstanceID), next)
 	}
 	return warning("last-error", "", strings.Join(append(last.Remedies, remedy), "; "), "a run failed under --on-error continue, and none has succeeded since: %s: %s; %s",
-		lastErrorLines(last)[0], last.Error, next)
+		last.Headline(), last.Error, next)
 }

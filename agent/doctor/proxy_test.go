@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"crypto/tls"
@@ -15,22 +15,23 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
 // TestBrokenProxyIsTold: a run and doctor name the variable, and not what is in it.
 func TestBrokenProxyIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := newPatient(t, cloud.Options{})
+		n, _ := newNode(t, cloud.Options{})
 		const value = "http://me:pa%ss@proxy:3128"
-		n.env.LookupEnv = func(name string) (string, bool) {
+		n.Env.LookupEnv = func(name string) (string, bool) {
 			if name == "HTTPS_PROXY" {
 				return value, true
 			}
 			return "", false
 		}
 		d := n.doctor()
-		expectOnly(t, d, ExitOK, "proxy HTTPS_PROXY")
+		expectOnly(t, d, exit.OK, "proxy HTTPS_PROXY")
 		expect(t, d, "proxy HTTPS_PROXY", resultWarning, "is not a valid proxy URL", "http://HOST:PORT", "%25")
 		rep := n.apply()
 		told := strings.Join(rep.Warnings, "\n")

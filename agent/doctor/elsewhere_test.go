@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"errors"
@@ -10,7 +10,10 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
@@ -19,13 +22,13 @@ import (
 func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			n, _ := newPatient(t, cloud.Options{AnyCredentials: true})
-			n.silent.Store(true)
+			n, _ := newNode(t, cloud.Options{AnyCredentials: true})
+			n.Silent.Store(true)
 			if !known {
 				n.rewriteEMRFiles("us-east-1", "")
 			}
 			d := n.doctor()
-			if d.ExitCode() != ExitUnreachable {
+			if d.ExitCode() != exit.Unreachable {
 				t.Errorf("exit code %d\n%s", d.ExitCode(), textOf(t, d))
 			}
 			expect(t, d, "imds", resultFailed)
@@ -43,9 +46,9 @@ func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
 
 // rewriteEMRFiles replaces a text in all of EMR's files.
 func (n *testNode) rewriteEMRFiles(old, text string) {
-	n.t.Helper()
-	for _, f := range emr.ReadFiles(n.env.Root).Files {
-		n.write(n.env.Path(f.Path), strings.ReplaceAll(n.read(f.Path), old, text))
+	n.T.Helper()
+	for _, f := range emr.ReadFiles(n.Env.Root).Files {
+		n.Write(n.Env.Path(f.Path), strings.ReplaceAll(n.Read(f.Path), old, text))
 	}
 }
 
@@ -65,9 +68,9 @@ func TestDoctorEMRFiles(t *testing.T) {
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := newPatient(t, cloud.Options{})
-		for _, f := range emr.ReadFiles(n.env.Root).Files {
-			n.write(n.env.Path(f.Path), "not json")
+		n, _ := newNode(t, cloud.Options{})
+		for _, f := range emr.ReadFiles(n.Env.Root).Files {
+			n.Write(n.Env.Path(f.Path), "not json")
 		}
 		expect(t, n.doctor(), "emr-files", resultWarning, "the other files")
 		if strings.Contains(textOf(t, n.doctor()), "by root only") {
@@ -80,28 +83,28 @@ func TestDoctorEMRFiles(t *testing.T) {
 func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
 	for _, stranger := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			n, _ := newPatient(t, cloud.Options{})
-			n.cfg.Pools = Pools{Core: addrList("10.0.1.21")}
+			n, _ := newNode(t, cloud.Options{})
+			n.cfg.Pools = agent.Pools{Core: agenttest.Addrs("10.0.1.21")}
 			if stranger {
-				if _, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID, Secondary: addrList("10.0.1.21")}); err != nil {
+				if _, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID, Secondary: agenttest.Addrs("10.0.1.21")}); err != nil {
 					t.Fatal(err)
 				}
 			} else {
 				n.apply()
 			}
-			plain, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+			plain, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
 			if err != nil {
 				t.Fatal(err)
 			}
-			n.env.HTTP = n.cloud.Transport(plain.InstanceID)
-			n.kernel = netcfgtest.New(netcfgtest.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
-			n.env.Root = t.TempDir()
+			n.Env.HTTP = n.Cloud.Transport(plain.InstanceID)
+			n.Kernel = netcfgtest.New(netcfgtest.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
+			n.Env.Root = t.TempDir()
 			d := n.doctor()
 			if stranger {
-				expectOnly(t, d, ExitNoAddress, "role", "address 10.0.1.21", "pool core", "units")
+				expectOnly(t, d, exit.NoAddress, "role", "address 10.0.1.21", "pool core", "units")
 				return
 			}
-			expectOnly(t, d, ExitOK, "role", "pool core", "units")
+			expectOnly(t, d, exit.OK, "role", "pool core", "units")
 			expect(t, d, "pool core", resultWarning, "all in use: 0 of 1 can be had", "1 are with nodes of EMR clusters")
 		})
 	}

@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
@@ -36,7 +37,7 @@ type Finding struct {
 	Remedy    string       `json:"remedy,omitempty"`  // what to do
 	Addresses []netip.Addr `json:"addresses,omitempty"`
 	Seconds   float64      `json:"seconds,omitempty"`   // how long the other side took
-	ExitCode  ExitCode     `json:"exit_code,omitempty"` // of failed: what a run would end with, or what status says
+	ExitCode  exit.Code    `json:"exit_code,omitempty"` // of failed: what a run would end with, or what status says
 }
 
 // Diagnosis is what Doctor found, in the order in which a run would meet it.
@@ -45,7 +46,7 @@ type Diagnosis struct {
 	Tool     string    `json:"tool,omitempty"` // version of the program
 	Instance string    `json:"instance,omitempty"`
 	Cluster  string    `json:"cluster,omitempty"`
-	Role     Role      `json:"role,omitempty"`
+	Role     emr.Role  `json:"role,omitempty"`
 	Region   string    `json:"region,omitempty"`
 	Subnet   string    `json:"subnet,omitempty"`
 	Findings []Finding `json:"findings"`
@@ -53,7 +54,7 @@ type Diagnosis struct {
 	Warnings int       `json:"warnings"`
 	Failed   int       `json:"failed"`
 	Unknown  int       `json:"unknown"`
-	Code     ExitCode  `json:"exit_code"`
+	Code     exit.Code `json:"exit_code"`
 	Seconds  float64   `json:"seconds"`
 }
 
@@ -69,14 +70,14 @@ func (d *Diagnosis) add(findings ...Finding) {
 			d.Unknown++
 		default:
 			d.Failed++
-			d.Code = cmp.Or(d.Code, f.ExitCode, ExitInternal)
+			d.Code = cmp.Or(d.Code, f.ExitCode, exit.Internal)
 		}
 		d.Findings = append(d.Findings, f)
 	}
 }
 
-// ExitCode is ExitOK where nothing failed, otherwise that of the first finding that did.
-func (d Diagnosis) ExitCode() ExitCode { return d.Code }
+// ExitCode is exit.OK where nothing failed, otherwise that of the first finding that did.
+func (d Diagnosis) ExitCode() exit.Code { return d.Code }
 
 // Summary is the last line; scripts may rely on its form.
 func (d Diagnosis) Summary() string {
@@ -151,7 +152,7 @@ func unknown(check, subject, remedy, format string, args ...any) Finding {
 	return found(resultUnknown, check, subject, format, args...).with(remedy)
 }
 
-func failed(code ExitCode, check, subject, remedy, format string, args ...any) Finding {
+func failed(code exit.Code, check, subject, remedy, format string, args ...any) Finding {
 	f := found(resultFailed, check, subject, format, args...).with(remedy)
 	f.ExitCode = code
 	return f
@@ -169,7 +170,7 @@ func (f Finding) took(d time.Duration) Finding {
 
 // of is a failed finding made of an error: its exit code, its text in one line, and what to do about it.
 func of(err error, check, subject string) Finding {
-	return failed(CodeOf(err), check, subject, strings.Join(exit.Remedies(err), "; or "), "%s", strings.Join(text.Lines(err.Error()), "; "))
+	return failed(exit.CodeOf(err), check, subject, strings.Join(exit.Remedies(err), "; or "), "%s", strings.Join(text.Lines(err.Error()), "; "))
 }
 
 // spans is a list of addresses with runs of neighbours written as ranges: "10.0.1.11-10.0.1.14, 10.0.1.20".

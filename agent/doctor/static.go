@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"context"
@@ -8,27 +8,32 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 )
 
 // imdsBehind is how long after a run IMDS may not list the address yet that EC2 has attached: up to about 30 s.
 const imdsBehind = time.Minute
 
 // staticFinding compares what the last run left with what EC2, IMDS and the kernel have now, as status does.
-func (d *doctor) staticFinding(ctx context.Context) Finding {
-	static := d.state.Static
+func (d *examination) staticFinding(ctx context.Context) Finding {
+	static := d.last.Static
 	switch {
 	case d.stateErr != nil || !d.hasState && !d.known:
 		return Finding{} // said by state, or by imds
-	case d.hasState && d.state.Phase == PhaseReleased:
+	case d.hasState && d.last.Phase == state.Released:
 		return fine("static-ip", "", "this node has none: it was released")
 	case !d.hasState || !static.IsValid():
 		return fine("static-ip", "", "this node has none yet")
-	case d.state.Phase == PhaseWithdrawn:
-		return failed(ExitWithdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 does not give %s to this node any more: it was taken out of use", static)
-	case d.state.Phase != PhaseProgrammed:
-		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not come to its end (%s)", d.state.Phase)
-	case len(d.state.Intents) > 0:
-		return warning("static-ip", "", "run emr-static-ip again: it continues", "a run did not come to its end, and may have claimed %v", d.state.Intents)
+	case d.last.Phase == state.Withdrawn:
+		return failed(exit.Withdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 does not give %s to this node any more: it was taken out of use", static)
+	case d.last.Phase != state.Programmed:
+		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not come to its end (%s)", d.last.Phase)
+	case len(d.last.Intents) > 0:
+		return warning("static-ip", "", "run emr-static-ip again: it continues", "a run did not come to its end, and may have claimed %v", d.last.Intents)
 	case !d.known:
 		return unknown("static-ip", "", "", "%s: whether EC2 still gives it to this node cannot be asked", static)
 	}
@@ -39,27 +44,33 @@ func (d *doctor) staticFinding(ctx context.Context) Finding {
 	if !d.kernelOK {
 		return unknown("static-ip", "", "", "%s; what is programmed cannot be looked at", given)
 	}
-	s := Status{Static: static, Phase: d.state.Phase}
-	if err := d.statusKernel(ctx, &s, true); err != nil {
-		return of(err, "static-ip", "")
+	o, err := d.session.Kernel.Observe(ctx, d.facts.ID.MAC)
+	if err != nil {
+		return of(node.KernelError(err), "static-ip", "")
 	}
-	if s.judge(); s.Verdict != VerdictInOrder {
-		return failed(ExitDrifted, "static-ip", "", "emr-static-ip restore puts it back; emr-static-ip status shows all of it", "%s is not programmed as it should be: %s", static, strings.Join(s.Reasons, "; "))
+	var troubles []string
+	for _, item := range agent.KernelItems(o, d.wanted(static, d.last.Former), true) {
+		if trouble := item.Trouble(); trouble != "" {
+			troubles = append(troubles, trouble)
+		}
 	}
-	return fine("static-ip", "", "%s and its rules are programmed on %s; %s", static, s.Link, given)
+	if len(troubles) > 0 {
+		return failed(exit.Drifted, "static-ip", "", "emr-static-ip restore puts it back; emr-static-ip status shows all of it", "%s is not programmed as it should be: %s", static, strings.Join(troubles, "; "))
+	}
+	return fine("static-ip", "", "%s and its rules are programmed on %s; %s", static, o.Link.Name, given)
 }
 
 // given tells in words who says that the static IP is this node's; a finding where it is not. EC2 decides: IMDS goes on listing an address for a
 // while that is gone, and may not list a new one yet.
-func (d *doctor) given(ctx context.Context, static netip.Addr) (string, Finding) {
-	listed := slices.Contains(d.id.Addresses, static)
+func (d *examination) given(ctx context.Context, static netip.Addr) (string, Finding) {
+	listed := slices.Contains(d.facts.ID.Addresses, static)
 	shown, err := false, error(nil)
 	if why := d.unasked("ec2"); why != "" {
 		err = errors.New(why)
 	} else {
 		bounded, cancel := context.WithTimeout(ctx, doctorLook+doctorCall)
 		defer cancel()
-		if shown, err = d.ec2.Shows(bounded, static, true, doctorLook); err != nil {
+		if shown, err = d.session.EC2.Shows(bounded, static, true, doctorLook); err != nil {
 			err = d.explain(ctx, err)
 		}
 	}
@@ -70,16 +81,16 @@ func (d *doctor) given(ctx context.Context, static netip.Addr) (string, Finding)
 	case err != nil && listed:
 		return fmt.Sprintf("IMDS lists it, EC2 cannot be asked (%v)", err), Finding{}
 	case err != nil:
-		return "", failed(ExitDrifted, "static-ip", "", restores, "IMDS does not list %s on this node's interface, and EC2 cannot be asked: %v", static, err)
-	case shown && time.Since(d.state.Written) < imdsBehind:
+		return "", failed(exit.Drifted, "static-ip", "", restores, "IMDS does not list %s on this node's interface, and EC2 cannot be asked: %v", static, err)
+	case shown && time.Since(d.last.Written) < imdsBehind:
 		return "EC2 gives it to this node, IMDS does not list it yet", Finding{}
 	case shown:
-		return "", failed(ExitDrifted, "static-ip", "", "run doctor again in a minute: IMDS follows EC2 within about 30 s. While it does not, restore takes the address out of use",
+		return "", failed(exit.Drifted, "static-ip", "", "run doctor again in a minute: IMDS follows EC2 within about 30 s. While it does not, restore takes the address out of use",
 			"EC2 gives %s to this node, but IMDS does not list it", static)
 	}
 	where := "EC2 has it on no network interface"
 	err = d.call(ctx, func(ctx context.Context) error {
-		holders, err := d.ec2.Holders(ctx, []netip.Addr{static})
+		holders, err := d.session.EC2.Holders(ctx, []netip.Addr{static})
 		if h := holders[static]; h.ENI != "" {
 			where = "it is in use by " + h.String()
 		}
@@ -91,16 +102,16 @@ func (d *doctor) given(ctx context.Context, static netip.Addr) (string, Finding)
 	if uses, err := d.programmed(ctx, static); err == nil && uses {
 		where += "; here it is still programmed, until restore takes it out"
 	}
-	return "", failed(ExitWithdrawn, "static-ip", "", "find out who moved it (CloudTrail: AssignPrivateIpAddresses, UnassignPrivateIpAddresses); run emr-static-ip to get an address of the list again",
+	return "", failed(exit.Withdrawn, "static-ip", "", "find out who moved it (CloudTrail: AssignPrivateIpAddresses, UnassignPrivateIpAddresses); run emr-static-ip to get an address of the list again",
 		"EC2 does not give %s to this node any more: %s", static, where)
 }
 
 // programmed tells whether the interface has the address.
-func (d *doctor) programmed(ctx context.Context, static netip.Addr) (bool, error) {
+func (d *examination) programmed(ctx context.Context, static netip.Addr) (bool, error) {
 	if !d.kernelOK {
 		return false, errors.New("the kernel cannot be looked at")
 	}
-	o, err := d.kernel.Observe(ctx, d.id.MAC)
+	o, err := d.session.Kernel.Observe(ctx, d.facts.ID.MAC)
 	return err == nil && len(o.Link.Find(static)) > 0, err
 }
 

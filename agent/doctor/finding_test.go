@@ -1,4 +1,4 @@
-package agent
+package doctor
 
 import (
 	"bytes"
@@ -10,27 +10,31 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
 // TestDiagnosisForm holds the JSON and the text against golden files: programs and people rely on them.
 func TestDiagnosisForm(t *testing.T) {
-	d := Diagnosis{Version: DiagnosisVersion, Instance: "i-0a1", Cluster: "j-1", Role: RoleCore, Region: "us-east-1", Subnet: "subnet-1", Seconds: 5.2, Findings: []Finding{}}
+	d := Diagnosis{Version: DiagnosisVersion, Instance: "i-0a1", Cluster: "j-1", Role: emr.Core, Region: "us-east-1", Subnet: "subnet-1", Seconds: 5.2, Findings: []Finding{}}
 	free := fine("address", "10.0.1.11-10.0.1.12", "2 addresses: free")
-	free.Addresses = addrList("10.0.1.11 10.0.1.12")
+	free.Addresses = agenttest.Addrs("10.0.1.11 10.0.1.12")
 	denied := `allow ssm:PutParameter in the role of the instance profile`
 	d.add(
 		fine("imds", "", "IMDSv2: i-0a1 in subnet-1"),
-		failed(ExitUnreachable, "tcp", "ssm", "the security group must admit TCP 443", "10.0.0.10:443: no answer").took(5*time.Second),
+		failed(exit.Unreachable, "tcp", "ssm", "the security group must admit TCP 443", "10.0.0.10:443: no answer").took(5*time.Second),
 		unknown("clock", "", "", "no answer of AWS tells the time"),
-		failed(ExitPermission, "permission", "ssm:PutParameter", denied, "denied"),
-		failed(ExitPermission, "permission", "ssm:DeleteParameter", denied, "denied"),
+		failed(exit.Permission, "permission", "ssm:PutParameter", denied, "denied"),
+		failed(exit.Permission, "permission", "ssm:DeleteParameter", denied, "denied"),
 		free,
 		warning("units", "", "a remedy", "foreign \x1b[31m text\nin two lines"),
 		fine("permission", "ec2:"+strings.Repeat("Long", 20), "allowed"),
 	)
-	if d.ExitCode() != ExitUnreachable {
+	if d.ExitCode() != exit.Unreachable {
 		t.Errorf("exit code %d, want that of the first that failed", d.ExitCode())
 	}
 	for _, format := range []string{"json", "text"} {
@@ -74,14 +78,14 @@ func TestBlocks(t *testing.T) {
 		"10.0.1.15 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.16": "10.0.1.15/32 10.0.1.16/30",
 	} {
 		var got []string
-		for _, p := range blocks(addrList(list)) {
+		for _, p := range blocks(agenttest.Addrs(list)) {
 			got = append(got, p.String())
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: %q, want %s", list, got, want)
 		}
 	}
-	if got := spans(addrList("10.0.1.11 10.0.1.12 10.0.1.13 10.0.1.20 10.0.1.22")); got != "10.0.1.11-10.0.1.13, 10.0.1.20, 10.0.1.22" {
+	if got := spans(agenttest.Addrs("10.0.1.11 10.0.1.12 10.0.1.13 10.0.1.20 10.0.1.22")); got != "10.0.1.11-10.0.1.13, 10.0.1.20, 10.0.1.22" {
 		t.Errorf("%s", got)
 	}
 }
