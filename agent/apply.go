@@ -73,6 +73,7 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	r.report.static(plan.Addr)
+	r.foundAgain(plan.Addr)
 	if plan.Kept {
 		r.report.unchanged(1)
 	}

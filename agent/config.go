@@ -63,7 +63,7 @@ type Config struct {
 // pools repeats the others from the last run.
 type Given struct {
 	Role, Scope, Only, Exclude, Backend, Prefix, NameTag bool
-	NoUnits, NoShutdownAction, PutRate, Verify           bool
+	NoUnits, NoShutdownAction, PutRate, Verify, OnError  bool
 }
 
 // DefaultConfig is the configuration of a command line without arguments and flags.
@@ -93,7 +93,7 @@ func (c Config) Settings() Settings {
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
 		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
-		NoShutdownAction: c.NoShutdownAction,
+		NoShutdownAction: c.NoShutdownAction, OnError: c.OnError,
 	}
 }
 
@@ -136,6 +136,9 @@ func (c Config) Repeating(last Settings) Config {
 	}
 	if !c.Given.Verify {
 		c.Verify = last.Verify
+	}
+	if !c.Given.OnError && last.OnError != "" {
+		c.OnError = last.OnError
 	}
 	return c
 }

@@ -35,6 +35,10 @@ type Report struct {
 	Duration  time.Duration
 	Notes     []string // for the operator's information
 	Warnings  []string // for the operator's attention
+
+	// StateWritten is the time in the state file that the run left. It is zero if the run left none, or
+	// did not come to read it.
+	StateWritten time.Time
 }
 
 // Summary is the report's last line; scripts may rely on its form.

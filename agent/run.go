@@ -40,6 +40,8 @@ type run struct {
 	list     string             // listDigest of the addresses that the operator named for this run
 	beside   beside             // calls beside the run's own
 	installs *systemd.Installer // once installer was called
+	gives    bool               // the run gives the address back
+	lost     netip.Addr         // which EC2 did not give to this node any more
 }
 
 func newRun(cfg Config, env Environment) *run {
@@ -70,6 +72,7 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 		return stateDirError(r.dir, err)
 	}
 	defer unlock()
+	defer func() { r.report.left(r.memory) }()
 	return work(ctx)
 }
 
@@ -84,6 +87,8 @@ func (r *run) identify(ctx context.Context, blind bool) (err error) {
 	case err == nil, blind:
 	case errors.Is(err, state.ErrForeign):
 		r.report.note(err.Error() + "; it is not used")
+	case state.Damaged(err) && r.doesWithoutState():
+		r.report.warn(err.Error() + ": it is not used, and what takes its place puts it aside")
 	default:
 		return StateError(r.dir, err)
 	}

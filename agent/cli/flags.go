@@ -232,6 +232,7 @@ func setGiven(g *agent.Given, flag string) {
 	settings := map[string]*bool{
 		flagRole: &g.Role, flagScope: &g.Scope, flagOnly: &g.Only, flagExclude: &g.Exclude, flagBackend: &g.Backend, flagPrefix: &g.Prefix,
 		flagNoNameTag: &g.NameTag, flagNoUnits: &g.NoUnits, flagShutdown: &g.NoShutdownAction, flagPutRate: &g.PutRate,
+		flagOnError: &g.OnError,
 	}
 	if setting := settings[flag]; setting != nil {
 		*setting = true

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"context"
 	_ "embed" // the shutdown action
 	"errors"
 	"fmt"
@@ -66,8 +67,8 @@ func openLikeParent(dir string) (*atomicfile.Dir, error) {
 }
 
 // EnsureShutdownAction makes EMR release the address when it ends the node.
-func (i *Installer) EnsureShutdownAction() error {
-	if err := i.ensureProgram(); err != nil {
+func (i *Installer) EnsureShutdownAction(ctx context.Context) error {
+	if err := i.ensureProgram(ctx); err != nil {
 		return err
 	}
 	p := i.Host.Path(ShutdownAction)
