@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -90,10 +91,14 @@ func (c Config) Bound(ctx context.Context) (context.Context, context.CancelFunc)
 
 // Settings are what the state file keeps of c.
 func (c Config) Settings() Settings {
+	onError := c.OnError
+	if onError == DefaultOnError {
+		onError = ""
+	}
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
 		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
-		NoShutdownAction: c.NoShutdownAction, OnError: c.OnError,
+		NoShutdownAction: c.NoShutdownAction, OnError: onError,
 	}
 }
 
@@ -137,8 +142,8 @@ func (c Config) Repeating(last Settings) Config {
 	if !c.Given.Verify {
 		c.Verify = last.Verify
 	}
-	if !c.Given.OnError && last.OnError != "" {
-		c.OnError = last.OnError
+	if !c.Given.OnError {
+		c.OnError = cmp.Or(last.OnError, DefaultOnError)
 	}
 	return c
 }

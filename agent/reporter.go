@@ -148,7 +148,7 @@ func (p *reporter) putBack(c netcfg.Change) {
 	var found []string
 	if rules, ok := c.(netcfg.SetRules); ok {
 		for _, f := range rules.Have.Findings(rules.Want) {
-			found = append(found, f.String())
+			found = append(found, f.Line())
 		}
 	}
 	p.log.Warn("put back: "+strings.Join(append([]string{c.Summary()}, found...), "; "), zap.String("step", stepKernel))

@@ -73,6 +73,9 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 	}
 	defer unlock()
 	defer func() { r.report.left(r.memory) }()
+	log, stop := watch(ctx, r.report.log)
+	defer stop()
+	r.report.log, r.env.Log = log, log
 	return work(ctx)
 }
 

@@ -31,6 +31,17 @@ func (f Finding) String() string {
 	return text
 }
 
+// Line returns the finding as a difference: what has to be added (+) or taken away (-).
+func (f Finding) Line() string {
+	switch f.Kind {
+	case Absent:
+		return "+ " + f.What
+	case Foreign:
+		return "- " + f.What
+	}
+	return f.String()
+}
+
 // Findings lists what differs from want, each thing once. A jump of ours that lost its place is one
 // finding, where Differences lists it as missing and as surplus.
 func (s RuleSet) Findings(want RuleSet) (list []Finding) {

@@ -65,14 +65,7 @@ func (c Config) Judge(o Observed) Verdict {
 	case len(findings) > 0:
 		var lines []string
 		for _, f := range findings {
-			switch f.Kind {
-			case Absent:
-				lines = append(lines, "+ "+f.What)
-			case Foreign:
-				lines = append(lines, "- "+f.What)
-			default:
-				lines = append(lines, f.String())
-			}
+			lines = append(lines, f.Line())
 		}
 		return Verdict{Condition: Missing, Detail: strings.Join(lines, "; ")}
 	case o.Link.Down:

@@ -56,8 +56,11 @@ func CheckDir(dir string) error {
 	if len(foreign) == 0 {
 		return nil
 	}
-	if _, err := loadState(dir, filepath.Join(dir, File)); err == nil || errors.Is(err, ErrVersion) {
+	switch _, err := loadState(dir, filepath.Join(dir, File)); {
+	case err == nil, errors.Is(err, ErrVersion):
 		return nil // somebody keeps something beside a state
+	case errors.Is(err, ErrUnsafe):
+		return err
 	}
 	if more := len(foreign) - 3; more > 0 {
 		foreign = append(foreign[:3], fmt.Sprintf("%d more", more))

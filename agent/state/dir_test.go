@@ -200,9 +200,8 @@ func TestPutAside(t *testing.T) {
 	p := filepath.Join(dir, File)
 	for i, prepare := range []func() error{
 		func() error { return os.WriteFile(p, []byte("{"), 0o600) },
-		func() error { return os.Mkdir(p, 0o700) },
-		func() error { return os.Symlink("/dev/null", p) },
-		func() error { return errors.Join(os.WriteFile(p, []byte("{"), 0o600), os.Chmod(p, 0o666)) },
+		func() error { return os.WriteFile(p, nil, 0o600) },
+		func() error { return os.WriteFile(p, []byte(`{"version":1}`), 0o600) },
 	} {
 		if err := prepare(); err != nil {
 			t.Fatal(err)

@@ -31,9 +31,9 @@ func DropSpare(root, dir string) error {
 	return nil
 }
 
-// Damaged reports whether err, of Load, is about a state file that is of no use: it cannot be read
-// as one, or somebody else could have written it. PutAside is for such a file.
-func Damaged(err error) bool { return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnsafe) }
+// Damaged reports whether err, of Load, is about a state file that cannot be read as one. PutAside is
+// for such a file. One that somebody else could have written is for the operator to look at.
+func Damaged(err error) bool { return errors.Is(err, ErrCorrupt) }
 
 // PutAside renames the state file in dir, whatever it is, and returns its new path. The next run finds no
 // state file then.
