@@ -45,6 +45,7 @@ type Config struct {
 	NoUnits          bool          // install no systemd units
 	NoShutdownAction bool          // install no EMR shutdown action, and remove one that is there
 	DryRun           bool          // say what would be changed, and change nothing
+	Wait             time.Duration // how long status looks again
 	OnError          string        // what a failed run does to the node: fail or continue
 	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
 	Output           string        // of status and ledger: text or json

@@ -45,14 +45,16 @@ func (s *silence) spoke() {
 	s.at, s.told = time.Now(), true
 }
 
-// due returns how long it is until a line is due, and what was said last. Waits that tell of themselves
-// are left to themselves.
+// due returns how long it is until a line is due, and what was said last.
 func (s *silence) due() (wait time.Duration, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	every := silenceFirst
-	if s.told || strings.HasPrefix(s.text, "waiting") || strings.Contains(s.text, "still trying") {
+	switch {
+	case s.told:
 		every = silenceEvery
+	case strings.HasPrefix(s.text, "waiting") || strings.Contains(s.text, "still trying"):
+		every = 2 * silenceEvery // they tell of themselves every minute
 	}
 	return time.Until(s.at.Add(every)), s.text
 }

@@ -189,6 +189,7 @@ func (c *commandLine) tree() *cobra.Command {
 	c.flags.shared(root)
 	c.flags.apply(root, apply, plan, retry, doctor)
 	c.flags.add(flagOutput, "FORMAT", agent.DefaultOutput, "text or json; short: -o", status, doctor)
+	c.flags.add(flagWait, "TIME", "0s", "how long a status that is not in order is looked at again; exit code 10 if it is still settling then", status)
 	root.AddCommand(apply, plan, doctor, retry, release, restore, status, c.completion(), c.plain("version", "Print the version", false, versionLine))
 	root.AddCommand(c.ledger(status.Flags().Lookup(flagOutput)))
 	root.AddCommand(c.plain(euidCommand, "Print the effective user id", true, euid))
@@ -278,14 +279,34 @@ func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
 	}
 }
 
+// waitPause lies between two looks of status --wait.
+const waitPause = 2 * time.Second
+
+// awaited returns the status. With --wait it looks again until the node is in order, or the time is
+// over. What time does not change ends it at once.
+func (c *commandLine) awaited(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Status, error) {
+	for began := time.Now(); ; {
+		s, err := c.program.Status(ctx, cfg, env)
+		changes := s.Verdict == agent.VerdictSettling || s.Verdict == agent.VerdictDrifted
+		if err != nil || !changes || time.Since(began)+waitPause > cfg.Wait {
+			return s, err
+		}
+		if err := host.Sleep(ctx, waitPause); err != nil {
+			return s, err
+		}
+	}
+}
+
 // status prints the status and takes its exit code.
 func (c *commandLine) status(ctx context.Context, cfg agent.Config, env agent.Environment) error {
-	s, err := c.program.Status(ctx, cfg, env)
+	s, err := c.awaited(ctx, cfg, env)
 	if err != nil {
 		return err
 	}
 	s.Tool = agent.Version()
-	c.code = s.ExitCode()
+	if c.code = s.ExitCode(); cfg.Wait > 0 && s.Verdict == agent.VerdictSettling {
+		c.code = exit.Drifted // a gate must not open on a guess
+	}
 	return s.Render(env.Stdout, cfg.Output)
 }
 

@@ -217,6 +217,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 	each(flagShutdown, parseBool(&c.NoShutdownAction))
 	each(flagDryRun, parseBool(&c.DryRun))
 	each(flagOnError, oneOf(&c.OnError, values[flagOnError]...))
+	each(flagWait, parseDuration(&c.Wait, time.Hour))
 	each(flagOutput, oneOf(&c.Output, values[flagOutput]...))
 	each(flagSubnet, parseSubnet(&c.Subnet))
 	each(flagRegion, parseRegion(&c.Region))
@@ -272,6 +273,7 @@ const (
 	flagDryRun    = "dry-run"
 	flagOnError   = "on-error"
 	flagOutput    = "output"
+	flagWait      = "wait"
 	flagPutRate   = "ssm-put-rate"
 	flagVerify    = "verify"
 	flagTimeout   = "timeout"
