@@ -20,12 +20,16 @@ const (
 	DefaultPrefix      = "/emr-static-ip"
 	DefaultPutRate     = 3.0 // PutParameter/s that an account without paid throughput has in one region
 	DefaultTimeout     = 10 * time.Minute
-	DefaultIMDSTimeout = 2 * time.Minute // of apply, plan, release and status
+	DefaultIMDSTimeout = 2 * time.Minute // of apply, plan and release
 	DefaultLockWait    = 30 * time.Second
-	DefaultStateDir    = "/var/lib/emr-static-ip"
-	DefaultLogFormat   = "console"
-	DefaultOutput      = "text"
-	DefaultOnError     = OnErrorFail
+	// Restore and status do not wait for an IMDS that does not answer, and doctor reports it.
+	DefaultRestoreIMDSTimeout = 5 * time.Second
+	DefaultDoctorIMDSTimeout  = 10 * time.Second
+	DefaultDoctorLockWait     = 5 * time.Second
+	DefaultStateDir           = "/var/lib/emr-static-ip"
+	DefaultLogFormat          = "console"
+	DefaultOutput             = "text"
+	DefaultOnError            = OnErrorFail
 )
 
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).

@@ -56,7 +56,7 @@ changed=0 unchanged=0 duration=0.0s
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var b bytes.Buffer
-			if err := test.report.Render(&b); err != nil {
+			if err := test.report.Render(&b, "text"); err != nil {
 				t.Fatal(err)
 			}
 			if b.String() != test.want {
@@ -66,6 +66,27 @@ changed=0 unchanged=0 duration=0.0s
 				t.Error("the summary is not the last line")
 			}
 		})
+	}
+}
+
+// TestReportJSON compares the JSON form of a report, on which programs rely.
+func TestReportJSON(t *testing.T) {
+	for _, test := range []struct {
+		report Report
+		want   string
+	}{
+		{Report{}, `{"dry_run":false,"changes":[],"unchanged":0,"seconds":0}`},
+		{Report{Tool: "v1", Role: RoleCore, RoleSource: "--role", InstanceID: "i-1", ClusterID: "j-1", SubnetID: "subnet-1", ENI: "eni-1", Link: "ens5", Backend: "nftables",
+			Primary: netip.MustParseAddr("10.0.1.99"), Static: netip.MustParseAddr("10.0.1.11"), DryRun: true, LeftAlone: "x", Changes: []string{"a <b>\x1b"}, Unchanged: 9,
+			Calls: map[string]int{"ssm:PutParameter": 1}, Throttled: 1, Duration: 1250 * time.Millisecond, Notes: []string{"n"}, Warnings: []string{"w"}},
+			`{"tool":"v1","role":"CORE","role_source":"--role","instance":"i-1","cluster":"j-1","subnet":"subnet-1","eni":"eni-1","link":"ens5","backend":"nftables",` +
+				`"primary":"10.0.1.99","static":"10.0.1.11","dry_run":true,"left_alone":"x","changes":["a <b>\u001b"],"unchanged":9,"calls":{"ssm:PutParameter":1},"throttled":1,` +
+				`"notes":["n"],"warnings":["w"],"seconds":1.25}`},
+	} {
+		var b bytes.Buffer
+		if err := test.report.Render(&b, "json"); err != nil || b.String() != test.want+"\n" {
+			t.Errorf("%v\n%s want\n%s", err, &b, test.want)
+		}
 	}
 }
 

@@ -23,9 +23,9 @@ import (
 
 // Bounds of the waits of a restore, which runs at boot and every minute: none of them is worth holding up a boot for.
 const (
-	restoreLock = 10 * time.Second // for another run on this node
-	restoreIMDS = 5 * time.Second  // for IMDS, unless --imds-timeout says otherwise
-	restoreLink = 20 * time.Second // for the primary interface to get its address
+	restoreLock = 10 * time.Second          // for another run on this node
+	restoreIMDS = DefaultRestoreIMDSTimeout // for IMDS, unless --imds-timeout says otherwise
+	restoreLink = 20 * time.Second          // for the primary interface to get its address
 )
 
 // relistedAfter is how long after its withdrawal IMDS is not believed that it lists the static IP: it may be that late.

@@ -270,6 +270,6 @@ func (r *run) checkPrefix() error {
 
 // logIdentity logs who the node is, once its role is known.
 func (r *run) logIdentity() {
-	r.report.log.Info("identified the node", zap.String("step", stepIdentify), zap.String("role", string(r.facts.Role.Role)), zap.String("by", r.facts.Role.Source),
+	r.report.log.Info("identified the node "+r.facts.ID.InstanceID, zap.String("step", stepIdentify), zap.String("role", string(r.facts.Role.Role)), zap.String("by", r.facts.Role.Source),
 		zap.String("cluster", r.facts.Cluster), zap.String("subnet", r.facts.ID.SubnetID), zap.Stringer("primary", r.facts.ID.PrimaryIP))
 }

@@ -321,12 +321,16 @@ func headings(text string) (names []string) {
 func TestReadmeJSON(t *testing.T) {
 	files := agentFiles(t)
 	for heading, types := range map[string][]string{
-		"## status": {"Status", "Item"},
-		"## doctor": {"Diagnosis", "Finding"},
-		"## ledger": {"Report", "Address", "Record", "Instance", "Holder", "Step"},
+		"## Report and log": {"Report"},
+		"## status":         {"Status", "Item"},
+		"## doctor":         {"Diagnosis", "Finding"},
+		"## ledger":         {"Report", "Address", "Record", "Instance", "Holder", "Step"},
 	} {
 		text, files := section(t, referencePage, heading), files
-		if heading != "## status" {
+		switch heading { // agent and agent/ledger have a Report
+		case "## Report and log":
+			files = parsed(t, "../agent/report.go")
+		case "## doctor", "## ledger":
 			files = parsed(t, "../agent/"+strings.TrimPrefix(heading, "## ")+"/*.go")
 		}
 		for _, name := range fields(t, files, types...) {

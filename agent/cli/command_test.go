@@ -106,7 +106,7 @@ func TestCommandLine(t *testing.T) {
 				Only:    []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("10.9.0.1/32")},
 				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", PutRate: 10,
 				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Output: "text", Verbose: true, NoUnits: true, OnError: "continue",
-				Given: agent.Given{Only: true, Exclude: true, Role: true, Scope: true, Backend: true, Prefix: true, PutRate: true, NoUnits: true, NameTag: true},
+				Given: agent.Given{Only: true, Exclude: true, Role: true, Scope: true, Backend: true, Prefix: true, PutRate: true, NoUnits: true, NameTag: true, OnError: true},
 			}},
 		{"from the environment", "", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.10", "EMR_STATIC_IP_CORE_IPS": "10.0.1.11", "EMR_STATIC_IP_VERBOSE": "1",
 			"EMR_STATIC_IP_ROLE": "", "EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply",
@@ -135,66 +135,6 @@ func TestCommandLine(t *testing.T) {
 			}
 			if !slices.Equal(got.root, args) {
 				t.Errorf("root is asked to run %q, not %q", got.root, args)
-			}
-		})
-	}
-}
-
-func TestCommandLineProblems(t *testing.T) {
-	tests := []struct {
-		name string
-		args []string
-		env  map[string]string
-		want []string // one line for each problem
-	}{
-		{"everything at once", strings.Fields("--bogus 10.0.1.300 --also=x -x --role chief --timeout ten --snat-scope some --ssm-put-rate NaN --prefix aws --state-dir here --nat-backend"), nil, []string{
-			`unknown flag "--bogus"`,
-			`unknown flag "--also=x"`,
-			`unknown flag "-x"`,
-			`--nat-backend has no value`,
-			`--role: "chief" is not a role (MASTER, CORE or TASK)`,
-			`--snat-scope "some" is none of external, all`,
-			`--prefix "aws" must begin with a slash`,
-			`--ssm-put-rate "NaN" is not a number above 0 and up to 1000 (calls a second)`,
-			`--timeout "ten" is not a time with its unit, such as 90s or 10m`,
-			`--state-dir "here" is not an absolute path`}},
-		{"an unknown flag does not hide a wrong address", strings.Fields("--bogus=1 10.0.1.10 10.0.1.300"), nil, []string{
-			`unknown flag "--bogus=1"`,
-			`argument 2 "10.0.1.300" is not an IPv4 address (four numbers from 0 to 255 without leading zeros)`}},
-		{"an unknown flag does not swallow an address", strings.Fields("--bogus 10.0.1.10 10.0.1.10"), nil, []string{
-			`unknown flag "--bogus"`,
-			`argument 2 "10.0.1.10" names 10.0.1.10, which argument 1 "10.0.1.10" names too`}},
-		{"one dash", strings.Fields("-role CORE"), nil, []string{`unknown flag "-role": did you mean --role? Flags begin with two dashes`}},
-		{"no value before the next flag", strings.Fields("--role --verbose"), nil, []string{`--role has no value`}},
-		{"from the environment", nil, map[string]string{"EMR_STATIC_IP_TIMEOUT": "600", "EMR_STATIC_IP_CORE_IPS": "x", "EMR_STATIC_IP_VERBOSE": "perhaps"}, []string{
-			`EMR_STATIC_IP_CORE_IPS "x" is neither an IPv4 address nor a range nor a CIDR`,
-			`EMR_STATIC_IP_TIMEOUT "600" is not a time with its unit, such as 90s or 10m`,
-			`EMR_STATIC_IP_VERBOSE "perhaps" is neither true nor false`}},
-		{"both forms", strings.Fields("10.0.1.10 --core-ips 10.0.1.11"), nil, []string{
-			`--core-ips together with addresses by position: the first of those is the master's and the others are the core nodes'; use either form, not both (the list after a flag has commas and no blanks)`}},
-		{"release with addresses and flags of apply", strings.Fields("release 10.0.1.10 --role CORE --lock-wait 0s"), nil, []string{
-			`unknown flag "--role" of the command release; it belongs to apply`,
-			`release takes no addresses ("10.0.1.10"): it gives back what this node has`,
-			`--lock-wait "0s" must be more than 0 and at most 1h0m0s`}},
-		{"a command mistyped", strings.Fields("relase"), nil, []string{
-			`argument 1 "relase": is the command release meant? It goes before addresses`}},
-		{"an argument for version", strings.Fields("version x"), nil, []string{`unknown command "x" for "emr-static-ip version"`}},
-		{"hostile text", []string{"--\x1b[2J", "--role", "\u202e", "--prefix", "/a\x00", "--state-dir", "/\x00"}, nil, []string{
-			`unknown flag "--\u001b[2J"`,
-			`--role: "\u202e" is not a role (MASTER, CORE or TASK)`,
-			`--prefix "/a\u0000" has a character other than letters, digits and . _ - /`,
-			`--state-dir "/\u0000" has a control character, or is not UTF-8`}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			code, stdout, stderr, got := runMain(t, t.Context(), test.args, test.env, agent.Report{}, nil)
-			if code != exit.Usage || got.what != "" || got.root != nil || stdout != "" {
-				t.Errorf("code %d, called %+v, stdout %q", code, got, stdout)
-			}
-			want := "\nemr-static-ip failed: arguments or addresses are wrong (exit code 2)\nwhat failed\n  " + strings.Join(test.want, "\n  ") +
-				"\nnothing was changed\nwhat to do\n  " + usageHint + "\n"
-			if stderr != want {
-				t.Errorf("got\n%s\nwant\n%s", stderr, want)
 			}
 		})
 	}
@@ -268,7 +208,16 @@ func TestStatusAndPlanCommands(t *testing.T) {
 			t.Errorf("%s: code %d, %q", args, code, stdout)
 		}
 	}
-	for _, args := range []string{"status -o xml", "status 10.0.1.1", "status --role CORE", "apply -o json", "restore 10.0.1.1", "restore --dry-run"} {
+	for _, args := range []string{"apply -o json", "plan -ojson", "release -o=json", "restore --output json", "-o json 10.0.1.10 10.0.1.11"} {
+		code, stdout, _, _ := runMain(t, t.Context(), strings.Fields(args), nil, agent.Report{Unchanged: 3}, nil)
+		if code != exit.OK || stdout != `{"tool":"`+agent.Version()+`","dry_run":false,"changes":[],"unchanged":3,"seconds":0}`+"\n" {
+			t.Errorf("%s: code %d, %q", args, code, stdout)
+		}
+	}
+	if _, stdout, _, _ := runMain(t, t.Context(), []string{"version", "-o", "json"}, nil, agent.Report{}, nil); !strings.HasPrefix(stdout, `{"version":"`+agent.Version()+`","go":"`) {
+		t.Errorf("version: %q", stdout)
+	}
+	for _, args := range []string{"status -o xml", "status 10.0.1.1", "status --role CORE", "restore 10.0.1.1", "restore --dry-run"} {
 		if code, _, _, got := runMain(t, t.Context(), strings.Fields(args), nil, agent.Report{}, nil); code != exit.Usage || got.what != "" {
 			t.Errorf("%s: code %d, called %q", args, code, got.what)
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	_ "embed" // the script
 	"errors"
 	"io"
 	"slices"
@@ -13,10 +14,15 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
-// completionCommands are what the shell's completion scripts run, with the words of an unfinished command line.
+// bashCompletion is the script for bash. cobra's own calls functions of the package bash-completion.
+//
+//go:embed completion.bash
+var bashCompletion string
+
+// completionCommands are the commands that the completion scripts run, with the words of an unfinished command line.
 var completionCommands = []string{cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}
 
-// flagValues are the values of the flags that have a few.
+// flagValues returns the values of the flags that have only a few.
 func flagValues() map[string][]string {
 	return map[string][]string{
 		flagRole:      {string(agent.RoleMaster), string(agent.RoleCore), string(agent.RoleTask)},
@@ -28,12 +34,13 @@ func flagValues() map[string][]string {
 	}
 }
 
-// completes tells whether these are the arguments of a completion script's question.
+// completes reports whether a completion script asks.
 func completes(args []string) bool {
 	return len(args) > 0 && slices.Contains(completionCommands, args[0])
 }
 
-// complete prepares the commands for such a question. Where an address is expected there is nothing to propose, least of all a file.
+// complete prepares the commands for a completion script. It proposes nothing where an address is
+// expected, and no files.
 func complete(root *cobra.Command) error {
 	nothing := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -70,18 +77,17 @@ func complete(root *cobra.Command) error {
 	return err
 }
 
-// completion is the command that prints a completion script.
+// completion returns the command that prints a completion script.
 func (c *commandLine) completion() *cobra.Command {
 	shells := map[string]func(*cobra.Command, io.Writer) error{
-		"bash": func(root *cobra.Command, w io.Writer) error { return root.GenBashCompletionV2(w, true) },
+		"bash": func(_ *cobra.Command, w io.Writer) error { _, err := io.WriteString(w, bashCompletion); return err },
 		"zsh":  func(root *cobra.Command, w io.Writer) error { return root.GenZshCompletion(w) },
 	}
 	return &cobra.Command{
 		Use: "completion bash|zsh", Short: "Print the script by which a shell completes this command line",
-		Long: `Print the script by which a shell completes this command line.
-
-    emr-static-ip completion bash > /etc/bash_completion.d/emr-static-ip
-    emr-static-ip completion zsh > /usr/share/zsh/site-functions/_emr-static-ip`,
+		Long: `Print the script by which a shell completes this command line. In bash, source it.`,
+		Example: `  source <(emr-static-ip completion bash)
+  emr-static-ip completion zsh > /usr/share/zsh/site-functions/_emr-static-ip`,
 		ValidArgs: []string{"bash", "zsh"},
 		Args:      cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -87,11 +90,79 @@ func TestCompletionScripts(t *testing.T) {
 	}
 }
 
+// TestMain lets the test program stand in for emr-static-ip, which the completion script runs.
+func TestMain(m *testing.M) {
+	if os.Getenv("EMR_STATIC_IP_TEST_PROGRAM") == "1" {
+		os.Exit(int(Program{}.Main(context.Background(), os.Args[1:], agent.Environment{Stdout: os.Stdout, Stderr: os.Stderr})))
+	}
+	os.Exit(m.Run())
+}
+
+// TestBashCompletion completes in a bash that has no package bash-completion.
+func TestBashCompletion(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(self, filepath.Join(dir, "emr-static-ip")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"states", "statics", "x y"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, script, _, _ := runMain(t, t.Context(), []string{"completion", "bash"}, nil, agent.Report{}, nil)
+	// The shell's own variables and arguments, as bash sets them for a completion function.
+	script += `
+compopt() { :; }
+COMP_WORDBREAKS=$2 COMP_LINE=$1 COMP_POINT=${#1}
+_emr_static_ip emr-static-ip
+printf '%s\n' "${COMPREPLY[@]}"
+`
+	const breaks = " \t\n\"'><=;|&(:"
+	for _, test := range []struct {
+		line, breaks string
+		want         []string
+	}{
+		{"emr-static-ip rel", breaks, []string{"release"}},
+		{"emr-static-ip ledger ", breaks, []string{"gc", "list", "repair"}},
+		{"emr-static-ip --role ", breaks, []string{"MASTER", "CORE", "TASK"}},
+		{"emr-static-ip --role=c", breaks, []string{"CORE"}},
+		{"emr-static-ip --role=c", " \t\n", []string{"--role=CORE"}},
+		{"emr-static-ip status -o ", breaks, []string{"text", "json"}},
+		{"emr-static-ip 10.0.1.10 10.0.1.1", breaks, nil},
+		{"emr-static-ip --state-dir " + dir + "/sta", breaks, []string{dir + "/states", dir + "/statics"}},
+		{"emr-static-ip --state-dir=" + dir + "/x", breaks, []string{dir + "/x y"}},
+		{"emr-static-ip ledger gc --", breaks, []string{"--help", "--imds-timeout", "--log-format", "--output", "--prefix", "--region", "--subnet", "--timeout", "--verbose", "--yes"}},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, bash, "--norc", "--noprofile", "-c", script, "bash", test.line, test.breaks)
+		cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir, "EMR_STATIC_IP_TEST_PROGRAM=1"}
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err := cmd.Run()
+		got := strings.FieldsFunc(stdout.String(), func(r rune) bool { return r == '\n' })
+		if strings.HasSuffix(test.line, "--") {
+			slices.Sort(got) // the order is that of the help text
+		}
+		if err != nil || stderr.Len() > 0 || !slices.Equal(got, test.want) {
+			t.Errorf("%q: got %q, want %q; %v\n%s", test.line, got, test.want, err, &stderr)
+		}
+	}
+}
+
 // Every flag of every command is a variable too; one that stands for none is told of.
 func TestEveryFlagIsAVariable(t *testing.T) {
 	values := map[string]string{
 		pool.FlagMaster: "10.0.1.10", pool.FlagCore: "10.0.1.11", pool.FlagTask: "10.0.1.12", flagRole: "task", flagOnly: "192.168.0.0/16", flagExclude: "192.168.1.0/24",
-		flagPrefix: "/x", flagPutRate: "7", flagTimeout: "77s", flagIMDS: "7s", flagLockWait: "7s", flagStateDir: "/x",
+		flagPrefix: "/x", flagPutRate: "7", flagTimeout: "77s", flagIMDS: "7s", flagLockWait: "7s", flagWait: "7s", flagStateDir: "/x",
 		flagVerify: "192.168.0.1:443", flagSubnet: "subnet-0a1b2c3d", flagRegion: "eu-west-1",
 	}
 	c := commandLine{}

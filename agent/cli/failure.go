@@ -21,12 +21,16 @@ func renderFailure(w io.Writer, format string, code exit.Code, err error, r agen
 	}
 	if format == "json" {
 		NewLogger(w, format, false).Error("failed", zap.Int("exit_code", int(code)), zap.String("meaning", code.Meaning()),
-			zap.String("node", r.Node()), zap.String("error", err.Error()), zap.Strings("done", r.Changes), zap.Strings("remedies", next),
+			zap.String("node", r.Node()), zap.String("instance", r.InstanceID), zap.String("error", err.Error()), zap.Strings("done", r.Changes), zap.Strings("remedies", next),
 			zap.Strings("warnings", r.Warnings))
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nemr-static-ip failed: %s (exit code %d)\n", code.Meaning(), code)
+	meaning := ""
+	if code != exit.Internal { // says nothing more than the error
+		meaning = ": " + code.Meaning()
+	}
+	fmt.Fprintf(&b, "\nemr-static-ip failed%s (exit code %d)\n", meaning, code)
 	list := func(title string, items []string) {
 		if len(items) == 0 {
 			return

@@ -3,9 +3,9 @@ package cli
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
@@ -14,10 +14,14 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 )
 
-// ledger is the command ledger with the commands below it. output is the flag that status has too.
-func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
+// ledgerCommands are the commands below ledger.
+var ledgerCommands = []string{ledger.List, ledger.GC, ledger.Repair}
+
+// ledger returns the command ledger with the commands below it.
+func (c *commandLine) ledger() *cobra.Command {
 	all := &cobra.Command{
-		Use: "ledger list|gc|repair", Short: "Show and clean the claims of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
+		Use: "ledger list|gc|repair", Short: "Show and clean the records of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
+		Long: `Show and clean the records of a subnet's addresses. The commands need AWS credentials, but no node.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			value := "ledger needs a command: list, gc or repair"
 			if len(c.problems) > 0 {
@@ -25,7 +29,7 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 			}
 			if len(args) > 0 {
 				value = "ledger has no command " + text.Quote(args[0]) + ": list, gc or repair"
-				if likely := text.Nearest(args[0], []string{"list", "gc", "repair"}); likely != "" {
+				if likely := text.Nearest(args[0], ledgerCommands); likely != "" {
 					value += "; did you mean " + likely + "?"
 				}
 			}
@@ -33,11 +37,15 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 		},
 	}
 	list := &cobra.Command{
-		Use: "list [flags] [ADDRESS...]", Short: "List the addresses of the ledger with their holders, and the given ones", Args: cobra.ArbitraryArgs,
-		RunE: c.ledgerCommand(ledger.List),
+		Use: "list [flags] [ADDRESS...]", Short: "List the addresses that have records, and their holders", Args: cobra.ArbitraryArgs,
+		Long:    `List the addresses that have records, and the given ones, each with the node that has it by EC2.`,
+		Example: `  emr-static-ip ledger list --region eu-central-1 --subnet subnet-0a1b2c3d`,
+		RunE:    c.ledgerCommand(ledger.List),
 	}
 	gc := &cobra.Command{
-		Use: "gc [flags]", Short: "Remove the records of owners that are gone; without --yes: show them", Args: cobra.ArbitraryArgs,
+		Use: "gc [flags]", Short: "Remove the records of instances that are gone", Args: cobra.ArbitraryArgs,
+		Long:    `Remove the records of instances that are gone. Without --yes, show which.`,
+		Example: `  emr-static-ip ledger gc --region eu-central-1 --subnet subnet-0a1b2c3d --yes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				c.problem("ledger gc takes no addresses (%s): it removes what is stale", text.Quote(args[0]))
@@ -46,30 +54,23 @@ func (c *commandLine) ledger(output *pflag.Flag) *cobra.Command {
 		},
 	}
 	repair := &cobra.Command{
-		Use: "repair [flags] [ADDRESS...]", Short: "Mend records that cannot be read or contradict EC2; without --yes: show them", Args: cobra.ArbitraryArgs,
-		RunE: c.ledgerCommand(ledger.Repair),
+		Use: "repair [flags] [ADDRESS...]", Short: "Repair records that are unreadable or contradict EC2", Args: cobra.ArbitraryArgs,
+		Long:    `Repair records that are unreadable or contradict EC2, or only those of the given addresses. Without --yes, show which.`,
+		Example: `  emr-static-ip ledger repair --region eu-central-1 --subnet subnet-0a1b2c3d --yes 10.0.1.20`,
+		RunE:    c.ledgerCommand(ledger.Repair),
 	}
 	all.AddCommand(list, gc, repair)
-	for _, cmd := range all.Commands() {
-		cmd.Flags().AddFlag(output)
+	place := []string{flagSubnet, flagRegion}
+	c.flags.add(list.Flags(), place, nil)
+	for _, cmd := range []*cobra.Command{gc, repair} {
+		c.flags.add(cmd.Flags(), append(place, flagYes), nil)
 	}
-	help := c.help
-	all.SetHelpFunc(func(cmd *cobra.Command, args []string) { // the commands below it have it too
-		for _, name := range notOfLedger() {
-			cmd.Root().Flag(name).Hidden = true
-		}
-		help(cmd, args)
-	})
-	c.flags.add(flagSubnet, "SUBNET", "", "whose ledger (without: a node's own; where a region is given, all)", list, gc, repair)
-	c.flags.add(flagRegion, "REGION", "", "where (without: by the AWS settings, else a node's own)", list, gc, repair)
-	c.flags.add(flagYes, "bool", "", "carry out what gc and repair would do", gc, repair)
+	// These may also stand before list, gc and repair.
+	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: ledger.DefaultIMDSTimeout})
 	return all
 }
 
-// notOfLedger are the flags of all commands that are about a node, and the ledger commands do nothing with.
-func notOfLedger() []string { return []string{flagBackend, flagLockWait, flagStateDir} }
-
-// ledgerCommand is the body of a ledger command. It is run as whoever calls it.
+// ledgerCommand returns the body of a ledger command. It needs no root.
 func (c *commandLine) ledgerCommand(name string) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		c.program.Elevate = nil

@@ -82,7 +82,7 @@ func TestLedgerHelp(t *testing.T) {
 				t.Errorf("%s: --%s: want it shown: %v\n%s", args, flag, want, stdout)
 			}
 		}
-		if !strings.Contains(stdout, "Exit codes:") {
+		if !strings.Contains(stdout, "xit codes") {
 			t.Errorf("%s:\n%s", args, stdout)
 		}
 	}

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -10,8 +12,12 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// NewLogger is the log of a run on w: a line for people (format console) or a JSON object for programs (json) per entry, with the
-// time in UTC. verbose adds what is only of use when something is being looked for.
+// NewLogger returns the log of a run. The format console writes a line for people for each entry, the
+// format json an object for programs. Times are in UTC. verbose adds entries that help to find a
+// fault.
+//
+// Fields such as address, instance and step are for programs that filter the entries. A line for
+// people has no step, no field that repeats its message, and none that every line has.
 func NewLogger(w io.Writer, format string, verbose bool) *zap.Logger {
 	config := zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", MessageKey: "message", NameKey: "logger",
@@ -23,15 +29,44 @@ func NewLogger(w io.Writer, format string, verbose bool) *zap.Logger {
 		EncodeDuration:   zapcore.StringDurationEncoder,
 		ConsoleSeparator: " ",
 	}
-	encoder := zapcore.NewConsoleEncoder(config)
-	if format == "json" {
-		config.EncodeLevel = zapcore.LowercaseLevelEncoder
-		encoder = zapcore.NewJSONEncoder(config)
-	}
 	level := zapcore.InfoLevel
 	if verbose {
 		level = zapcore.DebugLevel
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(text.NewWriter(w))), level),
-		zap.ErrorOutput(zapcore.AddSync(io.Discard)))
+	sink := zapcore.Lock(zapcore.AddSync(text.NewWriter(w)))
+	var core zapcore.Core
+	if format == "json" {
+		config.EncodeLevel = zapcore.LowercaseLevelEncoder
+		core = zapcore.NewCore(zapcore.NewJSONEncoder(config), sink, level)
+	} else {
+		core = console{zapcore.NewCore(zapcore.NewConsoleEncoder(config), sink, level)}
+	}
+	return zap.New(core, zap.ErrorOutput(zapcore.AddSync(io.Discard)))
+}
+
+// console leaves out the fields that say the same as the message.
+type console struct{ zapcore.Core }
+
+// With leaves out all fields, which would be on every line.
+func (c console) With([]zapcore.Field) zapcore.Core { return c }
+
+func (c console) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return checked.AddCore(e, c)
+	}
+	return checked
+}
+
+func (c console) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	var kept []zapcore.Field
+	for _, f := range fields {
+		value := f.String
+		if s, ok := f.Interface.(fmt.Stringer); ok && f.Type == zapcore.StringerType {
+			value = s.String()
+		}
+		if f.Key != "step" && f.Key != "event" && (value == "" || !strings.Contains(e.Message, value)) {
+			kept = append(kept, f)
+		}
+	}
+	return c.Core.Write(e, kept)
 }

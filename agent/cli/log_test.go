@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -42,5 +43,20 @@ func TestLogger(t *testing.T) {
 	}
 	if strings.ContainsAny(lines[1], "\x7f\x1b\u009b\u202e") {
 		t.Errorf("a terminal would obey %q", lines[1])
+	}
+}
+
+// TestLoggerFields checks that programs get every field, and people none that the message repeats.
+func TestLoggerFields(t *testing.T) {
+	for format, want := range map[string]string{
+		"console": `INFO assigned 10.0.1.11 {"instance": "i-1"}`,
+		"json":    `"message":"assigned 10.0.1.11","step":"assigned","address":"10.0.1.11","instance":"i-1"}`,
+	} {
+		var b bytes.Buffer
+		NewLogger(&b, format, false).Info("assigned 10.0.1.11", zap.String("step", "assigned"),
+			zap.Stringer("address", netip.MustParseAddr("10.0.1.11")), zap.String("instance", "i-1"))
+		if got := strings.TrimSpace(b.String()); !strings.HasSuffix(got, want) {
+			t.Errorf("%s: got %s, want it to end with %s", format, got, want)
+		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
-// scan finds every flag that the command does not have and every flag without its value, all at once, and returns the other
-// arguments, with which cobra has nothing to complain about.
+// scan looks for flags that the command does not have, and for flags without a value. cobra would
+// report only the first of them. scan records each as a problem, and returns the other arguments.
 func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
 	cmd, _, err := root.Find(args)
 	if err != nil || cmd == nil {
@@ -21,85 +21,75 @@ func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
 	cmd.InitDefaultHelpFlag()
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
-		if value, ok := strings.CutPrefix(arg, "-o"); ok && cmd.Flag(flagOutput) != nil && !strings.HasPrefix(arg, "--") {
-			if arg = "--" + flagOutput; value != "" {
-				arg += "=" + strings.TrimPrefix(value, "=")
-			}
-		}
 		if name := strings.TrimLeft(arg, otherDashes); name != arg {
 			c.problem("%s begins with a dash of another kind, as word processors make them%s", text.Quote(arg), meant(cmd, name))
 			continue
 		}
-		switch {
-		case arg == "--":
+		if arg == "--" {
 			return append(kept, args[i:]...)
-		case arg == "-h", arg == "-" || !strings.HasPrefix(arg, "-"):
+		}
+		if arg == "-" || !strings.HasPrefix(arg, "-") {
 			kept = append(kept, arg)
 			continue
 		}
-		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		flag := cmd.Flag(name)
 		next := ""
 		if i+1 < len(args) {
 			next = args[i+1]
 		}
+		flag, hasValue := flagOf(cmd, arg)
 		switch {
-		case flag == nil || !strings.HasPrefix(arg, "--"):
-			likely := nearestFlag(cmd, name)
-			if shortOutput(arg) {
-				likely = flagOutput
-			}
-			c.problem("%s", unknownFlag(cmd, arg, name, likely))
-			if follows := next != "" && !strings.HasPrefix(next, "-") && cmd.Name() != next; !hasValue && follows && (!pool.IsList(next) || c.flags.isList(likely)) {
-				i++ // its value, one supposes
+		case flag == nil:
+			likely := nearestFlag(cmd, arg)
+			c.problem("%s", unknownFlag(cmd, arg, likely))
+			isValue := next != "" && !strings.HasPrefix(next, "-") && cmd.Name() != next && (!pool.IsList(next) || c.flags.isList(likely))
+			if isValue && !strings.Contains(arg, "=") {
+				i++
 			}
 		case hasValue || flag.NoOptDefVal != "":
-			if c.flags.isList(name) {
-				if n := c.torn(name, value, args[i+1:]); n > 0 {
-					arg, i = strings.TrimRight(arg, ","), i+n
-				}
-			}
 			kept = append(kept, arg)
-		case i+1 == len(args) || strings.HasPrefix(next, "--"):
-			c.problem("--%s has no value", name)
+		case next == "" && i+1 == len(args) || strings.HasPrefix(next, "--"):
+			c.problem("%s has no value", arg)
 		default:
 			i++
-			if c.flags.isList(name) {
-				if n := c.torn(name, next, args[i+1:]); n > 0 {
-					next, i = strings.TrimRight(next, ","), i+n
-				}
-			}
 			kept = append(kept, arg, next)
 		}
 	}
 	return kept
 }
 
+// flagOf returns the command's flag that an argument names, by its name or its letter, and whether
+// the argument has the value too.
+func flagOf(cmd *cobra.Command, arg string) (flag *pflag.Flag, hasValue bool) {
+	name, _, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+	if strings.HasPrefix(arg, "--") {
+		return cmd.Flag(name), hasValue
+	}
+	if cmd.Flag(strings.TrimPrefix(name, "-")) != nil {
+		return nil, false // a name with one dash
+	}
+	letter := arg[1:2]
+	if letter >= "\x80" {
+		return nil, false
+	}
+	if flag = cmd.Flags().ShorthandLookup(letter); flag == nil {
+		flag = cmd.InheritedFlags().ShorthandLookup(letter)
+	}
+	return flag, len(arg) > 2
+}
+
 // otherDashes look like the one that flags begin with: hyphens, en and em dash, minus.
 const otherDashes = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 
-// torn finds a list that was torn into several arguments by blanks after its commas. It returns how many of the arguments that follow belong to it.
-func (c *commandLine) torn(name, value string, following []string) int {
-	whole, n := value, 0
-	for n < len(following) && (strings.HasSuffix(whole, ",") || strings.HasPrefix(following[n], ",")) && pool.IsList(strings.Trim(following[n], ",")) {
-		whole += following[n]
-		n++
-	}
-	if n > 0 {
-		c.problem("--%s %s goes on after a blank: write it without blanks, --%s %s", name, text.Quote(value), name, text.Clean(whole, text.MaxQuoted))
-	}
-	return n
-}
-
-// nearestFlag is the flag that was probably meant: one of any command, where it is exactly that, else the nearest of the command, of apply, or
-// of any; empty where none is near.
-func nearestFlag(cmd *cobra.Command, name string) string {
-	name = strings.TrimLeft(strings.ReplaceAll(name, "_", "-"), "-")
+// nearestFlag returns the flag that was probably meant: a flag of any command with exactly this name,
+// or else the nearest flag of the command, of apply, or of any command. It returns "" if no flag is
+// near.
+func nearestFlag(cmd *cobra.Command, arg string) string {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	name = strings.ReplaceAll(name, "_", "-")
 	if len(owners(cmd.Root(), name)) > 0 {
 		return name
 	}
-	sets := [][]*cobra.Command{{cmd}, {cmd.Root()}, everyCommand(cmd.Root())}
-	for _, set := range sets {
+	for _, set := range [][]*cobra.Command{{cmd}, {cmd.Root()}, everyCommand(cmd.Root())} {
 		var names []string
 		for _, one := range set {
 			for _, flags := range []*pflag.FlagSet{one.LocalFlags(), one.InheritedFlags()} {
@@ -113,12 +103,9 @@ func nearestFlag(cmd *cobra.Command, name string) string {
 	return ""
 }
 
-// owners are the commands below cmd that have a flag: apply for those that it shares with plan and doctor, ledger for those that all its
-// commands have.
+// owners returns the commands below cmd that have a flag. A command stands for those below it if each
+// of them has the flag.
 func owners(cmd *cobra.Command, name string) (list []string) {
-	if !cmd.HasParent() && cmd.Flag(name) != nil && name != flagVersion {
-		return []string{"apply"}
-	}
 	for _, sub := range cmd.Commands() {
 		below := owners(sub, name)
 		switch {
@@ -132,54 +119,49 @@ func owners(cmd *cobra.Command, name string) (list []string) {
 	return list
 }
 
-// meant asks back for a flag; empty where none is near.
-func meant(cmd *cobra.Command, name string) string {
-	name, _, _ = strings.Cut(name, "=")
-	if likely := nearestFlag(cmd, name); likely != "" {
+// meant asks whether a similar flag was meant. It returns "" if no flag is near.
+func meant(cmd *cobra.Command, arg string) string {
+	if likely := nearestFlag(cmd, arg); likely != "" {
 		return ": did you mean --" + likely + "?"
 	}
 	return ""
 }
 
-func unknownFlag(cmd *cobra.Command, arg, name, likely string) string {
-	text := "unknown flag " + text.Quote(arg)
+// unknownFlag says that a command does not have a flag, and either which flag was probably meant, or
+// which commands have it.
+func unknownFlag(cmd *cobra.Command, arg, likely string) string {
+	problem := "unknown flag " + text.Quote(arg)
 	if cmd.HasParent() {
-		text += " of the command " + commandPath(cmd)
+		problem += " of the command " + commandPath(cmd)
 	}
-	if name == flagVersion {
-		return text + ": the command is emr-static-ip version"
-	}
-	if likely != "" && likely != name {
-		text += ": did you mean --" + likely + "?"
-	}
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	switch {
-	case !strings.HasPrefix(arg, "--") && cmd.Flag(strings.TrimLeft(name, "-")) != nil:
-		text += " Flags begin with two dashes"
-	case likely != "" && cmd.Flag(likely) == nil:
+	case name == flagVersion:
+		return problem + ": the command is emr-static-ip version"
+	case likely == "":
+		return problem
+	case cmd.Flag(likely) == nil:
 		having := owners(cmd.Root(), likely)
-		if len(having) == 1 && having[0] == cmd.Name() { // each of those below it has it
+		if len(having) == 1 && having[0] == cmd.Name() { // each of the commands below has it
 			having = owners(cmd, likely)
 		}
-		text += "; it belongs to " + enumerated(having)
+		subject := "it"
+		if likely != name {
+			subject = "--" + likely
+		}
+		return problem + ": " + subject + " belongs to " + enumerated(having)
+	case likely == name:
+		return problem + ": flags begin with two dashes, --" + likely
 	}
-	return text
+	return problem + ": did you mean --" + likely + "?"
 }
 
-// commandPath is a command's name, after that of the command that it is part of.
-func commandPath(cmd *cobra.Command) string {
-	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
-}
-
-// enumerated is a list in a sentence: a, b and c.
+// enumerated returns a list as part of a sentence: a, b and c.
 func enumerated(list []string) string {
 	if len(list) < 2 {
 		return strings.Join(list, "")
 	}
-	return strings.Join(list[:len(list)-1], ", ") + " and " + list[len(list)-1]
-}
-
-// shortOutput tells whether an argument is -o, alone or with its value.
-func shortOutput(arg string) bool {
-	value, ok := strings.CutPrefix(arg, "-o")
-	return ok && (value == "" || slices.Contains(flagValues()[flagOutput], strings.TrimPrefix(value, "=")))
+	list = slices.Clone(list)
+	last := len(list) - 1
+	return strings.Join(list[:last], ", ") + " and " + list[last]
 }

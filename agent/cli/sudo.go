@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -188,4 +189,15 @@ func SearchPath(path string) string {
 		}
 	}
 	return strings.Join(dirs, ":")
+}
+
+// tellKeptBack warns, where this process is not root, of variables that it does not pass on to root.
+func (c *commandLine) tellKeptBack(env agent.Environment) {
+	user := os.Geteuid
+	if c.program.User != nil {
+		user = c.program.User
+	}
+	if names := keptBack(env.Environ()); len(names) > 0 && user() != 0 {
+		env.Log.Warn("not passed on to root, since they name files that could start programs: " + strings.Join(names, ", ") + "; run this as root to use them")
+	}
 }

@@ -25,12 +25,12 @@ import (
 
 // Bounds of a doctor's waits: it is asked what is wrong now, and does not wait for it to pass.
 const (
-	doctorIMDS     = 10 * time.Second // for IMDS, and then for credentials, unless --imds-timeout says otherwise
-	doctorCall     = 15 * time.Second // one call to AWS with its retries
+	doctorIMDS     = agent.DefaultDoctorIMDSTimeout // for IMDS, and then for credentials, unless --imds-timeout says otherwise
+	doctorCall     = 15 * time.Second               // one call to AWS with its retries
 	doctorAttempts = 4
-	doctorProbe    = 40 * time.Second // the calls of the ledger's probe together, its removal apart
-	doctorLock     = 5 * time.Second  // for the xtables lock, unless --lock-wait says otherwise
-	doctorVerify   = 5 * time.Second  // one connection of --verify: EC2 is not behind with anything
+	doctorProbe    = 40 * time.Second            // the calls of the ledger's probe together, its removal apart
+	doctorLock     = agent.DefaultDoctorLockWait // for the xtables lock, unless --lock-wait says otherwise
+	doctorVerify   = 5 * time.Second             // one connection of --verify: EC2 is not behind with anything
 )
 
 // examination is one examination of a node. It changes nothing.

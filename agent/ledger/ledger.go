@@ -28,8 +28,8 @@ const (
 	Repair = "repair"
 )
 
-// imdsTimeout is how long the commands wait for IMDS by default. Mostly they run where there is none.
-const imdsTimeout = 5 * time.Second
+// DefaultIMDSTimeout is how long the commands wait for IMDS by default. Mostly they run where there is none.
+const DefaultIMDSTimeout = 5 * time.Second
 
 // Run carries out a ledger command, from anywhere with credentials. It needs no root, touches no
 // kernel, and reads none of a node's files. Region and subnet are those of cfg or of the SDK's
@@ -45,7 +45,7 @@ func Run(ctx context.Context, command string, cfg agent.Config, env agent.Enviro
 	defer cancel()
 	err := c.run(ctx)
 	if c.node == "" {
-		err = explainOutside(err, c.region, cfg.Prefix)
+		err = explainOutside(err, c.region, cfg.Prefix, c.subnet == "")
 	}
 	work := &c.report.Work
 	if c.aws != nil {
@@ -126,11 +126,15 @@ func (c *call) event(e ssmcoord.Event) {
 	if e.Change {
 		c.report.Work.Changes = append(c.report.Work.Changes, line)
 	}
-	c.log.Info(line)
+	fields := []zap.Field{zap.String("step", string(e.Kind))}
+	if e.Addr.IsValid() {
+		fields = append(fields, zap.Stringer("address", e.Addr))
+	}
+	c.log.Info(line, fields...)
 }
 
 // patience returns how long the command waits for IMDS.
-func (c *call) patience() time.Duration { return cmp.Or(c.cfg.IMDSTimeout, imdsTimeout) }
+func (c *call) patience() time.Duration { return cmp.Or(c.cfg.IMDSTimeout, DefaultIMDSTimeout) }
 
 // place finds the region and the subnet.
 func (c *call) place(ctx context.Context) error {
@@ -159,17 +163,23 @@ func (c *call) place(ctx context.Context) error {
 	return nil
 }
 
-// explainOutside is explain for somebody who is no node: permissions and credentials are the operator's own.
-func explainOutside(err error, region, prefix string) error {
+// explainOutside explains an error of a command that did not ask IMDS: permissions and credentials
+// are the operator's own.
+func explainOutside(err error, region, prefix string, allSubnets bool) error {
 	if !ec2.IsPermission(err) || exit.HasCode(err) {
 		return err
 	}
 	at := iam.Place{Region: region, Account: ec2.AccountIn(ec2.ErrorMessage(err)), Prefix: prefix}
-	return exit.With(exit.Permission, err, fmt.Sprintf("allow %s to the user or role that you are (aws sts get-caller-identity): %s",
-		ec2.IAMAction(err), at.Statement(iam.Operator, ec2.IAMAction(err))))
+	remedy := fmt.Sprintf("allow %s to the user or role that you are (aws sts get-caller-identity): %s",
+		ec2.IAMAction(err), at.Statement(iam.Operator, ec2.IAMAction(err)))
+	if allSubnets && ec2.IAMAction(err) == "ssm:GetParametersByPath" {
+		// The policy of the nodes allows their own subnet only.
+		remedy = "name one subnet with --subnet, or leave out --region on a node, which lists its own subnet; for all subnets " + remedy
+	}
+	return exit.With(exit.Permission, err, remedy)
 }
 
-// credentialsOutside says what somebody who is no node can do about credentials that cannot be had.
+// credentialsOutside says how an operator who is not on a node gets credentials.
 func credentialsOutside(err error) error {
 	e := (*exit.Error)(nil)
 	if !errors.As(err, &e) || e.Code == exit.Usage {

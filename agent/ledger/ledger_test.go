@@ -322,6 +322,7 @@ func TestLedgerFailures(t *testing.T) {
 		remedy  string
 	}{
 		{"list the ledger", List, "ssm:GetParametersByPath", nil, exit.Permission, "reading the ledger", `{"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": ["arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip", "`},
+		{"list all subnets", List, "ssm:GetParametersByPath", func(w *ledgerWorld) { w.cfg.Subnet = "" }, exit.Permission, "reading the ledger", "name one subnet with --subnet, or leave out --region on a node"},
 		{"interfaces", List, "ec2:DescribeNetworkInterfaces", nil, exit.Permission, "network interfaces", `"Action": "ec2:DescribeNetworkInterfaces", "Resource": "*", "Condition": {`},
 		{"instances", List, "ec2:DescribeInstances", nil, exit.Permission, "instances of the ledger", `"Action": "ec2:DescribeInstances"`},
 		{"read a record", GC, "ssm:GetParameters", nil, exit.Permission, "reading the record", `"Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/*"}`},

@@ -176,5 +176,5 @@ func (l Report) renderSteps(b *strings.Builder) error {
 	case l.DryRun && len(r.Changes) > 0:
 		r.Notes = append(r.Notes, "nothing was changed: --yes does it")
 	}
-	return r.Render(b)
+	return r.Render(b, "text")
 }
