@@ -25,7 +25,7 @@ func (r *run) doesWithoutState() bool { return r.gives || r.list != "" }
 // tellUnsaved warns of a state that is in memory only.
 func (r *run) tellUnsaved() {
 	if err := r.memory.Unsaved(); err != nil {
-		r.report.warn("the state cannot be saved, and is kept until the next boot: " + withRemedies(stateDirError(r.dir, err)))
+		r.report.warn("the state cannot be saved, and is kept until the next boot: " + withRemedies(StateDirError(r.dir, err)))
 	}
 }
 

@@ -76,7 +76,7 @@ func (r *run) restore(ctx context.Context) (sure bool, err error) {
 		return false, err
 	}
 	if err := r.memory.Retry(); err != nil {
-		return false, stateDirError(r.dir, err)
+		return false, StateDirError(r.dir, err)
 	}
 	v, err := r.askIMDS(ctx)
 	if err != nil || v.foreign != "" {
@@ -140,8 +140,8 @@ func StateError(dir string, err error) error {
 	return exit.With(ExitInternal, err, "run emr-static-ip again with the list of addresses: it puts the file aside, and finds the node's address by EC2 and the ledger; or emr-static-ip release")
 }
 
-// stateDirError is what to do about a state directory that cannot be written to.
-func stateDirError(dir string, err error) error {
+// StateDirError is what to do about a state directory that cannot be written to.
+func StateDirError(dir string, err error) error {
 	return exit.With(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
 }
 

@@ -69,7 +69,7 @@ func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, c
 func (r *run) locked(ctx context.Context, work func(context.Context) error) error {
 	unlock, err := state.LockWith(ctx, r.dir, host.NewProgress(r.report.log, time.Now()))
 	if err != nil {
-		return stateDirError(r.dir, err)
+		return StateDirError(r.dir, err)
 	}
 	defer unlock()
 	defer func() { r.report.left(r.memory) }()
@@ -161,7 +161,7 @@ func (r *run) save(phase state.Phase, edit func(*state.State)) error {
 // store makes s the state file.
 func (r *run) store(s state.State) error {
 	if err := r.memory.Save(s); err != nil {
-		return stateDirError(r.dir, err)
+		return StateDirError(r.dir, err)
 	}
 	return nil
 }

@@ -98,6 +98,7 @@ func (d *examination) explain(ctx context.Context, err error) error {
 // about: so the first that failed is what it would end with. Last is what a run would mend.
 func (d *examination) examine(ctx context.Context) {
 	d.report(d.rights(), d.lastRun())
+	d.report(d.writable()...)
 	d.report(d.identity(ctx)...)
 	if d.hasState {
 		d.cfg = d.cfg.Repeating(d.last.Settings)
