@@ -20,7 +20,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-// euidCommand is the hidden command by which the program asks itself, behind sudo, whom it runs as.
+// euidCommand is the hidden command by which the program asks itself, behind sudo, for its user.
 const euidCommand = "euid"
 
 func euid() string { return strconv.Itoa(os.Geteuid()) }
@@ -28,7 +28,7 @@ func euid() string { return strconv.Itoa(os.Geteuid()) }
 // sudoWait bounds the trial of sudo, which may ask a directory service that does not answer.
 const sudoWait = 30 * time.Second
 
-// sudo starts this program again as root. What it needs of the system is here, so that tests can stand in for it.
+// sudo starts this program again as root. Tests replace its functions.
 type sudo struct {
 	euid       func() int
 	executable func() (string, error)
@@ -39,12 +39,13 @@ type sudo struct {
 	rootsOwn   func(path string) bool
 }
 
-// Elevate returns nil where this process is root; otherwise it starts the program again through sudo -n, with the same arguments, in
-// the place of this process. It first tries whether sudo would do that and whether root comes of it: so a refusal ends with the reason
-// and a remedy, and a sudo that leads to another user than root does not lead here again for ever.
+// Elevate returns nil if this process is root. Otherwise it replaces this process by sudo -n with
+// the same program and arguments. Before that it runs the program behind sudo once, to see whether
+// sudo allows it and leads to root. So a refusal has a reason and a remedy, and a sudo that leads
+// to another user causes no endless loop.
 //
-// Of the environment it passes on what the run depends on, by name, never in an argument that others could see: see passedOn. No shell is
-// involved.
+// It passes on the variables that the run depends on: see passedOn. It passes them by name, never in
+// an argument that others could see. No shell is involved.
 func Elevate(ctx context.Context, args []string) error {
 	return sudo{
 		euid:       os.Geteuid,
@@ -104,8 +105,9 @@ func notRoot(err error, remedy string) error {
 	return exit.With(exit.NotRoot, err, remedy+"run it as root: addresses and rules need that (on EMR, sudo -n works for the user hadoop)")
 }
 
-// sudoers returns the remedy for a user who may not become root. It does not suggest SETENV: who sets variables of a root process
-// (LD_PRELOAD, PATH, AWS_CONFIG_FILE) runs any program as root. So does who can write the file that sudo starts.
+// sudoers returns the remedy for a user who may not become root. It does not suggest SETENV: a user
+// who sets variables of a root process (LD_PRELOAD, PATH, AWS_CONFIG_FILE) runs any program as root.
+// So does a user who can write the file that sudo starts.
 func (s sudo) sudoers(self string) string {
 	install := ""
 	if s.rootsOwn == nil || !s.rootsOwn(self) {
@@ -132,7 +134,8 @@ func rootsOwn(p string) bool {
 	}
 }
 
-// harmless are the variables of the AWS SDK whose values neither name a program nor a file that the SDK reads secrets or settings from.
+// harmless are the variables of the AWS SDK that neither name a program nor a file with secrets or
+// settings.
 var harmless = []string{
 	"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL",
 	"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT", "AWS_STS_REGIONAL_ENDPOINTS", "AWS_DEFAULTS_MODE",
@@ -140,8 +143,9 @@ var harmless = []string{
 	"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CA_BUNDLE",
 }
 
-// passedOn are the names of the variables that the program needs behind sudo, sorted. Others of the AWS SDK are not passed on: a config file can
-// name a program (credential_process), and other files are read and sent to whatever address another variable names.
+// passedOn returns the names of the variables that the program needs behind sudo, sorted. Others of
+// the AWS SDK are not passed on. A config file can name a program (credential_process). Other files
+// are read, and sent to the address that another variable names.
 func passedOn(environ []string) []string {
 	return slices.DeleteFunc(runVariables(environ), func(name string) bool {
 		return strings.HasPrefix(name, "AWS_") && !slices.Contains(harmless, name) &&
@@ -149,13 +153,13 @@ func passedOn(environ []string) []string {
 	})
 }
 
-// keptBack are the names of the variables that a run depends on and that are not passed on to root, sorted.
+// keptBack returns the names of the variables that a run depends on and that are not passed on.
 func keptBack(environ []string) []string {
 	passed := passedOn(environ)
 	return slices.DeleteFunc(runVariables(environ), func(name string) bool { return slices.Contains(passed, name) })
 }
 
-// runVariables are the names of the variables that a run depends on, sorted.
+// runVariables returns the names of the variables that a run depends on, sorted.
 func runVariables(environ []string) []string {
 	var names []string
 	for _, variable := range environ {
@@ -176,8 +180,8 @@ func runVariables(environ []string) []string {
 	return slices.Compact(names)
 }
 
-// SearchPath is a PATH with the directories of system programs (iptables, sudo) at its end where they are missing, as they are for
-// ordinary users and some services.
+// SearchPath returns a PATH that has the directories of system programs, such as iptables and sudo.
+// It appends those that are missing, as they are for ordinary users and some services.
 func SearchPath(path string) string {
 	dirs := strings.Split(path, ":")
 	if path == "" {

@@ -1,107 +1,84 @@
 package state
 
 import (
-	"os"
-	"path/filepath"
-	"syscall"
+	"errors"
+	"net/netip"
 	"testing"
+	"time"
 )
 
-// The state names the version that wrote it last.
-func TestMemoryNamesTheVersion(t *testing.T) {
-	root, dir := t.TempDir(), filepath.Join(t.TempDir(), "state")
-	if err := NewMemory(root, dir, "v1", nil).Save(testState()); err != nil {
-		t.Fatal(err)
+// What Memory returns is in the file: a write that fails changes nothing, and the same state is not
+// written twice.
+func TestMemoryIsNeverAheadOfTheFile(t *testing.T) {
+	dir, writes, fails := t.TempDir(), 0, error(nil)
+	m := NewMemory(t.TempDir(), dir, "v1", func(dir string, content []byte) error {
+		writes++
+		if fails != nil {
+			return fails
+		}
+		return Write(dir, content)
+	})
+	if err := m.Load(""); err != nil || m.Known() {
+		t.Fatal(m.Known(), err)
 	}
-	m := NewMemory(root, dir, "v2", nil)
-	if err := m.Load(""); err != nil {
-		t.Fatal(err)
+	a := netip.MustParseAddr("10.0.1.21")
+	s := State{Phase: Programmed, InstanceID: "i-1", Static: a, Intents: []netip.Addr{a}}
+	fails = errors.New("no room")
+	if err := m.Save(s); !errors.Is(err, fails) || m.Known() || m.State().Static.IsValid() {
+		t.Errorf("after a failed write: known %t, %v, %v", m.Known(), m.State().Static, err)
 	}
-	if err := m.Save(m.State()); err != nil {
-		t.Fatal(err)
+	fails = nil
+	for range 2 {
+		if err := m.Save(s); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if s, _, err := Load(dir, ""); err != nil || s.Tool != "v2" {
-		t.Errorf("the state names %s, %v", s.Tool, err)
+	if writes != 2 || len(m.State().Intents) > 0 || m.State().Tool != "v1" {
+		t.Errorf("%d writes, %+v", writes, m.State())
 	}
-	writes := 0
-	again := NewMemory(root, dir, "v2", func(string, []byte) error { writes++; return nil })
-	if err := again.Load(""); err != nil {
-		t.Fatal(err)
+	// A rerun does not step back for the same address.
+	s.Phase = Attached
+	if err := m.Save(s); err != nil || m.State().Phase != Programmed {
+		t.Errorf("phase %s, %v", m.State().Phase, err)
 	}
-	if err := again.Save(again.State()); err != nil || writes > 0 {
-		t.Errorf("%d writes of what is there, %v", writes, err)
+	fails = errors.New("read-only")
+	s.Phase = Withdrawn
+	if err := m.Save(s); !errors.Is(err, fails) || m.State().Phase != Programmed {
+		t.Errorf("after a failed write: phase %s, %v", m.State().Phase, err)
+	}
+	list := m.State()
+	list.Former = append(list.Former, a)
+	if len(m.State().Former) > 0 {
+		t.Error("a caller changed the memory")
+	}
+	if on, _, err := Load(dir, ""); err != nil || on.Phase != m.State().Phase || on.Static != m.State().Static {
+		t.Errorf("the file has %+v, %v", on, err)
 	}
 }
 
-// On a file system that takes no writes a run ends with an error. A restore and a release go on: the
-// next run knows what they did, and writes it once that is possible.
-func TestMemoryOnAFullFileSystem(t *testing.T) {
-	for _, reason := range []syscall.Errno{syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
-		root, dir := t.TempDir(), filepath.Join(t.TempDir(), "state")
-		if err := NewMemory(root, dir, "v1", nil).Save(testState()); err != nil {
-			t.Fatal(err)
-		}
-		full := func(string, []byte) error { return reason }
-		m := NewMemory(root, dir, "v1", full)
-		if err := m.Load("i-0a1"); err != nil {
-			t.Fatal(err)
-		}
-		s := m.State()
-		s.Phase = Withdrawn
-		if err := m.Save(s); !Unwritable(err) || m.State().Phase != Programmed {
-			t.Errorf("%v: a run goes on: %v", reason, err)
-		}
-		m.GoOn()
-		if err := m.Save(s); err != nil || m.State().Phase != Withdrawn || m.Unsaved() == nil {
-			t.Errorf("%v: %v, %v", reason, err, m.Unsaved())
-		}
-		written := m.State().Written
-		next := NewMemory(root, dir, "v1", nil)
-		if err := next.Load("i-0a1"); err != nil || next.State().Phase != Withdrawn {
-			t.Errorf("%v: the next run finds %s, %v", reason, next.State().Phase, err)
-		}
-		if err := next.Retry(); err != nil {
-			t.Error(err)
-		}
-		if s, _, err := Load(dir, ""); err != nil || s.Phase != Withdrawn || !s.Written.Equal(written) {
-			t.Errorf("%v: the file says %s of %s, %v", reason, s.Phase, s.Written, err)
-		}
-		if _, ok, _ := Load(spareDir(root, dir), ""); ok {
-			t.Errorf("%v: the state in memory is still there", reason)
-		}
+// A time of writing that lies ahead is corrected by the next run.
+func TestMemoryCorrectsAClockAhead(t *testing.T) {
+	dir := t.TempDir()
+	if err := Save(dir, State{Phase: Withdrawn, InstanceID: "i-1", Written: time.Now().Add(24 * time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	m := NewMemory(t.TempDir(), dir, "v1", nil)
+	if err := m.Load("i-1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Save(m.State()); err != nil || m.State().Written.After(time.Now()) {
+		t.Errorf("%s, %v", m.State().Written, err)
 	}
 }
 
-// A damaged file is put aside when something takes its place, and not before.
-func TestMemoryPutsADamagedFileAside(t *testing.T) {
-	root, dir := t.TempDir(), filepath.Join(t.TempDir(), "state")
-	if err := ensureStateDir(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, File), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	m := NewMemory(root, dir, "v1", nil)
-	if err := m.Load("i-0a1"); !Damaged(err) || m.Known() {
-		t.Fatal(err)
-	}
-	aside := func() int {
-		found, err := filepath.Glob(filepath.Join(dir, File+damagedMark+"*"))
-		if err != nil {
-			t.Fatal(err)
+// An address that was given back is only one of those that the node may have.
+func TestUsable(t *testing.T) {
+	a, b := netip.MustParseAddr("10.0.1.21"), netip.MustParseAddr("10.0.1.22")
+	for phase, given := range map[Phase]bool{Claiming: false, Attached: false, Programmed: false, Withdrawn: true, Releasing: true, Released: true} {
+		s := State{Phase: phase, Static: a, Former: []netip.Addr{b}, RecordDue: time.Now()}
+		u := s.Usable()
+		if u.Static.IsValid() == given || u.RecordDue.IsZero() != given || (len(u.Intents) == 2) != given || s.GivenBack() != given {
+			t.Errorf("%s: %+v", phase, u)
 		}
-		return len(found)
-	}
-	if aside() != 0 {
-		t.Error("the file was put aside by reading it")
-	}
-	if err := m.Save(testState()); err != nil || aside() != 1 {
-		t.Errorf("%d files put aside, %v", aside(), err)
-	}
-	if err := CheckDir(dir); err != nil {
-		t.Error(err)
-	}
-	if s, ok, err := Load(dir, "i-0a1"); !ok || err != nil || s.Phase != Programmed {
-		t.Errorf("%+v, %v", s, err)
 	}
 }
