@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
@@ -18,7 +19,7 @@ import (
 
 // endpoint finds out where the SDK calls a service.
 func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error) {
-	e := endpoint{service: service, vpce: "com.amazonaws." + d.id.Region + "." + service, kind: "interface, private DNS on"}
+	e := endpoint{service: service, vpce: ec2.EndpointService(d.id.Region, service), kind: "interface, private DNS on"}
 	var err error
 	switch service {
 	case "ssm":
@@ -27,7 +28,7 @@ func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error)
 		e.kind = "gateway, in the subnet's route table"
 		e.url, err = d.s3Endpoint(ctx)
 	default:
-		e.url, err = ec2Endpoint(ctx, d.aws.Config, false)
+		e.url, err = ec2.Endpoint(ctx, d.aws.Config, false)
 	}
 	switch {
 	case err != nil:
@@ -41,29 +42,13 @@ func (d *doctor) endpoint(ctx context.Context, service string) (endpoint, error)
 	return e, err
 }
 
-// ec2Endpoint finds out where the SDK calls EC2; plain leaves out what the operator's settings make of that.
-func ec2Endpoint(ctx context.Context, cfg aws.Config, plain bool) (*url.URL, error) {
-	o := awsec2.NewFromConfig(cfg).Options()
-	p := awsec2.EndpointParameters{Region: aws.String(o.Region), UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false)}
-	if !plain {
-		p.UseDualStack = aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled)
-		p.UseFIPS = aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled)
-		p.Endpoint = o.BaseEndpoint
-	}
-	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, p)
-	if err != nil {
-		return nil, fmt.Errorf("finding the endpoint of EC2: %w", err)
-	}
-	return &e.URI, nil
-}
-
 // s3Endpoint is where the AWS CLI and EMR call S3: s3.REGION, with the domain that EC2's name has in the region's partition. The SDK's client
 // of S3, which would tell, is not linked for this.
 func (d *doctor) s3Endpoint(ctx context.Context) (*url.URL, error) {
 	if own := cmp.Or(d.env.Getenv("AWS_ENDPOINT_URL_S3"), d.env.Getenv("AWS_ENDPOINT_URL")); own != "" {
 		return url.Parse(own)
 	}
-	u, err := ec2Endpoint(ctx, d.aws.Config, true)
+	u, err := ec2.Endpoint(ctx, d.aws.Config, true)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"os/exec"
 
+	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
@@ -14,7 +17,7 @@ import (
 // explain gives an error its exit code and remedy.
 func (r *run) explain(ctx context.Context, err error) error {
 	if e := (*Error)(nil); errors.As(err, &e) {
-		return err
+		return ec2.Plain(err)
 	}
 	if x := (*ssmcoord.ExhaustedError)(nil); errors.As(err, &x) {
 		return exit.With(ExitNoAddress, err, "name more addresses, or end a cluster or node that holds one; a node that is shutting down gives its address back by itself")
@@ -22,15 +25,12 @@ func (r *run) explain(ctx context.Context, err error) error {
 	if r.aws == nil {
 		return err
 	}
+	r.log.Debug("the error in full", zap.Error(err))
+	at := iam.Place{Region: r.id.Region, Subnet: r.id.SubnetID, Prefix: r.cfg.Prefix}
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) || errors.Is(err, ssmcoord.ErrOutOfTime) {
-		// The SDK reports that it was cancelled; what it was trying in vain is what the operator needs.
-		pending := r.aws.Tally.Pending()
-		if service, asked := r.aws.Tally.Silent(); service != "" && (pending != nil || asked > dialTimeout) {
-			return explain(&unreachableError{Service: service, Err: errors.Join(pending, err)}, r.id.Region, r.cfg.Prefix)
-		}
-		return exit.With(ExitDeadline, errors.Join(err, pending), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
+		return ec2.Plain(r.aws.Tally.Overdue(err, at))
 	}
-	return explainAt(err, iam.Place{Region: r.id.Region, Subnet: r.id.SubnetID, Prefix: r.cfg.Prefix})
+	return ec2.Plain(explainAt(err, at))
 }
 
 // kernelError gives an error of netcfg its exit code and remedy.

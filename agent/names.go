@@ -22,7 +22,6 @@ var (
 	coded           = exit.With
 	counted         = text.Count
 	countAbsence    = state.CountAbsence
-	explain         = ec2.Explain
 	explainAt       = ec2.ExplainAt
 	forgetAbsence   = state.ForgetAbsence
 	hasSystemd      = systemd.Running
@@ -56,7 +55,6 @@ const (
 	maxQuoted   = text.MaxQuoted
 	proxyRemedy = host.ProxyRemedy
 
-	dialTimeout    = ec2.DialTimeout
 	shutdownAction = systemd.ShutdownAction
 	unitDir        = systemd.Dir
 	unitProgram    = systemd.Program
@@ -73,7 +71,6 @@ type (
 
 	arbiter          = ec2.Node
 	awsSession       = ec2.Session
-	unreachableError = ec2.UnreachableError
 
 	named = pool.Named
 )

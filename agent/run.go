@@ -140,6 +140,9 @@ func (r *run) connect(ctx context.Context) error {
 	if r.aws, err = openAWS(ctx, r.env, r.id.Region, r.cfg.IMDSTimeout); err != nil {
 		return err
 	}
+	for _, other := range r.aws.Elsewhere {
+		r.warn(other)
+	}
 	r.ec2 = newArbiter(r.aws.Config, r.id, r.cluster, r.env)
 	return nil
 }

@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,9 +37,10 @@ func OpenIMDS(env host.Environment) IMDS {
 	watch := &imdsWatch{client: HTTPClient(env, IMDSAttempt)}
 	return IMDS{watch: watch, client: imds.New(imds.Options{
 		HTTPClient:            watch,
-		Endpoint:              env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+		Endpoint:              env.Getenv(imdsEndpoint),
 		Retryer:               aws.NopRetryer{}, // Identity goes round itself, until a deadline
 		EnableFallback:        aws.FalseTernary,
+		ClientEnableState:     imds.ClientEnabled, // AWS_EC2_METADATA_DISABLED is meant for others
 		DisableDefaultTimeout: true, // the client's own bound holds
 	})}
 }
@@ -52,15 +54,32 @@ type imdsWatch struct {
 }
 
 func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
-	answer, err := w.client.Do(r)
-	status := 0
-	if err == nil {
-		status = answer.StatusCode
-	}
-	w.status.Store(int32(status))
+	w.status.Store(0)
 	w.token.Store(r.Method == http.MethodPut)
-	return answer, err
+	answer, err := w.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	// The SDK reads the whole of an answer, without a limit: also that to the request for a token.
+	body, whole, err := readBounded(answer.Body, MaxMetadata)
+	answer.Body.Close()
+	switch {
+	case !whole:
+		return nil, &oddMetadata{err: fmt.Errorf("more than %d bytes", MaxMetadata)}
+	case err != nil:
+		return nil, err
+	case answer.StatusCode == http.StatusOK && isPage(body):
+		return nil, &oddMetadata{err: fmt.Errorf("it is answered with a page, which begins with %s", text.Quote(string(body))), page: true}
+	case answer.StatusCode >= 300 && answer.StatusCode < 400:
+		return nil, &oddMetadata{err: fmt.Errorf("it is answered with HTTP %d, which leads elsewhere", answer.StatusCode), page: true}
+	}
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	w.status.Store(int32(answer.StatusCode))
+	return answer, nil
 }
+
+// isPage reports whether a body is a page in HTML. No value of IMDS begins like one.
+func isPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) }
 
 // refusal wraps err in a refusedMetadata if IMDS answered the request.
 func (w *imdsWatch) refusal(err error) error {
@@ -84,6 +103,9 @@ func (e *refusedMetadata) Unwrap() error { return e.err }
 // everything, for at most the given time. It asks for nothing twice, since none of it changes
 // during a boot.
 func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Duration) (Identity, error) {
+	if err := checkIMDS(env); err != nil {
+		return Identity{}, err
+	}
 	known := map[string]string{}
 	began := time.Now()
 	wait := host.NewProgress(env.Logger(), began)
@@ -97,16 +119,24 @@ func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Du
 		case HasStatus(err, http.StatusForbidden):
 			return true, exit.With(exit.Identity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
 				"or its requests go through a proxy, which IMDS refuses")
+		case isPageError(err):
+			return true, exit.With(exit.Identity, err, oddIMDSRemedy)
 		case time.Since(began) > atMost:
 			return true, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), IMDSRemedy(err))
 		}
-		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", WithoutRequest(err.Error()))
+		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", Clause(err))
 		return false, err
 	})
 	if !done {
 		return id, exit.With(silent(err), fmt.Errorf("asking the Instance Metadata Service (%s): %w", imdsHost(env), err), IMDSRemedy(err))
 	}
 	return id, err
+}
+
+// isPageError reports whether something else than IMDS has answered.
+func isPageError(err error) bool {
+	odd := (*oddMetadata)(nil)
+	return errors.As(err, &odd) && odd.page
 }
 
 // imdsHost returns where IMDS is.
@@ -136,7 +166,13 @@ func silent(err error) exit.Code {
 }
 
 // oddMetadata is the error of a malformed answer of IMDS.
-type oddMetadata struct{ err error }
+type oddMetadata struct {
+	err  error
+	page bool // something else than IMDS has answered
+}
+
+// oddIMDSRemedy is what to do about something else that answers in the place of IMDS.
+const oddIMDSRemedy = "something else answers in the place of IMDS: look at AWS_EC2_METADATA_SERVICE_ENDPOINT, at ip route get 169.254.169.254, and at NAT rules and agents that catch its address"
 
 func (e *oddMetadata) Error() string { return e.err.Error() }
 func (e *oddMetadata) Unwrap() error { return e.err }
@@ -221,7 +257,7 @@ func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, 
 
 // odd returns the error of a malformed answer of IMDS.
 func odd(what, value string, err error) error {
-	return &oddMetadata{fmt.Errorf("IMDS gives %s as %s: %w", what, text.Quote(value), err)}
+	return &oddMetadata{err: fmt.Errorf("IMDS gives %s as %s: %w", what, text.Quote(value), err)}
 }
 
 // readMAC reads the hardware address of an Ethernet interface.
@@ -255,11 +291,11 @@ func (m IMDS) get(ctx context.Context, path string) (string, error) {
 		return "", fmt.Errorf("reading %s from IMDS: %w", path, err)
 	}
 	if len(b) > MaxMetadata {
-		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: more than %d bytes", path, MaxMetadata)}
+		return "", &oddMetadata{err: fmt.Errorf("reading %s from IMDS: more than %d bytes", path, MaxMetadata)}
 	}
 	v := strings.TrimSpace(string(b))
 	if v == "" {
-		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: the answer is empty", path)}
+		return "", &oddMetadata{err: fmt.Errorf("reading %s from IMDS: the answer is empty", path)}
 	}
 	return v, nil
 }

@@ -18,6 +18,8 @@ type Failure string
 // The kinds of failures.
 const (
 	FailureName    Failure = "name"    // the host name was not found
+	// FailureResolver is a look-up that no name server answers, so that nobody knows the name.
+	FailureResolver Failure = "resolver"
 	FailureRefused Failure = "refused" // something answered with a reset
 	FailureTimeout Failure = "timeout" // nothing answered
 	FailureRoute   Failure = "route"   // no route, here or further on; or a firewall that says so
@@ -32,6 +34,8 @@ func FailureOf(err error) Failure {
 	switch {
 	case errors.As(err, &source):
 		return FailureSource
+	case errors.As(err, &dns) && (dns.IsTimeout || dns.IsTemporary):
+		return FailureResolver
 	case errors.As(err, &dns):
 		return FailureName
 	case errors.Is(err, syscall.ECONNREFUSED):
