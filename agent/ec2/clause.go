@@ -22,7 +22,7 @@ import (
 //
 // becomes "ssm:GetParameters: no answer from 10.0.0.10:80 in 5s". What err wraps stays the same.
 func Plain(err error) error {
-	if err == nil || len(operationsOf(err)) == 0 {
+	if err == nil || Clause(err) == err.Error() {
 		return err
 	}
 	return &plainError{err}
@@ -39,7 +39,7 @@ func Clause(err error) string {
 	for _, op := range operationsOf(err) {
 		text = strings.ReplaceAll(text, op.Error(), callClause(op))
 	}
-	return text
+	return strings.ReplaceAll(text, "failed to refresh cached credentials, ", "")
 }
 
 // callClause returns a failed call and its cause.
@@ -51,6 +51,9 @@ func callClause(op *smithy.OperationError) string {
 	}
 	if service == imdsService {
 		return cause(op.Err, IMDSAttempt.String())
+	}
+	if odd := (*oddAnswerError)(nil); errors.As(op.Err, &odd) {
+		return odd.Error() // it names the call
 	}
 	return service + ":" + op.Operation() + ": " + cause(op.Err, attemptTimeout.String())
 }
@@ -99,7 +102,7 @@ func cause(err error, within string) string {
 	case errors.Is(err, context.Canceled):
 		return "it was stopped before there was an answer"
 	}
-	text := exit.Innermost(err).Error()
+	text := sdkWords.ReplaceAllString(exit.Innermost(err).Error(), "")
 	if status := statusOf(err); status != 0 {
 		text = fmt.Sprintf("HTTP %d, %s", status, text)
 	}
@@ -111,5 +114,8 @@ func cause(err error, within string) string {
 func WithoutRequest(text string) string {
 	return requestID.ReplaceAllString(text, "")
 }
+
+// sdkWords match what some errors of the SDK begin with that wrap others by their text alone.
+var sdkWords = regexp.MustCompile(`^operation error [^,]*, (https? response error )?`)
 
 var requestID = regexp.MustCompile(`https? response error StatusCode: [0-9]*, RequestID: [^,]*, `)

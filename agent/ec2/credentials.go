@@ -65,14 +65,14 @@ func WaitForCredentials(ctx context.Context, cfg aws.Config, env host.Environmen
 			if limit > 0 {
 				what += ", for " + waited.Round(time.Second).String()
 			}
-			return true, exit.With(final.code, fmt.Errorf("%s: %w", what, last), final.remedy)
+			return true, exit.With(final.code, Plain(fmt.Errorf("%s: %w", what, last)), final.remedy)
 		}
 		wait.Waiting(ctx, min(patience, atMost), "for AWS credentials: %s", Clause(err))
 		return false, err
 	})
 	if !done {
 		final, _ := noCredentials(last, cfg)
-		return exit.With(final.code, fmt.Errorf("getting AWS credentials: %w", err), final.remedy)
+		return exit.With(final.code, Plain(fmt.Errorf("getting AWS credentials: %w", err)), final.remedy)
 	}
 	return err
 }

@@ -81,22 +81,29 @@ func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
 // isPage reports whether a body is a page in HTML. No value of IMDS begins like one.
 func isPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) }
 
-// refusal wraps err in a refusedMetadata if IMDS answered the request.
-func (w *imdsWatch) refusal(err error) error {
+// refusal returns the error of a request for path. It is a refusedMetadata if IMDS answered.
+func (w *imdsWatch) refusal(path string, err error) error {
 	if status := int(w.status.Load()); status != 0 {
-		return &refusedMetadata{status: status, token: w.token.Load(), err: err}
+		return &refusedMetadata{path: path, status: status, token: w.token.Load(), err: err}
 	}
-	return err
+	return Plain(fmt.Errorf("reading %s from IMDS: %w", path, err))
 }
 
 // refusedMetadata is the error if IMDS answered with something else than a success.
 type refusedMetadata struct {
-	status int  // of HTTP
-	token  bool // it was the request for an IMDSv2 token
+	path   string // what was asked for
+	status int    // of HTTP
+	token  bool   // it was the request for an IMDSv2 token
 	err    error
 }
 
-func (e *refusedMetadata) Error() string { return e.err.Error() }
+func (e *refusedMetadata) Error() string {
+	if e.token {
+		return fmt.Sprintf("reading %s from IMDS: it answers HTTP %d to the request for a token", e.path, e.status)
+	}
+	return fmt.Sprintf("reading %s from IMDS: it answers HTTP %d", e.path, e.status)
+}
+
 func (e *refusedMetadata) Unwrap() error { return e.err }
 
 // Identity asks IMDS who this node is. IMDS may be late at boot, so Identity asks until it has
@@ -283,7 +290,7 @@ func (m IMDS) get(ctx context.Context, path string) (string, error) {
 	defer cancel()
 	out, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 	if err != nil {
-		return "", m.watch.refusal(fmt.Errorf("reading %s from IMDS: %w", path, err))
+		return "", m.watch.refusal(path, err)
 	}
 	defer out.Content.Close()
 	b, err := io.ReadAll(io.LimitReader(out.Content, MaxMetadata+1))

@@ -15,6 +15,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	"go.uber.org/zap"
 
@@ -90,7 +91,7 @@ func (t *Tally) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 		delete(t.last, name)
 		delete(t.failing, name)
 	} else if ctx.Err() == nil {
-		t.last[name] = err
+		t.last[name] = &smithy.OperationError{ServiceID: awsmiddleware.GetServiceID(ctx), OperationName: awsmiddleware.GetOperationName(ctx), Err: err}
 		t.persisting(ctx, name, began, err)
 	}
 	of := innermostService(err, service) // getting credentials may be what failed

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -71,15 +72,48 @@ func resolve(ctx context.Context, name string, ask asker) ([]netip.Addr, error) 
 // time for the connection.
 func Dialer(limit time.Duration) func(ctx context.Context, network, address string) (net.Conn, error) {
 	d := net.Dialer{Timeout: limit, KeepAlive: 30 * time.Second}
-	return dialer{resolve: net.DefaultResolver.LookupNetIP, connect: d.DialContext}.dial
+	return (&dialer{resolve: net.DefaultResolver.LookupNetIP, connect: d.DialContext}).dial
 }
+
+// keepSlow is how long the addresses of a slow look-up are used again. Otherwise each connection
+// of a run would wait for the silent name server.
+const keepSlow = time.Minute
 
 type dialer struct {
 	resolve asker
 	connect func(ctx context.Context, network, address string) (net.Conn, error)
+
+	mu   sync.Mutex
+	slow map[string]slowAnswer // by host name
 }
 
-func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+type slowAnswer struct {
+	addrs []netip.Addr
+	until time.Time
+}
+
+// lookup is resolve with the memory of slow look-ups.
+func (d *dialer) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	began := time.Now()
+	d.mu.Lock()
+	known := d.slow[name]
+	d.mu.Unlock()
+	if began.Before(known.until) {
+		return known.addrs, nil
+	}
+	addrs, err := resolve(ctx, name, d.resolve)
+	if now := time.Now(); err == nil && now.Sub(began) >= LookupSlow {
+		d.mu.Lock()
+		if d.slow == nil {
+			d.slow = map[string]slowAnswer{}
+		}
+		d.slow[name] = slowAnswer{addrs, now.Add(keepSlow)}
+		d.mu.Unlock()
+	}
+	return addrs, err
+}
+
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	name, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
@@ -87,7 +121,7 @@ func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, er
 	if _, err := netip.ParseAddr(name); err == nil {
 		return d.connect(ctx, network, address)
 	}
-	addrs, err := resolve(ctx, name, d.resolve)
+	addrs, err := d.lookup(ctx, name)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}

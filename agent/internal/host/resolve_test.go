@@ -71,7 +71,7 @@ func TestDialer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		two := []netip.Addr{netip.MustParseAddr("10.0.0.10"), netip.MustParseAddr("10.0.0.11")}
 		var tried []string
-		d := dialer{
+		d := &dialer{
 			resolve: slowly(map[string]answer{"ip4": {addrs: two}, "ip6": {}}, map[string]time.Duration{"ip4": 10 * time.Second}),
 			connect: func(ctx context.Context, _, address string) (net.Conn, error) {
 				if tried = append(tried, address); address == "10.0.0.10:443" {
@@ -89,6 +89,13 @@ func TestDialer(t *testing.T) {
 		}
 		if got := strings.Join(tried, " "); got != "10.0.0.10:443 10.0.0.11:443 10.0.0.12:443" {
 			t.Errorf("tried %s", got)
+		}
+		for _, tt := range []struct{ pause, took time.Duration }{{0, 0}, {keepSlow, 10 * time.Second}} {
+			time.Sleep(tt.pause)
+			began := time.Now()
+			if addrs, err := d.lookup(t.Context(), "ssm.us-east-1.amazonaws.com"); err != nil || len(addrs) != 2 || time.Since(began) != tt.took {
+				t.Errorf("%v, %v after %s, want %s", addrs, err, time.Since(began), tt.took)
+			}
 		}
 	})
 }
