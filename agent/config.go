@@ -2,7 +2,6 @@ package agent
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
@@ -18,12 +17,16 @@ const (
 	DefaultPrefix      = "/emr-static-ip"
 	DefaultPutRate     = 3.0 // PutParameter/s that an account without paid throughput has in one region
 	DefaultTimeout     = 10 * time.Minute
-	DefaultIMDSTimeout = 2 * time.Minute
+	DefaultIMDSTimeout = 2 * time.Minute // of apply, plan and release
 	DefaultLockWait    = 30 * time.Second
-	DefaultStateDir    = "/var/lib/emr-static-ip"
-	DefaultLogFormat   = "console"
-	DefaultOutput      = "text"
-	DefaultOnError     = OnErrorFail
+	// Restore and status do not wait for an IMDS that does not answer, and doctor reports it.
+	DefaultRestoreIMDSTimeout = 5 * time.Second
+	DefaultDoctorIMDSTimeout  = 10 * time.Second
+	DefaultDoctorLockWait     = 5 * time.Second
+	DefaultStateDir           = "/var/lib/emr-static-ip"
+	DefaultLogFormat          = "console"
+	DefaultOutput             = "text"
+	DefaultOnError            = OnErrorFail
 )
 
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
@@ -49,32 +52,35 @@ type Config struct {
 	Subnet           string        // of ledger; empty: the node's own, or all
 	Yes              bool          // of ledger gc and repair: do it
 	Timeout          time.Duration // bounds the whole run
-	IMDSTimeout      time.Duration // how long a late IMDS is waited for
-	LockWait         time.Duration // how long the xtables lock is waited for
+	IMDSTimeout      time.Duration // how long to wait for a late IMDS; 0: as long as the command does by default
+	LockWait         time.Duration // how long to wait for the xtables lock; 0: as long as the command does by default
 	StateDir         string        // where state.json is kept
 	Verbose          bool
 	LogFormat        string // console or json
 
-	// Given names the flags that the operator set, on the command line or in the environment, without their dashes.
-	// Only a run without pools looks at it: what is not given is repeated from the last run.
-	Given []string
+	Given Given // the settings that the operator set
+}
+
+// Given says which settings the operator set, by arguments or in the environment. A run without
+// pools repeats the others from the last run.
+type Given struct {
+	Role, Scope, Only, Exclude, Backend, Prefix, NameTag bool
+	NoUnits, NoShutdownAction, PutRate, Verify           bool
 }
 
 // DefaultConfig is the configuration of a command line without arguments and flags.
 func DefaultConfig() Config {
 	return Config{
-		Scope:       DefaultScope,
-		Backend:     DefaultBackend,
-		Prefix:      DefaultPrefix,
-		NameTag:     true,
-		PutRate:     DefaultPutRate,
-		Timeout:     DefaultTimeout,
-		IMDSTimeout: DefaultIMDSTimeout,
-		LockWait:    DefaultLockWait,
-		StateDir:    DefaultStateDir,
-		LogFormat:   DefaultLogFormat,
-		Output:      DefaultOutput,
-		OnError:     DefaultOnError,
+		Scope:     DefaultScope,
+		Backend:   DefaultBackend,
+		Prefix:    DefaultPrefix,
+		NameTag:   true,
+		PutRate:   DefaultPutRate,
+		Timeout:   DefaultTimeout,
+		StateDir:  DefaultStateDir,
+		LogFormat: DefaultLogFormat,
+		Output:    DefaultOutput,
+		OnError:   DefaultOnError,
 	}
 }
 
@@ -94,66 +100,38 @@ func (c Config) Repeating(last Settings) Config {
 		return c
 	}
 	c.Pools = last.Pools
-	given := func(flag string) bool { return slices.Contains(c.Given, flag) }
-	if !given(flagRole) {
+	if !c.Given.Role {
 		c.Role = last.Role
 	}
-	if !given(flagScope) {
+	if !c.Given.Scope {
 		c.Scope = last.Scope
 	}
-	if !given(flagOnly) {
+	if !c.Given.Only {
 		c.Only = last.Only
 	}
-	if !given(flagExclude) {
+	if !c.Given.Exclude {
 		c.Exclude = last.Exclude
 	}
-	if !given(flagBackend) {
+	if !c.Given.Backend {
 		c.Backend = last.Backend
 	}
-	if !given(flagPrefix) {
+	if !c.Given.Prefix {
 		c.Prefix = last.Prefix
 	}
-	if !given(flagNoNameTag) {
+	if !c.Given.NameTag {
 		c.NameTag = last.NameTag
 	}
-	if !given(flagNoUnits) {
+	if !c.Given.NoUnits {
 		c.NoUnits = last.NoUnits
 	}
-	if !given(flagShutdown) {
+	if !c.Given.NoShutdownAction {
 		c.NoShutdownAction = last.NoShutdownAction
 	}
-	if !given(flagPutRate) {
+	if !c.Given.PutRate {
 		c.PutRate = last.PutRate
 	}
-	if !given(flagVerify) {
+	if !c.Given.Verify {
 		c.Verify = last.Verify
 	}
 	return c
 }
-
-// The flags, without their dashes. Each is also an environment variable: see variableOf.
-const (
-	flagRole      = "role"
-	flagScope     = "snat-scope"
-	flagOnly      = "only-cidr"
-	flagExclude   = "exclude-cidr"
-	flagBackend   = "nat-backend"
-	flagPrefix    = "prefix"
-	flagNoNameTag = "no-name-tag"
-	flagNoUnits   = "no-units"
-	flagShutdown  = "no-shutdown-action"
-	flagDryRun    = "dry-run"
-	flagOnError   = "on-error"
-	flagOutput    = "output"
-	flagPutRate   = "ssm-put-rate"
-	flagVerify    = "verify"
-	flagTimeout   = "timeout"
-	flagIMDS      = "imds-timeout"
-	flagLockWait  = "lock-wait"
-	flagStateDir  = "state-dir"
-	flagLogFormat = "log-format"
-	flagVerbose   = "verbose"
-	flagSubnet    = "subnet"
-	flagRegion    = "region"
-	flagYes       = "yes"
-)

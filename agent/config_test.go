@@ -21,24 +21,27 @@ func TestRepeating(t *testing.T) {
 	given := c
 	given.Role, given.Scope, given.Backend, given.Prefix, given.PutRate = RoleTask, "external", "auto", "/emr-static-ip", 3
 	given.Only, given.Exclude = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, nil
-	for flag, set := range map[string]func(*Settings){
-		flagRole:      func(s *Settings) { s.Role = given.Role },
-		flagScope:     func(s *Settings) { s.Scope = given.Scope },
-		flagOnly:      func(s *Settings) { s.Only = given.Only },
-		flagExclude:   func(s *Settings) { s.Exclude = given.Exclude },
-		flagBackend:   func(s *Settings) { s.Backend = given.Backend },
-		flagPrefix:    func(s *Settings) { s.Prefix = given.Prefix },
-		flagPutRate:   func(s *Settings) { s.PutRate = given.PutRate },
-		flagNoNameTag: func(s *Settings) { s.NameTag = false },
-		flagVerify:    func(s *Settings) { s.Verify = nil },
+	for name, test := range map[string]struct {
+		given Given
+		set   func(*Settings)
+	}{
+		"Role":    {Given{Role: true}, func(s *Settings) { s.Role = given.Role }},
+		"Scope":   {Given{Scope: true}, func(s *Settings) { s.Scope = given.Scope }},
+		"Only":    {Given{Only: true}, func(s *Settings) { s.Only = given.Only }},
+		"Exclude": {Given{Exclude: true}, func(s *Settings) { s.Exclude = given.Exclude }},
+		"Backend": {Given{Backend: true}, func(s *Settings) { s.Backend = given.Backend }},
+		"Prefix":  {Given{Prefix: true}, func(s *Settings) { s.Prefix = given.Prefix }},
+		"PutRate": {Given{PutRate: true}, func(s *Settings) { s.PutRate = given.PutRate }},
+		"NameTag": {Given{NameTag: true}, func(s *Settings) { s.NameTag = false }},
+		"Verify":  {Given{Verify: true}, func(s *Settings) { s.Verify = nil }},
 	} {
 		c := given
-		c.Given = []string{flag}
-		c.NameTag = flag != flagNoNameTag
+		c.Given = test.given
+		c.NameTag = !test.given.NameTag
 		want := last
-		set(&want)
+		test.set(&want)
 		if got := c.Repeating(last).Settings(); !reflect.DeepEqual(got, want) {
-			t.Errorf("--%s: got %+v, want %+v", flag, got, want)
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
@@ -19,12 +21,12 @@ import (
 
 // Bounds of a doctor's waits: it is asked what is wrong now, and does not wait for it to pass.
 const (
-	doctorIMDS     = 10 * time.Second // for IMDS, and then for credentials, unless --imds-timeout says otherwise
-	doctorCall     = 15 * time.Second // one call to AWS with its retries
+	doctorIMDS     = DefaultDoctorIMDSTimeout // for IMDS, and then for credentials, unless --imds-timeout says otherwise
+	doctorCall     = 15 * time.Second         // one call to AWS with its retries
 	doctorAttempts = 4
-	doctorProbe    = 40 * time.Second // the calls of the ledger's probe together, its removal apart
-	doctorLock     = 5 * time.Second  // for the xtables lock, unless --lock-wait says otherwise
-	doctorVerify   = 5 * time.Second  // one connection of --verify: EC2 is not behind with anything
+	doctorProbe    = 40 * time.Second      // the calls of the ledger's probe together, its removal apart
+	doctorLock     = DefaultDoctorLockWait // for the xtables lock, unless --lock-wait says otherwise
+	doctorVerify   = 5 * time.Second       // one connection of --verify: EC2 is not behind with anything
 )
 
 // doctor is one examination: a run that changes nothing.
@@ -122,10 +124,7 @@ func together(checks ...func() []Finding) []Finding {
 
 // patience is how long IMDS is asked.
 func (d *doctor) patience() time.Duration {
-	if slices.Contains(d.cfg.Given, flagIMDS) {
-		return d.cfg.IMDSTimeout
-	}
-	return min(doctorIMDS, d.cfg.IMDSTimeout)
+	return cmp.Or(d.cfg.IMDSTimeout, doctorIMDS)
 }
 
 // session loads the SDK's configuration and gets credentials.

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,7 +9,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -329,23 +327,4 @@ func TestDoctorVerify(t *testing.T) {
 		expect(t, d, "verify 192.168.50.10:80", resultOK, "the static IP 10.0.1.21 reaches")
 		expect(t, d, "verify 192.168.50.11:80", resultFailed, "does it admit 10.0.1.21")
 	})
-}
-
-func TestDoctorCommand(t *testing.T) {
-	var out bytes.Buffer
-	p := Program{
-		Doctor: func(_ context.Context, cfg Config, _ Environment) (Diagnosis, error) {
-			if len(cfg.Pools.Core) != 1 || cfg.Output != "json" {
-				t.Errorf("%+v", cfg)
-			}
-			d := Diagnosis{Version: DiagnosisVersion, Findings: []Finding{}}
-			d.add(failed(ExitPermission, "permission", "ssm:PutParameter", "", "denied"))
-			return d, nil
-		},
-		Elevate: func(context.Context, []string) error { return notRoot(errors.New("no sudo"), "") }, // it goes on
-	}
-	code := p.Main(t.Context(), strings.Fields("doctor -o json 10.0.1.10 10.0.1.11"), Environment{Stdout: &out, LookupEnv: func(string) (string, bool) { return "", false }})
-	if code != ExitPermission || !strings.HasPrefix(out.String(), `{"version":1,`) {
-		t.Errorf("code %d\n%s", code, out.String())
-	}
 }

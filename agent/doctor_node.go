@@ -1,12 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
@@ -122,11 +122,7 @@ func (d *doctor) kernelFindings(ctx context.Context) []Finding {
 	if d.notRoot {
 		return []Finding{unknown("nat", "", "run it as root", "not root: the rules cannot be looked at")}
 	}
-	wait := d.cfg.LockWait
-	if !slices.Contains(d.cfg.Given, flagLockWait) {
-		wait = min(wait, doctorLock)
-	}
-	d.cfg.LockWait = wait
+	d.cfg.LockWait = cmp.Or(d.cfg.LockWait, doctorLock)
 	if err := d.openKernel(ctx); err != nil {
 		return []Finding{of(err, "nat", "")}
 	}

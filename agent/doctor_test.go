@@ -350,12 +350,12 @@ func TestDoctorCutShort(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
 			if c.Key() == "ssm:PutParameter" {
-				return cloud.FaultAction{Then: func() { cancel(&SignalError{Signal: syscall.SIGINT}) }}
+				return cloud.FaultAction{Then: func() { cancel(&exit.SignalError{Signal: syscall.SIGINT}) }}
 			}
 			return cloud.FaultAction{}
 		})
 		d, err := Doctor(ctx, n.cfg, n.env)
-		if signal := (*SignalError)(nil); !errors.As(err, &signal) || len(d.Findings) < 10 {
+		if signal := (*exit.SignalError)(nil); !errors.As(err, &signal) || len(d.Findings) < 10 {
 			t.Errorf("%v\n%s", err, textOf(t, d))
 		}
 		if left := n.cloud.Parameters(); len(left) > 0 {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"os/exec"
 
-	"go.uber.org/zap"
-
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
@@ -25,12 +23,7 @@ func (r *run) explain(ctx context.Context, err error) error {
 	if r.aws == nil {
 		return err
 	}
-	r.log.Debug("the error in full", zap.Error(err))
-	at := iam.Place{Region: r.id.Region, Subnet: r.id.SubnetID, Prefix: r.cfg.Prefix}
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) || errors.Is(err, ssmcoord.ErrOutOfTime) {
-		return ec2.Plain(r.aws.Tally.Overdue(err, at))
-	}
-	return ec2.Plain(explainAt(err, at))
+	return r.aws.Explain(ctx, err, iam.Place{Region: r.id.Region, Subnet: r.id.SubnetID, Prefix: r.cfg.Prefix})
 }
 
 // kernelError gives an error of netcfg its exit code and remedy.

@@ -69,8 +69,8 @@ type (
 	EMRFiles     = emr.Files
 	RoleDecision = emr.Decision
 
-	arbiter          = ec2.Node
-	awsSession       = ec2.Session
+	arbiter    = ec2.Node
+	awsSession = ec2.Session
 
 	named = pool.Named
 )

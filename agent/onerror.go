@@ -10,12 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
-	"go.uber.org/zap"
 )
 
 // The values of --on-error.
@@ -34,6 +35,7 @@ const (
 	onErrorLock = 10 * time.Second // for another run on this node
 	onErrorIMDS = 5 * time.Second  // for IMDS, which may be what failed
 	onErrorTag  = 30 * time.Second // for EC2, which may be what failed
+	afterRetry  = 2 * time.Minute  // for all of that, after the limit of a run by the timer
 )
 
 // Failed is a run whose failure is to be suppressed.
@@ -41,7 +43,9 @@ type Failed struct {
 	Code     ExitCode
 	Err      error
 	Remedies []string
-	Args     []string  // what a later run is to be started with, after the command retry
+	Args     []string  // of a later run, after the command retry
+	Environ  []string  // of a later run, as NAME=value
+	Omitted  []string  // names of variables that a later run lacks, since they may hold secrets
 	Began    time.Time // when the run did
 	// Hopeless: the command line itself is wrong, and will not become right. A list of addresses that this node or its cluster contradicts is not
 	// hopeless: EMR's files may be complete later, and an interface may get room.
@@ -187,8 +191,7 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		problem("%s, not this one, which would be as wrong again; run emr-static-ip with a right one on this node", earlierTimer)
 		return true
 	case r.cfg.NoUnits:
-		list, _ := r.retryUnits(nil, nil)
-		err := r.installer().Remove(ctx, list, systemd.RetryTimer)
+		err := r.installer().Remove(ctx, systemd.RetryUnits(nil, nil, 0), systemd.RetryTimer)
 		s.Done = append(s.Done, r.rep.Changes...)
 		if err != nil && goesOn() {
 			problem("%s, although this one has --no-units: %v", earlierTimer, err)
@@ -200,12 +203,7 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		problem("%s: systemd does not run here (no %s); run emr-static-ip on this node when the cause is mended", nothing, systemd.RunDir)
 		return false
 	}
-	var environ []string
-	if r.env.Environ != nil {
-		environ = r.env.Environ()
-	}
-	list, left := r.retryUnits(f.Args, environ)
-	err := r.installer().Ensure(ctx, list, systemd.RetryTimer)
+	err := r.installer().Ensure(ctx, systemd.RetryUnits(f.Args, f.Environ, r.cfg.Timeout+afterRetry), systemd.RetryTimer)
 	s.Done = append(s.Done, r.rep.Changes...)
 	switch {
 	case err != nil && goesOn():
@@ -214,8 +212,8 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		problem("%s: installing %s: %v", nothing, systemd.RetryTimer, err)
 		return false
 	}
-	if len(left) > 0 {
-		problem("what tries again does without %s, which may be secret and is kept nowhere", strings.Join(left, ", "))
+	if len(f.Omitted) > 0 {
+		problem("what tries again does without %s, which may be secret and is kept nowhere", strings.Join(f.Omitted, ", "))
 	}
 	return true
 }

@@ -79,8 +79,7 @@ func (r *run) stopRetrying(ctx context.Context) bool {
 	if !systemd.RetryPending(r.env) {
 		return true
 	}
-	list, _ := r.retryUnits(nil, nil)
-	if err := r.installer().Remove(ctx, list, systemd.RetryTimer); err != nil {
+	if err := r.installer().Remove(ctx, systemd.RetryUnits(nil, nil, 0), systemd.RetryTimer); err != nil {
 		if text := fmt.Sprintf("%s is still there and goes on trying: %v; run again", systemd.RetryTimer, err); !slices.Contains(r.rep.Warnings, text) {
 			r.warn(text)
 		}

@@ -140,7 +140,7 @@ func TestReleaseWhileARunFails(t *testing.T) {
 				n.failing("10.0.1.20", "10.0.1.25")
 				args = n.unitArgs()
 			}
-			p := Program{Apply: func(ctx context.Context, cfg Config, env Environment) (Report, error) {
+			_, _, stderr := n.programApplying(t.Context(), func(ctx context.Context, cfg Config, env Environment) (Report, error) {
 				n.deny("ssm:GetParameters", "ssm:GetParametersByPath", "ssm:PutParameter")
 				rep, err := Apply(ctx, cfg, env)
 				if err == nil {
@@ -152,13 +152,9 @@ func TestReleaseWhileARunFails(t *testing.T) {
 					t.Errorf("release: exit code %d\n%s", code, stderr)
 				}
 				return rep, err
-			}, Suppress: Suppress}
-			var stderr strings.Builder
-			env := n.env
-			env.Stderr = &stderr
-			p.Main(t.Context(), args, env)
-			if !strings.Contains(stderr.String(), "released") {
-				t.Errorf("stderr does not tell of the release:\n%s", stderr.String())
+			}, args...)
+			if !strings.Contains(stderr, "released") {
+				t.Errorf("stderr does not tell of the release:\n%s", stderr)
 			}
 			n.expectNoFailure()
 		})

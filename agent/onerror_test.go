@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
@@ -22,11 +26,25 @@ import (
 // program runs the command line on the node, as a process of it would.
 func (n *testNode) program(ctx context.Context, args ...string) (code ExitCode, stdout, stderr string) {
 	n.t.Helper()
-	p := Program{Apply: Apply, Plan: Plan, Release: Release, Restore: Restore, Status: Inspect, Suppress: Suppress}
+	return n.programApplying(ctx, Apply, args...)
+}
+
+// operation is the type of Apply, Release and Restore.
+type operation = func(context.Context, Config, Environment) (Report, error)
+
+// Package cli imports this package, so that its tests cannot import cli. program_test.go sets these.
+var (
+	// CommandLine runs the command line with another function in the place of Apply.
+	CommandLine func(ctx context.Context, apply operation, args []string, env Environment) ExitCode
+	NewLogger   func(w io.Writer, format string, verbose bool) *zap.Logger
+)
+
+func (n *testNode) programApplying(ctx context.Context, apply operation, args ...string) (code ExitCode, stdout, stderr string) {
+	n.t.Helper()
 	var out, errOut bytes.Buffer
 	env := n.env
 	env.Stdout, env.Stderr = &out, &errOut
-	code = p.Main(ctx, args, env)
+	code = CommandLine(ctx, apply, args, env)
 	return code, out.String(), errOut.String()
 }
 
@@ -245,7 +263,7 @@ func TestOnErrorFail(t *testing.T) {
 				n := newTestNode(t, cloud.Options{}).withSystemd()
 				n.deny("ssm:PutParameter")
 				n.env.LookupEnv = func(name string) (string, bool) {
-					if name == variableOf(flagOnError) {
+					if name == "EMR_STATIC_IP_ON_ERROR" {
 						return test.env, true
 					}
 					return "", false
@@ -254,7 +272,7 @@ func TestOnErrorFail(t *testing.T) {
 				if test.signal {
 					var end context.CancelCauseFunc
 					ctx, end = context.WithCancelCause(ctx)
-					end(&SignalError{syscall.SIGTERM})
+					end(&exit.SignalError{Signal: syscall.SIGTERM})
 				}
 				code, _, stderr := n.program(ctx, test.args...)
 				if code != test.want || strings.Contains(stderr, "suppressed") {
@@ -277,7 +295,7 @@ func TestOnErrorSignalLater(t *testing.T) {
 			case "ssm:PutParameter":
 				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Status: 400}
 			case "ec2:CreateTags":
-				time.AfterFunc(time.Second, func() { cancel(&SignalError{syscall.SIGTERM}) })
+				time.AfterFunc(time.Second, func() { cancel(&exit.SignalError{Signal: syscall.SIGTERM}) })
 				return cloud.FaultAction{Kind: cloud.FaultHang}
 			}
 			return cloud.FaultAction{}

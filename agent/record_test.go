@@ -143,7 +143,7 @@ func TestRecordPending(t *testing.T) {
 
 // A run by hand, and a release, do not wait for the timer.
 func TestRecordPendingAndAnotherRun(t *testing.T) {
-	for name, do := range map[string]Run{"apply": Apply, "release": Release} {
+	for name, do := range map[string]operation{"apply": Apply, "release": Release} {
 		synctest.Test(t, func(t *testing.T) {
 			n := newTestNode(t, cloud.Options{}).withSystemd()
 			n.cfg.PutRate = 0.01

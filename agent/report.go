@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,28 +15,29 @@ import (
 )
 
 // Report is what a run found and did. A run that fails returns the report of what it did until then.
+// cmd/emr-static-ip/README.md documents the JSON form; fields are only ever added.
 type Report struct {
-	Version    string // of the program; the command line fills it in
-	Role       Role
-	RoleSource string // where the role was found: "job-flow.json"
-	InstanceID string
-	ClusterID  string
-	SubnetID   string
-	ENI        string
-	Link       string // name of the primary interface
-	Backend    string // of the kernel: "iptables v1.8.9 (nf_tables)"
-	Primary    netip.Addr
-	Static     netip.Addr
+	Tool       string     `json:"tool,omitempty"` // version of the program; the command line fills it in
+	Role       Role       `json:"role,omitempty"`
+	RoleSource string     `json:"role_source,omitempty"` // where the role was found: "job-flow.json"
+	InstanceID string     `json:"instance,omitempty"`
+	ClusterID  string     `json:"cluster,omitempty"`
+	SubnetID   string     `json:"subnet,omitempty"`
+	ENI        string     `json:"eni,omitempty"`
+	Link       string     `json:"link,omitempty"`    // name of the primary interface
+	Backend    string     `json:"backend,omitempty"` // of the kernel: "iptables v1.8.9 (nf_tables)"
+	Primary    netip.Addr `json:"primary,omitzero"`
+	Static     netip.Addr `json:"static,omitzero"`
 
-	DryRun    bool           // nothing was done: Changes are to be made
-	LeftAlone string         // why nothing was to be done on this node; empty on a normal run
-	Changes   []string       // in the order they were made: claims, attachments, commands, tags
-	Unchanged int            // objects that were as wanted
-	Calls     map[string]int // calls to AWS, retries included: "ssm:PutParameter" -> 1
-	Throttled int            // calls among these that AWS throttled
-	Duration  time.Duration
-	Notes     []string // for the operator's information
-	Warnings  []string // for the operator's attention
+	DryRun    bool           `json:"dry_run"`              // nothing was done: Changes would be made
+	LeftAlone string         `json:"left_alone,omitempty"` // why nothing was done on this node
+	Changes   []string       `json:"changes"`              // in the order they were made: claims, attachments, commands, tags
+	Unchanged int            `json:"unchanged"`            // objects that were as wanted
+	Calls     map[string]int `json:"calls,omitempty"`      // calls to AWS, retries included: "ssm:PutParameter" -> 1
+	Throttled int            `json:"throttled,omitempty"`  // calls among these that AWS throttled
+	Duration  time.Duration  `json:"-"`                    // Render writes it in seconds
+	Notes     []string       `json:"notes,omitempty"`      // for the operator's information
+	Warnings  []string       `json:"warnings,omitempty"`   // for the operator's attention
 }
 
 // Summary is the report's last line; scripts may rely on its form.
@@ -55,7 +58,8 @@ func (r Report) CallCount() int {
 	return n
 }
 
-// Render writes the report for people. Lines without a value are left out.
+// Render writes the report as format wants it: as JSON on one line (json), or for people. Lines
+// without a value are left out.
 //
 //	instance   i-0a1b2c3d4e5f60001
 //	role       CORE (from job-flow.json)
@@ -64,7 +68,18 @@ func (r Report) CallCount() int {
 //	changes
 //	  claimed 10.0.1.11
 //	changed=1 unchanged=9 duration=1.2s
-func (r Report) Render(w io.Writer) error {
+func (r Report) Render(w io.Writer, format string) error {
+	if format == "json" {
+		e := json.NewEncoder(text.NewWriter(w))
+		e.SetEscapeHTML(false)
+		if r.Changes == nil {
+			r.Changes = []string{} // not null
+		}
+		return e.Encode(struct {
+			Report
+			Seconds float64 `json:"seconds"`
+		}{r, math.Round(r.Duration.Seconds()*1000) / 1000})
+	}
 	var b strings.Builder
 	line := func(name, value string) {
 		if value != "" {
@@ -85,7 +100,7 @@ func (r Report) Render(w io.Writer) error {
 			}
 		}
 	}
-	line("version", r.Version)
+	line("version", r.Tool)
 	line("instance", r.InstanceID)
 	line("cluster", r.ClusterID)
 	line("role", with(string(r.Role), "from "+r.RoleSource, r.RoleSource != ""))
@@ -142,8 +157,8 @@ func address(a netip.Addr) string {
 	return a.String()
 }
 
-// node names the node: what is known of it.
-func (r Report) node() string {
+// Node returns the node and what is known of it, or "" if the node is not known.
+func (r Report) Node() string {
 	if r.InstanceID == "" {
 		return ""
 	}

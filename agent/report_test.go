@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
@@ -59,7 +56,7 @@ changed=0 unchanged=0 duration=0.0s
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var b bytes.Buffer
-			if err := test.report.Render(&b); err != nil {
+			if err := test.report.Render(&b, "text"); err != nil {
 				t.Fatal(err)
 			}
 			if b.String() != test.want {
@@ -72,37 +69,24 @@ changed=0 unchanged=0 duration=0.0s
 	}
 }
 
-func TestLogger(t *testing.T) {
-	log := func(format string, verbose bool) string {
+// TestReportJSON compares the JSON form of a report, on which programs rely.
+func TestReportJSON(t *testing.T) {
+	for _, test := range []struct {
+		report Report
+		want   string
+	}{
+		{Report{}, `{"dry_run":false,"changes":[],"unchanged":0,"seconds":0}`},
+		{Report{Tool: "v1", Role: RoleCore, RoleSource: "--role", InstanceID: "i-1", ClusterID: "j-1", SubnetID: "subnet-1", ENI: "eni-1", Link: "ens5", Backend: "nftables",
+			Primary: netip.MustParseAddr("10.0.1.99"), Static: netip.MustParseAddr("10.0.1.11"), DryRun: true, LeftAlone: "x", Changes: []string{"a <b>\x1b"}, Unchanged: 9,
+			Calls: map[string]int{"ssm:PutParameter": 1}, Throttled: 1, Duration: 1250 * time.Millisecond, Notes: []string{"n"}, Warnings: []string{"w"}},
+			`{"tool":"v1","role":"CORE","role_source":"--role","instance":"i-1","cluster":"j-1","subnet":"subnet-1","eni":"eni-1","link":"ens5","backend":"nftables",` +
+				`"primary":"10.0.1.99","static":"10.0.1.11","dry_run":true,"left_alone":"x","changes":["a <b>\u001b"],"unchanged":9,"calls":{"ssm:PutParameter":1},"throttled":1,` +
+				`"notes":["n"],"warnings":["w"],"seconds":1.25}`},
+	} {
 		var b bytes.Buffer
-		l := NewLogger(&b, format, verbose)
-		l.Debug("details")
-		l.Info("assigned \x1b[2J\u009b1m", zap.String("address", "10.0.1.11\n\u202e"), zap.Duration("after", 1500*time.Millisecond), zap.Error(errors.New("x\x7fy")))
-		return b.String()
-	}
-	console := log("console", false)
-	stamp, rest, _ := strings.Cut(console, " ")
-	if at, err := time.Parse("2006-01-02T15:04:05.000Z", stamp); err != nil || time.Since(at) > time.Minute {
-		t.Errorf("time %q: %v", stamp, err)
-	}
-	if want := `INFO assigned \u001b[2J\u009b1m {"address": "10.0.1.11\n\u202e", "after": "1.5s", "error": "x\u007fy"}` + "\n"; rest != want {
-		t.Errorf("got  %q\nwant %q", rest, want)
-	}
-	lines := strings.Split(strings.TrimSuffix(log("json", true), "\n"), "\n")
-	if len(lines) != 2 {
-		t.Fatalf("%q", lines)
-	}
-	var entry map[string]string
-	if err := json.Unmarshal([]byte(lines[1]), &entry); err != nil {
-		t.Fatalf("%s: %v", lines[1], err)
-	}
-	for name, want := range map[string]string{"level": "info", "message": "assigned \x1b[2J\u009b1m", "address": "10.0.1.11\n\u202e", "after": "1.5s", "error": "x\x7fy"} {
-		if entry[name] != want {
-			t.Errorf("%s: %q, want %q", name, entry[name], want)
+		if err := test.report.Render(&b, "json"); err != nil || b.String() != test.want+"\n" {
+			t.Errorf("%v\n%s want\n%s", err, &b, test.want)
 		}
-	}
-	if strings.ContainsAny(lines[1], "\x7f\x1b\u009b\u202e") {
-		t.Errorf("a terminal would obey %q", lines[1])
 	}
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +19,9 @@ import (
 
 // Bounds of the waits of a restore, which runs at boot and every minute: none of them is worth holding up a boot for.
 const (
-	restoreLock = 10 * time.Second // for another run on this node
-	restoreIMDS = 5 * time.Second  // for IMDS, unless --imds-timeout says otherwise
-	restoreLink = 20 * time.Second // for the primary interface to get its address
+	restoreLock = 10 * time.Second          // for another run on this node
+	restoreIMDS = DefaultRestoreIMDSTimeout // for IMDS, unless --imds-timeout says otherwise
+	restoreLink = 20 * time.Second          // for the primary interface to get its address
 )
 
 // relistedAfter is how long after its withdrawal IMDS is not believed that it lists the static IP: it may be that late.
@@ -110,11 +111,7 @@ func stateDirError(dir string, err error) error {
 
 // askIMDS fills r.id: from IMDS where that answers properly (true), from the state file where it does not.
 func (r *run) askIMDS(ctx context.Context) (answers bool, err error) {
-	atMost := restoreIMDS
-	if slices.Contains(r.cfg.Given, flagIMDS) {
-		atMost = r.cfg.IMDSTimeout
-	}
-	id, err := openIMDS(r.env).Identity(ctx, r.env, atMost)
+	id, err := openIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, restoreIMDS))
 	if err == nil && id.InstanceID != r.state.InstanceID {
 		r.hasState = false
 		r.rep.LeftAlone = fmt.Sprintf("the state file is of another instance (%s; this is %s), as after a start from an image of that one: nothing of it is used",

@@ -148,7 +148,7 @@ func TestReviewUnansweredQuestionTakesAddressOutOfUse(t *testing.T) {
 // An operator moved the address, by the command that the tool prints, and the other node has recorded
 // it. A rerun, or a release, of the first node whose describe call is late leaves that record alone.
 func TestReviewRecordOfTheNextHolder(t *testing.T) {
-	for name, do := range map[string]Run{"apply": Apply, "release": Release, "list changed": func(ctx context.Context, cfg Config, env Environment) (Report, error) {
+	for name, do := range map[string]operation{"apply": Apply, "release": Release, "list changed": func(ctx context.Context, cfg Config, env Environment) (Report, error) {
 		cfg.Pools.Core = []netip.Addr{reviewA22}
 		return Apply(ctx, cfg, env)
 	}} {

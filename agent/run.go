@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func (r *run) locked(ctx context.Context, work func(*run, context.Context) error
 // identify finds out who this node is and what its last run left, without changing anything.
 func (r *run) identify(ctx context.Context) error {
 	var err error
-	if r.id, err = openIMDS(r.env).Identity(ctx, r.env, r.cfg.IMDSTimeout); err != nil {
+	if r.id, err = openIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout)); err != nil {
 		return err
 	}
 	r.rep.InstanceID, r.rep.SubnetID, r.rep.ENI, r.rep.Primary = r.id.InstanceID, r.id.SubnetID, r.id.ENI, r.id.PrimaryIP
@@ -137,7 +138,7 @@ func (r *run) connect(ctx context.Context) error {
 		r.warn(brokenProxyText(name) + "; " + proxyRemedy)
 	}
 	var err error
-	if r.aws, err = openAWS(ctx, r.env, r.id.Region, r.cfg.IMDSTimeout); err != nil {
+	if r.aws, err = openAWS(ctx, r.env, r.id.Region, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout)); err != nil {
 		return err
 	}
 	for _, other := range r.aws.Elsewhere {
@@ -153,7 +154,7 @@ func (r *run) openKernel(ctx context.Context) (err error) {
 	if open == nil {
 		open = netcfg.Open
 	}
-	if r.kernel, err = open(ctx, netcfg.Options{Backend: r.cfg.Backend, LockWait: r.cfg.LockWait}); err != nil {
+	if r.kernel, err = open(ctx, netcfg.Options{Backend: r.cfg.Backend, LockWait: cmp.Or(r.cfg.LockWait, DefaultLockWait)}); err != nil {
 		return kernelError(err)
 	}
 	r.rep.Backend = r.kernel.Backend()

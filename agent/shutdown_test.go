@@ -139,7 +139,7 @@ func TestShutdownActionWhereThereIsNone(t *testing.T) {
 		if rep := n.apply(); len(rep.Changes) > 0 || host.Exists(n.env.Path(systemd.ShutdownAction)) {
 			t.Errorf("again: %q", rep.Changes)
 		}
-		n.cfg.Given = []string{flagShutdown}
+		n.cfg.Given.NoShutdownAction = true
 		if rep := n.apply(); !slices.Equal(rep.Changes, []string{"installed " + systemd.ShutdownAction}) {
 			t.Errorf("--no-shutdown-action=false: %q", rep.Changes)
 		}

@@ -121,7 +121,7 @@ func TestStateOfALaterFormat(t *testing.T) {
 		n.apply()
 		n.editState(func(v map[string]any) { v["version"] = 2 })
 		files, rules, calls := n.snapshot(), n.kernel.Rules(), len(n.cloud.Parameters())
-		for name, do := range map[string]Run{"apply": Apply, "release": Release, "restore": Restore, "plan": Plan} {
+		for name, do := range map[string]operation{"apply": Apply, "release": Release, "restore": Restore, "plan": Plan} {
 			_, err := do(t.Context(), n.cfg, n.env)
 			if CodeOf(err) != ExitInternal || !strings.Contains(err.Error(), "version does not know: 2") || !strings.Contains(strings.Join(exit.Remedies(err), ""), "a newer emr-static-ip") {
 				t.Errorf("%s: %v %q", name, err, exit.Remedies(err))

@@ -21,22 +21,6 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-func TestVerifyProblems(t *testing.T) {
-	code, _, stderr, _ := runMain(t, t.Context(), []string{"10.0.1.10", "10.0.1.11", "--verify", "nn:80,nn:0", "--verify", "nn:80"}, nil, Report{}, nil)
-	for _, want := range []string{`--verify "nn:0" has the port "0"; expected a number from 1 to 65535`, "--verify names nn:80 twice"} {
-		if code != ExitUsage || !strings.Contains(stderr, want) {
-			t.Errorf("code %d\n%s\nlacks %s", code, stderr, want)
-		}
-	}
-	var many []string
-	for i := range verify.MaxTargets + 1 {
-		many = append(many, fmt.Sprintf("host%d:80", i))
-	}
-	if _, err := verify.ParseTargets("--verify", many); err == nil || !strings.Contains(err.Error(), "names 17 services; at most 16 are tried") {
-		t.Errorf("%v", err)
-	}
-}
-
 // network stands in for a node's resolver and its way out.
 type network struct {
 	mu    sync.Mutex

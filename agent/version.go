@@ -1,10 +1,6 @@
 package agent
 
-import (
-	"fmt"
-	"runtime"
-	"runtime/debug"
-)
+import "runtime/debug"
 
 // baseVersion is the release that this source is, or leads to. CHANGELOG.md says what is in it.
 const baseVersion = "v0.9.0"
@@ -45,9 +41,4 @@ func versionOf(stamped string, info *debug.BuildInfo) string {
 		return baseVersion + "-devel"
 	}
 	return baseVersion + "-devel-" + revision + modified
-}
-
-// versionLine returns the output of the version command. The version is its second word.
-func versionLine() string {
-	return fmt.Sprintf("emr-static-ip %s (%s, %s/%s)", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

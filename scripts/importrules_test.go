@@ -60,9 +60,39 @@ var rules = []rule{
 		applies:   productOutside(),
 	},
 	{
-		name:      "arrows of import point down, from agent to its rooms",
-		forbidden: func(imported string) bool { return imported == module+"/agent" },
-		applies:   func(file string) bool { return !isTest(file) && strings.Count(file, "/") > 1 && within(file, "agent") },
+		name:      "agent/internal imports no other room",
+		forbidden: func(imported string) bool { return inAgent(imported) && !within(imported, module+"/agent/internal") },
+		applies:   func(file string) bool { return !isTest(file) && within(file, "agent/internal") },
+	},
+	{
+		name: "the rooms below the run do not import it, nor what is above it",
+		forbidden: func(imported string) bool {
+			return imported == module+"/agent" || oneOf(module+"/agent/cli", module+"/agent/doctor", module+"/agent/ledger")(imported)
+		},
+		applies: func(file string) bool {
+			return !isTest(file) && within(file, "agent") && path.Dir(file) != "agent" &&
+				!slices.ContainsFunc([]string{"agent/cli", "agent/doctor", "agent/ledger", "agent/internal"}, func(dir string) bool { return within(file, dir) })
+		},
+	},
+	{
+		name:      "the run does not import the commands above it",
+		forbidden: oneOf(module+"/agent/cli", module+"/agent/doctor", module+"/agent/ledger"),
+		applies:   func(file string) bool { return !isTest(file) && path.Dir(file) == "agent" },
+	},
+	{
+		name:      "doctor does not import the command line or another command",
+		forbidden: oneOf(module+"/agent/cli", module+"/agent/ledger"),
+		applies:   func(file string) bool { return !isTest(file) && within(file, "agent/doctor") },
+	},
+	{
+		name:      "ledger does not import the command line or another command",
+		forbidden: oneOf(module+"/agent/cli", module+"/agent/doctor"),
+		applies:   func(file string) bool { return !isTest(file) && within(file, "agent/ledger") },
+	},
+	{
+		name:      "only the command line imports cobra and pflag",
+		forbidden: oneOf("github.com/spf13"),
+		applies:   func(file string) bool { return productOutside("agent/cli", "scripts/manpage")(file) },
 	},
 	{
 		name:      "the program imports nothing from scripts",
@@ -104,6 +134,10 @@ var pure = []string{
 }
 
 func isTest(file string) bool { return strings.HasSuffix(file, "_test.go") }
+
+func inAgent(imported string) bool {
+	return imported == module+"/agent" || within(imported, module+"/agent")
+}
 
 func within(file, dir string) bool { return strings.HasPrefix(file, dir+"/") }
 
@@ -224,7 +258,21 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/lab", ""},
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/simulation", "the simulation is test code, which nothing imports"},
 		{"cmd/emrsim/lab/lab_test.go", module + "/cmd/emrsim/simulation", "the simulation is test code, which nothing imports"},
-		{"agent/pool/pool.go", module + "/agent", "arrows of import point down, from agent to its rooms"},
+		{"agent/internal/host/wait.go", module + "/agent/pool", "agent/internal imports no other room"},
+		{"agent/internal/host/wait.go", module + "/agent", "agent/internal imports no other room"},
+		{"agent/internal/host/wait.go", module + "/agent/internal/text", ""},
+		{"agent/pool/pool.go", module + "/agent", "the rooms below the run do not import it, nor what is above it"},
+		{"agent/pool/pool.go", module + "/agent/ledger", "the rooms below the run do not import it, nor what is above it"},
+		{"agent/run.go", module + "/agent/ledger", "the run does not import the commands above it"},
+		{"agent/run.go", module + "/agent/cli", "the run does not import the commands above it"},
+		{"agent/program_test.go", module + "/agent/cli", ""},
+		{"agent/doctor/doctor.go", module + "/agent/cli", "doctor does not import the command line or another command"},
+		{"agent/doctor/doctor.go", module + "/agent", ""},
+		{"agent/ledger/ledger.go", module + "/agent/doctor", "ledger does not import the command line or another command"},
+		{"agent/ledger/ledger.go", module + "/agent/ec2", ""},
+		{"agent/cli/command.go", module + "/agent/ledger", ""},
+		{"agent/cli/command.go", "github.com/spf13/cobra", ""},
+		{"agent/run.go", "github.com/spf13/cobra", "only the command line imports cobra and pflag"},
 		{"agent/pool/pool.go", module + "/agent/emr", ""},
 		{"agent/run.go", module + "/agent/pool", ""},
 		{"agent/run.go", module + "/scripts/manpage", "the program imports nothing from scripts"},

@@ -20,9 +20,9 @@ type EC2 interface {
 	// Lives returns what EC2 says of the instances. One that EC2 does not list is Unseen.
 	Lives(ctx context.Context, instances []string) (map[string]Life, error)
 	// Assign asks EC2 to give a to the node's primary ENI, never taking it from another one. nil:
-	// the ENI has it, for certain. *RefusedError: another ENI has it. *ImpossibleError: the node can
-	// never have it. It may be called for an address that the ENI has already. perhaps says that an
-	// earlier run may have assigned it, so that a refusal may be about the node's own ENI.
+	// the ENI has it, for certain. *RefusedError: another ENI has it. *ImpossibleError: the node
+	// can never have it. It may be called for an address that the ENI has already. perhaps says
+	// that an earlier run may have assigned it, so that a refusal may be about the node's own ENI.
 	Assign(ctx context.Context, a netip.Addr, perhaps bool) error
 	// Unassign takes a from the node's primary ENI. False: it was not there.
 	Unassign(ctx context.Context, a netip.Addr) (bool, error)
@@ -90,8 +90,8 @@ type Past struct {
 	Written time.Time
 	// Released is when an earlier run had given back what the node had; zero if none has.
 	Released time.Time
-	// Recorded says that the record of Last was written and not deleted since, or that nothing is known
-	// of earlier runs. Otherwise a read that shows a record of this node may be late.
+	// Recorded says that the record of Last was written and not deleted since, or that nothing is
+	// known of earlier runs. Otherwise a read that shows a record of this node may be late.
 	Recorded bool
 }
 

@@ -31,8 +31,8 @@ const lookAgain = 2 * time.Second
 // waits for ReadLag first: an earlier read may show the record as it was before the attempt, or
 // even before it was written.
 //
-// A nil still says that nobody else can have written the record: EC2 has the address on the caller's
-// ENI.
+// A nil still says that nobody else can have written the record: EC2 has the address on the
+// caller's ENI.
 //
 // deleted is false if nothing was removed, as far as it can be known.
 func (l *Ledger) Delete(ctx context.Context, a netip.Addr, still func(Entry) bool) (deleted bool, err error) {

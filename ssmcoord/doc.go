@@ -4,8 +4,9 @@
 // # EC2's assignment is the lock
 //
 // Inside a subnet EC2 lets an address belong to one network interface (ENI) at most, and the answer
-// to AssignPrivateIpAddresses is never old. So an address is a node's own once EC2 has assigned it to
-// that node's ENI, and never before. Only the node that holds an address writes or deletes its record.
+// to AssignPrivateIpAddresses is never old. So an address is a node's own once EC2 has assigned it
+// to that node's ENI, and never before. Only the node that holds an address writes or deletes its
+// record.
 //
 //	free --Assign--> HELD --program--> in use --PutParameter--> RECORDED
 //	       refused: the next address, nothing to undo
@@ -37,9 +38,8 @@
 //	settle   give back what earlier runs have left
 //
 // A first run costs five calls with the Name tag, and two round trips before the kernel is
-// programmed (three where the pool has more than ten addresses). Package agent makes one more, once
-// in a node's life, beside them. A run that finds its address costs
-// two calls.
+// programmed (three if the pool has more than ten addresses). Package agent makes one more call,
+// once in a node's life, beside them. A run that finds its address costs two calls.
 //
 // # What is free
 //
@@ -50,21 +50,22 @@
 //	owner lives          keep      skip          skip
 //	cannot be read       keep      skip          skip: an operator has to look
 //
-// A living owner's record counts also where no ENI carries the address: its kernel may still use it.
+// A living owner's record counts also where no ENI carries the address: its kernel may still use
+// it.
 //
 // # Why there are waits
 //
-// Describe calls may be late by DescribeLag, reads of Parameter Store by ReadLag. Answers of changes
-// are never late. Every wait follows from that:
+// Describe calls may be late by DescribeLag, reads of Parameter Store by ReadLag. Answers of
+// changes are never late. Every wait follows from that:
 //
-//   - An assignment whose earlier attempt got no answer is confirmed by looking, for DescribeLag. So
-//     is a refusal of an address that the node may have got by an earlier attempt or run.
+//   - An assignment whose earlier attempt got no answer is confirmed by looking, for DescribeLag.
+//     So is a refusal of an address that the node may have got by an earlier attempt or run.
 //   - An address on the ENI that the last run did not leave there is asked for again: the describe
-//     call may be older than a release. So is the address in use if it is not shown, or if its record
-//     names another node. If EC2 refuses that one, it is taken out of use at once; without an answer
-//     it stays in use, unless the last run is longer ago than DescribeLag.
-//   - A record whose owner EC2 does not list is stale only after DescribeLag: a new instance may not
-//     be listed yet.
+//     call may be older than a release. So is the address in use if it is not shown, or if its
+//     record names another node. If EC2 refuses that one, it is taken out of use at once; without
+//     an answer it stays in use, unless the last run is longer ago than DescribeLag.
+//   - A record whose owner EC2 does not list is stale only after DescribeLag: a new instance may
+//     not be listed yet.
 //   - A record that should be this node's and is not, is read again after ReadLag before it is
 //     written. A record that names this node, of an address that EC2 did not show on it, is read
 //     again after ReadLag and the address asked for, before the record is deleted.

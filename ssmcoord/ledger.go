@@ -15,7 +15,7 @@ import (
 // NamesPerRead is how many parameters one GetParameters call may ask for.
 const NamesPerRead = 10
 
-// API is what the ledger calls of Parameter Store.
+// API has the calls of Parameter Store that the ledger uses.
 type API interface {
 	GetParameters(context.Context, *ssm.GetParametersInput, ...func(*ssm.Options)) (*ssm.GetParametersOutput, error)
 	GetParametersByPath(context.Context, *ssm.GetParametersByPathInput, ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error)
@@ -23,7 +23,7 @@ type API interface {
 	DeleteParameter(context.Context, *ssm.DeleteParameterInput, ...func(*ssm.Options)) (*ssm.DeleteParameterOutput, error)
 }
 
-// Ledger is all claims of one subnet. Retrying is the SDK client's business: an error here is final.
+// Ledger has the records of one subnet. The SDK's client retries, so an error here is final.
 type Ledger struct {
 	api    API
 	prefix string
@@ -31,7 +31,8 @@ type Ledger struct {
 	Clock  // as of the last read
 }
 
-// OpenLedger is the ledger of a subnet below a prefix such as /emr-static-ip. It calls nothing.
+// OpenLedger returns the ledger of a subnet below a prefix such as /emr-static-ip. It makes no
+// call.
 func OpenLedger(api API, prefix, subnet string) *Ledger {
 	return &Ledger{api: api, prefix: prefix, subnet: subnet}
 }
@@ -41,11 +42,11 @@ func NewLedger(cfg aws.Config, prefix, subnet string) *Ledger {
 	return OpenLedger(ssm.NewFromConfig(cfg), prefix, subnet)
 }
 
-// Name is the parameter of an address: <prefix>/<subnet-id>/<ip>.
+// Name returns the name of an address's parameter: <prefix>/<subnet-id>/<ip>.
 func (l *Ledger) Name(a netip.Addr) string { return l.prefix + "/" + l.subnet + "/" + a.String() }
 
-// Read reads the entries of the given addresses, ten with one call. Every address gets an entry. What it returns may be
-// older than the last write: AWS does not document read-after-write.
+// Read reads the entries of the given addresses, ten with one call. Every address gets an entry. An
+// entry may be older than the last write, since AWS does not document read-after-write.
 func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]Entry, error) {
 	entries := make(map[netip.Addr]Entry, len(addrs))
 	for _, chunk := range chunks(addrs, NamesPerRead) {
@@ -65,7 +66,8 @@ func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]E
 				entries[a] = entryOf(p)
 			}
 		}
-		// Only a name that Parameter Store calls invalid is absent; one it says nothing about is unknown.
+		// Only a name that Parameter Store calls invalid is absent. A name that the answer does not
+		// mention is unknown.
 		for _, n := range out.InvalidParameters {
 			if a, ok := byName[n]; ok {
 				if _, both := entries[a]; !both {
@@ -75,7 +77,7 @@ func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]E
 		}
 		for name, a := range byName {
 			if _, ok := entries[a]; !ok {
-				return nil, fmt.Errorf("reading the claim %s: the answer of GetParameters does not mention it", name)
+				return nil, fmt.Errorf("reading the record %s: the answer of GetParameters does not mention it", name)
 			}
 		}
 	}
@@ -90,7 +92,8 @@ func entryOf(p types.Parameter) Entry {
 	return e
 }
 
-// maxProblem bounds what is said of a record that cannot be read, in bytes: the words of a JSON decoder may quote all of it.
+// maxProblem is the greatest length, in bytes, of the reason why a record cannot be read. The text
+// of a JSON decoder may quote the whole record.
 const maxProblem = 300
 
 func bounded(err error) error {
@@ -101,7 +104,7 @@ func bounded(err error) error {
 	return errors.New(strings.ToValidUTF8(text[:maxProblem], "") + "...")
 }
 
-// Write makes the record of a say r, whatever it said.
+// Write sets the record of a to r, whatever it was.
 func (l *Ledger) Write(ctx context.Context, a netip.Addr, r Record) error {
 	return l.put(ctx, a, r, true)
 }
@@ -126,8 +129,9 @@ func (l *Ledger) ReadOne(ctx context.Context, a netip.Addr) (Entry, error) {
 	return entries[a], err
 }
 
-// Claims lists the addresses whose records name the instance. It reads the whole ledger, ten records with one call: for the rare case in which a node
-// does not know what it has claimed. A record that cannot be read is nobody's.
+// Claims returns the addresses whose records name the instance. It reads the whole ledger, ten
+// records with one call. It is for a node that has lost its state file. A record that cannot be
+// read belongs to nobody.
 func (l *Ledger) Claims(ctx context.Context, instance string) ([]netip.Addr, error) {
 	root := l.prefix + "/" + l.subnet + "/"
 	var found []netip.Addr
@@ -147,7 +151,7 @@ func (l *Ledger) Claims(ctx context.Context, instance string) ([]netip.Addr, err
 	return found, nil
 }
 
-// Create writes a record where there is none, for an operator. False: there is one.
+// Create writes a record if there is none, for an operator. It returns false if there is one.
 func (l *Ledger) Create(ctx context.Context, a netip.Addr, r Record) (bool, error) {
 	err := l.put(ctx, a, r, false)
 	if exists := (*types.ParameterAlreadyExists)(nil); errors.As(err, &exists) {

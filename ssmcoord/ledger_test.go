@@ -14,7 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// oneAnswer is a Parameter Store that gives the same answer to every call, and an empty list to all but the first.
+// oneAnswer is a Parameter Store that gives the same answer to every call, and an empty list to all
+// but the first.
 type oneAnswer struct {
 	body  string
 	calls int
@@ -59,7 +60,8 @@ func TestUnreadableIsBounded(t *testing.T) {
 	}
 }
 
-// TestAgeIsByParameterStoresClock: a node whose clock is minutes ahead does not take the claim of a new instance, which EC2 does not list yet, for an old one.
+// TestAgeIsByParameterStoresClock: a node whose clock is minutes ahead does not take the claim of a
+// new instance, which EC2 does not list yet, for an old one.
 func TestAgeIsByParameterStoresClock(t *testing.T) {
 	at := time.Now().Add(-4 * time.Minute).Truncate(time.Second)
 	value := Record{Version: 1, Instance: "i-0bbb", ENI: "eni-0bbb", Role: "CORE", Time: at}.Render()
@@ -85,8 +87,9 @@ func TestAgeIsByParameterStoresClock(t *testing.T) {
 	}
 }
 
-// FuzzLedgerAnswer: whatever Parameter Store answers, an address is absent only where the answer says so, has a claim only where that is a whole
-// one, and everything else is unreadable, in words that are bounded, or an error.
+// FuzzLedgerAnswer: whatever Parameter Store answers, an address is absent only where the answer
+// says so, has a claim only where that is a whole one, and everything else is unreadable, in words
+// that are bounded, or an error.
 func FuzzLedgerAnswer(f *testing.F) {
 	good := Record{Version: 1, Instance: "i-0a", ENI: "eni-0a", Cluster: "j-A1", Role: "TASK", Time: clock}.Render()
 	quoted, err := json.Marshal(good)

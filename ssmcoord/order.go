@@ -20,8 +20,8 @@ type Member struct {
 // Pools are the addresses offered to each role; a role without a pool gets no address.
 type Pools map[string][]netip.Addr
 
-// roleOrder is the order in which the roles of one launch take their turn: an operator waits for the
-// master.
+// roleOrder is the order in which the roles of one launch take their turn: an operator waits for
+// the master.
 var roleOrder = map[string]int{"MASTER": 0, "CORE": 1, "TASK": 2}
 
 // needy lists the members that have a pool and carry no address of it, in the order of their turns.

@@ -22,8 +22,8 @@ type Step struct {
 	Op     Op
 	Addr   netip.Addr
 	Reason string
-	// Sure says that EC2 showed the address on the node's ENI, and that no earlier run was giving it
-	// back.
+	// Sure says that EC2 showed the address on the node's ENI, and that no earlier run was giving
+	// it back.
 	Sure bool
 	// Recorded and Assigned say what of an address that is given back was seen.
 	Recorded, Assigned bool
@@ -200,8 +200,8 @@ func (c *Coordinator) others(v *View, a netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(all, func(b netip.Addr) bool { return a == b })
 }
 
-// written reports whether a record of a that names this node is to be believed. Where an earlier run
-// was interrupted, or has just given the address back, the read may be older than a deletion.
+// written reports whether a record of a that names this node is to be believed. Where an earlier
+// run was interrupted, or has just given the address back, the read may be older than a deletion.
 func (c *Coordinator) written(a netip.Addr) bool {
 	if slices.Contains(c.past(), a) {
 		return c.Past.Recorded

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,22 +18,21 @@ const probeMark = "doctor-"
 // probeCleanup bounds the removal of a probe, which goes on when the caller's context has ended.
 const probeCleanup = 10 * time.Second
 
-// IsProbe tells whether a parameter is a probe: no record, whoever lists the ledger passes over it.
-func IsProbe(name string) bool { return strings.HasPrefix(path.Base(name), probeMark) }
-
-// Trial is what became of one call of a probe.
+// Trial has the result of one call of a probe.
 type Trial struct {
 	Action string // as in a policy: ssm:PutParameter
-	Err    error  // nil: the call is allowed
-	Left   string // name of the probe parameter, where it could not be removed again
+	Err    error  // nil if the call is allowed
+	Left   string // name of the probe parameter if it could not be removed again
 }
 
-// ErrNotTried is a trial's error where the call was not made, because what it leaves could not be removed.
+// ErrNotTried is a trial's error if the call was not made, because its parameter could not be
+// removed again.
 var ErrNotTried = errors.New("not tried: what it writes could not be removed again")
 
-// Probe makes each of the calls that the protocol makes, on a parameter of its own beside the records, and removes that again, also when ctx ends
-// meanwhile. It deletes first: who may not delete does not write either, and nothing is left. by tells apart probes that run at the same time;
-// letters, digits and - only.
+// Probe makes each call of the protocol, on a parameter of its own beside the records. It removes
+// the parameter again, also if ctx ends meanwhile. It deletes first: without the permission to
+// delete it does not write, and nothing is left. The name by tells apart probes that run at the
+// same time. It has letters, digits and - only.
 func (l *Ledger) Probe(ctx context.Context, by string) []Trial {
 	name := l.prefix + "/" + l.subnet + "/" + probeMark + by
 	get := Trial{Action: "ssm:GetParameters"}
@@ -50,7 +47,7 @@ func (l *Ledger) Probe(ctx context.Context, by string) []Trial {
 			Name: aws.String(name), Value: aws.String("a probe of emr-static-ip doctor, which removes it again"),
 			Type: types.ParameterTypeString, Overwrite: aws.Bool(true),
 		})
-		// After an error too: it may have been written, and only the answer was lost.
+		// After an error too: the parameter may have been written, and only the answer was lost.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanup)
 		defer cancel()
 		if err := l.deleteProbe(ctx, name); err != nil {
@@ -68,7 +65,7 @@ func (l *Ledger) deleteProbe(ctx context.Context, name string) error {
 	return err
 }
 
-// Endpoint is the URL at which the SDK calls Parameter Store with cfg.
+// Endpoint returns the URL at which the SDK calls Parameter Store with cfg.
 func Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
 	o := ssm.NewFromConfig(cfg).Options()
 	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, ssm.EndpointParameters{

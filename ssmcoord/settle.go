@@ -142,8 +142,8 @@ func (c *Coordinator) deleteRecord(ctx context.Context, a netip.Addr, e Entry, h
 	return err
 }
 
-// DeleteLate deletes a record of an address that the node has given back, which was still on its way
-// then.
+// DeleteLate deletes a record of an address that the node has given back, which was still on its
+// way then.
 func (c *Coordinator) DeleteLate(ctx context.Context, a netip.Addr) error {
 	if err := Sleep(ctx, ReadLag); err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
-
 )
 
 // UnreachableError is the error of an endpoint that never answered.

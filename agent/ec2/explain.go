@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,10 +11,27 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
+
+// Explain gives an error of work with this session its exit code, its remedy and a plain text. If
+// the work was cut short because its time was over, the error names the calls that were tried in
+// vain. The debug log gets the whole error.
+func (s *Session) Explain(ctx context.Context, err error, at iam.Place) error {
+	if err == nil {
+		return nil
+	}
+	s.Tally.log.Debug("the error in full", zap.Error(err))
+	if !exit.HasCode(err) && (errors.Is(context.Cause(ctx), context.DeadlineExceeded) || errors.Is(err, ssmcoord.ErrOutOfTime)) {
+		return Plain(s.Tally.Overdue(err, at))
+	}
+	return Plain(ExplainAt(err, at))
+}
 
 // Explain gives an error of a call to AWS its exit code and its remedy.
 func Explain(err error, region, prefix string) error {
@@ -64,20 +82,20 @@ func ExplainAt(err error, at iam.Place) error {
 var definiteRefusals = map[string]verdict{
 	"ParameterLimitExceeded": {exit.Internal, "the account has as many parameters in this region as Parameter Store allows (10,000 of the standard tier): " +
 		"remove some (emr-static-ip ledger gc removes records of nodes that are gone), or change the default tier to Advanced or Intelligent-Tiering (aws ssm update-service-setting)"},
-	"HierarchyLevelLimitExceededException":     {exit.Usage, "use a --prefix with fewer levels: Parameter Store allows 15 in all"},
-	"ParameterMaxVersionLimitExceeded":         {exit.Internal, "the oldest version of the record has a label: take it off (aws ssm unlabel-parameter-version)"},
-	"OperationNotPermitted":                    {exit.Internal, "EC2 does not permit this for this network interface, whoever asks: is it managed by another service (aws ec2 describe-network-interfaces: RequesterManaged, Operator), or does its type not allow it?"},
-	"Blocked":                                  {exit.Internal, "AWS has blocked the account: the account's owner has to contact AWS Support"},
-	"PendingVerification":                      {exit.Internal, "AWS verifies the account still: the account's owner gets an e-mail, or has to contact AWS Support"},
-	"OptInRequired":                            {exit.Internal, "the account is not signed up for this: is the region enabled for it (aws account list-regions)?"},
-	"IncorrectState":                           {exit.Internal, "the network interface or the instance is in a state that does not allow this (aws ec2 describe-network-interfaces, describe-instances): run again when it is in-use and running"},
-	"IncorrectInstanceState":                   {exit.Internal, "the instance is in a state that does not allow this (aws ec2 describe-instances): run again when it is running"},
-	"UnsupportedOperation":                     {exit.Internal, "EC2 does not support this for this instance or its subnet: see what it says"},
-	"InvalidNetworkInterfaceID.NotFound":       {exit.Identity, "EC2 does not know this node's network interface: AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2 or endpoint_url in ~/.aws/config may lead to another region, or the credentials may be another account's (AWS_PROFILE, AWS_ACCESS_KEY_ID, role_arn)"},
-	"InvalidInstanceID.NotFound":               {exit.Identity, "EC2 does not know this instance: AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2 or endpoint_url in ~/.aws/config may lead to another region, or the credentials may be another account's (AWS_PROFILE, AWS_ACCESS_KEY_ID, role_arn)"},
-	"InvalidAction":                            {exit.Unreachable, "what answers is no EC2 of AWS: look at AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_EC2"},
-	"UnknownOperationException":                {exit.Unreachable, "what answers is no Parameter Store of AWS: look at AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_SSM"},
-	"NotImplemented":                           {exit.Unreachable, "what answers is not AWS: look at AWS_ENDPOINT_URL"},
+	"HierarchyLevelLimitExceededException": {exit.Usage, "use a --prefix with fewer levels: Parameter Store allows 15 in all"},
+	"ParameterMaxVersionLimitExceeded":     {exit.Internal, "the oldest version of the record has a label: take it off (aws ssm unlabel-parameter-version)"},
+	"OperationNotPermitted":                {exit.Internal, "EC2 does not permit this for this network interface, whoever asks: is it managed by another service (aws ec2 describe-network-interfaces: RequesterManaged, Operator), or does its type not allow it?"},
+	"Blocked":                              {exit.Internal, "AWS has blocked the account: the account's owner has to contact AWS Support"},
+	"PendingVerification":                  {exit.Internal, "AWS verifies the account still: the account's owner gets an e-mail, or has to contact AWS Support"},
+	"OptInRequired":                        {exit.Internal, "the account is not signed up for this: is the region enabled for it (aws account list-regions)?"},
+	"IncorrectState":                       {exit.Internal, "the network interface or the instance is in a state that does not allow this (aws ec2 describe-network-interfaces, describe-instances): run again when it is in-use and running"},
+	"IncorrectInstanceState":               {exit.Internal, "the instance is in a state that does not allow this (aws ec2 describe-instances): run again when it is running"},
+	"UnsupportedOperation":                 {exit.Internal, "EC2 does not support this for this instance or its subnet: see what it says"},
+	"InvalidNetworkInterfaceID.NotFound":   {exit.Identity, "EC2 does not know this node's network interface: AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2 or endpoint_url in ~/.aws/config may lead to another region, or the credentials may be another account's (AWS_PROFILE, AWS_ACCESS_KEY_ID, role_arn)"},
+	"InvalidInstanceID.NotFound":           {exit.Identity, "EC2 does not know this instance: AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2 or endpoint_url in ~/.aws/config may lead to another region, or the credentials may be another account's (AWS_PROFILE, AWS_ACCESS_KEY_ID, role_arn)"},
+	"InvalidAction":                        {exit.Unreachable, "what answers is no EC2 of AWS: look at AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_EC2"},
+	"UnknownOperationException":            {exit.Unreachable, "what answers is no Parameter Store of AWS: look at AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_SSM"},
+	"NotImplemented":                       {exit.Unreachable, "what answers is not AWS: look at AWS_ENDPOINT_URL"},
 }
 
 // unreachableRemedy is what to do about an endpoint that does not answer.

@@ -41,7 +41,7 @@ func OpenIMDS(env host.Environment) IMDS {
 		Retryer:               aws.NopRetryer{}, // Identity goes round itself, until a deadline
 		EnableFallback:        aws.FalseTernary,
 		ClientEnableState:     imds.ClientEnabled, // AWS_EC2_METADATA_DISABLED is meant for others
-		DisableDefaultTimeout: true, // the client's own bound holds
+		DisableDefaultTimeout: true,               // the client's own bound holds
 	})}
 }
 

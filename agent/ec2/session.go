@@ -32,9 +32,14 @@ const (
 	retryThrottleMax = 10 * time.Second
 )
 
-// unreachableAfter is how long a run tries an endpoint that has never answered. It tries an
-// endpoint that has answered until the deadline.
-const unreachableAfter = 90 * time.Second
+// A run gives up an endpoint that has never answered after unreachableAfter and unreachableCalls
+// calls. It tries an endpoint that has answered until the deadline. Where there is no way to an
+// endpoint, calls fail within DialTimeout, and the time decides. Where connections come about and
+// break, calls take up to attemptTimeout, and a few of them are no proof.
+const (
+	unreachableAfter = 90 * time.Second
+	unreachableCalls = 10
+)
 
 // profileTimeout is how long an instance without an instance profile waits for one. IMDS knows the
 // profile when the instance boots, long before a bootstrap action. While IMDS does not answer

@@ -58,13 +58,14 @@ type Tally struct {
 	throttle int                    // of these, throttled
 	last     map[string]error       // last error of each call since it last succeeded
 	answered map[string]bool        // services that have answered, with anything
-	first    map[string]time.Time   // when a service that has not answered was first tried
+	first    map[string]time.Time   // when a service was first tried
+	silent   map[string]int         // calls that a service has not answered
 	failing  map[string]*failureRun // calls that have failed since they last succeeded
 	log      *zap.Logger
 }
 
 func newTally(log *zap.Logger) *Tally {
-	return &Tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{},
+	return &Tally{calls: map[string]int{}, last: map[string]error{}, answered: map[string]bool{}, first: map[string]time.Time{}, silent: map[string]int{},
 		failing: map[string]*failureRun{}, log: log}
 }
 
@@ -101,8 +102,11 @@ func (t *Tally) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 	if IsThrottle(err) {
 		t.throttle++
 	}
-	if err != nil && !hasResponse(err) && of == service && !t.answered[service] && time.Since(t.first[service]) > unreachableAfter {
-		err = &UnreachableError{Service: service, Err: err}
+	if err != nil && !hasResponse(err) && of == service && !t.answered[service] {
+		t.silent[service]++
+		if t.silent[service] >= unreachableCalls && time.Since(t.first[service]) > unreachableAfter {
+			err = &UnreachableError{Service: service, Err: err}
+		}
 	}
 	return out, meta, err
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/cli"
+	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -22,12 +24,12 @@ func main() {
 	}()
 	// A reader of the log that goes away must not end a run half way.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	if err := os.Setenv("PATH", agent.SearchPath(os.Getenv("PATH"))); err != nil {
+	if err := os.Setenv("PATH", cli.SearchPath(os.Getenv("PATH"))); err != nil {
 		panic(err) // only for a name that is no name
 	}
-	program := agent.Program{
+	program := cli.Program{
 		Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect,
-		Doctor: agent.Doctor, Suppress: agent.Suppress, Ledger: agent.InspectLedger, Elevate: agent.Elevate,
+		Doctor: agent.Doctor, Suppress: agent.Suppress, Ledger: ledger.Run, Elevate: cli.Elevate,
 	}
 	os.Exit(int(program.Main(ctx, os.Args[1:], agent.Environment{
 		OpenKernel: netcfg.Open,
@@ -39,7 +41,7 @@ func main() {
 	})))
 }
 
-func signalError(s os.Signal) *agent.SignalError {
+func signalError(s os.Signal) *cli.SignalError {
 	number, _ := s.(syscall.Signal)
-	return &agent.SignalError{Signal: number}
+	return &cli.SignalError{Signal: number}
 }

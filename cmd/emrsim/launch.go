@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/cli"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
@@ -125,7 +126,7 @@ func understand(args []string) (agent.Config, error) {
 	var problems strings.Builder
 	env := agent.Environment{Stdout: io.Discard, Stderr: &problems, LookupEnv: func(string) (string, bool) { return "", false }}
 	// Main only parses the command line here and does not wait for anything.
-	if code := (agent.Program{Apply: read, Release: refuse}).Main(context.Background(), args, env); code != agent.ExitOK {
+	if code := (cli.Program{Apply: read, Release: refuse}).Main(context.Background(), args, env); code != agent.ExitOK {
 		fmt.Fprint(os.Stderr, problems.String())
 		return wanted, exitError(code)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
 
-	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/cli"
 )
 
 func main() {
@@ -28,7 +28,7 @@ func main() {
 }
 
 func write(version, dir string) error {
-	root := agent.Manual()
+	root := cli.Manual()
 	prepare(root)
 	header := &doc.GenManHeader{
 		Section: "8",

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/cli"
 )
 
 func pages(t *testing.T) (dir string) {
@@ -53,7 +53,7 @@ func TestPages(t *testing.T) {
 			check(below)
 		}
 	}
-	check(agent.Manual())
+	check(cli.Manual())
 	root, err := os.ReadFile(filepath.Join(dir, "emr-static-ip.8"))
 	if err != nil {
 		t.Fatal(err)

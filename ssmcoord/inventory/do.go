@@ -10,8 +10,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// stepPause is the least time between two changes: two thirds of the 3 DeleteParameter and 3 PutParameter calls a second that an account has.
-// The rest is for the nodes.
+// stepPause is the least time between two changes. It uses two of the 3 DeleteParameter and 3
+// PutParameter calls a second that an account has. The rest is for the nodes.
 const stepPause = 500 * time.Millisecond
 
 // Outcome is what became of a step.
@@ -20,7 +20,7 @@ type Outcome string
 // The outcomes.
 const (
 	Done      Outcome = "done"
-	Passed    Outcome = "left" // it was to be left, or the second look found something else than the first
+	Passed    Outcome = "left" // the step was Leave, or the second look differs from the first
 	TakenBack Outcome = "taken back"
 )
 
@@ -31,15 +31,18 @@ type StepResult struct {
 	Detail  string // why it was left or taken back
 }
 
-// Do carries out the steps that a rule found. Each address is looked at once more right before, and only what is still as it was is changed.
+// Do carries out the steps that a rule found. It looks at each address once more right before the
+// change, and changes only what is still the same.
 //
-// Parameter Store knows no conditions: a node may take an address over between the second look and the change, and its fresh record is then
-// deleted or overwritten. That puts no address at risk. EC2 decides who has it, other nodes ask EC2 before they take it, and the node that has
-// it writes its record again at the end of its run, or in its next one. The other way round a node may release an address while a record is
-// written that names it, and would keep others from it: so everything written is looked at again after a while, and taken back where EC2 shows
-// the address there no more.
+// Parameter Store has no conditional changes. A node may take an address over between the second
+// look and the change, and its fresh record is then deleted or overwritten. That puts no address at
+// risk: EC2 decides who has it, and the node writes its record again in its next run. The other way
+// round, a node may release an address while Do writes a record that names the node. That record
+// would keep others from the address. So Do looks at everything it wrote again after ReadLag, and
+// deletes a record if EC2 no longer shows the address on that node.
 //
-// A step that fails ends it, after that second look. The results are of all steps that were gone into, also where there is an error.
+// Do ends with the first step that fails, after the look at what it wrote. The results cover all
+// steps that were begun, also if there is an error.
 func (v *Inventory) Do(ctx context.Context, steps []Step, rule Sweep) ([]StepResult, error) {
 	results, err := v.carryOut(ctx, steps, rule)
 	return results, errors.Join(err, v.confirmAll(ctx, results))
@@ -68,7 +71,8 @@ func (v *Inventory) carryOut(ctx context.Context, steps []Step, rule Sweep) (res
 	return results, nil
 }
 
-// confirmAll looks again at what was written. The error names what could not be looked at.
+// confirmAll looks again at what was written. The error names each address that it could not look
+// at.
 func (v *Inventory) confirmAll(ctx context.Context, results []StepResult) error {
 	var written []*StepResult
 	for i := range results {
@@ -131,8 +135,9 @@ func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, 
 	return StepResult{step, Done, ""}, nil
 }
 
-// confirm takes a record back that names an instance which does not have the address any more, unless somebody has written it since. A record
-// that is not what was written may be an old one: it is read again for a while.
+// confirm deletes a record that Do wrote if the instance in it no longer has the address, unless
+// somebody has written the record since. A record with another value may be a late read, so confirm
+// reads it twice.
 func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 	for i := 1; ; i++ {
 		again, err := v.again(ctx, r.Sighting)
@@ -159,7 +164,7 @@ func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 	return nil
 }
 
-// EventRemoved is a record that an operator's command has deleted.
+// EventRemoved is the kind of event for a record that an operator's command deleted.
 const EventRemoved ssmcoord.EventKind = "removed"
 
 func (v *Inventory) notify(kind ssmcoord.EventKind, a netip.Addr, format string, args ...any) {

@@ -11,9 +11,10 @@ import (
 
 // Census is what an inventory asks of EC2. Package agent implements it with the SDK.
 type Census interface {
-	// Interfaces lists the ENIs of the subnets; where addresses are given, only those that carry one of them.
+	// Interfaces lists the ENIs of the subnets. If addresses are given, it lists only ENIs that
+	// carry one of them.
 	Interfaces(ctx context.Context, subnets []string, addrs []netip.Addr) ([]Interface, error)
-	// Instances tells about instances; one that EC2 does not list is not in the map.
+	// Instances describes instances. An instance that EC2 does not list is not in the map.
 	Instances(ctx context.Context, ids []string) (map[string]Instance, error)
 }
 
@@ -21,33 +22,35 @@ type Census interface {
 type Interface struct {
 	ID        string
 	Subnet    string
-	Instance  string // empty: it is attached to none
+	Instance  string // empty if the ENI is attached to no instance
 	Device    int    // its index on that instance; 0 is the primary one
 	Primary   netip.Addr
 	Secondary []netip.Addr
 }
 
-// Inventory is an operator's view of a ledger, from anywhere, and what an operator does to it. It is used by one goroutine.
+// Inventory compares a ledger with EC2 and repairs it, for an operator on any machine. It must be
+// used by one goroutine only.
 type Inventory struct {
 	API    ssmcoord.API
 	EC2    Census
 	Prefix string
-	Subnet string       // empty: all subnets that have a record
-	Named  []netip.Addr // addresses of the subnet that are looked at whether they have a record or not
+	Subnet string       // empty for all subnets that have a record
+	Named  []netip.Addr // addresses of the subnet to look at even if they have no record
 	Notify func(ssmcoord.Event)
 
-	ssmcoord.Clock // an operator's may be wrong
+	ssmcoord.Clock // Parameter Store's, since an operator's own clock may be wrong
 }
 
 // View is what an inventory found.
 type View struct {
 	Subnets []string   // in order
 	Seen    []Sighting // by subnet and address
-	Others  []string   // parameters below the prefix that are no records
+	Others  []string   // parameters below the prefix that are not records
 }
 
-// Look reads the ledger and compares it with EC2. It sees what has a record, what was named, and the secondary addresses of cluster nodes. What it
-// returns may be some seconds older than the truth: reads of Parameter Store and EC2 both are.
+// Look reads the ledger and compares it with EC2. It returns the addresses with a record, the named
+// ones, and the secondary addresses of cluster nodes. The view may be some seconds old, since reads
+// of Parameter Store and EC2 may be late.
 func (v *Inventory) Look(ctx context.Context) (View, error) {
 	records, others, err := v.list(ctx)
 	if err != nil {
@@ -118,7 +121,7 @@ func (v *Inventory) join(ctx context.Context, records map[place]Version, enis []
 		s.By, s.Owner = instances[s.Holder.Instance], instances[s.Record.Record.Instance]
 		s.Holder.Cluster = s.By.Cluster
 		if s.Record.State == ssmcoord.Absent && !s.Named && !s.node() {
-			continue // a secondary address that is none of this program's business
+			continue // a secondary address that belongs to another program
 		}
 		all = append(all, *s)
 	}
@@ -126,7 +129,7 @@ func (v *Inventory) join(ctx context.Context, records map[place]Version, enis []
 	return all, nil
 }
 
-// instances asks about instances. Each of the ids is in the answer, by its name at least.
+// instances describes instances. The map has an entry for each id, at least with the id itself.
 func (v *Inventory) instances(ctx context.Context, ids []string) (map[string]Instance, error) {
 	known := map[string]Instance{}
 	if len(ids) == 0 {
@@ -144,7 +147,8 @@ func (v *Inventory) instances(ctx context.Context, ids []string) (map[string]Ins
 	return known, nil
 }
 
-// again looks once more at one address. The record comes last: it is what the caller changes next, without a condition.
+// again looks once more at one address. It reads the record last, because the caller changes the
+// record next, without a condition.
 func (v *Inventory) again(ctx context.Context, s Sighting) (Sighting, error) {
 	enis, err := v.EC2.Interfaces(ctx, []string{s.Subnet}, []netip.Addr{s.Addr})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// NewAPI is Parameter Store by the SDK's client for cfg.
+// NewAPI returns the SDK's client of Parameter Store for cfg.
 func NewAPI(cfg aws.Config) ssmcoord.API { return ssm.NewFromConfig(cfg) }
 
 // place is an address in a subnet.
@@ -24,8 +24,8 @@ type place struct {
 	addr   netip.Addr
 }
 
-// list reads all records of the subnet, or of all subnets below the prefix, ten with one call. others are the parameters there that are none:
-// their names do not end with a subnet and an address.
+// list reads all records of the subnet, or of all subnets below the prefix, ten with one call.
+// others has the parameters whose names do not end with a subnet and an address.
 func (v *Inventory) list(ctx context.Context) (records map[place]Version, others []string, err error) {
 	root := v.Prefix + "/"
 	if v.Subnet != "" {
@@ -58,7 +58,7 @@ func (v *Inventory) read(ctx context.Context, at place) (Version, error) {
 	name := v.ledger(at.subnet).Name(at.addr)
 	out, err := v.API.GetParameters(ctx, &ssm.GetParametersInput{Names: []string{name}})
 	if err != nil {
-		return Version{}, fmt.Errorf("reading the claim %s: %w", name, err)
+		return Version{}, fmt.Errorf("reading the record %s: %w", name, err)
 	}
 	v.Observe(out.ResultMetadata)
 	for _, p := range out.Parameters {
@@ -69,7 +69,7 @@ func (v *Inventory) read(ctx context.Context, at place) (Version, error) {
 	if slices.Contains(out.InvalidParameters, name) {
 		return Version{Entry: ssmcoord.Entry{State: ssmcoord.Absent}}, nil
 	}
-	return Version{}, fmt.Errorf("reading the claim %s: the answer of GetParameters does not mention it", name)
+	return Version{}, fmt.Errorf("reading the record %s: the answer of GetParameters does not mention it", name)
 }
 
 func versionOf(p types.Parameter) Version {
@@ -80,7 +80,8 @@ func (v *Inventory) ledger(subnet string) *ssmcoord.Ledger {
 	return ssmcoord.OpenLedger(v.API, v.Prefix, subnet)
 }
 
-// placeOf is what a parameter's name below the prefix stands for.
+// placeOf returns the subnet and address in a parameter's name. False: the name is not one of a
+// record.
 func (v *Inventory) placeOf(name string) (place, bool) {
 	rest, ok := strings.CutPrefix(name, v.Prefix+"/")
 	subnet, ip, two := strings.Cut(rest, "/")

@@ -9,34 +9,34 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// Standing is what Parameter Store and EC2 together say of an address.
+// Standing sums up in a word what Parameter Store and EC2 say of an address.
 type Standing string
 
 // The standings. They are part of the documented output of the ledger commands.
 const (
 	InUse      Standing = "in use"     // the record names the instance whose ENI carries the address
 	Reserved   Standing = "claimed"    // the record names an instance that exists; no ENI carries the address
-	Stale      Standing = "stale"      // the record's owner is gone and no ENI carries the address: free to be taken over
-	Broken     Standing = "unreadable" // the record cannot be understood
-	Conflict   Standing = "conflict"   // the record names one instance, and another ENI carries the address
-	Unrecorded Standing = "unrecorded" // an ENI of a cluster's node carries the address, and there is no record
-	Outside    Standing = "outside"    // an ENI that is no node's carries the address, and there is no record
+	Stale      Standing = "stale"      // the record's owner is gone, and no ENI carries the address
+	Broken     Standing = "unreadable" // the record cannot be parsed
+	Conflict   Standing = "conflict"   // the record names one instance, another ENI has the address
+	Unrecorded Standing = "unrecorded" // a node's ENI carries the address, and there is no record
+	Outside    Standing = "outside"    // another ENI carries the address, and there is no record
 	Free       Standing = "free"       // no record, and no ENI carries it
 )
 
-// Instance is what EC2 says of an instance.
+// Instance describes an instance as EC2 lists it.
 type Instance struct {
 	ID      string
-	State   string // EC2's word: pending, running, ...; empty: EC2 lists no such instance
-	Cluster string // by EMR's tags; empty for an instance that is not EMR's
+	State   string // EC2's word, such as running; empty if EC2 does not list the instance
+	Cluster string // from EMR's tags; empty for an instance that is not EMR's
 	Role    string
 	Name    string // the Name tag
 }
 
-// terminated is EC2's word for the state from which no instance comes back.
+// terminated is EC2's word for the last state of an instance.
 const terminated = "terminated"
 
-// Life is what the state means to the protocol.
+// Life returns what the state means to the protocol.
 func (i Instance) Life() ssmcoord.Life {
 	switch i.State {
 	case "":
@@ -47,20 +47,21 @@ func (i Instance) Life() ssmcoord.Life {
 	return ssmcoord.Living
 }
 
-// Version is one version of a parameter. Parameter Store cannot delete or overwrite on the condition that a version is still the newest.
+// Version is one version of a parameter. Parameter Store cannot delete or overwrite a parameter on
+// the condition that a version is still the newest.
 type Version struct {
 	ssmcoord.Entry
 	Value  string
-	Number int64 // Parameter Store's; 0 where Absent
-	Newer  int   // the record's own version, where that is newer than RecordVersion; else 0
+	Number int64 // Parameter Store's; 0 if Absent
+	Newer  int   // the record's own version if that is newer than RecordVersion, else 0
 }
 
-// unchanged tells whether e, read later, is still the record of v.
+// unchanged reports whether e, which was read later, is still the record of v.
 func (v Version) unchanged(e ssmcoord.Entry) bool {
 	return e.State == v.State && e.Record == v.Record && e.Modified.Equal(v.Modified)
 }
 
-// NewVersion reads a parameter's value.
+// NewVersion parses a parameter's value.
 func NewVersion(value string, number int64, modified time.Time) Version {
 	v := Version{Entry: ssmcoord.Entry{State: ssmcoord.Claimed, Modified: modified}, Value: value, Number: number}
 	if v.Record, v.Problem = ssmcoord.ParseRecord(value); v.Problem != nil {
@@ -70,7 +71,7 @@ func NewVersion(value string, number int64, modified time.Time) Version {
 	return v
 }
 
-// newerVersion is the version that a value gives itself, where it is a JSON object of a version that this release does not know yet.
+// newerVersion returns the version field of a value if it is newer than this release knows, else 0.
 func newerVersion(value string) int {
 	var r struct {
 		Version int `json:"v"`
@@ -81,7 +82,7 @@ func newerVersion(value string) int {
 	return r.Version
 }
 
-// Same tells whether both are one version of the parameter.
+// Same reports whether both are one version of the parameter.
 func (v Version) Same(w Version) bool {
 	return v.State == w.State && v.Number == w.Number && v.Value == w.Value
 }
@@ -92,13 +93,13 @@ type Sighting struct {
 	Addr   netip.Addr
 	Named  bool // the operator named it
 	Record Version
-	Owner  Instance        // whom the record names; the zero value where there is no readable record
+	Owner  Instance        // the instance in the record; zero if there is no readable record
 	Holder ssmcoord.Holder // the ENI that carries the address
 	Device int             // that ENI's device index on its instance; 0 is the primary one
 	By     Instance        // that ENI's instance
 }
 
-// Standing is the sighting in a word, and the reason.
+// Standing returns the sighting in a word, and the reason.
 func (s Sighting) Standing(now time.Time) (Standing, string) {
 	held := s.Holder.ENI != ""
 	switch {
@@ -117,7 +118,7 @@ func (s Sighting) Standing(now time.Time) (Standing, string) {
 	case held:
 		return Conflict, fmt.Sprintf("its record names %s (%s), and %s carries it", s.Record.Record.Owner(), s.Owner.state(), s.Holder)
 	}
-	// The same judgement as of a node that looks for an address and is none of those that are concerned.
+	// The judgement of a node that looks for an address and has nothing to do with this one.
 	v := ssmcoord.Judge(ssmcoord.Self{}, s.Record.Entry, s.Holder, s.Owner.Life(), now)
 	if v.Action == ssmcoord.TakeOver {
 		return Stale, v.Reason
@@ -125,8 +126,8 @@ func (s Sighting) Standing(now time.Time) (Standing, string) {
 	return Reserved, v.Reason + "; not attached"
 }
 
-// node tells whether the ENI that carries the address is the primary one of a cluster's living node, which has the address as a secondary
-// one: only to such an ENI this program attaches addresses.
+// node reports whether the ENI that carries the address is the primary one of a cluster's living
+// node, and the address is a secondary one there. This program assigns addresses to such ENIs only.
 func (s Sighting) node() bool {
 	return s.By.Life() == ssmcoord.Living && s.By.Cluster != "" && s.Device == 0 && !s.Holder.Primary
 }
@@ -138,8 +139,9 @@ const settledAfter = 2 * time.Minute
 // settled reports whether the record is that old.
 func (s Sighting) settled(now time.Time) bool { return now.Sub(s.Record.Modified) >= settledAfter }
 
-// Problem tells whether somebody should look after the address: its record cannot be read, or contradicts EC2, or is missing where the operator named
-// the address. Stale records are none: nodes take them over.
+// Problem reports whether an operator should act on the address. That is so if its record cannot be
+// read, contradicts EC2, or is missing for an address that the operator named. A stale record is
+// not a problem: nodes take it over.
 func (s Sighting) Problem(now time.Time) bool {
 	switch standing, _ := s.Standing(now); standing {
 	case Broken:

@@ -111,7 +111,7 @@ func TestStandings(t *testing.T) {
 			for _, rule := range []struct {
 				sweep Sweep
 				want  StepKind
-			}{{Collect, test.gc}, {Mend, test.mend}} {
+			}{{Collect, test.gc}, {Repair, test.mend}} {
 				var kind StepKind
 				steps := rule.sweep(all, sightNow)
 				if len(steps) > 0 {
@@ -134,7 +134,8 @@ func TestStandings(t *testing.T) {
 	}
 }
 
-// A node that has more than one address keeps one of them, and only its own run knows which: a record that names it would have the other taken off.
+// A node that has more than one address keeps one of them, and only its own run knows which: a
+// record that names it would have the other taken off.
 func TestMendLeavesNodesWithTwoAddresses(t *testing.T) {
 	broken := func(addr string) Sighting {
 		return seen(addr, value("{"), carrier("i-2", "eni-2", "running"))
@@ -144,7 +145,7 @@ func TestMendLeavesNodesWithTwoAddresses(t *testing.T) {
 		"one recorded":         {broken("10.0.0.1"), seen("10.0.0.2", record("i-2", "eni-2"), ownerIs("running"), carrier("i-2", "eni-2", "running"))},
 		"one broken, one none": {broken("10.0.0.1"), seen("10.0.0.2", named, carrier("i-2", "eni-2", "running"))},
 	} {
-		steps := Mend(all, sightNow)
+		steps := Repair(all, sightNow)
 		if len(steps) == 0 {
 			t.Errorf("%s: no steps", name)
 		}
@@ -155,7 +156,7 @@ func TestMendLeavesNodesWithTwoAddresses(t *testing.T) {
 		}
 	}
 	other := seen("10.0.0.2", value("{"), carrier("i-3", "eni-3", "running"))
-	for _, s := range Mend([]Sighting{broken("10.0.0.1"), other}, sightNow) {
+	for _, s := range Repair([]Sighting{broken("10.0.0.1"), other}, sightNow) {
 		if s.Kind != Rewrite {
 			t.Errorf("two nodes: %s", s)
 		}
@@ -182,10 +183,10 @@ func TestSecondLook(t *testing.T) {
 		{"other words under the same number", stale, with(stale, func(s *Sighting) { s.Record.Value += " " }), Collect, false, "record has changed"},
 		{"attached by a node", stale, with(stale, carrier("i-3", "eni-3", "running")), Collect, false, "network interface that carries it has changed"},
 		{"its owner is seen again", stale, with(stale, ownerIs("running")), Collect, false, "it is claimed now"},
-		{"broken, the same", broken, broken, Mend, true, ""},
-		{"broken, given to another node", broken, with(broken, carrier("i-3", "eni-3", "running")), Mend, false, "has changed meanwhile"},
-		{"broken, released", broken, with(broken, func(s *Sighting) { s.Holder, s.By = ssmcoord.Holder{}, Instance{} }), Mend, false, "has changed meanwhile"},
-		{"broken, the node ends", broken, with(broken, carrier("i-2", "eni-2", "terminated")), Mend, false, "it is unreadable now"},
+		{"broken, the same", broken, broken, Repair, true, ""},
+		{"broken, given to another node", broken, with(broken, carrier("i-3", "eni-3", "running")), Repair, false, "has changed meanwhile"},
+		{"broken, released", broken, with(broken, func(s *Sighting) { s.Holder, s.By = ssmcoord.Holder{}, Instance{} }), Repair, false, "has changed meanwhile"},
+		{"broken, the node ends", broken, with(broken, carrier("i-2", "eni-2", "terminated")), Repair, false, "it is unreadable now"},
 	} {
 		step := test.rule([]Sighting{test.first}, sightNow)[0]
 		if got, why := step.Still(test.again, test.rule, sightNow); got != test.want || !strings.Contains(why, test.why) {
@@ -208,7 +209,8 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// FuzzPlaceOf: a parameter's name is the address of a subnet, by which the same name is found again, or it is none.
+// FuzzPlaceOf: a parameter's name is the address of a subnet, by which the same name is found
+// again, or it is none.
 func FuzzPlaceOf(f *testing.F) {
 	for _, name := range []string{"/team/x/subnet-0a1/10.0.1.5", "/team/x/subnet-0a1/10.0.1.05", "/team/x/subnet-0a1/::ffff:10.0.1.5", "/team/x//", "/team/x/subnet-/1.1.1.1", "/team/x/subnet-0a1/10.0.1.5/", "\x1b[2J"} {
 		f.Add("/team/x", name)
@@ -223,7 +225,8 @@ func FuzzPlaceOf(f *testing.F) {
 	})
 }
 
-// FuzzNewVersion: whatever a parameter holds, it is a record that can be written again, or it is unreadable for a reason.
+// FuzzNewVersion: whatever a parameter holds, it is a record that can be written again, or it is
+// unreadable for a reason.
 func FuzzNewVersion(f *testing.F) {
 	for _, text := range []string{"", "blank", "{", `{"v":1}`, `{"v":9}`, `{"v":1e99}`, `{"v":-1}`, `[1]`, "\x1b[2J", ssmcoord.Record{Instance: "i-1", ENI: "eni-1", Time: sightNow}.Render()} {
 		f.Add(text)
@@ -242,9 +245,9 @@ func FuzzNewVersion(f *testing.F) {
 		if standing, _ := s.Standing(sightNow.Add(time.Hour)); standing != Broken && standing != Stale {
 			t.Error(standing)
 		}
-		if v.Newer > 0 && Mend([]Sighting{s}, sightNow.Add(time.Hour))[0].Kind != Leave {
+		if v.Newer > 0 && Repair([]Sighting{s}, sightNow.Add(time.Hour))[0].Kind != Leave {
 			t.Error("touches a newer record")
 		}
-		_ = fmt.Sprint(Collect([]Sighting{s}, sightNow), Mend([]Sighting{s}, sightNow))
+		_ = fmt.Sprint(Collect([]Sighting{s}, sightNow), Repair([]Sighting{s}, sightNow))
 	})
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// StepKind is what is done about a record.
+// StepKind says what a step does about a record.
 type StepKind string
 
-// The kinds of steps. Leave is none: nothing is done, for the step's reason.
+// The kinds of steps. Leave does nothing, for the step's reason.
 const (
 	Remove  StepKind = "remove"
 	Rewrite StepKind = "rewrite"
@@ -19,18 +19,19 @@ const (
 	Leave   StepKind = "leave"
 )
 
-// Step is one thing to be done to the ledger, or to be left, and why.
+// Step is one change of the ledger, or one that is not made, and the reason.
 type Step struct {
 	Kind   StepKind
 	Reason string
 	Sighting
-	Write ssmcoord.Record // what Rewrite and Add write, but for its time
+	Write ssmcoord.Record // the record that Rewrite and Add write; its time is set later
 }
 
-// Sweep is a rule that says what to do about what was seen. It is asked a second time, about one address, right before anything is done to it.
+// Sweep is a rule that turns sightings into steps. Do calls it a second time, for one address,
+// right before it changes anything there.
 type Sweep func(seen []Sighting, now time.Time) []Step
 
-// Collect is the sweep that removes stale records: those that any node would take over.
+// Collect is the sweep that removes stale records. Any node would take their addresses over.
 func Collect(seen []Sighting, now time.Time) []Step {
 	var steps []Step
 	for _, s := range seen {
@@ -41,7 +42,8 @@ func Collect(seen []Sighting, now time.Time) []Step {
 	return steps
 }
 
-// Mend is the sweep that brings records in line with EC2 where they cannot be read, contradict it, or are missing for an address that was named:
+// Repair is the sweep that brings records in line with EC2. It acts on records that cannot be read
+// or contradict EC2, and on missing ones of addresses that the operator named:
 //
 //	                      unreadable     conflict       no record
 //	carried by a node     rewrite        rewrite        add, where the address was named
@@ -49,10 +51,11 @@ func Collect(seen []Sighting, now time.Time) []Step {
 //	carried by nobody     remove         (stale)        -
 //	undecided             leave          leave          leave
 //
-// Undecided are: records of a newer version; records that were written a moment ago; ENIs that are attached to nothing that lives; nodes that
-// would get more than one record, of whose addresses only their own run knows which one they use.
-func Mend(seen []Sighting, now time.Time) []Step {
-	records := map[string][]netip.Addr{} // what each instance has by its records and EC2, or would get
+// Undecided are: records of a newer version; records that were written a moment ago; ENIs that are
+// attached to no living instance; nodes that would get more than one record, since only a node's
+// own run knows which of its addresses it uses.
+func Repair(seen []Sighting, now time.Time) []Step {
+	records := map[string][]netip.Addr{} // the addresses of each instance, now or after the steps
 	var steps []Step
 	for _, s := range seen {
 		standing, reason := s.Standing(now)
@@ -60,7 +63,7 @@ func Mend(seen []Sighting, now time.Time) []Step {
 			records[s.By.ID] = append(records[s.By.ID], s.Addr)
 		}
 		if standing == Broken || standing == Conflict || standing == Unrecorded && s.Named {
-			steps = append(steps, mend(s, reason, now))
+			steps = append(steps, repair(s, reason, now))
 		}
 	}
 	for _, s := range steps {
@@ -83,7 +86,8 @@ func Mend(seen []Sighting, now time.Time) []Step {
 	return steps
 }
 
-func mend(s Sighting, reason string, now time.Time) Step {
+// repair returns the step for one sighting, as in the table of Repair.
+func repair(s Sighting, reason string, now time.Time) Step {
 	step := Step{Reason: reason, Sighting: s}
 	leave := func(why string) Step {
 		step.Kind = Leave
@@ -120,8 +124,8 @@ func mend(s Sighting, reason string, now time.Time) Step {
 	return step
 }
 
-// Still tells whether the step is to be done after a second look: the record has not changed, the same ENI carries the address or none, and the
-// rule says the same of it. Otherwise it says why not.
+// Still reports whether the step holds after a second look: the record is unchanged, the same ENI
+// or none carries the address, and the rule gives the same step. If not, it returns the reason.
 func (step Step) Still(again Sighting, rule Sweep, now time.Time) (bool, string) {
 	switch {
 	case !step.Record.Same(again.Record):
@@ -138,7 +142,7 @@ func (step Step) Still(again Sighting, rule Sweep, now time.Time) (bool, string)
 	return false, fmt.Sprintf("it is %s now (%s)", standing, reason)
 }
 
-// String says what the step does, for the operator.
+// String returns what the step does, for the operator.
 func (step Step) String() string {
 	switch step.Kind {
 	case Remove:

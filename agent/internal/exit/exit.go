@@ -39,7 +39,7 @@ var codeMeanings = []struct {
 	meaning string
 }{
 	{OK, "done"},
-	{Internal, "failed"},
+	{Internal, "an error without a code of its own"},
 	{Usage, "arguments or addresses are wrong"},
 	{Identity, "the node's identity or role is unknown"},
 	{Permission, "a permission is missing"},

@@ -20,13 +20,15 @@ type Call struct {
 	New     string // the value that a PutParameter wrote
 
 	// The fields below are set when the call is recorded.
-	Time    time.Time // of the effect, or of the call's end if it had none
-	Status  int       // HTTP status; 0 without a response
-	Code    string    // error code; empty for success; Canceled, ConnectionReset or Hung without a response
-	Message string    // the error's text
-	Applied bool      // the model's state was changed
-	Lost    bool      // there was a response, but the caller did not get it
-	Fault   FaultKind // what the fault hook did
+	Began   time.Time     // when the call reached the model
+	Took    time.Duration // from then to the answer, or to the caller's giving up
+	Time    time.Time     // of the effect, or of the call's end if it had none
+	Status  int           // HTTP status; 0 without a response
+	Code    string        // error code; empty for success; Canceled, ConnectionReset or Hung without a response
+	Message string        // the error's text
+	Applied bool          // the model's state was changed
+	Lost    bool          // there was a response, but the caller did not get it
+	Fault   FaultKind     // what the fault hook did
 
 	slot int64 // the nanoseconds reserved for the caller: see Options.UniqueTimes
 }
@@ -112,5 +114,6 @@ func (c *Cloud) recordNow(call Call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	call.Time = c.now()
+	call.Took = call.Time.Sub(call.Began)
 	c.record(call)
 }

@@ -193,6 +193,7 @@ func (c *Cloud) perform(ctx context.Context, call *Call, effect func(time.Time) 
 	if f.Then != nil {
 		f.Then()
 	}
+	defer func() { c.answered(call, place) }()
 	switch f.Kind {
 	case FaultLose:
 		c.lost(place)
@@ -252,6 +253,15 @@ func (c *Cloud) lost(place int) {
 	}
 }
 
+// answered notes how long a recorded call took. The record may have been emptied meanwhile.
+func (c *Cloud) answered(call *Call, place int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if place >= 0 && place < len(c.calls) && c.calls[place].Caller == call.Caller && c.calls[place].Nth == call.Nth {
+		c.calls[place].Took = c.now().Sub(call.Began)
+	}
+}
+
 // slots is the largest number of callers with UniqueTimes.
 const slots = 4096
 
@@ -302,7 +312,7 @@ func (c *Cloud) begin(who *caller, service, action string) Call {
 		who.kinds[k] = n
 	}
 	n.calls++
-	return Call{Service: service, Action: action, Caller: who.InstanceID, slot: int64(who.index % slots), Nth: who.calls, OfKind: n.calls, Seed: mixNumber(n.seed, uint64(n.calls))}
+	return Call{Began: c.now(), Service: service, Action: action, Caller: who.InstanceID, slot: int64(who.index % slots), Nth: who.calls, OfKind: n.calls, Seed: mixNumber(n.seed, uint64(n.calls))}
 }
 
 func (c *Cloud) bucketName(a *action, op *operation) string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -27,9 +28,9 @@ func (l *Launch) cleanUp(ctx context.Context) error {
 				if sleep(ctx, time.Duration(rng.Float64()*float64(time.Minute))) != nil {
 					return
 				}
-				command := agent.LedgerGC
+				command := ledger.GC
 				if rng.IntN(2) == 0 {
-					command = agent.LedgerRepair
+					command = ledger.Repair
 				}
 				l.cleanUpOnce(ctx, bastion, command, rng)
 			}
@@ -40,15 +41,15 @@ func (l *Launch) cleanUp(ctx context.Context) error {
 
 func (l *Launch) cleanUpOnce(ctx context.Context, from *cloud.Node, command string, rng *rand.Rand) {
 	cfg := agent.DefaultConfig()
-	cfg.Yes, cfg.Given = true, []string{"imds-timeout"} // a node's default, because IMDS may be late
-	if command == agent.LedgerRepair && rng.IntN(2) == 0 {
+	cfg.Yes, cfg.IMDSTimeout = true, agent.DefaultIMDSTimeout // as a node, because IMDS may be late
+	if command == ledger.Repair && rng.IntN(2) == 0 {
 		cfg.Pools = l.pools
 	}
 	env := agent.Environment{HTTP: staggered{l.w.Transport(from.InstanceID)}, Rand: stream(rng.Uint64(), 0), LookupEnv: func(string) (string, bool) { return "", false }}
 	if l.w.Log != nil {
 		env.Log = l.w.Log.Named("ledger " + command)
 	}
-	r, err := agent.InspectLedger(ctx, command, cfg, env)
+	r, err := ledger.Run(ctx, command, cfg, env)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.Stats.Cleaned += r.Changed

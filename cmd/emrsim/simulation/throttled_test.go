@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -35,13 +36,13 @@ func TestLedgerGCIsThrottled(t *testing.T) {
 		}
 		refused := c.throttle("DeleteParameter", bastion.InstanceID, 90*time.Second)
 		done := make(chan error, 1)
-		var report agent.LedgerReport
+		var report ledger.Report
 		go func() {
 			cfg := agent.DefaultConfig()
 			cfg.Yes = true
 			env := agent.Environment{HTTP: c.Transport(bastion.InstanceID), Rand: rand.New(rand.NewPCG(1, 2)).Float64, LookupEnv: func(string) (string, bool) { return "", false }}
 			var err error
-			report, err = agent.InspectLedger(t.Context(), agent.LedgerGC, cfg, env)
+			report, err = ledger.Run(t.Context(), ledger.GC, cfg, env)
 			done <- err
 		}()
 		time.Sleep(10 * time.Second)

@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+)
+
+// flagVersion is the flag that does the same as the version command.
+const flagVersion = "version"
+
+// The defaults of commands that do not wait as long as apply does.
+var (
+	restoreDefaults = map[string]time.Duration{flagIMDS: agent.DefaultRestoreIMDSTimeout}
+	doctorDefaults  = map[string]time.Duration{flagIMDS: agent.DefaultDoctorIMDSTimeout, flagLockWait: agent.DefaultDoctorLockWait}
+)
+
+// tree returns the root command with all commands below it. Without a command, the root does the
+// same as apply.
+func (c *commandLine) tree() *cobra.Command {
+	c.flags = newFlags(c.env)
+	root := &cobra.Command{
+		Use:               "emr-static-ip [flags] MASTER_IP CORE_IP...",
+		Short:             "Give an EMR node a static private IP",
+		Long:              helpText,
+		Args:              cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if asked, err := cmd.Flags().GetBool(flagVersion); err != nil || asked {
+				fmt.Fprintln(c.env.Stdout, versionLine())
+				return err
+			}
+			return c.run(c.program.Apply)(cmd, args)
+		},
+	}
+	root.Flags().Bool(flagVersion, false, "version for emr-static-ip")
+	root.SetOut(c.env.Stdout)
+	root.SetErr(c.env.Stderr)
+	root.SetHelpFunc(c.help)
+	c.flags.add(root.Flags(), applyFlags, nil)
+	c.flags.add(root.Flags(), nodeFlags, nil)
+	root.AddCommand(c.apply(), c.plan(), c.doctorCommand(), c.retryCommand(), c.release(), c.restore(), c.statusCommand(), c.ledger(), c.completion(), c.version(), c.euid())
+	return root
+}
+
+func (c *commandLine) apply() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "apply [flags] [MASTER_IP CORE_IP...]",
+		Short: "Give this node its static IP (default command)",
+		Long: `Give this node an address of its role's list: assign it in EC2, program address and rules, write
+the record. Without addresses, repeat the last run. A second run changes nothing.`,
+		Example: `  emr-static-ip 10.0.1.10 10.0.1.20-29
+  emr-static-ip --master-ips 10.0.1.10-12 --core-ips 10.0.1.20-29 --verify 192.168.50.10:8020`,
+		Args: cobra.ArbitraryArgs,
+		RunE: c.run(c.program.Apply),
+	}
+	c.flags.add(cmd.Flags(), applyFlags, nil)
+	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	return cmd
+}
+
+func (c *commandLine) plan() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "plan [flags] [MASTER_IP CORE_IP...]",
+		Short:   "Show what apply would change, and change nothing",
+		Long:    `Show what apply would change, and change nothing. Give it the arguments of apply.`,
+		Example: `  emr-static-ip plan 10.0.1.10 10.0.1.20-29`,
+		Args:    cobra.ArbitraryArgs,
+		RunE:    c.run(c.program.Plan),
+	}
+	c.flags.add(cmd.Flags(), applyFlags, nil)
+	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	return cmd
+}
+
+// retryCommand returns the hidden command that the retry unit runs.
+func (c *commandLine) retryCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: retryCommand, Short: "Repeat a failed apply, for the timer of --on-error continue", Hidden: true, Args: cobra.ArbitraryArgs,
+		RunE: c.run(c.program.Apply),
+	}
+	c.flags.add(cmd.Flags(), applyFlags, nil)
+	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	return cmd
+}
+
+func (c *commandLine) release() *cobra.Command {
+	cmd := c.withoutAddresses("release", "it gives back what this node has", c.run(c.program.Release))
+	cmd.Short = "Give this node's static IP back"
+	cmd.Long = `Give this node's static IP back: remove rules and address from the kernel, delete the record, and
+unassign the address in EC2. An interrupted release goes on when it is run again.`
+	cmd.Example = `  emr-static-ip release`
+	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	return cmd
+}
+
+func (c *commandLine) restore() *cobra.Command {
+	cmd := c.withoutAddresses("restore", "it restores what the last run left", c.run(c.program.Restore))
+	cmd.Short = "Put back address and rules that the kernel has lost"
+	cmd.Long = `Put back address and rules that the kernel has lost, and write a record that is still pending. A
+systemd timer runs it every minute.`
+	cmd.Example = `  emr-static-ip restore`
+	c.flags.add(cmd.Flags(), nodeFlags, restoreDefaults)
+	return cmd
+}
+
+func (c *commandLine) statusCommand() *cobra.Command {
+	cmd := c.withoutAddresses("status", "it looks at what the last run left", func(cmd *cobra.Command, _ []string) error { return c.work(cmd, nil, c.status) })
+	cmd.Short = "Compare this node with what the last run left"
+	cmd.Long = `Compare kernel, units, IMDS, EC2 and the record with what the last run left, and change nothing. The
+exit code is the verdict.`
+	cmd.Example = `  emr-static-ip status -o json`
+	c.flags.add(cmd.Flags(), nodeFlags, restoreDefaults)
+	return cmd
+}
+
+func (c *commandLine) doctorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor [flags] [MASTER_IP CORE_IP...]",
+		Short: "Check endpoints, permissions, addresses and this node",
+		Long: `Check everything that a run needs: endpoints, permissions, addresses and this node. Run it with the
+arguments of the bootstrap action, on a node or on another instance of the subnet.`,
+		Example: `  emr-static-ip doctor 10.0.1.10 10.0.1.20-29 --verify 192.168.50.10:8020`,
+		Args:    cobra.ArbitraryArgs,
+		RunE:    func(cmd *cobra.Command, args []string) error { return c.work(cmd, args, c.doctor) },
+	}
+	c.flags.add(cmd.Flags(), applyFlags, nil)
+	c.flags.add(cmd.Flags(), nodeFlags, doctorDefaults)
+	return cmd
+}
+
+// withoutAddresses returns a command that takes no addresses. why says what it works on instead.
+func (c *commandLine) withoutAddresses(name, why string, run func(*cobra.Command, []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: name + " [flags]", Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				c.problem("%s takes no addresses (%s): %s", name, text.Quote(args[0]), why)
+			}
+			return run(cmd, nil)
+		},
+	}
+}
+
+func (c *commandLine) version() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "version [flags]", Short: "Print the version", Args: cobra.NoArgs,
+		Example: `  emr-static-ip version -o json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.flags.config(cmd, nil)
+			if err := errors.Join(append(c.problems, err)...); err != nil {
+				return exit.Invalid(err, usageHint)
+			}
+			if cfg.Output == "json" {
+				return json.NewEncoder(c.env.Stdout).Encode(versions())
+			}
+			_, err = fmt.Fprintln(c.env.Stdout, versionLine())
+			return err
+		},
+	}
+	c.flags.add(cmd.Flags(), []string{flagOutput}, nil)
+	return cmd
+}
+
+// euid returns the hidden command by which the program asks itself, behind sudo, for its user.
+func (c *commandLine) euid() *cobra.Command {
+	return &cobra.Command{
+		Use: euidCommand, Short: "Print the effective user id", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if len(c.problems) > 0 {
+				return exit.Invalid(errors.Join(c.problems...), usageHint)
+			}
+			_, err := fmt.Fprintln(c.env.Stdout, euid())
+			return err
+		},
+	}
+}
+
+// commandPath returns a command's name, after that of the command that it is part of.
+func commandPath(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}

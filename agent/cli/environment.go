@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+)
+
+// bootstrapVariable names to scripts/bootstrap.sh the place of the binaries; who calls that by hand may have it in the environment here, too.
+const bootstrapVariable = variablePrefix + "BASE"
+
+// warnOfVariables tells of variables that begin like this program's and stand for no flag: a list in EMR_STATIC_IP_CORE_IP would be ignored
+// without a word. It is no error: wrappers of this program may have variables of their own.
+func warnOfVariables(log *zap.Logger, root *cobra.Command, environ []string) {
+	known := flagVariables(root)
+	for _, variable := range slices.Sorted(slices.Values(environ)) {
+		name, value, _ := strings.Cut(variable, "=")
+		if !strings.HasPrefix(name, variablePrefix) || value == "" || name == bootstrapVariable || slices.Contains(known, name) {
+			continue
+		}
+		hint := ""
+		if likely := text.Nearest(name[len(variablePrefix):], withoutPrefix(known)); likely != "" {
+			hint = ": is " + variablePrefix + likely + " meant?"
+		}
+		log.Warn("the environment variable " + text.Clean(name, text.MaxQuoted) + " stands for no flag and is ignored" + hint)
+	}
+}
+
+// flagVariables are the variables that stand for the flags of all commands.
+func flagVariables(root *cobra.Command) (names []string) {
+	for _, cmd := range everyCommand(root) {
+		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			if name := variableOf(flag.Name); flag.Name != "help" && flag.Name != flagVersion && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		})
+	}
+	return names
+}
+
+func withoutPrefix(variables []string) []string {
+	names := make([]string, len(variables))
+	for i, v := range variables {
+		names[i] = strings.TrimPrefix(v, variablePrefix)
+	}
+	return names
+}

@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+)
+
+// The names of the flags. Each flag is also an environment variable: see variableOf.
+const (
+	flagRole      = "role"
+	flagScope     = "snat-scope"
+	flagOnly      = "only-cidr"
+	flagExclude   = "exclude-cidr"
+	flagBackend   = "nat-backend"
+	flagPrefix    = "prefix"
+	flagNoNameTag = "no-name-tag"
+	flagNoUnits   = "no-units"
+	flagShutdown  = "no-shutdown-action"
+	flagDryRun    = "dry-run"
+	flagOnError   = "on-error"
+	flagOutput    = "output"
+	flagPutRate   = "ssm-put-rate"
+	flagVerify    = "verify"
+	flagTimeout   = "timeout"
+	flagIMDS      = "imds-timeout"
+	flagLockWait  = "lock-wait"
+	flagStateDir  = "state-dir"
+	flagLogFormat = "log-format"
+	flagVerbose   = "verbose"
+	flagSubnet    = "subnet"
+	flagRegion    = "region"
+	flagYes       = "yes"
+)
+
+// variablePrefix begins the names of the environment variables.
+const variablePrefix = "EMR_STATIC_IP_"
+
+// variableOf returns the environment variable of a flag: EMR_STATIC_IP_CORE_IPS for core-ips.
+func variableOf(flag string) string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// definition is what the help text says of a flag. kind is the name of its value, or "bool".
+type definition struct{ name, kind, shown, help string }
+
+// definitions returns the flags in the order of the help text.
+func definitions() []definition {
+	return []definition{
+		{pool.FlagMaster, "IPS", "", "addresses for master nodes"},
+		{pool.FlagCore, "IPS", "", "addresses for core nodes"},
+		{pool.FlagTask, "IPS", "", "addresses for task nodes (default: task nodes stay as they are)"},
+		{flagRole, "ROLE", "", "this node's role: MASTER, CORE or TASK (default: detected)"},
+		{flagScope, "SCOPE", agent.DefaultScope, "SNAT traffic to outside the VPC (external) or all traffic (all)"},
+		{flagOnly, "CIDRS", "", "SNAT only traffic to these networks"},
+		{flagExclude, "CIDRS", "", "never SNAT traffic to these networks"},
+		{flagNoNameTag, "bool", "", "leave the instance's Name tag as it is"},
+		{flagNoUnits, "bool", "", "install no systemd units that restore address and rules"},
+		{flagShutdown, "bool", "", "install no EMR shutdown action that releases the address"},
+		{flagOnError, "WHAT", agent.DefaultOnError, "if the run fails: fail, or continue (exit code 0, a tag, and a timer that tries again)"},
+		{flagDryRun, "bool", "", "show what would be changed, and change nothing: the same as plan"},
+		{flagPutRate, "N", "3", "PutParameter calls a second that the account allows"},
+		{flagVerify, "HOST:PORT", "", "service that the node must reach with its static IP; may be repeated"},
+		{flagSubnet, "SUBNET", "", "subnet (default: this node's; with --region, all)"},
+		{flagRegion, "REGION", "", "region (default: from the AWS settings, else this node's)"},
+		{flagYes, "bool", "", "make the changes instead of listing them"},
+		{flagBackend, "NAME", agent.DefaultBackend, "what programs the rules: auto, iptables or nftables"},
+		{flagPrefix, "PATH", agent.DefaultPrefix, "where the records are in Parameter Store"},
+		{flagTimeout, "TIME", shortDuration(agent.DefaultTimeout), "limit of the whole run"},
+		{flagIMDS, "TIME", shortDuration(agent.DefaultIMDSTimeout), "how long to wait for the metadata service"},
+		{flagLockWait, "TIME", shortDuration(agent.DefaultLockWait), "how long to wait for the xtables lock"},
+		{flagStateDir, "DIR", agent.DefaultStateDir, "where this node's state is kept"},
+		{flagOutput, "FORMAT", agent.DefaultOutput, "output on stdout: text or json"},
+		{flagLogFormat, "FORMAT", agent.DefaultLogFormat, "log on stderr: console or json"},
+		{flagVerbose, "bool", "", "log more"},
+	}
+}
+
+// The flags of the commands.
+var (
+	addressFlags = []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask}
+	applyFlags   = slices.Concat(addressFlags, []string{flagRole, flagScope, flagOnly, flagExclude, flagNoNameTag, flagNoUnits, flagShutdown,
+		flagOnError, flagDryRun, flagPutRate, flagVerify})
+	nodeFlags   = append([]string{flagBackend, flagLockWait, flagStateDir}, awsFlags...)
+	awsFlags    = append([]string{flagPrefix, flagTimeout, flagIMDS}, outputFlags...)
+	outputFlags = []string{flagOutput, flagLogFormat, flagVerbose}
+)
+
+// shorthands are the flags that have a letter too.
+var shorthands = map[string]string{flagOutput: "o"}
+
+// flagText is a flag's value as it was written. Set accepts any text. config parses the texts when
+// all flags are known, so that all problems are reported at once.
+type flagText struct {
+	texts []string
+	kind  string
+	list  bool // each occurrence adds to the ones before
+}
+
+func (f *flagText) String() string { return "" }
+func (f *flagText) Type() string   { return f.kind }
+
+func (f *flagText) Set(s string) error {
+	if f.list {
+		f.texts = append(f.texts, s)
+	} else {
+		f.texts = []string{s}
+	}
+	return nil
+}
+
+// flags are the flags of one command line.
+type flags struct {
+	env   agent.Environment
+	texts map[string]*flagText // by the flag's name; commands share them
+	read  bool                 // config was called
+}
+
+func newFlags(env agent.Environment) flags {
+	f := flags{env: env, texts: map[string]*flagText{}}
+	for _, d := range definitions() {
+		f.texts[d.name] = &flagText{kind: d.kind, list: d.kind == "IPS" || d.kind == "CIDRS" || d.kind == "HOST:PORT"}
+	}
+	return f
+}
+
+// isList reports whether a flag's value is a list.
+func (f *flags) isList(name string) bool { return f.texts[name] != nil && f.texts[name].list }
+
+// add gives a command flags. defaults are the defaults that only this command has.
+func (f *flags) add(set *pflag.FlagSet, names []string, defaults map[string]time.Duration) {
+	set.SortFlags = false
+	for _, d := range definitions() {
+		if !slices.Contains(names, d.name) {
+			continue
+		}
+		flag := &pflag.Flag{Name: d.name, Shorthand: shorthands[d.name], Usage: d.help, Value: f.texts[d.name], DefValue: d.shown}
+		if d.kind == "bool" {
+			flag.NoOptDefVal = "true"
+		}
+		if own, ok := defaults[d.name]; ok {
+			flag.DefValue = shortDuration(own)
+		}
+		set.AddFlag(flag)
+	}
+}
+
+// shortDuration returns a duration without zero seconds: 10m, not 10m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if d >= time.Minute {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	return s
+}
+
+// everyCommand returns root and all commands below it.
+func everyCommand(root *cobra.Command) []*cobra.Command {
+	list := []*cobra.Command{root}
+	for _, cmd := range root.Commands() {
+		list = append(list, everyCommand(cmd)...)
+	}
+	return list
+}
+
+// commandNames returns the names of the commands that are not hidden.
+func commandNames(root *cobra.Command) (names []string) {
+	for _, cmd := range root.Commands() {
+		if !cmd.Hidden {
+			names = append(names, cmd.Name())
+		}
+	}
+	return names
+}

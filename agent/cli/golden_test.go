@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// golden compares got with a golden file.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (-update writes it anew); got\n%s", path, got)
+	}
+}
+
+// TestProblems compares what is said of wrong command lines. Each is refused before anything is done,
+// and every problem of a command line is reported.
+func TestProblems(t *testing.T) {
+	var all strings.Builder
+	for _, test := range []struct {
+		args []string
+		env  map[string]string
+	}{
+		{strings.Fields("--bogus 10.0.1.300 --also=x -x --role chief --timeout ten --snat-scope some --ssm-put-rate NaN --prefix aws --state-dir here --nat-backend"), nil},
+		{strings.Fields("--bogus=1 10.0.1.10 10.0.1.300"), nil},
+		{strings.Fields("--bogus 10.0.1.10 10.0.1.10"), nil},
+		{strings.Fields("-role CORE"), nil},
+		{strings.Fields("--role --verbose"), nil},
+		{nil, map[string]string{"EMR_STATIC_IP_TIMEOUT": "600", "EMR_STATIC_IP_CORE_IPS": "x", "EMR_STATIC_IP_VERBOSE": "perhaps"}},
+		{strings.Fields("10.0.1.10 --core-ips 10.0.1.11"), nil},
+		{strings.Fields("release 10.0.1.10 --role CORE --lock-wait 0s"), nil},
+		{strings.Fields("relase"), nil},
+		{strings.Fields("version x"), nil},
+		{[]string{"--\x1b[2J", "--role", "\u202e", "--prefix", "/a\x00", "--state-dir", "/\x00"}, nil},
+		{[]string{"--master-ips", "10.0.1.10", "--core-ip", "10.0.1.11"}, nil},
+		{[]string{"--core=10.0.1.11"}, nil},
+		{[]string{"--dryrun", "10.0.1.10"}, nil},
+		{[]string{"--snat_scope", "all"}, nil},
+		{[]string{"-role=core"}, nil},
+		{[]string{"--rloe", "core"}, nil},
+		{[]string{"release", "--timout", "5m"}, nil},
+		{[]string{"release", "--no-unit"}, nil},
+		{[]string{"--zzz"}, nil},
+		{[]string{"\u2013\u2013role", "\u2014core-ip=10.0.1.11"}, nil},
+		{[]string{"--master-ips", "10.0.1.10,", "10.0.1.11"}, nil},
+		{[]string{"--core-ips=10.0.1.10", ",10.0.1.11,", "10.0.1.12"}, nil},
+		{[]string{"10.0.1.10,", "10.0.1.11"}, nil},
+		{[]string{"MASTER", "10.0.1.10"}, nil},
+		{[]string{"10.0.1.10", "10.0.1.11", "task"}, nil},
+		{[]string{"Args=[10.0.1.10,10.0.1.11]"}, nil},
+		{[]string{`["10.0.1.10",`, `"10.0.1.11"]`}, nil},
+		{[]string{"--core-ips", `["10.0.1.10", "10.0.1.11"]`}, nil},
+		{[]string{"10.0.1.10", "release"}, nil},
+		{[]string{"statsu"}, nil},
+		{[]string{"10.0.1.10", "us-east-1a"}, nil},
+		{[]string{"10.0.1.10", "10.0.1.11", "eu-west-1"}, nil},
+		{[]string{"10.0.1.10-11", "eu-west-1"}, nil},
+		{[]string{"--snat-scope", "All", "--nat-backend", "nftable", "--on-error=Continue"}, nil},
+		{strings.Fields("apply --subnet subnet-1"), nil},
+		{strings.Fields("--yes"), nil},
+		{strings.Fields("ledger list --yes"), nil},
+		{strings.Fields("ledger --yes gc"), nil},
+		{strings.Fields("ledger --region us-east-1"), nil},
+		{strings.Fields("status --sub x"), nil},
+		{strings.Fields("status --version"), nil},
+		{strings.Fields("completion --role CORE bash"), nil},
+		{strings.Fields("restore --no-unit"), nil},
+		{strings.Fields("-only-cidr 10.0.0.0/8 10.0.1.10"), nil},
+		{strings.Fields("status --outptu json"), nil},
+		{strings.Fields("ledger lst"), nil},
+		{strings.Fields("ledger rapair --region eu-central-1"), nil},
+		{strings.Fields("ledger show"), nil},
+		{strings.Fields("status -o"), nil},
+		{strings.Fields("plan -o xml -x"), nil},
+		{strings.Fields("plan -output json"), nil},
+		{strings.Fields("completion -o json bash"), nil},
+		{strings.Fields("ledger list --state-dir /x"), nil},
+	} {
+		code, stdout, stderr, got := runMain(t, t.Context(), test.args, test.env, agent.Report{}, nil)
+		if code != exit.Usage || got.what != "" || got.root != nil || stdout != "" {
+			t.Errorf("%q: code %d, called %+v, stdout %q", test.args, code, got, stdout)
+		}
+		before, problems, _ := strings.Cut(stderr, "what failed\n")
+		problems, after, _ := strings.Cut(problems, "nothing was changed\n")
+		if before != "\nemr-static-ip failed: arguments or addresses are wrong (exit code 2)\n" || after != "what to do\n  "+usageHint+"\n" {
+			t.Errorf("%q:\n%s", test.args, stderr)
+		}
+		all.WriteString("emr-static-ip")
+		for _, arg := range test.args {
+			fmt.Fprintf(&all, " %+q", arg)
+		}
+		if len(test.env) > 0 {
+			fmt.Fprintf(&all, " with %q", test.env)
+		}
+		all.WriteString("\n" + problems + "\n")
+	}
+	golden(t, "problems.txt", all.String())
+}
+
+// TestHelp compares the help texts of all commands.
+func TestHelp(t *testing.T) {
+	root := (&commandLine{}).tree()
+	for _, cmd := range append(shown(root), root) {
+		args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
+		code, stdout, stderr, got := runMain(t, t.Context(), args, nil, agent.Report{}, nil)
+		if code != exit.OK || stderr != "" || got.what != "" {
+			t.Errorf("%q: code %d\n%s", args, code, stderr)
+		}
+		if cmd != root && !cmd.HasSubCommands() && cmd.Example == "" {
+			t.Errorf("%q: no example", args)
+		}
+		golden(t, "help-"+strings.ReplaceAll(cmd.CommandPath(), " ", "-")+".txt", stdout)
+	}
+}

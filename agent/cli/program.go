@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
+)
+
+// Run is the work of a command such as Apply. It returns what it did also with an error.
+type Run func(context.Context, agent.Config, agent.Environment) (agent.Report, error)
+
+// Program is the command line and what it starts.
+type Program struct {
+	Apply   Run
+	Release Run
+	Restore Run
+	Plan    Run // also apply --dry-run; goes on without root where Elevate fails
+	Status  func(context.Context, agent.Config, agent.Environment) (agent.Status, error)
+	// Suppress is what --on-error continue does about a failed Apply.
+	Suppress func(context.Context, agent.Config, agent.Environment, agent.Failed) agent.Suppressed
+	Ledger   func(ctx context.Context, command string, cfg agent.Config, env agent.Environment) (ledger.Report, error)
+	Doctor   func(context.Context, agent.Config, agent.Environment) (agent.Diagnosis, error) // goes on without root too
+	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
+	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
+	Elevate func(ctx context.Context, args []string) error
+}
+
+// SignalError is the cause of the context of a run that a signal ended.
+type SignalError = exit.SignalError
+
+// Main runs the program with args (without its name) and returns its exit code. The report goes to env.Stdout, the log and the error
+// to env.Stderr. A context cancelled with a SignalError ends the run with that signal's exit code.
+func (p Program) Main(ctx context.Context, args []string, env agent.Environment) exit.Code {
+	if env.Stdout == nil {
+		env.Stdout = io.Discard
+	}
+	if env.Stderr == nil {
+		env.Stderr = io.Discard
+	}
+	env.Redactor = &host.Redactor{}
+	env.Redactor.HideEnvironment(env.Getenv)
+	env.Stdout, env.Stderr = env.Redactor.Writer(env.Stdout), env.Redactor.Writer(env.Stderr)
+	c := commandLine{program: p, args: args, env: env, logFormat: agent.DefaultLogFormat}
+	err := c.execute(ctx)
+	if err == nil {
+		return c.code
+	}
+	code := exit.CodeOf(err)
+	if signal := (*SignalError)(nil); errors.As(context.Cause(ctx), &signal) {
+		code = signal.ExitCode()
+		err = fmt.Errorf("%w: %w", signal, err)
+		if len(c.report.Changes) > 0 {
+			err = &exit.Error{Code: code, Err: err, Remedy: "run the same command again: it goes on where this run ended"}
+		}
+	}
+	renderFailure(env.Stderr, c.logFormat, code, err, c.report)
+	return c.suppress(ctx, code, err)
+}
+
+// commandLine is one execution of the command line.
+type commandLine struct {
+	program   Program
+	args      []string
+	env       agent.Environment
+	flags     flags
+	problems  []error // of the command line as such, found before its values are looked at
+	logFormat string  // as asked for, as soon as that is known
+	report    agent.Report
+	code      exit.Code // of a command that did its work
+
+	cfg     agent.Config // as far as it could be read, of a command that gives the node its address
+	retry   []string     // what repeats that command; nil: another command
+	started bool         // the command line was right
+	began   time.Time
+}
+
+func (c *commandLine) problem(format string, args ...any) {
+	c.problems = append(c.problems, fmt.Errorf(format, args...))
+}
+
+func (c *commandLine) execute(ctx context.Context) error {
+	root := c.tree()
+	root.InitDefaultHelpFlag()
+	root.InitDefaultHelpCmd()
+	kept := slices.Clone(c.args)
+	if completes(kept) {
+		if err := complete(root); err != nil {
+			return err
+		}
+	} else {
+		kept = c.scan(root, kept)
+	}
+	root.SetArgs(append([]string{}, kept...)) // never nil, for which cobra takes os.Args
+	err := root.ExecuteContext(ctx)
+	if e := (*exit.Error)(nil); err != nil && !errors.As(err, &e) && !c.flags.read {
+		// What cobra itself has to say is about the command line: too many arguments for version, say.
+		return exit.Invalid(errors.Join(append(c.problems, err)...), usageHint)
+	}
+	return err
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+)
+
+// run is the body of a command that does something to the node, or says what it would do, and reports that.
+func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return c.work(cmd, args, func(ctx context.Context, cfg agent.Config, env agent.Environment) (err error) {
+			if cfg.DryRun {
+				do = c.program.Plan
+			}
+			if c.report, err = do(ctx, cfg, env); err != nil {
+				return err
+			}
+			c.report.Tool = agent.Version()
+			if err := c.report.Render(env.Stdout, cfg.Output); err != nil {
+				// The node is as it was asked to be; a bootstrap action must not end it because nobody reads the report.
+				env.Log.Warn("the report could not be written", zap.Error(err))
+			}
+			return nil
+		})
+	}
+}
+
+// status prints the status and takes its exit code.
+func (c *commandLine) status(ctx context.Context, cfg agent.Config, env agent.Environment) error {
+	s, err := c.program.Status(ctx, cfg, env)
+	if err != nil {
+		return err
+	}
+	s.Tool = agent.Version()
+	c.code = s.ExitCode()
+	return s.Render(env.Stdout, cfg.Output)
+}
+
+// doctor prints the diagnosis, also of an examination that was cut short, and takes its exit code.
+func (c *commandLine) doctor(ctx context.Context, cfg agent.Config, env agent.Environment) error {
+	d, err := c.program.Doctor(ctx, cfg, env)
+	d.Tool = agent.Version()
+	c.code = d.ExitCode()
+	return errors.Join(d.Render(env.Stdout, cfg.Output), err)
+}
+
+// work surrounds what a command does: configuration, root, log.
+func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Context, agent.Config, agent.Environment) error) error {
+	ctx := cmd.Context()
+	cfg, err := c.flags.config(cmd, args)
+	c.logFormat = cfg.LogFormat
+	cfg.DryRun = cfg.DryRun || cmd.Name() == "plan"
+	cfg.Retrying = cmd.Name() == retryCommand
+	if !cfg.DryRun && (cmd == cmd.Root() || cmd.Name() == "apply" || cfg.Retrying) {
+		c.cfg, c.retry = cfg, c.flags.again(cmd, args)
+	}
+	if err := errors.Join(append(c.problems, err)...); err != nil {
+		err = exit.Invalid(err, usageHint)
+		if c.suppresses() && c.program.Elevate != nil {
+			// What comes after a failure needs root too.
+			err = errors.Join(err, c.program.Elevate(ctx, c.args))
+		}
+		return err
+	}
+	c.started, c.began = true, time.Now()
+	if c.program.Elevate != nil {
+		looks := cfg.DryRun || cmd.Name() == "doctor"
+		if err := c.program.Elevate(ctx, c.args); err != nil && !(looks && exit.CodeOf(err) == exit.NotRoot) {
+			return err
+		}
+	}
+	env := c.env
+	if env.Log == nil {
+		env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
+	}
+	if env.Environ != nil {
+		warnOfVariables(env.Log, cmd.Root(), env.Environ())
+	}
+	return do(ctx, cfg, env)
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+)
+
+// The functions below make parsers of one flag's value: they store it, or say what is wrong with it and where it was written (name).
+
+func oneOf(into *string, values ...string) func(name, text string) error {
+	return func(name, value string) error {
+		for _, v := range values {
+			if value == v {
+				*into = v
+				return nil
+			}
+		}
+		problem := fmt.Errorf("%s %s is none of %s", name, text.Quote(value), strings.Join(values, ", "))
+		if likely := text.Nearest(value, values); likely != "" {
+			problem = fmt.Errorf("%w: did you mean %s?", problem, likely)
+		}
+		return problem
+	}
+}
+
+func parseBool(into *bool) func(name, text string) error {
+	return func(name, value string) error {
+		v, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("%s %s is neither true nor false", name, text.Quote(value))
+		}
+		*into = v
+		return nil
+	}
+}
+
+func parseDuration(into *time.Duration, most time.Duration) func(name, text string) error {
+	return func(name, value string) error {
+		d, err := time.ParseDuration(value)
+		if err != nil {
+			return fmt.Errorf("%s %s is not a time with its unit, such as 90s or 10m", name, text.Quote(value))
+		}
+		if d <= 0 || d > most {
+			return fmt.Errorf("%s %s must be more than 0 and at most %s", name, text.Quote(value), most)
+		}
+		*into = d
+		return nil
+	}
+}
+
+func parseRate(into *float64) func(name, text string) error {
+	return func(name, value string) error {
+		r, err := strconv.ParseFloat(value, 64)
+		if err != nil || math.IsNaN(r) || r <= 0 || r > 1000 {
+			return fmt.Errorf("%s %s is not a number above 0 and up to 1000 (calls a second)", name, text.Quote(value))
+		}
+		*into = r
+		return nil
+	}
+}
+
+func parseDir(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		if !filepath.IsAbs(value) {
+			return fmt.Errorf("%s %s is not an absolute path", name, text.Quote(value))
+		}
+		if !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+			return fmt.Errorf("%s %s has a control character, or is not UTF-8", name, text.Quote(value))
+		}
+		if value = filepath.Clean(value); value == "/" {
+			return fmt.Errorf("%s must not be the root directory", name)
+		}
+		*into = value
+		return nil
+	}
+}
+
+// parsePrefix reads the ledger's place in Parameter Store. AWS allows letters, digits and ._- in 15 levels, of which the subnet and the
+// address take two, and 1011 characters; names must not begin with aws or ssm.
+func parsePrefix(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		fail := func(why string) error { return fmt.Errorf("%s %s %s", name, text.Quote(value), why) }
+		levels := strings.Split(strings.TrimPrefix(value, "/"), "/")
+		first := strings.ToLower(levels[0])
+		switch {
+		case !strings.HasPrefix(value, "/"):
+			return fail("must begin with a slash")
+		case strings.HasSuffix(value, "/") || strings.Contains(value, "//"):
+			return fail("has an empty part (two slashes together, or one at the end)")
+		case strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm"):
+			return fail("begins with aws or ssm, which AWS keeps for itself")
+		case len(levels) > 13 || len(value) > 900:
+			return fail("is too long: at most 13 parts and 900 characters")
+		}
+		if strings.ContainsFunc(value, func(r rune) bool { return r > 127 || !prefixByte(byte(r)) }) {
+			return fail("has a character other than letters, digits and . _ - /")
+		}
+		*into = value
+		return nil
+	}
+}
+
+func prefixByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._-/", c) >= 0
+}
+
+func parseSubnet(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		if !text.EC2ID("subnet-").Fits(value) {
+			return fmt.Errorf("%s %s is no subnet: subnet- and hexadecimal digits", name, text.Quote(value))
+		}
+		*into = value
+		return nil
+	}
+}
+
+// parseRegion reads a region's name, which becomes part of the endpoints' names.
+func parseRegion(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		if len(value) > 40 || strings.Trim(value, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || value != strings.Trim(value, "-") || !strings.Contains(value, "-") {
+			return fmt.Errorf("%s %s is no region such as eu-central-1", name, text.Quote(value))
+		}
+		*into = value
+		return nil
+	}
+}

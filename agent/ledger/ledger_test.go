@@ -1,0 +1,374 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is not what it was (-update writes it anew):\n%s", path, got)
+	}
+}
+
+// furnish fills the ledger with one of everything.
+func (w *ledgerWorld) furnish() {
+	old := w.stranger(cloud.InstanceSpec{})
+	for i, n := range w.nodes {
+		addr := fmt.Sprintf("10.0.1.%d", 10+i)
+		w.put(w.name(w.subnet, addr), recordOf(n))
+		w.assign(n, addr)
+	}
+	w.put(w.name(w.subnet, "10.0.1.20"), gone("i-0dead1"))
+	w.put(w.name(w.subnet, "10.0.1.21"), recordOf(old))
+	w.cloud.TerminateNow(old.InstanceID)
+	w.put(w.name(w.subnet, "10.0.1.22"), recordOf(w.nodes[2])) // claimed and not attached
+	w.put(w.name(w.subnet, "10.0.1.23"), "\x1b[2J\u202eblank\u009b")
+	w.put(w.name(w.subnet, "10.0.1.24"), `{"v":7,"owner":"i-1"}`)
+	w.put(w.name(w.subnet, "10.0.1.25"), recordOf(w.nodes[1])) // a stranger's
+	w.stranger(cloud.InstanceSpec{Name: "evil\u009b31m\u202ename", Secondary: []netip.Addr{netip.MustParseAddr("10.0.1.25")}})
+	w.assign(w.nodes[0], "10.0.1.26") // without a record
+	w.stranger(cloud.InstanceSpec{PrimaryIP: netip.MustParseAddr("10.0.1.27")})
+	w.put(w.name(w.subnet, "not-an-address"), "x")
+	w.put(agent.DefaultPrefix+"/probe", "x")
+	w.put(w.name(w.other, "10.0.2.9"), gone("i-0dead2"))
+	time.Sleep(3*time.Hour + 5*time.Minute)
+}
+
+func TestLedgerList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLedgerWorld(t, cloud.Options{EmptyPages: 0.5, Seed: 5, TerminatedVisible: 24 * time.Hour})
+		w.furnish()
+		w.cfg.Pools.Core = addrList("10.0.1.26 10.0.1.27 10.0.1.28")
+		l, text := w.run(List, exit.Drifted)
+		golden(t, "ledger-list.txt", text)
+		var b bytes.Buffer
+		if err := l.Render(&b, "json"); err != nil {
+			t.Fatal(err)
+		}
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, b.Bytes(), "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "ledger-list.json", indented.String())
+		for _, out := range []string{text, b.String()} {
+			for _, bad := range []string{"\x1b", "\u009b", "\u202e"} {
+				if strings.Contains(out, bad) {
+					t.Errorf("prints %q", bad)
+				}
+			}
+		}
+		if slices.ContainsFunc(w.cloud.Calls(), func(c cloud.Call) bool { return c.Service == "imds" }) {
+			t.Error("IMDS was asked")
+		}
+	})
+}
+
+// Without a subnet it is about all that have a record; more records than fit on a page, and pages that are empty.
+func TestLedgerListOfAllSubnets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLedgerWorld(t, cloud.Options{EmptyPages: 0.5, Seed: 6})
+		for i := range 23 {
+			w.put(w.name(w.subnet, fmt.Sprintf("10.0.1.%d", 10+i)), gone("i-0dead1"))
+		}
+		for i := range 14 {
+			w.put(w.name(w.other, fmt.Sprintf("10.0.2.%d", 10+i)), gone("i-0dead2"))
+		}
+		w.put("/other-prefix/"+w.other+"/10.0.2.99", gone("i-0dead2"))
+		time.Sleep(time.Hour)
+		w.cfg.Subnet = ""
+		l, text := w.run(List, exit.OK)
+		if len(l.Addresses) != 37 || l.Counts["stale"] != 37 || strings.Count(text, "\nsubnet-")+1 != 2 {
+			t.Errorf("%d addresses, %v\n%s", len(l.Addresses), l.Counts, text)
+		}
+		w.cfg.Subnet = w.other
+		if l, _ := w.run(List, exit.OK); len(l.Addresses) != 14 {
+			t.Errorf("%d addresses of one subnet", len(l.Addresses))
+		}
+		w.cfg.Prefix = "/nothing"
+		if l, text := w.run(List, exit.OK); len(l.Addresses) != 0 || l.Addresses == nil || !strings.Contains(text, "no record in /nothing/"+w.other) {
+			t.Errorf("%s", text)
+		}
+	})
+}
+
+func TestLedgerGC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLedgerWorld(t, cloud.Options{Seed: 7, Quotas: cloud.WithSSMBurst(cloud.DefaultQuotas(), 0)})
+		w.furnish()
+		before := len(w.cloud.Parameters())
+		l, text := w.run(GC, exit.OK)
+		if got := len(w.cloud.Parameters()); got != before || l.Changed != 0 || len(l.Steps) != 2 || l.Steps[0].Outcome != outcomeToDo {
+			t.Fatalf("%d of %d records are left, %+v", got, before, l.Steps)
+		}
+		for _, want := range []string{"would change\n  remove the record of 10.0.1.20: its owner i-0dead1 does not exist any more\n", "--yes does it", "to-change=2 unchanged="} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %q in\n%s", want, text)
+			}
+		}
+		w.cloud.ForgetCalls()
+		l, text = w.yes(GC, exit.OK)
+		if got := len(w.cloud.Parameters()); got != before-2 || l.Changed != 2 {
+			t.Errorf("%d of %d records are left, %+v", got, before, l.Steps)
+		}
+		w.expectRecord("10.0.1.20", nil)
+		w.expectRecord("10.0.1.21", nil)
+		if w.parameter(w.name(w.other, "10.0.2.9")) == "" {
+			t.Error("another subnet's record is gone")
+		}
+		if !strings.Contains(text, "removed 10.0.1.21: "+w.name(w.subnet, "10.0.1.21")) || !strings.Contains(text, "\nchanged=2 ") {
+			t.Error(text)
+		}
+		for _, c := range w.cloud.Calls() {
+			if c.Throttled() && c.Action == "DeleteParameter" {
+				t.Errorf("throttled: %s", c)
+			}
+		}
+		w.cloud.ForgetCalls()
+		if l, text = w.yes(GC, exit.OK); l.Changed != 0 || !strings.Contains(text, "nothing to do: ") || !strings.Contains(text, "changed=0 ") {
+			t.Errorf("a second run: %s", text)
+		}
+		for _, c := range w.cloud.Calls() {
+			if c.Applied {
+				t.Errorf("a second run changes: %s", c)
+			}
+		}
+	})
+}
+
+// Between the two looks, or between the second look and the deletion, a node takes the address over.
+func TestLedgerGCRaces(t *testing.T) {
+	const addr = "10.0.1.20"
+	for _, test := range []struct {
+		name    string
+		action  string
+		nth     int
+		after   bool
+		changed int
+	}{
+		{"before the second look at EC2", "DescribeNetworkInterfaces", 1, false, 0},
+		{"after the second look at EC2", "DescribeNetworkInterfaces", 1, true, 0},
+		{"after the second look at the record", "GetParameters", 1, true, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newLedgerWorld(t, cloud.Options{Seed: 8})
+				w.put(w.name(w.subnet, addr), gone("i-0dead1"))
+				time.Sleep(time.Hour)
+				w.onCall(test.action, addr, test.nth, test.after, func() {
+					w.assign(w.nodes[1], addr)
+					w.put(w.name(w.subnet, addr), recordOf(w.nodes[1]))
+				})
+				l, _ := w.yes(GC, exit.OK)
+				w.cloud.Fault(nil)
+				if l.Changed != test.changed {
+					t.Errorf("changed %d: %+v", l.Changed, l.Steps)
+				}
+				if test.changed == 0 {
+					w.expectRecord(addr, w.nodes[1])
+					if !strings.Contains(l.Steps[0].Detail, "meanwhile") {
+						t.Errorf("%+v", l.Steps)
+					}
+					return
+				}
+				// The race that remains: the address is the node's by EC2, and its record is missing until somebody writes it again.
+				w.cfg.Pools.Core = addrList(addr)
+				if l, _ := w.run(List, exit.Drifted); l.Counts["unrecorded"] != 1 {
+					t.Errorf("%v", l.Counts)
+				}
+				w.yes(Repair, exit.OK)
+				w.expectRecord(addr, w.nodes[1])
+			})
+		})
+	}
+}
+
+func TestLedgerRepair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLedgerWorld(t, cloud.Options{Seed: 9, StaleEC2: cloud.Staleness{Probability: 0.5, MaxAge: 3 * time.Second}})
+		w.furnish()
+		w.put(w.name(w.subnet, "10.0.1.10"), "{")                  // the master's, unreadable; it has 10.0.1.26 too
+		w.put(w.name(w.subnet, "10.0.1.11"), "blank")              // a core node's
+		w.put(w.name(w.subnet, "10.0.1.12"), recordOf(w.nodes[0])) // the other core node's, in another's name
+		time.Sleep(time.Hour)
+		before := fmt.Sprint(w.cloud.Parameters())
+		l, text := w.run(Repair, exit.Drifted)
+		if got := fmt.Sprint(w.cloud.Parameters()); got != before || l.Changed != 0 {
+			t.Error("a dry run changes the ledger")
+		}
+		for _, want := range []string{"make the record of 10.0.1.11 name " + w.nodes[1].InstanceID, "remove the record of 10.0.1.23", "remove the record of 10.0.1.25",
+			"10.0.1.24 is left: its record has version 7", "--yes does it"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %q in\n%s", want, text)
+			}
+		}
+		l, text = w.yes(Repair, exit.Drifted) // the record of the newer version is left
+		if l.Changed != 5 || len(l.Steps) != 6 {
+			t.Errorf("changed %d: %+v\n%s", l.Changed, l.Steps, text)
+		}
+		for i, addr := range []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"} {
+			w.expectRecord(addr, w.nodes[i])
+		}
+		w.expectRecord("10.0.1.23", nil)
+		w.expectRecord("10.0.1.25", nil)
+		if w.parameter(w.name(w.subnet, "10.0.1.24")) != `{"v":7,"owner":"i-1"}` {
+			t.Error("touched a newer record")
+		}
+		w.cloud.ForgetCalls()
+		w.yes(Repair, exit.Drifted)
+		for _, c := range w.cloud.Calls() {
+			if c.Applied {
+				t.Errorf("a second run changes: %s", c)
+			}
+		}
+		w.cfg.Pools.Core = addrList("10.0.1.11 10.0.1.12")
+		if _, text := w.yes(Repair, exit.OK); !strings.Contains(text, "nothing to do: ") {
+			t.Errorf("of two addresses: %s", text)
+		}
+	})
+}
+
+// The holder gives the address away around the write of the record that is to name it: what is left must not keep others from the address.
+func TestLedgerRepairRaces(t *testing.T) {
+	const addr = "10.0.1.20"
+	for _, test := range []struct {
+		name    string
+		action  string
+		after   bool
+		outcome string
+	}{
+		{"before the second look", "DescribeNetworkInterfaces", false, "left"},
+		{"before the write", "PutParameter", false, "taken back"},
+		{"after the write", "PutParameter", true, "taken back"},
+	} {
+		for seed := range uint64(8) {
+			t.Run(fmt.Sprint(test.name, ", seed ", seed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newLedgerWorld(t, cloud.Options{Seed: seed, StaleSSM: cloud.Staleness{Probability: 1, MaxAge: 14 * time.Second}})
+					w.put(w.name(w.subnet, addr), "blank")
+					w.assign(w.nodes[1], addr)
+					time.Sleep(time.Hour)
+					w.onCall(test.action, addr, 1, test.after, func() { w.unassign(w.nodes[1], addr) })
+					l, _ := w.yes(Repair, exit.Drifted)
+					w.cloud.Fault(nil)
+					if len(l.Steps) != 1 || l.Steps[0].Outcome != test.outcome {
+						t.Errorf("%+v", l.Steps)
+					}
+					if test.outcome == "taken back" {
+						w.expectRecord(addr, nil)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestOnANode checks that IMDS gives region, subnet and credentials on a node.
+func TestOnANode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLedgerWorld(t, cloud.Options{Seed: 11})
+		n := w.nodes[1]
+		w.put(w.name(w.subnet, "10.0.1.11"), recordOf(n))
+		w.assign(n, "10.0.1.11")
+		t.Setenv("AWS_ACCESS_KEY_ID", "")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+		w.env.HTTP = onNode{w.cloud.Transport(n.InstanceID)}
+		l, err := Run(t.Context(), List, agent.DefaultConfig(), w.env)
+		if err != nil || l.Subnet != n.SubnetID || l.Region != "us-east-1" || l.Counts["in use"] != 1 || l.ExitCode() != exit.OK {
+			t.Errorf("%+v, %v", l, err)
+		}
+	})
+}
+
+// onNode makes the calls of a node.
+type onNode struct{ http.RoundTripper }
+
+func TestLedgerFailures(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		command string
+		denied  string
+		setup   func(w *ledgerWorld)
+		code    exit.Code
+		text    string
+		remedy  string
+	}{
+		{"list the ledger", List, "ssm:GetParametersByPath", nil, exit.Permission, "reading the ledger", `{"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": ["arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip", "`},
+		{"list all subnets", List, "ssm:GetParametersByPath", func(w *ledgerWorld) { w.cfg.Subnet = "" }, exit.Permission, "reading the ledger", "name one subnet with --subnet, or leave out --region on a node"},
+		{"interfaces", List, "ec2:DescribeNetworkInterfaces", nil, exit.Permission, "network interfaces", `"Action": "ec2:DescribeNetworkInterfaces", "Resource": "*", "Condition": {`},
+		{"instances", List, "ec2:DescribeInstances", nil, exit.Permission, "instances of the ledger", `"Action": "ec2:DescribeInstances"`},
+		{"read a record", GC, "ssm:GetParameters", nil, exit.Permission, "reading the record", `"Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/*"}`},
+		{"delete a record", GC, "ssm:DeleteParameter", nil, exit.Permission, "deleting the record", `"Action": "ssm:DeleteParameter"`},
+		{"write a record", Repair, "ssm:PutParameter", nil, exit.Permission, "writing the record", `"Action": "ssm:PutParameter"`},
+		{"addresses without a subnet", Repair, "", func(w *ledgerWorld) { w.cfg.Subnet, w.cfg.Pools.Core = "", addrList("10.0.1.10") }, exit.Usage, "no subnet", "--subnet"},
+		{"no credentials", List, "", func(w *ledgerWorld) {
+			w.t.Setenv("AWS_ACCESS_KEY_ID", "")
+			w.t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+			w.env.HTTP = w.cloud.Transport("i-0none")
+		}, exit.Permission, "credentials", "AWS_PROFILE"},
+		{"no region", List, "", func(w *ledgerWorld) {
+			w.cfg.Region = ""
+			w.env.HTTP = w.cloud.Transport("i-0none")
+		}, exit.Usage, "no region is given", "--region"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newLedgerWorld(t, cloud.Options{Seed: 12, Authorize: func(r cloud.AccessRequest) error {
+					if r.Action == test.denied {
+						return fmt.Errorf("by the test")
+					}
+					return nil
+				}})
+				if test.denied != "ssm:PutParameter" {
+					w.put(w.name(w.subnet, "10.0.1.20"), gone("i-0dead1"))
+				}
+				if test.command == Repair && test.denied != "" { // no record yet, as none can be written
+					w.assign(w.nodes[1], "10.0.1.21")
+					w.cfg.Pools.Core = addrList("10.0.1.21")
+					test.text = "writing the record"
+				}
+				time.Sleep(time.Hour)
+				if test.setup != nil {
+					test.setup(w)
+				}
+				w.cfg.Yes = true
+				began := time.Now()
+				_, err := Run(t.Context(), test.command, w.cfg, w.env)
+				if err == nil || exit.CodeOf(err) != test.code || !strings.Contains(err.Error(), test.text) || !strings.Contains(strings.Join(exit.Remedies(err), " "), test.remedy) {
+					t.Errorf("code %d, %v\n%q\nwant code %d, %q, %q", exit.CodeOf(err), err, exit.Remedies(err), test.code, test.text, test.remedy)
+				}
+				if d := time.Since(began); d > time.Minute {
+					t.Errorf("took %s", d)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,180 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
+)
+
+// Render writes the report for people, or as JSON.
+func (l Report) Render(w io.Writer, format string) error {
+	if format == "json" {
+		var b strings.Builder
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(l); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, text.Clean(strings.TrimSuffix(b.String(), "\n"), math.MaxInt)+"\n")
+		return err
+	}
+	var b strings.Builder
+	if l.Command == List {
+		l.renderList(&b)
+	} else if err := l.renderSteps(&b); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// renderList writes one table for each subnet, and what to do about what is wrong.
+//
+//	subnet-0a1b2c (us-east-1, /emr-static-ip/subnet-0a1b2c)
+//	ADDRESS    STATE   INSTANCE  EC2      CLUSTER  ROLE    NAME        AGE   ENI
+//	10.0.1.10  in use  i-0a1     running  j-1      MASTER  etl-MASTER  3h5m  eni-0a1
+//	10.0.1.11  stale   i-0b2     unknown  j-0      CORE    -           26d   -        its owner i-0b2 does not exist any more
+func (l Report) renderList(b *strings.Builder) {
+	bySubnet := map[string][]Address{}
+	for _, a := range l.Addresses {
+		bySubnet[a.Subnet] = append(bySubnet[a.Subnet], a)
+	}
+	for _, subnet := range slices.Sorted(maps.Keys(bySubnet)) {
+		fmt.Fprintf(b, "%s (%s, %s/%s)\n", subnet, text.Clean(l.Region, text.MaxQuoted), l.Prefix, subnet)
+		rows := [][]string{{"ADDRESS", "STATE", "INSTANCE", "EC2", "CLUSTER", "ROLE", "NAME", "AGE", "ENI", ""}}
+		for _, a := range bySubnet[subnet] {
+			rows = append(rows, a.row())
+		}
+		table(b, rows)
+		b.WriteString("\n")
+	}
+	for _, name := range l.Others {
+		fmt.Fprintf(b, "%s is no record of an address; it is left alone\n", text.Clean(name, text.MaxLine))
+	}
+	var counts []string
+	for _, state := range slices.Sorted(maps.Keys(l.Counts)) {
+		counts = append(counts, fmt.Sprintf("%d %s", l.Counts[state], state))
+	}
+	switch where := l.Prefix; {
+	case len(l.Addresses) == 0 && l.Subnet != "":
+		fmt.Fprintf(b, "no record in %s/%s (%s)\n", where, l.Subnet, text.Clean(l.Region, text.MaxQuoted))
+	case len(l.Addresses) == 0:
+		fmt.Fprintf(b, "no record in %s (%s)\n", where, text.Clean(l.Region, text.MaxQuoted))
+	default:
+		fmt.Fprintf(b, "%d addresses: %s\n", len(l.Addresses), strings.Join(counts, ", "))
+	}
+	if n := l.Counts[string(inventory.Stale)]; n > 0 {
+		fmt.Fprintf(b, "%d stale: nodes take them over by themselves; this removes their records: %s\n", n, l.command(GC))
+	}
+	var missing []string
+	for _, a := range l.Addresses {
+		if a.Problem && a.State == string(inventory.Unrecorded) {
+			missing = append(missing, a.Address)
+		}
+	}
+	if n := l.Problems - len(missing); n > 0 {
+		fmt.Fprintf(b, "%d to be looked after; this says what can be mended: %s\n", n, l.command(Repair))
+	}
+	if len(missing) > 0 {
+		fmt.Fprintf(b, "%d without a record: %s %s\n", len(missing), l.command(Repair), strings.Join(missing, " "))
+	}
+}
+
+// command is another command about the same ledger.
+func (l Report) command(name string) string {
+	text := "emr-static-ip ledger " + name + " --region " + text.Clean(l.Region, text.MaxQuoted)
+	if l.Subnet != "" {
+		text += " --subnet " + l.Subnet
+	}
+	if l.Prefix != agent.DefaultPrefix {
+		text += " --prefix " + l.Prefix
+	}
+	return text
+}
+
+// row is an address in the table: the instance is the holder, or where there is none the record's owner.
+func (a Address) row() []string {
+	var age, eni, role, cluster string
+	var i Instance
+	if a.Owner != nil {
+		i = *a.Owner
+	}
+	if a.Record != nil {
+		age, cluster, role = ageOf(time.Duration(a.Record.Age)*time.Second), a.Record.Cluster, a.Record.Role
+	}
+	if a.Holder != nil {
+		if eni = a.Holder.ENI; a.Holder.Instance == nil {
+			i, cluster, role = Instance{}, "", ""
+		} else {
+			i = *a.Holder.Instance
+			cluster, role = i.Cluster, i.Role
+		}
+	}
+	note := a.Reason
+	if a.State == string(inventory.Free) {
+		note = ""
+	}
+	cells := []string{a.Address, a.State, i.ID, i.State, cluster, role, i.Name, age, eni}
+	for n, c := range cells {
+		if cells[n] = text.Clean(c, text.MaxQuoted); c == "" {
+			cells[n] = "-"
+		}
+	}
+	return append(cells, text.Clean(note, text.MaxLine))
+}
+
+// table writes rows with aligned columns.
+func table(b *strings.Builder, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+}
+
+// ageOf is a time in its two largest units: 26d, 3h5m, 4m10s, 12s.
+func ageOf(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch d = max(0, d.Round(time.Second)); {
+	case d >= 2*day:
+		return fmt.Sprintf("%dd", d/day)
+	case d >= time.Hour:
+		return strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s")
+	}
+	return d.String()
+}
+
+// renderSteps writes what gc or repair did, or would do.
+func (l Report) renderSteps(b *strings.Builder) error {
+	fmt.Fprintf(b, "%-10s %s\n", "region", text.Clean(l.Region, text.MaxQuoted))
+	r := l.Work
+	r.SubnetID = l.Subnet
+	r.Unchanged = len(l.Addresses) - len(l.Steps)
+	switch {
+	case len(l.Steps) == 0 && l.Command == GC:
+		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %d addresses, no stale record", len(l.Addresses)))
+	case len(l.Steps) == 0:
+		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %d addresses, nothing to be mended", len(l.Addresses)))
+	case l.DryRun && len(r.Changes) > 0:
+		r.Notes = append(r.Notes, "nothing was changed: --yes does it")
+	}
+	return r.Render(b, "text")
+}

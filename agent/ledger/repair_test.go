@@ -1,0 +1,52 @@
+package ledger
+
+import (
+	"context"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// A step that fails ends the repair, and what was written before is looked at again all the same. A signal leaves no time for that: it is said.
+func TestLedgerRepairCutShort(t *testing.T) {
+	for _, signal := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newLedgerWorld(t, cloud.Options{})
+			for i, addr := range []string{"10.0.1.20", "10.0.1.21"} {
+				w.put(w.name(w.subnet, addr), "blank")
+				w.assign(w.nodes[1+i], addr)
+			}
+			time.Sleep(time.Hour)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			w.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				switch {
+				case c.Key() != "ssm:PutParameter":
+				case strings.Contains(c.Params, "10.0.1.20"):
+					return cloud.FaultAction{Then: func() { w.unassign(w.nodes[1], "10.0.1.20") }}
+				case signal:
+					cancel(&exit.SignalError{Signal: syscall.SIGTERM})
+				default:
+					return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Message: "no", Status: 400}
+				}
+				return cloud.FaultAction{}
+			})
+			w.cfg.Yes = true
+			l, err := Run(ctx, Repair, w.cfg, w.env)
+			if signal {
+				if want := "not looked at again"; err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "10.0.1.20") {
+					t.Errorf("%v, want %q", err, want)
+				}
+				return
+			}
+			if exit.CodeOf(err) != exit.Permission || len(l.Steps) != 1 || l.Steps[0].Outcome != "taken back" {
+				t.Errorf("%v (code %d): %+v", err, exit.CodeOf(err), l.Steps)
+			}
+			w.expectRecord("10.0.1.20", nil)
+		})
+	}
+}

@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// A release that EC2 refuses fails. The address is still assigned, so that no other node gets it. No
+// restore puts it back into the kernel meanwhile, and the next release goes on.
+func TestReleaseThatEC2Refuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		static := n.apply().Static
+		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Action == "UnassignPrivateIpAddresses" {
+				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "OperationNotPermitted", Message: "not now", Status: 400}
+			}
+			return cloud.FaultAction{}
+		})
+		if rep, err := Release(t.Context(), n.cfg, n.env); err == nil || !strings.Contains(err.Error(), "unassigning "+static.String()) {
+			t.Errorf("%v, %q", err, rep.Changes)
+		}
+		n.cloud.Fault(nil)
+		if got := n.cloud.Parameters(); len(got) != 0 || len(n.cloud.Holders(n.SubnetID, static)) != 1 {
+			t.Errorf("on %v, claimed by %v", n.cloud.Holders(n.SubnetID, static), got)
+		}
+		for _, silent := range []bool{false, true} {
+			n.silent.Store(silent)
+			if rep := n.restore(ExitOK); len(rep.Changes) > 0 || len(n.uses()) > 0 || n.kernel.Rules() != "" {
+				t.Errorf("IMDS silent %t: %q, in use %v\n%s", silent, rep.Changes, n.uses(), n.kernel.Rules())
+			}
+		}
+		n.silent.Store(false)
+		if _, err := Release(t.Context(), n.cfg, n.env); err != nil || len(n.cloud.Parameters()) > 0 || len(n.cloud.Holders(n.SubnetID, static)) > 0 {
+			t.Errorf("again: %v, on %v, claimed by %v", err, n.cloud.Holders(n.SubnetID, static), n.cloud.Parameters())
+		}
+	})
+}
+
+// EC2 refuses one address in words that are not known here, and shows nobody who has it: the node
+// takes the next one, says so, and a rerun keeps it.
+func TestRefusedInUnknownWords(t *testing.T) {
+	for _, code := range []string{"InvalidIPAddress.InUse", "InsufficientFreeAddressesInSubnet", "InvalidParameterValue"} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{})
+			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				if c.Action == "AssignPrivateIpAddresses" && strings.Contains(c.Params, "10.0.1.21") {
+					return cloud.FaultAction{Kind: cloud.FaultFail, Code: code, Message: "words of tomorrow", Status: 400}
+				}
+				return cloud.FaultAction{}
+			})
+			_, stdout, stderr := n.program(t.Context(), "10.0.1.20", "10.0.1.21-22")
+			if !strings.Contains(stdout, "static IP  10.0.1.22") || !strings.Contains(stderr, "refused 10.0.1.21: EC2 refused 10.0.1.21: words of tomorrow") {
+				t.Errorf("%s: %s\n%s", code, stdout, stderr)
+			}
+			if rep := n.apply(); rep.Static.String() != "10.0.1.22" || len(rep.Changes) > 0 {
+				t.Errorf("%s: then %s, %q", code, rep.Static, rep.Changes)
+			}
+		})
+	}
+}
