@@ -70,6 +70,10 @@ func readAnswer(ctx context.Context, in middleware.DeserializeInput, next middle
 	case !whole:
 		return out, meta, &oddAnswerError{service, operation, response.StatusCode, fmt.Sprintf("which is longer than %d bytes", maxAnswer)}
 	case err != nil:
+		odd := (*oddAnswerError)(nil)
+		if len(body) > 0 && response.StatusCode >= 300 && errors.As(judgeAnswer(service, operation, response.Response, body), &odd) {
+			return out, meta, odd // a page of which the beginning says enough
+		}
 		return out, meta, &brokenAnswerError{service, operation, err}
 	}
 	return out, meta, judgeAnswer(service, operation, response.Response, body)
