@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -66,6 +67,8 @@ func cause(err error, within string) string {
 	switch {
 	case errors.As(err, &u):
 		return fmt.Sprintf("the %s endpoint does not answer: %s", u.Service, cause(u.Err, within))
+	case errors.As(err, &api) && statusOf(err) >= http.StatusInternalServerError:
+		return fmt.Sprintf("HTTP %d, %s: %s", statusOf(err), api.ErrorCode(), api.ErrorMessage())
 	case errors.As(err, &api):
 		return api.ErrorCode() + ": " + api.ErrorMessage()
 	case errors.As(err, &odd):
