@@ -97,7 +97,8 @@ func cause(err error, within string) string {
 	}
 	n := net.Error(nil)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &n) && n.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &n) && n.Timeout(),
+		strings.HasSuffix(err.Error(), context.DeadlineExceeded.Error()): // the SDK's errors about IMDS's token wrap nothing
 		if strings.Contains(err.Error(), "TLS handshake timeout") {
 			within = DialTimeout.String()
 		}

@@ -65,13 +65,13 @@ func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
 	answer.Body.Close()
 	switch {
 	case !whole:
-		return nil, &oddMetadata{err: fmt.Errorf("more than %d bytes", MaxMetadata)}
+		return nil, &oddMetadata{fmt.Errorf("%s more than %d bytes", pageText, MaxMetadata)}
 	case err != nil:
 		return nil, err
 	case answer.StatusCode == http.StatusOK && isPage(body):
-		return nil, &oddMetadata{err: fmt.Errorf("it is answered with a page, which begins with %s", text.Quote(string(body))), page: true}
+		return nil, &oddMetadata{fmt.Errorf("%s a page, which begins with %s", pageText, text.Quote(string(body)))}
 	case answer.StatusCode >= 300 && answer.StatusCode < 400:
-		return nil, &oddMetadata{err: fmt.Errorf("it is answered with HTTP %d, which leads elsewhere", answer.StatusCode), page: true}
+		return nil, &oddMetadata{fmt.Errorf("%s HTTP %d, which leads elsewhere", pageText, answer.StatusCode)}
 	}
 	answer.Body = io.NopCloser(bytes.NewReader(body))
 	w.status.Store(int32(answer.StatusCode))
@@ -140,11 +140,12 @@ func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Du
 	return id, err
 }
 
+// pageText is in the text of each error that is about an answer of something else than IMDS. The
+// SDK's errors about the token do not wrap what they are about.
+const pageText = "something else answers, with"
+
 // isPageError reports whether something else than IMDS has answered.
-func isPageError(err error) bool {
-	odd := (*oddMetadata)(nil)
-	return errors.As(err, &odd) && odd.page
-}
+func isPageError(err error) bool { return strings.Contains(err.Error(), pageText) }
 
 // imdsHost returns where IMDS is.
 func imdsHost(env host.Environment) string {
@@ -173,10 +174,7 @@ func silent(err error) exit.Code {
 }
 
 // oddMetadata is the error of a malformed answer of IMDS.
-type oddMetadata struct {
-	err  error
-	page bool // something else than IMDS has answered
-}
+type oddMetadata struct{ err error }
 
 // oddIMDSRemedy is what to do about something else that answers in the place of IMDS.
 const oddIMDSRemedy = "something else answers in the place of IMDS: look at AWS_EC2_METADATA_SERVICE_ENDPOINT, at ip route get 169.254.169.254, and at NAT rules and agents that catch its address"
@@ -264,7 +262,7 @@ func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, 
 
 // odd returns the error of a malformed answer of IMDS.
 func odd(what, value string, err error) error {
-	return &oddMetadata{err: fmt.Errorf("IMDS gives %s as %s: %w", what, text.Quote(value), err)}
+	return &oddMetadata{fmt.Errorf("IMDS gives %s as %s: %w", what, text.Quote(value), err)}
 }
 
 // readMAC reads the hardware address of an Ethernet interface.
@@ -298,11 +296,11 @@ func (m IMDS) get(ctx context.Context, path string) (string, error) {
 		return "", fmt.Errorf("reading %s from IMDS: %w", path, err)
 	}
 	if len(b) > MaxMetadata {
-		return "", &oddMetadata{err: fmt.Errorf("reading %s from IMDS: more than %d bytes", path, MaxMetadata)}
+		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: more than %d bytes", path, MaxMetadata)}
 	}
 	v := strings.TrimSpace(string(b))
 	if v == "" {
-		return "", &oddMetadata{err: fmt.Errorf("reading %s from IMDS: the answer is empty", path)}
+		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: the answer is empty", path)}
 	}
 	return v, nil
 }

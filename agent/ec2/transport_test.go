@@ -191,18 +191,20 @@ func TestProxyUnreachable(t *testing.T) {
 // TestIMDSBounds: neither the token nor a value of IMDS is read without a limit, also where a small
 // body becomes a large one, and no redirect is followed.
 func TestIMDSBounds(t *testing.T) {
+	huge := func() io.Reader { return io.LimitReader(endless{}, 1<<30) }
+	of := func(text string) func() io.Reader { return func() io.Reader { return strings.NewReader(text) } }
 	for _, tt := range []struct {
 		at   string
-		body io.Reader
+		body func() io.Reader
 		code int
 		says string
 	}{
-		{"/latest/api/token", io.LimitReader(endless{}, 1<<30), 200, "more than 65536 bytes"},
-		{"/latest/meta-data/instance-id", io.LimitReader(endless{}, 1<<30), 200, "more than 65536 bytes"},
-		{"/latest/meta-data/instance-id", io.LimitReader(endless{}, 1<<30), 500, "more than 65536 bytes"},
-		{"/latest/meta-data/instance-id", strings.NewReader("<html>Sign in</html>"), 200, "begins with"},
-		{"/latest/api/token", strings.NewReader("<html>Sign in</html>"), 200, "begins with"},
-		{"/latest/meta-data/instance-id", strings.NewReader(""), 307, "leads elsewhere"},
+		{"/latest/api/token", huge, 200, "more than 65536 bytes"},
+		{"/latest/meta-data/instance-id", huge, 200, "more than 65536 bytes"},
+		{"/latest/meta-data/instance-id", huge, 500, "more than 65536 bytes"},
+		{"/latest/meta-data/instance-id", of("<html>Sign in</html>"), 200, "begins with"},
+		{"/latest/api/token", of("<html>Sign in</html>"), 200, "begins with"},
+		{"/latest/meta-data/instance-id", of(""), 307, "leads elsewhere"},
 	} {
 		t.Run(fmt.Sprint(tt.at, tt.code, tt.says), func(t *testing.T) {
 			transport := roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -210,7 +212,7 @@ func TestIMDSBounds(t *testing.T) {
 					Header: http.Header{"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": {"300"}, "Location": {"http://elsewhere.example/"}}, Body: io.NopCloser(strings.NewReader("token"))}
 				switch r.URL.Path {
 				case tt.at:
-					answer.StatusCode, answer.Body = tt.code, io.NopCloser(tt.body)
+					answer.StatusCode, answer.Body = tt.code, io.NopCloser(tt.body())
 				case "/":
 					t.Error("a redirect was followed")
 				}
@@ -219,6 +221,10 @@ func TestIMDSBounds(t *testing.T) {
 			env := host.Environment{HTTP: transport, LookupEnv: func(string) (string, bool) { return "", false }}
 			if v, err := OpenIMDS(env).get(t.Context(), "instance-id"); err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("%q, %v", v, err)
+			}
+			_, err := OpenIMDS(env).Identity(t.Context(), env, 0)
+			if remedy := strings.Join(exit.Remedies(err), ""); exit.CodeOf(err) != exit.Identity || remedy != oddIMDSRemedy {
+				t.Errorf("%v: %s", err, remedy)
 			}
 		})
 	}
