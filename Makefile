@@ -41,6 +41,10 @@ help: ## this list
 demo: setup bin/emr-static-ip bin/emrsim ## launch a whole EMR cluster on this machine, no AWS account needed (root, sudo or user namespaces)
 	scripts/as-root.sh bin/emrsim launch -- $(STATIC_IPS)
 
+.PHONY: scenarios
+scenarios: setup bin/emr-static-ip bin/emrsim ## run all scenarios of a cluster's life: cmd/emrsim/scenarios; OTHER=FILE is another version, for upgrades
+	scripts/as-root.sh bin/emrsim run --all$(if $(OTHER), --other $(OTHER))
+
 .PHONY: setup
 setup: ## install the programs that the demo and the tests need and that are missing
 	@scripts/setup.sh run

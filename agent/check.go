@@ -42,7 +42,7 @@ func CheckPools(p Pools, r Role, id Identity, files emr.Files) error {
 		return exit.Invalid(errors.Join(problems...), "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
 	}
 	problems = append(problems, checkAddresses(p, id)...)
-	problems = append(problems, checkCounts(p, r, files)...)
+	problems = append(problems, CheckCounts(p, r, files)...)
 	return exit.Invalid(errors.Join(problems...), "correct the list of addresses")
 }
 
@@ -55,7 +55,7 @@ func checkAddresses(p Pools, id Identity) []error {
 			switch {
 			case !id.Subnet.Contains(a):
 				outside = append(outside, a)
-			case reserved(id.Subnet, a):
+			case Reserved(id.Subnet, a):
 				kept = append(kept, a)
 			case a == id.PrimaryIP:
 				problems = append(problems, fmt.Errorf("%s address %s is this node's primary IP, which EC2 gave it at launch: "+
@@ -98,14 +98,16 @@ func several(addrs []netip.Addr) string {
 	return text + " are"
 }
 
-// reserved tells whether AWS keeps a for itself in the subnet. Every subnet is at least a /28.
-func reserved(subnet netip.Prefix, a netip.Addr) bool {
+// Reserved reports whether AWS keeps a for itself in the subnet. Every subnet is at least a /28.
+func Reserved(subnet netip.Prefix, a netip.Addr) bool {
 	begin := pool.Number(subnet.Masked().Addr())
 	end := begin + uint32(uint64(1)<<(32-subnet.Bits())-1)
 	return pool.Number(a) < begin+reservedAddresses || pool.Number(a) == end
 }
 
-func checkCounts(p Pools, r Role, files emr.Files) []error {
+// CheckCounts checks that the node's role has a pool, and that there are as many addresses as EMR's
+// files say that nodes were asked for. It returns every problem.
+func CheckCounts(p Pools, r Role, files emr.Files) []error {
 	var problems []error
 	insufficient := func(format string, args ...any) {
 		problems = append(problems, fmt.Errorf("Insufficient arguments: "+format, args...))

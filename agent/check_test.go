@@ -108,7 +108,7 @@ func TestReserved(t *testing.T) {
 		subnet := netip.MustParsePrefix(test.subnet)
 		var got []netip.Addr
 		for a := subnet.Addr(); a.IsValid() && subnet.Contains(a); a = a.Next() {
-			if reserved(subnet, a) {
+			if Reserved(subnet, a) {
 				got = append(got, a)
 			}
 		}

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -82,6 +84,12 @@ func DefaultConfig() Config {
 		Output:    DefaultOutput,
 		OnError:   DefaultOnError,
 	}
+}
+
+// Bound returns ctx with the deadline of a run that begins now.
+func (c Config) Bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	over := fmt.Errorf("the time of --timeout %s is over: %w", c.Timeout, context.DeadlineExceeded)
+	return context.WithTimeoutCause(ctx, c.Timeout, over)
 }
 
 // Settings are what the state file keeps of c.

@@ -10,57 +10,62 @@ import (
 // installer returns the run's Installer.
 func (r *run) installer() *systemd.Installer {
 	if r.installs == nil {
-		r.installs = &systemd.Installer{Host: r.env, StateDir: r.stateDirArgument(), Changed: r.change, Same: func() { r.rep.Unchanged++ }}
+		r.installs = &systemd.Installer{
+			Host: r.env, StateDir: r.cfg.stateDirArgument(),
+			Changed: func(text string) { r.report.change(stepInstall, text) },
+			Same:    func() { r.report.unchanged(1) },
+		}
 	}
 	return r.installs
 }
 
 // stateDirArgument returns the --state-dir of later runs. It is empty for the default.
-func (r *run) stateDirArgument() string {
-	if r.cfg.StateDir == DefaultStateDir {
+func (c Config) stateDirArgument() string {
+	if c.StateDir == DefaultStateDir {
 		return ""
 	}
-	return r.cfg.StateDir
+	return c.StateDir
 }
 
-// install puts on the node what acts after this run.
+// InspectInstalled looks at what a run with this configuration installs on the node.
+func InspectInstalled(ctx context.Context, cfg Config, env Environment) ([]systemd.Part, error) {
+	i := systemd.Installer{Host: env, StateDir: cfg.stateDirArgument()}
+	return i.Inspect(ctx, cfg.wantedParts(env))
+}
+
+// wantedParts returns what should be installed on the node.
+func (c Config) wantedParts(env Environment) systemd.Wanted {
+	return systemd.Wanted{
+		Units:    !c.NoUnits && systemd.Running(env),
+		Action:   !c.NoShutdownAction && systemd.IsEMR(env),
+		NoAction: c.NoShutdownAction,
+	}
+}
+
+// install puts on the node what acts after this run. A failure is a warning: without units the node
+// is in order until its next reboot; without the shutdown action EC2 frees the address when the
+// instance has ended, and the next node that needs the address takes the record over.
 func (r *run) install(ctx context.Context) {
-	r.installUnits(ctx)
-	r.installShutdownAction()
-}
-
-// installUnits makes the static IP survive a reboot, and neighbours that change addresses and rules.
-// A failure is a warning, since the node is in order without units until its next reboot.
-func (r *run) installUnits(ctx context.Context) {
+	w := r.cfg.wantedParts(r.env)
 	switch {
 	case r.cfg.NoUnits:
-		r.note("no systemd units are installed (--no-units): nothing restores the address and the rules after a reboot")
-		return
-	case !systemd.Running(r.env):
-		r.note("systemd does not run here (no " + systemd.RunDir + "): nothing restores the address and the rules after a reboot; run emr-static-ip restore at boot and every minute")
-		return
+		r.report.note("no systemd units are installed (--no-units): nothing restores the address and the rules after a reboot")
+	case !w.Units:
+		r.report.note("systemd does not run here (no " + systemd.RunDir + "): nothing restores the address and the rules after a reboot; run emr-static-ip restore at boot and every minute")
+	default:
+		if err := r.installer().EnsureUnits(ctx); err != nil {
+			r.report.warn(fmt.Sprintf("the systemd units are not complete, and a reboot may lose the address and the rules: %v; run again, or use --no-units", err))
+		}
 	}
-	if err := r.installer().EnsureUnits(ctx); err != nil {
-		r.warn(fmt.Sprintf("the systemd units are not complete, and a reboot may lose the address and the rules: %v; run again, or use --no-units", err))
-	}
-}
-
-// wantsShutdownAction reports whether the node releases its address when EMR ends it.
-func (r *run) wantsShutdownAction() bool { return !r.cfg.NoShutdownAction && systemd.IsEMR(r.env) }
-
-// installShutdownAction makes EMR release the address when it ends the node. A failure is a warning:
-// without the action EC2 frees the address when the instance has ended, and the next node that needs
-// the address takes the record over.
-func (r *run) installShutdownAction() {
 	var err error
 	switch {
-	case r.cfg.NoShutdownAction:
-		r.note("no EMR shutdown action is installed (--no-shutdown-action): EC2 frees the address when the instance has ended")
+	case w.NoAction:
+		r.report.note("no EMR shutdown action is installed (--no-shutdown-action): EC2 frees the address when the instance has ended")
 		err = r.installer().RemoveShutdownAction() // of an earlier run
-	case r.wantsShutdownAction():
+	case w.Action:
 		err = r.installer().EnsureShutdownAction()
 	}
 	if err != nil {
-		r.warn(fmt.Sprintf("the EMR shutdown action is not as it should be: %v; without it EC2 frees the address only when the instance has ended; run again", err))
+		r.report.warn(fmt.Sprintf("the EMR shutdown action is not as it should be: %v; without it EC2 frees the address only when the instance has ended; run again", err))
 	}
 }

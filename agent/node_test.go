@@ -5,32 +5,18 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
-	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// The SDK's settings of the machine that runs the tests must not reach the nodes of the model.
-func TestMain(m *testing.M) {
-	for _, variable := range os.Environ() {
-		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
-			os.Unsetenv(name)
-		}
-	}
-	os.Setenv("AWS_CONFIG_FILE", os.DevNull)
-	os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { agenttest.Main(m) }
 
 // testNode is a core node of a cluster in the cloud model, with a kernel in memory and a directory as its file system. It is used inside
 // a synctest bubble.
@@ -41,92 +27,45 @@ type testNode struct {
 	kernel *netcfgtest.Kernel
 	env    Environment
 	cfg    Config
-	silent atomic.Bool     // IMDS and AWS do not answer
+	silent *atomic.Bool    // IMDS and AWS do not answer
 	calls  []string        // of systemctl
 	active map[string]bool // timers that systemctl calls active
 	failed string          // the systemctl verb that fails
 }
 
-const testLink = "ens5"
+const testLink = agenttest.Link
 
 func newTestNode(t *testing.T, o cloud.Options) *testNode {
 	t.Helper()
-	n := &testNode{t: t, cloud: cloud.New(o), active: map[string]bool{}}
-	vpc := n.cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("10.7.0.0/16"))
-	subnet := n.cloud.CreateSubnet(vpc, netip.MustParsePrefix("10.0.1.0/24"))
-	n.cloud.ReserveCIDR(subnet, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
-	cluster, err := n.cloud.LaunchCluster(cloud.ClusterSpec{Name: "test", NameTag: "test", Subnet: subnet, Masters: 1, Cores: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cn := range cluster.Nodes {
-		if cn.Role == cloud.RoleCore {
-			n.Node = cn
-		}
-	}
-	n.kernel = netcfgtest.New(netcfgtest.Link(testLink, 2, n.MAC, netip.PrefixFrom(n.PrimaryIP, 24)))
-	root := t.TempDir()
-	for p, content := range n.EMRFiles(cloud.FilesFull) {
-		n.write(filepath.Join(root, p), string(content))
-	}
+	m := agenttest.New(t, o)
+	n := &testNode{Node: m.Node, t: t, cloud: m.Cloud, kernel: m.Kernel, env: m.Env, silent: &m.Silent, active: m.Active}
 	n.cfg = DefaultConfig()
 	n.cfg.Pools = Pools{Master: addrList("10.0.1.20"), Core: addrList("10.0.1.21 10.0.1.22")}
-	program := filepath.Join(t.TempDir(), "program")
-	n.write(program, "the program")
-	n.env = Environment{
-		Root: root, HTTP: n, Rand: func() float64 { return 0.5 },
-		LookupEnv:  func(string) (string, bool) { return "", false },
-		OpenKernel: func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return n.kernel, nil },
-		Systemctl:  n.systemctl,
-		Executable: func() (string, error) { return program, nil },
-	}
+	n.env.Systemctl = n.systemctl
 	return n
 }
 
-func (n *testNode) RoundTrip(req *http.Request) (*http.Response, error) {
-	if n.silent.Load() {
-		return nil, errors.New("connection refused by the test")
-	}
-	return n.cloud.Transport(n.InstanceID).RoundTrip(req)
-}
-
-// systemctl does to the node's files what the program does.
-func (n *testNode) systemctl(_ context.Context, args ...string) error {
+func (n *testNode) systemctl(ctx context.Context, args ...string) error {
 	n.calls = append(n.calls, strings.Join(args, " "))
 	if args[0] == n.failed {
 		return errors.New("failed by the test")
 	}
-	for _, u := range slices.Concat(systemd.Units(""), systemd.RetryUnits(nil, nil, 0)) {
-		link := n.env.Path(filepath.Join(systemd.Dir, u.Link))
-		switch {
-		case !slices.Contains(args, u.Name):
-		case !host.Exists(n.env.Path(filepath.Join(systemd.Dir, u.Name))):
-			return errors.New("unit " + u.Name + " could not be found")
-		case args[0] == "enable" && u.Link == "":
-			return errors.New("unit " + u.Name + " has nothing to be enabled")
-		case args[0] == "enable":
-			n.write(link, "")
-		case args[0] == "disable":
-			os.Remove(link)
-		}
-	}
-	switch name := args[len(args)-1]; args[0] {
-	case "restart", "stop":
-		n.active[name] = args[0] == "restart"
-	case "is-active":
-		if !n.active[name] {
-			return errors.New("exit status 3")
-		}
-	}
-	return nil
+	m := n.on()
+	m.Active = n.active
+	return m.Systemctl(ctx, args...)
 }
 
-func (n *testNode) write(path, content string) {
-	n.t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
-		n.t.Fatal(err)
-	}
+// RoundTrip sends a request of the node to the model.
+func (n *testNode) RoundTrip(req *http.Request) (*http.Response, error) {
+	return n.cloud.Transport(n.InstanceID).RoundTrip(req)
 }
+
+// on returns the node as the package agenttest knows it.
+func (n *testNode) on() *agenttest.Node {
+	return &agenttest.Node{Node: n.Node, T: n.t, Cloud: n.cloud, Env: n.env}
+}
+
+func (n *testNode) write(path, content string) { n.on().Write(path, content) }
 
 // apply gives the node its static IP.
 func (n *testNode) apply() Report {
@@ -164,50 +103,19 @@ func (n *testNode) state() State {
 func (n *testNode) uses() []netip.Addr { return n.kernel.Uses(n.PrimaryIP) }
 
 // unassign takes an address from the node's interface, as an operator would.
-func (n *testNode) unassign(a netip.Addr) {
-	n.t.Helper()
-	r := &run{cfg: n.cfg, env: n.env}
-	r.env.HTTP = n.cloud.Transport(n.InstanceID)
-	var err error
-	if r.id, err = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
-		n.t.Fatal(err)
-	}
-	if err := r.connect(n.t.Context()); err != nil {
-		n.t.Fatal(err)
-	}
-	if ok, err := r.ec2.Unassign(n.t.Context(), a); !ok || err != nil {
-		n.t.Fatal(ok, err)
-	}
-}
+func (n *testNode) unassign(a netip.Addr) { n.on().Unassign(a) }
 
-func (n *testNode) assign(a netip.Addr) {
-	n.t.Helper()
-	r := &run{cfg: n.cfg, env: n.env}
-	r.env.HTTP = n.cloud.Transport(n.InstanceID)
-	var err error
-	if r.id, err = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
-		n.t.Fatal(err)
-	}
-	if err := errors.Join(r.connect(n.t.Context()), r.ec2.Assign(n.t.Context(), a, false)); err != nil {
-		n.t.Fatal(err)
-	}
-}
+func (n *testNode) assign(a netip.Addr) { n.on().Assign(a) }
 
 // snapshot is what the node's file system holds below its root.
-func (n *testNode) snapshot() (list []string) {
-	n.t.Helper()
-	err := filepath.WalkDir(n.env.Root, func(p string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			list = append(list, p)
-			return err
-		}
-		data, err := os.ReadFile(p)
-		list = append(list, p+": "+string(data))
-		return err
-	})
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	slices.Sort(list)
-	return list
+func (n *testNode) snapshot() []string { return n.on().Snapshot() }
+
+// as is another node of the model, for what is done on its interface.
+func (n *testNode) as(o *cloud.Node) *testNode {
+	return &testNode{Node: o, t: n.t, cloud: n.cloud, cfg: n.cfg, env: n.on().As(o).Env}
+}
+
+// claim writes a record, and waits.
+func (n *testNode) claim(a netip.Addr, record ssmcoord.Record, wait time.Duration) {
+	n.on().Claim(n.cfg.Prefix, a, record, wait)
 }

@@ -10,13 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
+	"go.uber.org/zap"
 )
 
 // The values of --on-error.
@@ -62,10 +61,7 @@ type Suppressed struct {
 // Suppress does what --on-error continue promises: it records the error in the state directory, tags the instance with it, and installs the
 // timer that tries again. It never fails: what it cannot do is among the problems.
 func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppressed {
-	r := &run{cfg: cfg, env: env, log: env.Log, dir: env.Path(cfg.StateDir), began: time.Now()}
-	if r.log == nil {
-		r.log = zap.NewNop()
-	}
+	r := newRun(cfg, env)
 	var s Suppressed
 	problem := func(format string, args ...any) {
 		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
@@ -78,7 +74,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	}
 	id, imdsErr := ec2.OpenIMDS(env).Identity(ctx, env, onErrorIMDS)
 	if imdsErr == nil {
-		r.id, record.InstanceID = id, id.InstanceID
+		r.facts.ID, record.InstanceID = id, id.InstanceID
 	}
 	root := os.Geteuid() == 0 || env.Root != ""
 	keeps, set := false, ""
@@ -99,9 +95,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 			problem("%s: this failure is not recorded, and not tried again", over)
 			return s
 		}
-		if r.hasState {
-			record.State = r.state.Written
-		}
+		record.State = r.memory.State().Written
 		if last, found, _ := state.ReadLastError(r.dir); found && last.Count > 0 && (last.InstanceID == "" || record.InstanceID == "" || last.InstanceID == record.InstanceID) {
 			set = record.Follow(last, cfg.Retrying || f.Hopeless)
 		}
@@ -151,8 +145,8 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 // overtaken tells what has happened since a failed run gave its lock away that makes the failure one of the past; empty: nothing. Call it with
 // the lock held.
 func (r *run) overtaken(began time.Time) string {
-	var err error
-	if r.state, r.hasState, err = LoadState(r.dir, ""); err == nil && r.hasState && !began.IsZero() && r.state.Released() && r.state.Written.After(began) {
+	err := r.memory.Load("")
+	if last := r.memory.State(); err == nil && !began.IsZero() && last.Released() && last.Written.After(began) {
 		return "meanwhile a release has begun, or the address was released"
 	}
 	if r.cfg.Retrying && !systemd.RetryPending(r.env) {
@@ -165,7 +159,7 @@ func (r *run) overtaken(began time.Time) string {
 func lockBriefly(ctx context.Context, dir string, atMost time.Duration) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
-	return Lock(ctx, dir)
+	return state.Lock(ctx, dir)
 }
 
 // earlierTimer says what is true of a timer that is left as it is.
@@ -176,6 +170,14 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 	const nothing = "nothing tries again by itself"
 	problem := func(format string, args ...any) {
 		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
+	}
+	installer := &systemd.Installer{
+		Host: r.env, StateDir: r.cfg.stateDirArgument(),
+		Changed: func(text string) {
+			s.Done = append(s.Done, text)
+			r.report.log.Info(text, zap.String("step", stepRetry))
+		},
+		Same: func() {},
 	}
 	goesOn := func() bool {
 		return systemd.RetryPending(r.env) && systemd.Running(r.env) && systemd.Systemctl(ctx, r.env, "is-active", "--quiet", systemd.RetryTimer) == nil
@@ -191,8 +193,7 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		problem("%s, not this one, which would be as wrong again; run emr-static-ip with a right one on this node", earlierTimer)
 		return true
 	case r.cfg.NoUnits:
-		err := r.installer().Remove(ctx, systemd.RetryUnits(nil, nil, 0), systemd.RetryTimer)
-		s.Done = append(s.Done, r.rep.Changes...)
+		err := installer.RemoveRetry(ctx)
 		if err != nil && goesOn() {
 			problem("%s, although this one has --no-units: %v", earlierTimer, err)
 			return true
@@ -203,8 +204,7 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		problem("%s: systemd does not run here (no %s); run emr-static-ip on this node when the cause is mended", nothing, systemd.RunDir)
 		return false
 	}
-	err := r.installer().Ensure(ctx, systemd.RetryUnits(f.Args, f.Environ, r.cfg.Timeout+afterRetry), systemd.RetryTimer)
-	s.Done = append(s.Done, r.rep.Changes...)
+	err := installer.EnsureRetry(ctx, f.Args, f.Environ, r.cfg.Timeout+afterRetry)
 	switch {
 	case err != nil && goesOn():
 		problem("%s, or this one; it could not be brought up to date: %v", earlierTimer, err)
@@ -238,7 +238,7 @@ func errorTag(e LastError) string {
 }
 
 func (r *run) setErrorTag(ctx context.Context, value string) error {
-	return r.asking(ctx, func(ctx context.Context) error { return r.ec2.SetErrorTag(ctx, value) })
+	return r.asking(ctx, func(ctx context.Context) error { return r.session.EC2.SetErrorTag(ctx, value) })
 }
 
 // asking makes a call to EC2, of which the run does not depend, within a bound of its own. The error is explained.
@@ -246,7 +246,7 @@ func (r *run) asking(ctx context.Context, call func(context.Context) error) erro
 	over := fmt.Errorf("%s are over: %w", onErrorTag, context.DeadlineExceeded)
 	ctx, cancel := context.WithTimeoutCause(ctx, onErrorTag, over)
 	defer cancel()
-	if r.aws == nil {
+	if !r.session.Connected() {
 		if err := r.connect(ctx); err != nil {
 			return r.explain(ctx, err)
 		}

@@ -6,34 +6,17 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-// applyOrRetry is apply, unless it is a retry that has nothing to do any more; and the end of what an earlier failure has left.
-func (r *run) applyOrRetry(ctx context.Context) error {
-	if err := r.identify(ctx); err != nil {
-		return err
-	}
-	if r.cfg.Retrying {
-		if over, err := r.superseded(ctx); over || err != nil {
-			return err
-		}
-	}
-	if err := r.applyVerified(ctx); err != nil {
-		return err
-	}
-	return r.forgetFailure(ctx)
-}
-
 // tellOfRetries says, after a run by hand that failed, that an earlier failure goes on being tried again. With --on-error continue that is looked
 // after later.
 func (r *run) tellOfRetries(err error) {
 	if err != nil && !r.cfg.Retrying && r.cfg.OnError != OnErrorContinue && systemd.RetryPending(r.env) {
-		r.warn(earlierTimer + ", until that or a run by hand succeeds; emr-static-ip release ends it too")
+		r.report.warn(earlierTimer + ", until that or a run by hand succeeds; emr-static-ip release ends it too")
 	}
 }
 
@@ -41,19 +24,19 @@ func (r *run) tellOfRetries(err error) {
 // release has begun; or it came with an image of another instance. What is left of its units is taken away. Call it with the lock held.
 func (r *run) superseded(ctx context.Context) (bool, error) {
 	if !systemd.RetryPending(r.env) {
-		r.rep.LeftAlone = "nothing is to be tried again: another run has succeeded meanwhile, or released the address"
+		r.report.leftAlone("nothing is to be tried again: another run has succeeded meanwhile, or released the address")
 		return true, nil
 	}
 	last, found, err := state.ReadLastError(r.dir)
 	switch {
 	case err != nil || !found:
 		return false, nil
-	case last.InstanceID != "" && last.InstanceID != r.id.InstanceID:
-		r.rep.LeftAlone = fmt.Sprintf("what failed was a run on another instance (%s; this is %s), as after a start from an image of that one: it is not repeated here",
-			text.Quote(last.InstanceID), r.id.InstanceID)
-	case last.Count > 0 && r.hasState && r.state.Released() && !r.state.Written.Equal(last.State):
+	case last.InstanceID != "" && last.InstanceID != r.facts.ID.InstanceID:
+		r.report.leftAlone(fmt.Sprintf("what failed was a run on another instance (%s; this is %s), as after a start from an image of that one: it is not repeated here",
+			text.Quote(last.InstanceID), r.facts.ID.InstanceID))
+	case last.Count > 0 && r.memory.State().Released() && !r.memory.State().Written.Equal(last.State):
 		// Compared for being the same state, not for the order of times: the clock may have been set since.
-		r.rep.LeftAlone = "nothing is to be tried again: a release has begun after what failed"
+		r.report.leftAlone("nothing is to be tried again: a release has begun after what failed")
 	default:
 		return false, nil
 	}
@@ -70,7 +53,7 @@ func (r *run) supersede(ctx context.Context) {
 		return
 	}
 	if r.stopRetrying(ctx) {
-		r.warn(systemd.RetryTimer + " tries no more: the list that it was for is replaced by this run's")
+		r.report.warn(systemd.RetryTimer + " tries no more: the list that it was for is replaced by this run's")
 	}
 }
 
@@ -79,10 +62,8 @@ func (r *run) stopRetrying(ctx context.Context) bool {
 	if !systemd.RetryPending(r.env) {
 		return true
 	}
-	if err := r.installer().Remove(ctx, systemd.RetryUnits(nil, nil, 0), systemd.RetryTimer); err != nil {
-		if text := fmt.Sprintf("%s is still there and goes on trying: %v; run again", systemd.RetryTimer, err); !slices.Contains(r.rep.Warnings, text) {
-			r.warn(text)
-		}
+	if err := r.installer().RemoveRetry(ctx); err != nil {
+		r.report.warn(fmt.Sprintf("%s is still there and goes on trying: %v; run again", systemd.RetryTimer, err))
 		return false
 	}
 	return true
@@ -94,12 +75,12 @@ func (r *run) stopRetrying(ctx context.Context) bool {
 func (r *run) forgetFailure(ctx context.Context) error {
 	last, found, err := state.ReadLastError(r.dir)
 	if err != nil {
-		r.warn(fmt.Sprintf("%v; remove it by hand", err))
+		r.report.warn(fmt.Sprintf("%v; remove it by hand", err))
 	}
-	own := found && (last.InstanceID == "" || last.InstanceID == r.id.InstanceID)
+	own := found && (last.InstanceID == "" || last.InstanceID == r.facts.ID.InstanceID)
 	tagged := own && last.Tag != "" || found && last.Count == 0 || systemd.RetryPending(r.env) && !found
-	if r.ec2 != nil && !tagged {
-		_, tagged = r.ec2.SeenTags[tagError]
+	if r.session.Connected() && !tagged {
+		_, tagged = r.session.EC2.SeenTags[tagError]
 	}
 	stays := false
 	if tagged {
@@ -108,9 +89,9 @@ func (r *run) forgetFailure(ctx context.Context) error {
 				return err
 			}
 			stays = true
-			r.warn(withRemedies(err))
+			r.report.warn(withRemedies(err))
 		} else {
-			r.change("removed the instance's tag " + tagError)
+			r.report.change(stepRetry, "removed the instance's tag "+tagError)
 		}
 	}
 	if !r.stopRetrying(ctx) {
@@ -120,9 +101,9 @@ func (r *run) forgetFailure(ctx context.Context) error {
 	case stays && last.Over:
 		return nil
 	case stays:
-		note := LastError{InstanceID: r.id.InstanceID, Over: true, Tag: cmp.Or(last.Tag, "unknown"), First: last.First, Last: last.Last, Count: max(last.Count, 1)}
+		note := LastError{InstanceID: r.facts.ID.InstanceID, Over: true, Tag: cmp.Or(last.Tag, "unknown"), First: last.First, Last: last.Last, Count: max(last.Count, 1)}
 		if err := state.WriteLastError(r.dir, note); err != nil {
-			r.warn(err.Error())
+			r.report.warn(err.Error())
 		}
 		return nil
 	case !found:
@@ -131,11 +112,11 @@ func (r *run) forgetFailure(ctx context.Context) error {
 	if err := state.RemoveLastError(r.dir); err != nil {
 		return err
 	}
-	r.change("removed the record of the last error (" + filepath.Join(r.cfg.StateDir, state.LastErrorFile) + ")")
+	r.report.change(stepRetry, "removed the record of the last error ("+filepath.Join(r.cfg.StateDir, state.LastErrorFile)+")")
 	return nil
 }
 
-func (r *run) removeErrorTag(ctx context.Context) error { return r.ec2.RemoveErrorTag(ctx) }
+func (r *run) removeErrorTag(ctx context.Context) error { return r.session.EC2.RemoveErrorTag(ctx) }
 
 // reportLastError adds what an earlier run failed with to a status.
 func (r *run) reportLastError(s *Status) {
@@ -160,13 +141,9 @@ func lastErrorLines(e LastError) []string {
 	if e.Count == 0 {
 		return []string{e.Error}
 	}
-	text := fmt.Sprintf("exit code %d, %s, at %s", e.Code, e.Meaning, e.Last.UTC().Format(time.RFC3339))
-	if e.Count > 1 {
-		text += fmt.Sprintf(" (%d times since %s)", e.Count, e.First.UTC().Format(time.RFC3339))
-	}
 	again := "nothing tries again by itself: run emr-static-ip when the cause is mended"
 	if e.Retrying {
 		again = systemd.RetryTimer + " goes on trying: journalctl -u " + systemd.RetryService
 	}
-	return slices.Concat([]string{text, e.Error}, e.Remedies, []string{again})
+	return slices.Concat([]string{e.Headline(), e.Error}, e.Remedies, []string{again})
 }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -35,8 +36,8 @@ func TestOnErrorCarriageReturn(t *testing.T) {
 			var text, file string
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNode(t, cloud.Options{}).withSystemd()
-				w := &network{primary: n.PrimaryIP, answer: func(netip.Addr, netip.AddrPort) error { return nil }}
-				w.install(&n.env)
+				w := &agenttest.Network{Primary: n.PrimaryIP, Answer: func(netip.Addr, netip.AddrPort) error { return nil }}
+				w.Install(&n.env)
 				n.deny("ssm:PutParameter")
 				n.env.LookupEnv = func(name string) (string, bool) { v, ok := test.env[name]; return v, ok }
 				n.env.Environ = func() (list []string) {

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -22,15 +25,15 @@ const releaseRetries = 10 * time.Second
 // Before all that it ends what would give the node an address again: a release that fails is not followed by a retry.
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
-		return r.locked(ctx, func(r *run, ctx context.Context) error {
+		return r.locked(ctx, func(ctx context.Context) error {
 			soon, cancel := context.WithTimeout(ctx, releaseRetries)
 			r.stopRetrying(soon)
 			cancel()
-			if err := r.identify(ctx); err != nil {
+			if err := r.identify(ctx, false); err != nil {
 				return err
 			}
 			if changed, prefix := r.prefixChanged(); changed {
-				r.note("the ledger of this node's run is " + quoted(prefix) + ": --prefix is not used")
+				r.report.note("the ledger of this node's run is " + text.Quote(prefix) + ": --prefix is not used")
 				r.cfg.Prefix = prefix
 			}
 			if err := r.release(ctx); err != nil {
@@ -42,39 +45,38 @@ func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 }
 
 func (r *run) release(ctx context.Context) error {
+	last := r.memory.State()
+	r.facts.Role = lastRole(last)
+	r.report.role(r.facts)
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
-	r.role = RoleDecision{Role: r.state.Role, Source: "the state file"}
-	if !r.hasState {
-		r.role = RoleDecision{}
-	}
-	r.ec2.Role = r.role.Role
-	r.rep.Role, r.rep.RoleSource = r.role.Role, r.role.Source
-	err := r.openKernel(ctx)
-	if err != nil {
+	if err := r.openKernel(ctx); err != nil {
 		return err
 	}
-	c := r.coordinator()
-	addrs := r.touched()
+	c := r.coordinator(last)
+	addrs := last.Touched()
 	if len(addrs) == 0 {
-		if r.hasState && r.state.Phase == PhaseReleased {
+		if last.Phase == state.Released {
 			return r.releasedAgain(ctx)
 		}
+		var err error
 		if addrs, err = r.found(ctx, c); err != nil {
 			return err
 		}
 	}
-	r.rep.Static = r.state.Static
+	r.report.static(last.Static)
 	inUse := netip.Addr{} // which no earlier run was giving back
-	if r.state.Phase == PhaseAttached || r.state.Phase == PhaseProgrammed {
-		inUse = r.state.Static
+	if last.Phase == state.Attached || last.Phase == state.Programmed {
+		inUse = last.Static
 	}
 	// The write of a record may be on its way still, by a run that was killed.
-	writing := !r.recordDue.IsZero() && time.Until(r.recordDue) < ssmcoord.RecordSoon
-	if r.hasState || len(addrs) > 0 {
-		r.recordDue = time.Time{}
-		if err := r.save(PhaseReleasing, r.state.Static, r.state.Former, addrs); err != nil {
+	writing := !last.RecordDue.IsZero() && time.Until(last.RecordDue) < ssmcoord.RecordSoon
+	if r.memory.Known() || len(addrs) > 0 {
+		err := r.save(state.Releasing, func(s *state.State) {
+			s.Static, s.Former, s.Intents, s.RecordDue = last.Static, last.Former, addrs, time.Time{}
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -89,13 +91,13 @@ func (r *run) release(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction(), forgetAbsence(r.dir)); err != nil {
+	if err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction(), state.ForgetAbsence(r.dir)); err != nil {
 		return err
 	}
-	if !r.hasState {
+	if !r.memory.Known() {
 		return nil
 	}
-	return r.save(PhaseReleased, netip.Addr{}, nil, nil)
+	return r.save(state.Released, func(s *state.State) { s.Static, s.Former, s.Intents = netip.Addr{}, nil, nil })
 }
 
 // releasedAgain is a release after a release: it does what that one could not do.
@@ -110,14 +112,14 @@ func (r *run) giveBack(ctx context.Context, c *ssmcoord.Coordinator, addrs []net
 		return nil
 	}
 	c.Intend = func(context.Context, []netip.Addr) error { return nil }
-	own, err := r.ec2.Own(ctx)
+	own, err := r.session.EC2.Own(ctx)
 	if err != nil {
 		return err
 	}
 	for _, a := range addrs {
-		note, err := c.GiveBack(ctx, a, slices.Contains(own, a) && (a == inUse || !r.hasState))
+		note, err := c.GiveBack(ctx, a, slices.Contains(own, a) && a == inUse)
 		if note != "" {
-			r.warn(note)
+			r.report.warn(note, addressField(a))
 		}
 		if err != nil {
 			return err
@@ -126,13 +128,14 @@ func (r *run) giveBack(ctx context.Context, c *ssmcoord.Coordinator, addrs []net
 	return nil
 }
 
-// found looks for this node's addresses where no state file names them: those of the ledger that name it.
+// found looks for this node's addresses where no state file names them: those of the ledger that
+// name it, and those of the given pools that its network interface carries.
 func (r *run) found(ctx context.Context, c *ssmcoord.Coordinator) ([]netip.Addr, error) {
-	claims, err := c.Ledger.Claims(ctx, r.id.InstanceID)
+	claims, err := c.Ledger.Claims(ctx, r.facts.ID.InstanceID)
 	if err != nil {
 		return nil, err
 	}
-	own, err := r.ec2.Own(ctx)
+	own, err := r.session.EC2.Own(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +148,8 @@ func (r *run) found(ctx context.Context, c *ssmcoord.Coordinator) ([]netip.Addr,
 			claims = append(claims, a)
 		}
 	}
-	if slices.Contains(claims, r.id.PrimaryIP) {
-		return nil, coded(ExitUsage, errors.New("the list names "+r.id.PrimaryIP.String()+", this node's primary IP"), "take it out of the list")
+	if slices.Contains(claims, r.facts.ID.PrimaryIP) {
+		return nil, exit.With(ExitUsage, errors.New("the list names "+r.facts.ID.PrimaryIP.String()+", this node's primary IP"), "take it out of the list")
 	}
 	return claims, nil
 }

@@ -9,11 +9,15 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -38,230 +42,256 @@ const relistedAfter = 2 * time.Minute
 // A node that was never given an address, or that has released it, a state file of another instance, and another run that is at work are no errors.
 func Restore(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
-		err := r.restore(ctx)
-		// IMDS may list a new address late; a run that has just ended knows better.
-		if err == nil && (r.imdsLists || time.Since(r.state.Written) < relistedAfter) {
+		sure, err := r.restore(ctx)
+		if err == nil && sure {
 			r.writePending(ctx)
 		}
 		return err
 	})
 }
 
-func (r *run) restore(ctx context.Context) error {
+// restore is Restore without the record. sure says that the static IP is this node's: IMDS lists it,
+// or a run has ended a moment ago, since IMDS may list a new address late.
+func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	// Without a state file there is nothing to lock, and no directory is made.
-	if err := r.recall(""); err != nil || !r.hasState {
-		return err
+	if known, err := r.recall(); err != nil || !known {
+		return false, err
 	}
 	patient, cancel := context.WithTimeout(ctx, restoreLock)
 	defer cancel()
-	unlock, err := Lock(patient, r.dir)
+	unlock, err := state.Lock(patient, r.dir)
 	if err != nil {
 		if ctx.Err() == nil && patient.Err() != nil {
-			r.rep.LeftAlone = "another emr-static-ip is at work on this node: nothing is looked at or put back while it lasts, which its --timeout bounds; the next restore looks again"
-			return nil
+			r.report.leftAlone("another emr-static-ip is at work on this node: nothing is looked at or put back while it lasts, which its --timeout bounds; the next restore looks again")
+			return r.recent(), nil
 		}
-		return err
+		return false, err
 	}
 	defer unlock()
-	if err := r.recall(""); err != nil || !r.hasState {
-		return err
+	if known, err := r.recall(); err != nil || !known {
+		return false, err
 	}
-	answers, err := r.askIMDS(ctx)
-	if err != nil || r.rep.LeftAlone != "" {
-		return err
+	v, err := r.askIMDS(ctx)
+	if err != nil || v.foreign != "" {
+		r.report.leftAlone(v.foreign)
+		return false, err
 	}
-	return r.restoreBy(ctx, answers)
+	err = r.restoreBy(ctx, v)
+	return v.lists || r.recent(), err
 }
 
-// recall reads the state file; a node without one is left alone.
-func (r *run) recall(instanceID string) (err error) {
-	r.state, r.hasState, err = LoadState(r.dir, instanceID)
-	switch {
-	case err != nil:
-		return stateError(r.dir, err)
-	case !r.hasState:
-		r.rep.LeftAlone = "not configured: no run has given this node a static IP (there is no " + filepath.Join(r.dir, stateFile) + ")"
-		return nil
+// recent reports whether the state file was written a moment ago.
+func (r *run) recent() bool { return time.Since(r.memory.State().Written) < relistedAfter }
+
+// recall reads the state file, and reports what it says of the node. False: there is none, and the
+// node is left alone.
+func (r *run) recall() (known bool, err error) {
+	if err := r.memory.Load(""); err != nil {
+		return false, StateError(r.dir, err)
 	}
-	s := r.state
-	r.cfg = r.cfg.Repeating(s.Settings)
-	r.gateways, r.gatewaysKnown = s.Gateways, s.GatewaysKnown
-	r.cluster, r.role = s.ClusterID, RoleDecision{Role: s.Role, Source: "the state file"}
-	r.rep.InstanceID, r.rep.ClusterID, r.rep.SubnetID, r.rep.ENI, r.rep.Link = s.InstanceID, s.ClusterID, s.SubnetID, s.ENI, s.Link
-	r.rep.Role, r.rep.Primary, r.rep.Static = s.Role, s.Primary, s.Static
-	if s.Role != "" {
-		r.rep.RoleSource = r.role.Source
+	if !r.memory.Known() {
+		r.report.leftAlone(r.notConfigured())
+		return false, nil
 	}
-	return nil
+	s := r.memory.State()
+	r.repeat(s)
+	r.facts.Cluster, r.facts.Role, r.facts.Link = s.ClusterID, lastRole(s), s.Link
+	if r.facts.ID.InstanceID == "" { // IMDS has said nothing yet
+		r.facts.ID = node.Remembered(s)
+	}
+	r.report.identity(r.facts)
+	r.report.role(r.facts)
+	r.report.static(s.Static)
+	return true, nil
 }
 
-// stateError is what to do about a state file that cannot be used.
-func stateError(dir string, err error) error {
-	if errors.Is(err, ErrStateVersion) {
-		return coded(ExitInternal, err, "a newer emr-static-ip wrote it: run that version, which the file names as its tool. To go back to this version, release the address with "+
-			"that one first; or remove "+filepath.Join(dir, stateFile)+" and run this one with the list of addresses: it finds its claim and its attachment again")
+// notConfigured says that there is no state file.
+func (r *run) notConfigured() string {
+	return "not configured: no run has given this node a static IP (there is no " + filepath.Join(r.dir, state.File) + ")"
+}
+
+// lastRole returns the role that the last run found.
+func lastRole(s state.State) emr.Decision {
+	if s.Role == "" {
+		return emr.Decision{}
 	}
-	return coded(ExitInternal, err, "look at "+filepath.Join(dir, stateFile)+"; when nothing in it is needed, remove it and run again with the list of addresses")
+	return emr.Decision{Role: s.Role, Source: "the state file"}
+}
+
+// StateError is what to do about a state file that cannot be used.
+func StateError(dir string, err error) error {
+	if errors.Is(err, state.ErrVersion) {
+		return exit.With(ExitInternal, err, "a newer emr-static-ip wrote it: run that version, which the file names as its tool. To go back to this version, release the address with "+
+			"that one first; or remove "+filepath.Join(dir, state.File)+" and run this one with the list of addresses: it finds its claim and its attachment again")
+	}
+	return exit.With(ExitInternal, err, "look at "+filepath.Join(dir, state.File)+"; when nothing in it is needed, remove it and run again with the list of addresses")
 }
 
 // stateDirError is what to do about a state directory that cannot be written to.
 func stateDirError(dir string, err error) error {
-	return coded(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
+	return exit.With(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
 }
 
-// askIMDS fills r.id: from IMDS where that answers properly (true), from the state file where it does not.
-func (r *run) askIMDS(ctx context.Context) (answers bool, err error) {
-	id, err := openIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, restoreIMDS))
-	if err == nil && id.InstanceID != r.state.InstanceID {
-		r.hasState = false
-		r.rep.LeftAlone = fmt.Sprintf("the state file is of another instance (%s; this is %s), as after a start from an image of that one: nothing of it is used",
-			quoted(r.state.InstanceID), id.InstanceID)
-		return true, nil
-	}
-	if err == nil && !slices.Contains(id.Addresses, id.PrimaryIP) {
+// view is what IMDS says about the static IP of the state file.
+type view struct {
+	answers bool   // IMDS answers properly
+	lists   bool   // it lists the static IP
+	foreign string // why the state file is not this instance's; nothing of it is used then
+	silent  error  // why IMDS does not answer properly
+}
+
+// askIMDS finds out who the node is: from IMDS where that answers properly, from the state file
+// where it does not.
+func (r *run) askIMDS(ctx context.Context) (v view, err error) {
+	s := r.memory.State()
+	id, err := ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, restoreIMDS))
+	switch {
+	case err == nil && id.InstanceID != s.InstanceID:
+		v.foreign = fmt.Sprintf("the state file is of another instance (%s; this is %s), as after a start from an image of that one: nothing of it is used",
+			text.Quote(s.InstanceID), id.InstanceID)
+		return v, nil
+	case err == nil && !slices.Contains(id.Addresses, id.PrimaryIP):
 		err = fmt.Errorf("IMDS lists the addresses %v, without the primary IP %s", id.Addresses, id.PrimaryIP)
-	}
-	if err == nil {
-		r.id = id
-		return true, nil
+	case err == nil:
+		r.facts.ID = id
+		return view{answers: true, lists: slices.Contains(id.Addresses, s.Static)}, nil
 	}
 	if ctx.Err() != nil {
-		return false, err
+		return v, err
 	}
-	r.note(fmt.Sprintf("by the state file alone: %v", err))
-	s := r.state
-	mac, merr := net.ParseMAC(s.MAC)
-	if merr != nil {
-		return false, coded(ExitInternal, fmt.Errorf("the state file gives no MAC address (%w), and IMDS does not tell it: %w", merr, err), "run this again when IMDS answers")
+	v.silent = fmt.Errorf("by the state file alone: %w", err)
+	r.report.note(v.silent.Error())
+	if _, macErr := net.ParseMAC(s.MAC); macErr != nil {
+		return v, exit.With(ExitInternal, fmt.Errorf("the state file gives no MAC address (%w), and IMDS does not tell it: %w", macErr, err), "run this again when IMDS answers")
 	}
-	r.id = Identity{InstanceID: s.InstanceID, MAC: mac, ENI: s.ENI, SubnetID: s.SubnetID, VPC: s.VPC, PrimaryIP: s.Primary}
 	if len(s.VPC) == 0 && r.cfg.Scope == DefaultScope {
-		return false, coded(ExitIdentity, fmt.Errorf("the state file was written by a version that did not keep the VPC's CIDRs, and IMDS does not tell them: %w", err),
+		return v, exit.With(ExitIdentity, fmt.Errorf("the state file was written by a version that did not keep the VPC's CIDRs, and IMDS does not tell them: %w", err),
 			"run this again when IMDS answers")
 	}
-	return false, nil
+	return v, nil
 }
 
 // restoreBy acts on what the state file and IMDS say.
-func (r *run) restoreBy(ctx context.Context, answers bool) error {
-	s := r.state
-	listed := answers && slices.Contains(r.id.Addresses, s.Static)
-	r.imdsLists = listed
-	switch s.Phase {
-	case PhaseReleased:
-		r.rep.LeftAlone = "not configured: the static IP was released"
+func (r *run) restoreBy(ctx context.Context, v view) error {
+	s := r.memory.State()
+	switch {
+	case s.Phase == state.Released:
+		r.report.leftAlone("not configured: the static IP was released")
 		return nil
-	case PhaseReleasing:
+	case s.Phase == state.Releasing:
 		return r.finishKernel(ctx)
-	}
-	if !s.Static.IsValid() {
-		r.rep.LeftAlone = "not configured: no run has come to its end yet"
+	case !s.Static.IsValid():
+		r.report.leftAlone("not configured: no run has come to its end yet")
 		return nil
 	}
 	if err := r.openKernel(ctx); err != nil {
 		return err
 	}
-	if s.Phase == PhaseWithdrawn && s.Written.After(time.Now()) { // the clock was ahead then, perhaps by years
-		s.Written = time.Now().UTC()
+	if s.Phase == state.Withdrawn && s.Written.After(time.Now()) { // the clock was ahead then, perhaps by years
 		if err := r.store(s); err != nil {
 			return err
 		}
+		s = r.memory.State()
 	}
-	if answers && !listed && s.Phase != PhaseWithdrawn {
+	if v.answers && !v.lists && s.Phase != state.Withdrawn {
 		return r.unlisted(ctx)
 	}
-	if listed {
-		if err := forgetAbsence(r.dir); err != nil {
+	if v.lists {
+		if err := state.ForgetAbsence(r.dir); err != nil {
 			return err
 		}
 	}
 	switch {
-	case s.Phase == PhaseWithdrawn && !listed:
+	case s.Phase == state.Withdrawn && !v.lists:
 		return r.withdraw(ctx, "")
-	case s.Phase == PhaseWithdrawn && time.Since(s.Written) < relistedAfter:
+	case s.Phase == state.Withdrawn && time.Since(s.Written) < relistedAfter:
 		return r.withdraw(ctx, " (IMDS lists it, and may be late: it is believed from "+s.Written.Add(relistedAfter).UTC().Format(time.RFC3339)+" on)")
-	case s.Phase == PhaseClaiming && !listed:
-		r.rep.LeftAlone = "the last run was interrupted before EC2 confirmed an address, and IMDS does not tell of one: run emr-static-ip again"
+	case s.Phase == state.Claiming && !v.lists:
+		r.report.leftAlone("the last run was interrupted before EC2 confirmed an address, and IMDS does not tell of one: run emr-static-ip again")
 		return nil
 	}
 	return r.putBack(ctx)
 }
 
-// finishKernel takes out of the kernel what a release that was interrupted has left there: nothing would watch the address until somebody runs the
-// release again.
+// finishKernel takes out of the kernel what a release that was interrupted has left there: nothing
+// would watch the address until somebody runs the release again.
 func (r *run) finishKernel(ctx context.Context) error {
-	r.rep.LeftAlone = "a release has begun and not ended: run emr-static-ip release again"
+	r.report.leftAlone("a release has begun and not ended: run emr-static-ip release again")
 	if err := r.openKernel(ctx); err != nil {
 		return err
 	}
-	return r.unprogram(ctx, r.touched())
+	return r.unprogram(ctx, r.memory.State().Touched())
 }
 
-// putBack makes the kernel what the last run left, and brings the state file in line with what IMDS says now.
+// putBack makes the kernel what the last run left, and brings the state file in line with what IMDS
+// says now.
 func (r *run) putBack(ctx context.Context) error {
-	s := r.state
 	if err := r.awaitLink(ctx); err != nil {
 		return err
 	}
-	former := slices.DeleteFunc(slices.Clone(s.Former), func(a netip.Addr) bool { return a == s.Static || a == r.id.PrimaryIP })
-	res, err := netcfg.Ensure(ctx, r.kernel, r.wanted(s.Static, former), r.lost)
-	r.rep.Unchanged += res.Unchanged
-	r.rep.Link, r.rep.Backend = res.Link, res.Backend
-	r.rep.Notes = append(r.rep.Notes, res.Notes...)
-	r.tellOvertaken(res.Before)
-	if err != nil {
-		return kernelError(err)
+	s := r.memory.State()
+	if err := r.program(ctx, s.Static, r.former(s.Former, s.Static), r.report.putBack); err != nil {
+		return err
 	}
-	if s.Phase == PhaseAttached {
-		s.Phase = PhaseProgrammed // as the run that was killed would have said
+	changed := false
+	switch s.Phase {
+	case state.Attached: // as the run that was killed would have said
+		s.Phase, changed = state.Programmed, true
+	case state.Withdrawn:
+		s.Phase, changed = state.Programmed, true
+		r.report.warn(fmt.Sprintf("IMDS lists %s on this node's network interface again: it is in use again", s.Static), addressField(s.Static))
 	}
-	if s.Phase == PhaseWithdrawn {
-		s.Phase = PhaseProgrammed
-		r.warn(fmt.Sprintf("IMDS lists %s on this node's network interface again: it is in use again", s.Static))
+	if vpc := node.Sorted(r.facts.ID.VPC); !slices.Equal(vpc, node.Sorted(s.VPC)) {
+		s.VPC, changed = vpc, true
 	}
-	s.VPC = sorted(r.id.VPC)
-	if s.Phase == r.state.Phase && slices.Equal(s.VPC, sorted(r.state.VPC)) {
+	if !changed {
 		return nil
 	}
-	s.Written, s.Tool = time.Now().UTC(), Version()
 	return r.store(s)
 }
 
-// awaitLink waits a moment, as at boot, for the primary interface and its address. What is missing then is for others to report.
+// awaitLink waits a moment, as at boot, for the primary interface and its address. What is missing
+// then is for others to report.
 func (r *run) awaitLink(ctx context.Context) error {
-	for began := time.Now(); ; {
-		o, err := r.kernel.Observe(ctx, r.id.MAC)
+	began := time.Now()
+	interval := func() time.Duration { return time.Second }
+	done, err := host.Poll(ctx, interval, func() (bool, error) {
+		o, err := r.session.Kernel.Observe(ctx, r.facts.ID.MAC)
 		switch {
 		case err != nil && !errors.Is(err, netcfg.ErrNoLink):
-			return kernelError(err)
-		case err == nil && len(o.Link.Find(r.id.PrimaryIP)) > 0, time.Since(began) >= restoreLink:
-			return nil
+			return true, node.KernelError(err)
+		case err == nil && len(o.Link.Find(r.facts.ID.PrimaryIP)) > 0, time.Since(began) >= restoreLink:
+			return true, nil
 		}
-		if err := pause(ctx, time.Second); err != nil {
-			return fmt.Errorf("waiting for %s on the interface %s: %w", r.id.PrimaryIP, r.id.MAC, err)
-		}
+		return false, nil
+	})
+	if !done {
+		return fmt.Errorf("waiting for %s on the interface %s: %w", r.facts.ID.PrimaryIP, r.facts.ID.MAC, err)
 	}
+	return err
 }
 
 // unlisted is a check in which IMDS, answering properly, does not list the static IP.
 func (r *run) unlisted(ctx context.Context) error {
-	a, err := countAbsence(r.env.Root, r.dir, r.state.InstanceID, r.state.Static, time.Now())
+	s := r.memory.State()
+	a, err := state.CountAbsence(r.env.Root, r.dir, s.InstanceID, s.Static, time.Now())
 	if err != nil {
 		return err
 	}
-	if a.Count < absentChecks {
-		r.warn(fmt.Sprintf("IMDS does not list %s on this node's network interface (check %d of %d): nothing is put back, and with the last check it is taken out of use",
-			r.state.Static, a.Count, absentChecks))
+	if a.Count < state.AbsentChecks {
+		r.report.warn(fmt.Sprintf("IMDS does not list %s on this node's network interface (check %d of %d): nothing is put back, and with the last check it is taken out of use",
+			s.Static, a.Count, state.AbsentChecks), addressField(s.Static))
 		return nil
 	}
 	return r.withdraw(ctx, fmt.Sprintf(": IMDS, answering properly, has not listed it in %d checks since %s", a.Count, a.Since.UTC().Format(time.RFC3339)))
 }
 
-// withdraw takes the static IP out of use. The state file says so first, so that no later restore puts it back while IMDS is silent.
+// withdraw takes the static IP out of use. The state file says so first, so that no later restore
+// puts it back while IMDS is silent.
 func (r *run) withdraw(ctx context.Context, evidence string) error {
-	s := r.state
-	if s.Phase != PhaseWithdrawn {
-		s.Phase, s.Written, s.Tool = PhaseWithdrawn, time.Now().UTC(), Version()
+	s := r.memory.State()
+	if s.Phase != state.Withdrawn {
+		s.Phase = state.Withdrawn
 		if err := r.store(s); err != nil {
 			return err
 		}
@@ -269,47 +299,9 @@ func (r *run) withdraw(ctx context.Context, evidence string) error {
 	if err := r.unprogram(ctx, append([]netip.Addr{s.Static}, s.Former...)); err != nil {
 		return err
 	}
-	if err := forgetAbsence(r.dir); err != nil {
+	if err := state.ForgetAbsence(r.dir); err != nil {
 		return err
 	}
-	return coded(ExitWithdrawn, fmt.Errorf("EC2 does not give %s to this node any more%s; address and rules are out of use, so that no two nodes use one address", s.Static, evidence),
+	return exit.With(ExitWithdrawn, fmt.Errorf("EC2 does not give %s to this node any more%s; address and rules are out of use, so that no two nodes use one address", s.Static, evidence),
 		"find out who moved it (CloudTrail: AssignPrivateIpAddresses, UnassignPrivateIpAddresses); run emr-static-ip to get an address of the list again, or emr-static-ip release")
-}
-
-// wanted is the kernel's wanted state.
-func (r *run) wanted(static netip.Addr, former []netip.Addr) netcfg.Config {
-	return netcfg.Config{
-		MAC: r.id.MAC, Primary: r.id.PrimaryIP, Static: static, Former: former, VPC: r.id.VPC,
-		Scope: netcfg.Scope(r.cfg.Scope), Only: r.cfg.Only, Exclude: r.excluded(),
-	}
-}
-
-// lost reports a change that puts back what had been lost, rule by rule.
-func (r *run) lost(c netcfg.Change) {
-	text := c.Summary()
-	if rules, ok := c.(netcfg.SetRules); ok {
-		differences := rules.Differences()
-		text += "\n" + strings.Join(differences, "\n")
-		r.log.Warn("put back: "+c.Summary(), zap.Strings("differences", differences))
-	} else {
-		r.log.Warn("put back: " + text)
-	}
-	r.rep.Changes = append(r.rep.Changes, text)
-}
-
-func (r *run) warn(text string) {
-	r.rep.Warnings = append(r.rep.Warnings, text)
-	r.log.Warn(text)
-}
-
-func (r *run) note(text string) {
-	r.rep.Notes = append(r.rep.Notes, text)
-	r.log.Debug(text)
-}
-
-// sorted is a list of networks in a fixed order: IMDS promises none.
-func sorted(list []netip.Prefix) []netip.Prefix {
-	list = slices.Clone(list)
-	slices.SortFunc(list, netip.Prefix.Compare)
-	return slices.Compact(list)
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
@@ -32,10 +34,10 @@ const (
 
 // The states of an Item.
 const (
-	itemPresent = "present"
-	itemMissing = "missing" // wanted, and not there
-	itemForeign = "foreign" // there under this program's name, and not wanted
-	itemDiffers = "differs"
+	itemPresent = string(systemd.Present)
+	itemMissing = string(systemd.Missing) // wanted, and not there
+	itemForeign = string(systemd.Foreign) // there under this program's name, and not wanted
+	itemDiffers = string(systemd.Differs)
 	itemPending = "pending" // the timer will see to it
 	itemUnknown = "unknown" // could not be looked at: Detail says why
 )
@@ -45,8 +47,15 @@ type Item struct {
 	What   string `json:"what"`
 	State  string `json:"state"` // present, missing, foreign, differs, pending, unknown
 	Detail string `json:"detail,omitempty"`
+}
 
-	remedy string // what apply does about it
+// Trouble returns what is wrong with the item, or "". What is unknown or pending does not count.
+func (i Item) Trouble() string {
+	switch i.State {
+	case itemPresent, itemUnknown, itemPending:
+		return ""
+	}
+	return with(i.What+": "+i.State, i.Detail, i.Detail != "")
 }
 
 // Status compares what the last run left with what is there.
@@ -102,43 +111,49 @@ func Inspect(ctx context.Context, cfg Config, env Environment) (Status, error) {
 
 func (r *run) status(ctx context.Context, s *Status) error {
 	r.reportLastError(s)
-	if err := r.recall(""); err != nil {
-		if s.LastError == nil {
-			return err
-		}
+	s.Verdict = VerdictNotConfigured
+	known, err := r.recall()
+	switch {
+	case err != nil && s.LastError == nil:
+		return err
+	case err != nil:
 		// Why this node has no static IP is not kept back because of another trouble.
 		s.Verdict, s.Reasons = VerdictDrifted, append(s.Reasons, withRemedies(err))
 		return nil
-	}
-	s.Verdict = VerdictNotConfigured
-	if !r.hasState {
-		s.Reasons = append(s.Reasons, r.rep.LeftAlone)
+	case !known:
+		s.Reasons = append(s.Reasons, r.notConfigured())
 		return nil
 	}
-	answers, err := r.askIMDS(ctx)
-	if !r.hasState { // another instance's
-		s.Reasons = append(s.Reasons, r.rep.LeftAlone)
-		return nil
-	}
+	v, err := r.askIMDS(ctx)
 	if err != nil {
 		return err
 	}
-	st := r.state
-	s.Instance, s.Cluster, s.Role, s.Subnet, s.ENI, s.Link, s.Backend = st.InstanceID, st.ClusterID, st.Role, st.SubnetID, st.ENI, st.Link, st.Backend
-	s.Primary, s.Static, s.Phase, s.Written, s.Pending = st.Primary, st.Static, st.Phase, st.Written, st.Intents
-	s.Notes = append(s.Notes, r.rep.Notes...)
-	active := st.Static.IsValid() && st.Phase != PhaseReleased && st.Phase != PhaseWithdrawn
+	if v.foreign != "" {
+		s.Reasons = append(s.Reasons, v.foreign)
+		return nil
+	}
+	if v.silent != nil {
+		s.Notes = append(s.Notes, v.silent.Error())
+	}
+	last := r.memory.State()
+	s.Instance, s.Cluster, s.Role, s.Subnet, s.ENI, s.Link, s.Backend = last.InstanceID, last.ClusterID, last.Role, last.SubnetID, last.ENI, last.Link, last.Backend
+	s.Primary, s.Static, s.Phase, s.Written, s.Pending = last.Primary, last.Static, last.Phase, last.Written, last.Intents
+	active := last.Static.IsValid() && last.Phase != state.Released && last.Phase != state.Withdrawn
 	if err := r.statusKernel(ctx, s, active); err != nil {
 		return err
 	}
 	if active {
-		if s.Units, err = r.installedStates(ctx); err != nil {
+		parts, err := InspectInstalled(ctx, r.cfg, r.env)
+		if err != nil {
 			return err
 		}
+		for _, part := range parts {
+			s.Units = append(s.Units, Item{What: part.What, State: string(part.State)})
+		}
 	}
-	if st.Static.IsValid() {
-		s.IMDS = r.listed(answers)
-		r.statusAWS(ctx, s, answers)
+	if last.Static.IsValid() {
+		s.IMDS = v.item(last.Static)
+		r.statusAWS(ctx, s, v.answers)
 	}
 	s.judge()
 	return nil
@@ -149,67 +164,79 @@ func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
 	if err := r.openKernel(ctx); err != nil {
 		return err
 	}
-	o, err := r.kernel.Observe(ctx, r.id.MAC)
+	o, err := r.session.Kernel.Observe(ctx, r.facts.ID.MAC)
 	if err != nil {
-		return kernelError(err)
+		return node.KernelError(err)
 	}
-	s.Link, s.Backend, s.Conntrack = o.Link.Name, r.kernel.Backend(), o.Conntrack
+	s.Link, s.Backend, s.Conntrack = o.Link.Name, r.session.Kernel.Backend(), o.Conntrack
 	s.Notes = append(s.Notes, o.Notes...)
-	want := netcfg.RuleSet{}
-	if active {
-		want = r.wanted(s.Static, nil).Desired(o.Link.Name)
+	s.Kernel = KernelItems(o, r.wanted(s.Static, r.memory.State().Former), active)
+	return nil
+}
+
+// KernelItems compares what the kernel has with what is wanted of it: want if the static IP is in
+// use (active), and otherwise nothing.
+func KernelItems(o netcfg.Observed, want netcfg.Config, active bool) (items []Item) {
+	add := func(what, state, detail string) {
+		items = append(items, Item{What: what, State: state, Detail: detail})
 	}
-	if s.Static.IsValid() {
-		entries := o.Link.Find(s.Static)
+	rules := netcfg.RuleSet{}
+	former := want.Former
+	want.Former = nil
+	if active {
+		rules = want.Desired(o.Link.Name)
+	}
+	if want.Static.IsValid() {
+		entries := o.Link.Find(want.Static)
 		switch {
 		case active && len(entries) == 0:
-			s.Kernel = append(s.Kernel, Item{What: "address " + s.Static.String(), State: itemMissing})
+			add("address "+want.Static.String(), itemMissing, "")
 		case active:
-			s.Kernel = append(s.Kernel, Item{What: "address " + entries[0].Prefix.String(), State: itemPresent})
+			add("address "+entries[0].Prefix.String(), itemPresent, "")
 		case len(entries) > 0:
-			s.Kernel = append(s.Kernel, Item{What: "address " + entries[0].Prefix.String(), State: itemForeign})
+			add("address "+entries[0].Prefix.String(), itemForeign, "")
 		}
 	}
-	for _, f := range r.state.Former {
+	for _, f := range former {
 		for _, e := range o.Link.Find(f) {
-			s.Kernel = append(s.Kernel, Item{What: "address " + e.Prefix.String(), State: itemForeign, Detail: "a former static IP"})
+			add("address "+e.Prefix.String(), itemForeign, "a former static IP")
 		}
 	}
-	lines, same := o.Rules.Differences(want)
+	lines, same := o.Rules.Differences(rules)
 	if same > 0 {
-		s.Kernel = append(s.Kernel, Item{What: fmt.Sprintf("%d of %d chains and jumps (%s)", same, len(want.Chains)+len(want.Jumps), o.Backend), State: itemPresent})
+		add(fmt.Sprintf("%d of %d chains and jumps (%s)", same, len(rules.Chains)+len(rules.Jumps), o.Backend), itemPresent, "")
 	}
 	for _, line := range lines {
 		if text, ok := strings.CutPrefix(line, "+ "); ok {
-			s.Kernel = append(s.Kernel, Item{What: text, State: itemMissing})
+			add(text, itemMissing, "")
 		} else {
-			s.Kernel = append(s.Kernel, Item{What: strings.TrimPrefix(line, "- "), State: itemForeign})
+			add(strings.TrimPrefix(line, "- "), itemForeign, "")
 		}
 	}
-	if v := r.wanted(s.Static, nil).Judge(o); active && (v.Condition == netcfg.Overtaken || v.Condition == netcfg.Dormant) {
-		s.Kernel = append(s.Kernel, Item{What: "rules " + string(v.Condition), State: itemDiffers, Detail: v.Detail})
+	if v := want.Judge(o); active && (v.Condition == netcfg.Overtaken || v.Condition == netcfg.Dormant) {
+		add("rules "+string(v.Condition), itemDiffers, v.Detail)
 	}
 	if o.Unusable != nil && !o.Dormant {
-		s.Kernel = append(s.Kernel, Item{What: "backend " + string(o.Backend), State: itemDiffers, Detail: clean(o.Unusable.Error(), maxLine)})
+		add("backend "+string(o.Backend), itemDiffers, text.Clean(o.Unusable.Error(), text.MaxLine))
 	}
 	for _, b := range []netcfg.Backend{netcfg.IptablesLegacy, netcfg.IptablesNFT, netcfg.Nftables} {
 		if stray := o.Strays[b]; !stray.Empty() {
 			lines, _ := stray.Differences(netcfg.RuleSet{})
 			for _, line := range lines {
-				s.Kernel = append(s.Kernel, Item{What: strings.TrimPrefix(line, "- "), State: itemForeign, Detail: "in " + string(b) + ", which is not in use"})
+				add(strings.TrimPrefix(line, "- "), itemForeign, "in "+string(b)+", which is not in use")
 			}
 		}
 	}
-	return nil
+	return items
 }
 
-// listed is whether IMDS lists the static IP.
-func (r *run) listed(answers bool) *Item {
-	item := &Item{What: "IMDS lists " + r.state.Static.String(), State: itemMissing}
+// item says whether IMDS lists the static IP.
+func (v view) item(static netip.Addr) *Item {
+	item := &Item{What: "IMDS lists " + static.String(), State: itemMissing}
 	switch {
-	case !answers:
+	case !v.answers:
 		item.State, item.Detail = itemUnknown, "IMDS does not answer"
-	case slices.Contains(r.id.Addresses, r.state.Static):
+	case v.lists:
 		item.State = itemPresent
 	}
 	return item
@@ -238,20 +265,20 @@ func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 		r.statusLedger(ctx, s)
 	}()
 	defer func() { <-done }()
-	if own, err := r.ec2.Own(ctx); err != nil {
+	if own, err := r.session.EC2.Own(ctx); err != nil {
 		s.EC2.Detail = text.Clean(r.explain(ctx, err).Error(), text.MaxLine)
 	} else if slices.Contains(own, s.Static) {
 		s.EC2.State = itemPresent
 	} else {
 		s.EC2.State = itemMissing
-		if holders, err := r.ec2.Holders(ctx, []netip.Addr{s.Static}); err == nil && holders[s.Static].ENI != "" {
+		if holders, err := r.session.EC2.Holders(ctx, []netip.Addr{s.Static}); err == nil && holders[s.Static].ENI != "" {
 			s.EC2.Detail = "it is in use by " + holders[s.Static].String()
 		}
 	}
 }
 
 func (r *run) statusLedger(ctx context.Context, s *Status) {
-	ledger := ssmcoord.NewLedger(r.aws.Config, r.cfg.Prefix, s.Subnet)
+	ledger := ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, s.Subnet)
 	s.Ledger.What = "record " + ledger.Name(s.Static)
 	entries, err := ledger.Read(ctx, []netip.Addr{s.Static})
 	entry := entries[s.Static]
@@ -274,7 +301,7 @@ const recordOverdue = 5 * time.Minute
 
 // pendingRecord says of a record that is not there, or cannot be asked for, that the timer writes it.
 func (r *run) pendingRecord(s *Status) {
-	due := r.state.RecordDue
+	due := r.memory.State().RecordDue
 	if due.IsZero() || s.Phase != PhaseProgrammed || s.Ledger.State == itemPresent {
 		return
 	}
@@ -292,14 +319,12 @@ func (r *run) pendingRecord(s *Status) {
 // judge is the verdict on what was found. What is unknown does not count.
 func (s *Status) judge() {
 	bad := func(item *Item) {
-		if item == nil || item.State == itemPresent || item.State == itemUnknown || item.State == itemPending {
+		if item == nil {
 			return
 		}
-		reason := item.What + ": " + item.State
-		if item.Detail != "" {
-			reason += " (" + item.Detail + ")"
+		if trouble := item.Trouble(); trouble != "" {
+			s.Reasons = append(s.Reasons, trouble)
 		}
-		s.Reasons = append(s.Reasons, reason)
 	}
 	for i := range s.Kernel {
 		bad(&s.Kernel[i])

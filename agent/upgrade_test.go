@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -23,15 +22,7 @@ import (
 // putRecord writes the raw value of an address's parameter.
 func (n *testNode) putRecord(a, value string) {
 	n.t.Helper()
-	r := &run{cfg: n.cfg, env: n.env}
-	var err error
-	if r.id, err = ec2.OpenIMDS(r.env).Identity(n.t.Context(), r.env, restoreIMDS); err != nil {
-		n.t.Fatal(err)
-	}
-	if err := r.connect(n.t.Context()); err != nil {
-		n.t.Fatal(err)
-	}
-	_, err = ssm.NewFromConfig(r.aws.Config).PutParameter(n.t.Context(), &ssm.PutParameterInput{
+	_, err := ssm.NewFromConfig(n.on().Session().AWS.Config).PutParameter(n.t.Context(), &ssm.PutParameterInput{
 		Name: aws.String(n.record(a)), Value: &value, Type: types.ParameterTypeString, Overwrite: aws.Bool(true),
 	})
 	if err != nil {

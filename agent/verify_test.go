@@ -1,78 +1,21 @@
 package agent
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
-
-// network stands in for a node's resolver and its way out.
-type network struct {
-	mu    sync.Mutex
-	names map[string][]netip.Addr
-	// answer is asked at each connection; errNoAnswer: nothing ever comes.
-	answer  func(from netip.Addr, to netip.AddrPort) error
-	primary netip.Addr // of the node
-	dialed  []string   // "from>to", in order; from is "-" for a socket that is bound to nothing
-}
-
-var errNoAnswer = errors.New("no answer") // of network.answer
-
-func (w *network) install(e *Environment) { e.Resolve, e.Dial = w.resolve, w.dial }
-
-func (w *network) resolve(_ context.Context, host string) ([]netip.Addr, error) {
-	if a, ok := w.names[host]; ok {
-		return a, nil
-	}
-	return nil, &net.DNSError{Err: "no such host", Name: host, Server: "10.0.0.2:53", IsNotFound: true}
-}
-
-func (w *network) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
-	source := "-"
-	if from.IsValid() {
-		source = from.String()
-	}
-	w.mu.Lock()
-	w.dialed = append(w.dialed, source+">"+to.String())
-	w.mu.Unlock()
-	switch err := w.answer(from, to); {
-	case err == errNoAnswer:
-		<-ctx.Done()
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
-	case err != nil:
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", err)}
-	}
-	c, other := net.Pipe()
-	local := w.primary
-	if from.IsValid() {
-		local = from
-	}
-	return &addressed{c, netip.AddrPortFrom(local, 40000), to}, other.Close()
-}
-
-// addressed is a connection with addresses.
-type addressed struct {
-	net.Conn
-	local, remote netip.AddrPort
-}
-
-func (a *addressed) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(a.local) }
-func (a *addressed) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(a.remote) }
 
 func targetList(texts ...string) (list []Target) {
 	for _, text := range texts {
@@ -111,7 +54,7 @@ func TestVerify(t *testing.T) {
 			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
 		{"in --exclude-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Exclude = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")} }, always(nil), nil,
 			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
-		{"black hole", targetList("192.168.50.10:80"), nil, always(errNoAnswer), []string{
+		{"black hole", targetList("192.168.50.10:80"), nil, always(agenttest.ErrNoAnswer), []string{
 			"verify: a TCP connection from the static IP 10.0.1.21 to 192.168.50.10:80 gets no answer",
 			"the static IP 10.0.1.21 itself is in order: attached and programmed, and it stays so",
 			"security group of this node (outbound to TCP 80)", "does it admit 10.0.1.21 to port 80?", "the other side's route back to 10.0.1.21"},
@@ -126,11 +69,11 @@ func TestVerify(t *testing.T) {
 			if from.IsValid() {
 				return nil
 			}
-			return errNoAnswer
+			return agenttest.ErrNoAnswer
 		}, []string{"a socket bound to 10.0.1.21 does reach 192.168.50.10:80, ordinary traffic does not"}, nil, 25 * time.Second, ExitVerify, nil},
 		{"two, of which one fails", targetList("192.168.50.10:80", "192.168.50.12:80"), nil, func(_ netip.Addr, to netip.AddrPort) error {
 			if to.Addr() == netip.MustParseAddr("192.168.50.12") {
-				return errNoAnswer
+				return agenttest.ErrNoAnswer
 			}
 			return nil
 		}, []string{"to 192.168.50.12:80 gets no answer"}, nil, 25 * time.Second, ExitVerify, nil},
@@ -143,9 +86,9 @@ func TestVerify(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNode(t, cloud.Options{})
-				w := &network{names: map[string][]netip.Addr{"nn.example.com": addrList("192.168.50.11")}, answer: test.answer, primary: n.PrimaryIP}
+				w := &agenttest.Network{Names: map[string][]netip.Addr{"nn.example.com": addrList("192.168.50.11")}, Answer: test.answer, Primary: n.PrimaryIP}
 				n.kernel.Overtake(test.before...)
-				w.install(&n.env)
+				w.Install(&n.env)
 				n.cfg.Verify = test.verify
 				if test.change != nil {
 					test.change(&n.cfg)
@@ -163,8 +106,8 @@ func TestVerify(t *testing.T) {
 						t.Errorf("%s\nlacks %s", text, want)
 					}
 				}
-				if len(w.dialed) < len(test.dialed) || !slices.Equal(w.dialed[:len(test.dialed)], test.dialed) {
-					t.Errorf("connected %q, want %q", w.dialed, test.dialed)
+				if len(w.Dialed()) < len(test.dialed) || !slices.Equal(w.Dialed()[:len(test.dialed)], test.dialed) {
+					t.Errorf("connected %q, want %q", w.Dialed(), test.dialed)
 				}
 				if rep.Duration > test.within || err != nil && rep.Duration < 15*time.Second {
 					t.Errorf("took %v, want at most %v", rep.Duration, test.within)
@@ -183,13 +126,13 @@ func TestVerifyIsPatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
 		began := time.Now()
-		w := &network{primary: n.PrimaryIP, answer: func(netip.Addr, netip.AddrPort) error {
+		w := &agenttest.Network{Primary: n.PrimaryIP, Answer: func(netip.Addr, netip.AddrPort) error {
 			if time.Since(began) < 12*time.Second {
-				return errNoAnswer
+				return agenttest.ErrNoAnswer
 			}
 			return nil
 		}}
-		w.install(&n.env)
+		w.Install(&n.env)
 		n.cfg.Verify = targetList("192.168.50.10:80")
 		rep := n.apply()
 		if rep.Duration < 10*time.Second || !strings.Contains(strings.Join(rep.Notes, "\n"), "verified:") {
@@ -197,18 +140,18 @@ func TestVerifyIsPatient(t *testing.T) {
 		}
 		// A rerun repeats it and changes nothing; a restore does not; a plan says so and connects to nothing.
 		n.cfg = DefaultConfig()
-		w.dialed = nil
-		if rep := n.apply(); len(rep.Changes) > 0 || len(w.dialed) != 1 {
-			t.Errorf("changes %q, connections %q", rep.Changes, w.dialed)
+		w.Forget()
+		if rep := n.apply(); len(rep.Changes) > 0 || len(w.Dialed()) != 1 {
+			t.Errorf("changes %q, connections %q", rep.Changes, w.Dialed())
 		}
-		w.dialed = nil
+		w.Forget()
 		n.restore(ExitOK)
 		rep, err := Plan(t.Context(), n.cfg, n.env)
 		if want := "a run then connects to 192.168.50.10:80 with 10.0.1.21"; err != nil || !slices.Contains(rep.Notes, want) {
 			t.Errorf("%v, %q, want %s", err, rep.Notes, want)
 		}
-		if len(w.dialed) > 0 {
-			t.Errorf("restore or plan connected to %q", w.dialed)
+		if len(w.Dialed()) > 0 {
+			t.Errorf("restore or plan connected to %q", w.Dialed())
 		}
 	})
 }
@@ -229,11 +172,13 @@ func TestVerifyManyAddresses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n, w := newPatient(t, cloud.Options{})
-				w.names["nn.example.com"] = addrList("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
-				w.answer = func(_ netip.Addr, to netip.AddrPort) error {
+				n := newTestNode(t, cloud.Options{})
+				w := agenttest.NewNetwork(n.PrimaryIP)
+				w.Install(&n.env)
+				w.Names["nn.example.com"] = addrList("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
+				w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
 					if to.Port() == 8020 && to.Addr().String() != test.answers {
-						return errNoAnswer
+						return agenttest.ErrNoAnswer
 					}
 					return test.with
 				}
@@ -247,38 +192,17 @@ func TestVerifyManyAddresses(t *testing.T) {
 				if rep.Duration > test.within {
 					t.Errorf("took %v, want at most %v", rep.Duration, test.within)
 				}
-				w.dialed = nil
-				began := time.Now()
-				d := n.doctor()
-				if took := time.Since(began); took > 12*time.Second {
-					t.Errorf("doctor took %v", took)
-				}
-				if !slices.Contains(w.dialed, "->192.168.50.14:8020") && test.answers != "192.168.50.11" {
-					t.Errorf("doctor did not try the last address: %q", w.dialed)
-				}
-				if want := map[ExitCode]string{ExitOK: resultOK, ExitVerify: resultFailed}[test.code]; d.result("verify nn.example.com:8020") != want && test.with == nil {
-					t.Errorf("doctor: %s\n%s", d.result("verify nn.example.com:8020"), verifyLines(d))
-				}
 			})
 		})
 	}
-}
-
-func verifyLines(d Diagnosis) (lines []string) {
-	for _, f := range d.Findings {
-		if f.Check == "verify" {
-			lines = append(lines, f.Detail)
-		}
-	}
-	return lines
 }
 
 // TestVerifyEndsWithTheRun: --timeout bounds it too, and then it is the time that is over.
 func TestVerifyEndsWithTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		w := &network{primary: n.PrimaryIP, answer: func(netip.Addr, netip.AddrPort) error { return errNoAnswer }}
-		w.install(&n.env)
+		w := &agenttest.Network{Primary: n.PrimaryIP, Answer: func(netip.Addr, netip.AddrPort) error { return agenttest.ErrNoAnswer }}
+		w.Install(&n.env)
 		n.cfg.Verify, n.cfg.Timeout = targetList("192.168.50.10:80"), 6*time.Second
 		rep, err := Apply(t.Context(), n.cfg, n.env)
 		if CodeOf(err) != ExitDeadline || rep.Duration > 7*time.Second || !strings.Contains(err.Error(), "verifying 192.168.50.10:80") {

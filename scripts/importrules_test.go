@@ -32,11 +32,9 @@ var rules = []rule{
 		applies:   productOutside("ssmcoord"),
 	},
 	{
-		name:      "only agent/ec2 and doctor talk to EC2 and IMDS",
+		name:      "only agent/ec2 talks to EC2 and IMDS",
 		forbidden: oneOf("github.com/aws/aws-sdk-go-v2/service/ec2", "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"),
-		applies: func(file string) bool {
-			return productOutside("agent/ec2")(file) && !strings.HasPrefix(file, "agent/doctor")
-		},
+		applies:   productOutside("agent/ec2"),
 	},
 	{
 		name: "only netcfg touches the kernel's network",
@@ -105,8 +103,8 @@ var rules = []rule{
 		applies:   func(string) bool { return true },
 	},
 	{
-		name:      "the kernel in memory is for tests only",
-		forbidden: oneOf(module + "/netcfg/netcfgtest"),
+		name:      "the kernel in memory and the node of the tests are for tests only",
+		forbidden: oneOf(module+"/netcfg/netcfgtest", module+"/agent/agenttest"),
 		applies:   productOutside(),
 	},
 	{
@@ -133,7 +131,9 @@ var pure = []string{
 	"netcfg/plan.go", "netcfg/change.go", "netcfg/render.go", // their difference and its text
 }
 
-func isTest(file string) bool { return strings.HasSuffix(file, "_test.go") }
+func isTest(file string) bool {
+	return strings.HasSuffix(file, "_test.go") || within(file, "agent/agenttest")
+}
 
 func inAgent(imported string) bool {
 	return imported == module+"/agent" || within(imported, module+"/agent")
@@ -239,11 +239,11 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"agent/run_test.go", sdk + "service/ssm", ""},
 		{"cmd/emrsim/cloud/ssm.go", sdk + "service/ssm", ""},
 		{"cmd/emr-static-ip/main.go", sdk + "service/ssm", "only ssmcoord talks to Parameter Store"},
-		{"ssmcoord/store.go", sdk + "service/ec2", "only agent/ec2 and doctor talk to EC2 and IMDS"},
-		{"netcfg/observe.go", sdk + "feature/ec2/imds", "only agent/ec2 and doctor talk to EC2 and IMDS"},
+		{"ssmcoord/store.go", sdk + "service/ec2", "only agent/ec2 talks to EC2 and IMDS"},
+		{"netcfg/observe.go", sdk + "feature/ec2/imds", "only agent/ec2 talks to EC2 and IMDS"},
 		{"agent/ec2/node.go", sdk + "service/ec2", ""},
-		{"agent/doctor_permission.go", sdk + "service/ec2", ""},
-		{"agent/run.go", sdk + "service/ec2", "only agent/ec2 and doctor talk to EC2 and IMDS"},
+		{"agent/doctor/permission.go", sdk + "service/ec2", "only agent/ec2 talks to EC2 and IMDS"},
+		{"agent/run.go", sdk + "service/ec2", "only agent/ec2 talks to EC2 and IMDS"},
 		{"agent/net.go", "github.com/vishvananda/netlink", "only netcfg touches the kernel's network"},
 		{"agent/net.go", "github.com/coreos/go-iptables/iptables", "only netcfg touches the kernel's network"},
 		{"agent/net.go", "github.com/google/nftables/expr", "only netcfg touches the kernel's network"},
@@ -277,7 +277,7 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"agent/run.go", module + "/agent/pool", ""},
 		{"agent/run.go", module + "/scripts/manpage", "the program imports nothing from scripts"},
 		{"scripts/manpage/main.go", module + "/agent", ""},
-		{"agent/run.go", module + "/netcfg/netcfgtest", "the kernel in memory is for tests only"},
+		{"agent/run.go", module + "/netcfg/netcfgtest", "the kernel in memory and the node of the tests are for tests only"},
 		{"agent/run_test.go", module + "/netcfg/netcfgtest", ""},
 		{"ssmcoord/judge.go", "go.uber.org/zap", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
 		{"ssmcoord/judge.go", module + "/agent", "decisions and plans are pure: the standard library only, and nothing of it that acts"},

@@ -327,11 +327,11 @@ func TestReadmeJSON(t *testing.T) {
 		"## ledger":         {"Report", "Address", "Record", "Instance", "Holder", "Step"},
 	} {
 		text, files := section(t, referencePage, heading), files
-		switch heading { // both have a Report
+		switch heading { // agent and agent/ledger have a Report
 		case "## Report and log":
 			files = parsed(t, "../agent/report.go")
-		case "## ledger":
-			files = parsed(t, "../agent/ledger/*.go")
+		case "## doctor", "## ledger":
+			files = parsed(t, "../agent/"+strings.TrimPrefix(heading, "## ")+"/*.go")
 		}
 		for _, name := range fields(t, files, types...) {
 			if !strings.Contains(text, "`"+name+"`") {

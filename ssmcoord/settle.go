@@ -46,31 +46,32 @@ func (p Plan) records() bool {
 }
 
 // Record writes the record of the plan's address, which EC2 has given to this node, at its turn.
-func (c *Coordinator) Record(ctx context.Context, p Plan) error {
+// written is false if the ledger had it already.
+func (c *Coordinator) Record(ctx context.Context, p Plan) (written bool, err error) {
 	if !p.records() {
-		return nil
+		return false, nil
 	}
 	why := fmt.Sprintf("%d nodes of the launch write their records first", c.turn)
 	if due := c.Due(p); due.Equal(p.notBefore) {
 		why = "Parameter Store does not create a name again at once after its deletion; the address is in use already"
 	}
 	if err := c.waitFor(ctx, c.Due(p), why); err != nil {
-		return err
+		return false, err
 	}
 	if p.Kept && c.written(p.Addr) {
 		// The read that showed something else may have been late.
 		if err := Sleep(ctx, time.Until(c.began.Add(ReadLag))); err != nil {
-			return err
+			return false, err
 		}
 		if e, err := c.Ledger.ReadOne(ctx, p.Addr); err != nil || c.Self.owns(e) {
-			return err
+			return false, err
 		}
 	}
 	if err := c.Ledger.Record(ctx, p.Addr, c.Self); err != nil {
-		return err
+		return false, err
 	}
 	c.notify(p.record, p.Addr, true, "%s names this node", c.Ledger.Name(p.Addr))
-	return nil
+	return true, nil
 }
 
 // GiveBack gives an address up that this node does not use: the record first, then the assignment,

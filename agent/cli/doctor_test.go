@@ -8,17 +8,18 @@ import (
 	"testing"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/doctor"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 func TestDoctorCommand(t *testing.T) {
 	var out bytes.Buffer
 	p := Program{
-		Doctor: func(_ context.Context, cfg agent.Config, _ agent.Environment) (agent.Diagnosis, error) {
+		Doctor: func(_ context.Context, cfg agent.Config, _ agent.Environment) (doctor.Diagnosis, error) {
 			if len(cfg.Pools.Core) != 1 || cfg.Output != "json" {
 				t.Errorf("%+v", cfg)
 			}
-			return agent.Diagnosis{Version: agent.DiagnosisVersion, Code: exit.Permission}, nil
+			return doctor.Diagnosis{Version: doctor.DiagnosisVersion, Code: exit.Permission}, nil
 		},
 		Elevate: func(context.Context, []string) error { return notRoot(errors.New("no sudo"), "") }, // it goes on
 	}

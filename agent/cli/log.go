@@ -17,7 +17,7 @@ import (
 // fault.
 //
 // Fields such as address, instance and step are for programs that filter the entries. A line for
-// people does not repeat what its message says.
+// people has no step, no field that repeats its message, and none that every line has.
 func NewLogger(w io.Writer, format string, verbose bool) *zap.Logger {
 	config := zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", MessageKey: "message", NameKey: "logger",
@@ -47,7 +47,8 @@ func NewLogger(w io.Writer, format string, verbose bool) *zap.Logger {
 // console leaves out the fields that say the same as the message.
 type console struct{ zapcore.Core }
 
-func (c console) With(fields []zapcore.Field) zapcore.Core { return console{c.Core.With(fields)} }
+// With leaves out all fields, which would be on every line.
+func (c console) With([]zapcore.Field) zapcore.Core { return c }
 
 func (c console) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if c.Enabled(e.Level) {
@@ -63,7 +64,7 @@ func (c console) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		if s, ok := f.Interface.(fmt.Stringer); ok && f.Type == zapcore.StringerType {
 			value = s.String()
 		}
-		if value == "" || !strings.Contains(e.Message, value) {
+		if f.Key != "step" && f.Key != "event" && (value == "" || !strings.Contains(e.Message, value)) {
 			kept = append(kept, f)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/doctor"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
@@ -27,7 +28,7 @@ type Program struct {
 	// Suppress is what --on-error continue does about a failed Apply.
 	Suppress func(context.Context, agent.Config, agent.Environment, agent.Failed) agent.Suppressed
 	Ledger   func(ctx context.Context, command string, cfg agent.Config, env agent.Environment) (ledger.Report, error)
-	Doctor   func(context.Context, agent.Config, agent.Environment) (agent.Diagnosis, error) // goes on without root too
+	Doctor   func(context.Context, agent.Config, agent.Environment) (doctor.Diagnosis, error) // goes on without root too
 	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
 	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
 	Elevate func(ctx context.Context, args []string) error

@@ -4,14 +4,21 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// Endpoint returns where the SDK calls EC2. plain leaves out what the operator's settings make of
-// that.
-func Endpoint(ctx context.Context, cfg aws.Config, plain bool) (*url.URL, error) {
+// Endpoint returns where the SDK calls EC2.
+func Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
+	return endpoint(ctx, cfg, false)
+}
+
+// endpoint is Endpoint. plain leaves out what the operator's settings make of it.
+func endpoint(ctx context.Context, cfg aws.Config, plain bool) (*url.URL, error) {
 	o := ec2.NewFromConfig(cfg).Options()
 	p := ec2.EndpointParameters{Region: aws.String(o.Region), UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false)}
 	if !plain {
@@ -50,4 +57,26 @@ func EndpointService(region, service string) string {
 		before = "gov.sgov.sc2s"
 	}
 	return before + "." + region + "." + service
+}
+
+// S3Endpoint returns where the AWS CLI and EMR call S3: s3.REGION, with the domain that EC2's name
+// has in the region's partition. The SDK's client of S3, which would tell, is not linked for this.
+func S3Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
+	u, err := endpoint(ctx, cfg, true)
+	if err != nil {
+		return nil, err
+	}
+	domain, ok := strings.CutPrefix(u.Host, "ec2.")
+	if !ok {
+		return nil, fmt.Errorf("finding the endpoint of S3: EC2's is %s", text.Quote(u.Host))
+	}
+	o := ec2.NewFromConfig(cfg).Options().EndpointOptions
+	name := "s3"
+	if o.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled {
+		name += "-fips"
+	}
+	if o.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled {
+		name += ".dualstack"
+	}
+	return &url.URL{Scheme: "https", Host: name + "." + domain}, nil
 }

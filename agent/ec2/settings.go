@@ -41,7 +41,7 @@ func checkSettings(ctx context.Context, cfg aws.Config, env host.Environment) er
 		return exit.With(exit.Usage, fmt.Errorf("%s is not the name of a region", text.Quote(cfg.Region)), "write AWS_REGION, AWS_DEFAULT_REGION or region in ~/.aws/config like us-east-1, without blanks")
 	}
 	find := map[string]func() (*url.URL, error){
-		"ec2": func() (*url.URL, error) { return Endpoint(ctx, cfg, false) },
+		"ec2": func() (*url.URL, error) { return Endpoint(ctx, cfg) },
 		"ssm": func() (*url.URL, error) { return ssmcoord.Endpoint(ctx, cfg) },
 	}
 	for _, service := range []string{"ec2", "ssm"} {

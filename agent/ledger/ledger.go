@@ -41,8 +41,7 @@ const DefaultIMDSTimeout = 5 * time.Second
 func Run(ctx context.Context, command string, cfg agent.Config, env agent.Environment) (Report, error) {
 	began := time.Now()
 	c := call{cfg: cfg, env: env, log: env.Logger(), report: Report{Command: command, Prefix: cfg.Prefix, Subnet: cfg.Subnet, DryRun: command != List && !cfg.Yes}}
-	over := fmt.Errorf("the time of --timeout %s is over: %w", cfg.Timeout, context.DeadlineExceeded)
-	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, over)
+	ctx, cancel := cfg.Bound(ctx)
 	defer cancel()
 	err := c.run(ctx)
 	if c.node == "" {

@@ -67,6 +67,15 @@ func (e *LastError) Follow(last LastError, same bool) string {
 	return ""
 }
 
+// Headline returns what the last run failed with, when, and how often.
+func (e LastError) Headline() string {
+	text := fmt.Sprintf("exit code %d, %s, at %s", e.Code, e.Meaning, e.Last.UTC().Format(time.RFC3339))
+	if e.Count > 1 {
+		text += fmt.Sprintf(" (%d times since %s)", e.Count, e.First.UTC().Format(time.RFC3339))
+	}
+	return text
+}
+
 // ReadLastError reads the file in dir. It returns false if there is none. A damaged file gives a
 // LastError that only says so.
 func ReadLastError(dir string) (LastError, bool, error) {

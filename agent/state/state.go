@@ -54,9 +54,9 @@ type State struct {
 
 	// VPC has every IPv4 CIDR of the VPC. Files of versions before restore do not have it.
 	VPC []netip.Prefix `json:"vpc,omitempty"`
-	// Gateways are the networks of S3 and DynamoDB, once EC2 was asked for them.
-	Gateways      []netip.Prefix `json:"gateways,omitempty"`
-	GatewaysKnown bool           `json:"gateways_known,omitempty"`
+	// Gateways are the networks of S3 and DynamoDB, as EC2 named them at GatewaysAt.
+	Gateways   []netip.Prefix `json:"gateways,omitempty"`
+	GatewaysAt time.Time      `json:"gateways_at,omitzero"`
 
 	Primary netip.Addr `json:"primary,omitzero"`
 	Static  netip.Addr `json:"static,omitzero"`

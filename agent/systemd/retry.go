@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"path/filepath"
@@ -38,6 +39,16 @@ func RetryUnits(args, environ []string, limit time.Duration) []Unit {
 		{RetryService, service, ""},
 		{RetryTimer, retryTimerText, "timers.target.wants/" + RetryTimer},
 	}
+}
+
+// EnsureRetry installs the units that repeat a failed run; see RetryUnits.
+func (i *Installer) EnsureRetry(ctx context.Context, args, environ []string, limit time.Duration) error {
+	return i.Ensure(ctx, RetryUnits(args, environ, limit), RetryTimer)
+}
+
+// RemoveRetry stops the timer that repeats a failed run, and removes the units.
+func (i *Installer) RemoveRetry(ctx context.Context) error {
+	return i.Remove(ctx, RetryUnits(nil, nil, 0), RetryTimer)
 }
 
 // unitWord returns s as an argument of ExecStart. It leaves s as it is if no character of s means

@@ -10,6 +10,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/cli"
+	"github.com/emr-static-ip/emr-static-ip/agent/doctor"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
@@ -29,7 +30,7 @@ func main() {
 	}
 	program := cli.Program{
 		Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect,
-		Doctor: agent.Doctor, Suppress: agent.Suppress, Ledger: ledger.Run, Elevate: cli.Elevate,
+		Doctor: doctor.Doctor, Suppress: agent.Suppress, Ledger: ledger.Run, Elevate: cli.Elevate,
 	}
 	os.Exit(int(program.Main(ctx, os.Args[1:], agent.Environment{
 		OpenKernel: netcfg.Open,

@@ -4,25 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
-	"github.com/emr-static-ip/emr-static-ip/agent/cli"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/control"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenario"
 )
 
 // options are the flags of launch.
@@ -43,6 +40,7 @@ type options struct {
 	seed      uint64
 	verbose   bool
 	shell     string
+	keep      bool
 }
 
 const launchText = `Launches an EMR cluster that is made of network namespaces of this machine, runs emr-static-ip on every node with the arguments
@@ -76,72 +74,49 @@ func launchCommand() *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "bound for the whole rehearsal")
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
+	f.BoolVar(&o.keep, "keep", false, "afterwards, keep the cluster for other terminals until Ctrl-C: emrsim nodes, shell, exec, end, add")
 	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")
 	return cmd
 }
 
 // launch checks the flags, moves into its own namespaces, and rehearses.
 func launch(ctx context.Context, o options, args []string) error {
-	wanted, err := understand(args)
+	wanted, err := scenario.Understand(args)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	spec, err := o.cluster(args, wanted)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	if o.binary, err = findBinary(o.binary); err != nil {
+		return usageError{err}
+	}
+	if o.keep {
+		if err := control.Open(); err != nil {
+			return err
+		}
+	}
+	if err := isolate(ctx); err != nil {
 		return err
 	}
-	inside, code, err := lab.Isolate(ctx)
-	switch {
-	case err != nil:
-		return err
-	case !inside && code != 0:
-		return exitError(code)
-	case !inside:
-		return nil
-	}
+	life := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the rehearsal was not done within --timeout %s", o.timeout))
 	defer cancel()
 	policy := "agent/iam/" + iam.InstanceProfile
 	if o.policy != "" {
 		policy = o.policy
 	}
-	r := rehearsal{out: os.Stdout, spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, start: time.Now()}
+	r := rehearsal{out: os.Stdout, spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, keep: o.keep, life: life, start: time.Now()}
 	return r.run(ctx)
-}
-
-// understand parses the arguments with the agent's own command line, so that the rehearsal expects
-// the same as the agent.
-func understand(args []string) (agent.Config, error) {
-	var wanted agent.Config
-	read := func(_ context.Context, c agent.Config, _ agent.Environment) (agent.Report, error) {
-		wanted = c
-		return agent.Report{}, nil
-	}
-	refuse := func(context.Context, agent.Config, agent.Environment) (agent.Report, error) {
-		return agent.Report{}, errors.New("only apply can be rehearsed")
-	}
-	var problems strings.Builder
-	env := agent.Environment{Stdout: io.Discard, Stderr: &problems, LookupEnv: func(string) (string, bool) { return "", false }}
-	// Main only parses the command line here and does not wait for anything.
-	if code := (cli.Program{Apply: read, Release: refuse}).Main(context.Background(), args, env); code != agent.ExitOK {
-		fmt.Fprint(os.Stderr, problems.String())
-		return wanted, exitError(code)
-	}
-	if wanted.Pools.Empty() {
-		fmt.Fprintln(os.Stderr, "emrsim: no addresses: emrsim launch -- MASTER_IP CORE_IP...")
-		return wanted, exitError(agent.ExitUsage)
-	}
-	return wanted, nil
 }
 
 // cluster returns the cluster to launch: the flags, completed from the addresses.
 func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, error) {
 	pools := wanted.Pools
+	release, known := scenario.ReleaseLabel(o.release)
 	spec := lab.ClusterSpec{
-		Release: releaseLabel(o.release), Masters: o.masters, Cores: o.core, Tasks: o.tasks, Fleets: o.fleets,
+		Release: release, Masters: o.masters, Cores: o.core, Tasks: o.tasks, Fleets: o.fleets,
 		NameTag: "rehearsal", Args: args, IMDSDelay: o.imdsDelay, Iptables: lab.Iptables(o.iptables),
 		Static: slices.Concat(pools.Master, pools.Core, pools.Task),
 	}
@@ -159,7 +134,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	if nodes := spec.Masters + spec.Cores + spec.Tasks; nodes > maxNodes {
 		problem("%d nodes: more than %d do not fit on one machine", nodes, maxNodes)
 	}
-	if !releases.MatchString(spec.Release) {
+	if !known {
 		problem("--release %q: a release label such as emr-7.x or emr-6.15.0", o.release)
 	}
 	switch spec.Iptables {
@@ -186,7 +161,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 			problem("--subnet: %w", err)
 		}
 	}
-	spec.Account, spec.Prefix = account(o.seed), wanted.Prefix
+	spec.Account, spec.Prefix = scenario.Account(o.seed), wanted.Prefix
 	if spec.Policies = []string{iam.Place{}.Policy(iam.InstanceProfile)}; o.policy != "" {
 		text, err := os.ReadFile(o.policy)
 		if err != nil {
@@ -199,40 +174,9 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	return spec, errors.Join(problems...)
 }
 
-// releases matches the release labels of EMR.
-var releases = regexp.MustCompile(`^emr-[5-9]\.\d+\.\d+$`)
-
-// releaseLabel completes emr-7.x to an existing release.
-func releaseLabel(release string) string {
-	switch release {
-	case "emr-5.x":
-		return "emr-5.36.2"
-	case "emr-6.x":
-		return "emr-6.15.0"
-	case "emr-7.x":
-		return "emr-7.5.0"
-	}
-	return release
-}
-
 // maxNodes is the maximum size of a rehearsal. Each node is a process, two namespaces and a few
 // megabytes.
 const maxNodes = 100
-
-// account returns the options of an ordinary AWS account: AWS's quotas, calls that take some time,
-// and addresses that EC2's describe calls and IMDS show a little late.
-func account(seed uint64) cloud.Options {
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	return cloud.Options{
-		Seed:       seed,
-		Quotas:     cloud.DefaultQuotas(),
-		Latency:    func(r *rand.Rand, _ cloud.Call) time.Duration { return time.Duration(5+r.IntN(30)) * time.Millisecond },
-		RemapDelay: cloud.Range{Max: time.Second},
-		IMDSDelay:  cloud.Range{Max: 2 * time.Second},
-	}
-}
 
 // findBinary returns the path of the program to rehearse.
 func findBinary(named string) (string, error) {

@@ -200,8 +200,12 @@ func TestLaunchUnderAnotherPolicy(t *testing.T) {
 		}
 	}
 	write(`{"Statement": {"Effect": "Allow", "Action": "ec2:*", "Resource": "*", "Condition": {"StringEqual": {"ec2:Vpc": "x"}}}}`)
-	if output, code := emrsim(t, "launch", "--policy", path, "--", "10.0.1.10"); code != 1 || !strings.Contains(output, "--policy "+path) || !strings.Contains(output, "StringEqual") {
-		t.Errorf("exit code %d, want 1\n%s", code, output)
+	if output, code := emrsim(t, "launch", "--policy", path, "--", "10.0.1.10"); code != 2 || !strings.Contains(output, "--policy "+path) || !strings.Contains(output, "StringEqual") {
+		t.Errorf("exit code %d, want 2\n%s", code, output)
+	}
+	write(`{"Statement": {"Effect": "Allow", `)
+	if output, code := emrsim(t, "launch", "--policy", path, "--", "10.0.1.10"); code != 2 || !strings.Contains(output, "the JSON is incomplete") {
+		t.Errorf("exit code %d, want 2\n%s", code, output)
 	}
 }
 
@@ -232,20 +236,20 @@ func TestLaunchOpensShell(t *testing.T) {
 func TestLaunchRefusesArguments(t *testing.T) {
 	for _, test := range []struct {
 		args []string
-		code int
 		says []string
 	}{
-		{[]string{"--"}, 2, []string{"no addresses"}},
-		{[]string{"--", "10.0.1.10", "10.0.1.300", "x"}, 2, []string{"10.0.1.300", `"x"`}},
-		{[]string{"--", "release"}, 1, nil},
-		{[]string{"--masters", "2", "--release", "seven", "--iptables", "x", "--files", "y", "--tasks", "-1", "--subnet", "z", "--", "10.0.1.10"}, 1,
+		{[]string{"--"}, []string{"no addresses"}},
+		{[]string{"--", "10.0.1.10", "10.0.1.300", "x"}, []string{"10.0.1.300", `"x"`}},
+		{[]string{"--", "release"}, []string{"only apply can be rehearsed"}},
+		{[]string{"--bananas", "--", "10.0.1.10"}, []string{"--bananas"}},
+		{[]string{"--masters", "2", "--release", "seven", "--iptables", "x", "--files", "y", "--tasks", "-1", "--subnet", "z", "--", "10.0.1.10"},
 			[]string{"--masters", "--release", "--iptables", "--files", "--tasks", "--subnet"}},
-		{[]string{"--core", "1000", "--", "10.0.1.10"}, 1, []string{"1001 nodes"}},
-		{[]string{"--binary", "/nowhere/at/all", "--", "10.0.1.10"}, 1, []string{"/nowhere/at/all"}},
+		{[]string{"--core", "1000", "--", "10.0.1.10"}, []string{"1001 nodes"}},
+		{[]string{"--binary", "/nowhere/at/all", "--", "10.0.1.10"}, []string{"/nowhere/at/all"}},
 	} {
 		output, code := emrsim(t, append([]string{"launch"}, test.args...)...)
-		if code != test.code {
-			t.Errorf("%q: exit code %d, want %d\n%s", test.args, code, test.code, output)
+		if code != 2 {
+			t.Errorf("%q: exit code %d, want 2\n%s", test.args, code, output)
 		}
 		for _, s := range test.says {
 			if !strings.Contains(output, s) {

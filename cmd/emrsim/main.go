@@ -25,14 +25,25 @@ func run() int {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(launchCommand())
+	root.AddCommand(launchCommand(), runCommand(), listCommand(), serveCommand())
+	stdout := &checkedWriter{out: os.Stdout}
+	root.AddCommand(siteCommands()...)
+	root.SetOut(stdout)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = stdout.failed()
+	}
 	var ended exitError
+	var usage usageError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &ended): // everything was printed already
 		return int(ended)
+	case errors.As(err, &usage):
+		fmt.Fprintln(os.Stderr, "emrsim:", err)
+		return 2
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "emrsim: interrupted; everything was removed")
 		return 130
@@ -46,3 +57,8 @@ func run() int {
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// usageError is an error of the command line or of a file that it names: exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }

@@ -25,6 +25,8 @@ type rehearsal struct {
 	wanted  agent.Config // the parsed args
 	verbose bool
 	shell   string
+	keep    bool
+	life    context.Context // of the whole rehearsal, without the bound of --timeout
 	start   time.Time
 
 	cluster *lab.Cluster
@@ -82,6 +84,11 @@ func (r *rehearsal) run(ctx context.Context) error {
 	r.table()
 	if r.shell != "" {
 		if err := r.openShell(ctx); err != nil {
+			return err
+		}
+	}
+	if r.keep {
+		if err := r.stay(r.life); err != nil {
 			return err
 		}
 	}
@@ -236,12 +243,6 @@ func (r *rehearsal) say(node, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fmt.Fprintf(r.out, "%7.2fs  %-9s %s\n", time.Since(r.start).Seconds(), node, fmt.Sprintf(format, args...))
-}
-
-// openShell gives the operator a shell on a node and returns when the shell ends.
-func (r *rehearsal) openShell(ctx context.Context) error {
-	fmt.Fprintf(r.out, "\na shell on %s; the cluster ends with it\n", r.shell)
-	return r.cluster.Shell(ctx, r.named(r.shell))
 }
 
 // named returns a node by its name.

@@ -133,7 +133,7 @@ func (c *Cloud) authenticate(in *inbound, service string) (*caller, *Error) {
 		return nil, authError(service, "InvalidSignature", fmt.Sprintf("Credential should be scoped to a valid region and service: %s/%s, not %.64s/%.64s", c.opts.Region, service, a.region, a.service))
 	}
 	verify := in.verify || c.opts.VerifyInProcess
-	if verify || c.opts.ClockSkew != 0 {
+	if verify || c.clockSkew() != 0 {
 		if err := checkDate(in, service, c.serviceTime()); err != nil {
 			return nil, err
 		}
@@ -178,7 +178,7 @@ func signedAt(in *inbound) (time.Time, error) {
 }
 
 // serviceTime returns the time of the services' clock, which may differ from the nodes' clock.
-func (c *Cloud) serviceTime() time.Time { return c.now().Add(c.opts.ClockSkew) }
+func (c *Cloud) serviceTime() time.Time { return c.now().Add(c.clockSkew()) }
 
 // checkDate refuses a signature whose date is too far from the service's clock. Each service has
 // its own error text.

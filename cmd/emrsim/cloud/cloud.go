@@ -18,6 +18,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,7 @@ type Cloud struct {
 	opts    Options
 	actions map[string]*action
 	signer  *verifier
+	skew    atomic.Int64 // Options.ClockSkew, in nanoseconds
 
 	mu        sync.Mutex
 	vpcs      []*vpc
@@ -64,6 +66,7 @@ func New(o Options) *Cloud {
 		callers:  map[string]*caller{},
 		byKey:    map[string]*caller{},
 	}
+	c.skew.Store(int64(o.ClockSkew))
 	c.params.init()
 	c.addCaller("")
 	return c

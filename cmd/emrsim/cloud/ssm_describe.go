@@ -70,7 +70,7 @@ func (r *request) describeParameters(filters []parameterFilter, start string, li
 			out.NextToken = pageToken(name)
 			break
 		}
-		out.Parameters = append(out.Parameters, metadata{ARN: c.parameterARN(name), DataType: "text", Description: v.description, LastModifiedDate: epoch(v.at.Add(c.opts.ClockSkew)),
+		out.Parameters = append(out.Parameters, metadata{ARN: c.parameterARN(name), DataType: "text", Description: v.description, LastModifiedDate: epoch(v.at.Add(c.clockSkew())),
 			LastModifiedUser: c.callers[v.by].ARN, Name: name, Tier: v.tier, Type: v.kind, Version: v.number})
 	}
 	return encode(out)

@@ -16,7 +16,7 @@ func (c *Cloud) appendParameter(b []byte, p *parameter, v *version) []byte {
 	b = append(b, `{"ARN":`...)
 	b = appendText(b, c.parameterARN(p.name))
 	b = append(b, `,"DataType":"text","LastModifiedDate":`...)
-	b = appendSeconds(b, v.at.Add(c.opts.ClockSkew))
+	b = appendSeconds(b, v.at.Add(c.clockSkew()))
 	b = append(b, `,"Name":`...)
 	b = appendText(b, p.name)
 	b = append(b, `,"Type":`...)

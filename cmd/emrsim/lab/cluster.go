@@ -54,7 +54,8 @@ type Cluster struct {
 	ID       string // j-...
 	SubnetID string
 
-	files cloud.FileStyle
+	prefix string // of the nodes' names
+	files  cloud.FileStyle
 
 	mu    sync.Mutex
 	count map[string]int // number of nodes built so far, by role
@@ -128,10 +129,10 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 func (c *Cluster) nodeSpec(n *cloud.Node, alone bool) NodeSpec {
 	c.mu.Lock()
 	c.count[n.Role]++
-	name := fmt.Sprintf("%s-%d", strings.ToLower(n.Role), c.count[n.Role])
+	name := fmt.Sprintf("%s%s-%d", c.prefix, strings.ToLower(n.Role), c.count[n.Role])
 	c.mu.Unlock()
 	if alone {
-		name = strings.ToLower(n.Role)
+		name = c.prefix + strings.ToLower(n.Role)
 	}
 	spec := NodeSpec{
 		Name: name, Role: n.Role, Instance: n.InstanceID,

@@ -18,8 +18,8 @@ const FileSize = 4 << 20
 // source address of each request.
 type fileServer struct {
 	*namespace
-	file   []byte
-	server *http.Server
+	file    []byte
+	servers []*http.Server
 
 	mu   sync.Mutex
 	seen map[string]netip.Addr // request id -> source address
@@ -39,11 +39,13 @@ func newFileServer(ctx context.Context) (*fileServer, error) {
 }
 
 func (s *fileServer) serve(ctx context.Context, at netip.Addr) error {
-	l, err := s.listen(ctx, netip.AddrPortFrom(at, httpPort).String(), "")
-	if err != nil {
-		return err
+	for _, port := range []uint16{httpPort, hdfsPort} {
+		l, err := s.listen(ctx, netip.AddrPortFrom(at, port).String(), "")
+		if err != nil {
+			return err
+		}
+		s.servers = append(s.servers, serveHTTP(l, http.HandlerFunc(s.send)))
 	}
-	s.server = serveHTTP(l, http.HandlerFunc(s.send))
 	return nil
 }
 
@@ -70,8 +72,8 @@ func (s *fileServer) source(request string) (netip.Addr, bool) {
 }
 
 func (s *fileServer) stop() {
-	if s.server != nil {
-		s.server.Close()
+	for _, server := range s.servers {
+		server.Close()
 	}
 	s.close()
 }

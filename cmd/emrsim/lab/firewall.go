@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // A firewall stands between the VPC and the data centre. It is real netfilter and drops everything
@@ -20,7 +21,7 @@ import (
 //
 // For each admitted static IP:
 //
-//	-A FORWARD -s STATIC -d SERVER -i vpc -o onprem -p tcp --dport 80 -j ACCEPT
+//	-A FORWARD -s STATIC -d SERVER -i vpc -o onprem -p tcp -m multiport --dports 80,8020 -j ACCEPT
 //
 // The data centre may connect to nodes:
 //
@@ -31,7 +32,9 @@ import (
 //	-A FORWARD -s ADDRESS -i vpc -j DROP
 type firewall struct {
 	*namespace
-	plan     Plan
+	plan Plan
+
+	mu       sync.Mutex
 	admitted []netip.Addr
 	watched  []netip.Addr
 }
@@ -86,8 +89,18 @@ func (f *firewall) connect(ctx context.Context, r *router, server *namespace) er
 	)
 }
 
+// admit replaces the admitted addresses.
+func (f *firewall) admit(ctx context.Context, addresses []netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.admitted = slices.Clone(addresses)
+	return f.load(ctx)
+}
+
 // watch counts the dropped packets with the source address a from now on.
 func (f *firewall) watch(ctx context.Context, a netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if slices.Contains(f.watched, a) {
 		return nil
 	}
@@ -101,7 +114,7 @@ func (f *firewall) load(ctx context.Context) error {
 	b.WriteString("*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n")
 	b.WriteString("-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n")
 	for _, a := range f.admitted {
-		fmt.Fprintf(&b, "-A FORWARD -s %s/32 -d %s/32 -i vpc -o onprem -p tcp -m tcp --dport %d -j ACCEPT\n", a, f.plan.Server, httpPort)
+		fmt.Fprintf(&b, "-A FORWARD -s %s/32 -d %s/32 -i vpc -o onprem -p tcp -m multiport --dports %d,%d -j ACCEPT\n", a, f.plan.Server, httpPort, hdfsPort)
 	}
 	fmt.Fprintf(&b, "-A FORWARD -s %s/32 -i onprem -o vpc -p tcp -m tcp --dport %d -j ACCEPT\n", f.plan.Server, nodePort)
 	for _, a := range f.watched {

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +35,7 @@ type Node struct {
 // interface names and another iptables.
 func modern(release string) bool {
 	var major int
-	_, err := fmt.Sscanf(release, "emr-%d", &major)
+	_, err := fmt.Sscanf(strings.TrimPrefix(strings.TrimPrefix(release, "emr-"), "spark-"), "%d", &major)
 	return err == nil && major >= 7
 }
 
@@ -82,19 +81,10 @@ func (n *Node) boot(ctx context.Context) error {
 		return err
 	}
 	n.devices = append(n.devices, device)
-	address := func(link string, a netip.Addr) string {
-		return fmt.Sprintf("addr add %s/%d brd + dev %s", a, plan.Subnet.Bits(), link)
-	}
-	batch := []string{
-		"link set dev " + n.Link + " up",
-		address(n.Link, n.Primary.Address),
-	}
+	batch := append([]string{"link set dev " + n.Link + " up"}, n.lease()...)
 	reverse := "1" // rp_filter of Amazon Linux 2 and 2023
 	if modern(n.lab.spec.Release) {
 		reverse = "2"
-		batch = append(batch, fmt.Sprintf("route add default via %s dev %s proto dhcp src %s metric 512", plan.Gateway, n.Link, n.Primary.Address))
-	} else {
-		batch = append(batch, fmt.Sprintf("route add default via %s dev %s", plan.Gateway, n.Link), fmt.Sprintf("route add %s dev %s", metadata, n.Link))
 	}
 	if n.Second != nil {
 		if device, err = n.lab.router.plug(ctx, n.ns, n.SecondLink, *n.Second); err != nil {
@@ -103,7 +93,7 @@ func (n *Node) boot(ctx context.Context) error {
 		n.devices = append(n.devices, device)
 		batch = append(batch,
 			"link set dev "+n.SecondLink+" up",
-			address(n.SecondLink, n.Second.Address)+" metric 10001",
+			n.addressLine(n.SecondLink, n.Second.Address)+" metric 10001",
 			fmt.Sprintf("route add default via %s dev %s table 10001", plan.Gateway, n.SecondLink),
 			fmt.Sprintf("rule add from %s lookup 10001 priority 32765", n.Second.Address),
 		)
@@ -141,6 +131,20 @@ func (n *Node) boot(ctx context.Context) error {
 		return nil
 	}
 	return n.startIMDS(ctx)
+}
+
+// lease returns the commands of ip that a DHCP client runs for the primary interface.
+func (n *Node) lease() []string {
+	gateway := n.lab.spec.Plan.Gateway
+	batch := []string{n.addressLine(n.Link, n.Primary.Address)}
+	if modern(n.lab.spec.Release) {
+		return append(batch, fmt.Sprintf("route replace default via %s dev %s proto dhcp src %s metric 512", gateway, n.Link, n.Primary.Address))
+	}
+	return append(batch, fmt.Sprintf("route replace default via %s dev %s", gateway, n.Link), fmt.Sprintf("route replace %s dev %s", metadata, n.Link))
+}
+
+func (n *Node) addressLine(link string, a netip.Addr) string {
+	return fmt.Sprintf("addr add %s/%d brd + dev %s", a, n.lab.spec.Plan.Subnet.Bits(), link)
 }
 
 // serve starts a service on the node that listens on one address only.
@@ -231,11 +235,18 @@ func (n *Node) Output(ctx context.Context, program string, args ...string) (stri
 }
 
 func (n *Node) close() {
+	n.halt()
+	n.ns.close()
+}
+
+// halt ends everything that runs on the node and takes its cables out of the router.
+func (n *Node) halt() {
 	for _, s := range n.services {
 		s.stop()
 	}
 	n.mu.Lock()
-	servers := slices.Clone(n.imds)
+	servers := n.imds
+	n.imds = nil
 	n.mu.Unlock()
 	for _, s := range servers {
 		s.Close()
@@ -243,8 +254,8 @@ func (n *Node) close() {
 	for _, device := range n.devices {
 		n.lab.router.unplug(device)
 	}
+	n.services, n.devices = nil, nil
 	n.ns.kill()
-	n.ns.close()
 }
 
 // Addresses returns the IPv4 and IPv6 addresses on a link of the node, with prefix lengths, sorted.

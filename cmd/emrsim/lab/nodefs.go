@@ -121,7 +121,8 @@ func bind(from, to string) error {
 }
 
 // ownSbin makes /usr/local/sbin the node's own, with copies of the machine's programs. The agent
-// installs itself there.
+// installs itself there, so a program of its name that the machine has is left out: a node begins
+// without it, whatever is installed on the machine.
 func ownSbin() error {
 	const dir = "/usr/local/sbin"
 	if _, err := os.Stat(dir); err != nil {
@@ -130,8 +131,17 @@ func ownSbin() error {
 	if err := unix.Mount("tmpfs", stage+dir, "tmpfs", unix.MS_NODEV, "mode=0755"); err != nil {
 		return fmt.Errorf("mounting the node's %s: %w", dir, err)
 	}
-	return copyTree(dir, stage+dir)
+	if err := copyTree(dir, stage+dir); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(stage+dir, agentProgram)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("leaving the machine's %s out of the node's %s: %w", agentProgram, dir, err)
+	}
+	return nil
 }
+
+// agentProgram is the name under which the agent installs itself on a node.
+const agentProgram = "emr-static-ip"
 
 // populate writes the node's own directories and files.
 func (f fileSystem) populate() error {
@@ -189,6 +199,9 @@ func (f fileSystem) populate() error {
 	return nil
 }
 
+// nothingFile is not executable, so a search of PATH does not find it. It hides programs.
+const nothingFile = "/run/nothing"
+
 // choosePrograms hides sudo and the unwanted variant of iptables from the node. Each variant is one
 // program with many names, so hiding one file hides all of its names.
 //
@@ -196,7 +209,7 @@ func (f fileSystem) populate() error {
 // /etc/alternatives, as Debian does, they are made to lead to the wanted variant. On other machines
 // they must lead there already.
 func (f fileSystem) choosePrograms() error {
-	nothing := stage + "/run/nothing" // not executable, so a search of PATH does not find it
+	nothing := stage + nothingFile
 	if err := os.WriteFile(nothing, nil, 0o444); err != nil {
 		return err
 	}

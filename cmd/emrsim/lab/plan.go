@@ -12,6 +12,7 @@ var metadata = netip.AddrFrom4([4]byte{169, 254, 169, 254})
 // Ports of the lab's services.
 const (
 	httpPort = 80   // IMDS, the AWS API endpoint, the file server
+	hdfsPort = 8020 // the file server, too: where a NameNode listens
 	nodePort = 9866 // a service on each node that is bound to the primary IP only, like a DataNode
 )
 

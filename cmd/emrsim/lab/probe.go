@@ -25,9 +25,13 @@ var ErrRefused = errors.New("refused")
 // Download fetches the data centre's file from a node, to the last byte. It returns the source
 // address that the file server saw, or the zero Addr if no request arrived.
 func (l *Lab) Download(ctx context.Context, n *Node) (netip.Addr, error) {
+	return l.download(ctx, n.ns)
+}
+
+func (l *Lab) download(ctx context.Context, n *namespace) (netip.Addr, error) {
 	l.mu.Lock()
 	l.requests++
-	request := fmt.Sprintf("%s-%d", n.Name, l.requests)
+	request := fmt.Sprintf("%s-%d", n.name, l.requests)
 	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, transferWithin)
 	defer cancel()
@@ -36,12 +40,12 @@ func (l *Lab) Download(ctx context.Context, n *Node) (netip.Addr, error) {
 	return source, err
 }
 
-func (l *Lab) fetch(ctx context.Context, n *Node, request string) error {
+func (l *Lab) fetch(ctx context.Context, n *namespace, request string) error {
 	url := fmt.Sprintf("http://%s/file?request=%s", l.spec.Plan.Server, request)
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			return connect(ctx, n.ns, netip.Addr{}, address)
+			return connect(ctx, n, netip.Addr{}, address)
 		},
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -50,17 +54,17 @@ func (l *Lab) fetch(ctx context.Context, n *Node, request string) error {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("downloading on %s: %w", n.Name, err)
+		return fmt.Errorf("downloading on %s: %w", n.name, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, FileSize+1))
 	switch {
 	case err != nil:
-		return fmt.Errorf("downloading on %s: after %d bytes: %w", n.Name, len(body), err)
+		return fmt.Errorf("downloading on %s: after %d bytes: %w", n.name, len(body), err)
 	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("downloading on %s: %s", n.Name, resp.Status)
+		return fmt.Errorf("downloading on %s: %s", n.name, resp.Status)
 	case !bytes.Equal(body, l.server.file):
-		return fmt.Errorf("downloading on %s: got %d bytes that are not the file of %d bytes", n.Name, len(body), FileSize)
+		return fmt.Errorf("downloading on %s: got %d bytes that are not the file of %d bytes", n.name, len(body), FileSize)
 	}
 	return nil
 }

@@ -140,21 +140,5 @@ func (n *Node) Copy(from, to string, mode os.FileMode) error {
 	return nil
 }
 
-// Shell runs an interactive shell on a node, on this process's terminal, until the shell ends.
-func (l *Lab) Shell(ctx context.Context, n *Node) error {
-	return n.ns.do(func() error {
-		cmd := exec.CommandContext(ctx, "/bin/sh")
-		cmd.Env = []string{nodePath, "HOME=/root", "TERM=" + os.Getenv("TERM"), "PS1=" + n.Name + "# ", "AWS_ENDPOINT_URL=" + l.spec.Plan.EndpointURL()}
-		cmd.Dir = "/"
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		var status *exec.ExitError
-		if err := cmd.Run(); err != nil && !errors.As(err, &status) {
-			return fmt.Errorf("running a shell on %s: %w", n.Name, err)
-		}
-		return nil
-	})
-}
-
 // nodePath is the search path of programs on a node.
 const nodePath = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"

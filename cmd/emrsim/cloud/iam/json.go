@@ -37,6 +37,9 @@ func readJSON(text []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	v, err := readValue(d, maxPolicyDepth)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, errors.New("the JSON is incomplete: it ends in the middle")
+	}
 	if err != nil {
 		return nil, err
 	}

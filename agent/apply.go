@@ -1,0 +1,172 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// Apply gives the node its static IP: EC2 assigns an address of the role's pool, the kernel is
+// programmed and verified, and the ledger gets the record. Run again, Apply finds each as it should
+// be and changes nothing. Killed at any point and run again, it ends like a run that was never
+// killed.
+//
+// Nothing is changed before every check has passed, and nothing is programmed before EC2 has given
+// the address to the node's own network interface. Last it connects to the services of --verify. An
+// error carries its exit code (CodeOf) and remedy; the report then says what had been done.
+func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
+	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
+		err := r.locked(ctx, r.apply)
+		r.tellOfRetries(err)
+		return err
+	})
+}
+
+// apply is Apply with the lock held. A retry may have nothing to do any more.
+func (r *run) apply(ctx context.Context) error {
+	if err := r.identify(ctx, false); err != nil {
+		return err
+	}
+	if r.cfg.Retrying {
+		if over, err := r.superseded(ctx); over || err != nil {
+			return err
+		}
+	}
+	static, err := r.giveAddress(ctx)
+	if err == nil && static.IsValid() {
+		err = r.verify(ctx, static)
+	}
+	if err != nil {
+		return err
+	}
+	return r.forgetFailure(ctx)
+}
+
+// giveAddress gets the node an address and puts it into use. It returns the zero Addr if the node is
+// left as it is.
+func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
+	if err := r.connect(ctx); err != nil {
+		return netip.Addr{}, err
+	}
+	if alone, err := r.check(ctx, true); err != nil || alone {
+		return netip.Addr{}, err
+	}
+	r.supersede(ctx)
+	if err := r.recallClaims(ctx); err != nil {
+		return netip.Addr{}, err
+	}
+	if err := r.finishGivenBack(ctx); err != nil {
+		return netip.Addr{}, err
+	}
+	gateways := r.askGateways(ctx)
+	last := r.past()
+	c := r.coordinator(last)
+	plan, err := c.Acquire(ctx)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	r.report.static(plan.Addr)
+	if plan.Kept {
+		r.report.unchanged(1)
+	}
+	name := r.beginName(ctx)
+	r.joinGateways(ctx, gateways)
+	// The coordinator forgets what is given back; the kernel may still have it.
+	former := r.former(union(last.Touched(), c.Intents()), plan.Addr)
+	if err := r.use(ctx, c, plan, former); err != nil {
+		if name != nil {
+			r.joinName(ctx, name) // the instance may be renamed, whatever else failed
+		}
+		return netip.Addr{}, err
+	}
+	named := r.joinName(ctx, name)
+	if err := state.ForgetAbsence(r.dir); err != nil {
+		return netip.Addr{}, err
+	}
+	return plan.Addr, r.save(state.Programmed, func(s *state.State) {
+		s.Static, s.Former, s.Intents, s.Named = plan.Addr, nil, c.Intents(), named
+	})
+}
+
+// use puts the address of the plan into use: into the kernel first, then into the ledger. Last it
+// gives back what the node had before.
+func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, former []netip.Addr) error {
+	due := c.Due(plan)
+	inUse := func(s *state.State) {
+		s.Static, s.Former, s.Intents, s.RecordDue = plan.Addr, former, c.Intents(), due
+	}
+	if err := r.save(state.Attached, inUse); err != nil {
+		return err
+	}
+	if err := r.program(ctx, plan.Addr, former, r.report.changed); err != nil {
+		return err
+	}
+	if err := r.save(state.Programmed, inUse); err != nil {
+		return err
+	}
+	if err := r.record(ctx, c, plan, due); err != nil {
+		return err
+	}
+	notes, err := c.Settle(ctx, plan)
+	for _, note := range notes {
+		r.report.warn(note)
+	}
+	return err
+}
+
+// check does everything that can be refused before anything is changed. True: the node is to be left
+// as it is. forReal says that a run follows, and not only the plan of one.
+func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
+	if r.facts.Role, err = node.DetectRole(ctx, r.cfg.Role, r.facts.Files, r.session.EC2.Tags); err != nil {
+		return false, err
+	}
+	role := r.facts.Role.Role
+	r.session.EC2.Role = role
+	r.report.role(r.facts)
+	r.logIdentity()
+	wrongRegion := CheckRegion(r.cfg.Region, r.facts.ID)
+	if alone, why := LeftAlone(r.cfg.Pools, role); alone && wrongRegion == nil {
+		r.report.leftAlone(why)
+		if static := r.memory.State().Static; static.IsValid() {
+			r.report.warn(fmt.Sprintf("it has the static IP %s of an earlier run, which stays: emr-static-ip release gives it back", static))
+		}
+		return true, nil
+	}
+	problems := []error{wrongRegion, r.checkPrefix(), CheckPools(r.cfg.Pools, role, r.facts.ID, r.facts.Files)}
+	pool := r.cfg.Pools.For(role)
+	carried := slices.ContainsFunc(r.facts.ID.Addresses, func(a netip.Addr) bool { return slices.Contains(pool, a) })
+	if !carried && len(r.facts.ID.Addresses) > 1 { // every instance type allows two
+		limit, err := r.session.EC2.Capacity(ctx)
+		if err != nil {
+			return false, errors.Join(append(problems, err)...)
+		}
+		problems = append(problems, CheckRoom(r.facts.ID, limit, r.facts.ID.Addresses, pool))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return false, err
+	}
+	if err := r.openKernel(ctx); err != nil {
+		return false, err
+	}
+	if !forReal && unprivileged(r.env) {
+		r.report.warn("not root: addresses and rules of the kernel and the state file cannot be looked at, and what would be changed there is not shown")
+		return false, nil
+	}
+	return false, node.KernelError(netcfg.Preflight(ctx, r.session.Kernel, r.wanted(netip.Addr{}, nil), r.candidates(pool), forReal))
+}
+
+// candidates lists the addresses that this run may program: the one that the node has, or else the
+// pool.
+func (r *run) candidates(pool []netip.Addr) []netip.Addr {
+	if static := r.memory.State().Static; slices.Contains(pool, static) {
+		return []netip.Addr{static}
+	}
+	return pool
+}

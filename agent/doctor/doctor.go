@@ -1,0 +1,223 @@
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+// Bounds of a doctor's waits: it is asked what is wrong now, and does not wait for it to pass.
+const (
+	doctorIMDS     = agent.DefaultDoctorIMDSTimeout // for IMDS, and then for credentials, unless --imds-timeout says otherwise
+	doctorCall     = 15 * time.Second               // one call to AWS with its retries
+	doctorAttempts = 4
+	doctorProbe    = 40 * time.Second            // the calls of the ledger's probe together, its removal apart
+	doctorLock     = agent.DefaultDoctorLockWait // for the xtables lock, unless --lock-wait says otherwise
+	doctorVerify   = 5 * time.Second             // one connection of --verify: EC2 is not behind with anything
+)
+
+// examination is one examination of a node. It changes nothing.
+type examination struct {
+	cfg     agent.Config
+	env     agent.Environment
+	dir     string // the state directory
+	facts   node.Facts
+	session node.Session
+
+	last     state.State // what the last run left
+	hasState bool
+	stateErr error        // of the state file
+	usable   []pool.Named // the pools that concern this node, without what the subnet does not give
+	every    []netip.Addr // of all pools, the same
+	kernelOK bool         // the kernel can be looked at
+	known    bool         // who this node is: facts.ID is IMDS's
+	reached  map[string]bool
+	api      aws.Config // with few retries
+	signs    bool       // there are credentials
+	notRoot  bool
+	diagnose *Diagnosis
+}
+
+// Doctor examines everything that Apply needs, on a node or on any EC2 instance of its subnet, with
+// Apply's arguments: identity, EMR's files, role, credentials, endpoints, clock, permissions, every
+// address of the pool, room, kernel, units, and the services of --verify. It changes nothing, but for
+// a probe parameter below the prefix of the ledger, which it removes again, also when ctx ends. What
+// fails does not keep it from the other checks. Without root it says what cannot be looked at.
+//
+// The error is ctx's cause; the Diagnosis then has what was found before.
+func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagnosis, error) {
+	began := time.Now()
+	d := Diagnosis{Version: DiagnosisVersion, Findings: []Finding{}}
+	e := &examination{
+		cfg: cfg, env: env, dir: env.Path(cfg.StateDir), diagnose: &d, reached: map[string]bool{},
+		notRoot: os.Geteuid() != 0 && env.Root == "",
+	}
+	bounded, cancel := cfg.Bound(ctx)
+	defer cancel()
+	e.examine(bounded)
+	d.Instance, d.Cluster, d.Role, d.Region, d.Subnet = e.facts.ID.InstanceID, e.facts.Cluster, e.facts.Role.Role, e.facts.ID.Region, e.facts.ID.SubnetID
+	var err error
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case bounded.Err() != nil:
+		d.add(failed(exit.Deadline, "time", "", "use a longer --timeout", "--timeout %s ended the examination before its end: what needed more time is unknown", cfg.Timeout))
+	}
+	d.Seconds = time.Since(began).Round(100 * time.Millisecond).Seconds()
+	return d, err
+}
+
+// wanted is the kernel's wanted state.
+func (d *examination) wanted(static netip.Addr, former []netip.Addr) netcfg.Config {
+	return d.facts.Wanted(d.cfg.Settings(), static, former)
+}
+
+// explain gives an error its exit code and remedy.
+func (d *examination) explain(ctx context.Context, err error) error {
+	return d.session.Explain(ctx, err, d.facts.Place(d.cfg.Prefix))
+}
+
+// examine makes the checks, those that do not need each other at the same time, and reports them in the order in which a run meets what they are
+// about: so the first that failed is what it would end with. Last is what a run would mend.
+func (d *examination) examine(ctx context.Context) {
+	d.report(d.rights(), d.lastRun())
+	d.report(d.identity(ctx)...)
+	if d.hasState {
+		d.cfg = d.cfg.Repeating(d.last.Settings)
+	}
+	d.report(d.lastError(ctx))
+	d.report(d.localFiles()...)
+	d.report(d.credentials(ctx)...)
+	endpoints := d.endpoints(ctx)
+	role := d.roleFinding(ctx)
+	if role.Result == resultFailed { // perhaps for want of EC2
+		d.report(endpoints...)
+		endpoints = nil
+	}
+	d.report(role)
+	d.report(d.listFindings()...)
+	var room Finding
+	var kernel []Finding
+	findings := together(
+		func() []Finding { return d.ec2Permissions(ctx) },
+		func() []Finding { return d.ssmPermissions(ctx) },
+		func() []Finding { return d.pools(ctx) },
+		func() []Finding { room = d.room(ctx); return nil },
+		func() []Finding { kernel = d.kernelFindings(ctx); return nil },
+	)
+	if room.Result != resultFailed {
+		findings, room = append(findings, room), Finding{}
+	}
+	d.report(room)
+	d.report(kernel...)
+	d.report(endpoints...)
+	d.report(findings...)
+	d.report(d.staticFinding(ctx), d.unitFinding(ctx))
+	d.report(d.verifyFindings(ctx)...)
+}
+
+func (d *examination) report(findings ...Finding) {
+	d.diagnose.add(slices.DeleteFunc(findings, func(f Finding) bool { return f.Check == "" })...)
+}
+
+// together runs checks at the same time and returns their findings in order.
+func together(checks ...func() []Finding) []Finding {
+	results := make([][]Finding, len(checks))
+	var all sync.WaitGroup
+	for i, check := range checks {
+		all.Go(func() { results[i] = check() })
+	}
+	all.Wait()
+	return slices.Concat(results...)
+}
+
+// patience is how long IMDS is asked.
+func (d *examination) patience() time.Duration {
+	return cmp.Or(d.cfg.IMDSTimeout, doctorIMDS)
+}
+
+// credentials loads the SDK's configuration and gets credentials.
+func (d *examination) credentials(ctx context.Context) []Finding {
+	region := d.facts.ID.Region
+	if told := d.facts.Files.Region(); region == "" && pool.IsRegion(told) {
+		region = told
+	}
+	var err error
+	if d.session.AWS, err = ec2.Load(ctx, d.env, region); err != nil {
+		d.session.AWS = nil
+		if errors.Is(err, ec2.ErrNoRegion) && !d.known {
+			return []Finding{unknown("credentials", "", "mend imds first; or set AWS_REGION, and the endpoints are looked at meanwhile",
+				"IMDS does not tell the region, and neither EMR's files nor AWS_REGION do")}
+		}
+		return []Finding{of(err, "credentials", "")}
+	}
+	if d.facts.ID.Region == "" {
+		d.facts.ID.Region = d.session.AWS.Config.Region
+	}
+	d.api = d.session.AWS.Config.Copy()
+	if retryer := d.api.Retryer; retryer != nil {
+		d.api.Retryer = func() aws.Retryer { return retry.AddWithMaxAttempts(retryer(), doctorAttempts) }
+	}
+	d.session.EC2 = ec2.NewNode(d.api, d.facts.ID, d.facts.Cluster, d.env)
+	ctx, cancel := context.WithTimeout(ctx, d.patience())
+	defer cancel()
+	if err := ec2.WaitForCredentials(ctx, d.api, d.env, d.patience()/2); err != nil {
+		return []Finding{of(err, "credentials", "")}
+	}
+	d.signs = true
+	c, err := d.api.Credentials.Retrieve(ctx)
+	if err != nil {
+		return []Finding{of(exit.With(exit.Permission, err, ""), "credentials", "")}
+	}
+	until := ""
+	if c.CanExpire {
+		until = ", until " + c.Expires.UTC().Format(time.RFC3339)
+	}
+	findings := []Finding{fine("credentials", "", "from %s%s", c.Source, until)}
+	for _, other := range d.session.AWS.Elsewhere {
+		findings = append(findings, warning("region", "", "nothing has to be done for this program; other programs on this node call the other region", "%s", other))
+	}
+	return findings
+}
+
+// unasked is why AWS cannot be asked by a service's calls; empty where it can.
+func (d *examination) unasked(service string) string {
+	switch {
+	case d.session.AWS == nil || !d.signs:
+		return "there are no credentials"
+	case !d.reached[service]:
+		return "the " + service + " endpoint does not answer"
+	}
+	return ""
+}
+
+// call bounds one call to AWS. Its error has an exit code and remedy where one is known.
+func (d *examination) call(ctx context.Context, do func(context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, doctorCall)
+	defer cancel()
+	err := do(bounded)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return fmt.Errorf("no answer within %s: %w", doctorCall, err)
+	}
+	if err == nil {
+		return nil
+	}
+	return d.explain(ctx, err)
+}

@@ -1,0 +1,378 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+func (n *testNode) doctor() Diagnosis {
+	n.T.Helper()
+	before := n.Snapshot()
+	parameters := n.Cloud.Parameters()
+	held := n.Cloud.ENIs()
+	d, err := Doctor(n.T.Context(), n.cfg, n.Env)
+	if err != nil {
+		n.T.Fatal(err)
+	}
+	if after := n.Snapshot(); !slices.Equal(before, after) {
+		n.T.Errorf("files were changed: %q to %q", before, after)
+	}
+	if after := n.Cloud.Parameters(); len(after) != len(parameters) {
+		n.T.Errorf("parameters: %v, before %v", after, parameters)
+	}
+	for i, e := range n.Cloud.ENIs() {
+		if !slices.Equal(e.Addresses, held[i].Addresses) {
+			n.T.Errorf("%s: %v, before %v", e.ID, e.Addresses, held[i].Addresses)
+		}
+	}
+	return d
+}
+
+func textOf(t *testing.T, d Diagnosis) string {
+	t.Helper()
+	var b strings.Builder
+	if err := d.Render(&b, "text"); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// expect fails the test unless the diagnosis has a finding whose check and subject, result, and detail or remedy match.
+func expect(t *testing.T, d Diagnosis, name, result string, parts ...string) {
+	t.Helper()
+	for _, f := range d.Findings {
+		if f.name() != name {
+			continue
+		}
+		if f.Result != result {
+			t.Errorf("%s is %s, want %s: %s", name, f.Result, result, f.Detail)
+		}
+		for _, part := range parts {
+			if !strings.Contains(f.Detail+"\n"+f.Remedy, part) {
+				t.Errorf("%s: %s\n%s\nlacks %s", name, f.Detail, f.Remedy, part)
+			}
+		}
+		return
+	}
+	t.Errorf("no finding %s in\n%s", name, textOf(t, d))
+}
+
+// expectOnly fails the test unless the named findings are the only ones that are not ok.
+func expectOnly(t *testing.T, d Diagnosis, code exit.Code, names ...string) {
+	t.Helper()
+	var got []string
+	for _, f := range d.Findings {
+		if f.Result != resultOK {
+			got = append(got, f.name())
+		}
+	}
+	if !slices.Equal(got, names) || d.ExitCode() != code {
+		t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, textOf(t, d))
+	}
+}
+
+func TestDoctorHealthy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newNode(t, cloud.Options{VerifyInProcess: true})
+		d := n.doctor()
+		expectOnly(t, d, exit.OK)
+		expect(t, d, "address 10.0.1.21-10.0.1.22", resultOK, "2 addresses: free")
+		expect(t, d, "pool core", resultOK, "2 of 2 can be had", "asks for 1")
+		expect(t, d, "dns ssm", resultOK, "10.0.9.10, 10.0.9.11 (private: a VPC endpoint)")
+		expect(t, d, "reservation", resultOK, "10.0.1.16/28")
+		t.Log("\n" + textOf(t, d))
+		n.apply()
+		n.cfg = agent.DefaultConfig()
+		d = n.doctor()
+		expectOnly(t, d, exit.OK)
+		expect(t, d, "static-ip", resultOK, "10.0.1.21 and its rules are programmed on ens5")
+		expect(t, d, "address 10.0.1.21", resultOK, "carries it")
+		expect(t, d, "address 10.0.1.22", resultOK, "1 address: free")
+		for _, call := range n.Cloud.Calls() {
+			if call.Code == "ModelNotImplemented" {
+				t.Error(call)
+			}
+		}
+	})
+}
+
+// TestDoctorPermissions takes each action away, one at a time.
+func TestDoctorPermissions(t *testing.T) {
+	for _, test := range []struct {
+		action, result string
+		also           []string // other findings that cannot be had then
+	}{
+		{"ssm:GetParameters", resultFailed, []string{"address 10.0.1.21", "address 10.0.1.22"}},
+		{"ssm:GetParametersByPath", resultFailed, nil},
+		{"ssm:PutParameter", resultFailed, nil},
+		{"ssm:DeleteParameter", resultFailed, []string{"permission ssm:PutParameter"}},
+		{"ec2:DescribeInstances", resultFailed, []string{"metadata-options"}},
+		{"ec2:DescribeNetworkInterfaces", resultFailed, []string{"address 10.0.1.21", "address 10.0.1.22", "room"}},
+		{"ec2:DescribeInstanceTypes", resultFailed, []string{"room"}},
+		{"ec2:AssignPrivateIpAddresses", resultFailed, nil},
+		{"ec2:UnassignPrivateIpAddresses", resultFailed, nil},
+		{"ec2:CreateTags", resultWarning, nil},
+		{"ec2:GetSubnetCidrReservations", "", []string{"reservation"}},
+	} {
+		t.Run(strings.ReplaceAll(test.action, ":", "-"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newNode(t, cloud.Options{Authorize: func(a cloud.AccessRequest) error {
+					if a.Action == test.action {
+						return errors.New("taken out")
+					}
+					return nil
+				}})
+				d := n.doctor()
+				names := slices.Clone(test.also)
+				code := exit.OK
+				if test.result != "" {
+					expect(t, d, "permission "+test.action, test.result, "denied", `"Action": "`+test.action+`"`)
+					names = append(names, "permission "+test.action)
+				} else {
+					expect(t, d, "reservation", resultUnknown, test.action)
+				}
+				if test.result == resultFailed {
+					code = exit.Permission
+				}
+				var got []string
+				for _, f := range d.Findings {
+					if f.Result != resultOK {
+						got = append(got, f.name())
+					}
+				}
+				slices.Sort(got)
+				slices.Sort(names)
+				if !slices.Equal(got, names) || d.ExitCode() != code {
+					t.Errorf("not ok are %q with exit code %d, want %q with %d\n%s", got, d.ExitCode(), names, code, textOf(t, d))
+				}
+			})
+		})
+	}
+}
+
+func TestDoctorEndpoints(t *testing.T) {
+	host := "ssm.us-east-1.amazonaws.com"
+	skipped := func(services ...string) (names []string) {
+		for _, s := range services {
+			if s == "ec2" {
+				for _, a := range []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeInstanceTypes", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "CreateTags"} {
+					names = append(names, "permission ec2:"+a)
+				}
+				continue
+			}
+			for _, a := range []string{"GetParameters", "GetParametersByPath", "PutParameter", "DeleteParameter"} {
+				names = append(names, "permission ssm:"+a)
+			}
+		}
+		return names
+	}
+	lost := append([]string{""}, append(skipped("ssm"), "address 10.0.1.21", "address 10.0.1.22")...)
+	for _, test := range []struct {
+		name   string
+		breaks func(n *testNode, w *agenttest.Network)
+		not    []string // not ok
+		want   []string // of the first of them
+		code   exit.Code
+	}{
+		{"no such name", func(_ *testNode, w *agenttest.Network) { delete(w.Names, host) }, append([]string{"dns ssm"}, lost[1:]...),
+			[]string{host + " is not found", "com.amazonaws.us-east-1.ssm", "enableDnsHostnames"}, exit.Unreachable},
+		{"private, black hole", func(_ *testNode, w *agenttest.Network) { w.Answer = onlyFor(w.Names, host, agenttest.ErrNoAnswer) }, append([]string{"tcp ssm"}, lost[1:]...),
+			[]string{"10.0.9.20:443: no answer", "the security group of the VPC endpoint com.amazonaws.us-east-1.ssm must admit TCP 443", "10.0.1.0/24"}, exit.Unreachable},
+		{"public, black hole", func(_ *testNode, w *agenttest.Network) {
+			w.Answer = onlyFor(w.Names, host, agenttest.ErrNoAnswer)
+			w.Names[host] = agenttest.Addrs("52.94.1.1")
+			w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
+				if to.Addr() == netip.MustParseAddr("52.94.1.1") {
+					return agenttest.ErrNoAnswer
+				}
+				return nil
+			}
+		}, append([]string{"tcp ssm"}, lost[1:]...), []string{"52.94.1.1:443: no answer", "create the VPC endpoint com.amazonaws.us-east-1.ssm (interface, private DNS on", "NAT gateway"}, exit.Unreachable},
+		{"refused", func(_ *testNode, w *agenttest.Network) { w.Answer = onlyFor(w.Names, host, syscall.ECONNREFUSED) }, append([]string{"tcp ssm"}, lost[1:]...),
+			[]string{"10.0.9.20:443: refused", "is AWS_ENDPOINT_URL right?"}, exit.Unreachable},
+		{"no route", func(_ *testNode, w *agenttest.Network) { w.Answer = onlyFor(w.Names, host, syscall.ENETUNREACH) }, append([]string{"tcp ssm"}, lost[1:]...),
+			[]string{"10.0.9.20:443: network is unreachable", "there is no route"}, exit.Unreachable},
+		{"one of two", func(_ *testNode, w *agenttest.Network) {
+			w.Answer = onlyFor(w.Names, host, agenttest.ErrNoAnswer)
+			w.Names[host] = agenttest.Addrs("10.0.9.20 10.0.9.11")
+		}, []string{"tcp ssm"}, []string{"10.0.9.11:443", "but 10.0.9.20:443: no answer", "security group"}, exit.OK},
+		{"S3 is for information", func(_ *testNode, w *agenttest.Network) {
+			w.Answer = onlyFor(w.Names, "s3.us-east-1.amazonaws.com", agenttest.ErrNoAnswer)
+			w.Names["s3.us-east-1.amazonaws.com"] = agenttest.Addrs("52.94.1.1")
+			w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
+				if to.Addr() == netip.MustParseAddr("52.94.1.1") {
+					return agenttest.ErrNoAnswer
+				}
+				return nil
+			}
+		}, []string{"tcp s3"}, []string{"create the VPC endpoint com.amazonaws.us-east-1.s3 (gateway, in the subnet's route table)"}, exit.OK},
+		{"it connects and says nothing", func(n *testNode, _ *agenttest.Network) {
+			n.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				if c.Key() == "endpoint:Knock" {
+					return cloud.FaultAction{Kind: cloud.FaultHang}
+				}
+				return cloud.FaultAction{}
+			})
+		}, nil, []string{"MTU"}, exit.Unreachable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, w := newNode(t, cloud.Options{})
+				test.breaks(n, w)
+				d := n.doctor()
+				if test.not != nil {
+					expectOnly(t, d, test.code, test.not...)
+					expect(t, d, test.not[0], d.result(test.not[0]), test.want...)
+				} else {
+					expect(t, d, "tls ssm", resultFailed, test.want...)
+				}
+				if d.Seconds > 40 {
+					t.Errorf("took %v s", d.Seconds)
+				}
+			})
+		})
+	}
+}
+
+func (d Diagnosis) result(name string) string {
+	for _, f := range d.Findings {
+		if f.name() == name {
+			return f.Result
+		}
+	}
+	return ""
+}
+
+// onlyFor gives a host an address of its own, at which connections end with err.
+func onlyFor(names map[string][]netip.Addr, host string, err error) func(netip.Addr, netip.AddrPort) error {
+	own := netip.MustParseAddr("10.0.9.20")
+	names[host] = []netip.Addr{own}
+	return func(_ netip.Addr, to netip.AddrPort) error {
+		if to.Addr() == own {
+			return err
+		}
+		return nil
+	}
+}
+
+func TestDoctorClock(t *testing.T) {
+	for _, test := range []struct {
+		skew   time.Duration
+		result string
+		want   string
+	}{
+		{30 * time.Second, resultOK, "within 3"},
+		{2 * time.Minute, resultWarning, "2m0s behind AWS's"},
+		{-2 * time.Minute, resultWarning, "ahead of AWS's"},
+		{10 * time.Minute, resultFailed, "10m0s behind AWS's"},
+		{-time.Hour, resultFailed, "ahead of AWS's"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newNode(t, cloud.Options{ClockSkew: test.skew, VerifyInProcess: true})
+			d := n.doctor()
+			expect(t, d, "clock", test.result, test.want)
+			if test.result == resultFailed {
+				if d.ExitCode() != exit.Permission || d.result("permission ssm:PutParameter") != resultOK { // there the SDK corrects itself
+					t.Errorf("exit code %d\n%s", d.ExitCode(), textOf(t, d))
+				}
+				expect(t, d, "permission ec2:DescribeInstances", resultFailed, "this node's clock is wrong, ", "chronyc makestep")
+			}
+		})
+	}
+}
+
+// TestDoctorClockByS3: where neither EC2 nor Parameter Store answers, S3 tells the time.
+func TestDoctorClockByS3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, w := newNode(t, cloud.Options{ClockSkew: 10 * time.Minute, VerifyInProcess: true})
+		delete(w.Names, "ssm.us-east-1.amazonaws.com")
+		delete(w.Names, "ec2.us-east-1.amazonaws.com")
+		expect(t, n.doctor(), "clock", resultFailed, "10m0s behind AWS's")
+	})
+}
+
+// TestWrongClock: a run's error names the clock, at EC2's words, and also at SSM's where the SDK is kept from correcting itself.
+func TestWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newNode(t, cloud.Options{ClockSkew: 20 * time.Minute})
+		n.cfg.Scope = "all" // one call to EC2 at a time: a second one would profit from what the SDK learns of the first
+		_, err := agent.Apply(t.Context(), n.cfg, n.Env)
+		if want := "this node's clock is wrong, 20m0s behind AWS's"; exit.CodeOf(err) != exit.Permission || !strings.Contains(err.Error(), want) || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
+			t.Errorf("%v (code %d), remedies %q", err, exit.CodeOf(err), exit.Remedies(err))
+		}
+	})
+	t.Setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
+	for _, skew := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newNode(t, cloud.Options{ClockSkew: skew})
+			n.cfg.Scope = "all"
+			_, err := agent.Apply(t.Context(), n.cfg, n.Env)
+			if exit.CodeOf(err) != exit.Permission || !strings.Contains(err.Error(), "this node's clock is wrong, ") || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
+				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, exit.CodeOf(err), exit.Remedies(err))
+			}
+			d := n.doctor()
+			expect(t, d, "clock", resultFailed, "AWS's")
+			expect(t, d, "permission ssm:PutParameter", resultUnknown)
+			expect(t, d, "permission ssm:GetParameters", resultFailed, "clock is wrong")
+			expect(t, d, "permission ec2:DescribeInstances", resultFailed, "clock is wrong")
+		})
+	}
+}
+
+// TestDoctorCutShort: a signal ends it, what it knows is shown, and the probe is removed all the same.
+func TestDoctorCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newNode(t, cloud.Options{})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		n.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Key() == "ssm:PutParameter" {
+				return cloud.FaultAction{Then: func() { cancel(&exit.SignalError{Signal: syscall.SIGINT}) }}
+			}
+			return cloud.FaultAction{}
+		})
+		d, err := Doctor(ctx, n.cfg, n.Env)
+		if signal := (*exit.SignalError)(nil); !errors.As(err, &signal) || len(d.Findings) < 10 {
+			t.Errorf("%v\n%s", err, textOf(t, d))
+		}
+		if left := n.Cloud.Parameters(); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		put := slices.ContainsFunc(n.Cloud.Calls(), func(c cloud.Call) bool { return c.Key() == "ssm:PutParameter" && c.Applied })
+		if !put {
+			t.Error("the probe was never written")
+		}
+	})
+}
+
+// TestDoctorOutOfTime: --timeout ends it with what it knows.
+func TestDoctorOutOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newNode(t, cloud.Options{})
+		n.cfg.Timeout = 20 * time.Second
+		n.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Service == "ec2" {
+				return cloud.FaultAction{Kind: cloud.FaultHang}
+			}
+			return cloud.FaultAction{}
+		})
+		d := n.doctor()
+		expect(t, d, "time", resultFailed, "--timeout 20s")
+		expect(t, d, "permission ssm:PutParameter", resultOK)
+		if d.Seconds > 21 {
+			t.Errorf("took %v s", d.Seconds)
+		}
+	})
+}

@@ -1,0 +1,111 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
+)
+
+// TestDoctorWithoutIMDSAndRegion: EMR's files stand in for the region; where they do not tell it either, nothing but IMDS is blamed.
+func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newNode(t, cloud.Options{AnyCredentials: true})
+			n.Silent.Store(true)
+			if !known {
+				n.rewriteEMRFiles("us-east-1", "")
+			}
+			d := n.doctor()
+			if d.ExitCode() != exit.Unreachable {
+				t.Errorf("exit code %d\n%s", d.ExitCode(), textOf(t, d))
+			}
+			expect(t, d, "imds", resultFailed)
+			if known {
+				expect(t, d, "dns ssm", resultOK, "ssm.us-east-1.amazonaws.com")
+				expect(t, d, "tcp ec2", resultOK)
+				expect(t, d, "credentials", resultFailed)
+				return
+			}
+			expect(t, d, "credentials", resultUnknown, "IMDS does not tell the region", "AWS_REGION")
+			expect(t, d, "dns ssm", resultUnknown, "the region is not known")
+		})
+	}
+}
+
+// rewriteEMRFiles replaces a text in all of EMR's files.
+func (n *testNode) rewriteEMRFiles(old, text string) {
+	n.T.Helper()
+	for _, f := range emr.ReadFiles(n.Env.Root).Files {
+		n.Write(n.Env.Path(f.Path), strings.ReplaceAll(n.Read(f.Path), old, text))
+	}
+}
+
+// TestDoctorEMRFiles: what to do about a file depends on what is wrong with it.
+func TestDoctorEMRFiles(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		remedy string
+	}{
+		{fmt.Errorf("reading x: %w", syscall.EACCES), "root"},
+		{fmt.Errorf("reading x: %w", os.ErrPermission), "root"},
+		{errors.New("reading x: is not JSON"), "the other files"},
+		{fmt.Errorf("reading x: %w", syscall.EIO), "the other files"},
+	} {
+		if got := emrFileRemedy(test.err); !strings.Contains(got, test.remedy) || strings.Contains(got, "root") != (test.remedy == "root") {
+			t.Errorf("%v: %s", test.err, got)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newNode(t, cloud.Options{})
+		for _, f := range emr.ReadFiles(n.Env.Root).Files {
+			n.Write(n.Env.Path(f.Path), "not json")
+		}
+		expect(t, n.doctor(), "emr-files", resultWarning, "the other files")
+		if strings.Contains(textOf(t, n.doctor()), "by root only") {
+			t.Error("permissions are blamed")
+		}
+	})
+}
+
+// TestDoctorOutsideEMRBesideACluster: the cluster's own nodes have the addresses that doctor is asked about; a stranger's are too few.
+func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
+	for _, stranger := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newNode(t, cloud.Options{})
+			n.cfg.Pools = agent.Pools{Core: agenttest.Addrs("10.0.1.21")}
+			if stranger {
+				if _, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID, Secondary: agenttest.Addrs("10.0.1.21")}); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				n.apply()
+			}
+			plain, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.Env.HTTP = n.Cloud.Transport(plain.InstanceID)
+			n.Kernel = netcfgtest.New(netcfgtest.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
+			n.Env.Root = t.TempDir()
+			d := n.doctor()
+			if stranger {
+				expectOnly(t, d, exit.NoAddress, "role", "address 10.0.1.21", "pool core", "units")
+				return
+			}
+			expectOnly(t, d, exit.OK, "role", "pool core", "units")
+			expect(t, d, "pool core", resultWarning, "all in use: 0 of 1 can be had", "1 are with nodes of EMR clusters")
+		})
+	}
+}

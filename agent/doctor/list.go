@@ -1,0 +1,96 @@
+package doctor
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+)
+
+// listFindings judges the list of addresses by itself, as a run does before it calls anything: region, counts, subnet. It leaves the pools
+// that concern this node in d.usable: its role's, or all where the role is not known.
+func (d *examination) listFindings() []Finding {
+	var findings []Finding
+	if err := agent.CheckRegion(d.cfg.Region, d.facts.ID); err != nil && d.known {
+		findings = append(findings, of(err, "region", ""))
+	} else if d.cfg.Region != "" && d.known {
+		findings = append(findings, fine("region", "", "%s, as the list says", d.facts.ID.Region))
+	}
+	const command = "name them: emr-static-ip doctor MASTER_IP CORE_IP..."
+	switch alone, why := agent.LeftAlone(d.cfg.Pools, d.facts.Role.Role); {
+	case alone:
+		return append(findings, fine("addresses", "", "%s", why))
+	case d.cfg.Pools.Empty() && d.stateErr != nil:
+		return append(findings, unknown("addresses", "", command, "none are named, and those of the last run cannot be read"))
+	case d.cfg.Pools.Empty():
+		return append(findings, failed(exit.Usage, "addresses", "", command, "none are named, and no earlier run on this node named any"))
+	}
+	for _, problem := range agent.CheckCounts(d.cfg.Pools, d.facts.Role.Role, d.facts.Files) {
+		findings = append(findings, failed(exit.Usage, "addresses", "", "correct the list of addresses", "%v", problem))
+	}
+	if !d.known {
+		return append(findings, unknown("addresses", "", "", "the subnet is not known"))
+	}
+	for _, set := range d.cfg.Pools.Named() {
+		var good []netip.Addr
+		for _, a := range set.Addrs {
+			if f := d.misplaced(a); f.Check != "" {
+				findings = append(findings, f)
+			} else {
+				good = append(good, a)
+			}
+		}
+		if len(good) > 0 && (d.facts.Role.Role == "" || strings.EqualFold(set.What, string(d.facts.Role.Role))) {
+			d.usable = append(d.usable, pool.Named{What: set.What, Addrs: good})
+		}
+		d.every = append(d.every, good...)
+	}
+	return findings
+}
+
+// misplaced is the finding on an address that this subnet does not give to nodes; none where it does.
+func (d *examination) misplaced(a netip.Addr) Finding {
+	const remedy = "correct the list of addresses"
+	switch {
+	case !d.facts.ID.Subnet.Contains(a):
+		return failed(exit.Usage, "address", a.String(), remedy, "outside this node's subnet %s (%s)", d.facts.ID.Subnet, d.facts.ID.SubnetID)
+	case agent.Reserved(d.facts.ID.Subnet, a):
+		return failed(exit.Usage, "address", a.String(), remedy, "reserved by AWS: the first four and the last of %s", d.facts.ID.Subnet)
+	case a == d.facts.ID.PrimaryIP:
+		return failed(exit.Usage, "address", a.String(), remedy, "this node's primary IP, which EC2 gave it at launch: a static IP must be another one")
+	}
+	return Finding{}
+}
+
+// room looks whether the network interface can take one more address.
+func (d *examination) room(ctx context.Context) Finding {
+	if len(d.every) == 0 {
+		return Finding{}
+	}
+	if why := d.unasked("ec2"); why != "" {
+		return unknown("room", "", "", "not tried: %s", why)
+	}
+	var own, pool []netip.Addr
+	limit := 0
+	err := d.call(ctx, func(ctx context.Context) (err error) {
+		if own, err = d.session.EC2.Own(ctx); err != nil {
+			return err
+		}
+		limit, err = d.session.EC2.Capacity(ctx)
+		return err
+	})
+	for _, p := range d.usable {
+		pool = append(pool, p.Addrs...)
+	}
+	if err != nil {
+		return unknown("room", "", "", "%v", err)
+	}
+	if err := agent.CheckRoom(d.facts.ID, limit, own, pool); err != nil {
+		return of(err, "room", "")
+	}
+	return fine("room", "", "%s has %d of the %d addresses that %s allows on an interface", d.facts.ID.ENI, len(own), limit, text.Quote(d.facts.ID.InstanceType))
+}

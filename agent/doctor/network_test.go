@@ -1,0 +1,385 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log"
+	"math/big"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
+)
+
+// certificate makes a CA and a certificate of it for 127.0.0.1 and aws.test, valid in the given time.
+func certificate(t *testing.T, from, until time.Time) (ca []byte, leaf tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: from.Add(-time.Hour), NotAfter: until.Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	server := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, NotBefore: from, NotAfter: until,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"aws.test"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, server, root, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootDER}), tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: key}
+}
+
+// TestDoctorTLS reaches real servers on the loopback interface by the SDK's own HTTP client.
+func TestDoctorTLS(t *testing.T) {
+	now := time.Now()
+	ca, leaf := certificate(t, now.Add(-time.Hour), now.Add(time.Hour))
+	otherCA, _ := certificate(t, now.Add(-time.Hour), now.Add(time.Hour))
+	expiredCA, expired := certificate(t, now.Add(-48*time.Hour), now.Add(-24*time.Hour))
+	for _, test := range []struct {
+		name   string
+		ca     []byte
+		leaf   *tls.Certificate // nil: plain HTTP
+		scheme string
+		host   string
+		result string
+		want   []string
+	}{
+		{"good", ca, &leaf, "https", "127.0.0.1", resultOK, []string{"TLS 1.3, answered in "}},
+		{"unknown CA", otherCA, &leaf, "https", "127.0.0.1", resultFailed, []string{"unknown authority", "AWS_CA_BUNDLE"}},
+		{"another name", ca, &leaf, "https", "localhost", resultFailed, []string{"another service answers under this name"}},
+		{"expired by this node's clock", expiredCA, &expired, "https", "127.0.0.1", resultFailed, []string{"by this node's clock (", "chronyc makestep"}},
+		{"no TLS", ca, nil, "https", "127.0.0.1", resultFailed, []string{"AWS_ENDPOINT_URL may have to begin with http://"}},
+		{"plain HTTP", ca, nil, "http", "127.0.0.1", resultOK, []string{"not used: http://127.0.0.1:"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			if test.leaf != nil {
+				server.TLS = &tls.Config{Certificates: []tls.Certificate{*test.leaf}}
+				server.StartTLS()
+			} else {
+				server.Start()
+			}
+			defer server.Close()
+			_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			bundle := filepath.Join(t.TempDir(), "ca.pem")
+			if err := os.WriteFile(bundle, test.ca, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("AWS_CA_BUNDLE", bundle)
+			t.Setenv("AWS_ENDPOINT_URL_SSM", test.scheme+"://"+test.host+":"+port)
+			t.Setenv("AWS_REGION", "us-east-1")
+			r := reached(t, "ssm")
+			f := r.findings[len(r.findings)-1]
+			if f.name() != "tls ssm" || f.Result != test.result || r.answered != (test.result == resultOK) {
+				t.Errorf("%+v, answered %t", f, r.answered)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(f.Detail+f.Remedy, want) {
+					t.Errorf("%s\n%s\nlacks %s", f.Detail, f.Remedy, want)
+				}
+			}
+			if r.answered && (!r.dated || r.ahead.Abs() > 2*time.Second) {
+				t.Errorf("clock: %v %t", r.ahead, r.dated)
+			}
+		})
+	}
+}
+
+// reached looks at a service's endpoint over the real network, which must be the loopback interface.
+func reached(t *testing.T, service string) reach {
+	t.Helper()
+	d := &examination{env: agent.Environment{Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+		if host != "localhost" {
+			return nil, &net.DNSError{Err: "only the loopback interface is allowed here", Name: host}
+		}
+		return agenttest.Addrs("127.0.0.1"), nil
+	}}}
+	var err error
+	if d.session.AWS, err = ec2.Load(t.Context(), d.env, "us-east-1"); err != nil {
+		t.Fatal(err)
+	}
+	e, err := d.endpoint(t.Context(), service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.reach(t.Context(), e)
+}
+
+// TestDoctorRealConnections: refused by the kernel, and a listener that never answers.
+func TestDoctorRealConnections(t *testing.T) {
+	t.Setenv("AWS_REGION", "us-east-1")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ENDPOINT_URL_SSM", "https://"+l.Addr().String())
+	l.Close()
+	r := reached(t, "ssm")
+	if f := r.findings[len(r.findings)-1]; f.name() != "tcp ssm" || f.Result != resultFailed || f.ExitCode != exit.Unreachable || !strings.Contains(f.Detail, "refused") {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestEndpoints: where the SDK calls each service, by the environment.
+func TestEndpoints(t *testing.T) {
+	const custom = "https://vpce-0abc.ec2.us-east-1.vpce.amazonaws.com"
+	for _, test := range []struct{ name, value, service, want string }{
+		{"AWS_REGION", "eu-west-3", "ssm", "https://ssm.eu-west-3.amazonaws.com"},
+		{"AWS_REGION", "eu-west-3", "s3", "https://s3.eu-west-3.amazonaws.com"},
+		{"AWS_REGION", "cn-north-1", "s3", "https://s3.cn-north-1.amazonaws.com.cn"},
+		{"AWS_USE_FIPS_ENDPOINT", "true", "ssm", "https://ssm-fips.us-east-1.amazonaws.com"},
+		{"AWS_USE_FIPS_ENDPOINT", "true", "s3", "https://s3-fips.us-east-1.amazonaws.com"},
+		{"AWS_USE_DUALSTACK_ENDPOINT", "true", "ec2", "https://ec2.us-east-1.api.aws"},
+		{"AWS_USE_DUALSTACK_ENDPOINT", "true", "s3", "https://s3.dualstack.us-east-1.amazonaws.com"},
+		{"AWS_REGION", "us-gov-west-1", "s3", "https://s3.us-gov-west-1.amazonaws.com"},
+		{"AWS_REGION", "us-iso-east-1", "s3", "https://s3.us-iso-east-1.c2s.ic.gov"},
+		{"AWS_ENDPOINT_URL_EC2", custom, "ec2", custom},
+		{"AWS_ENDPOINT_URL_EC2", custom, "s3", "https://s3.us-east-1.amazonaws.com"},
+		{"AWS_ENDPOINT_URL_S3", "https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com", "s3", "https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com"},
+		{"AWS_ENDPOINT_URL", "http://10.0.0.10", "ec2", "http://10.0.0.10"},
+		{"AWS_ENDPOINT_URL", "http://10.0.0.10", "s3", "http://10.0.0.10"},
+		{"AWS_ENDPOINT_URL_SSM", "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com", "ssm", "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com"},
+	} {
+		t.Run(test.name+" "+test.service, func(t *testing.T) {
+			t.Setenv(test.name, test.value)
+			region := "us-east-1"
+			if test.name == "AWS_REGION" { // it counts if the node's own is not known
+				region = ""
+			}
+			d := &examination{}
+			var err error
+			if d.session.AWS, err = ec2.Load(t.Context(), d.env, region); err != nil {
+				t.Fatal(err)
+			}
+			e, err := d.endpoint(t.Context(), test.service)
+			if err != nil || strings.TrimSuffix(e.url.String(), "/") != test.want {
+				t.Errorf("%v, %v, want %s", e.url, err, test.want)
+			}
+		})
+	}
+}
+
+func TestKnockIMDS(t *testing.T) {
+	late := error(&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded})
+	refused := error(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)})
+	for _, test := range []struct {
+		knock  knock
+		why    string
+		remedy string
+	}{
+		{knock{token: 200, plain: 401}, "gives tokens, but not all", "--imds-timeout"},
+		{knock{token: 403, plain: 403}, "switched off", "--http-endpoint enabled"},
+		{knock{tokenErr: late, plain: 401}, "hop limit is too low", "--http-put-response-hop-limit 2"},
+		{knock{tokenErr: late, plain: 200}, "hop limit is too low", "--http-put-response-hop-limit 2"},
+		{knock{token: 404, plain: 200}, "version 1 only", "PUT /latest/api/token"},
+		{knock{token: 405, plain: 200}, "version 1 only", "PUT /latest/api/token"},
+		{knock{tokenErr: late, plainErr: late}, "nothing answers", "ip route get 169.254.169.254"},
+		{knock{tokenErr: refused, plainErr: refused}, "there is no IMDS here", "must run on an EC2 instance"},
+		{knock{token: 500, plain: 500}, "HTTP 500", "EC2 instance"},
+	} {
+		if why, remedy := test.knock.explain(); !strings.Contains(why, test.why) || !strings.Contains(remedy, test.remedy) {
+			t.Errorf("%+v: %s\n%s", test.knock, why, remedy)
+		}
+	}
+}
+
+// TestDoctorWithoutIMDS: what can be looked at is, with credentials from the environment.
+func TestDoctorWithoutIMDS(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		imds   func(*http.Request) (int, error)
+		code   exit.Code
+		detail string
+	}{
+		{"refused", func(*http.Request) (int, error) {
+			return 0, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		}, exit.Unreachable, "there is no IMDS here"},
+		{"hop limit", func(r *http.Request) (int, error) {
+			if r.Method == http.MethodPut {
+				<-r.Context().Done()
+				return 0, r.Context().Err()
+			}
+			return http.StatusUnauthorized, nil
+		}, exit.Unreachable, "hop limit is too low"},
+		{"version 1 only", func(r *http.Request) (int, error) {
+			if r.Method == http.MethodPut {
+				return http.StatusNotFound, nil
+			}
+			return http.StatusOK, nil
+		}, exit.Identity, "version 1 only"},
+		{"switched off", func(*http.Request) (int, error) { return http.StatusForbidden, nil }, exit.Identity, "switched off"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("AWS_REGION", "us-east-1")
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newNode(t, cloud.Options{AnyCredentials: true})
+				n.Env.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+					if r.URL.Hostname() != "169.254.169.254" {
+						return n.RoundTrip(r)
+					}
+					status, err := test.imds(r)
+					if err != nil {
+						return nil, err
+					}
+					return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader("")), Header: http.Header{}, Request: r}, nil
+				})
+				d := n.doctor()
+				if d.ExitCode() != test.code {
+					t.Errorf("exit code %d, want %d\n%s", d.ExitCode(), test.code, textOf(t, d))
+				}
+				rep, err := agent.Apply(t.Context(), n.cfg, n.Env)
+				if exit.CodeOf(err) != test.code {
+					t.Errorf("a run ends with %v (code %d), want %d", err, exit.CodeOf(err), test.code)
+				}
+				if test.name == "switched off" && (rep.Duration > time.Second || !strings.Contains(strings.Join(exit.Remedies(err), ""), "--http-endpoint enabled")) {
+					t.Errorf("a run waits %v, and says %q", rep.Duration, exit.Remedies(err))
+				}
+				expect(t, d, "imds", resultFailed, test.detail)
+				expect(t, d, "tls ssm", resultOK)
+				expect(t, d, "tls ec2", resultOK)
+				expect(t, d, "emr-files", resultOK)
+				expect(t, d, "nat", resultOK, "the primary interface is not known")
+				if d.Seconds > 45 {
+					t.Errorf("took %v s", d.Seconds)
+				}
+			})
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestDoctorOutsideEMR: an instance of the subnet that is no node.
+func TestDoctorOutsideEMR(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newNode(t, cloud.Options{})
+		plain, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Env.HTTP = n.Cloud.Transport(plain.InstanceID)
+		n.Kernel = netcfgtest.New(netcfgtest.Link("eth0", 2, plain.MAC, netip.PrefixFrom(plain.PrimaryIP, 24)))
+		n.Env.Root = t.TempDir()
+		d := n.doctor()
+		expectOnly(t, d, exit.OK, "role", "units")
+		expect(t, d, "role", resultUnknown, "pools of all roles are looked at")
+		expect(t, d, "address 10.0.1.20", resultOK, "free")
+		expect(t, d, "pool master", resultOK)
+		expect(t, d, "pool core", resultOK)
+		n.cfg.Role = emr.Core
+		d = n.doctor()
+		expect(t, d, "role", resultOK, "CORE (from --role)")
+		if d.result("pool master") != "" {
+			t.Error("the master's pool was looked at")
+		}
+	})
+}
+
+func TestDoctorVerify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, w := newNode(t, cloud.Options{})
+		n.cfg.Verify = targetList("192.168.50.10:80", "192.168.50.11:80", "no.example.com:80")
+		w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
+			if to.Addr() == netip.MustParseAddr("192.168.50.11") {
+				return agenttest.ErrNoAnswer
+			}
+			return nil
+		}
+		d := n.doctor()
+		expectOnly(t, d, exit.Verify, "verify 192.168.50.10:80", "verify 192.168.50.11:80", "verify no.example.com:80")
+		expect(t, d, "verify 192.168.50.10:80", resultWarning, "the primary IP reaches", "has no static IP yet")
+		expect(t, d, "verify 192.168.50.11:80", resultUnknown, "gets no answer", "admits static IPs only")
+		expect(t, d, "verify no.example.com:80", resultFailed, "not found")
+		n.cfg.Verify = targetList("192.168.50.10:80")
+		n.apply()
+		n.cfg.Verify = targetList("192.168.50.10:80", "192.168.50.11:80")
+		d = n.doctor()
+		expectOnly(t, d, exit.Verify, "verify 192.168.50.11:80")
+		expect(t, d, "verify 192.168.50.10:80", resultOK, "the static IP 10.0.1.21 reaches")
+		expect(t, d, "verify 192.168.50.11:80", resultFailed, "does it admit 10.0.1.21")
+	})
+}
+
+// verifyLines returns what the findings about --verify say.
+func verifyLines(d Diagnosis) (lines []string) {
+	for _, f := range d.Findings {
+		if f.Check == "verify" {
+			lines = append(lines, f.Detail)
+		}
+	}
+	return lines
+}
+
+// A name with several addresses of which none answers takes no longer than one, and the last of them
+// is tried too.
+func TestDoctorVerifiesManyAddresses(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		answers string // the address that does
+		want    string
+	}{
+		{"none answers", "", resultFailed},
+		{"the last one does", "192.168.50.14", resultOK},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, w := newNode(t, cloud.Options{})
+				w.Names["nn.example.com"] = agenttest.Addrs("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
+				w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
+					if to.Port() == 8020 && to.Addr().String() != test.answers {
+						return agenttest.ErrNoAnswer
+					}
+					return nil
+				}
+				n.apply()
+				n.cfg.Verify = targetList("nn.example.com:8020")
+				w.Forget()
+				began := time.Now()
+				d := n.doctor()
+				if took := time.Since(began); took > 12*time.Second {
+					t.Errorf("doctor took %v", took)
+				}
+				if !slices.Contains(w.Dialed(), "->192.168.50.14:8020") {
+					t.Errorf("doctor did not try the last address: %q", w.Dialed())
+				}
+				if got := d.result("verify nn.example.com:8020"); got != test.want {
+					t.Errorf("doctor: %s, want %s\n%s", got, test.want, verifyLines(d))
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,45 @@
+package doctor
+
+import (
+	"context"
+	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
+)
+
+// lastError tells of runs that failed under --on-error continue, none of which has succeeded since: the node is without what they were for, though
+// their exit code was 0. No finding where there is nothing of the kind.
+func (d *examination) lastError(ctx context.Context) Finding {
+	last, recorded, err := state.ReadLastError(d.dir)
+	pending := systemd.RetryPending(d.env)
+	switch {
+	case err != nil && d.notRoot:
+		return unknown("last-error", "", "", "%v", err)
+	case err != nil:
+		return warning("last-error", "", "remove it by hand; emr-static-ip then writes it anew where it has to", "%v", err)
+	case !recorded && !pending:
+		return Finding{}
+	}
+	next, remedy := "nothing tries again by itself", "run emr-static-ip when the cause is mended"
+	if pending {
+		next, remedy = systemd.RetryTimer+" goes on trying: journalctl -u "+systemd.RetryService, "mend the cause; or run emr-static-ip, which ends it where it succeeds"
+		if systemd.Systemctl(ctx, d.env, "is-active", "--quiet", systemd.RetryTimer) != nil {
+			next, remedy = systemd.RetryTimer+" is installed, but not active", "systemctl start "+systemd.RetryTimer+", or run emr-static-ip when the cause is mended"
+		}
+	}
+	switch {
+	case !recorded:
+		return warning("last-error", "", remedy, "a run failed under --on-error continue, and there is no record of it; %s", next)
+	case last.Over:
+		return warning("last-error", "", "run emr-static-ip again, or remove the tag by hand", "the instance has the tag %s of a failure that is over, since removing it has failed", ec2.ErrorTag)
+	case last.Count == 0:
+		return warning("last-error", "", remedy, "%s; %s", last.Error, next)
+	case d.known && last.InstanceID != "" && last.InstanceID != d.facts.ID.InstanceID:
+		return warning("last-error", "", "a run that succeeds removes it", "the record of a failed run is of another instance (%s), as after a start from an image of that one; %s", text.Quote(last.InstanceID), next)
+	}
+	return warning("last-error", "", strings.Join(append(last.Remedies, remedy), "; "), "a run failed under --on-error continue, and none has succeeded since: %s: %s; %s",
+		last.Headline(), last.Error, next)
+}

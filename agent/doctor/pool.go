@@ -1,0 +1,164 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// pools looks at who holds the addresses that this subnet can give, and at their reservation.
+func (d *examination) pools(ctx context.Context) []Finding {
+	if len(d.every) == 0 {
+		return nil
+	}
+	findings := d.holders(ctx, d.usable)
+	if why := d.unasked("ec2"); why != "" {
+		return append(findings, unknown("reservation", "", "", "not tried: %s", why))
+	}
+	return append(findings, d.reservation(ctx, d.every))
+}
+
+// holders says of each address whether a run can have it, by the decision that a run itself makes, and whether there are enough.
+func (d *examination) holders(ctx context.Context, pools []pool.Named) []Finding {
+	var all []netip.Addr
+	for _, p := range pools {
+		all = append(all, p.Addrs...)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	v := d.look(ctx, all)
+	if v.eniErr != nil && v.ledgerErr != nil {
+		return []Finding{unknown("address", spans(all), "", "who holds them cannot be asked: %v; %v", v.eniErr, v.ledgerErr)}
+	}
+	var findings []Finding
+	for _, p := range pools {
+		var free []netip.Addr // neighbours in the list
+		flush := func() {
+			if len(free) > 0 {
+				f := fine("address", spans(free), "%s", text.Count(len(free), "address: free", "addresses: free"))
+				f.Addresses = free
+				findings = append(findings, f)
+			}
+			free = nil
+		}
+		can, nodes := 0, 0
+		for _, a := range p.Addrs {
+			f, node, action := d.holder(a, v)
+			if action != ssmcoord.Skip {
+				can++
+			} else if node {
+				nodes++
+			}
+			if action == ssmcoord.Take && f.Result == resultOK {
+				if len(free) > 0 && free[len(free)-1].Next() != a {
+					flush()
+				}
+				free = append(free, a)
+				continue
+			}
+			flush()
+			f.Addresses = []netip.Addr{a}
+			findings = append(findings, f)
+		}
+		flush()
+		if v.eniErr == nil && v.ledgerErr == nil {
+			findings = append(findings, d.enough(p, can, nodes))
+		}
+	}
+	return findings
+}
+
+// holder is the finding on one address: what a run would do with it, and whether a node of this cluster has it; outside EMR, a node of any.
+func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, action ssmcoord.Action) {
+	name := a.String()
+	e, h := v.Entries[a], v.Holders[a]
+	switch {
+	case v.ledgerErr != nil && h.ENI != "":
+		return unknown("address", name, "", "EC2: in use by %s; the ledger cannot be read: %v", h, v.ledgerErr), false, ssmcoord.Skip
+	case v.ledgerErr != nil:
+		return unknown("address", name, "", "EC2: on no network interface; the ledger cannot be read: %v", v.ledgerErr), false, ssmcoord.Skip
+	case v.eniErr != nil:
+		text := "no record in the ledger"
+		if e.State == ssmcoord.Claimed {
+			text = "the ledger names " + e.Record.Instance
+		}
+		return unknown("address", name, "", "%s; EC2 cannot be asked: %v", text, v.eniErr), false, ssmcoord.Skip
+	}
+	self := d.facts.Self()
+	judged := v.Judge(self, a)
+	claimed := e.State == ssmcoord.Claimed
+	of := func(cluster string) bool {
+		return cluster != "" && (cluster == d.facts.Cluster || d.facts.Cluster == "" && d.facts.Files.Empty())
+	}
+	node = claimed && of(e.Record.Cluster) || of(h.Cluster) && !h.Primary
+	record := "no record in the ledger"
+	if claimed {
+		record = fmt.Sprintf("the ledger names %s since %s", e.Record.Instance, e.Record.Time.UTC().Format(time.RFC3339))
+		if e.Record.Cluster != "" {
+			record = fmt.Sprintf("the ledger names %s of cluster %s since %s", e.Record.Instance, e.Record.Cluster, e.Record.Time.UTC().Format(time.RFC3339))
+		}
+	}
+	ledger := "--prefix " + d.cfg.Prefix
+	if d.cfg.Prefix == agent.DefaultPrefix {
+		ledger = ""
+	}
+	ledger = strings.TrimSpace(ledger + " --subnet " + d.facts.ID.SubnetID)
+	switch {
+	case e.State == ssmcoord.Unreadable:
+		f = warning("address", name, "emr-static-ip ledger repair "+ledger, "its record cannot be read, so that no node takes it: %v", e.Problem)
+	case judged.Action == ssmcoord.Keep && (!claimed || e.Record.Instance != d.facts.ID.InstanceID):
+		f = warning("address", name, "run emr-static-ip: it makes the record name this node", "on this node's interface %s, but %s", d.facts.ID.ENI, record)
+	case judged.Action == ssmcoord.TakeOver:
+		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over anyhow", "stale record: %s (%s)", judged.Reason, record)
+	case judged.Action != ssmcoord.Skip:
+		f = fine("address", name, "%s", judged.Reason)
+	case h.Primary:
+		f = warning("address", name, "take it out of the list, or end that instance; a subnet CIDR reservation of type explicit keeps EC2 from handing it out", "in use by %s", h)
+	case h.ENI != "" && (!claimed || e.Record.Instance != h.Instance):
+		f = warning("address", name, "free it: "+h.Unassign(a)+"; or take it out of the list", "in use by %s, outside the ledger (%s)", h, record)
+	case h.ENI != "":
+		f = fine("address", name, "in use by %s (%s)", h, record)
+	default:
+		f = fine("address", name, "%s (%s; EC2 has it on no interface)", judged.Reason, record)
+	}
+	return f, node, judged.Action
+}
+
+// enough judges whether a pool has addresses for as many nodes as the cluster was asked to have. can is how many a node could have that starts
+// now, nodes how many others the nodes of its cluster have; outside EMR, those of any cluster, which may be the one that doctor is run for.
+func (d *examination) enough(p pool.Named, can, nodes int) Finding {
+	wanted, from := d.facts.Files.Requested(emr.Role(strings.ToUpper(p.What)))
+	if p.What == "master" {
+		wanted, from = d.facts.Files.Masters()
+	}
+	text := fmt.Sprintf("%d of %d can be had by a node that starts now", can, len(p.Addrs))
+	whose := "this cluster's nodes"
+	if d.facts.Files.Empty() {
+		whose = "nodes of EMR clusters"
+	}
+	if nodes > 0 {
+		text += fmt.Sprintf(", %d are with %s", nodes, whose)
+	}
+	if from != "" {
+		text += fmt.Sprintf("; %s asks for %d", from, wanted)
+	}
+	switch {
+	case can+nodes == 0, can+nodes < wanted && can+nodes < len(p.Addrs):
+		return failed(exit.NoAddress, "pool", p.What, "name more addresses, or end what holds them (see above)", "too few: %s", text)
+	case can+nodes < wanted:
+		return warning("pool", p.What, "name more addresses", "too few: %s", text) // the list itself is: said as such
+	case can == 0 && d.facts.Files.Empty():
+		return warning("pool", p.What, "name more addresses for further nodes, or for a cluster beside that one", "all in use: %s", text)
+	}
+	return fine("pool", p.What, "%s", text)
+}

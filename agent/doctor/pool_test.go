@@ -1,0 +1,124 @@
+package doctor
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// claim writes a record, and waits.
+func (n *testNode) claim(a netip.Addr, record ssmcoord.Record, wait time.Duration) {
+	n.T.Helper()
+	n.Claim(n.cfg.Prefix, a, record, wait)
+}
+
+func TestDoctorAddresses(t *testing.T) {
+	run := func(name string, prepare func(t *testing.T, n *testNode), code exit.Code, not []string, check func(t *testing.T, d Diagnosis)) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newNode(t, cloud.Options{ShutdownTime: cloud.Exactly(time.Second)})
+				prepare(t, n)
+				d := n.doctor()
+				for i := range not {
+					not[i] = strings.Replace(not[i], "PRIMARY", n.PrimaryIP.String(), 1)
+				}
+				expectOnly(t, d, code, not...)
+				if check != nil {
+					check(t, d)
+				}
+			})
+		})
+	}
+	other := func(t *testing.T, n *testNode, spec cloud.InstanceSpec) *cloud.Node {
+		spec.Subnet = n.SubnetID
+		o, err := n.Cloud.RunInstance(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	a21 := netip.MustParseAddr("10.0.1.21")
+	run("held as primary", func(t *testing.T, n *testNode) { other(t, n, cloud.InstanceSpec{PrimaryIP: a21}) }, exit.OK, []string{"address 10.0.1.21"},
+		func(t *testing.T, d Diagnosis) {
+			expect(t, d, "address 10.0.1.21", resultWarning, "in use by i-", "as its primary IP", "explicit")
+		})
+	run("held as secondary", func(t *testing.T, n *testNode) { other(t, n, cloud.InstanceSpec{Secondary: []netip.Addr{a21}}) }, exit.OK, []string{"address 10.0.1.21"},
+		func(t *testing.T, d Diagnosis) {
+			expect(t, d, "address 10.0.1.21", resultWarning, "in use by i-", "outside the ledger (no record in the ledger)")
+		})
+	run("all are held", func(t *testing.T, n *testNode) {
+		other(t, n, cloud.InstanceSpec{Secondary: agenttest.Addrs("10.0.1.21 10.0.1.22")})
+	}, exit.NoAddress, []string{"address 10.0.1.21", "address 10.0.1.22", "pool core"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "pool core", resultFailed, "too few: 0 of 2")
+	})
+	run("outside, reserved, primary IP", func(t *testing.T, n *testNode) {
+		n.cfg.Pools.Core = append(agenttest.Addrs("10.0.2.5 10.0.1.3 10.0.1.255"), n.PrimaryIP, a21)
+	}, exit.Usage, []string{"address 10.0.2.5", "address 10.0.1.3", "address 10.0.1.255", "address PRIMARY"}, nil)
+	run("pool too small", func(t *testing.T, n *testNode) {
+		n.cfg.Pools = agent.Pools{Core: agenttest.Addrs("10.0.1.21")}
+		n.cfg.Pools.Core = nil
+		n.cfg.Pools.Master = agenttest.Addrs("10.0.1.20")
+	},
+		exit.Usage, []string{"addresses"}, func(t *testing.T, d Diagnosis) {
+			expect(t, d, "addresses", resultFailed, "no address is named for core nodes", "1 are requested")
+		})
+	run("none named", func(t *testing.T, n *testNode) { n.cfg.Pools = agent.Pools{} }, exit.Usage, []string{"addresses"}, nil)
+	run("not covered by a reservation", func(t *testing.T, n *testNode) {
+		n.cfg.Pools.Core = agenttest.Addrs("10.0.1.40 10.0.1.41 10.0.1.44 10.0.1.21")
+	}, exit.OK, []string{"reservation"},
+		func(t *testing.T, d Diagnosis) {
+			expect(t, d, "reservation", resultWarning, "10.0.1.40-10.0.1.41, 10.0.1.44", "for each of 10.0.1.40/31 10.0.1.44/32: aws ec2 create-subnet-cidr-reservation --subnet-id subnet-")
+		})
+	run("a reservation of the other type", func(t *testing.T, n *testNode) {
+		n.Cloud.ReserveCIDR(n.SubnetID, netip.MustParsePrefix("10.0.1.48/28"), "prefix")
+		n.cfg.Pools.Core = agenttest.Addrs("10.0.1.48")
+	}, exit.OK, []string{"reservation"}, func(t *testing.T, d Diagnosis) { expect(t, d, "reservation", resultWarning, "type prefix") })
+	run("interface full", func(t *testing.T, n *testNode) {
+		n.InstanceType = ""
+		for i := range byte(14) {
+			n.Assign(netip.AddrFrom4([4]byte{10, 0, 1, 200 + i}))
+		}
+	}, exit.Usage, []string{"room"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "room", resultFailed, "has 15 addresses, and m5.xlarge allows 15")
+	})
+	gone := ssmcoord.Record{Instance: "i-0aaaaaaaaaaaaaaaa", ENI: "eni-0aaaaaaaaaaaaaaaa", Cluster: "j-GONE", Role: "CORE", Time: time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)}
+	run("stale record", func(t *testing.T, n *testNode) { n.claim(a21, gone, 3*time.Minute) }, exit.OK, []string{"address 10.0.1.21"}, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "address 10.0.1.21", resultWarning, "stale record", "i-0aaaaaaaaaaaaaaaa", "cluster j-GONE", "emr-static-ip ledger gc --subnet subnet-")
+		expect(t, d, "pool core", resultOK, "2 of 2 can be had")
+	})
+	run("a claim too new to judge", func(t *testing.T, n *testNode) { n.claim(a21, gone, 0) }, exit.OK, nil, func(t *testing.T, d Diagnosis) {
+		expect(t, d, "address 10.0.1.21", resultOK, "which EC2 does not list yet")
+	})
+}
+
+// doctor and a run judge the age of a record by the same clock, Parameter Store's: they agree on a
+// node whose own clock is minutes behind.
+func TestDoctorAndRunHaveOneClock(t *testing.T) {
+	for _, test := range []struct {
+		age  time.Duration
+		code exit.Code
+	}{{time.Minute, exit.OK}, {10 * time.Second, exit.NoAddress}} {
+		synctest.Test(t, func(t *testing.T) {
+			n, _ := newNode(t, cloud.Options{ClockSkew: 4 * time.Minute})
+			n.cfg.Pools.Core = n.cfg.Pools.Core[:1]
+			n.claim(n.cfg.Pools.Core[0], ssmcoord.Record{Instance: "i-0aaaaaaaaaaaaaaaa", ENI: "eni-0a", Cluster: "j-GONE", Role: "CORE", Time: time.Now()}, test.age)
+			d := n.doctor()
+			_, err := agent.Plan(t.Context(), n.cfg, n.Env)
+			if exit.CodeOf(err) != test.code {
+				t.Errorf("a record of a vanished instance, %s old: plan says %v", test.age, err)
+			}
+			if poolFails := slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Check == "pool" && f.Subject == "core" && f.Result == resultFailed }); poolFails != (test.code != exit.OK) {
+				t.Errorf("a record of a vanished instance, %s old: doctor says\n%s", test.age, textOf(t, d))
+			}
+		})
+	}
+}

@@ -1,0 +1,121 @@
+package doctor
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// TestBrokenProxyIsTold: a run and doctor name the variable, and not what is in it.
+func TestBrokenProxyIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newNode(t, cloud.Options{})
+		const value = "http://me:pa%ss@proxy:3128"
+		n.Env.LookupEnv = func(name string) (string, bool) {
+			if name == "HTTPS_PROXY" {
+				return value, true
+			}
+			return "", false
+		}
+		d := n.doctor()
+		expectOnly(t, d, exit.OK, "proxy HTTPS_PROXY")
+		expect(t, d, "proxy HTTPS_PROXY", resultWarning, "is not a valid proxy URL", "http://HOST:PORT", "%25")
+		rep := n.apply()
+		told := strings.Join(rep.Warnings, "\n")
+		if !strings.Contains(told, "HTTPS_PROXY is not a valid proxy URL") || strings.Contains(told+textOf(t, d), "pa%ss") {
+			t.Error(told)
+		}
+	})
+}
+
+// throughProxy, where it is set, makes TestDoctorThroughProxy look at an endpoint; Go reads a process's proxies once. It is the file of the CA.
+const throughProxy = "EMR_STATIC_IP_TEST_PROXY"
+
+// TestDoctorThroughProxy has the test program again reach an endpoint, whose name only the proxy knows.
+func TestDoctorThroughProxy(t *testing.T) {
+	if ca := os.Getenv(throughProxy); ca != "" {
+		t.Setenv("AWS_CA_BUNDLE", ca)
+		t.Setenv("AWS_ENDPOINT_URL_SSM", "https://aws.test")
+		for _, f := range reached(t, "ssm").findings {
+			fmt.Printf("%s: %s: %s; %s\n", f.name(), f.Result, f.Detail, f.Remedy)
+		}
+		return
+	}
+	ca, leaf := certificate(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(bundle, ca, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{leaf}}
+	server.StartTLS()
+	defer server.Close()
+	endpoint := server.Listener.Addr().String()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, _, _ := strings.Cut(r.Header.Get("Proxy-Authorization"), " ")
+		if r.Method != http.MethodConnect || r.Host != "aws.test:443" || user != "Basic" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		there, err := net.Dial("tcp", endpoint)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer there.Close()
+		here, _, err := http.NewResponseController(w).Hijack() // before the answer, after which the client goes on
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer here.Close()
+		if _, err := io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+			t.Error(err)
+			return
+		}
+		go func() { _, _ = io.Copy(there, here) }()
+		_, _ = io.Copy(here, there)
+	}))
+	defer proxy.Close()
+	address := strings.TrimPrefix(proxy.URL, "http://")
+	for _, test := range []struct {
+		name, proxy string
+		want        []string
+		never       string
+	}{
+		{"it lets through", "http://tok3n:secret@" + address, []string{"dns ssm: ok: not needed: the proxy http://" + address, "tcp ssm: ok: connected to " + address, "tls ssm: ok: TLS 1.3, answered through the proxy http://" + address + " of the environment"}, "tok3n"},
+		{"it refuses", "http://" + address, []string{"tls ssm: failed: ", "look at whether the proxy allows CONNECT to aws.test"}, "VPC endpoint"},
+		{"nobody is there", "http://127.0.0.1:1", []string{"tcp ssm: failed: 127.0.0.1:1: refused", "look at the proxy"}, "tls ssm"},
+		{"it cannot be read", "http://tok3n:pa%ss@" + address, []string{"dns ssm: failed: looking up aws.test"}, "tok3n"}, // Go goes without it, and does not say so
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDoctorThroughProxy$")
+			child.Env = append(os.Environ(), "HTTPS_PROXY="+test.proxy, "https_proxy=", "NO_PROXY=", "no_proxy=", throughProxy+"="+bundle)
+			out, err := child.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("%s\nlacks %s", out, want)
+				}
+			}
+			if strings.Contains(string(out), test.never) {
+				t.Errorf("%s\nhas %s", out, test.never)
+			}
+		})
+	}
+}

@@ -1,0 +1,119 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
+)
+
+// imdsBehind is how long after a run IMDS may not list the address yet that EC2 has attached: up to about 30 s.
+const imdsBehind = time.Minute
+
+// staticFinding compares what the last run left with what EC2, IMDS and the kernel have now, as status does.
+func (d *examination) staticFinding(ctx context.Context) Finding {
+	static := d.last.Static
+	switch {
+	case d.stateErr != nil || !d.hasState && !d.known:
+		return Finding{} // said by state, or by imds
+	case d.hasState && d.last.Phase == state.Released:
+		return fine("static-ip", "", "this node has none: it was released")
+	case !d.hasState || !static.IsValid():
+		return fine("static-ip", "", "this node has none yet")
+	case d.last.Phase == state.Withdrawn:
+		return failed(exit.Withdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 does not give %s to this node any more: it was taken out of use", static)
+	case d.last.Phase != state.Programmed:
+		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not come to its end (%s)", d.last.Phase)
+	case len(d.last.Intents) > 0:
+		return warning("static-ip", "", "run emr-static-ip again: it continues", "a run did not come to its end, and may have claimed %v", d.last.Intents)
+	case !d.known:
+		return unknown("static-ip", "", "", "%s: whether EC2 still gives it to this node cannot be asked", static)
+	}
+	given, f := d.given(ctx, static)
+	if f.Check != "" {
+		return f
+	}
+	if !d.kernelOK {
+		return unknown("static-ip", "", "", "%s; what is programmed cannot be looked at", given)
+	}
+	o, err := d.session.Kernel.Observe(ctx, d.facts.ID.MAC)
+	if err != nil {
+		return of(node.KernelError(err), "static-ip", "")
+	}
+	var troubles []string
+	for _, item := range agent.KernelItems(o, d.wanted(static, d.last.Former), true) {
+		if trouble := item.Trouble(); trouble != "" {
+			troubles = append(troubles, trouble)
+		}
+	}
+	if len(troubles) > 0 {
+		return failed(exit.Drifted, "static-ip", "", "emr-static-ip restore puts it back; emr-static-ip status shows all of it", "%s is not programmed as it should be: %s", static, strings.Join(troubles, "; "))
+	}
+	return fine("static-ip", "", "%s and its rules are programmed on %s; %s", static, o.Link.Name, given)
+}
+
+// given tells in words who says that the static IP is this node's; a finding where it is not. EC2 decides: IMDS goes on listing an address for a
+// while that is gone, and may not list a new one yet.
+func (d *examination) given(ctx context.Context, static netip.Addr) (string, Finding) {
+	listed := slices.Contains(d.facts.ID.Addresses, static)
+	shown, err := false, error(nil)
+	if why := d.unasked("ec2"); why != "" {
+		err = errors.New(why)
+	} else {
+		bounded, cancel := context.WithTimeout(ctx, doctorLook+doctorCall)
+		defer cancel()
+		if shown, err = d.session.EC2.Shows(bounded, static, true, doctorLook); err != nil {
+			err = d.explain(ctx, err)
+		}
+	}
+	const restores = "restore takes an address out of use that IMDS does not list in several checks; emr-static-ip attaches it again, or another one where it is in use"
+	switch {
+	case err == nil && shown && listed:
+		return "EC2 and IMDS give it to this node", Finding{}
+	case err != nil && listed:
+		return fmt.Sprintf("IMDS lists it, EC2 cannot be asked (%v)", err), Finding{}
+	case err != nil:
+		return "", failed(exit.Drifted, "static-ip", "", restores, "IMDS does not list %s on this node's interface, and EC2 cannot be asked: %v", static, err)
+	case shown && time.Since(d.last.Written) < imdsBehind:
+		return "EC2 gives it to this node, IMDS does not list it yet", Finding{}
+	case shown:
+		return "", failed(exit.Drifted, "static-ip", "", "run doctor again in a minute: IMDS follows EC2 within about 30 s. While it does not, restore takes the address out of use",
+			"EC2 gives %s to this node, but IMDS does not list it", static)
+	}
+	where := "EC2 has it on no network interface"
+	err = d.call(ctx, func(ctx context.Context) error {
+		holders, err := d.session.EC2.Holders(ctx, []netip.Addr{static})
+		if h := holders[static]; h.ENI != "" {
+			where = "it is in use by " + h.String()
+		}
+		return err
+	})
+	if err != nil {
+		where = fmt.Sprintf("who has it cannot be asked: %v", err)
+	}
+	if uses, err := d.programmed(ctx, static); err == nil && uses {
+		where += "; here it is still programmed, until restore takes it out"
+	}
+	return "", failed(exit.Withdrawn, "static-ip", "", "find out who moved it (CloudTrail: AssignPrivateIpAddresses, UnassignPrivateIpAddresses); run emr-static-ip to get an address of the list again",
+		"EC2 does not give %s to this node any more: %s", static, where)
+}
+
+// programmed tells whether the interface has the address.
+func (d *examination) programmed(ctx context.Context, static netip.Addr) (bool, error) {
+	if !d.kernelOK {
+		return false, errors.New("the kernel cannot be looked at")
+	}
+	o, err := d.session.Kernel.Observe(ctx, d.facts.ID.MAC)
+	return err == nil && len(o.Link.Find(static)) > 0, err
+}
+
+// doctorLook is how long doctor looks whether EC2 comes to show the static IP.
+const doctorLook = 10 * time.Second

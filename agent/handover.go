@@ -1,0 +1,97 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// This file has what a run does about addresses that the node had before.
+
+// lostStatic takes the last run's address out of the kernel: EC2 does not give it to this node any
+// more. From here on until another one is programmed the node has none.
+func (r *run) lostStatic(ctx context.Context) error {
+	lost := r.memory.State().Static
+	r.report.warn(fmt.Sprintf("EC2 does not give %s to this node any more", lost))
+	// On disk first: from here on a restore must not put it back.
+	if err := r.save(state.Withdrawn, func(s *state.State) { s.RecordDue = time.Time{} }); err != nil {
+		return err
+	}
+	return r.unprogram(ctx, []netip.Addr{lost})
+}
+
+// finishGivenBack takes out of the kernel what this node has given back, or does not have any more.
+// A release, or a withdrawal, that was interrupted may have left its address there, where nothing
+// would watch it from here on.
+func (r *run) finishGivenBack(ctx context.Context) error {
+	if last := r.memory.State(); last.GivenBack() {
+		return r.unprogram(ctx, last.Touched())
+	}
+	return nil
+}
+
+// recallClaims asks the ledger which addresses name this node, where its state file is lost and its
+// network interface has more than the primary IP.
+func (r *run) recallClaims(ctx context.Context) error {
+	if r.memory.Known() || len(r.facts.ID.Addresses) < 2 {
+		return nil
+	}
+	claims, err := ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID).Claims(ctx, r.facts.ID.InstanceID)
+	r.claims = without(claims, r.facts.ID.PrimaryIP)
+	return err
+}
+
+// takeBack undoes what this run did for an address whose record it may not write: a node whose
+// address nobody can see in the ledger would be a trap for the next cluster.
+//
+// An address that the node had before is not given back yet: it is put into use again.
+func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Addr) error {
+	if before := c.Past.Last; before.IsValid() && before != a {
+		return r.takeBackFor(ctx, c, a, before)
+	}
+	releasing := func(s *state.State) { s.Static, s.Intents, s.RecordDue = a, c.Intents(), time.Time{} }
+	if err := r.save(state.Releasing, releasing); err != nil {
+		return err
+	}
+	if err := r.unprogram(ctx, []netip.Addr{a}); err != nil {
+		return err
+	}
+	had, err := r.session.EC2.Unassign(ctx, a)
+	if err != nil {
+		return err
+	}
+	if had {
+		r.report.log.Info(fmt.Sprintf("unassigned %s: its record cannot be written", a), addressField(a))
+	}
+	r.report.static(netip.Addr{})
+	r.report.takenBack()
+	return r.save(state.Claiming, func(s *state.State) {
+		s.Static, s.Former, s.Intents, s.RecordDue = netip.Addr{}, nil, without(c.Intents(), a), time.Time{}
+	})
+}
+
+// takeBackFor is takeBack where the node had another address before.
+func (r *run) takeBackFor(ctx context.Context, c *ssmcoord.Coordinator, a, before netip.Addr) error {
+	again := func(s *state.State) {
+		s.Static, s.Former, s.Intents, s.RecordDue = before, []netip.Addr{a}, c.Intents(), time.Time{}
+	}
+	if err := r.save(state.Programmed, again); err != nil {
+		return err
+	}
+	if err := r.program(ctx, before, []netip.Addr{a}, r.report.changed); err != nil {
+		return err
+	}
+	if _, err := r.session.EC2.Unassign(ctx, a); err != nil {
+		return err
+	}
+	r.report.static(before)
+	r.report.note(fmt.Sprintf("%s is in use again, as before; %s was given back", before, a))
+	return r.save(state.Programmed, func(s *state.State) {
+		s.Static, s.Former, s.Intents, s.RecordDue = before, nil, slices.DeleteFunc(c.Intents(), func(b netip.Addr) bool { return b == a || b == before }), time.Time{}
+	})
+}

@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+)
+
+// beginName appends the role to the Name tag while the run goes on. It is called when the node has
+// its address: a run that gets none changes nothing. It returns nil if there is nothing to do, or if
+// EC2 has not listed the node's tags yet.
+func (r *run) beginName(ctx context.Context) *answer[string] {
+	if !r.cfg.NameTag || r.memory.State().Named || r.session.EC2.SeenTags == nil {
+		return nil
+	}
+	name := r.session.EC2.NewName(r.session.EC2.SeenTags)
+	return ask(ctx, &r.beside, "CreateTags", func(ctx context.Context) (string, error) { return name, r.rename(ctx, name) })
+}
+
+// rename gives the instance a name, unless that is empty.
+func (r *run) rename(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	return r.session.EC2.Rename(ctx, name)
+}
+
+// joinName waits for the Name tag. The tag is a convenience: a node is not failed for it. joinName
+// returns true if no later run needs to look after it.
+func (r *run) joinName(ctx context.Context, begun *answer[string]) (named bool) {
+	switch {
+	case !r.cfg.NameTag:
+		return r.memory.State().Named
+	case r.memory.State().Named:
+		r.report.unchanged(1)
+		return true
+	}
+	name, err := "", error(nil)
+	if begun != nil {
+		name, err = begun.wait()
+	} else if tags, tagsErr := r.session.EC2.Tags(ctx); tagsErr != nil { // EC2 did not list the node yet
+		err = tagsErr
+	} else {
+		name = r.session.EC2.NewName(tags)
+		err = r.rename(ctx, name)
+	}
+	switch {
+	case err != nil:
+		r.report.warn(withRemedies(r.explain(ctx, err)) + "; or use --no-name-tag")
+		return false
+	case name != "":
+		r.report.change(stepName, "named the instance "+text.Quote(name))
+	default:
+		r.report.unchanged(1)
+	}
+	return r.session.EC2.SeenTags[ec2.TagName] != "" || name != "" // a Name that is given later gets the role, too
+}

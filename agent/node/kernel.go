@@ -1,0 +1,31 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+// KernelError gives an error of netcfg its exit code and remedy.
+func KernelError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, netcfg.ErrTooMany):
+		return exit.With(exit.Usage, err, "name fewer or larger networks with --only-cidr and --exclude-cidr")
+	case errors.Is(err, netcfg.ErrBackend):
+		return exit.With(exit.Kernel, err, "use the backend that is named there, or --nat-backend auto, which takes one that works")
+	case errors.Is(err, netcfg.ErrBusy):
+		return exit.With(exit.Kernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
+	case errors.Is(err, netcfg.ErrNoBackend):
+		return exit.With(exit.Kernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft)")
+	case errors.Is(err, context.DeadlineExceeded):
+		return exit.With(exit.Deadline, err, "run again: it continues; on a busy node with a larger --timeout")
+	case errors.Is(err, exec.ErrNotFound):
+		return exit.With(exit.Kernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft), or use --nat-backend auto, which takes nftables where there is none")
+	}
+	return exit.With(exit.Kernel, err, "run again; compare with ip addr and iptables -t nat -S")
+}

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// record writes the record of the node's address, and installs what is to act after this run. The
+// traffic flows already. Where the node's turn to write is far away, and the timer is there to look
+// after it, the run leaves the record to the timer.
+func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, due time.Time) error {
+	installed := false
+	if time.Until(due) > ssmcoord.RecordSoon && r.timerWrites() {
+		r.install(ctx)
+		installed = true
+		if r.leaveToTimer(ctx) {
+			r.report.warn(fmt.Sprintf("record pending: many nodes start at the same time, and Parameter Store admits few records a second; "+
+				"%s writes the record of %s at about %s", systemd.Timer, plan.Addr, due.UTC().Format(time.RFC3339)), addressField(plan.Addr))
+			return nil
+		}
+	}
+	written, err := c.Record(ctx, plan)
+	if ec2.IsPermission(err) && !plan.Kept {
+		if backErr := r.takeBack(ctx, c, plan.Addr); backErr != nil {
+			return errors.Join(r.explain(ctx, err), backErr)
+		}
+		return errors.Join(r.explain(ctx, err), fmt.Errorf("what the run had done with %s was taken back", plan.Addr))
+	}
+	if err != nil {
+		return err
+	}
+	if !written {
+		r.report.unchanged(1)
+	}
+	if !installed {
+		r.install(ctx)
+	}
+	return r.save(state.Programmed, func(s *state.State) { s.RecordDue = time.Time{} })
+}
+
+// timerWrites reports whether the timer can write the node's record.
+func (r *run) timerWrites() bool { return r.cfg.wantedParts(r.env).Units && !r.hasOwnWay() }
+
+// leaveToTimer starts the service that writes the record when it is due. False: the timer is not
+// active, which goes on where the service fails.
+func (r *run) leaveToTimer(ctx context.Context) bool {
+	if systemd.Systemctl(ctx, r.env, "is-active", "--quiet", systemd.Timer) != nil {
+		return false
+	}
+	if err := systemd.Systemctl(ctx, r.env, "start", "--no-block", systemd.Service); err != nil {
+		r.report.note(err.Error())
+	}
+	return true
+}
+
+// hasOwnWay reports whether the run reaches AWS by settings of its environment, which the timer's
+// unit does not have.
+func (r *run) hasOwnWay() bool {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_CONFIG_FILE",
+		"AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
+		if r.env.Getenv(name) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// writePending writes the record that a run left to the timer, when it is due: it is the only AWS
+// call of a restore. It is called without the lock, which it takes for the write, so that a release
+// need not wait for it. A failure is a warning: the next restore tries again.
+func (r *run) writePending(ctx context.Context) {
+	last := r.memory.State()
+	wait := time.Until(last.RecordDue)
+	if last.Written.After(time.Now()) {
+		wait = 0 // the clock was ahead when the run said so
+	}
+	if last.RecordDue.IsZero() || wait > recordWait {
+		return
+	}
+	err := host.Sleep(ctx, max(wait, 0))
+	if err == nil {
+		err = r.recordNow(ctx)
+	}
+	if err != nil {
+		r.report.warn("record pending: "+withRemedies(r.explain(ctx, err))+"; the next restore tries again", addressField(last.Static))
+	}
+}
+
+// recordWait is how long a restore waits for the node's turn: longer than the time between two. The
+// unit's time is longer still. recordTry bounds one attempt.
+const (
+	recordWait = 70 * time.Second
+	recordTry  = 5 * time.Second
+)
+
+func (r *run) recordNow(ctx context.Context) error {
+	before := r.memory.State()
+	// Briefly: a release may wait for the lock.
+	ctx, cancel := context.WithTimeout(ctx, recordTry)
+	defer cancel()
+	unlock, err := state.Lock(ctx, r.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if known, err := r.recall(); err != nil || !known {
+		return err
+	}
+	s := r.memory.State()
+	if s.RecordDue.IsZero() || s.Static != before.Static || s.Phase != state.Programmed {
+		return nil // another run has been here
+	}
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
+	ledger := ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, s.SubnetID)
+	self := ssmcoord.Self{Instance: s.InstanceID, ENI: s.ENI, Cluster: s.ClusterID, Role: string(s.Role)}
+	if err := ledger.Record(ctx, s.Static, self); err != nil {
+		return err
+	}
+	r.report.event(ssmcoord.Event{Kind: ssmcoord.EventRecorded, Addr: s.Static, Detail: ledger.Name(s.Static) + " names this node", Change: true})
+	s.RecordDue = time.Time{}
+	return r.store(s)
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/control"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/terminal"
+)
+
+// stay keeps the cluster for other terminals until the rehearsal is interrupted.
+func (r *rehearsal) stay(ctx context.Context) error {
+	site := control.Site{Cluster: r.cluster, Binary: r.binary, Args: r.args}
+	fmt.Fprint(os.Stdout, "\nThe cluster stays until Ctrl-C. In another terminal:\n"+
+		"  emrsim nodes                     the nodes and their addresses\n"+
+		"  emrsim shell core-1              a shell on a node\n"+
+		"  emrsim exec core-1 -- COMMAND    one command\n"+
+		"  emrsim end core-1                end a node, as a resize does (--abrupt: as a failure does)\n"+
+		"  emrsim add core                  add a node and run the bootstrap action on it\n")
+	err := site.Serve(ctx)
+	fmt.Fprintln(os.Stdout, "\nthe cluster is removed")
+	return err
+}
+
+// openShell gives the operator a shell on a node and returns when the shell ends.
+func (r *rehearsal) openShell(ctx context.Context) error {
+	fmt.Fprintf(os.Stdout, "\na shell on %s; the cluster ends with it\n", r.shell)
+	n := r.named(r.shell)
+	if !terminal.Is(os.Stdin) {
+		_, err := r.cluster.Session(ctx, n, lab.Session{Term: os.Getenv("TERM"), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+		return err
+	}
+	fmt.Fprint(os.Stdout, r.cluster.Hint())
+	return attach(func(tty *os.File) error {
+		_, err := r.cluster.Session(ctx, n, lab.Session{Term: os.Getenv("TERM"), Terminal: tty})
+		return err
+	})
+}
+
+// attach connects this process's terminal to a new pseudo-terminal while use runs. The program of
+// use is in other namespaces and so cannot have this process's terminal as its own.
+func attach(use func(tty *os.File) error) error {
+	master, tty, err := terminal.Open()
+	if err != nil {
+		return err
+	}
+	defer master.Close()
+	size := func() error { return terminal.Resize(master, terminal.SizeOf(os.Stdin)) }
+	if err := size(); err != nil {
+		return errors.Join(err, tty.Close())
+	}
+	restore, err := terminal.Raw(os.Stdin)
+	if err != nil {
+		return errors.Join(err, tty.Close())
+	}
+	defer restore()
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, unix.SIGWINCH)
+	defer signal.Stop(resized)
+	go func() {
+		for range resized {
+			_ = size() // the terminal may have gone
+		}
+	}()
+	go func() { _, _ = io.Copy(master, os.Stdin) }() // ends with the process
+	var copied sync.WaitGroup
+	copied.Go(func() { _, _ = io.Copy(os.Stdout, master) }) // ends with EIO when the last program has closed the terminal
+	err = use(tty)
+	tty.Close()
+	copied.Wait()
+	return err
+}
+
+// siteCommands are the commands for a rehearsal that stays in another terminal.
+func siteCommands() []*cobra.Command {
+	pid := 0
+	ask := func(cmd *cobra.Command, r control.Request, interactive bool) error {
+		code, err := control.Ask(cmd.Context(), pid, r, interactive)
+		switch {
+		case errors.Is(err, control.ErrNone):
+			return usageError{err}
+		case err != nil:
+			return err
+		case code != 0:
+			return exitError(code)
+		}
+		return nil
+	}
+	abrupt := false
+	nodes := &cobra.Command{Use: "nodes", Short: "List the nodes of a rehearsal that stays", Args: none,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, control.Request{Command: "nodes"}, false) }}
+	shell := &cobra.Command{Use: "shell NODE", Short: "Open a shell on a node of a rehearsal that stays", Args: oneNode,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(cmd, control.Request{Command: "shell", Node: args[0]}, true)
+		}}
+	execute := &cobra.Command{Use: "exec NODE -- COMMAND [ARGUMENT...]", Short: "Run a command on a node of a rehearsal that stays; the exit code is the command's",
+		Example: "  emrsim exec core-1 -- emr-static-ip status\n  emrsim exec core-1 -- iptables -t nat -F",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 || (len(args) == 2 && args[1] == "--") {
+				return usageError{errors.New("a node and a command: emrsim exec core-1 -- emr-static-ip status")}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			command := args[1:]
+			if command[0] == "--" {
+				command = command[1:]
+			}
+			return ask(cmd, control.Request{Command: "exec", Node: args[0], Args: command}, true)
+		}}
+	execute.Flags().SetInterspersed(false)
+	end := &cobra.Command{Use: "end NODE", Short: "End a node of a rehearsal that stays: EMR's shutdown actions run, and the instance terminates", Args: oneNode,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(cmd, control.Request{Command: "end", Node: args[0], Abrupt: abrupt}, false)
+		}}
+	end.Flags().BoolVar(&abrupt, "abrupt", false, "without shutdown actions, as in a failure of the hardware")
+	add := &cobra.Command{Use: "add core|task|master", Short: "Add a node to a rehearsal that stays, and run the bootstrap action on it", Args: func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 || (args[0] != "core" && args[0] != "task" && args[0] != "master") {
+			return usageError{errors.New("which role? core, task or master")}
+		}
+		return nil
+	}, RunE: func(cmd *cobra.Command, args []string) error {
+		role := map[string]string{"core": cloud.RoleCore, "task": cloud.RoleTask, "master": cloud.RoleMaster}[args[0]]
+		return ask(cmd, control.Request{Command: "add", Node: role}, false)
+	}}
+	all := []*cobra.Command{nodes, shell, execute, end, add}
+	for _, c := range all {
+		c.Flags().IntVar(&pid, "pid", 0, "process id of the rehearsal, where more than one runs")
+	}
+	return all
+}
+
+func none(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("nothing is expected after the command, and there is %q", args[0])}
+	}
+	return nil
+}
+
+func oneNode(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{errors.New("which node? emrsim nodes shows them")}
+	}
+	return nil
+}
