@@ -97,8 +97,8 @@ func noCredentials(err error, cfg aws.Config) (verdict, time.Duration) {
 		return slices.ContainsFunc(list, func(s aws.CredentialSource) bool { return slices.Contains(sources, s) })
 	}
 	switch clock := ClockError(err, time.Now()); {
-	case clock != nil && lasting(err):
-		return verdict{exit.CodeOf(clock), ClockRemedy}, forGood
+	case clock != nil: // which may be set meanwhile
+		return verdict{exit.CodeOf(clock), ClockRemedy}, late
 	case code == "AssumeRoleUnauthorizedAccess":
 		return verdict{exit.Permission, trustRemedy(cfg.Region)}, forGood
 	case code != "":
