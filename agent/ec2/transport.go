@@ -58,7 +58,7 @@ func buildable(env host.Environment, timeout time.Duration) *awshttp.BuildableCl
 // through makes every client that has this option send its requests with client. The SDK makes
 // clients of its own for credentials, such as that of STS, and these follow redirects.
 func through(client aws.HTTPClient) func(*middleware.Stack) error {
-	handler := smithyhttp.NewClientHandler(client)
+	handler := smithyhttp.NewClientHandlerWithOptions(client)
 	send := func(ctx context.Context, in middleware.DeserializeInput, _ middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 		response, meta, err := handler.Handle(ctx, in.Request)
 		return middleware.DeserializeOutput{RawResponse: response}, meta, err
