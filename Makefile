@@ -39,7 +39,7 @@ help: ## this list
 
 .PHONY: demo
 demo: setup bin/emr-static-ip bin/emrsim ## launch a whole EMR cluster on this machine, no AWS account needed (root, sudo or user namespaces)
-	scripts/as-root.sh bin/emrsim launch -- $(STATIC_IPS)
+	scripts/as-root.sh bin/emrsim launch --report report.html -- $(STATIC_IPS)
 
 .PHONY: scenarios
 scenarios: setup bin/emr-static-ip bin/emrsim ## run all scenarios of a cluster's life: cmd/emrsim/scenarios; OTHER=FILE is another version, for upgrades
@@ -137,7 +137,7 @@ publish: dist ## upload dist/ with the AWS CLI: make publish TO=s3://BUCKET/PREF
 
 .PHONY: clean
 clean: ## remove what the build made; the container base image stays (make clean-container removes it)
-	rm -rf bin dist
+	rm -rf bin dist report.html
 
 .PHONY: clean-container
 clean-container: ## remove the images that test-container made

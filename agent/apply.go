@@ -49,8 +49,8 @@ func (r *run) apply(ctx context.Context) error {
 	return r.forgetFailure(ctx)
 }
 
-// giveAddress gets the node an address and puts it into use. It returns the zero Addr if the node is
-// left as it is.
+// giveAddress gets the node an address and puts it into use. It returns the zero Addr if the node
+// is left as it is.
 func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 	if err := r.connect(ctx); err != nil {
 		return netip.Addr{}, err
@@ -121,8 +121,8 @@ func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Pl
 	return err
 }
 
-// check does everything that can be refused before anything is changed. True: the node is to be left
-// as it is. forReal says that a run follows, and not only the plan of one.
+// check does everything that can be refused before anything is changed. True: the node is to be
+// left as it is. forReal says that a run follows, and not only the plan of one.
 func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 	if r.facts.Role, err = node.DetectRole(ctx, r.cfg.Role, r.facts.Files, r.session.EC2.Tags); err != nil {
 		return false, err

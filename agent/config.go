@@ -101,8 +101,9 @@ func (c Config) Settings() Settings {
 	}
 }
 
-// Repeating is c completed from the last run. A run that names addresses says all there is to say, and stays as it is; one
-// that names none repeats the last run, except for the flags that it was given.
+// Repeating is c completed from the last run. A run that names addresses says all there is to say,
+// and stays as it is; one that names none repeats the last run, except for the flags that it was
+// given.
 func (c Config) Repeating(last Settings) Config {
 	if !c.Pools.Empty() {
 		return c

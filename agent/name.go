@@ -8,8 +8,8 @@ import (
 )
 
 // beginName appends the role to the Name tag while the run goes on. It is called when the node has
-// its address: a run that gets none changes nothing. It returns nil if there is nothing to do, or if
-// EC2 has not listed the node's tags yet.
+// its address: a run that gets none changes nothing. It returns nil if there is nothing to do, or
+// if EC2 has not listed the node's tags yet.
 func (r *run) beginName(ctx context.Context) *answer[string] {
 	if !r.cfg.NameTag || r.memory.State().Named || r.session.EC2.SeenTags == nil {
 		return nil

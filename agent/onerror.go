@@ -29,7 +29,8 @@ const tagError = ec2.ErrorTag
 // maxTag is how many characters EC2 allows in a tag's value.
 const maxTag = 256
 
-// Bounds of what is done after a failed run: each part of it is tried, whatever becomes of the others.
+// Bounds of what is done after a failed run: each part of it is tried, whatever becomes of the
+// others.
 const (
 	onErrorLock = 10 * time.Second // for another run on this node
 	onErrorIMDS = 5 * time.Second  // for IMDS, which may be what failed
@@ -46,8 +47,9 @@ type Failed struct {
 	Environ  []string  // of a later run, as NAME=value
 	Omitted  []string  // names of variables that a later run lacks, since they may hold secrets
 	Began    time.Time // when the run did
-	// Hopeless: the command line itself is wrong, and will not become right. A list of addresses that this node or its cluster contradicts is not
-	// hopeless: EMR's files may be complete later, and an interface may get room.
+	// Hopeless: the command line itself is wrong, and will not become right. A list of addresses that
+	// this node or its cluster contradicts is not hopeless: EMR's files may be complete later, and an
+	// interface may get room.
 	Hopeless bool
 }
 
@@ -58,8 +60,9 @@ type Suppressed struct {
 	Retrying bool // a timer goes on trying
 }
 
-// Suppress does what --on-error continue promises: it records the error in the state directory, tags the instance with it, and installs the
-// timer that tries again. It never fails: what it cannot do is among the problems.
+// Suppress does what --on-error continue promises: it records the error in the state directory,
+// tags the instance with it, and installs the timer that tries again. It never fails: what it
+// cannot do is among the problems.
 func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppressed {
 	r := newRun(cfg, env)
 	var s Suppressed
@@ -142,8 +145,8 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	return s
 }
 
-// overtaken tells what has happened since a failed run gave its lock away that makes the failure one of the past; empty: nothing. Call it with
-// the lock held.
+// overtaken tells what has happened since a failed run gave its lock away that makes the failure
+// one of the past; empty: nothing. Call it with the lock held.
 func (r *run) overtaken(began time.Time) string {
 	err := r.memory.Load("")
 	if last := r.memory.State(); err == nil && !began.IsZero() && last.Released() && last.Written.After(began) {
@@ -165,7 +168,8 @@ func lockBriefly(ctx context.Context, dir string, atMost time.Duration) (func(),
 // earlierTimer says what is true of a timer that is left as it is.
 const earlierTimer = systemd.RetryTimer + " goes on trying the earlier command line"
 
-// keepTrying installs the timer that repeats the failed run. True: a timer is there, and active, be it one that an earlier run installed.
+// keepTrying installs the timer that repeats the failed run. True: a timer is there, and active, be
+// it one that an earlier run installed.
 func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 	const nothing = "nothing tries again by itself"
 	problem := func(format string, args ...any) {
@@ -198,10 +202,10 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 			problem("%s, although this one has --no-units: %v", earlierTimer, err)
 			return true
 		}
-		problem("%s (--no-units): run emr-static-ip on this node when the cause is mended", nothing)
+		problem("%s (--no-units): run emr-static-ip on this node when the cause is repaired", nothing)
 		return false
 	case !systemd.Running(r.env):
-		problem("%s: systemd does not run here (no %s); run emr-static-ip on this node when the cause is mended", nothing, systemd.RunDir)
+		problem("%s: systemd does not run here (no %s); run emr-static-ip on this node when the cause is repaired", nothing, systemd.RunDir)
 		return false
 	}
 	err := installer.EnsureRetry(ctx, f.Args, f.Environ, r.cfg.Timeout+afterRetry)
@@ -218,8 +222,9 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 	return true
 }
 
-// errorTag is the tag's value: what failed and since when, in characters that every AWS service takes. It is the same while the error is: so
-// a node that goes on failing does not go on calling EC2.
+// errorTag is the tag's value: what failed and since when, in characters that every AWS service
+// takes. It is the same while the error is: so a node that goes on failing does not go on calling
+// EC2.
 func errorTag(e LastError) string {
 	text := fmt.Sprintf("exit code %d, %s, since %s: %s", e.Code, e.Meaning, e.First.UTC().Format(time.RFC3339), ec2.WithoutRequest(e.Error))
 	text = strings.Map(func(r rune) rune {
@@ -241,7 +246,8 @@ func (r *run) setErrorTag(ctx context.Context, value string) error {
 	return r.asking(ctx, func(ctx context.Context) error { return r.session.EC2.SetErrorTag(ctx, value) })
 }
 
-// asking makes a call to EC2, of which the run does not depend, within a bound of its own. The error is explained.
+// asking makes a call to EC2, of which the run does not depend, within a bound of its own. The
+// error is explained.
 func (r *run) asking(ctx context.Context, call func(context.Context) error) error {
 	over := fmt.Errorf("%s are over: %w", onErrorTag, context.DeadlineExceeded)
 	ctx, cancel := context.WithTimeoutCause(ctx, onErrorTag, over)

@@ -12,16 +12,17 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-// tellOfRetries says, after a run by hand that failed, that an earlier failure goes on being tried again. With --on-error continue that is looked
-// after later.
+// tellOfRetries says, after a run by hand that failed, that an earlier failure goes on being tried
+// again. With --on-error continue that is looked after later.
 func (r *run) tellOfRetries(err error) {
 	if err != nil && !r.cfg.Retrying && r.cfg.OnError != OnErrorContinue && systemd.RetryPending(r.env) {
 		r.report.warn(earlierTimer + ", until that or a run by hand succeeds; emr-static-ip release ends it too")
 	}
 }
 
-// superseded tells whether a retry has nothing to do any more: since it was started another run has succeeded, or the address was released, or a
-// release has begun; or it came with an image of another instance. What is left of its units is taken away. Call it with the lock held.
+// superseded reports whether a retry has nothing to do any more: since it was started another run has
+// succeeded, or the address was released, or a release has begun; or it came with an image of
+// another instance. What is left of its units is taken away. Call it with the lock held.
 func (r *run) superseded(ctx context.Context) (bool, error) {
 	if !systemd.RetryPending(r.env) {
 		r.report.leftAlone("nothing is to be tried again: another run has succeeded meanwhile, or released the address")
@@ -35,7 +36,8 @@ func (r *run) superseded(ctx context.Context) (bool, error) {
 		r.report.leftAlone(fmt.Sprintf("what failed was a run on another instance (%s; this is %s), as after a start from an image of that one: it is not repeated here",
 			text.Quote(last.InstanceID), r.facts.ID.InstanceID))
 	case last.Count > 0 && r.memory.State().Released() && !r.memory.State().Written.Equal(last.State):
-		// Compared for being the same state, not for the order of times: the clock may have been set since.
+		// Compared for being the same state, not for the order of times: the clock may have been set
+		// since.
 		r.report.leftAlone("nothing is to be tried again: a release has begun after what failed")
 	default:
 		return false, nil
@@ -43,8 +45,8 @@ func (r *run) superseded(ctx context.Context) (bool, error) {
 	return true, r.forgetFailure(ctx)
 }
 
-// supersede ends the attempts to repeat a failed run where this one was given another list of addresses: it takes the place of that one
-// whether it succeeds or not.
+// supersede ends the attempts to repeat a failed run where this one was given another list of
+// addresses: it takes the place of that one whether it succeeds or not.
 func (r *run) supersede(ctx context.Context) {
 	if r.cfg.Retrying || r.list == "" || !systemd.RetryPending(r.env) {
 		return
@@ -57,7 +59,8 @@ func (r *run) supersede(ctx context.Context) {
 	}
 }
 
-// stopRetrying takes away the timer that repeats a failed run, and its service. False: it is still there, which is a warning.
+// stopRetrying takes away the timer that repeats a failed run, and its service. False: it is still
+// there, which is a warning.
 func (r *run) stopRetrying(ctx context.Context) bool {
 	if !systemd.RetryPending(r.env) {
 		return true
@@ -69,9 +72,10 @@ func (r *run) stopRetrying(ctx context.Context) bool {
 	return true
 }
 
-// forgetFailure ends what an earlier failure that was suppressed has left: the instance's tag, the timer, and last the record, so that a
-// run that is killed in between is finished by the next. Where nothing of the kind is there, it costs no call. A tag that cannot be removed
-// keeps the record, as a note for the next run.
+// forgetFailure ends what an earlier failure that was suppressed has left: the instance's tag, the
+// timer, and last the record, so that a run that is killed in between is finished by the next.
+// Where nothing of the kind is there, it costs no call. A tag that cannot be removed keeps the
+// record, as a note for the next run.
 func (r *run) forgetFailure(ctx context.Context) error {
 	last, found, err := state.ReadLastError(r.dir)
 	if err != nil {
@@ -141,7 +145,7 @@ func lastErrorLines(e LastError) []string {
 	if e.Count == 0 {
 		return []string{e.Error}
 	}
-	again := "nothing tries again by itself: run emr-static-ip when the cause is mended"
+	again := "nothing tries again by itself: run emr-static-ip when the cause is repaired"
 	if e.Retrying {
 		again = systemd.RetryTimer + " goes on trying: journalctl -u " + systemd.RetryService
 	}

@@ -55,7 +55,7 @@ func (r *run) plan(ctx context.Context) error {
 		r.report.note(note)
 	}
 	if p.Doubt {
-		r.report.warn(fmt.Sprintf("EC2 does not show %s on this node: a run asks EC2 for it, and takes it out of use where another network interface has it", last.Static))
+		r.report.warn(fmt.Sprintf("EC2 does not show %s on this node: a run asks EC2 for it, and withdraws it where another network interface has it", last.Static))
 		if p.Addr != last.Static {
 			gone = union(gone, []netip.Addr{last.Static})
 		}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
@@ -14,36 +16,64 @@ import (
 )
 
 // record writes the record of the node's address, and installs what is to act after this run. The
-// traffic flows already. Where the node's turn to write is far away, and the timer is there to look
-// after it, the run leaves the record to the timer.
+// traffic flows already. So the run leaves the record to the timer, if there is one, where the
+// node's turn to write is far away, and where Parameter Store does not take the record in time.
 func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, due time.Time) error {
-	installed := false
 	if time.Until(due) > ssmcoord.RecordSoon && r.timerWrites() {
 		r.install(ctx)
-		installed = true
 		if r.leaveToTimer(ctx) {
 			r.report.warn(fmt.Sprintf("record pending: many nodes start at the same time, and Parameter Store admits few records a second; "+
 				"%s writes the record of %s at about %s", systemd.Timer, plan.Addr, due.UTC().Format(time.RFC3339)), addressField(plan.Addr))
 			return nil
 		}
 	}
-	written, err := c.Record(ctx, plan)
-	if ec2.IsPermission(err) && !plan.Kept {
+	writing, stop := r.reserveForTimer(ctx)
+	defer stop()
+	written, err := c.Record(writing, plan)
+	switch {
+	case ec2.IsPermission(err) && !plan.Kept:
 		if backErr := r.takeBack(ctx, c, plan.Addr); backErr != nil {
 			return errors.Join(r.explain(ctx, err), backErr)
 		}
 		return errors.Join(r.explain(ctx, err), fmt.Errorf("what the run had done with %s was taken back", plan.Addr))
-	}
-	if err != nil {
-		return err
-	}
-	if !written {
+	case err != nil:
+		return r.unrecorded(ctx, plan.Addr, err, r.explain(writing, err))
+	case !written:
 		r.report.unchanged(1)
 	}
-	if !installed {
-		r.install(ctx)
-	}
+	r.install(ctx)
 	return r.save(state.Programmed, func(s *state.State) { s.RecordDue = time.Time{} })
+}
+
+// unrecorded deals with a record that could not be written. The state file says that it is due. If
+// Parameter Store was throttled or not reached, the node is in order but for the record, and the
+// timer writes it. After any other error the timer tries too, but somebody has to act.
+func (r *run) unrecorded(ctx context.Context, static netip.Addr, err, explained error) error {
+	if ctx.Err() != nil || ec2.IsPermission(err) || !r.timerWrites() {
+		return explained
+	}
+	r.install(ctx)
+	if !r.leaveToTimer(ctx) {
+		return explained
+	}
+	pending := fmt.Sprintf("record pending: %s is in use without its record, and %s goes on trying to write it", static, systemd.Timer)
+	switch exit.CodeOf(explained) {
+	case exit.Deadline, exit.Unreachable:
+		r.report.warn(pending+": "+withRemedies(explained), addressField(static))
+		return nil
+	}
+	r.report.warn(pending, addressField(static))
+	return explained
+}
+
+// reserveForTimer returns ctx with an earlier deadline if the timer can write the record. It leaves
+// time to leave the record to the timer: a tenth of what is left, 15 s at most.
+func (r *run) reserveForTimer(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || !r.timerWrites() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(time.Until(deadline)/10, 15*time.Second)))
 }
 
 // timerWrites reports whether the timer can write the node's record.

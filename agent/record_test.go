@@ -2,15 +2,17 @@ package agent
 
 import (
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"math/rand/v2"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
@@ -173,4 +175,52 @@ func TestRecordPendingWithoutATimer(t *testing.T) {
 			t.Errorf("after %s: records %v", time.Since(began), n.cloud.Parameters())
 		}
 	})
+}
+
+// A record that Parameter Store does not take before the deadline is the timer's. Without a timer the
+// run fails, and the state file says that the record is due.
+func TestRecordNotTaken(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		fault   cloud.FaultAction
+		systemd bool
+		code    exit.Code
+	}{
+		{"throttled", cloud.FaultAction{Kind: cloud.FaultFail, Code: "ThrottlingException", Message: "Rate exceeded", Status: 400}, true, exit.OK},
+		{"unreachable", cloud.FaultAction{Kind: cloud.FaultHang}, true, exit.OK},
+		{"throttled, without a timer", cloud.FaultAction{Kind: cloud.FaultFail, Code: "ThrottlingException", Message: "Rate exceeded", Status: 400}, false, exit.Deadline},
+		{"refused", cloud.FaultAction{Kind: cloud.FaultFail, Code: "ParameterLimitExceeded", Message: "10000", Status: 400}, true, exit.Internal},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				if test.systemd {
+					n.withSystemd()
+				}
+				n.cfg.Timeout = 3 * time.Minute
+				n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+					if c.Key() != "ssm:PutParameter" {
+						return cloud.FaultAction{}
+					}
+					return test.fault
+				})
+				rep, err := Apply(t.Context(), n.cfg, n.env)
+				if exit.CodeOf(err) != test.code || rep.Duration > n.cfg.Timeout {
+					t.Fatalf("after %s: %v (code %d), want code %d", rep.Duration, err, exit.CodeOf(err), test.code)
+				}
+				s := n.state()
+				if len(n.uses()) != 1 || s.Phase != state.Programmed || s.RecordDue.IsZero() || len(n.cloud.Parameters()) > 0 {
+					t.Fatalf("uses %v, phase %s, record due %s, records %v", n.uses(), s.Phase, s.RecordDue, n.cloud.Parameters())
+				}
+				if pending := strings.Contains(strings.Join(rep.Warnings, ""), "record pending: "); pending != test.systemd || n.active[systemd.Timer] != test.systemd {
+					t.Errorf("timer active: %t; warnings %q", n.active[systemd.Timer], rep.Warnings)
+				}
+				n.cloud.Fault(nil)
+				n.restore(exit.OK)
+				if got := n.cloud.Parameters(); len(got) != 1 || !strings.Contains(got[0].Value, n.InstanceID) || !n.state().RecordDue.IsZero() {
+					t.Errorf("after a restore: records %v, due %s", got, n.state().RecordDue)
+				}
+			})
+		})
+	}
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// releaseRetries bounds how long a release, which EMR gives 60 s at a node's end, waits for systemd to stop the timer of a failed run.
+// releaseRetries bounds how long a release, which EMR gives 60 s at a node's end, waits for systemd
+// to stop the timer of a failed run.
 const releaseRetries = 10 * time.Second
 
 // Release gives the node's static IP back: rules and address out of the kernel first; then the
@@ -22,7 +23,8 @@ const releaseRetries = 10 * time.Second
 // those that this node's state file names; without one, those of the ledger that name this node,
 // and those of the given pools that the network interface carries.
 //
-// Before all that it ends what would give the node an address again: a release that fails is not followed by a retry.
+// Before all that it ends what would give the node an address again: a release that fails is not
+// followed by a retry.
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
 		return r.locked(ctx, func(ctx context.Context) error {

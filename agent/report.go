@@ -14,8 +14,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// Report is what a run found and did. A run that fails returns the report of what it did until then.
-// cmd/emr-static-ip/README.md documents the JSON form; fields are only ever added.
+// Report is what a run found and did. A run that fails returns the report of what it did until
+// then. cmd/emr-static-ip/README.md documents the JSON form; fields are only ever added.
 type Report struct {
 	Tool       string     `json:"tool,omitempty"` // version of the program; the command line fills it in
 	Role       Role       `json:"role,omitempty"`
@@ -108,7 +108,7 @@ func (r Report) Render(w io.Writer, format string) error {
 	line("interface", with(r.Link, r.ENI, r.ENI != ""))
 	line("primary IP", address(r.Primary))
 	line("static IP", address(r.Static))
-	line("back end", r.Backend)
+	line("backend", r.Backend)
 	line("AWS calls", r.calls())
 	line("left alone", r.LeftAlone)
 	if r.DryRun {

@@ -34,7 +34,7 @@ subnet     subnet-1
 interface  ens5 (eni-1)
 primary IP 10.0.1.99
 static IP  10.0.1.11
-back end   iptables v1.8.9 (nf_tables)
+backend    iptables v1.8.9 (nf_tables)
 AWS calls  3 (ec2:AssignPrivateIpAddresses 2, ssm:PutParameter 1; 1 throttled)
 changes
   claimed 10.0.1.11

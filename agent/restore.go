@@ -21,25 +21,30 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// Bounds of the waits of a restore, which runs at boot and every minute: none of them is worth holding up a boot for.
+// Bounds of the waits of a restore, which runs at boot and every minute: none of them is worth
+// holding up a boot for.
 const (
 	restoreLock = 10 * time.Second          // for another run on this node
 	restoreIMDS = DefaultRestoreIMDSTimeout // for IMDS, unless --imds-timeout says otherwise
 	restoreLink = 20 * time.Second          // for the primary interface to get its address
 )
 
-// relistedAfter is how long after its withdrawal IMDS is not believed that it lists the static IP: it may be that late.
+// relistedAfter is how long after its withdrawal IMDS is not believed that it lists the static IP:
+// it may be that late.
 const relistedAfter = 2 * time.Minute
 
 // Restore puts back into the kernel what the last run of Apply left there, by the state file. It
 // calls no AWS API but IMDS, and does without that where it does not answer. While a run has left
-// the node's record to the timer, Restore also writes that. What it finds lost, it reports as changes.
+// the node's record to the timer, Restore also writes that. What it finds lost, it reports as
+// changes.
 //
-// While IMDS, answering properly, does not list the static IP, nothing is put back; when it has not listed it in absentChecks checks in a row,
-// address and rules are taken out, the error has the code ExitWithdrawn, and so has every later one until IMDS lists the address
-// again or Apply is run. An IMDS that fails or is late is no evidence of anything.
+// While IMDS, answering properly, does not list the static IP, nothing is put back; when it has not
+// listed it in absentChecks checks in a row, address and rules are taken out, the error has the
+// code ExitWithdrawn, and so has every later one until IMDS lists the address again or Apply is
+// run. An IMDS that fails or is late is no evidence of anything.
 //
-// A node that was never given an address, or that has released it, a state file of another instance, and another run that is at work are no errors.
+// A node that was never given an address, or that has released it, a state file of another
+// instance, and another run that is at work are no errors.
 func Restore(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
 		sure, err := r.restore(ctx)
@@ -50,8 +55,8 @@ func Restore(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	})
 }
 
-// restore is Restore without the record. sure says that the static IP is this node's: IMDS lists it,
-// or a run has ended a moment ago, since IMDS may list a new address late.
+// restore is Restore without the record. sure says that the static IP is this node's: IMDS lists
+// it, or a run has ended a moment ago, since IMDS may list a new address late.
 func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	// Without a state file there is nothing to lock, and no directory is made.
 	if known, err := r.recall(); err != nil || !known {
@@ -279,14 +284,14 @@ func (r *run) unlisted(ctx context.Context) error {
 		return err
 	}
 	if a.Count < state.AbsentChecks {
-		r.report.warn(fmt.Sprintf("IMDS does not list %s on this node's network interface (check %d of %d): nothing is put back, and with the last check it is taken out of use",
+		r.report.warn(fmt.Sprintf("IMDS does not list %s on this node's network interface (check %d of %d): nothing is put back, and the last check withdraws it",
 			s.Static, a.Count, state.AbsentChecks), addressField(s.Static))
 		return nil
 	}
 	return r.withdraw(ctx, fmt.Sprintf(": IMDS, answering properly, has not listed it in %d checks since %s", a.Count, a.Since.UTC().Format(time.RFC3339)))
 }
 
-// withdraw takes the static IP out of use. The state file says so first, so that no later restore
+// withdraw takes the static IP out of the kernel. The state file says so first, so that no later restore
 // puts it back while IMDS is silent.
 func (r *run) withdraw(ctx context.Context, evidence string) error {
 	s := r.memory.State()
@@ -302,6 +307,6 @@ func (r *run) withdraw(ctx context.Context, evidence string) error {
 	if err := state.ForgetAbsence(r.dir); err != nil {
 		return err
 	}
-	return exit.With(ExitWithdrawn, fmt.Errorf("EC2 does not give %s to this node any more%s; address and rules are out of use, so that no two nodes use one address", s.Static, evidence),
+	return exit.With(ExitWithdrawn, fmt.Errorf("EC2 does not give %s to this node any more%s; address and rules are out of the kernel, so that no two nodes use one address", s.Static, evidence),
 		"find out who moved it (CloudTrail: AssignPrivateIpAddresses, UnassignPrivateIpAddresses); run emr-static-ip to get an address of the list again, or emr-static-ip release")
 }

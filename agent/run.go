@@ -73,8 +73,8 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 	return work(ctx)
 }
 
-// identify finds out who this node is and what its last run left, without changing anything. A state
-// file that cannot be read is an error, unless blind.
+// identify finds out who this node is and what its last run left, without changing anything. A
+// state file that cannot be read is an error, unless blind.
 func (r *run) identify(ctx context.Context, blind bool) (err error) {
 	if r.facts.ID, err = ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout)); err != nil {
 		return err

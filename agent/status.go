@@ -101,8 +101,9 @@ func (s Status) ExitCode() ExitCode {
 	return ExitInternal
 }
 
-// Inspect compares the wanted with the observed state: kernel, units, IMDS, EC2 and ledger. It changes nothing and takes no lock.
-// What cannot be asked is unknown, which is no drift; AWS is asked for a few seconds at most.
+// Inspect compares the wanted with the observed state: kernel, units, IMDS, EC2 and ledger. It
+// changes nothing and takes no lock. What cannot be asked is unknown, which is no drift; AWS is
+// asked for a few seconds at most.
 func Inspect(ctx context.Context, cfg Config, env Environment) (Status, error) {
 	var s Status
 	_, err := conduct(ctx, cfg, env, func(r *run, ctx context.Context) error { return r.status(ctx, &s) })
@@ -159,7 +160,8 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	return nil
 }
 
-// statusKernel compares the kernel with what is wanted; with nothing where the node uses no static IP.
+// statusKernel compares the kernel with what is wanted; with nothing where the node uses no static
+// IP.
 func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
 	if err := r.openKernel(ctx); err != nil {
 		return err
@@ -299,7 +301,8 @@ func (r *run) statusLedger(ctx context.Context, s *Status) {
 // recordOverdue is how long after its time a pending record is still left to the timer.
 const recordOverdue = 5 * time.Minute
 
-// pendingRecord says of a record that is not there, or cannot be asked for, that the timer writes it.
+// pendingRecord says of a record that is not there, or cannot be asked for, that the timer writes
+// it.
 func (r *run) pendingRecord(s *Status) {
 	due := r.memory.State().RecordDue
 	if due.IsZero() || s.Phase != PhaseProgrammed || s.Ledger.State == itemPresent {
@@ -335,7 +338,7 @@ func (s *Status) judge() {
 	switch s.Phase {
 	case PhaseWithdrawn:
 		s.Verdict = VerdictWithdrawn
-		s.Reasons = append([]string{"EC2 does not give " + s.Static.String() + " to this node any more: it was taken out of use"}, s.Reasons...)
+		s.Reasons = append([]string{"EC2 does not give " + s.Static.String() + " to this node any more: it was withdrawn"}, s.Reasons...)
 		return
 	case PhaseReleased:
 		if s.Verdict = VerdictNotConfigured; len(s.Reasons) > 0 {
@@ -394,7 +397,7 @@ func (s Status) Render(w io.Writer, format string) error {
 	line("interface", with(s.Link, s.ENI, s.ENI != ""))
 	line("primary IP", address(s.Primary))
 	line("static IP", address(s.Static))
-	line("back end", s.Backend)
+	line("backend", s.Backend)
 	if s.Conntrack.Max > 0 {
 		line("conntrack", fmt.Sprintf("%d of %d connections", s.Conntrack.Count, s.Conntrack.Max))
 	}

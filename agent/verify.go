@@ -13,8 +13,8 @@ import (
 // Target is a TCP service that --verify connects to.
 type Target = verify.Target
 
-// verify connects to each service of --verify. The error names every service that cannot be reached,
-// with exit code 13. The node keeps its static IP.
+// verify connects to each service of --verify. The error names every service that cannot be
+// reached, with exit code 13. The node keeps its static IP.
 func (r *run) verify(ctx context.Context, static netip.Addr) error {
 	if len(r.cfg.Verify) == 0 {
 		return nil

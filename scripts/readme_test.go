@@ -341,6 +341,17 @@ func TestReadmeJSON(t *testing.T) {
 	}
 }
 
+// TestReadmeReport checks that the rehearsal's page explains each field of its report.
+func TestReadmeReport(t *testing.T) {
+	text := section(t, rehearsalPage, "## The report")
+	for _, name := range fields(t, parsed(t, "../cmd/emrsim/record/*.go"), "Recording", "Topology", "VPC", "Subnet", "Node", "Run", "Step", "Phase", "Event",
+		"Call", "Change", "Sighting", "Table", "Problem", "Fact") {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("the page does not explain the field %s", name)
+		}
+	}
+}
+
 // golden returns the content of a golden file, wherever below agent it is.
 func golden(t *testing.T, name string) string {
 	t.Helper()

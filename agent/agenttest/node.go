@@ -1,5 +1,6 @@
-// Package agenttest has a node for the tests of the run and of the commands: in the cloud model, with
-// a kernel in memory and a directory as its file system. Tests use it inside a synctest bubble.
+// Package agenttest has a node for the tests of the run and of the commands: in the cloud model,
+// with a kernel in memory and a directory as its file system. Tests use it inside a synctest
+// bubble.
 package agenttest
 
 import (
@@ -25,7 +26,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// Main runs a package's tests. The SDK's settings of the machine do not reach the nodes of the model.
+// Main runs a package's tests. The SDK's settings of the machine do not reach the nodes of the
+// model.
 func Main(m *testing.M) {
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {

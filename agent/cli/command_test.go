@@ -194,7 +194,8 @@ func TestMainReports(t *testing.T) {
 	}
 }
 
-// A status is printed, in the wanted form, and its verdict is the exit code; a plan goes on without root.
+// TestStatusAndPlanCommands checks the form of the output, and the exit codes. A plan goes on
+// without root.
 func TestStatusAndPlanCommands(t *testing.T) {
 	for _, args := range []string{"status", "status -o text", "status --output=text"} {
 		code, stdout, stderr, got := runMain(t, t.Context(), strings.Fields(args), nil, agent.Report{}, nil)
@@ -314,8 +315,8 @@ func TestMainWithoutRoot(t *testing.T) {
 	}
 }
 
-// FuzzCommandLine: whatever the arguments and the environment, there is no panic, and either the work is done or the exit code says that they are
-// wrong, in words fit for a terminal. Addresses that are accepted are IPv4.
+// FuzzCommandLine checks that any arguments and environment either start the work or end with exit
+// code 2, without a panic and in words fit for a terminal. Accepted addresses are IPv4.
 func FuzzCommandLine(f *testing.F) {
 	for _, seed := range []string{"10.0.1.10\n10.0.1.11", "release", "--role\nCORE", "-", "--", "---", "--=", "-=", "--role=", "-h=", "--help=x", "help\nx", "--verbose=\n-v", "\n\n",
 		"__complete\nx", "plan\n--only-cidr\n10.0.0.0/8", "status\n-ojson", "--log-format=json\n\x1b[2J", "--timeout\n1e9h"} {

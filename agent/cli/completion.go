@@ -14,12 +14,14 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
-// bashCompletion is the script for bash. cobra's own calls functions of the package bash-completion.
+// bashCompletion is the script for bash. cobra's own script calls functions of the package
+// bash-completion.
 //
 //go:embed completion.bash
 var bashCompletion string
 
-// completionCommands are the commands that the completion scripts run, with the words of an unfinished command line.
+// completionCommands are the commands that the completion scripts run, with the words of an
+// unfinished command line.
 var completionCommands = []string{cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}
 
 // flagValues returns the values of the flags that have only a few.

@@ -36,8 +36,8 @@ func (f *flags) get(cmd *cobra.Command, flag string) written {
 	return written{}
 }
 
-// config returns the configuration from flags, environment and positional addresses. The error names
-// every problem.
+// config returns the configuration from flags, environment and positional addresses. The error
+// names every problem.
 func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, error) {
 	f.read = true
 	c := agent.DefaultConfig()

@@ -11,11 +11,13 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// bootstrapVariable names to scripts/bootstrap.sh the place of the binaries; who calls that by hand may have it in the environment here, too.
+// bootstrapVariable tells scripts/bootstrap.sh where the binaries are. It may be in the environment
+// of this program too.
 const bootstrapVariable = variablePrefix + "BASE"
 
-// warnOfVariables tells of variables that begin like this program's and stand for no flag: a list in EMR_STATIC_IP_CORE_IP would be ignored
-// without a word. It is no error: wrappers of this program may have variables of their own.
+// warnOfVariables warns of variables that begin like this program's and stand for no flag, such as
+// EMR_STATIC_IP_CORE_IP. They are no errors: wrappers of this program may have variables of their
+// own.
 func warnOfVariables(log *zap.Logger, root *cobra.Command, environ []string) {
 	known := flagVariables(root)
 	for _, variable := range slices.Sorted(slices.Values(environ)) {
@@ -31,7 +33,7 @@ func warnOfVariables(log *zap.Logger, root *cobra.Command, environ []string) {
 	}
 }
 
-// flagVariables are the variables that stand for the flags of all commands.
+// flagVariables returns the variables of the flags of all commands.
 func flagVariables(root *cobra.Command) (names []string) {
 	for _, cmd := range everyCommand(root) {
 		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {

@@ -12,8 +12,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// renderFailure writes what an operator needs when a run has failed: what failed, what was done, and
-// what to do next. If the log is in JSON, this is one more log entry, so that stderr stays JSON.
+// renderFailure writes what an operator needs when a run has failed: what failed, what was done,
+// and what to do next. If the log is in JSON, the failure is one more entry of the log, so that
+// stderr stays JSON.
 func renderFailure(w io.Writer, format string, code exit.Code, err error, r agent.Report) {
 	next := exit.Remedies(err)
 	if len(next) == 0 {

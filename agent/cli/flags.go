@@ -47,7 +47,7 @@ func variableOf(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// definition is what the help text says of a flag. kind is the name of its value, or "bool".
+// definition has a flag's words in the help text. kind is the name of the flag's value, or "bool".
 type definition struct{ name, kind, shown, help string }
 
 // definitions returns the flags in the order of the help text.

@@ -32,8 +32,8 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// TestProblems compares what is said of wrong command lines. Each is refused before anything is done,
-// and every problem of a command line is reported.
+// TestProblems compares what is said of wrong command lines. Each is refused before anything is
+// done, and every problem of a command line is reported.
 func TestProblems(t *testing.T) {
 	var all strings.Builder
 	for _, test := range []struct {

@@ -12,9 +12,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// NewLogger returns the log of a run. The format console writes a line for people for each entry, the
-// format json an object for programs. Times are in UTC. verbose adds entries that help to find a
-// fault.
+// NewLogger returns the log of a run. The format console writes a line for people for each entry,
+// the format json an object for programs. Times are in UTC. verbose adds entries that help to find
+// a fault.
 //
 // Fields such as address, instance and step are for programs that filter the entries. A line for
 // people has no step, no field that repeats its message, and none that every line has.

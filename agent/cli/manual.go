@@ -13,8 +13,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-// Manual returns the commands as the manual pages describe them: with sections in Markdown after the
-// help of the root command. scripts/manpage makes the pages. The program itself does not call it.
+// Manual returns the commands as the manual pages describe them: with sections in Markdown after
+// the help of the root command. scripts/manpage makes the pages. The program itself does not call
+// Manual.
 func Manual() *cobra.Command {
 	c := commandLine{}
 	root := c.tree()

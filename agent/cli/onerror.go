@@ -18,8 +18,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-// again is what repeats a command line after the command retry: the same flags and addresses, in one fixed form. What is in the
-// environment is not in it.
+// again returns the arguments of the command retry that repeat this command line: the same flags
+// and addresses, in one fixed form, without the environment.
 func (f *flags) again(cmd *cobra.Command, positional []string) []string {
 	args := []string{}
 	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
@@ -43,13 +43,13 @@ func (f *flags) again(cmd *cobra.Command, positional []string) []string {
 	return args
 }
 
-// suppresses tells whether this command line asks for a failure to be suppressed.
+// suppresses reports whether this command line asks to suppress a failure.
 func (c *commandLine) suppresses() bool {
 	return c.retry != nil && c.cfg.OnError == agent.OnErrorContinue && c.program.Suppress != nil
 }
 
-// suppress turns the exit code of a failed run into success where --on-error continue asks for that. A signal is obeyed: whoever
-// sent it knows.
+// suppress turns the exit code of a failed run into success if --on-error continue asks for that.
+// It does not suppress a signal.
 func (c *commandLine) suppress(ctx context.Context, code exit.Code, err error) exit.Code {
 	signal := (*SignalError)(nil)
 	if !c.suppresses() || errors.As(context.Cause(ctx), &signal) {
@@ -74,7 +74,7 @@ func (c *commandLine) suppress(ctx context.Context, code exit.Code, err error) e
 	return exit.OK
 }
 
-// renderSuppressed says, after the failure itself, that it does not end the node, and what becomes of it.
+// renderSuppressed says, after the failure itself, that the node is kept, and what was done.
 func renderSuppressed(w io.Writer, format string, retrying bool, code exit.Code, s agent.Suppressed) {
 	headline := fmt.Sprintf("exit code %d is suppressed by --on-error %s: this node is kept WITHOUT what failed above", code, agent.OnErrorContinue)
 	if retrying {

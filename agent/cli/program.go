@@ -1,3 +1,5 @@
+// Package cli is the command line of emr-static-ip: commands, flags, help, completion, the restart as
+// root, the log, and the text of a failure.
 package cli
 
 import (
@@ -15,7 +17,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 )
 
-// Run is the work of a command such as Apply. It returns what it did also with an error.
+// Run is the work of a command such as Apply. It returns what it did, also with an error.
 type Run func(context.Context, agent.Config, agent.Environment) (agent.Report, error)
 
 // Program is the command line and what it starts.
@@ -23,22 +25,24 @@ type Program struct {
 	Apply   Run
 	Release Run
 	Restore Run
-	Plan    Run // also apply --dry-run; goes on without root where Elevate fails
+	Plan    Run // also apply --dry-run; goes on without root if Elevate fails
 	Status  func(context.Context, agent.Config, agent.Environment) (agent.Status, error)
-	// Suppress is what --on-error continue does about a failed Apply.
+	// Suppress does what --on-error continue promises after a failed Apply.
 	Suppress func(context.Context, agent.Config, agent.Environment, agent.Failed) agent.Suppressed
 	Ledger   func(ctx context.Context, command string, cfg agent.Config, env agent.Environment) (ledger.Report, error)
 	Doctor   func(context.Context, agent.Config, agent.Environment) (doctor.Diagnosis, error) // goes on without root too
-	// Elevate returns nil where this process is root. Where it is not, it starts args again as root in the place of this
-	// process and does not return, or returns why it could not. nil: the commands run as whoever they are.
+	// Elevate returns nil if this process is root. Otherwise it replaces this process by one of
+	// root with the same args, or returns why it could not. If Elevate is nil, the commands run as
+	// the current user.
 	Elevate func(ctx context.Context, args []string) error
 }
 
 // SignalError is the cause of the context of a run that a signal ended.
 type SignalError = exit.SignalError
 
-// Main runs the program with args (without its name) and returns its exit code. The report goes to env.Stdout, the log and the error
-// to env.Stderr. A context cancelled with a SignalError ends the run with that signal's exit code.
+// Main runs the program with args (without its name) and returns its exit code. The report goes to
+// env.Stdout, the log and the error to env.Stderr. If ctx was cancelled with a SignalError, the
+// exit code is that of the signal.
 func (p Program) Main(ctx context.Context, args []string, env agent.Environment) exit.Code {
 	if env.Stdout == nil {
 		env.Stdout = io.Discard
@@ -102,7 +106,8 @@ func (c *commandLine) execute(ctx context.Context) error {
 	root.SetArgs(append([]string{}, kept...)) // never nil, for which cobra takes os.Args
 	err := root.ExecuteContext(ctx)
 	if e := (*exit.Error)(nil); err != nil && !errors.As(err, &e) && !c.flags.read {
-		// What cobra itself has to say is about the command line: too many arguments for version, say.
+		// cobra itself reports only errors of the command line, such as too many arguments for
+		// version.
 		return exit.Invalid(errors.Join(append(c.problems, err)...), usageHint)
 	}
 	return err

@@ -13,8 +13,8 @@ import (
 // meanwhile. The retry unit has the word too.
 const retryCommand = "retry"
 
-// retryEnvironment returns the part of an environment that a later run needs to do the same. It leaves
-// out what may be secret, and returns the names of those variables in left.
+// retryEnvironment returns the part of an environment that a later run needs to do the same. It
+// leaves out what may be secret, and returns the names of those variables in left.
 func retryEnvironment(environ []string) (kept, left []string) {
 	wanted, lists := passedOn(environ), listVariables()
 	for _, variable := range environ {
@@ -53,8 +53,8 @@ func inOneWord(list string) string {
 	return strings.Join(items, ",")
 }
 
-// maySecret reports whether a variable must not be written into a unit file: it may be a key, a token
-// or a URL with a password, or its value has characters that a unit file cannot hold.
+// maySecret reports whether a variable must not be written into a unit file: it may be a key, a
+// token or a URL with a password, or its value has characters that a unit file cannot hold.
 func maySecret(name, value string) bool {
 	if !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return true

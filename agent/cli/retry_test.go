@@ -76,7 +76,8 @@ func TestRetryUnitsVerify(t *testing.T) {
 	}
 }
 
-// unitLines are the lines of a unit file as systemd reads them: they end at a newline, a carriage return or a NUL, and are UTF-8.
+// unitLines returns the lines of a unit file as systemd reads them. They end at a newline, a
+// carriage return or a NUL, and are UTF-8.
 func unitLines(t *testing.T, text string) []string {
 	t.Helper()
 	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' || r == 0 })
@@ -88,8 +89,8 @@ func unitLines(t *testing.T, text string) []string {
 	return lines
 }
 
-// unitWords are the words of a setting as systemd.syntax(7) and systemd.service(5) have it: quotation marks, escapes like C's, then %% and,
-// where they are arguments, $$.
+// unitWords returns the words of a setting by the rules of systemd.syntax(7) and
+// systemd.service(5): quotation marks, escapes like C's, then %% and, in arguments, $$.
 func unitWords(t *testing.T, line string, arguments bool) (words []string) {
 	t.Helper()
 	doubled := func(b byte) bool { return b == '%' || arguments && b == '$' }
@@ -137,7 +138,8 @@ func unitWords(t *testing.T, line string, arguments bool) (words []string) {
 	return words
 }
 
-// FuzzUnitWords: whatever an argument and a variable hold, systemd reads them back, and reads nothing else from them.
+// FuzzUnitWords checks that systemd reads any argument and variable back unchanged, and nothing
+// else from them.
 func FuzzUnitWords(f *testing.F) {
 	f.Add("10.0.1.22\r", "x", "/x\rExecStart=/bin/y")
 	f.Add("a\nb\x00c", `"\%n$x'`, "\x7f\x1b")

@@ -12,7 +12,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
-// run is the body of a command that does something to the node, or says what it would do, and reports that.
+// run returns the body of a command that works on the node, or shows what it would do, and reports.
 func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		return c.work(cmd, args, func(ctx context.Context, cfg agent.Config, env agent.Environment) (err error) {
@@ -24,7 +24,8 @@ func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
 			}
 			c.report.Tool = agent.Version()
 			if err := c.report.Render(env.Stdout, cfg.Output); err != nil {
-				// The node is as it was asked to be; a bootstrap action must not end it because nobody reads the report.
+				// The work is done. A bootstrap action must not end the node because nobody reads
+				// the report.
 				env.Log.Warn("the report could not be written", zap.Error(err))
 			}
 			return nil
@@ -32,7 +33,7 @@ func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
 	}
 }
 
-// status prints the status and takes its exit code.
+// status prints the status and sets its exit code.
 func (c *commandLine) status(ctx context.Context, cfg agent.Config, env agent.Environment) error {
 	s, err := c.program.Status(ctx, cfg, env)
 	if err != nil {
@@ -43,7 +44,7 @@ func (c *commandLine) status(ctx context.Context, cfg agent.Config, env agent.En
 	return s.Render(env.Stdout, cfg.Output)
 }
 
-// doctor prints the diagnosis, also of an examination that was cut short, and takes its exit code.
+// doctor prints the diagnosis, also if the examination was cut short, and sets its exit code.
 func (c *commandLine) doctor(ctx context.Context, cfg agent.Config, env agent.Environment) error {
 	d, err := c.program.Doctor(ctx, cfg, env)
 	d.Tool = agent.Version()
@@ -51,7 +52,7 @@ func (c *commandLine) doctor(ctx context.Context, cfg agent.Config, env agent.En
 	return errors.Join(d.Render(env.Stdout, cfg.Output), err)
 }
 
-// work surrounds what a command does: configuration, root, log.
+// work does what all commands have in common: configuration, root, log.
 func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Context, agent.Config, agent.Environment) error) error {
 	ctx := cmd.Context()
 	cfg, err := c.flags.config(cmd, args)

@@ -80,9 +80,9 @@ func flagOf(cmd *cobra.Command, arg string) (flag *pflag.Flag, hasValue bool) {
 // otherDashes look like the one that flags begin with: hyphens, en and em dash, minus.
 const otherDashes = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 
-// nearestFlag returns the flag that was probably meant: a flag of any command with exactly this name,
-// or else the nearest flag of the command, of apply, or of any command. It returns "" if no flag is
-// near.
+// nearestFlag returns the flag that was probably meant: a flag of any command with exactly this
+// name, or else the nearest flag of the command, of apply, or of any command. It returns "" if no
+// flag is near.
 func nearestFlag(cmd *cobra.Command, arg string) string {
 	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	name = strings.ReplaceAll(name, "_", "-")
@@ -103,8 +103,8 @@ func nearestFlag(cmd *cobra.Command, arg string) string {
 	return ""
 }
 
-// owners returns the commands below cmd that have a flag. A command stands for those below it if each
-// of them has the flag.
+// owners returns the commands below cmd that have a flag. A command stands for those below it if
+// each of them has the flag.
 func owners(cmd *cobra.Command, name string) (list []string) {
 	for _, sub := range cmd.Commands() {
 		below := owners(sub, name)
@@ -127,8 +127,8 @@ func meant(cmd *cobra.Command, arg string) string {
 	return ""
 }
 
-// unknownFlag says that a command does not have a flag, and either which flag was probably meant, or
-// which commands have it.
+// unknownFlag says that a command does not have a flag, and either which flag was probably meant,
+// or which commands have it.
 func unknownFlag(cmd *cobra.Command, arg, likely string) string {
 	problem := "unknown flag " + text.Quote(arg)
 	if cmd.HasParent() {

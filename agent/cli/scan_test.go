@@ -10,8 +10,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent"
 )
 
-// TestFlagsOfOtherCommands gives every flag to every command that does not have it. The message names
-// the commands that do.
+// TestFlagsOfOtherCommands gives every flag to every command that does not have it. The message
+// names the commands that do.
 func TestFlagsOfOtherCommands(t *testing.T) {
 	root := (&commandLine{}).tree()
 	for _, cmd := range append([]*cobra.Command{root}, shown(root)...) {

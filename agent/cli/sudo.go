@@ -16,7 +16,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// euidCommand is the hidden command by which the program asks itself, behind sudo, whom it runs as.
+// euidCommand is the hidden command by which the program asks itself, behind sudo, for its user.
 const euidCommand = "euid"
 
 func euid() string { return strconv.Itoa(os.Geteuid()) }
@@ -24,7 +24,7 @@ func euid() string { return strconv.Itoa(os.Geteuid()) }
 // sudoWait bounds the trial of sudo, which may ask a directory service that does not answer.
 const sudoWait = 30 * time.Second
 
-// sudo starts this program again as root. What it needs of the system is here, so that tests can stand in for it.
+// sudo starts this program again as root. Tests replace its functions.
 type sudo struct {
 	euid       func() int
 	executable func() (string, error)
@@ -34,12 +34,14 @@ type sudo struct {
 	exec       func(path string, argv, env []string) error
 }
 
-// Elevate returns nil where this process is root; otherwise it starts the program again through sudo -n, with the same arguments, in
-// the place of this process. It first tries whether sudo would do that and whether root comes of it: so a refusal ends with the reason
-// and a remedy, and a sudo that leads to another user than root does not lead here again for ever.
+// Elevate returns nil if this process is root. Otherwise it replaces this process by sudo -n with
+// the same program and arguments. Before that it runs the program behind sudo once, to see whether
+// sudo allows it and leads to root. So a refusal has a reason and a remedy, and a sudo that leads
+// to another user causes no endless loop.
 //
-// Of the environment it passes on what the run depends on: AWS_*, EMR_STATIC_IP_*, proxies and certificates, by name, never in an
-// argument that others could see. No shell is involved.
+// It passes on the variables that the run depends on: AWS_*, EMR_STATIC_IP_*, proxies and
+// certificates. It passes them by name, never in an argument that others could see. No shell is
+// involved.
 func Elevate(ctx context.Context, args []string) error {
 	return sudo{
 		euid:       os.Geteuid,
@@ -97,7 +99,7 @@ func notRoot(err error, remedy string) error {
 	return exit.With(exit.NotRoot, err, remedy+"run it as root: addresses and rules need that (on EMR, sudo -n works for the user hadoop)")
 }
 
-// passedOn are the names of the variables that the program needs behind sudo, sorted.
+// passedOn returns the names of the variables that the program needs behind sudo, sorted.
 func passedOn(environ []string) []string {
 	var names []string
 	for _, variable := range environ {
@@ -118,8 +120,8 @@ func passedOn(environ []string) []string {
 	return slices.Compact(names)
 }
 
-// SearchPath is a PATH with the directories of system programs (iptables, sudo) at its end where they are missing, as they are for
-// ordinary users and some services.
+// SearchPath returns a PATH that has the directories of system programs, such as iptables and sudo.
+// It appends those that are missing, as they are for ordinary users and some services.
 func SearchPath(path string) string {
 	dirs := strings.Split(path, ":")
 	if path == "" {

@@ -179,8 +179,8 @@ func TestSearchPath(t *testing.T) {
 	}
 }
 
-// FuzzSudo: whatever sudo says and the environment holds, the program is started again only where sudo leads to root, with its own arguments, and no
-// value of the environment among them.
+// FuzzSudo checks that the program is started again only if sudo leads to root, with its own
+// arguments and without values of the environment among them.
 func FuzzSudo(f *testing.F) {
 	f.Add("0\n", "", false, "AWS_REGION=eu-west-1\nHOME=/home/hadoop")
 	f.Add("0", "sudo: a password is required\n", true, "EMR_STATIC_IP_ROLE=CORE")
@@ -227,7 +227,7 @@ func FuzzSudo(f *testing.F) {
 	})
 }
 
-// checkFailure fails the test unless what an operator is shown of the error is bounded and harmless, in both formats.
+// checkFailure fails the test unless the error is shown bounded and harmless, in both formats.
 func checkFailure(t *testing.T, err error) {
 	t.Helper()
 	const most = 20000

@@ -13,7 +13,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// The functions below make parsers of one flag's value: they store it, or say what is wrong with it and where it was written (name).
+// The functions below return parsers of one flag's value. A parser stores the value, or returns
+// what is wrong with it. name is where the value was written.
 
 func oneOf(into *string, values ...string) func(name, text string) error {
 	return func(name, value string) error {
@@ -83,8 +84,9 @@ func parseDir(into *string) func(name, text string) error {
 	}
 }
 
-// parsePrefix reads the ledger's place in Parameter Store. AWS allows letters, digits and ._- in 15 levels, of which the subnet and the
-// address take two, and 1011 characters; names must not begin with aws or ssm.
+// parsePrefix reads the ledger's place in Parameter Store. AWS allows letters, digits and ._- in 15
+// levels and 1011 characters. The subnet and the address take two levels. Names must not begin with
+// aws or ssm.
 func parsePrefix(into *string) func(name, text string) error {
 	return func(name, value string) error {
 		fail := func(why string) error { return fmt.Errorf("%s %s %s", name, text.Quote(value), why) }
@@ -122,7 +124,7 @@ func parseSubnet(into *string) func(name, text string) error {
 	}
 }
 
-// parseRegion reads a region's name, which becomes part of the endpoints' names.
+// parseRegion reads a region's name, which becomes part of the names of endpoints.
 func parseRegion(into *string) func(name, text string) error {
 	return func(name, value string) error {
 		if len(value) > 40 || strings.Trim(value, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || value != strings.Trim(value, "-") || !strings.Contains(value, "-") {

@@ -57,9 +57,9 @@ type examination struct {
 
 // Doctor examines everything that Apply needs, on a node or on any EC2 instance of its subnet, with
 // Apply's arguments: identity, EMR's files, role, credentials, endpoints, clock, permissions, every
-// address of the pool, room, kernel, units, and the services of --verify. It changes nothing, but for
-// a probe parameter below the prefix of the ledger, which it removes again, also when ctx ends. What
-// fails does not keep it from the other checks. Without root it says what cannot be looked at.
+// address of the pool, room, kernel, units, and the services of --verify. It changes nothing, but
+// for a probe parameter below the prefix of the ledger, which it removes again, also when ctx ends.
+// What fails does not keep it from the other checks. Without root it says what cannot be looked at.
 //
 // The error is ctx's cause; the Diagnosis then has what was found before.
 func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagnosis, error) {
@@ -94,8 +94,9 @@ func (d *examination) explain(ctx context.Context, err error) error {
 	return d.session.Explain(ctx, err, d.facts.Place(d.cfg.Prefix))
 }
 
-// examine makes the checks, those that do not need each other at the same time, and reports them in the order in which a run meets what they are
-// about: so the first that failed is what it would end with. Last is what a run would mend.
+// examine makes the checks, those that do not need each other at the same time, and reports them in
+// the order in which a run meets what they are about: so the first that failed is what it would end
+// with. Last is what a run would repair.
 func (d *examination) examine(ctx context.Context) {
 	d.report(d.rights(), d.lastRun())
 	d.report(d.identity(ctx)...)
@@ -163,7 +164,7 @@ func (d *examination) credentials(ctx context.Context) []Finding {
 	if d.session.AWS, err = ec2.Load(ctx, d.env, region); err != nil {
 		d.session.AWS = nil
 		if errors.Is(err, ec2.ErrNoRegion) && !d.known {
-			return []Finding{unknown("credentials", "", "mend imds first; or set AWS_REGION, and the endpoints are looked at meanwhile",
+			return []Finding{unknown("credentials", "", "repair imds first; or set AWS_REGION, and the endpoints are looked at meanwhile",
 				"IMDS does not tell the region, and neither EMR's files nor AWS_REGION do")}
 		}
 		return []Finding{of(err, "credentials", "")}

@@ -41,7 +41,8 @@ type reach struct {
 	dated    bool
 }
 
-// endpoints looks at each service's endpoint: ssm and ec2 are needed, s3 has what EMR itself loads. The clock comes with their answers.
+// endpoints looks at each service's endpoint: ssm and ec2 are needed, s3 has what EMR itself loads.
+// The clock comes with their answers.
 func (d *examination) endpoints(ctx context.Context) []Finding {
 	if d.session.AWS == nil {
 		const why = "the region is not known, or the AWS configuration cannot be loaded: see credentials"
@@ -80,7 +81,8 @@ func (d *examination) endpoints(ctx context.Context) []Finding {
 	return append(findings, clockFinding(clock.ahead, clock.dated))
 }
 
-// reach looks its name up, connects to each address, and has the SDK's own HTTP client send a request, which is where TLS and proxies are.
+// reach looks its name up, connects to each address, and has the SDK's own HTTP client send a
+// request, which is where TLS and proxies are.
 func (d *examination) reach(ctx context.Context, e endpoint) (r reach) {
 	addrs, f := d.lookEndpointUp(ctx, &e)
 	r.findings = append(r.findings, f)
@@ -146,7 +148,8 @@ func (d *examination) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.
 	return list, fine("dns", e.service, "%s is %s (%s), %d ms", name, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
 }
 
-// connectEndpoint connects to every address, so that one of a VPC endpoint's interfaces, which are in several zones, is not missed.
+// connectEndpoint connects to every address, so that one of a VPC endpoint's interfaces, which are
+// in several zones, is not missed.
 func (d *examination) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.Addr) Finding {
 	_, value := e.target()
 	port, err := strconv.ParseUint(value, 10, 16)

@@ -16,8 +16,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// DiagnosisVersion is the version of a Diagnosis's JSON form. Fields and checks may be added in the same version; what is there keeps
-// its name and meaning.
+// DiagnosisVersion is the version of a Diagnosis's JSON form. Fields and checks may be added in the
+// same version; what is there keeps its name and meaning.
 const DiagnosisVersion = 1
 
 // The results of a Finding.
@@ -87,11 +87,12 @@ func (d Diagnosis) Summary() string {
 // widest bounds the column of checks: what is longer moves its own line only.
 const widest = 42
 
-// Render writes the diagnosis for people, one line for each check with its remedy indented below, or as one JSON object.
+// Render writes the diagnosis for people, one line for each check with its remedy indented below,
+// or as one JSON object.
 //
-//	ok       imds                     i-0a1b2c3d4e5f60001 in subnet-0a1b2c3d (10.0.1.0/24), primary IP 10.0.1.125 on eni-0a1b2c3d
-//	failed   tcp ssm                  10.0.0.10:443 does not answer
-//	             the security group of the VPC endpoint com.amazonaws.us-east-1.ssm must admit TCP 443 from the nodes
+//	ok       imds      i-0a1b2c3d4e5f60001 in subnet-0a1b2c3d (10.0.1.0/24), primary IP 10.0.1.125
+//	failed   tcp ssm   10.0.0.10:443 does not answer
+//	             the security group of the VPC endpoint must admit TCP 443 from the nodes
 //	ok=21 warnings=0 failed=1 unknown=2 duration=5.2s
 func (d Diagnosis) Render(w io.Writer, format string) error {
 	if format == "json" {
@@ -168,12 +169,14 @@ func (f Finding) took(d time.Duration) Finding {
 	return f
 }
 
-// of is a failed finding made of an error: its exit code, its text in one line, and what to do about it.
+// of is a failed finding made of an error: its exit code, its text in one line, and what to do
+// about it.
 func of(err error, check, subject string) Finding {
 	return failed(exit.CodeOf(err), check, subject, strings.Join(exit.Remedies(err), "; or "), "%s", strings.Join(text.Lines(err.Error()), "; "))
 }
 
-// spans is a list of addresses with runs of neighbours written as ranges: "10.0.1.11-10.0.1.14, 10.0.1.20".
+// spans is a list of addresses with runs of neighbours written as ranges: "10.0.1.11-10.0.1.14,
+// 10.0.1.20".
 func spans(addrs []netip.Addr) string {
 	var parts []string
 	for i := 0; i < len(addrs); {

@@ -29,13 +29,15 @@ func (d *examination) identity(ctx context.Context) []Finding {
 		d.ownState()...)
 }
 
-// knock is how IMDS answers to one request for a token, and to one without a token, as version 1 takes it.
+// knock is how IMDS answers to one request for a token, and to one without a token, as version 1
+// takes it.
 type knock struct {
 	token, plain       int   // HTTP status; 0: none
 	tokenErr, plainErr error // why there is none
 }
 
-// knockIMDS asks IMDS by hand: the SDK's errors do not tell version 1, a hop limit and nothing at all apart.
+// knockIMDS asks IMDS by hand: the SDK's errors do not tell version 1, a hop limit and nothing at
+// all apart.
 func (d *examination) knockIMDS(ctx context.Context) (k knock) {
 	base := d.env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")
 	if base == "" {
@@ -88,8 +90,8 @@ func (k knock) explain() (why, remedy string) {
 	return fmt.Sprintf("IMDS answers a request for a token with HTTP %d", k.token), ec2.IMDSRemedy(k.tokenErr)
 }
 
-// metadataOptions judges the instance's settings of IMDS, if EC2 shows them. The agent needs version
-// 2 and nothing else.
+// metadataOptions judges the instance's settings of IMDS, if EC2 shows them. The agent needs
+// version 2 and nothing else.
 func metadataOptions(o *ec2.MetadataOptions) Finding {
 	if o == nil {
 		return unknown("metadata-options", "", "", "EC2 does not show them")

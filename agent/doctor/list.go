@@ -11,8 +11,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
-// listFindings judges the list of addresses by itself, as a run does before it calls anything: region, counts, subnet. It leaves the pools
-// that concern this node in d.usable: its role's, or all where the role is not known.
+// listFindings judges the list of addresses by itself, as a run does before it calls anything:
+// region, counts, subnet. It leaves the pools that concern this node in d.usable: its role's, or
+// all where the role is not known.
 func (d *examination) listFindings() []Finding {
 	var findings []Finding
 	if err := agent.CheckRegion(d.cfg.Region, d.facts.ID); err != nil && d.known {
@@ -52,7 +53,8 @@ func (d *examination) listFindings() []Finding {
 	return findings
 }
 
-// misplaced is the finding on an address that this subnet does not give to nodes; none where it does.
+// misplaced is the finding on an address that this subnet does not give to nodes; none where it
+// does.
 func (d *examination) misplaced(a netip.Addr) Finding {
 	const remedy = "correct the list of addresses"
 	switch {

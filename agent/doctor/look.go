@@ -9,7 +9,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// views are what ledger and EC2 say about addresses; an error in the place of what could not be asked.
+// views are what ledger and EC2 say about addresses; an error in the place of what could not be
+// asked.
 type views struct {
 	ssmcoord.View
 	ledgerErr, eniErr error

@@ -82,7 +82,8 @@ func (d *examination) localFiles() []Finding {
 	return append(findings, fine("emr-files", "", "%s", text))
 }
 
-// roleFinding finds the role. An instance outside EMR needs none: then the pools of all roles are looked at.
+// roleFinding finds the role. An instance outside EMR needs none: then the pools of all roles are
+// looked at.
 func (d *examination) roleFinding(ctx context.Context) Finding {
 	tags := func(ctx context.Context) (tags map[string]string, err error) {
 		why := d.unasked("ec2")
@@ -177,7 +178,8 @@ func (d *examination) unitFinding(ctx context.Context) Finding {
 	return fine("units", "", "%s and %s are installed, enabled and active", systemd.Service, systemd.Timer)
 }
 
-// verifyFindings makes the connections of --verify: with the static IP where the node has one, and else with the primary IP, which says less.
+// verifyFindings makes the connections of --verify: with the static IP where the node has one, and
+// else with the primary IP, which says less.
 func (d *examination) verifyFindings(ctx context.Context) []Finding {
 	static := d.last.Static
 	if !d.hasState || d.last.Phase != state.Programmed || !d.known {

@@ -10,8 +10,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-// lastError tells of runs that failed under --on-error continue, none of which has succeeded since: the node is without what they were for, though
-// their exit code was 0. No finding where there is nothing of the kind.
+// lastError tells of runs that failed under --on-error continue, none of which has succeeded since:
+// the node is without what they were for, though their exit code was 0. No finding where there is
+// nothing of the kind.
 func (d *examination) lastError(ctx context.Context) Finding {
 	last, recorded, err := state.ReadLastError(d.dir)
 	pending := systemd.RetryPending(d.env)
@@ -23,11 +24,11 @@ func (d *examination) lastError(ctx context.Context) Finding {
 	case !recorded && !pending:
 		return Finding{}
 	}
-	next, remedy := "nothing tries again by itself", "run emr-static-ip when the cause is mended"
+	next, remedy := "nothing tries again by itself", "run emr-static-ip when the cause is repaired"
 	if pending {
-		next, remedy = systemd.RetryTimer+" goes on trying: journalctl -u "+systemd.RetryService, "mend the cause; or run emr-static-ip, which ends it where it succeeds"
+		next, remedy = systemd.RetryTimer+" goes on trying: journalctl -u "+systemd.RetryService, "repair the cause; or run emr-static-ip, which ends it where it succeeds"
 		if systemd.Systemctl(ctx, d.env, "is-active", "--quiet", systemd.RetryTimer) != nil {
-			next, remedy = systemd.RetryTimer+" is installed, but not active", "systemctl start "+systemd.RetryTimer+", or run emr-static-ip when the cause is mended"
+			next, remedy = systemd.RetryTimer+" is installed, but not active", "systemctl start "+systemd.RetryTimer+", or run emr-static-ip when the cause is repaired"
 		}
 	}
 	switch {

@@ -168,7 +168,8 @@ func (d *examination) ssmPermissions(ctx context.Context) []Finding {
 	return findings
 }
 
-// reservation looks whether subnet CIDR reservations keep EC2 from handing the pool's addresses to other instances.
+// reservation looks whether subnet CIDR reservations keep EC2 from handing the pool's addresses to
+// other instances.
 func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Finding {
 	var kept, prefixes []netip.Prefix
 	var names []string

@@ -15,10 +15,12 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 )
 
-// imdsBehind is how long after a run IMDS may not list the address yet that EC2 has attached: up to about 30 s.
+// imdsBehind is how long after a run IMDS may not list the address yet that EC2 has attached: up to
+// about 30 s.
 const imdsBehind = time.Minute
 
-// staticFinding compares what the last run left with what EC2, IMDS and the kernel have now, as status does.
+// staticFinding compares what the last run left with what EC2, IMDS and the kernel have now, as
+// status does.
 func (d *examination) staticFinding(ctx context.Context) Finding {
 	static := d.last.Static
 	switch {
@@ -29,7 +31,7 @@ func (d *examination) staticFinding(ctx context.Context) Finding {
 	case !d.hasState || !static.IsValid():
 		return fine("static-ip", "", "this node has none yet")
 	case d.last.Phase == state.Withdrawn:
-		return failed(exit.Withdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 does not give %s to this node any more: it was taken out of use", static)
+		return failed(exit.Withdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 does not give %s to this node any more: it was withdrawn", static)
 	case d.last.Phase != state.Programmed:
 		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not come to its end (%s)", d.last.Phase)
 	case len(d.last.Intents) > 0:
@@ -60,8 +62,9 @@ func (d *examination) staticFinding(ctx context.Context) Finding {
 	return fine("static-ip", "", "%s and its rules are programmed on %s; %s", static, o.Link.Name, given)
 }
 
-// given tells in words who says that the static IP is this node's; a finding where it is not. EC2 decides: IMDS goes on listing an address for a
-// while that is gone, and may not list a new one yet.
+// given tells in words who says that the static IP is this node's; a finding where it is not. EC2
+// decides: IMDS goes on listing an address for a while that is gone, and may not list a new one
+// yet.
 func (d *examination) given(ctx context.Context, static netip.Addr) (string, Finding) {
 	listed := slices.Contains(d.facts.ID.Addresses, static)
 	shown, err := false, error(nil)
@@ -74,7 +77,7 @@ func (d *examination) given(ctx context.Context, static netip.Addr) (string, Fin
 			err = d.explain(ctx, err)
 		}
 	}
-	const restores = "restore takes an address out of use that IMDS does not list in several checks; emr-static-ip attaches it again, or another one where it is in use"
+	const restores = "restore withdraws an address that IMDS does not list in several checks; emr-static-ip attaches it again, or another one where it is in use"
 	switch {
 	case err == nil && shown && listed:
 		return "EC2 and IMDS give it to this node", Finding{}
@@ -85,7 +88,7 @@ func (d *examination) given(ctx context.Context, static netip.Addr) (string, Fin
 	case shown && time.Since(d.last.Written) < imdsBehind:
 		return "EC2 gives it to this node, IMDS does not list it yet", Finding{}
 	case shown:
-		return "", failed(exit.Drifted, "static-ip", "", "run doctor again in a minute: IMDS follows EC2 within about 30 s. While it does not, restore takes the address out of use",
+		return "", failed(exit.Drifted, "static-ip", "", "run doctor again in a minute: IMDS follows EC2 within about 30 s. While it does not, restore withdraws the address",
 			"EC2 gives %s to this node, but IMDS does not list it", static)
 	}
 	where := "EC2 has it on no network interface"
@@ -106,7 +109,7 @@ func (d *examination) given(ctx context.Context, static netip.Addr) (string, Fin
 		"EC2 does not give %s to this node any more: %s", static, where)
 }
 
-// programmed tells whether the interface has the address.
+// programmed reports whether the interface has the address.
 func (d *examination) programmed(ctx context.Context, static netip.Addr) (bool, error) {
 	if !d.kernelOK {
 		return false, errors.New("the kernel cannot be looked at")

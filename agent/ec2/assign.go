@@ -98,39 +98,42 @@ func noting(repeated *bool) func(*ec2.Options) {
 // Where an earlier attempt may have got it, describe calls may still show who had it before, so
 // that another ENI is not believed any sooner either.
 func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated bool) (own bool, h ssmcoord.Holder, err error) {
-	for began, d := time.Now(), pollMin; ; d = min(2*d, pollMax) {
+	began := time.Now()
+	done, err := host.Poll(ctx, a.backoff(), func() (done bool, err error) {
 		holders, err := a.Holders(ctx, []netip.Addr{addr})
 		if err != nil {
-			return false, h, err
+			return true, err
 		}
 		h = holders[addr]
-		own := h.ENI == a.ID.ENI
+		own = h.ENI == a.ID.ENI
 		certain := !repeated && !own && (!perhaps || h.ENI != "")
-		if certain || time.Since(began) > ssmcoord.DescribeLag {
-			return own, h, nil
-		}
-		if err := host.Sleep(ctx, host.Jitter(a.env.Random(), d)); err != nil {
-			return false, h, fmt.Errorf("finding out who holds %s: %w", addr, err)
-		}
+		return certain || time.Since(began) > ssmcoord.DescribeLag, nil
+	})
+	switch {
+	case !done:
+		return false, h, fmt.Errorf("finding out who holds %s: %w", addr, err)
+	case err != nil:
+		return false, ssmcoord.Holder{}, err
 	}
+	return own, h, nil
 }
 
 // Shows looks whether the primary ENI has addr (wanted true) or is without it, until it is as
 // wanted or the time is over, and returns what it saw last.
-func (a *Node) Shows(ctx context.Context, addr netip.Addr, wanted bool, within time.Duration) (bool, error) {
-	for began, d := time.Now(), pollMin; ; d = min(2*d, pollMax) {
+func (a *Node) Shows(ctx context.Context, addr netip.Addr, wanted bool, within time.Duration) (shown bool, err error) {
+	began := time.Now()
+	done, err := host.Poll(ctx, a.backoff(), func() (done bool, err error) {
 		own, err := a.Own(ctx)
-		if err != nil {
-			return false, err
-		}
-		shown := slices.Contains(own, addr)
-		if shown == wanted || time.Since(began) > within {
-			return shown, nil
-		}
-		if err := host.Sleep(ctx, host.Jitter(a.env.Random(), d)); err != nil {
-			return false, fmt.Errorf("looking for %s on %s: %w", addr, a.ID.ENI, err)
-		}
+		shown = slices.Contains(own, addr)
+		return err != nil || shown == wanted || time.Since(began) > within, err
+	})
+	switch {
+	case !done:
+		return false, fmt.Errorf("looking for %s on %s: %w", addr, a.ID.ENI, err)
+	case err != nil:
+		return false, err
 	}
+	return shown, nil
 }
 
 // Unassign takes addr from the primary ENI. False: it was not there. An error counts only if EC2

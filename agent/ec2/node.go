@@ -126,20 +126,31 @@ func (a *Node) instances(ctx context.Context, filters []types.Filter, each func(
 	return nil
 }
 
+// backoff returns the waits between looks at something that EC2 does not show yet.
+func (a *Node) backoff() func() time.Duration {
+	next := pollMin
+	return func() time.Duration {
+		d := next
+		next = min(2*next, pollMax)
+		return host.Jitter(a.env.Random(), d)
+	}
+}
+
 // Tags are the node's own tags. EC2 may not list a new instance yet: then it is asked again, for a
 // while.
 func (a *Node) Tags(ctx context.Context) (map[string]string, error) {
-	for began, d := time.Now(), pollMin; a.SeenTags == nil; d = min(2*d, pollMax) {
-		err := a.instances(ctx, []types.Filter{filter("instance-id", a.ID.InstanceID)}, func(i types.Instance) { a.SeenTags = tagsOf(i.Tags) })
+	began := time.Now()
+	_, err := host.Poll(ctx, a.backoff(), func() (done bool, err error) {
+		if a.SeenTags == nil {
+			err = a.instances(ctx, []types.Filter{filter("instance-id", a.ID.InstanceID)}, func(i types.Instance) { a.SeenTags = tagsOf(i.Tags) })
+		}
 		if err == nil && a.SeenTags == nil && time.Since(began) > ssmcoord.DescribeLag {
 			err = errors.New("EC2 does not list the instance yet")
 		}
-		if err == nil && a.SeenTags == nil {
-			err = host.Sleep(ctx, host.Jitter(a.env.Random(), d))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the tags of %s: %w", a.ID.InstanceID, err)
-		}
+		return a.SeenTags != nil || err != nil, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the tags of %s: %w", a.ID.InstanceID, err)
 	}
 	return a.SeenTags, nil
 }
@@ -197,20 +208,18 @@ func (a *Node) Lives(ctx context.Context, instances []string) (map[string]ssmcoo
 
 // Own lists all addresses of the node's primary ENI, the primary IP included. IMDS has named the
 // ENI, so that EC2 does not know it can only mean that EC2's describe calls do not show it yet.
-func (a *Node) Own(ctx context.Context) ([]netip.Addr, error) {
-	for began, d := time.Now(), pollMin; ; d = min(2*d, pollMax) {
+func (a *Node) Own(ctx context.Context) (own []netip.Addr, err error) {
+	began := time.Now()
+	_, err = host.Poll(ctx, a.backoff(), func() (done bool, err error) {
 		out, err := a.API.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{a.ID.ENI}})
 		if err == nil {
-			return a.addresses(out.NetworkInterfaces)
+			own, err = a.addresses(out.NetworkInterfaces)
+			return true, err
 		}
 		err = fmt.Errorf("looking at the network interface %s: %w", a.ID.ENI, err)
-		if ErrorCode(err) != "InvalidNetworkInterfaceID.NotFound" || time.Since(began) > ssmcoord.DescribeLag {
-			return nil, err
-		}
-		if perr := host.Sleep(ctx, host.Jitter(a.env.Random(), d)); perr != nil {
-			return nil, errors.Join(err, perr)
-		}
-	}
+		return ErrorCode(err) != "InvalidNetworkInterfaceID.NotFound" || time.Since(began) > ssmcoord.DescribeLag, err
+	})
+	return own, err
 }
 
 // addresses are those of the node's own among the interfaces.

@@ -9,8 +9,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// Between a repair's write and its last look the address changes hands. The repair takes back the record that it wrote itself, where that is
-// out of date by then, and nobody else's.
+// TestLedgerRepairLeavesWhatOthersWrote lets the address change hands between a repair's write and
+// its last look. The repair removes its own record if that is out of date by then, and nobody
+// else's.
 func TestLedgerRepairLeavesWhatOthersWrote(t *testing.T) {
 	const addr, newer = "10.0.1.20", `{"v":7}`
 	for _, test := range []struct {

@@ -28,13 +28,14 @@ const (
 	Repair = "repair"
 )
 
-// DefaultIMDSTimeout is how long the commands wait for IMDS by default. Mostly they run where there is none.
+// DefaultIMDSTimeout is how long the commands wait for IMDS by default. Mostly there is none where
+// they run.
 const DefaultIMDSTimeout = 5 * time.Second
 
 // Run carries out a ledger command, from anywhere with credentials. It needs no root, touches no
 // kernel, and reads none of a node's files. Region and subnet are those of cfg or of the SDK's
 // settings. If neither has a region, IMDS gives both. If they have one, and credentials come from
-// elsewhere, IMDS is not asked. Without a subnet the command is about all subnets that have a record.
+// elsewhere, IMDS is not asked. Without a subnet the command covers all subnets that have a record.
 //
 // GC and Repair change nothing unless cfg.Yes is set. The report says what was done, also if an
 // error is returned.

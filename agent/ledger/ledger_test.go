@@ -92,7 +92,8 @@ func TestLedgerList(t *testing.T) {
 	})
 }
 
-// Without a subnet it is about all that have a record; more records than fit on a page, and pages that are empty.
+// TestLedgerListOfAllSubnets lists all subnets that have a record, over several pages, some of them
+// empty.
 func TestLedgerListOfAllSubnets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newLedgerWorld(t, cloud.Options{EmptyPages: 0.5, Seed: 6})
@@ -164,7 +165,8 @@ func TestLedgerGC(t *testing.T) {
 	})
 }
 
-// Between the two looks, or between the second look and the deletion, a node takes the address over.
+// TestLedgerGCRaces lets a node take the address over between the two looks, or before the
+// deletion.
 func TestLedgerGCRaces(t *testing.T) {
 	const addr = "10.0.1.20"
 	for _, test := range []struct {
@@ -199,7 +201,8 @@ func TestLedgerGCRaces(t *testing.T) {
 					}
 					return
 				}
-				// The race that remains: the address is the node's by EC2, and its record is missing until somebody writes it again.
+				// The race that remains: EC2 gives the address to the node, and its record is
+				// missing until it is written again.
 				w.cfg.Pools.Core = addrList(addr)
 				if l, _ := w.run(List, exit.Drifted); l.Counts["unrecorded"] != 1 {
 					t.Errorf("%v", l.Counts)
@@ -256,7 +259,8 @@ func TestLedgerRepair(t *testing.T) {
 	})
 }
 
-// The holder gives the address away around the write of the record that is to name it: what is left must not keep others from the address.
+// TestLedgerRepairRaces lets the holder give the address away around the write of its record. A
+// record that stays must not keep others from the address.
 func TestLedgerRepairRaces(t *testing.T) {
 	const addr = "10.0.1.20"
 	for _, test := range []struct {

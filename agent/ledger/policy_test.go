@@ -14,7 +14,7 @@ import (
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// operatorPolicy is the shipped policy of people, as it is or without an action.
+// operatorPolicy returns the shipped policy of people, as it is or without an action.
 func operatorPolicy(t *testing.T, without string) (policy *cloudiam.Policy, actions []string) {
 	t.Helper()
 	type object = map[string]any
@@ -48,7 +48,8 @@ func operatorPolicy(t *testing.T, without string) (policy *cloudiam.Policy, acti
 	return policy, actions
 }
 
-// ledgerUnder lists and mends a ledger with stale and unreadable records as an operator with this policy, and returns the errors and the denied calls.
+// ledgerUnder runs all ledger commands as an operator with this policy, on stale and unreadable
+// records. It returns the errors and the denied calls.
 func ledgerUnder(t *testing.T, policy func() *cloudiam.Policy) (errs []error, denied []string) {
 	synctest.Test(t, func(t *testing.T) {
 		active := false
@@ -80,7 +81,8 @@ func ledgerUnder(t *testing.T, policy func() *cloudiam.Policy) (errs []error, de
 	return errs, denied
 }
 
-// The shipped policy is enough for the ledger commands, and none of its actions can be left out: the message names it, with the statement.
+// TestLedgerUnderOperatorPolicy checks that the shipped policy is enough for the ledger commands.
+// If one of its actions is missing, the message has the action and the statement.
 func TestLedgerUnderOperatorPolicy(t *testing.T) {
 	whole, actions := operatorPolicy(t, "")
 	errs, denied := ledgerUnder(t, func() *cloudiam.Policy { return whole })

@@ -43,7 +43,7 @@ func (l Report) Render(w io.Writer, format string) error {
 //	subnet-0a1b2c (us-east-1, /emr-static-ip/subnet-0a1b2c)
 //	ADDRESS    STATE   INSTANCE  EC2      CLUSTER  ROLE    NAME        AGE   ENI
 //	10.0.1.10  in use  i-0a1     running  j-1      MASTER  etl-MASTER  3h5m  eni-0a1
-//	10.0.1.11  stale   i-0b2     unknown  j-0      CORE    -           26d   -        its owner i-0b2 does not exist any more
+//	10.0.1.11  stale   i-0b2     unknown  j-0      CORE    -           26d   -        its owner i-0b2 ...
 func (l Report) renderList(b *strings.Builder) {
 	bySubnet := map[string][]Address{}
 	for _, a := range l.Addresses {
@@ -74,7 +74,7 @@ func (l Report) renderList(b *strings.Builder) {
 		fmt.Fprintf(b, "%d addresses: %s\n", len(l.Addresses), strings.Join(counts, ", "))
 	}
 	if n := l.Counts[string(inventory.Stale)]; n > 0 {
-		fmt.Fprintf(b, "%d stale: nodes take them over by themselves; this removes their records: %s\n", n, l.command(GC))
+		fmt.Fprintf(b, "%d stale: nodes take these over themselves; this removes their records: %s\n", n, l.command(GC))
 	}
 	var missing []string
 	for _, a := range l.Addresses {
@@ -83,14 +83,14 @@ func (l Report) renderList(b *strings.Builder) {
 		}
 	}
 	if n := l.Problems - len(missing); n > 0 {
-		fmt.Fprintf(b, "%d to be looked after; this says what can be mended: %s\n", n, l.command(Repair))
+		fmt.Fprintf(b, "%d need attention; this shows what can be repaired: %s\n", n, l.command(Repair))
 	}
 	if len(missing) > 0 {
 		fmt.Fprintf(b, "%d without a record: %s %s\n", len(missing), l.command(Repair), strings.Join(missing, " "))
 	}
 }
 
-// command is another command about the same ledger.
+// command returns the command line of another command about the same ledger.
 func (l Report) command(name string) string {
 	text := "emr-static-ip ledger " + name + " --region " + text.Clean(l.Region, text.MaxQuoted)
 	if l.Subnet != "" {
@@ -102,7 +102,8 @@ func (l Report) command(name string) string {
 	return text
 }
 
-// row is an address in the table: the instance is the holder, or where there is none the record's owner.
+// row returns a row of the table. The instance is the holder, or the owner of the record if there
+// is no holder.
 func (a Address) row() []string {
 	var age, eni, role, cluster string
 	var i Instance
@@ -150,7 +151,7 @@ func table(b *strings.Builder, rows [][]string) {
 	}
 }
 
-// ageOf is a time in its two largest units: 26d, 3h5m, 4m10s, 12s.
+// ageOf returns a duration in its two largest units: 26d, 3h5m, 4m10s, 12s.
 func ageOf(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch d = max(0, d.Round(time.Second)); {
@@ -172,7 +173,7 @@ func (l Report) renderSteps(b *strings.Builder) error {
 	case len(l.Steps) == 0 && l.Command == GC:
 		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %d addresses, no stale record", len(l.Addresses)))
 	case len(l.Steps) == 0:
-		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %d addresses, nothing to be mended", len(l.Addresses)))
+		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %d addresses, nothing to repair", len(l.Addresses)))
 	case l.DryRun && len(r.Changes) > 0:
 		r.Notes = append(r.Notes, "nothing was changed: --yes does it")
 	}

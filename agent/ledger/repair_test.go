@@ -12,7 +12,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// A step that fails ends the repair, and what was written before is looked at again all the same. A signal leaves no time for that: it is said.
+// TestLedgerRepairCutShort lets a step fail. The repair ends, and still looks again at what it
+// wrote. After a signal it does not look again, and says so.
 func TestLedgerRepairCutShort(t *testing.T) {
 	for _, signal := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

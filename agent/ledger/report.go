@@ -9,8 +9,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
-// Report is what a ledger command found and did. Its JSON is documented in the README; fields are only ever added. What
-// it holds is foreign text as it was found: Render cleans it.
+// Report is what a ledger command found and did. The JSON form is documented in
+// cmd/emr-static-ip/README.md; fields are only ever added. The texts are foreign; Render cleans
+// them.
 type Report struct {
 	Command   string         `json:"command"`        // list, gc or repair
 	Tool      string         `json:"tool,omitempty"` // version of the program
@@ -137,7 +138,7 @@ func instanceOf(i inventory.Instance) *Instance {
 	return x
 }
 
-// plan puts the steps into the report that are to be done.
+// plan puts the steps that would be done into the report.
 func (l *Report) plan(steps []inventory.Step) {
 	for _, s := range steps {
 		outcome := outcomeToDo
@@ -151,7 +152,7 @@ func (l *Report) plan(steps []inventory.Step) {
 	}
 }
 
-// results puts steps into the report that were gone into.
+// results puts the steps that were tried into the report.
 func (l *Report) results(results []inventory.StepResult) {
 	for _, r := range results {
 		switch r.Outcome {
@@ -176,7 +177,8 @@ func (l *Report) step(s inventory.Step, outcome, detail string) {
 	})
 }
 
-// ExitCode is ExitDrifted where list has found problems, and where repair leaves some, be it because of a missing --yes.
+// ExitCode returns exit.Drifted if list has found problems, or if repair leaves any, also for want
+// of --yes.
 func (l Report) ExitCode() exit.Code {
 	if l.Command == List && l.Problems > 0 {
 		return exit.Drifted

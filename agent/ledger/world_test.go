@@ -25,7 +25,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// The SDK's settings of the machine that runs the tests must not reach the nodes of the model.
+// TestMain keeps the SDK's settings of this machine away from the model.
 func TestMain(m *testing.M) {
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// ledgerWorld is an account with two subnets, a running cluster in the first, and an operator outside it, whose credentials come from the
-// environment and who fails the test when anything asks IMDS. It is used inside a synctest bubble.
+// ledgerWorld is an account with two subnets, a running cluster in the first, and an operator with
+// credentials in the environment. A call to IMDS fails the test. Use it inside a synctest bubble.
 type ledgerWorld struct {
 	t      *testing.T
 	cloud  *cloud.Cloud
@@ -79,7 +79,8 @@ func (w *ledgerWorld) RoundTrip(req *http.Request) (*http.Response, error) {
 	return w.cloud.Transport("").RoundTrip(req)
 }
 
-// run carries out a ledger command, which must end with the code, and returns its report and the text of it.
+// run carries out a ledger command, which must end with the code. It returns the report and its
+// text.
 func (w *ledgerWorld) run(command string, code exit.Code) (Report, string) {
 	w.t.Helper()
 	l, err := Run(w.t.Context(), command, w.cfg, w.env)
@@ -101,7 +102,8 @@ func (w *ledgerWorld) yes(command string, code exit.Code) (Report, string) {
 	return w.run(command, code)
 }
 
-// awsConfig is somebody outside whose calls set the scene: they outlast every quota, and wait without chance.
+// awsConfig returns the configuration of an outsider who outlasts every quota and waits without
+// chance.
 func (w *ledgerWorld) awsConfig() aws.Config {
 	creds := w.cloud.Credentials("")
 	return aws.Config{Region: "us-east-1", HTTPClient: &http.Client{Transport: w.cloud.Transport("")},
@@ -133,7 +135,7 @@ func recordOf(n *cloud.Node) string {
 	return ssmcoord.Record{Instance: n.InstanceID, ENI: n.ENI, Cluster: n.ClusterID, Role: n.Role, Time: time.Now()}.Render()
 }
 
-// gone is the record of an instance that EC2 does not know.
+// gone returns the record of an instance that EC2 does not know.
 func gone(id string) string {
 	return ssmcoord.Record{Instance: id, ENI: "eni-0dead", Cluster: "j-OLD", Role: "CORE", Time: time.Now()}.Render()
 }
@@ -167,7 +169,7 @@ func (w *ledgerWorld) stranger(o cloud.InstanceSpec) *cloud.Node {
 	return n
 }
 
-// parameter is the value of a parameter; empty where there is none.
+// parameter returns the value of a parameter, or "" if there is none.
 func (w *ledgerWorld) parameter(name string) string {
 	for _, p := range w.cloud.Parameters() {
 		if p.Name == name {
@@ -192,7 +194,8 @@ func (w *ledgerWorld) expectRecord(addr string, n *cloud.Node) {
 	}
 }
 
-// onCall runs do once, at the n-th call of an action whose parameters contain part: before its effect, or after it.
+// onCall runs do once, before or after the effect of the n-th call of an action whose parameters
+// contain part.
 func (w *ledgerWorld) onCall(action, part string, n int, after bool, do func()) {
 	count := 0
 	w.cloud.Fault(func(c cloud.Call) cloud.FaultAction {

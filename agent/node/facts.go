@@ -70,7 +70,8 @@ func (f Facts) Wanted(s state.Settings, static netip.Addr, former []netip.Addr) 
 
 // WantsGateways reports whether the rules need the networks of S3 and DynamoDB. Through a gateway
 // endpoint they see the node's own address, and AWS's sample bucket policies compare that with the
-// primary IP: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+// primary IP:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 func WantsGateways(s state.Settings) bool {
 	return netcfg.Scope(s.Scope) == netcfg.ScopeExternal && len(s.Only) == 0
 }

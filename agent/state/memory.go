@@ -108,5 +108,6 @@ func (s State) Usable() State {
 	return s
 }
 
-// Finished reports whether the run that wrote s has put its address into use and written the record.
+// Finished reports whether the run that wrote s has put its address into use and written the
+// record.
 func (s State) Finished() bool { return s.Phase == Programmed && s.RecordDue.IsZero() }

@@ -52,8 +52,8 @@ type Prober struct {
 	Static netip.Addr
 }
 
-// NewProber returns the Prober of a node. kernel may be nil. want is the wanted state of the kernel,
-// which has the static IP.
+// NewProber returns the Prober of a node. kernel may be nil. want is the wanted state of the
+// kernel, which has the static IP.
 func NewProber(env host.Environment, kernel netcfg.Kernel, want netcfg.Config) Prober {
 	p := Prober{Resolve: env.LookupHost, Dial: env.DialTCP, Translates: want.Translates, Static: want.Static}
 	if kernel != nil {

@@ -11,18 +11,24 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // lookAfter checks what each node got and what other hosts see of it.
 func (r *rehearsal) lookAfter(ctx context.Context) {
-	r.say("", "after: the same download from every node, and connections in all other directions")
+	from := r.those(func(w *row) bool { return w.first.ExitCode == 0 || len(r.cluster.Secondary(w.node)) > 0 })
+	if from == "" {
+		return
+	}
+	r.phase("after: the same download from %s, and connections in all other directions", from)
 	r.each(func(w *row) {
 		pool := r.wanted.Pools.For(agent.Role(w.node.Role))
 		if !r.checkAssigned(w, pool) {
 			return
 		}
 		w.seen, w.after = r.cluster.Download(ctx, w.node)
+		r.rec.See(record.Sighting{Node: w.node.Name, After: true, Seen: w.seen, Outcome: outcome(w.after)})
 		if len(pool) == 0 {
 			r.checkLeftAlone(w)
 			return

@@ -19,6 +19,7 @@ import (
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/control"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenario"
 )
 
@@ -40,6 +41,8 @@ type options struct {
 	seed      uint64
 	verbose   bool
 	shell     string
+	report    string
+	log       bool
 	keep      bool
 }
 
@@ -74,6 +77,8 @@ func launchCommand() *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "bound for the whole rehearsal")
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
+	f.StringVar(&o.report, "report", "", "write what happened to this file: .html is a page that needs no network, .json the same as data")
+	f.BoolVar(&o.log, "log", false, "write a log also where stdout is a terminal")
 	f.BoolVar(&o.keep, "keep", false, "afterwards, keep the cluster for other terminals until Ctrl-C: emrsim nodes, shell, exec, end, add")
 	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")
 	return cmd
@@ -88,6 +93,11 @@ func launch(ctx context.Context, o options, args []string) error {
 	spec, err := o.cluster(args, wanted)
 	if err != nil {
 		return usageError{err}
+	}
+	if o.report != "" {
+		if err := record.Check(o.report); err != nil {
+			return usageError{err}
+		}
 	}
 	if o.binary, err = findBinary(o.binary); err != nil {
 		return usageError{err}
@@ -107,7 +117,12 @@ func launch(ctx context.Context, o options, args []string) error {
 	if o.policy != "" {
 		policy = o.policy
 	}
-	r := rehearsal{out: os.Stdout, spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted, verbose: o.verbose, shell: o.shell, keep: o.keep, life: life, start: time.Now()}
+	start := time.Now()
+	r := rehearsal{
+		screen: newScreen(os.Stdout, o.log, o.verbose, start), spec: spec, policy: policy, binary: o.binary, args: args, wanted: wanted,
+		verbose: o.verbose, shell: o.shell, report: o.report, keep: o.keep, life: life, start: start,
+	}
+	r.rec = record.New("Launch of "+size(spec), "emrsim "+quoted(os.Args[1:]), args, nil)
 	return r.run(ctx)
 }
 

@@ -101,9 +101,8 @@ func skipWithoutNamespaces(t *testing.T, output string) {
 	}
 }
 
-// node matches a line of the table: role, primary, static and seen address, before, after, second
-// run.
-var node = regexp.MustCompile(`(?m)^[a-z]+(?:-\d+)? +(MASTER|CORE|TASK) +i-[0-9a-f]+ +([0-9.]+) +([0-9.]+|-) +([0-9.]+|-) +(\w+) +(\w+) +[0-9.]+ +\d+ +(\S+)$`)
+// node matches a line of the table: name, primary IP, before, static and seen address, after, rerun.
+var node = regexp.MustCompile(`(?m)^(master|core|task)(?:-\d+)? +([0-9.]+) +(\w+) +([0-9.]+|-) +([0-9.]+|-) +(\w+) +[0-9.]+s +\d+ +(\S+)$`)
 
 func TestLaunch(t *testing.T) {
 	for _, test := range []struct {
@@ -125,14 +124,14 @@ func TestLaunch(t *testing.T) {
 			holders := map[netip.Addr]bool{}
 			roles := map[string]int{}
 			for _, m := range node.FindAllStringSubmatch(output, -1) {
-				role, primary, static, seen, before, after, second := m[1], m[2], m[3], m[4], m[5], m[6], m[7]
+				role, primary, before, static, seen, after, second := strings.ToUpper(m[1]), m[2], m[3], m[4], m[5], m[6], m[7]
 				if static == "-" {
-					if role != "TASK" || after != "refused" || second != "changed=0" {
+					if role != "TASK" || after != "refused" || second != "same" {
 						t.Errorf("a node without static IP: %s", m[0])
 					}
 					continue
 				}
-				if static != seen || static == primary || before != "refused" || after != "done" || second != "changed=0" {
+				if static != seen || static == primary || before != "refused" || after != "done" || second != "same" {
 					t.Errorf("wrong row in the table: %s", m[0])
 				}
 				if a := netip.MustParseAddr(static); holders[a] {
@@ -144,6 +143,11 @@ func TestLaunch(t *testing.T) {
 			}
 			if fmt.Sprint(roles) != fmt.Sprint(test.roles) {
 				t.Errorf("nodes with static IP: %v, want %v", roles, test.roles)
+			}
+			for line := range strings.Lines(output[strings.LastIndex(output, "\nNODE "):]) {
+				if len(line) > 81 {
+					t.Errorf("wider than 80 columns: %s", line)
+				}
 			}
 			if t.Failed() {
 				t.Log(output)
@@ -158,15 +162,15 @@ func TestLaunchFindsProblems(t *testing.T) {
 	for _, test := range []struct {
 		name, script, problem string
 	}{
-		{"fails", "echo 'emr-static-ip: no luck' >&2; exit 4\n", "core-1: emr-static-ip ended with exit code 4: emr-static-ip: no luck"},
-		{"does nothing", done, "core-1: EC2 has the secondary addresses [] on its primary interface"},
+		{"fails", "echo 'emr-static-ip: no luck' >&2; exit 4\n", "every node: emr-static-ip ended with exit code 4: emr-static-ip: no luck"},
+		{"does nothing", done, `every node \(here with the addresses of \S+\): EC2 has the secondary addresses \[\] on its primary interface`},
 		{"programs only the kernel", "ip addr add 10.0.1.11/32 dev ens5\niptables -t nat -A POSTROUTING -o ens5 -j SNAT --to-source 10.0.1.11\n" + done,
-			"core-1: EC2 has the secondary addresses [] on its primary interface"},
+			`every node \(here with the addresses of \S+\): EC2 has the secondary addresses \[\] on its primary interface`},
 		{"touches the second interface", "ip addr add 10.0.1.99/32 dev ens6 2>/dev/null\n" + done, "master: EMR's own interface ens6 is not what it was"},
 		{"rewrites packets of the second interface", "iptables -t nat -A POSTROUTING -j SNAT --to-source $(ip -o -4 addr show ens5 | sed 's|.*inet ||;s|/.*||')\n" + done,
 			"master: EMR's own interface ens6 is not what it was"},
 		{"changes something each time", "ip addr add 10.0.1.$((100 + $(ip -o addr | wc -l)))/32 dev ens5\n" + done, "core-1: the second run changed the kernel's state"},
-		{"reports changes each time", "echo changed=2 unchanged=1 duration=0.1s\n", "core-1: the second run did not report changed=0"},
+		{"reports changes each time", "echo changed=2 unchanged=1 duration=0.1s\n", "every node: the second run did not report changed=0"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -175,7 +179,7 @@ func TestLaunchFindsProblems(t *testing.T) {
 				t.Fatal(err)
 			}
 			output, code := emrsim(t, "launch", "--binary", path, "--", "10.0.1.10", "10.0.1.11")
-			if code != 1 || !strings.Contains(output, "\n - "+test.problem) {
+			if code != 1 || !regexp.MustCompile("\n - "+test.problem).MatchString(output) {
 				t.Errorf("exit code %d, want 1 and the problem %q\n%s", code, test.problem, output)
 			}
 		})
@@ -194,7 +198,7 @@ func TestLaunchUnderAnotherPolicy(t *testing.T) {
 	}
 	write(strings.Replace(iam.Place{}.Policy(iam.InstanceProfile), `"ec2:AssignPrivateIpAddresses", `, "", 1))
 	output, code := emrsim(t, "launch", "--policy", path, "--", "10.0.1.10", "10.0.1.11")
-	for _, want := range []string{"the nodes may do what " + path + " allows, and nothing else", "\n - core-1: emr-static-ip ended with exit code 4: allow ec2:AssignPrivateIpAddresses in the role"} {
+	for _, want := range []string{"the nodes may do what " + path + " allows, and nothing else", "emr-static-ip ended with exit code 4: assigning 10.0.1.1", "\n   what to do: allow ec2:AssignPrivateIpAddresses in the role", "\nFAILED: 1 problem ("} {
 		if code != 1 || !strings.Contains(output, want) {
 			t.Errorf("exit code %d, want 1 and %q\n%s", code, want, output)
 		}

@@ -4,20 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 )
 
 // A rehearsal is one launch, from the empty machine to the final table.
 type rehearsal struct {
-	out     io.Writer
+	screen  *screen
+	rec     *record.Recorder
 	spec    lab.ClusterSpec
 	policy  string // origin of the policy
 	binary  string
@@ -25,6 +25,8 @@ type rehearsal struct {
 	wanted  agent.Config // the parsed args
 	verbose bool
 	shell   string
+	report  string // file for the recording; empty for none
+	saved   bool
 	keep    bool
 	life    context.Context // of the whole rehearsal, without the bound of --timeout
 	start   time.Time
@@ -33,7 +35,7 @@ type rehearsal struct {
 	rows    []*row
 
 	mu       sync.Mutex
-	problems []string
+	problems []record.Problem
 }
 
 // A row has the results for one node.
@@ -52,9 +54,19 @@ type row struct {
 
 // run rehearses. It returns an exitError if the table has shown the problems.
 func (r *rehearsal) run(ctx context.Context) error {
+	err := r.rehearse(ctx)
+	saved := r.save(ctx, err)
+	if failed := r.screen.err(); failed != nil && (err == nil || errors.As(err, new(exitError))) {
+		err = failed
+	}
+	return errors.Join(err, saved)
+}
+
+// rehearse builds the cluster, runs all steps, and shows the results.
+func (r *rehearsal) rehearse(ctx context.Context) error {
 	r.spec.Progress = r.event
-	r.say("", "building %s with %d master, %d core and %d task nodes in subnet %s; seed %d", r.spec.Release, r.spec.Masters, r.spec.Cores,
-		r.spec.Tasks, r.spec.Subnet, r.spec.Account.Seed)
+	r.rec.Phase("build")
+	r.say("", "building %s with %s in subnet %s; seed %d", r.spec.Release, size(r.spec), r.spec.Subnet, r.spec.Account.Seed)
 	r.say("", "the nodes may do what %s allows, and nothing else", r.policy)
 	var err error
 	if r.cluster, err = lab.Launch(ctx, r.spec); err != nil {
@@ -64,13 +76,16 @@ func (r *rehearsal) run(ctx context.Context) error {
 	if r.shell != "" && r.named(r.shell) == nil {
 		return fmt.Errorf("--shell: there is no node %q", r.shell)
 	}
+	r.describe()
+	r.screen.printf("%s", picture(r.cluster.Plan(), r.spec, r.cluster.Nodes()[0]))
 	for _, n := range r.cluster.Nodes() {
 		r.rows = append(r.rows, &row{node: n, before: errNotTried, after: errNotTried, changed: -1})
 		second := ""
 		if n.Second != nil {
 			second = fmt.Sprintf(", and EMR's own interface %s %s", n.SecondLink, n.Second.Address)
 		}
-		r.say(n.Name, "%s is up: %s %s%s", n.Instance, n.Link, n.Primary.Address, second)
+		r.join(n)
+		r.screen.join(n.Name, fmt.Sprintf("%s is up: %s %s%s", n.Instance, n.Link, n.Primary.Address, second))
 	}
 	for _, step := range []func(context.Context){r.lookBefore, r.runFirst, r.lookAfter, r.runSecond, r.compare} {
 		step(ctx)
@@ -82,6 +97,13 @@ func (r *rehearsal) run(ctx context.Context) error {
 		r.problem("", "the lab itself failed: %v", err)
 	}
 	r.table()
+	r.screen.settle()
+	if r.report != "" {
+		r.lookInside(ctx)
+		if err := r.save(ctx, nil); err != nil {
+			return err
+		}
+	}
 	if r.shell != "" {
 		if err := r.openShell(ctx); err != nil {
 			return err
@@ -98,11 +120,37 @@ func (r *rehearsal) run(ctx context.Context) error {
 	return nil
 }
 
+// size returns how many nodes of each role there are: "1 master and 3 core nodes".
+func size(spec lab.ClusterSpec) string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		role string
+	}{{spec.Masters, "master"}, {spec.Cores, "core"}, {spec.Tasks, "task"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.role))
+		}
+	}
+	last := len(parts) - 1
+	noun := " nodes"
+	if spec.Masters+spec.Cores+spec.Tasks == 1 {
+		noun = " node"
+	}
+	if last == 0 {
+		return parts[0] + noun
+	}
+	return strings.Join(parts[:last], ", ") + " and " + parts[last] + noun
+}
+
 // lookBefore shows that the firewall does not admit any node yet.
 func (r *rehearsal) lookBefore(ctx context.Context) {
-	r.say("", "before: every node downloads from the data centre, %s, whose firewall admits %d static IPs only", r.cluster.Plan().Server, len(r.spec.Static))
+	r.phase("before: every node downloads from the data centre, %s, whose firewall admits %d static IPs only", r.cluster.Plan().Server, len(r.spec.Static))
 	r.each(func(w *row) {
 		_, w.before = r.cluster.Download(ctx, w.node)
+		dropped := 0
+		defer func() {
+			r.rec.See(record.Sighting{Node: w.node.Name, Outcome: outcome(w.before), Dropped: dropped})
+		}()
 		switch {
 		case w.before == nil:
 			r.problem(w.node.Name, "the download was not refused before the node had its static IP")
@@ -111,13 +159,14 @@ func (r *rehearsal) lookBefore(ctx context.Context) {
 			r.problem(w.node.Name, "the download before failed in another way: %v", w.before)
 			return
 		}
-		dropped, err := r.cluster.Dropped(ctx, w.node)
+		seen, err := r.cluster.Dropped(ctx, w.node)
+		dropped = seen
 		if err != nil {
 			r.problem(w.node.Name, "asking the firewall: %v", err)
 		} else if dropped == 0 {
 			r.problem(w.node.Name, "the download was refused, but not by the firewall: it has seen nothing from %s", w.node.Primary.Address)
 		}
-		r.say(w.node.Name, "download refused: the firewall dropped %d packets from %s", dropped, w.node.Primary.Address)
+		r.say(w.node.Name, "download refused: the firewall dropped %s from %s", counted(dropped, "packet"), w.node.Primary.Address)
 	})
 	each(r.spec.Static, func(a netip.Addr) {
 		if answer, err := r.cluster.CallNode(ctx, a); err == nil {
@@ -129,7 +178,7 @@ func (r *rehearsal) lookBefore(ctx context.Context) {
 
 // runFirst runs the agent on all nodes at once, as EMR does.
 func (r *rehearsal) runFirst(ctx context.Context) {
-	r.say("", "all nodes at once: emr-static-ip %s", strings.Join(r.args, " "))
+	r.phase("all nodes at once: emr-static-ip %s", strings.Join(r.args, " "))
 	r.each(func(w *row) {
 		w.first = r.runAgent(ctx, w, r.args)
 		w.calls = r.cluster.APICalls(w.node)
@@ -138,7 +187,11 @@ func (r *rehearsal) runFirst(ctx context.Context) {
 
 // runSecond runs the agent again without arguments, as an operator would over SSH.
 func (r *rehearsal) runSecond(ctx context.Context) {
-	r.say("", "a second run on each node, without arguments")
+	again := r.those(func(w *row) bool { return w.first.ExitCode == 0 })
+	if again == "" {
+		return
+	}
+	r.phase("a second run on %s, without arguments", again)
 	r.each(func(w *row) {
 		if w.first.ExitCode != 0 {
 			return
@@ -162,15 +215,37 @@ func (r *rehearsal) runSecond(ctx context.Context) {
 	})
 }
 
+// those says on how many nodes something is to be done: "every node", "3 of 4 nodes"; empty for
+// none.
+func (r *rehearsal) those(which func(*row) bool) string {
+	n := 0
+	for _, w := range r.rows {
+		if which(w) {
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		return ""
+	case n == len(r.rows):
+		return "every node"
+	}
+	return fmt.Sprintf("%d of %s", n, counted(len(r.rows), "node"))
+}
+
 // runAgent runs the agent on one node and reports a failure.
 func (r *rehearsal) runAgent(ctx context.Context, w *row, args []string) lab.Result {
+	r.rec.Begin(w.node.Name, args)
 	result, err := r.cluster.Run(ctx, w.node, lab.Command{Program: r.binary, Args: args})
+	r.rec.End(w.node.Name, result.ExitCode, result.Stdout, result.Stderr)
 	switch {
+	case ctx.Err() != nil:
 	case err != nil:
 		r.problem(w.node.Name, "%v", err)
 		result.ExitCode = -1
 	case result.ExitCode != 0:
-		r.problem(w.node.Name, "emr-static-ip ended with exit code %d: %s", result.ExitCode, firstError(result.Stderr))
+		cause, remedy := record.Failure(result.Stderr)
+		r.failure(w.node.Name, fmt.Sprintf("emr-static-ip ended with exit code %d: %s", result.ExitCode, cause), remedy)
 	}
 	if r.verbose {
 		for line := range strings.Lines(result.Stdout) {
@@ -179,21 +254,6 @@ func (r *rehearsal) runAgent(ctx context.Context, w *row, args []string) lab.Res
 	}
 	r.say(w.node.Name, "ended with exit code %d after %.1f s: %s", result.ExitCode, result.Duration.Seconds(), summaryOf(result.Stdout))
 	return result
-}
-
-// firstError returns the line of a log that best explains the failure.
-func firstError(log string) string {
-	last := "it said nothing"
-	for line := range strings.Lines(log) {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		last = line
-		if strings.HasPrefix(line, "emr-static-ip: ") {
-			break
-		}
-	}
-	return last
 }
 
 // each calls f for all nodes at once.
@@ -209,40 +269,43 @@ func each[T any](items []T, f func(T)) {
 
 // problem records a deviation from the expected state.
 func (r *rehearsal) problem(node, format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	r.say(node, "PROBLEM: %s", text)
-	if node != "" {
-		text = node + ": " + text
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.problems = append(r.problems, text)
+	r.failure(node, fmt.Sprintf(format, args...), "")
 }
 
-// event shows a line that a node or the lab wrote. It drops the log's time, because say adds its
-// own, and shortens the line, because other nodes write at the same time.
+// failure records a problem with its remedy.
+func (r *rehearsal) failure(node, cause, remedy string) {
+	r.screen.problem(node, cause)
+	r.rec.Problem(node, cause, remedy)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problems = record.AddProblem(r.problems, node, cause, remedy)
+}
+
+// event shows a line that a node or the lab wrote.
 func (r *rehearsal) event(e lab.Event) {
+	r.rec.Event(e.Node, e.Text)
 	text := e.Text
 	if !r.verbose {
-		text = logTime.ReplaceAllString(text, "")
-		if runes := []rune(text); len(runes) > lineWidth {
-			text = string(runes[:lineWidth]) + "..."
-		}
+		text = brief(text)
 	}
-	r.say(e.Node, "%s", text)
+	if strings.TrimSpace(text) != "" {
+		r.screen.say(e.Node, text)
+	}
 }
 
-// lineWidth is the maximum length of a line of progress, in characters.
-const lineWidth = 140
-
-// logTime matches the prefix of the agent's log lines.
-var logTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d{4})\s+INFO\s+`)
-
-// say prints one line of progress.
+// say shows one line of progress.
 func (r *rehearsal) say(node, format string, args ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	fmt.Fprintf(r.out, "%7.2fs  %-9s %s\n", time.Since(r.start).Seconds(), node, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	r.rec.Event(node, text)
+	r.screen.say(node, text)
+}
+
+// phase begins a phase of the rehearsal.
+func (r *rehearsal) phase(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	name, _, _ := strings.Cut(text, ":")
+	r.rec.Phase(name)
+	r.screen.begin(text)
 }
 
 // named returns a node by its name.

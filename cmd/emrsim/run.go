@@ -16,7 +16,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenario"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenarios"
 )
@@ -30,6 +32,7 @@ type runOptions struct {
 	timeout   time.Duration
 	verbose   bool
 	keepGoing bool
+	report    string
 }
 
 const runText = `Runs scenarios: small text files that build a cluster, let things happen to it, and say what must be the case. A scenario is a
@@ -54,6 +57,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.other, "other", "", "another version of it, for upgrades and rollbacks")
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "bound for each scenario")
+	f.StringVar(&o.report, "report", "", "write what happened to this file: .html is a page that needs no network, .json the same as data; for one scenario")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "run the commands of a scenario after one that failed, too")
 	f.BoolVar(&o.verbose, "verbose", false, "show the lines that nodes print")
 	return cmd
@@ -106,6 +110,14 @@ func runScenarios(ctx context.Context, out io.Writer, o runOptions, args []strin
 	all, err := sources(o, args)
 	if err != nil {
 		return err
+	}
+	if o.report != "" {
+		if len(all) != 1 {
+			return usageError{fmt.Errorf("--report: for one scenario, and %d are named", len(all))}
+		}
+		if err := record.Check(o.report); err != nil {
+			return usageError{err}
+		}
 	}
 	if o.binary, err = findBinary(o.binary); err != nil {
 		return err
@@ -191,7 +203,14 @@ func runOne(ctx context.Context, out io.Writer, o runOptions, s source, dir stri
 		settings.Progress = func(e lab.Event) { say("  %-9s %s", e.Node, e.Text) }
 	}
 	fmt.Fprintf(out, "%s\n", s.name)
+	report := func(scenario.Result, error) error { return nil }
+	if o.report != "" {
+		report = recordScenario(bounded, o, s, &settings)
+	}
 	got, err := scenario.Run(bounded, file, settings)
+	if saved := report(got, err); saved != nil {
+		return false, errors.Join(err, saved)
+	}
 	switch {
 	case err != nil:
 		return false, err
@@ -205,7 +224,53 @@ func runOne(ctx context.Context, out io.Writer, o runOptions, s source, dir stri
 	default:
 		say("as expected")
 	}
+	if o.report != "" {
+		path, err := filepath.Abs(o.report)
+		if err != nil {
+			path = o.report
+		}
+		fmt.Fprintf(out, "the report: %s\n", path)
+	}
 	return !got.Failed, nil
+}
+
+// recordScenario makes the settings record a scenario. The function that it returns writes the
+// report when the scenario has ended.
+func recordScenario(ctx context.Context, o runOptions, s source, settings *scenario.Options) (report func(scenario.Result, error) error) {
+	rec := record.New("Scenario "+strings.TrimSuffix(filepath.Base(s.name), ".txtar"), "emrsim "+quoted(os.Args[1:]), nil, nil)
+	if about := scenarios.Title(s.name); about != "" {
+		rec.Fact("What happens", about)
+	}
+	observer := &record.Observer{Recorder: rec, Agents: []string{o.binary, o.other}}
+	step, progress := settings.Step, settings.Progress
+	settings.Step = func(line string) {
+		rec.Phase(line)
+		step(line)
+	}
+	settings.Progress = func(e lab.Event) {
+		observer.Event(e)
+		if progress != nil {
+			progress(e)
+		}
+	}
+	settings.Observer = observer
+	var done *record.Recording
+	settings.Done = func(c *lab.Cluster) { done = observer.Complete(ctx, c) }
+	return func(got scenario.Result, err error) error {
+		if done == nil { // it ended before there was a cluster
+			done = rec.Finish(nil)
+		}
+		switch {
+		case errors.Is(context.Cause(ctx), context.Canceled):
+			done.Outcome = record.Interrupted
+		case err != nil:
+			done.Outcome, done.Problems = record.Failed, record.AddProblem(done.Problems, "", err.Error(), "")
+		case got.Failed:
+			done.Outcome, done.Problems = record.Failed, record.AddProblem(done.Problems, "", strings.TrimSpace(got.Log), "")
+		}
+		done.Tool = agent.Version()
+		return done.Save(o.report)
+	}
 }
 
 // isolate moves this process into its own namespaces: see lab.Isolate. It returns an exitError in

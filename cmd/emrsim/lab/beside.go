@@ -59,6 +59,13 @@ func (l *Lab) Admit(ctx context.Context, addresses ...netip.Addr) error {
 	return l.firewall.admit(ctx, l.spec.Admitted)
 }
 
+// Admitted returns the addresses that the data centre's firewall admits.
+func (l *Lab) Admitted() []netip.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.spec.Admitted)
+}
+
 // End ends the whole cluster: all its instances terminate, and its nodes vanish from the lab.
 func (c *Cluster) End() {
 	c.Cloud.TerminateCluster(c.ID)

@@ -45,6 +45,7 @@ type ClusterSpec struct {
 	IMDSDelay       time.Duration // as in Spec
 	EndpointBlocked bool          // as in Spec
 	Progress        func(Event)   // as in Spec
+	Observer        Observer      // as in Spec
 }
 
 // A Cluster is a lab whose nodes are an EMR cluster of the cloud model.
@@ -116,7 +117,7 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 	}
 	c.Lab, err = Build(ctx, Spec{
 		Fabric: cloudFabric{account}, Plan: plan, Release: spec.Release, Nodes: nodes, Admitted: spec.Static, Iptables: spec.Iptables,
-		IMDSDelay: spec.IMDSDelay, EndpointBlocked: spec.EndpointBlocked, Progress: spec.Progress,
+		IMDSDelay: spec.IMDSDelay, EndpointBlocked: spec.EndpointBlocked, Progress: spec.Progress, Observer: spec.Observer,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("building cluster %s: %w", launched.ID, err)

@@ -28,6 +28,7 @@ type Spec struct {
 	EndpointBlocked bool          // the security group of the VPC endpoint does not admit the nodes
 
 	Progress func(Event) // called for each event, one at a time; may be nil
+	Observer Observer    // told what happens to the nodes; may be nil
 }
 
 // An Event is a line of progress.
@@ -178,6 +179,7 @@ func (l *Lab) AddNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 	l.mu.Lock()
 	l.nodes = append(l.nodes, n)
 	l.mu.Unlock()
+	l.observe(func(o Observer) { o.Joined(l, n) })
 	return n, nil
 }
 
@@ -186,6 +188,7 @@ func (l *Lab) RemoveNode(n *Node) {
 	l.mu.Lock()
 	l.nodes = slices.DeleteFunc(l.nodes, func(other *Node) bool { return other == n })
 	l.mu.Unlock()
+	l.observe(func(o Observer) { o.Left(n) })
 	n.close()
 }
 

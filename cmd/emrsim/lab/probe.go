@@ -25,7 +25,9 @@ var ErrRefused = errors.New("refused")
 // Download fetches the data centre's file from a node, to the last byte. It returns the source
 // address that the file server saw, or the zero Addr if no request arrived.
 func (l *Lab) Download(ctx context.Context, n *Node) (netip.Addr, error) {
-	return l.download(ctx, n.ns)
+	seen, err := l.download(ctx, n.ns)
+	l.observe(func(o Observer) { o.Downloaded(n, seen, err) })
+	return seen, err
 }
 
 func (l *Lab) download(ctx context.Context, n *namespace) (netip.Addr, error) {

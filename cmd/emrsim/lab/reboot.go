@@ -24,6 +24,7 @@ func (l *Lab) Reboot(ctx context.Context, n *Node) error {
 	if err := n.boot(ctx); err != nil {
 		return fmt.Errorf("rebooting %s: %w", n.Name, err)
 	}
+	l.observe(func(o Observer) { o.Rebooted(n) })
 	return nil
 }
 

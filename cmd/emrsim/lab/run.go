@@ -75,10 +75,12 @@ func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
 	cmd.SysProcAttr = attributes
 	cmd.Cancel = func() error { return cmd.Process.Signal(cmp.Or(c.Signal, syscall.SIGTERM)) }
 	cmd.WaitDelay = 10 * time.Second
+	l.observe(func(o Observer) { o.Started(n, c) })
 	start := time.Now()
 	err = n.ns.do(cmd.Run)
 	stderr.flush()
 	result := Result{Stdout: stdout.String(), Stderr: stderr.all.String(), Duration: time.Since(start)}
+	defer func() { l.observe(func(o Observer) { o.Finished(n, c, result) }) }()
 	if cmd.ProcessState == nil {
 		result.ExitCode = -1
 		return result, fmt.Errorf("running %s on %s: %w", c.Program, n.Name, err)

@@ -180,17 +180,50 @@ func (c *Recorder) Problem(node, cause, remedy string) {
 	})
 }
 
-// AddProblem adds a problem to a list, in which equal problems of several nodes are one.
+// AddProblem adds a problem to a list, in which equal problems of several nodes are one. Equal are
+// also those that differ only in the nodes' identifiers and addresses.
 func AddProblem(list []Problem, node, cause, remedy string) []Problem {
-	i := slices.IndexFunc(list, func(p Problem) bool { return p.Cause == cause && p.Remedy == remedy })
+	i := slices.IndexFunc(list, func(p Problem) bool {
+		return alike(p.Cause, cause) && alike(p.Remedy, remedy) && (len(p.Nodes) > 0) == (node != "")
+	})
 	if i < 0 {
-		list = append(list, Problem{Cause: cause, Remedy: remedy})
-		i = len(list) - 1
+		p := Problem{Cause: cause, Remedy: remedy}
+		if node != "" {
+			p.Nodes = []string{node}
+		}
+		return append(list, p)
 	}
-	if node != "" && !slices.Contains(list[i].Nodes, node) {
-		list[i].Nodes = append(list[i].Nodes, node)
+	p := &list[i]
+	if node == "" || slices.Contains(p.Nodes, node) {
+		if p.Cause == cause && p.Remedy == remedy {
+			return list
+		}
+		return append(list, Problem{Nodes: slices.DeleteFunc([]string{node}, func(n string) bool { return n == "" }), Cause: cause, Remedy: remedy})
 	}
+	if p.As == "" && (p.Cause != cause || p.Remedy != remedy) {
+		p.As = p.Nodes[0]
+	}
+	p.Nodes = append(p.Nodes, node)
 	return list
+}
+
+// SortProblems sorts the nodes of each problem, and the problems by their first nodes. Problems of no
+// node come last.
+func SortProblems(list []Problem, nodes []*Node) {
+	order := map[string]int{}
+	for i, n := range nodes {
+		order[n.Name] = i
+	}
+	first := func(p Problem) int {
+		if len(p.Nodes) == 0 {
+			return len(order)
+		}
+		return order[p.Nodes[0]]
+	}
+	for _, p := range list {
+		slices.SortFunc(p.Nodes, func(a, b string) int { return order[a] - order[b] })
+	}
+	slices.SortStableFunc(list, func(a, b Problem) int { return first(a) - first(b) })
 }
 
 // Finish ends the recording now. It completes the recording from the calls of the cloud model: see
@@ -203,6 +236,7 @@ func (c *Recorder) Finish(calls []cloud.Call) *Recording {
 	defer c.mu.Unlock()
 	end := c.at(c.now())
 	c.r.Seconds = end
+	SortProblems(c.r.Problems, c.r.Nodes)
 	c.addCalls(calls)
 	for _, n := range c.r.Nodes {
 		if !n.Ended {

@@ -140,8 +140,25 @@ func TestProblemsAreGrouped(t *testing.T) {
 		r.Problem(node, "too few addresses", "name more")
 	}
 	r.Problem("", "the lab failed", "")
+	r.Problem("core-2", "assigning 10.0.1.11 to eni-0a1: no permission", "allow it")
+	r.Problem("core-1", "assigning 10.0.1.12 to eni-0a2: no permission", "allow it")
+	r.Problem("core-1", "assigning 10.0.1.13 to eni-0a2: no permission", "allow it")
+	r.Problem("", "the lab failed", "")
 	got := r.Finish(nil)
-	if len(got.Problems) != 2 || !slices.Equal(got.Problems[0].Nodes, []string{"core-1", "core-2"}) || got.Problems[1].Nodes != nil || got.Outcome != Failed {
+	var texts []string
+	for _, p := range got.Problems {
+		texts = append(texts, fmt.Sprintf("%v as %q: %s", p.Nodes, p.As, p.Cause))
+	}
+	want := []string{
+		`[core-1 core-2] as "": too few addresses`, `[core-2 core-1] as "core-2": assigning 10.0.1.11 to eni-0a1: no permission`, `[] as "": the lab failed`,
+		`[core-1] as "": assigning 10.0.1.13 to eni-0a2: no permission`,
+	}
+	slices.Sort(texts)
+	slices.Sort(want)
+	if !slices.Equal(texts, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(texts, "\n"), strings.Join(want, "\n"))
+	}
+	if len(got.Problems) != 4 || !slices.Equal(got.Problems[0].Nodes, []string{"core-1", "core-2"}) || got.Problems[1].Nodes != nil || got.Outcome != Failed {
 		t.Errorf("%s: %+v", got.Outcome, got.Problems)
 	}
 }

@@ -86,13 +86,13 @@ type Node struct {
 	// Second is the address of the interface that EMR attached to a master.
 	Second netip.Addr `json:"second,omitzero"`
 
-	From  float64 `json:"from"`      // when it came up
-	Until float64 `json:"until"`     // when it ended, or the rehearsal did
-	Ended bool    `json:"ended"`     // it ended before the rehearsal
-	Runs  []Run   `json:"runs"`      // of emr-static-ip
-	Steps []Step  `json:"steps"`     // in their order of time
-	Rules string  `json:"rules"`     // of the node's kernel at the end, as text
-	Link  string  `json:"addresses"` // addresses on the node's interfaces at the end, as text
+	From      float64 `json:"from"`      // when it came up
+	Until     float64 `json:"until"`     // when it ended, or the rehearsal did
+	Ended     bool    `json:"ended"`     // it ended before the rehearsal
+	Runs      []Run   `json:"runs"`      // of emr-static-ip
+	Steps     []Step  `json:"steps"`     // in their order of time
+	Rules     string  `json:"rules"`     // of the node's kernel at the end, as text
+	Addresses string  `json:"addresses"` // addresses on the node's interfaces at the end, as text
 }
 
 // A Run is one run of emr-static-ip on a node.
@@ -185,7 +185,7 @@ type Sighting struct {
 	Node    string     `json:"node"`
 	After   bool       `json:"after"`         // made after the node's run
 	Seen    netip.Addr `json:"seen,omitzero"` // the source address that the server saw
-	Outcome string     `json:"outcome"`       // done, refused, failed, not tried
+	Outcome string     `json:"outcome"`       // done, refused, failed, skipped
 	Dropped int        `json:"dropped"`       // packets that the firewall dropped
 }
 
@@ -200,6 +200,9 @@ type Problem struct {
 	Nodes  []string `json:"nodes"` // names; empty for the rehearsal as a whole
 	Cause  string   `json:"cause"`
 	Remedy string   `json:"remedy,omitempty"`
+	// As is the node with whose identifiers and addresses the texts are, if those of the others
+	// differ in them.
+	As string `json:"as,omitempty"`
 }
 
 // A Fact is a further property of the rehearsal.

@@ -69,7 +69,7 @@ func newPlay(ctx context.Context, o Options) *play {
 	}}
 	p.spec.Account = account(o.Seed)
 	p.spec.Account.Authorize = p.faults.authorize
-	p.spec.Progress = o.Progress
+	p.spec.Progress, p.spec.Observer = o.Progress, o.Observer
 	return p
 }
 

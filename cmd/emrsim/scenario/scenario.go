@@ -26,6 +26,10 @@ type Options struct {
 	WorkDir  string          // an existing directory for the files of the scenario; empty: a temporary one
 	Step     func(string)    // called before each command with the command's text; may be nil
 	Progress func(lab.Event) // called for each line of the nodes; may be nil
+	Observer lab.Observer    // told what happens to the nodes; may be nil
+	// Done is called at the end of the scenario with the first cluster, before it is removed; not if
+	// there is none. It may be nil.
+	Done func(*lab.Cluster)
 	// KeepGoing runs the commands after one that failed, too.
 	KeepGoing bool
 }
@@ -69,6 +73,10 @@ func Run(ctx context.Context, file string, o Options) (Result, error) {
 	}
 	r.Run(name, func(t testscript.T) { testscript.RunT(t, params) })
 	if p.cluster != nil {
+		if o.Done != nil {
+			p.waiting.Wait()
+			o.Done(p.cluster)
+		}
 		if err := p.cluster.Err(); err != nil {
 			r.failed = true
 			r.log.WriteString("the lab itself failed: " + err.Error() + "\n")

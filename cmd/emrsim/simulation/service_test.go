@@ -70,7 +70,7 @@ func TestServicesThatFail(t *testing.T) {
 		{"SSM answers 500", cloud.FaultAction{Kind: cloud.FaultFail}, service("ssm"), agent.ExitDeadline, agent.DefaultTimeout, "HTTP 500"},
 		{"writes meet TooManyUpdates", cloud.FaultAction{Kind: cloud.FaultFail, Code: "TooManyUpdates", Status: 400}, call("ssm", "PutParameter"),
 			agent.ExitDeadline, agent.DefaultTimeout, "TooManyUpdates"},
-		{"the SSM endpoint is a black hole", cloud.FaultAction{Kind: cloud.FaultHang}, service("ssm"), agent.ExitUnreachable, 3 * time.Minute, "ssm endpoint"},
+		{"the SSM endpoint is a black hole", cloud.FaultAction{Kind: cloud.FaultHang}, service("ssm"), agent.ExitUnreachable, 4 * time.Minute, "ssm endpoint"},
 		{"the EC2 endpoint resets connections", cloud.FaultAction{Kind: cloud.FaultReset}, service("ec2"), agent.ExitUnreachable, 3 * time.Minute, "ec2 endpoint"},
 		{"answers to assignments are lost", cloud.FaultAction{Kind: cloud.FaultLose}, call("ec2", "AssignPrivateIpAddresses"),
 			agent.ExitDeadline, agent.DefaultTimeout, "AssignPrivateIpAddresses"},

@@ -1,0 +1,50 @@
+package agent
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// An apply asks EC2 for the networks of S3 and DynamoDB again when its list is a week old. Without an
+// answer the old list stays in use.
+func TestGatewaysAreRefreshed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.apply()
+		asked := func() int {
+			n.t.Helper()
+			return n.apply().Calls["ec2:DescribePrefixLists"]
+		}
+		time.Sleep(6 * 24 * time.Hour)
+		if got := asked(); got != 0 {
+			t.Errorf("%d calls after six days", got)
+		}
+		time.Sleep(2 * 24 * time.Hour)
+		old := n.state()
+		n.deny("ec2:DescribePrefixLists")
+		rep := n.apply()
+		if kept := n.state(); !kept.GatewaysAt.Equal(old.GatewaysAt) || len(kept.Gateways) != len(old.Gateways) || len(old.Gateways) == 0 || len(rep.Changes) > 0 {
+			t.Errorf("denied: %v at %s, before %v at %s; changes %q", kept.Gateways, kept.GatewaysAt, old.Gateways, old.GatewaysAt, rep.Changes)
+		}
+		if !strings.Contains(strings.Join(rep.Notes, ""), "an earlier run") {
+			t.Errorf("denied: notes %q", rep.Notes)
+		}
+		// A list that AWS has extended since.
+		n.editState(func(s map[string]any) { s["gateways"] = []string{"198.51.100.0/24"} })
+		n.cloud.Fault(nil)
+		if got := asked(); got != 1 {
+			t.Errorf("%d calls after eight days", got)
+		}
+		if s := n.state(); len(s.Gateways) != len(old.Gateways) || s.Gateways[0] == netip.MustParsePrefix("198.51.100.0/24") || time.Since(s.GatewaysAt) > time.Minute {
+			t.Errorf("then %v of %s", s.Gateways, s.GatewaysAt)
+		}
+		if got := asked(); got != 0 {
+			t.Errorf("%d calls after that", got)
+		}
+	})
+}

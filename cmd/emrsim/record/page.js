@@ -1,0 +1,22 @@
+"use strict";
+// The page can be read without this: it opens the node to which a link leads, and all nodes at once.
+(function () {
+  var all = document.querySelectorAll("details.node");
+  function follow() {
+    var target = document.getElementById(location.hash.slice(1));
+    if (target && target.tagName === "DETAILS") {
+      target.open = true;
+      target.querySelector("summary").focus();
+    }
+  }
+  window.addEventListener("hashchange", follow);
+  follow();
+  var buttons = document.getElementById("buttons");
+  buttons.hidden = 2 > all.length;
+  buttons.addEventListener("click", function (event) {
+    var open = event.target.getAttribute("data-open");
+    if (open !== null) {
+      all.forEach(function (node) { node.open = open !== ""; });
+    }
+  });
+})();
