@@ -179,7 +179,7 @@ func (r *run) coordinator(last state.State) *ssmcoord.Coordinator {
 		past.Released = time.Now()
 	}
 	return ssmcoord.New(ssmcoord.Options{
-		Ledger: ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID),
+		Ledger: ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID).WithTags(r.cfg.ClaimTags),
 		EC2:    r.session.EC2,
 		Self:   r.facts.Self(),
 		Pools: ssmcoord.Pools{

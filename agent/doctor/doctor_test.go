@@ -90,6 +90,7 @@ func TestDoctorHealthy(t *testing.T) {
 		n, _ := newNode(t, cloud.Options{VerifyInProcess: true})
 		d := n.doctor()
 		expectOnly(t, d, exit.OK)
+		expect(t, d, "permission ec2:AssignPrivateIpAddresses", resultOK, "not refused for want of a permission")
 		expect(t, d, "address 10.0.1.21-10.0.1.22", resultOK, "2 addresses: free")
 		expect(t, d, "pool core", resultOK, "2 of 2 can be had", "asks for 1")
 		expect(t, d, "dns ssm", resultOK, "10.0.9.10, 10.0.9.11 (private: a VPC endpoint)")
@@ -100,6 +101,8 @@ func TestDoctorHealthy(t *testing.T) {
 		d = n.doctor()
 		expectOnly(t, d, exit.OK)
 		expect(t, d, "static-ip", resultOK, "10.0.1.21 and its rules are programmed on ens5")
+		expect(t, d, "permission ec2:AssignPrivateIpAddresses", resultOK, "allowed: EC2 assigned 10.0.1.21 again")
+		expect(t, d, "permission ec2:UnassignPrivateIpAddresses", resultOK, "not refused for want of a permission")
 		expect(t, d, "address 10.0.1.21", resultOK, "carries it")
 		expect(t, d, "address 10.0.1.22", resultOK, "1 address: free")
 		for _, call := range n.Cloud.Calls() {

@@ -47,7 +47,8 @@ func ExplainAt(err error, at iam.Place) error {
 		return clock
 	}
 	if IsPermission(err) {
-		return exit.With(exit.Permission, err, PermissionRemedy(err, at))
+		// The statement stands at the end of a remedy, so that it can be copied.
+		return &exit.Error{Code: exit.Permission, Remedy: PermissionRemedy(err, at), Err: &exit.Error{Code: exit.Permission, Remedy: InForceRemedy(err), Err: err}}
 	}
 	service := innermostService(err, "")
 	if remedy := pathRemedy(err, service); remedy != "" {

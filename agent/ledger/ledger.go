@@ -87,7 +87,7 @@ func (c *call) run(ctx context.Context) error {
 		return err
 	}
 	v := &inventory.Inventory{
-		API: inventory.NewAPI(c.aws.Config), EC2: ec2.NewCensus(c.aws.Config, c.env), Prefix: c.cfg.Prefix, Subnet: c.subnet, Named: named, Notify: c.event,
+		API: inventory.NewAPI(c.aws.Config), EC2: ec2.NewCensus(c.aws.Config, c.env), Prefix: c.cfg.Prefix, Subnet: c.subnet, Tags: c.cfg.ClaimTags, Named: named, Notify: c.event,
 	}
 	view, err := v.Look(ctx)
 	if err != nil {
