@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // Pools are the static IPs offered to each role, in the operator's order.
@@ -62,6 +63,8 @@ type Config struct {
 	Verbose          bool
 	LogFormat        string // console or json
 
+	ClaimTags []ssmcoord.Tag // of the node's record in Parameter Store
+
 	Given Given // the settings that the operator set
 }
 
@@ -69,7 +72,8 @@ type Config struct {
 // pools repeats the others from the last run.
 type Given struct {
 	Role, Scope, Only, Exclude, Backend, Prefix, NameTag bool
-	NoUnits, NoShutdownAction, PutRate, Verify, OnError  bool
+	NoUnits, NoShutdownAction, PutRate, Verify           bool
+	OnError, ClaimTags                                   bool
 }
 
 // DefaultConfig is the configuration of a command line without arguments and flags.
@@ -103,7 +107,7 @@ func (c Config) Settings() Settings {
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
 		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
-		NoShutdownAction: c.NoShutdownAction, OnError: onError,
+		NoShutdownAction: c.NoShutdownAction, OnError: onError, ClaimTags: c.ClaimTags,
 	}
 }
 
@@ -144,6 +148,9 @@ func (c Config) Repeating(last Settings) Config {
 	}
 	if !c.Given.PutRate {
 		c.PutRate = last.PutRate
+	}
+	if !c.Given.ClaimTags {
+		c.ClaimTags = last.ClaimTags
 	}
 	if !c.Given.Verify {
 		c.Verify = last.Verify

@@ -111,6 +111,11 @@ func TestElevateRefused(t *testing.T) {
 				return "0\n", "", nil
 			}
 		}, []string{"unset AWS_REGION, HTTPS_PROXY", `Defaults!/home/hadoop/emr-static-ip env_keep += "AWS_REGION HTTPS_PROXY"`}},
+		{"requiretty", func(s *sudo) {
+			s.output = func(context.Context, []string) (string, string, error) {
+				return "", "sudo: sorry, you must have a tty to run sudo\n", errors.New("exit status 1")
+			}
+		}, []string{"you must have a tty", "!requiretty"}},
 		{"not to root", func(s *sudo) {
 			s.output = func(context.Context, []string) (string, string, error) { return "1001\n", "", nil }
 		}, []string{`it leads to user "1001", not to root`}},
