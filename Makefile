@@ -39,7 +39,7 @@ help: ## this list
 
 .PHONY: demo
 demo: setup bin/emr-static-ip bin/emrsim ## launch a whole EMR cluster on this machine, no AWS account needed (root, sudo or user namespaces)
-	scripts/as-root.sh bin/emrsim launch --report report.html -- $(STATIC_IPS)
+	scripts/as-root.sh --namespaces-first bin/emrsim launch --report report.html -- $(STATIC_IPS)
 
 .PHONY: scenarios
 scenarios: setup bin/emr-static-ip bin/emrsim ## run all scenarios of a cluster's life: cmd/emrsim/scenarios; OTHER=FILE is another version, for upgrades
@@ -49,9 +49,14 @@ scenarios: setup bin/emr-static-ip bin/emrsim ## run all scenarios of a cluster'
 setup: ## install the programs that the demo and the tests need and that are missing
 	@scripts/setup.sh run
 
+# Before lint, which checks the scripts with shellcheck.
+.PHONY: setup-test
+setup-test:
+	@echo "make test: about 15 minutes on two cores, the first time 20; 'make test-unit' takes 3 and installs nothing"
+	@scripts/setup.sh run test
+
 .PHONY: test
-test: setup lint ## all tests, with kernel and end-to-end tests; none of them is skipped
-	@scripts/setup.sh test
+test: setup-test lint ## all tests, with kernel and end-to-end tests; none of them is skipped
 	@# -count=1: the end-to-end tests build the program themselves, which the cache of test results does not see.
 	REQUIRE_NETNS=1 scripts/test.sh -count=1 -timeout $(TEST_TIMEOUT) ./...
 	go -C scripts/templates test -count=1 -timeout $(TEST_TIMEOUT) ./...
@@ -92,8 +97,10 @@ lint: ## gofmt, go vet; staticcheck and shellcheck where they can be had
 	@if timeout 10m go run $(STATICCHECK) -version; then set -x; timeout 10m go run $(STATICCHECK) -checks inherit,-ST1005 ./...; else echo "staticcheck cannot be fetched here: not run"; fi
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh agent/systemd/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
 
+# Not part of lint: on a clean machine it compiles golangci-lint, which takes longer than all the rest of lint. The workflow check
+# runs it beside the tests. scripts/importrules_test.go holds the import rules in any case.
 .PHONY: golangci
-golangci: ## golangci-lint by .golangci.yml; the first build takes some minutes. scripts/importrules_test.go holds the import rules in any case
+golangci: ## golangci-lint by .golangci.yml; the first run compiles it, which takes some minutes
 	timeout 15m go run $(GOLANGCI_LINT) run --timeout 10m ./...
 
 .PHONY: build
@@ -101,13 +108,13 @@ build: bin/emr-static-ip bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-a
 	scripts/check-binaries.sh '$(VERSION)' bin/emr-static-ip bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64
 
 bin/emr-static-ip: FORCE
-	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/emr-static-ip
+	scripts/build.sh $@ ./cmd/emr-static-ip -ldflags '$(LDFLAGS)'
 
 bin/emr-static-ip-linux-%: FORCE
-	GOOS=linux GOARCH=$* go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/emr-static-ip
+	GOOS=linux GOARCH=$* scripts/build.sh $@ ./cmd/emr-static-ip -ldflags '$(LDFLAGS)'
 
 bin/emrsim: FORCE
-	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/emrsim
+	scripts/build.sh $@ ./cmd/emrsim -ldflags '$(LDFLAGS)'
 
 .PHONY: man
 man: ## the manual pages in bin/man, from the source of --help
@@ -116,7 +123,7 @@ man: ## the manual pages in bin/man, from the source of --help
 	go run ./scripts/manpage '$(VERSION)' bin/man
 
 .PHONY: dist
-dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is published, in dist/: binaries, bootstrap.sh, bills of materials, manual pages, policies, templates, checksums
+dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is published, in dist/: binaries, bootstrap.sh, bills of materials, licences, manual pages, policies, templates, checksums
 	scripts/check-binaries.sh '$(VERSION)' $^
 	scripts/dist.sh '$(VERSION)' bin dist
 

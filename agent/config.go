@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // Pools are the static IPs offered to each role, in the operator's order.
@@ -60,6 +61,8 @@ type Config struct {
 	Verbose          bool
 	LogFormat        string // console or json
 
+	ClaimTags []ssmcoord.Tag // of the node's record in Parameter Store
+
 	Given Given // the settings that the operator set
 }
 
@@ -68,6 +71,7 @@ type Config struct {
 type Given struct {
 	Role, Scope, Only, Exclude, Backend, Prefix, NameTag bool
 	NoUnits, NoShutdownAction, PutRate, Verify           bool
+	ClaimTags                                            bool
 }
 
 // DefaultConfig is the configuration of a command line without arguments and flags.
@@ -97,7 +101,7 @@ func (c Config) Settings() Settings {
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
 		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
-		NoShutdownAction: c.NoShutdownAction,
+		NoShutdownAction: c.NoShutdownAction, ClaimTags: c.ClaimTags,
 	}
 }
 
@@ -138,6 +142,9 @@ func (c Config) Repeating(last Settings) Config {
 	}
 	if !c.Given.PutRate {
 		c.PutRate = last.PutRate
+	}
+	if !c.Given.ClaimTags {
+		c.ClaimTags = last.ClaimTags
 	}
 	if !c.Given.Verify {
 		c.Verify = last.Verify

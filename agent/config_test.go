@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 func TestRepeating(t *testing.T) {
@@ -34,6 +36,7 @@ func TestRepeating(t *testing.T) {
 		"PutRate": {Given{PutRate: true}, func(s *Settings) { s.PutRate = given.PutRate }},
 		"NameTag": {Given{NameTag: true}, func(s *Settings) { s.NameTag = false }},
 		"Verify":  {Given{Verify: true}, func(s *Settings) { s.Verify = nil }},
+		"Tags":    {Given{ClaimTags: true}, func(s *Settings) { s.ClaimTags = nil }},
 	} {
 		c := given
 		c.Given = test.given
@@ -53,6 +56,6 @@ func testSettings() Settings {
 		Role:  RoleCore, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 		Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
 		Verify:           targetList("192.168.50.10:8020", "nn.example.com:443"),
-		NoShutdownAction: true,
+		NoShutdownAction: true, ClaimTags: []ssmcoord.Tag{{Key: "team", Value: "data"}},
 	}
 }

@@ -151,7 +151,7 @@ func (r *run) recordNow(ctx context.Context) error {
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
-	ledger := ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, s.SubnetID)
+	ledger := ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, s.SubnetID).WithTags(r.cfg.ClaimTags)
 	self := ssmcoord.Self{Instance: s.InstanceID, ENI: s.ENI, Cluster: s.ClusterID, Role: string(s.Role)}
 	if err := ledger.Record(ctx, s.Static, self); err != nil {
 		return err

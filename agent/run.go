@@ -109,7 +109,13 @@ func (r *run) connect(ctx context.Context) error {
 	for _, name := range r.env.BrokenProxies() {
 		r.report.warn(host.BrokenProxyText(name) + "; " + host.ProxyRemedy)
 	}
-	return r.session.Connect(ctx, r.env, r.facts, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout))
+	if err := r.session.Connect(ctx, r.env, r.facts, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout)); err != nil {
+		return err
+	}
+	for _, other := range r.session.AWS.Elsewhere {
+		r.report.warn(other)
+	}
+	return nil
 }
 
 // openKernel reaches the node's kernel.
@@ -173,7 +179,7 @@ func (r *run) coordinator(last state.State) *ssmcoord.Coordinator {
 		past.Released = time.Now()
 	}
 	return ssmcoord.New(ssmcoord.Options{
-		Ledger: ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID),
+		Ledger: ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID).WithTags(r.cfg.ClaimTags),
 		EC2:    r.session.EC2,
 		Self:   r.facts.Self(),
 		Pools: ssmcoord.Pools{

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # dist.sh VERSION BIN DIR: makes the directory DIR that is published, from the binaries in BIN. It contains both binaries, bootstrap.sh
-# with their checksums, a software bill of materials for each binary, the manual pages, the IAM policies, the templates, and SHA256SUMS.
+# with their checksums, a software bill of materials for each binary, the licences of what is linked into them, the manual pages, the IAM
+# policies, the templates, and SHA256SUMS.
 # The same sources give the same bytes with the same Go and kind of machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,8 +21,10 @@ mkdir -p "$dir.new"
 for name in "${names[@]}"; do
 	install -m 0755 "$bin/$name" "$dir.new/$name"
 	"${sbom[@]}" -version "$version" -output "$dir.new/$name.cdx.json" "$bin/$name"
-	chmod 0644 "$dir.new/$name.cdx.json"
 done
+# cyclonedx-gomod guesses licences, sometimes wrongly, and asks the module proxy for the product itself.
+go run ./scripts/notices "$dir.new/THIRD-PARTY-NOTICES.txt" "${names[@]/#/$dir.new/}"
+chmod 0644 "$dir.new"/*.txt "$dir.new"/*.cdx.json
 sum() { sha256sum "$dir.new/$1" | cut -d' ' -f1; }
 sed -e "s|@VERSION@|$version|; s|@SHA256_AMD64@|$(sum "${names[0]}")|; s|@SHA256_ARM64@|$(sum "${names[1]}")|" scripts/bootstrap.sh >"$dir.new/bootstrap.sh"
 chmod 0755 "$dir.new/bootstrap.sh"

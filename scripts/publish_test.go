@@ -65,6 +65,16 @@ func makeDist(t *testing.T, version string) string {
 	if code, out := runScript(t, nil, "./dist.sh", version, dir+"/bin", dir+"/dist"); code != 0 || !strings.Contains(out, "next, make publish TO=s3://") {
 		t.Fatal(out)
 	}
+	// Licences go along with the code: Go's own is linked into each program.
+	for name, want := range map[string]string{
+		"THIRD-PARTY-NOTICES.txt":            "\nstd " + runtime.Version() + ": BSD-3-Clause\n",
+		"emr-static-ip-linux-amd64.cdx.json": `"id": "BSD-3-Clause"`,
+		"emr-static-ip-linux-arm64.cdx.json": `"id": "Apache-2.0"`,
+	} {
+		if text, err := os.ReadFile(filepath.Join(dir, "dist", name)); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s lacks %q: %v", name, want, err)
+		}
+	}
 	return dir + "/dist"
 }
 
@@ -180,7 +190,7 @@ func TestPublish(t *testing.T) {
 	if !strings.Contains(script, "\nbase='"+base+"'\n") || !strings.Contains(script, "\nversion='v1'\n") {
 		t.Errorf("bootstrap.sh:\n%.2000s", script)
 	}
-	for _, name := range []string{"emr-static-ip-linux-amd64", "emr-static-ip-linux-arm64", "emr-static-ip-linux-amd64.cdx.json", "emr-static-ip-linux-arm64.cdx.json", "LICENSE", "VERSION"} {
+	for _, name := range []string{"emr-static-ip-linux-amd64", "emr-static-ip-linux-arm64", "emr-static-ip-linux-amd64.cdx.json", "emr-static-ip-linux-arm64.cdx.json", "LICENSE", "THIRD-PARTY-NOTICES.txt", "VERSION"} {
 		if want, err := os.ReadFile(filepath.Join(one, name)); err != nil || first["a/prefix/"+name] != string(want) {
 			t.Errorf("%s: %d bytes, %v", name, len(first["a/prefix/"+name]), err)
 		}

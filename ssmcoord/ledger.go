@@ -21,6 +21,7 @@ type API interface {
 	GetParametersByPath(context.Context, *ssm.GetParametersByPathInput, ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error)
 	PutParameter(context.Context, *ssm.PutParameterInput, ...func(*ssm.Options)) (*ssm.PutParameterOutput, error)
 	DeleteParameter(context.Context, *ssm.DeleteParameterInput, ...func(*ssm.Options)) (*ssm.DeleteParameterOutput, error)
+	AddTagsToResource(context.Context, *ssm.AddTagsToResourceInput, ...func(*ssm.Options)) (*ssm.AddTagsToResourceOutput, error)
 }
 
 // Ledger has the records of one subnet. The SDK's client retries, so an error here is final.
@@ -28,7 +29,8 @@ type Ledger struct {
 	api    API
 	prefix string
 	subnet string
-	Clock  // as of the last read
+	tags   []types.Tag // of the records that are written
+	Clock              // as of the last read
 }
 
 // OpenLedger returns the ledger of a subnet below a prefix such as /emr-static-ip. It makes no
@@ -110,13 +112,20 @@ func (l *Ledger) Write(ctx context.Context, a netip.Addr, r Record) error {
 }
 
 func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool) error {
-	_, err := l.api.PutParameter(ctx, &ssm.PutParameterInput{
+	in := &ssm.PutParameterInput{
 		Name:        aws.String(l.Name(a)),
 		Value:       aws.String(r.Render()),
 		Type:        types.ParameterTypeString,
 		Overwrite:   aws.Bool(overwrite),
 		Description: aws.String("static IP in use, written by emr-static-ip"),
-	})
+	}
+	var err error
+	if overwrite && len(l.tags) > 0 {
+		err = l.writeTagged(ctx, in)
+	} else {
+		in.Tags = l.tags
+		_, err = l.api.PutParameter(ctx, in)
+	}
 	if err != nil {
 		return fmt.Errorf("writing the record %s: %w", l.Name(a), err)
 	}

@@ -43,10 +43,15 @@ func (l *Ledger) Probe(ctx context.Context, by string) []Trial {
 
 	put, remove := Trial{Action: "ssm:PutParameter", Err: ErrNotTried}, Trial{Action: "ssm:DeleteParameter"}
 	if remove.Err = l.deleteProbe(ctx, name); remove.Err == nil {
-		_, put.Err = l.api.PutParameter(ctx, &ssm.PutParameterInput{
+		in := &ssm.PutParameterInput{
 			Name: aws.String(name), Value: aws.String("a probe of emr-static-ip doctor, which removes it again"),
 			Type: types.ParameterTypeString, Overwrite: aws.Bool(true),
-		})
+		}
+		if len(l.tags) > 0 {
+			put.Err = l.writeTagged(ctx, in)
+		} else {
+			_, put.Err = l.api.PutParameter(ctx, in)
+		}
 		// After an error too: the parameter may have been written, and only the answer was lost.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanup)
 		defer cancel()

@@ -92,6 +92,12 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 			problems = append(problems, err)
 		}
 	}
+	if w := f.get(cmd, flagClaimTag); len(w.texts) > 0 {
+		c.Given.ClaimTags = true
+		if c.ClaimTags, err = parseTags(w.name, w.texts); err != nil {
+			problems = append(problems, err)
+		}
+	}
 	each(flagRole, func(name, text string) (err error) {
 		if c.Role, err = emr.ParseRole(text); err != nil {
 			err = fmt.Errorf("%s: %w", name, err)

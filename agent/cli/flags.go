@@ -28,6 +28,7 @@ const (
 	flagOutput    = "output"
 	flagPutRate   = "ssm-put-rate"
 	flagVerify    = "verify"
+	flagClaimTag  = "claim-tag"
 	flagTimeout   = "timeout"
 	flagIMDS      = "imds-timeout"
 	flagLockWait  = "lock-wait"
@@ -66,6 +67,7 @@ func definitions() []definition {
 		{flagOnError, "WHAT", agent.DefaultOnError, "if the run fails: fail, or continue (exit code 0, a tag, and a timer that tries again)"},
 		{flagDryRun, "bool", "", "show what would be changed, and change nothing: the same as plan"},
 		{flagPutRate, "N", "3", "PutParameter calls a second that the account allows"},
+		{flagClaimTag, "TAG", "", "tag KEY=VALUE of the record in Parameter Store; may be repeated"},
 		{flagVerify, "HOST:PORT", "", "service that the node must reach with its static IP; may be repeated"},
 		{flagSubnet, "SUBNET", "", "subnet (default: this node's; with --region, all)"},
 		{flagRegion, "REGION", "", "region (default: from the AWS settings, else this node's)"},
@@ -86,7 +88,7 @@ func definitions() []definition {
 var (
 	addressFlags = []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask}
 	applyFlags   = slices.Concat(addressFlags, []string{flagRole, flagScope, flagOnly, flagExclude, flagNoNameTag, flagNoUnits, flagShutdown,
-		flagOnError, flagDryRun, flagPutRate, flagVerify})
+		flagOnError, flagDryRun, flagPutRate, flagClaimTag, flagVerify})
 	nodeFlags   = append([]string{flagBackend, flagLockWait, flagStateDir}, awsFlags...)
 	awsFlags    = append([]string{flagPrefix, flagTimeout, flagIMDS}, outputFlags...)
 	outputFlags = []string{flagOutput, flagLogFormat, flagVerbose}
@@ -125,7 +127,7 @@ type flags struct {
 func newFlags(env agent.Environment) flags {
 	f := flags{env: env, texts: map[string]*flagText{}}
 	for _, d := range definitions() {
-		f.texts[d.name] = &flagText{kind: d.kind, list: d.kind == "IPS" || d.kind == "CIDRS" || d.kind == "HOST:PORT"}
+		f.texts[d.name] = &flagText{kind: d.kind, list: d.kind == "IPS" || d.kind == "CIDRS" || d.kind == "HOST:PORT" || d.kind == "TAG"}
 	}
 	return f
 }

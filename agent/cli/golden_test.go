@@ -94,6 +94,8 @@ func TestProblems(t *testing.T) {
 		{strings.Fields("plan -output json"), nil},
 		{strings.Fields("completion -o json bash"), nil},
 		{strings.Fields("ledger list --state-dir /x"), nil},
+		{strings.Fields("--claim-tag team --claim-tag aws:x=y --claim-tag a=1,a=2"), nil},
+		{strings.Fields("ledger gc --claim-tag a=b"), nil},
 	} {
 		code, stdout, stderr, got := runMain(t, t.Context(), test.args, test.env, agent.Report{}, nil)
 		if code != exit.Usage || got.what != "" || got.root != nil || stdout != "" {

@@ -65,6 +65,7 @@ func (c *commandLine) ledger() *cobra.Command {
 	for _, cmd := range []*cobra.Command{gc, repair} {
 		c.flags.add(cmd.Flags(), append(place, flagYes), nil)
 	}
+	c.flags.add(repair.Flags(), []string{flagClaimTag}, nil)
 	// These may also stand before list, gc and repair.
 	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: ledger.DefaultIMDSTimeout})
 	return all

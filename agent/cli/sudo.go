@@ -77,6 +77,9 @@ func (s sudo) elevate(ctx context.Context, args []string) error {
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("becoming root with %s -n: %w", program, context.Cause(ctx))
+	case err != nil && strings.Contains(stderr, "must have a tty"):
+		return notRoot(fmt.Errorf("becoming root with %s -n: %w: %s", program, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine)),
+			"take requiretty back for this program, with visudo: Defaults!"+self+" !requiretty")
 	case err != nil:
 		return notRoot(fmt.Errorf("becoming root with %s -n: %w: %s", program, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine)),
 			"allow this user to use sudo without a password and with its environment (NOPASSWD:SETENV:) for "+self)

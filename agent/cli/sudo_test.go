@@ -93,6 +93,11 @@ func TestElevateRefused(t *testing.T) {
 				return "", "sudo: a password is required\n\x1b[2J", errors.New("exit status 1")
 			}
 		}, []string{`exit status 1: sudo: a password is required\n\u001b[2J`, "NOPASSWD:SETENV:"}},
+		{"requiretty", func(s *sudo) {
+			s.output = func(context.Context, []string) (string, string, error) {
+				return "", "sudo: sorry, you must have a tty to run sudo\n", errors.New("exit status 1")
+			}
+		}, []string{"you must have a tty", "!requiretty"}},
 		{"not to root", func(s *sudo) {
 			s.output = func(context.Context, []string) (string, string, error) { return "1001\n", "", nil }
 		}, []string{`it leads to user "1001", not to root`}},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // The functions below return parsers of one flag's value. A parser stores the value, or returns
@@ -122,6 +124,25 @@ func parseSubnet(into *string) func(name, text string) error {
 		*into = value
 		return nil
 	}
+}
+
+// parseTags reads tags, several of them with commas between, which no tag has.
+func parseTags(name string, texts []string) ([]ssmcoord.Tag, error) {
+	var items []string
+	for _, list := range texts {
+		for item := range strings.SplitSeq(list, ",") {
+			items = append(items, strings.TrimSpace(item))
+		}
+	}
+	tags, err := ssmcoord.ParseTags(items)
+	if err != nil {
+		var problems []error
+		for line := range strings.Lines(err.Error()) {
+			problems = append(problems, errors.New(name+" "+strings.TrimSpace(line)))
+		}
+		err = errors.Join(text.Limit(problems)...)
+	}
+	return tags, err
 }
 
 // parseRegion reads a region's name, which becomes part of the names of endpoints.

@@ -191,7 +191,11 @@ func (d *examination) credentials(ctx context.Context) []Finding {
 	if c.CanExpire {
 		until = ", until " + c.Expires.UTC().Format(time.RFC3339)
 	}
-	return []Finding{fine("credentials", "", "from %s%s", c.Source, until)}
+	findings := []Finding{fine("credentials", "", "from %s%s", c.Source, until)}
+	for _, other := range d.session.AWS.Elsewhere {
+		findings = append(findings, warning("region", "", "nothing has to be done for this program; other programs on this node call the other region", "%s", other))
+	}
+	return findings
 }
 
 // unasked is why AWS cannot be asked by a service's calls; empty where it can.

@@ -78,7 +78,7 @@ func (d *examination) ec2Permissions(ctx context.Context) []Finding {
 			findings = append(findings, unknown("permission", t.subject(), "", "who this node is, is not known"))
 			continue
 		}
-		f := permission("ec2:"+t.action, d.call(ctx, func(ctx context.Context) error { return api.Try(ctx, t.action, t.tag) }))
+		f := d.try(ctx, api, t)
 		f.Subject = t.subject()
 		if t.spare != "" && f.Result == resultFailed {
 			f.Result, f.ExitCode = resultWarning, 0
@@ -118,7 +118,7 @@ func permission(action string, err error) Finding {
 	case err == nil, code == "DryRunOperation":
 		return fine("permission", action, "allowed")
 	case strings.HasSuffix(strings.ToLower(action), "assignprivateipaddresses") && ec2.HasStatus(err, http.StatusBadRequest) && exit.CodeOf(err) == exit.Internal && !ec2.IsThrottle(err):
-		return fine("permission", action, "allowed (refused for its address, as intended: %s)", text.Clean(code, text.MaxQuoted))
+		return fine("permission", action, "not refused for want of a permission, but for the address, as intended (%s)", text.Clean(code, text.MaxQuoted))
 	case errors.Is(err, ssmcoord.ErrNotTried):
 		return unknown("permission", action, "", "%v", ssmcoord.ErrNotTried)
 	case ec2.IsPermission(err):
@@ -154,7 +154,7 @@ func (d *examination) ssmPermissions(ctx context.Context) []Finding {
 	bounded, cancel := context.WithTimeout(ctx, doctorProbe)
 	defer cancel()
 	var findings []Finding
-	for _, t := range ssmcoord.NewLedger(d.api, d.cfg.Prefix, d.facts.ID.SubnetID).Probe(bounded, d.facts.ID.InstanceID) {
+	for _, t := range ssmcoord.NewLedger(d.api, d.cfg.Prefix, d.facts.ID.SubnetID).WithTags(d.cfg.ClaimTags).Probe(bounded, d.facts.ID.InstanceID) {
 		err := t.Err
 		if err != nil && !errors.Is(err, ssmcoord.ErrNotTried) {
 			err = d.explain(ctx, err)

@@ -10,17 +10,30 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
-// IAMAction returns the action that a denied call needs.
+// IAMAction returns the action that a denied call needs. AWS's message may name another one than the
+// call: PutParameter with tags also needs ssm:AddTagsToResource.
 func IAMAction(err error) string {
 	op := (*smithy.OperationError)(nil)
 	if !errors.As(err, &op) {
 		return ""
 	}
-	return serviceName(op.Service()) + ":" + op.Operation()
+	service := serviceName(op.Service())
+	_, rest, _ := strings.Cut(ErrorMessage(err), " perform: "+service+":")
+	name, _, _ := strings.Cut(rest, " ")
+	if name == "" || len(name) > maxAction || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
+		name = op.Operation()
+	}
+	return service + ":" + name
 }
 
+// endpointPolicy is what AWS calls the policy of a VPC endpoint in its messages.
+const endpointPolicy = "VPC endpoint policy"
+
+// maxAction is more characters than the name of any action has that the product needs.
+const maxAction = 64
+
 // PermissionRemedy returns what to do about a denied call: the statement of the shipped policy that
-// allows the call, or where to look if the role has the permission.
+// allows the call, or where to look for the one that denies it.
 func PermissionRemedy(err error, at iam.Place) string {
 	action, message := IAMAction(err), ErrorMessage(err)
 	if strings.Contains(message, "explicit deny") {
@@ -28,23 +41,42 @@ func PermissionRemedy(err error, at iam.Place) string {
 			"in the organization's service control policies, and in the policy of the VPC endpoint", action)
 	}
 	where := "the role of the instance profile (EMR: JobFlowRole)"
-	for _, kind := range []string{"VPC endpoint policy", "permissions boundary", "session policy", "service control policy", "resource control policy"} {
+	for _, kind := range []string{endpointPolicy, "permissions boundary", "session policy", "service control policy", "resource control policy"} {
 		if strings.Contains(message, "no "+kind+" allows") {
 			where = "the " + kind
 		}
 	}
-	at.Account = AccountIn(message)
+	at.Account, at.Partition = AccountIn(message), Partition(at.Region)
 	if prefix := prefixIn(message, at.Subnet); prefix != "" {
 		at.Prefix = prefix // of an earlier run, whose claim is to go
 	}
-	statement := at.Statement(iam.InstanceProfile, action)
-	if statement == "" {
-		statement = at.Statement(iam.Doctor, action)
+	statement := ""
+	for _, file := range []string{iam.InstanceProfile, iam.ClaimTags, iam.Doctor} {
+		if statement == "" {
+			statement = at.Statement(file, action)
+		}
 	}
 	if statement == "" {
 		statement = fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": "*"}`, action)
 	}
+	if where == "the "+endpointPolicy {
+		statement = iam.ForEndpoint(statement)
+	}
 	return fmt.Sprintf("allow %s in %s: %s", action, where, statement)
+}
+
+// InForceRemedy returns where to look if the statement of PermissionRemedy is in force already, or
+// "". An older policy may have the own account in the ARN of a shared subnet.
+func InForceRemedy(err error) string {
+	message := ErrorMessage(err)
+	const compare = "if such a statement is in force already, compare its region, accounts, subnet and prefix"
+	switch {
+	case strings.Contains(message, "explicit deny"):
+		return ""
+	case strings.Contains(message, "because no "):
+		return compare
+	}
+	return compare + "; then look at the permissions boundary, the organization's policies and the VPC endpoint's policy"
 }
 
 // AccountIn returns the account in AWS's message about a denied call, or "": User:

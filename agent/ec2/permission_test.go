@@ -41,12 +41,34 @@ func TestPermissionRemedy(t *testing.T) {
 		{"SSM", "GetParameters", user + "ssm:GetParameters on resource: x because no VPC endpoint policy allows the ssm:GetParameters action", "allow ssm:GetParameters in the VPC endpoint policy: {"},
 		{"SSM", "GetParameters", user + "ssm:GetParameters on resource: x because no permissions boundary allows the ssm:GetParameters action", "allow ssm:GetParameters in the permissions boundary: {"},
 		{"SSM", "GetParameters", user + "ssm:GetParameters on resource: x with an explicit deny in a service control policy", "a policy denies ssm:GetParameters: look for its Deny statement"},
+		// With tags, AWS names another action than that of the call.
+		{"SSM", "PutParameter", user + "ssm:AddTagsToResource on resource: arn:aws:ssm:eu-west-1:111122223333:parameter/team/ips/subnet-0a/10.0.1.9 because no identity-based policy allows the ssm:AddTagsToResource action",
+			"allow ssm:AddTagsToResource " + role + `{"Effect": "Allow", "Action": "ssm:AddTagsToResource", "Resource": "arn:aws:ssm:eu-west-1:111122223333:parameter/team/ips/subnet-0a/*"}`},
+		{"SSM", "PutParameter", user + "ec2:TerminateInstances on resource: x", "allow ssm:PutParameter " + role},
+		{"SSM", "PutParameter", user + "ssm:Put\x1bParameter on resource: x", "allow ssm:PutParameter " + role},
 		{"Organizations", "LeaveOrganization", user + "it", `allow organizations:LeaveOrganization ` + role + `{"Effect": "Allow", "Action": "organizations:LeaveOrganization", "Resource": "*"}`},
 	} {
 		err := ExplainAt(denied(tt.service, tt.operation, tt.message), iam.Place{Region: place.Region, Subnet: place.Subnet, Prefix: place.Prefix})
 		e := (*exit.Error)(nil)
 		if !errors.As(err, &e) || e.Code != exit.Permission || !strings.HasPrefix(e.Remedy, tt.want) {
 			t.Errorf("%s: %v: remedy\n%+v, want\n%s", tt.operation, err, e, tt.want)
+		}
+	}
+}
+
+// TestStatementInForce checks that the remedy says what to look at if the role has the statement
+// already, as in a shared subnet under a policy with the own account in the subnet's ARN.
+func TestStatementInForce(t *testing.T) {
+	const user = "You are not authorized to perform this operation. User: arn:aws:sts::111122223333:assumed-role/EMR_EC2_DefaultRole/i-0123 is not authorized to perform: " +
+		"ec2:AssignPrivateIpAddresses on resource: arn:aws:ec2:eu-west-1:111122223333:network-interface/eni-1"
+	for message, want := range map[string][2]string{
+		user + " because no identity-based policy allows the ec2:AssignPrivateIpAddresses action": {"\nif such a statement is in force already, compare its region, accounts, subnet and prefix", "boundary"},
+		user: {"then look at the permissions boundary, the organization's policies and the VPC endpoint's policy", "explicit"},
+	} {
+		err := ExplainAt(denied("EC2", "AssignPrivateIpAddresses", message), iam.Place{Region: "eu-west-1", Subnet: "subnet-0a"})
+		remedy := strings.Join(exit.Remedies(err), "\n")
+		if !strings.Contains(remedy, `"ArnLike": {"ec2:Subnet": "arn:aws:ec2:eu-west-1:*:subnet/subnet-0a"}`) || !strings.Contains(remedy, want[0]) || strings.Contains(remedy, want[1]) {
+			t.Errorf("%s", remedy)
 		}
 	}
 }

@@ -19,7 +19,8 @@ var nowhere = [...]netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.Addr
 //
 // If the action knows DryRun, EC2 answers by it. Assign- and UnassignPrivateIpAddresses do not. They
 // are called for an address outside the subnet, which EC2 refuses if the caller may call. That it
-// looks at permissions first is not verified on AWS; in no case is anything changed.
+// looks at permissions first is not verified on AWS; in no case is anything changed. TryAssign has
+// a better proof.
 func (a *Node) Try(ctx context.Context, action, tag string) (err error) {
 	dry := aws.Bool(true)
 	outside := nowhere[0]
@@ -48,6 +49,14 @@ func (a *Node) Try(ctx context.Context, action, tag string) (err error) {
 	default:
 		err = fmt.Errorf("ec2:%s cannot be tried", action)
 	}
+	return err
+}
+
+// TryAssign assigns an address that the interface has. A success proves the permission, and changes
+// nothing. That EC2 takes such a call for a success is not verified on AWS.
+func (a *Node) TryAssign(ctx context.Context, own netip.Addr) error {
+	_, err := a.API.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
+		NetworkInterfaceId: aws.String(a.ID.ENI), PrivateIpAddresses: []string{own.String()}, AllowReassignment: aws.Bool(false)})
 	return err
 }
 

@@ -184,15 +184,17 @@ func (e Files) Masters() (count int, from string) {
 }
 
 // Problems returns the files that could not be read, the fields with an unknown form, and the
-// contradictions between files about the cluster.
+// contradictions between files about the cluster. Files that the system refuses for one reason,
+// such as all of them to another user than root, are one problem.
 func (e Files) Problems() []error {
 	var problems []error
 	for _, f := range e.Files {
-		if f.Err != nil {
+		if f.Err != nil && refusal(f.Err) == 0 {
 			problems = append(problems, f.Err)
 		}
 		problems = append(problems, f.Problems...)
 	}
+	problems = append(e.refused(), problems...)
 	contradiction := func(what string, of func(File) string) {
 		var said []string
 		values := map[string]bool{}
@@ -208,5 +210,35 @@ func (e Files) Problems() []error {
 	}
 	contradiction("the cluster", func(f File) string { return f.ClusterID })
 	contradiction("this node's instance group", func(f File) string { return f.GroupID })
+	return problems
+}
+
+// refusal returns the system's reason why a file could not be read, or 0.
+func refusal(err error) (reason syscall.Errno) {
+	errors.As(err, &reason)
+	return reason
+}
+
+// refused returns one problem for each reason of the system, in the order of the files.
+func (e Files) refused() (problems []error) {
+	var reasons []syscall.Errno
+	first, count := map[syscall.Errno]File{}, map[syscall.Errno]int{}
+	for _, f := range e.Files {
+		reason := refusal(f.Err)
+		if reason == 0 {
+			continue
+		}
+		if count[reason] == 0 {
+			reasons, first[reason] = append(reasons, reason), f
+		}
+		count[reason]++
+	}
+	for _, reason := range reasons {
+		err := first[reason].Err
+		if n := count[reason]; n > 1 {
+			err = fmt.Errorf("reading %d of EMR's files, such as %s: %w", n, first[reason].Path, reason)
+		}
+		problems = append(problems, err)
+	}
 	return problems
 }

@@ -1,6 +1,9 @@
 package emr
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,7 +150,7 @@ func TestReadFilesUnreadable(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(root, "/var/lib/info/job-flow.json"), nil, 0); err != nil {
 			t.Fatal(err)
 		}
-		want = slices.Insert(want, 1, "reading /var/lib/info/job-flow.json: permission denied")
+		want = slices.Insert(want, 0, "reading /var/lib/info/job-flow.json: permission denied")
 	}
 	got := ReadFiles(root)
 	var texts []string
@@ -167,6 +170,35 @@ func TestReadFilesUnreadable(t *testing.T) {
 	}
 	if !ReadFiles(t.TempDir()).Empty() {
 		t.Error("files in an empty directory")
+	}
+}
+
+// TestRefused checks that files which the system refuses for one reason are one problem: without
+// root, EMR may keep all 13 of them from being read.
+func TestRefused(t *testing.T) {
+	var files Files
+	refuse := func(p string, reason error) {
+		files.Files = append(files.Files, File{Path: p, Err: fmt.Errorf("reading %s: %w", p, &fs.PathError{Op: "open", Path: p, Err: reason})})
+	}
+	refuse("/a/one", syscall.EACCES)
+	refuse("/a/two", syscall.EIO)
+	files.Files = append(files.Files, File{Path: "/a/three", Err: errors.New("reading /a/three: is not a JSON object")})
+	refuse("/b/one", syscall.EACCES)
+	refuse("/c/one", syscall.EACCES)
+	var got []string
+	for _, err := range files.Problems() {
+		got = append(got, err.Error())
+	}
+	want := []string{
+		"reading 3 of EMR's files, such as /a/one: permission denied",
+		"reading /a/two: open /a/two: input/output error",
+		"reading /a/three: is not a JSON object",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if !errors.Is(files.Problems()[0], fs.ErrPermission) {
+		t.Error("the problem does not say that it is a missing permission")
 	}
 }
 

@@ -87,7 +87,7 @@ func (c *call) run(ctx context.Context) error {
 		return err
 	}
 	v := &inventory.Inventory{
-		API: inventory.NewAPI(c.aws.Config), EC2: ec2.NewCensus(c.aws.Config, c.env), Prefix: c.cfg.Prefix, Subnet: c.subnet, Named: named, Notify: c.event,
+		API: inventory.NewAPI(c.aws.Config), EC2: ec2.NewCensus(c.aws.Config, c.env), Prefix: c.cfg.Prefix, Subnet: c.subnet, Tags: c.cfg.ClaimTags, Named: named, Notify: c.event,
 	}
 	view, err := v.Look(ctx)
 	if err != nil {
@@ -170,7 +170,7 @@ func explainOutside(err error, region, prefix string, allSubnets bool) error {
 	if !ec2.IsPermission(err) || exit.HasCode(err) {
 		return err
 	}
-	at := iam.Place{Region: region, Account: ec2.AccountIn(ec2.ErrorMessage(err)), Prefix: prefix}
+	at := iam.Place{Region: region, Partition: ec2.Partition(region), Account: ec2.AccountIn(ec2.ErrorMessage(err)), Prefix: prefix}
 	remedy := fmt.Sprintf("allow %s to the user or role that you are (aws sts get-caller-identity): %s",
 		ec2.IAMAction(err), at.Statement(iam.Operator, ec2.IAMAction(err)))
 	if allSubnets && ec2.IAMAction(err) == "ssm:GetParametersByPath" {

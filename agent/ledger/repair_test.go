@@ -10,6 +10,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // TestLedgerRepairCutShort lets a step fail. The repair ends, and still looks again at what it
@@ -50,4 +51,22 @@ func TestLedgerRepairCutShort(t *testing.T) {
 			w.expectRecord("10.0.1.20", nil)
 		})
 	}
+}
+
+// TestLedgerRepairTags checks that repair tags the records that it writes.
+func TestLedgerRepairTags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLedgerWorld(t, cloud.Options{})
+		w.put(w.name(w.subnet, "10.0.1.20"), "blank")
+		w.assign(w.nodes[1], "10.0.1.20")
+		time.Sleep(time.Hour)
+		w.cfg.ClaimTags = []ssmcoord.Tag{{Key: "team", Value: "data"}}
+		w.yes(Repair, exit.OK)
+		w.expectRecord("10.0.1.20", w.nodes[1])
+		for _, p := range w.cloud.Parameters() {
+			if p.Tags["team"] != "data" {
+				t.Errorf("%s has the tags %v", p.Name, p.Tags)
+			}
+		}
+	})
 }

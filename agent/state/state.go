@@ -9,6 +9,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // Version is the format of the state file that this version writes, and the only one that it reads.
@@ -92,4 +93,6 @@ type Settings struct {
 	Verify  []verify.Target `json:"verify,omitempty"`
 
 	NoShutdownAction bool `json:"no_shutdown_action,omitempty"`
+
+	ClaimTags []ssmcoord.Tag `json:"claim_tags,omitempty"`
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // testState has a value in every field, so that a test notices one that is not kept.
@@ -33,7 +34,7 @@ func testState() State {
 			Role:  emr.Core, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 			Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
 			Verify:           []verify.Target{{Host: "192.168.50.10", Port: 8020}, {Host: "nn.example.com", Port: 443}},
-			NoShutdownAction: true,
+			NoShutdownAction: true, ClaimTags: []ssmcoord.Tag{{Key: "team", Value: "data"}, {Key: "empty"}},
 		},
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"hash/fnv"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,7 +17,7 @@ import (
 var retryServiceTemplate string
 
 //go:embed emr-static-ip-retry.timer
-var retryTimerText string
+var retryTimerTemplate string
 
 // The units that repeat a failed run.
 const (
@@ -33,12 +35,32 @@ func RetryUnits(args, environ []string, limit time.Duration) []Unit {
 	for _, v := range environ {
 		variables.WriteString("Environment=" + unitVariable(v) + "\n")
 	}
+	host, _ := os.Hostname() // without a name the pause is the shortest
+	timer := strings.ReplaceAll(retryTimerTemplate, "@PAUSE@", fmt.Sprint(int(retryPause(host).Seconds())))
 	service := strings.NewReplacer("@PROGRAM@", Program, "@ARGS@", words.String(), "@ENVIRONMENT@", variables.String(),
 		"@SECONDS@", fmt.Sprint(int(limit.Seconds()))).Replace(retryServiceTemplate)
 	return []Unit{
 		{RetryService, service, ""},
-		{RetryTimer, retryTimerText, "timers.target.wants/" + RetryTimer},
+		{RetryTimer, timer, "timers.target.wants/" + RetryTimer},
 	}
+}
+
+// The pause between two attempts is from retryShortest on, and shorter than retryLongest.
+const (
+	retryShortest = 2 * time.Minute
+	retryLongest  = 5 * time.Minute
+)
+
+// retryPause returns the pause of the node with the given host name. It is the same in each run, so
+// that the units stay as they are. systemd's RandomizedDelaySec= would not do: Amazon Linux 2 has
+// systemd 219, which may ignore it.
+func retryPause(host string) time.Duration {
+	if host == "" {
+		return retryShortest
+	}
+	sum := fnv.New32a()
+	sum.Write([]byte(host))
+	return retryShortest + time.Duration(sum.Sum32())%((retryLongest-retryShortest)/time.Second)*time.Second
 }
 
 // EnsureRetry installs the units that repeat a failed run; see RetryUnits.

@@ -3,9 +3,12 @@ package systemd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -42,6 +45,66 @@ func TestUnitsVerify(t *testing.T) {
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, program, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// since has the settings of the units that systemd 219 does not have, by the version that has them:
+// https://www.freedesktop.org/software/systemd/man/latest/systemd.directives.html
+// Amazon Linux 2 has systemd 219. It warns about a setting that it does not know, and goes on.
+var since = map[string]struct {
+	version int
+	without string // why the units do without it
+}{
+	"LogLevelMax":           {236, "the journal has two more lines for each run"},
+	"StartLimitIntervalSec": {230, "the default limit of 5 starts in 10 s is never reached by a timer of minutes"},
+}
+
+// known219 are the settings that the units may use, and systemd 219 has.
+const known219 = "Description Documentation Wants After Before Type ExecStart Environment TimeoutStartSec StandardOutput StandardError " +
+	"SyslogLevel OnBootSec OnActiveSec OnUnitInactiveSec AccuracySec WantedBy"
+
+// TestOldSystemd checks that the units use no setting that an old systemd lacks, unless it is judged.
+func TestOldSystemd(t *testing.T) {
+	used := map[string]bool{}
+	for _, u := range slices.Concat(Units("/x"), RetryUnits([]string{"10.0.1.10"}, []string{"A=b"}, time.Minute)) {
+		for line := range strings.Lines(u.Text) {
+			name, _, ok := strings.Cut(line, "=")
+			if !ok || strings.HasPrefix(line, "#") {
+				continue
+			}
+			used[name] = true
+			if !slices.Contains(strings.Fields(known219), name) && since[name].without == "" {
+				t.Errorf("%s: systemd 219 does not know %s=", u.Name, name)
+			}
+		}
+	}
+	for name := range since {
+		if !used[name] {
+			t.Errorf("no unit has %s=", name)
+		}
+	}
+}
+
+// TestRetryPause checks that nodes have pauses of their own, each the same in every run.
+func TestRetryPause(t *testing.T) {
+	pauses := map[time.Duration]bool{}
+	for i := range 50 {
+		host := fmt.Sprintf("ip-10-0-1-%d.ec2.internal", i)
+		pause := retryPause(host)
+		if pause < retryShortest || pause >= retryLongest || pause != retryPause(host) {
+			t.Errorf("%s: %v", host, pause)
+		}
+		pauses[pause] = true
+	}
+	if len(pauses) < 30 {
+		t.Errorf("50 nodes have %d pauses", len(pauses))
+	}
+	if pause := retryPause(""); pause != retryShortest {
+		t.Errorf("no host name: %v", pause)
+	}
+	timer := RetryUnits(nil, nil, 0)[1].Text
+	if !regexp.MustCompile(`(?m)^OnActiveSec=\d{3}\nOnUnitInactiveSec=\d{3}$`).MatchString(timer) {
+		t.Errorf("timer:\n%s", timer)
 	}
 }
 

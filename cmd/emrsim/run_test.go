@@ -20,6 +20,12 @@ func TestRunScenario(t *testing.T) {
 	mine := write("mine.txtar", "# A scenario.\ncluster --core 0 -- 10.0.1.10\nlaunch\nhas master 10.0.1.10\nsaid master 'static IP  10'\n")
 	broken := write("broken.txtar", "cluster --core 0 -- 10.0.1.10\nhas master 10.0.1.10\n")
 	faulty := write("faulty.txtar", "cluster --core 0 -- 10.0.1.10\nlanch\n")
+	report := filepath.Join(t.TempDir(), "report.html")
+	defer func() {
+		if page, err := os.ReadFile(report); err != nil || !strings.Contains(string(page), "Scenario mine") || !strings.Contains(string(page), "10.0.1.10") {
+			t.Errorf("the report lacks the title or the address (%d bytes): %v", len(page), err)
+		}
+	}()
 	for _, test := range []struct {
 		args []string
 		code int
@@ -30,6 +36,9 @@ func TestRunScenario(t *testing.T) {
 		{[]string{faulty}, 2, []string{faulty + `:2: unknown command "lanch"`}},
 		{[]string{"no-such-scenario"}, 2, []string{`"no-such-scenario" is neither a file nor a scenario that emrsim ships: emrsim list`}},
 		{[]string{"/no/such/file"}, 2, []string{"/no/such/file: no such file"}},
+		{[]string{"--report", report, mine}, 0, []string{"the report: " + report}},
+		{[]string{"--report", "/no/such/folder/r.html", mine}, 2, []string{"/no/such/folder"}},
+		{[]string{"--report", report, mine, broken}, 2, []string{"--report: for one scenario"}},
 		{nil, 2, []string{"which scenario?"}},
 		{[]string{"--all", "resize"}, 2, []string{"--all and scenarios"}},
 		{[]string{"--bananas"}, 2, []string{"--bananas"}},

@@ -77,7 +77,7 @@ func versionOf(p types.Parameter) Version {
 }
 
 func (v *Inventory) ledger(subnet string) *ssmcoord.Ledger {
-	return ssmcoord.OpenLedger(v.API, v.Prefix, subnet)
+	return ssmcoord.OpenLedger(v.API, v.Prefix, subnet).WithTags(v.Tags)
 }
 
 // placeOf returns the subnet and address in a parameter's name. False: the name is not one of a

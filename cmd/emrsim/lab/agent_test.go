@@ -53,7 +53,7 @@ func launch(t *testing.T, change func(*ClusterSpec)) *Cluster {
 	t.Parallel()
 	needNamespaces(t)
 	spec := ClusterSpec{
-		Account:  cloud.Options{Seed: uint64(time.Now().UnixNano()), Quotas: cloud.DefaultQuotas(), ShutdownTime: cloud.Exactly(time.Second)},
+		Account:  cloud.Options{Seed: newSeed(), Quotas: cloud.DefaultQuotas(), ShutdownTime: cloud.Exactly(time.Second)},
 		Cores:    2,
 		NameTag:  "test",
 		Policies: []string{iam.Place{}.Policy(iam.InstanceProfile), iam.Place{}.Policy(iam.Doctor)},
@@ -65,7 +65,7 @@ func launch(t *testing.T, change func(*ClusterSpec)) *Cluster {
 	if change != nil {
 		change(&spec)
 	}
-	t.Logf("seed %d", spec.Account.Seed)
+	t.Logf("seed %[1]d of the cloud model: -args -seed %[1]d repeats addresses and identifiers, not the order of calls", spec.Account.Seed)
 	c, err := Launch(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +85,7 @@ func start(t *testing.T, c *Cluster, n *Node, cmd Command) Result {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd.Program = binary(t)
+	expectReserved(t, c, cmd.Args)
 	got, err := c.Run(ctx, n, cmd)
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +97,7 @@ func start(t *testing.T, c *Cluster, n *Node, cmd Command) Result {
 func startAll(t *testing.T, c *Cluster, args ...string) map[*Node]Result {
 	t.Helper()
 	binary(t)
+	expectReserved(t, c, args)
 	var mu sync.Mutex
 	results := map[*Node]Result{}
 	var all sync.WaitGroup

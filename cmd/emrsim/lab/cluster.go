@@ -37,9 +37,11 @@ type ClusterSpec struct {
 	// Prefix is the ledger's prefix in Parameter Store, for the policies. Empty means the default.
 	Prefix string
 
-	// Static are the static IPs. The firewall admits them, and a reservation in the subnet keeps
-	// them from new instances.
+	// Static are the static IPs. A reservation in the subnet keeps them from new instances. Without
+	// it, a new instance may get one of them as its primary IP.
 	Static []netip.Addr
+	// Admitted are the addresses that the firewall admits. nil: Static.
+	Admitted []netip.Addr
 
 	Iptables        Iptables      // as in Spec
 	IMDSDelay       time.Duration // as in Spec
@@ -54,6 +56,7 @@ type Cluster struct {
 	Cloud    *cloud.Cloud
 	ID       string // j-...
 	SubnetID string
+	Reserved []netip.Addr // the static IPs inside the subnet
 
 	prefix string // of the nodes' names
 	files  cloud.FileStyle
@@ -97,10 +100,15 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 		}
 		policies = append(policies, policy)
 	}
+	var reserved []netip.Addr
 	for _, a := range spec.Static {
 		if plan.Subnet.Contains(a) {
 			account.ReserveCIDR(subnet, netip.PrefixFrom(a, 32), "explicit")
+			reserved = append(reserved, a)
 		}
+	}
+	if spec.Admitted == nil {
+		spec.Admitted = spec.Static
 	}
 	launched, err := account.LaunchCluster(cloud.ClusterSpec{
 		Name: "rehearsal", Subnet: subnet, ReleaseLabel: spec.Release, InstanceType: spec.InstanceType,
@@ -110,13 +118,13 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Cloud: account, ID: launched.ID, SubnetID: subnet, files: spec.Files, count: map[string]int{}}
+	c := &Cluster{Cloud: account, ID: launched.ID, SubnetID: subnet, Reserved: reserved, files: spec.Files, count: map[string]int{}}
 	var nodes []NodeSpec
 	for _, n := range launched.Nodes {
 		nodes = append(nodes, c.nodeSpec(n, n.Role == cloud.RoleMaster && spec.Masters <= 1))
 	}
 	c.Lab, err = Build(ctx, Spec{
-		Fabric: cloudFabric{account}, Plan: plan, Release: spec.Release, Nodes: nodes, Admitted: spec.Static, Iptables: spec.Iptables,
+		Fabric: cloudFabric{account}, Plan: plan, Release: spec.Release, Nodes: nodes, Admitted: spec.Admitted, Iptables: spec.Iptables,
 		IMDSDelay: spec.IMDSDelay, EndpointBlocked: spec.EndpointBlocked, Progress: spec.Progress, Observer: spec.Observer,
 	})
 	if err != nil {

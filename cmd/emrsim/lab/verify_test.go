@@ -23,7 +23,7 @@ func TestVerify(t *testing.T) {
 		{"admitted, iptables legacy", func(s *ClusterSpec) { s.Release = "emr-6.15.0" }, "192.168.50.10:80", 0, []string{"reaches 192.168.50.10:80 ("}},
 		{"admitted, no iptables", func(s *ClusterSpec) { s.Iptables = IptablesNone }, "192.168.50.10:80", 0, []string{"reaches 192.168.50.10:80 ("}},
 		// The firewall admits only other addresses.
-		{"not admitted", func(s *ClusterSpec) { s.Static = []netip.Addr{netip.MustParseAddr("10.0.1.10")} }, "192.168.50.10:80", 13, []string{
+		{"not admitted", func(s *ClusterSpec) { s.Admitted = []netip.Addr{netip.MustParseAddr("10.0.1.10")} }, "192.168.50.10:80", 13, []string{
 			"the static IP is in order, but a service of --verify cannot be reached (exit code 13)",
 			"a TCP connection from the static IP 10.0.1.11 to 192.168.50.10:80 gets no answer",
 			"the firewall of the other side (does it admit 10.0.1.11 to port 80?)", "attached and programmed"}},

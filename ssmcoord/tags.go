@@ -1,0 +1,144 @@
+package ssmcoord
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/aws/smithy-go"
+)
+
+// Tag is a tag of the records that a ledger writes.
+type Tag struct{ Key, Value string }
+
+// Bounds of tags, in characters: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_Tag.html
+const (
+	maxTags     = 50 // of a parameter
+	maxTagKey   = 128
+	maxTagValue = 256
+)
+
+// ParseTag reads a tag in the form KEY=VALUE. The value may be empty.
+func ParseTag(text string) (Tag, error) {
+	key, value, ok := strings.Cut(text, "=")
+	why := ""
+	switch {
+	case !ok || key == "":
+		why = "is not KEY=VALUE"
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, notInTag):
+		why = "has a character other than letters, digits, blanks and _ . : / = + - @"
+	case strings.HasPrefix(strings.ToLower(key), "aws:"):
+		why = "has a key that begins with aws:, which AWS keeps for itself"
+	case utf8.RuneCountInString(key) > maxTagKey || utf8.RuneCountInString(value) > maxTagValue:
+		why = fmt.Sprintf("is too long: a key has at most %d characters, a value %d", maxTagKey, maxTagValue)
+	default:
+		return Tag{key, value}, nil
+	}
+	return Tag{}, fmt.Errorf("%.200q %s", text, why)
+}
+
+// ParseTags reads the tags of a parameter. The error names every problem.
+func ParseTags(texts []string) (tags []Tag, err error) {
+	var problems []error
+	seen := map[string]bool{}
+	for _, text := range texts {
+		tag, err := ParseTag(text)
+		if err == nil && seen[tag.Key] {
+			err = fmt.Errorf("%.200q has a key that another tag has, too", text)
+		}
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		seen[tag.Key] = true
+		tags = append(tags, tag)
+	}
+	if len(texts) > maxTags {
+		problems = append(problems, fmt.Errorf("%d tags are too many: a parameter has at most %d", len(texts), maxTags))
+	}
+	return tags, errors.Join(problems...)
+}
+
+// String returns the tag as KEY=VALUE.
+func (t Tag) String() string { return t.Key + "=" + t.Value }
+
+// MarshalText returns the tag as KEY=VALUE.
+func (t Tag) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText is ParseTag.
+func (t *Tag) UnmarshalText(text []byte) (err error) {
+	*t, err = ParseTag(string(text))
+	return err
+}
+
+// notInTag reports whether a tag must not have a character: AWS allows [\p{L}\p{Z}\p{N}_.:/=+\-@].
+func notInTag(r rune) bool {
+	return !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r)
+}
+
+// WithTags makes the ledger write tags on its records, and returns it.
+func (l *Ledger) WithTags(tags []Tag) *Ledger {
+	l.tags = nil
+	for _, t := range tags {
+		l.tags = append(l.tags, types.Tag{Key: aws.String(t.Key), Value: aws.String(t.Value)})
+	}
+	return l
+}
+
+// tagRounds bounds how often writeTagged finds that the record was created or deleted meanwhile.
+const tagRounds = 3
+
+// writeTagged sets a record that has tags. Parameter Store refuses tags together with overwriting:
+// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+//
+// A new record is created with its tags. One that exists gets the tags first, and is overwritten
+// then, so that a missing permission leaves the record as it was. A policy that demands tags in
+// each PutParameter denies all overwriting: https://github.com/aws/aws-cli/issues/5162
+// Then writeTagged deletes the record, waits for RecreateAfter, and creates it.
+func (l *Ledger) writeTagged(ctx context.Context, in *ssm.PutParameterInput) error {
+	var err error
+	for range tagRounds {
+		create := *in
+		create.Overwrite, create.Tags = aws.Bool(false), l.tags
+		_, err = l.api.PutParameter(ctx, &create)
+		if exists := (*types.ParameterAlreadyExists)(nil); !errors.As(err, &exists) {
+			return err
+		}
+		_, err = l.api.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{
+			ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: in.Name, Tags: l.tags,
+		})
+		if gone := (*types.InvalidResourceId)(nil); errors.As(err, &gone) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		overwrite := *in
+		overwrite.Overwrite = aws.Bool(true)
+		if _, err = l.api.PutParameter(ctx, &overwrite); !isDenied(err) {
+			return err
+		}
+		if _, deleteErr := l.api.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: in.Name}); deleteErr != nil {
+			missing := (*types.ParameterNotFound)(nil)
+			if !errors.As(deleteErr, &missing) {
+				return errors.Join(err, deleteErr)
+			}
+		}
+		if err := Sleep(ctx, RecreateAfter); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// isDenied reports whether a policy denies the call.
+func isDenied(err error) bool {
+	e := smithy.APIError(nil)
+	return errors.As(err, &e) && e.ErrorCode() == "AccessDeniedException"
+}

@@ -1,0 +1,161 @@
+package ssmcoord
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/aws/smithy-go"
+)
+
+func TestParseTags(t *testing.T) {
+	tags, err := ParseTags([]string{"team=data", "cost centre=a=b:c/d+e-f@g_h.i", "empty=", "größe=7"})
+	if want := "[team=data cost centre=a=b:c/d+e-f@g_h.i empty= größe=7]"; err != nil || fmt.Sprint(tags) != want {
+		t.Errorf("%v, %v, want %s", tags, err, want)
+	}
+	long := strings.Repeat("k", 129) + "=v"
+	_, err = ParseTags([]string{"team", "=x", "a=1,2", "a=\x1b", "a=\xff", "AWS:x=y", long, "b=" + strings.Repeat("ü", 257), "c=1", "c=2"})
+	for _, want := range []string{
+		`"team" is not KEY=VALUE`, `"=x" is not KEY=VALUE`, `"a=1,2" has a character other than`, `"a=\x1b" has a character`, `"a=\xff" has a character`,
+		`"AWS:x=y" has a key that begins with aws:`, `kkk=v" is too long`, `is too long: a key has at most 128 characters, a value 256`, `"c=2" has a key that another tag has`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %s", err, want)
+		}
+	}
+	if n := strings.Count(err.Error(), "\n"); n != 8 {
+		t.Errorf("%d line breaks:\n%v", n, err)
+	}
+	var many []string
+	for i := range 51 {
+		many = append(many, fmt.Sprintf("k%d=", i))
+	}
+	if _, err := ParseTags(many); err == nil || !strings.Contains(err.Error(), "51 tags are too many") {
+		t.Error(err)
+	}
+}
+
+// tagStore is a Parameter Store with one parameter. It keeps AWS's rule about tags.
+type tagStore struct {
+	API
+	exists  bool
+	value   string
+	tags    map[string]string
+	deleted time.Time // the last deletion
+	denied  string    // denies calls: "overwrite" or "tag"
+	calls   []string
+}
+
+func (s *tagStore) PutParameter(_ context.Context, in *ssm.PutParameterInput, _ ...func(*ssm.Options)) (*ssm.PutParameterOutput, error) {
+	overwrite := aws.ToBool(in.Overwrite)
+	s.calls = append(s.calls, fmt.Sprintf("put overwrite=%t tags=%d", overwrite, len(in.Tags)))
+	switch {
+	case overwrite && len(in.Tags) > 0:
+		return nil, &smithy.GenericAPIError{Code: "ValidationException", Message: "tags and overwrite can't be used together"}
+	case s.denied == "overwrite" && len(in.Tags) == 0, s.denied == "tag" && len(in.Tags) > 0:
+		return nil, &smithy.GenericAPIError{Code: "AccessDeniedException"}
+	case !overwrite && s.exists:
+		return nil, &types.ParameterAlreadyExists{}
+	case !s.exists && time.Since(s.deleted) < RecreateAfter:
+		return nil, &types.TooManyUpdates{}
+	case !s.exists:
+		s.tags = map[string]string{}
+	}
+	s.exists, s.value = true, aws.ToString(in.Value)
+	s.set(in.Tags)
+	return &ssm.PutParameterOutput{}, nil
+}
+
+func (s *tagStore) AddTagsToResource(_ context.Context, in *ssm.AddTagsToResourceInput, _ ...func(*ssm.Options)) (*ssm.AddTagsToResourceOutput, error) {
+	s.calls = append(s.calls, "tag")
+	if s.denied == "add" {
+		return nil, &smithy.GenericAPIError{Code: "AccessDeniedException"}
+	}
+	if !s.exists || in.ResourceType != types.ResourceTypeForTaggingParameter {
+		return nil, &types.InvalidResourceId{}
+	}
+	s.set(in.Tags)
+	return &ssm.AddTagsToResourceOutput{}, nil
+}
+
+func (s *tagStore) DeleteParameter(context.Context, *ssm.DeleteParameterInput, ...func(*ssm.Options)) (*ssm.DeleteParameterOutput, error) {
+	s.calls = append(s.calls, "delete")
+	if !s.exists {
+		return nil, &types.ParameterNotFound{}
+	}
+	s.exists, s.deleted = false, time.Now()
+	return &ssm.DeleteParameterOutput{}, nil
+}
+
+func (s *tagStore) set(tags []types.Tag) {
+	for _, t := range tags {
+		s.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+}
+
+// TestTags checks how a ledger writes records with tags: a new one, one that exists, and one in an
+// account that denies PutParameter without tags. A denied call leaves the record as it was.
+func TestTags(t *testing.T) {
+	a := netip.MustParseAddr("10.0.1.21")
+	for _, test := range []struct {
+		name, denied string
+		exists, fail bool
+		calls        string
+	}{
+		{"new", "", false, false, "put overwrite=false tags=2"},
+		{"exists", "", true, false, "put overwrite=false tags=2, tag, put overwrite=true tags=0"},
+		{"exists, tags demanded", "overwrite", true, false, "put overwrite=false tags=2, tag, put overwrite=true tags=0, delete, put overwrite=false tags=2"},
+		{"new, tags denied", "tag", false, true, "put overwrite=false tags=2"},
+		{"exists, tags denied", "tag", true, true, "put overwrite=false tags=2"},
+		{"exists, adding denied", "add", true, true, "put overwrite=false tags=2, tag"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &tagStore{exists: test.exists, denied: test.denied, value: "before", tags: map[string]string{"old": "1"}}
+				ledger := OpenLedger(s, "/x", "subnet-1").WithTags([]Tag{{"team", "data"}, {"empty", ""}})
+				err := ledger.Record(t.Context(), a, self)
+				if (err != nil) != test.fail {
+					t.Errorf("%v", err)
+				}
+				if got := strings.Join(s.calls, ", "); got != test.calls {
+					t.Errorf("calls %s, want %s", got, test.calls)
+				}
+				if test.fail && test.exists && s.value != "before" {
+					t.Errorf("the record was changed: %s", s.value)
+				}
+				if empty, has := s.tags["empty"]; !test.fail && (!strings.Contains(s.value, self.Instance) || s.tags["team"] != "data" || !has || empty != "") {
+					t.Errorf("record %s, tags %v", s.value, s.tags)
+				}
+			})
+		})
+	}
+}
+
+// TestProbeWithTags checks that doctor's probe writes with tags, as a run does.
+func TestProbeWithTags(t *testing.T) {
+	s := &tagStore{denied: "overwrite", tags: map[string]string{}}
+	s.API = readable{}
+	for _, trial := range OpenLedger(s, "/x", "subnet-1").WithTags([]Tag{{"team", "data"}}).Probe(t.Context(), "i-1") {
+		if trial.Err != nil {
+			t.Errorf("%s: %v", trial.Action, trial.Err)
+		}
+	}
+}
+
+// readable is a Parameter Store whose reads find nothing.
+type readable struct{ API }
+
+func (readable) GetParameters(context.Context, *ssm.GetParametersInput, ...func(*ssm.Options)) (*ssm.GetParametersOutput, error) {
+	return &ssm.GetParametersOutput{}, nil
+}
+
+func (readable) GetParametersByPath(context.Context, *ssm.GetParametersByPathInput, ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error) {
+	return &ssm.GetParametersByPathOutput{}, nil
+}
