@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -88,8 +89,10 @@ func beforeRepeating(look func(ctx context.Context, unknown bool) error) func(*s
 	}
 }
 
-// refused reports whether the service answered that it did not do what was asked.
+// refused reports whether the service answered that it did not do what was asked. An answer without
+// a code of AWS is that of a middlebox, which may have lost the service's own.
 func refused(err error) bool {
 	var r *smithyhttp.ResponseError
-	return errors.As(err, &r) && r.HTTPStatusCode() >= http.StatusBadRequest && r.HTTPStatusCode() < http.StatusInternalServerError
+	api := smithy.APIError(nil)
+	return errors.As(err, &r) && errors.As(err, &api) && r.HTTPStatusCode() >= http.StatusBadRequest && r.HTTPStatusCode() < http.StatusInternalServerError
 }

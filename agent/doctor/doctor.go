@@ -99,6 +99,7 @@ func (d *examination) explain(ctx context.Context, err error) error {
 // with. Last is what a run would repair.
 func (d *examination) examine(ctx context.Context) {
 	d.report(d.rights(), d.lastRun())
+	d.report(d.writable()...)
 	d.report(d.identity(ctx)...)
 	if d.hasState {
 		d.cfg = d.cfg.Repeating(d.last.Settings)
@@ -193,7 +194,11 @@ func (d *examination) credentials(ctx context.Context) []Finding {
 	if c.CanExpire {
 		until = ", until " + c.Expires.UTC().Format(time.RFC3339)
 	}
-	return []Finding{fine("credentials", "", "from %s%s", c.Source, until)}
+	findings := []Finding{fine("credentials", "", "from %s%s", c.Source, until)}
+	for _, other := range d.session.AWS.Elsewhere {
+		findings = append(findings, warning("region", "", "nothing has to be done for this program; other programs on this node call the other region", "%s", other))
+	}
+	return findings
 }
 
 // unasked is why AWS cannot be asked by a service's calls; empty where it can.

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -193,6 +194,21 @@ func TestDoctorEndpoints(t *testing.T) {
 	}{
 		{"no such name", func(_ *testNode, w *agenttest.Network) { delete(w.Names, host) }, append([]string{"dns ssm"}, lost[1:]...),
 			[]string{host + " is not found", "com.amazonaws.us-east-1.ssm", "enableDnsHostnames"}, exit.Unreachable},
+		{"no name server answers", func(n *testNode, _ *agenttest.Network) {
+			n.Env.Resolve = failing(n.Env.Resolve, host, &net.DNSError{Err: "i/o timeout", Name: host, IsTimeout: true})
+		}, append([]string{"dns ssm"}, lost[1:]...), []string{"i/o timeout", "no DNS server answers", "/etc/resolv.conf"}, exit.Unreachable},
+		{"a name server fails", func(n *testNode, _ *agenttest.Network) {
+			n.Env.Resolve = failing(n.Env.Resolve, host, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true})
+		}, append([]string{"dns ssm"}, lost[1:]...), []string{"server misbehaving", "answers that it fails"}, exit.Unreachable},
+		{"the first name server is silent", func(n *testNode, _ *agenttest.Network) {
+			resolve := n.Env.Resolve
+			n.Env.Resolve = func(ctx context.Context, name string) ([]netip.Addr, error) {
+				if name == host {
+					time.Sleep(10 * time.Second) // two silent ones
+				}
+				return resolve(ctx, name)
+			}
+		}, []string{"dns ssm"}, []string{"but only after 10000 ms", "one of the first does not answer"}, exit.OK},
 		{"private, black hole", func(_ *testNode, w *agenttest.Network) { w.Answer = onlyFor(w.Names, host, agenttest.ErrNoAnswer) }, append([]string{"tcp ssm"}, lost[1:]...),
 			[]string{"10.0.9.20:443: no answer", "the security group of the VPC endpoint com.amazonaws.us-east-1.ssm must admit TCP 443", "10.0.1.0/24"}, exit.Unreachable},
 		{"public, black hole", func(_ *testNode, w *agenttest.Network) {
@@ -396,5 +412,15 @@ func TestDoctorEMR8(t *testing.T) {
 				t.Errorf("%s: the endpoint is named: %t", release, got)
 			}
 		})
+	}
+}
+
+// failing returns a resolver that fails for one name.
+func failing(resolve func(context.Context, string) ([]netip.Addr, error), host string, err error) func(context.Context, string) ([]netip.Addr, error) {
+	return func(ctx context.Context, name string) ([]netip.Addr, error) {
+		if name == host {
+			return nil, err
+		}
+		return resolve(ctx, name)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
@@ -99,15 +100,13 @@ func (d *examination) reach(ctx context.Context, e endpoint) (r reach) {
 }
 
 func (d *examination) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.Addr, Finding) {
-	host, _ := e.target()
-	if a, err := netip.ParseAddr(host); err == nil {
+	name, _ := e.target()
+	if a, err := netip.ParseAddr(name); err == nil {
 		e.private = a.IsPrivate()
 		return []netip.Addr{a}, fine("dns", e.service, "not needed: %s names an address", e.connected())
 	}
-	ctx, cancel := context.WithTimeout(ctx, endpointWait)
-	defer cancel()
 	began := time.Now()
-	addrs, err := d.env.LookupHost(ctx, host)
+	addrs, err := d.env.LookupHost(ctx, name)
 	took := time.Since(began)
 	if err != nil {
 		dns := (*net.DNSError)(nil)
@@ -115,6 +114,10 @@ func (d *examination) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.
 			return nil, failed(exit.Unreachable, "dns", e.service,
 				"is the region right (AWS_REGION, AWS_ENDPOINT_URL)? The VPC needs enableDnsSupport, and enableDnsHostnames for the private name of the VPC endpoint "+e.vpce,
 				"%s is not found: %v", e.via(), err).took(took)
+		}
+		if dns != nil && !dns.IsTimeout {
+			return nil, failed(exit.Unreachable, "dns", e.service,
+				"a DNS server answers that it fails: look at the servers in /etc/resolv.conf (the VPC's DHCP options) and at what they forward to", "looking up %s: %v", e.via(), err).took(took)
 		}
 		return nil, failed(exit.Unreachable, "dns", e.service,
 			"no DNS server answers: look at /etc/resolv.conf, at the VPC's DHCP options and enableDnsSupport, and at network ACLs for port 53", "looking up %s: %v", e.via(), err).took(took)
@@ -138,7 +141,11 @@ func (d *examination) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.
 	case e.service == "s3":
 		what = "public, as it is for a gateway endpoint too"
 	}
-	return list, fine("dns", e.service, "%s is %s (%s), %d ms", host, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
+	if took >= host.LookupSlow {
+		return list, warning("dns", e.service, "look at the DNS servers in /etc/resolv.conf (the VPC's DHCP options): one of the first does not answer, and each look-up waits for it",
+			"%s is %s (%s), but only after %d ms", name, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
+	}
+	return list, fine("dns", e.service, "%s is %s (%s), %d ms", name, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
 }
 
 // connectEndpoint connects to every address, so that one of a VPC endpoint's interfaces, which are

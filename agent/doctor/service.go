@@ -15,7 +15,7 @@ import (
 
 // endpoint finds out where the SDK calls a service.
 func (d *examination) endpoint(ctx context.Context, service string) (endpoint, error) {
-	e := endpoint{service: service, vpce: "com.amazonaws." + d.facts.ID.Region + "." + service, kind: "interface, private DNS on"}
+	e := endpoint{service: service, vpce: ec2.EndpointService(d.facts.ID.Region, service), kind: "interface, private DNS on"}
 	var err error
 	switch service {
 	case "ssm":

@@ -11,12 +11,13 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
 // knockEndpoint sends an unsigned request for nothing, to which every endpoint has an answer.
 func (d *examination) knockEndpoint(ctx context.Context, e endpoint, r *reach) Finding {
-	ctx, cancel := context.WithTimeout(ctx, 2*endpointWait)
+	ctx, cancel := context.WithTimeout(ctx, 2*endpointWait+host.LookupWait)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, e.url.JoinPath("/").String(), nil)
 	if err != nil {

@@ -1,71 +1,169 @@
 package ec2
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// maxPrologue limits what may come before the first element of an answer of EC2, in bytes.
-const maxPrologue = 4096
+// maxAnswer limits the body of an answer, in bytes after decompression. A page of 1000 instances
+// with all their tags has a fourth of that.
+const maxAnswer = 64 << 20
 
-// oddAnswerError is a success, by its HTTP status, that is not an answer to the call. A proxy may
-// send a page of its own.
-type oddAnswerError struct{ service, operation, begins string }
+// oddAnswerError is an answer of something else than AWS. A proxy may send a page of its own.
+type oddAnswerError struct {
+	service, operation string
+	status             int    // of HTTP
+	what               string // the answer, in a few words
+}
 
 func (e *oddAnswerError) Error() string {
-	return fmt.Sprintf("%s:%s was answered with something else, which begins with %s", e.service, e.operation, text.Quote(e.begins))
+	return fmt.Sprintf("%s:%s was answered with something else (HTTP %d), %s", e.service, e.operation, e.status, e.what)
 }
 
-// refuseOddAnswers returns an error for an answer of EC2 that is not <OperationResponse>. The SDK
-// accepts any document, also an empty one, and reads an empty list from it: nobody has the address,
-// no such instance lives.
-func refuseOddAnswers(stack *middleware.Stack) error {
-	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("RefuseOddAnswers", checkAnswer), middleware.After)
+// brokenAnswerError is an answer that breaks off. Whether the call had its effect is not known.
+type brokenAnswerError struct {
+	service, operation string
+	err                error
 }
 
-func checkAnswer(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+func (e *brokenAnswerError) Error() string {
+	return fmt.Sprintf("the answer to %s:%s breaks off: %v", e.service, e.operation, e.err)
+}
+
+func (e *brokenAnswerError) Unwrap() error { return e.err }
+
+// errCut is the reason if only the document in the body shows that something is missing.
+var errCut = errors.New("it is not complete")
+
+// readAnswers reads the whole of each answer before the SDK does, within maxAnswer. An answer that
+// breaks off or that is not AWS's is an error. The SDK accepts any document of EC2, also an empty
+// one, and reads an empty list from it: nobody has the address, no such instance lives.
+func readAnswers(stack *middleware.Stack) error {
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("ReadAnswer", readAnswer), middleware.After)
+}
+
+func readAnswer(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 	out, meta, err := next.HandleDeserialize(ctx, in)
 	response, ok := out.RawResponse.(*smithyhttp.Response)
-	if err != nil || !ok || response.StatusCode != http.StatusOK || awsmiddleware.GetServiceID(ctx) != "EC2" {
+	if err != nil || !ok || response.Body == nil {
 		return out, meta, err
 	}
-	body := bufio.NewReaderSize(response.Body, maxPrologue)
-	begins, err := body.Peek(maxPrologue)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return out, meta, err
+	service, operation := serviceName(awsmiddleware.GetServiceID(ctx)), awsmiddleware.GetOperationName(ctx)
+	body, whole, err := readBounded(response.Body, maxAnswer)
+	response.Body.Close()
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	switch {
+	case !whole:
+		return out, meta, &oddAnswerError{service, operation, response.StatusCode, fmt.Sprintf("which is longer than %d bytes", maxAnswer)}
+	case err != nil:
+		odd := (*oddAnswerError)(nil)
+		if len(body) > 0 && response.StatusCode >= 300 && errors.As(judgeAnswer(service, operation, response.Response, body), &odd) {
+			return out, meta, odd // a page of which the beginning says enough
+		}
+		return out, meta, &brokenAnswerError{service, operation, err}
 	}
-	operation := awsmiddleware.GetOperationName(ctx)
-	if firstElement(begins) != operation+"Response" {
-		return out, meta, &oddAnswerError{"ec2", operation, string(begins)}
-	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{body, response.Body}
-	return out, meta, nil
+	return out, meta, judgeAnswer(service, operation, response.Response, body)
 }
 
-// firstElement returns the name of the first element of an XML text, or "".
-func firstElement(text []byte) string {
+// judgeAnswer returns an error for a whole body that is not the service's answer to the call.
+func judgeAnswer(service, operation string, response *http.Response, body []byte) error {
+	status := response.StatusCode
+	odd := &oddAnswerError{service, operation, status, "which begins with " + text.Quote(string(body[:min(len(body), 4*text.MaxQuoted)]))}
+	if len(body) == 0 {
+		odd.what = "which is empty"
+	}
+	broken := &brokenAnswerError{service, operation, errCut}
+	isJSON, known := map[string]bool{"ssm": true, "ec2": false, "sts": false}[service]
+	switch success := status >= 200 && status < 300; {
+	case !known:
+		return nil
+	case status >= 300 && status < 400:
+		odd.what = "which leads elsewhere"
+		if to, err := url.Parse(response.Header.Get("Location")); err == nil && to.Host != "" {
+			odd.what = "which leads to " + text.Quote(to.Host)
+		}
+		return odd
+	case isJSON && !success && response.Header.Get("X-Amzn-ErrorType") != "":
+		return nil
+	case isJSON:
+		return judgeJSON(body, success, operation, odd, broken)
+	case success:
+		return judgeXML(body, operation+"Response", odd, broken)
+	case service == "ec2":
+		return judgeXML(body, "Response", odd, broken)
+	default:
+		return judgeXML(body, "ErrorResponse", odd, broken)
+	}
+}
+
+// judgeJSON returns odd or broken if body is not a JSON object.
+func judgeJSON(body []byte, success bool, operation string, odd *oddAnswerError, broken *brokenAnswerError) error {
+	body = bytes.TrimSpace(body)
+	switch {
+	case len(body) == 0 && success && !strings.HasPrefix(operation, "Get") && !strings.HasPrefix(operation, "Describe"):
+		return nil // there is nothing to be read from it
+	case len(body) == 0 && success:
+		return broken
+	case len(body) == 0 || body[0] != '{':
+		return odd
+	case !json.Valid(body):
+		return broken
+	}
+	return nil
+}
+
+// judgeXML returns odd or broken if body is not one whole element of this name.
+func judgeXML(body []byte, root string, odd *oddAnswerError, broken *brokenAnswerError) error {
+	body = bytes.TrimSpace(body)
+	name, whole := firstElement(body)
+	switch {
+	case name == root && whole:
+		return nil
+	case name == root, len(body) == 0 && odd.status < 300, name == "" && bytes.LastIndexByte(body, '<') > bytes.LastIndexByte(body, '>'):
+		return broken
+	}
+	return odd
+}
+
+// firstElement returns the name of the first element of an XML text, or "", and whether the text
+// has the end of that element.
+func firstElement(text []byte) (name string, whole bool) {
 	d := xml.NewDecoder(bytes.NewReader(text))
+	for {
+		token, err := d.RawToken()
+		if err != nil {
+			return "", false
+		}
+		if start, ok := token.(xml.StartElement); ok {
+			name = start.Name.Local
+			break
+		}
+	}
+	if bytes.HasSuffix(text, []byte("</"+name+">")) {
+		return name, true // the usual case, without reading it all
+	}
+	d = xml.NewDecoder(bytes.NewReader(text))
 	for {
 		token, err := d.Token()
 		if err != nil {
-			return ""
+			return name, false
 		}
-		if start, ok := token.(xml.StartElement); ok {
-			return start.Name.Local
+		if _, ok := token.(xml.StartElement); ok {
+			return name, d.Skip() == nil
 		}
 	}
 }

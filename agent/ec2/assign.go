@@ -82,7 +82,7 @@ func noting(repeated *bool) func(*ec2.Options) {
 			note := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 				*repeated = unknown
 				out, meta, err := next.HandleFinalize(ctx, in)
-				unknown = unknown || err != nil && !IsThrottle(err)
+				unknown = unknown || err != nil && !isThrottleCode(ErrorCode(err))
 				return out, meta, err
 			}
 			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("NoteRepetition", note), "Retry", middleware.After)

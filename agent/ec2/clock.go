@@ -59,7 +59,7 @@ func ClockError(err error, now time.Time) error {
 	switch code, message := ErrorCode(err), ErrorMessage(err); {
 	case code == "RequestExpired", code == "RequestTimeTooSkewed", code == "RequestInTheFuture":
 	case strings.Contains(message, "Signature expired"), strings.Contains(message, "Signature not yet current"):
-	case known && ahead.Abs() > ClockLimit && (code == "AuthFailure" || code == "SignatureDoesNotMatch" || code == "InvalidSignatureException"):
+	case known && ahead.Abs() > ClockLimit && (code == "AuthFailure" && strings.Contains(message, "not able to validate") || code == "SignatureDoesNotMatch" || code == "InvalidSignatureException"):
 	default:
 		return nil
 	}

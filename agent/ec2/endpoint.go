@@ -33,6 +33,32 @@ func endpoint(ctx context.Context, cfg aws.Config, plain bool) (*url.URL, error)
 	return &e.URI, nil
 }
 
+// Partition returns the partition of a region, which is the second field of an ARN: aws-us-gov. It
+// is taken from the SDK's own data. A region that these do not know is one of the partition aws.
+func Partition(region string) string {
+	e, err := ec2.NewDefaultEndpointResolver().ResolveEndpoint(region, ec2.EndpointResolverOptions{})
+	if err != nil || e.PartitionID == "" {
+		return "aws"
+	}
+	return e.PartitionID
+}
+
+// EndpointService returns the name of the VPC endpoint service of ec2, ssm, sts or s3 in a region:
+// com.amazonaws.us-east-1.ssm. In some partitions the names of EC2 and STS differ from the others.
+// https://docs.amazonaws.cn/en_us/vpc/latest/privatelink/aws-services-privatelink-support.html
+func EndpointService(region, service string) string {
+	before := "com.amazonaws"
+	switch partition := Partition(region); {
+	case partition == "aws-cn" && (service == "ec2" || service == "sts"):
+		before = "cn.com.amazonaws"
+	case partition == "aws-iso" && service == "ec2":
+		before = "gov.ic.c2s"
+	case partition == "aws-iso-b" && service == "ec2":
+		before = "gov.sgov.sc2s"
+	}
+	return before + "." + region + "." + service
+}
+
 // S3Endpoint returns where the AWS CLI and EMR call S3: s3.REGION, with the domain that EC2's name
 // has in the region's partition. The SDK's client of S3, which would tell, is not linked for this.
 func S3Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {

@@ -1,7 +1,7 @@
 // Package ec2 talks to EC2 and IMDS: the AWS session with its retries, the node's identity, the
 // assignment of addresses, and what the errors of AWS mean.
 //
-// This file is the only one that matches the codes and texts of AWS's errors.
+// This file, clock.go and explain.go are the only ones that match the codes and texts of errors.
 package ec2
 
 import (
@@ -9,15 +9,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"regexp"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
-
-	"github.com/emr-static-ip/emr-static-ip/agent/iam"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
 // UnreachableError is the error of an endpoint that never answered.
@@ -55,7 +51,12 @@ func ErrorMessage(err error) string {
 
 // IsThrottle reports whether AWS throttled the call.
 func IsThrottle(err error) bool {
-	switch ErrorCode(err) {
+	return isThrottleCode(ErrorCode(err)) || statusOf(err) == http.StatusTooManyRequests
+}
+
+// isThrottleCode reports whether the service itself throttled the call, which then had no effect.
+func isThrottleCode(code string) bool {
+	switch code {
 	case "ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException", "EC2ThrottledException":
 		return true
 	}
@@ -124,63 +125,83 @@ func isOfAddress(err error) bool {
 // isENIFull reports whether the ENI has as many addresses as its instance type allows.
 func isENIFull(err error) bool { return ErrorCode(err) == "PrivateIpAddressLimitExceeded" }
 
-// WithoutRequest returns the text of an error without the SDK's words that differ from call to
-// call.
-func WithoutRequest(text string) string {
-	return requestID.ReplaceAllString(text, "")
+// isCredentialError reports whether AWS does not accept the credentials. A wrong clock is told by
+// ClockError.
+func isCredentialError(code string) bool {
+	switch code {
+	case "ExpiredToken", "ExpiredTokenException", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure",
+		"UnrecognizedClientException", "InvalidClientTokenId", "IncompleteSignature", "MissingAuthenticationToken", "MissingAuthenticationTokenException":
+		return true
+	}
+	return false
 }
 
-var requestID = regexp.MustCompile(`https? response error StatusCode: [0-9]*, RequestID: [^,]*, `)
+// imdsService is the SDK's name of IMDS as a service.
+const imdsService = "ec2imds"
 
-// Explain gives an error of a call to AWS its exit code and its remedy.
-func Explain(err error, region, prefix string) error {
-	return ExplainAt(err, iam.Place{Region: region, Prefix: prefix})
+// imdsCode returns the code with which IMDS says why it has no credentials of the role, or "". It
+// says so with HTTP 200.
+func imdsCode(err error) string {
+	api := (*smithy.GenericAPIError)(nil)
+	if errors.As(err, &api) && statusOf(err) == 0 && strings.Contains(err.Error(), "EC2 IMDS role credentials") {
+		return api.Code
+	}
+	return ""
 }
 
-// ExplainAt is Explain for a known subnet.
-func ExplainAt(err error, at iam.Place) error {
-	if err == nil || exit.HasCode(err) {
-		return err
+// isEmptyRoleList reports whether IMDS lists no role.
+func isEmptyRoleList(err error) bool {
+	return strings.Contains(err.Error(), "empty EC2 IMDS role list")
+}
+
+// isOddCredentials reports whether something else than IMDS has answered in its place, or with
+// something else than credentials.
+func isOddCredentials(err error) bool {
+	m := err.Error()
+	return isPageError(err) || strings.Contains(m, "failed to decode") && strings.Contains(m, "EC2 IMDS role credentials")
+}
+
+// isNoHTTP reports whether what answered does not speak HTTP.
+func isNoHTTP(err error) bool {
+	m := err.Error()
+	return strings.Contains(m, "malformed HTTP ")
+}
+
+// servicesOf returns the services whose calls err is about.
+func servicesOf(err error) (services []string) {
+	for _, op := range operationsOf(err) {
+		if s := serviceName(op.Service()); !slices.Contains(services, s) {
+			services = append(services, s)
+		}
 	}
-	if clock := ClockError(err, time.Now()); clock != nil {
-		return clock
+	return services
+}
+
+// operationsOf returns the outermost failed calls in the tree of an error.
+func operationsOf(err error) (ops []*smithy.OperationError) {
+	switch e := err.(type) { //nolint:errorlint // each error of the tree is looked at on its own
+	case *smithy.OperationError:
+		return []*smithy.OperationError{e}
+	case interface{ Unwrap() error }:
+		return operationsOf(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			ops = append(ops, operationsOf(part)...)
+		}
 	}
-	if IsPermission(err) {
-		// The statement stands at the end of a remedy, so that it can be copied.
-		return &exit.Error{Code: exit.Permission, Remedy: PermissionRemedy(err, at), Err: &exit.Error{Code: exit.Permission, Remedy: InForceRemedy(err), Err: err}}
+	return ops
+}
+
+// innermostService returns the service of the innermost failed call: a call to EC2 may fail since
+// that to STS for its credentials does. Without a call it returns otherwise.
+func innermostService(err error, otherwise string) string {
+	for {
+		op := (*smithy.OperationError)(nil)
+		if !errors.As(err, &op) {
+			return otherwise
+		}
+		otherwise, err = serviceName(op.Service()), op.Err
 	}
-	if c := (*CutOffError)(nil); errors.As(err, &c) {
-		return exit.With(exit.Unreachable, err, fmt.Sprintf("let only the networks that need the static IP see it: --only-cidr NETWORK; "+
-			"or keep the endpoint's network out: --exclude-cidr NETWORK; or, if the endpoint is outside the VPC, create the VPC endpoint com.amazonaws.%s.%s", at.Region, c.Service))
-	}
-	service := ""
-	if u := (*UnreachableError)(nil); errors.As(err, &u) {
-		service = u.Service
-	} else if op := (*smithy.OperationError)(nil); errors.As(err, &op) && IsNetwork(err) {
-		service = serviceName(op.Service())
-	}
-	if dns := (*net.DNSError)(nil); service != "" && errors.As(err, &dns) {
-		return exit.With(exit.Unreachable, err, fmt.Sprintf(
-			"the name of the endpoint cannot be resolved: in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on), "+
-				"with enableDnsSupport and enableDnsHostnames on in the VPC; otherwise check the resolver of the node (/etc/resolv.conf, DHCP options)", at.Region, service))
-	}
-	if service != "" {
-		return exit.With(exit.Unreachable, err, fmt.Sprintf(
-			"in a subnet without NAT create the VPC endpoint com.amazonaws.%s.%s (interface, private DNS on) whose security group admits TCP 443 from the nodes; "+
-				"otherwise check routes, network ACLs, DNS and HTTPS_PROXY", at.Region, service))
-	}
-	if odd := (*oddAnswerError)(nil); errors.As(err, &odd) {
-		return exit.With(exit.Unreachable, err, "something else than AWS answers in its place: check HTTPS_PROXY, AWS_ENDPOINT_URL and DNS")
-	}
-	switch ErrorCode(err) {
-	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure",
-		"UnrecognizedClientException", "InvalidClientTokenId":
-		return exit.With(exit.Permission, err, "AWS does not accept the node's credentials: check its clock (chronyc tracking) and the AWS_* environment variables")
-	}
-	if r := (*smithyhttp.ResponseError)(nil); errors.As(err, &r) && (r.HTTPStatusCode() >= http.StatusInternalServerError || IsThrottle(err)) {
-		return exit.With(exit.Deadline, err, "AWS kept failing; run again")
-	}
-	return err
 }
 
 // IsNetwork reports whether the network kept the answer away: refused, reset, no such host, timed

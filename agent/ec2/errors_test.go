@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -59,7 +60,7 @@ func (a httpAnswer) config() aws.Config {
 	return aws.Config{
 		Region: "eu-west-1", Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""),
 		HTTPClient: &http.Client{Transport: a}, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
-		APIOptions: []func(*middleware.Stack) error{refuseOddAnswers},
+		APIOptions: []func(*middleware.Stack) error{readAnswers},
 	}
 }
 
@@ -133,10 +134,13 @@ func FuzzAPIError(f *testing.F) {
 				t.Fatalf("%d kinds of error: %v", kinds, err)
 			}
 			explained := Explain(err, "eu-west-1", "/emr-static-ip")
-			if code := exit.CodeOf(explained); code == exit.Unreachable || !hasResponse(err) {
+			odd, broken := (*oddAnswerError)(nil), (*brokenAnswerError)(nil)
+			something := errors.As(err, &odd) || errors.As(err, &broken) // else has answered
+			if code := exit.CodeOf(explained); code == exit.Unreachable && !something && definiteRefusals[ErrorCode(err)].code != exit.Unreachable || !hasResponse(err) {
 				t.Fatalf("status %d is taken for silence (code %d): %v", status, code, err)
 			}
 			checkShown(t, explained)
+			checkShown(t, Plain(explained))
 			for _, remedy := range exit.Remedies(ExplainAt(err, iam.Place{Region: "eu-west-1", Subnet: "subnet-0a", Prefix: "/emr-static-ip"})) {
 				// What is to be pasted into a policy is JSON, whatever AWS has said.
 				if begin := strings.Index(remedy, "{"); begin >= 0 && !json.Valid([]byte(remedy[begin:])) {

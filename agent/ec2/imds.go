@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,10 +37,11 @@ func OpenIMDS(env host.Environment) IMDS {
 	watch := &imdsWatch{client: HTTPClient(env, IMDSAttempt)}
 	return IMDS{watch: watch, client: imds.New(imds.Options{
 		HTTPClient:            watch,
-		Endpoint:              env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+		Endpoint:              env.Getenv(imdsEndpoint),
 		Retryer:               aws.NopRetryer{}, // Identity goes round itself, until a deadline
 		EnableFallback:        aws.FalseTernary,
-		DisableDefaultTimeout: true, // the client's own bound holds
+		ClientEnableState:     imds.ClientEnabled, // AWS_EC2_METADATA_DISABLED is meant for others
+		DisableDefaultTimeout: true,               // the client's own bound holds
 	})}
 }
 
@@ -52,38 +54,65 @@ type imdsWatch struct {
 }
 
 func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
-	answer, err := w.client.Do(r)
-	status := 0
-	if err == nil {
-		status = answer.StatusCode
-	}
-	w.status.Store(int32(status))
+	w.status.Store(0)
 	w.token.Store(r.Method == http.MethodPut)
-	return answer, err
+	answer, err := w.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	// The SDK reads the whole of an answer, without a limit: also that to the request for a token.
+	body, whole, err := readBounded(answer.Body, MaxMetadata)
+	answer.Body.Close()
+	switch {
+	case !whole:
+		return nil, &oddMetadata{fmt.Errorf("%s more than %d bytes", pageText, MaxMetadata)}
+	case err != nil:
+		return nil, err
+	case answer.StatusCode == http.StatusOK && isPage(body):
+		return nil, &oddMetadata{fmt.Errorf("%s a page, which begins with %s", pageText, text.Quote(string(body)))}
+	case answer.StatusCode >= 300 && answer.StatusCode < 400:
+		return nil, &oddMetadata{fmt.Errorf("%s HTTP %d, which leads elsewhere", pageText, answer.StatusCode)}
+	}
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	w.status.Store(int32(answer.StatusCode))
+	return answer, nil
 }
 
-// refusal wraps err in a refusedMetadata if IMDS answered the request.
-func (w *imdsWatch) refusal(err error) error {
+// isPage reports whether a body is a page in HTML. No value of IMDS begins like one.
+func isPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) }
+
+// refusal returns the error of a request for path. It is a refusedMetadata if IMDS answered.
+func (w *imdsWatch) refusal(path string, err error) error {
 	if status := int(w.status.Load()); status != 0 {
-		return &refusedMetadata{status: status, token: w.token.Load(), err: err}
+		return &refusedMetadata{path: path, status: status, token: w.token.Load(), err: err}
 	}
-	return err
+	return Plain(fmt.Errorf("reading %s from IMDS: %w", path, err))
 }
 
 // refusedMetadata is the error if IMDS answered with something else than a success.
 type refusedMetadata struct {
-	status int  // of HTTP
-	token  bool // it was the request for an IMDSv2 token
+	path   string // what was asked for
+	status int    // of HTTP
+	token  bool   // it was the request for an IMDSv2 token
 	err    error
 }
 
-func (e *refusedMetadata) Error() string { return e.err.Error() }
+func (e *refusedMetadata) Error() string {
+	if e.token {
+		return fmt.Sprintf("reading %s from IMDS: it answers HTTP %d to the request for a token", e.path, e.status)
+	}
+	return fmt.Sprintf("reading %s from IMDS: it answers HTTP %d", e.path, e.status)
+}
+
 func (e *refusedMetadata) Unwrap() error { return e.err }
 
 // Identity asks IMDS who this node is. IMDS may be late at boot, so Identity asks until it has
 // everything, for at most the given time. It asks for nothing twice, since none of it changes
 // during a boot.
 func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Duration) (Identity, error) {
+	if err := checkIMDS(env); err != nil {
+		return Identity{}, err
+	}
 	known := map[string]string{}
 	began := time.Now()
 	wait := host.NewProgress(env.Logger(), began)
@@ -97,10 +126,12 @@ func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Du
 		case HasStatus(err, http.StatusForbidden):
 			return true, exit.With(exit.Identity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
 				"or its requests go through a proxy, which IMDS refuses")
+		case isPageError(err):
+			return true, exit.With(exit.Identity, err, oddIMDSRemedy)
 		case time.Since(began) > atMost:
 			return true, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), IMDSRemedy(err))
 		}
-		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", WithoutRequest(err.Error()))
+		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", Clause(err))
 		return false, err
 	})
 	if !done {
@@ -108,6 +139,13 @@ func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Du
 	}
 	return id, err
 }
+
+// pageText is in the text of each error that is about an answer of something else than IMDS. The
+// SDK's errors about the token do not wrap what they are about.
+const pageText = "something else answers, with"
+
+// isPageError reports whether something else than IMDS has answered.
+func isPageError(err error) bool { return strings.Contains(err.Error(), pageText) }
 
 // imdsHost returns where IMDS is.
 func imdsHost(env host.Environment) string {
@@ -137,6 +175,9 @@ func silent(err error) exit.Code {
 
 // oddMetadata is the error of a malformed answer of IMDS.
 type oddMetadata struct{ err error }
+
+// oddIMDSRemedy is what to do about something else that answers in the place of IMDS.
+const oddIMDSRemedy = "something else answers in the place of IMDS: look at AWS_EC2_METADATA_SERVICE_ENDPOINT, at ip route get 169.254.169.254, and at NAT rules and agents that catch its address"
 
 func (e *oddMetadata) Error() string { return e.err.Error() }
 func (e *oddMetadata) Unwrap() error { return e.err }
@@ -269,7 +310,7 @@ func (m IMDS) get(ctx context.Context, path string) (string, error) {
 	defer cancel()
 	out, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 	if err != nil {
-		return "", m.watch.refusal(fmt.Errorf("reading %s from IMDS: %w", path, err))
+		return "", m.watch.refusal(path, err)
 	}
 	defer out.Content.Close()
 	b, err := io.ReadAll(io.LimitReader(out.Content, MaxMetadata+1))

@@ -26,6 +26,9 @@ func IAMAction(err error) string {
 	return service + ":" + name
 }
 
+// endpointPolicy is what AWS calls the policy of a VPC endpoint in its messages.
+const endpointPolicy = "VPC endpoint policy"
+
 // maxAction is more characters than the name of any action has that the product needs.
 const maxAction = 64
 
@@ -38,12 +41,12 @@ func PermissionRemedy(err error, at iam.Place) string {
 			"in the organization's service control policies, and in the policy of the VPC endpoint", action)
 	}
 	where := "the role of the instance profile (EMR: JobFlowRole)"
-	for _, kind := range []string{"VPC endpoint policy", "permissions boundary", "session policy", "service control policy", "resource control policy"} {
+	for _, kind := range []string{endpointPolicy, "permissions boundary", "session policy", "service control policy", "resource control policy"} {
 		if strings.Contains(message, "no "+kind+" allows") {
 			where = "the " + kind
 		}
 	}
-	at.Account = AccountIn(message)
+	at.Account, at.Partition = AccountIn(message), Partition(at.Region)
 	if prefix := prefixIn(message, at.Subnet); prefix != "" {
 		at.Prefix = prefix // of an earlier run, whose claim is to go
 	}
@@ -55,6 +58,9 @@ func PermissionRemedy(err error, at iam.Place) string {
 	}
 	if statement == "" {
 		statement = fmt.Sprintf(`{"Effect": "Allow", "Action": %q, "Resource": "*"}`, action)
+	}
+	if where == "the "+endpointPolicy {
+		statement = iam.ForEndpoint(statement)
 	}
 	return fmt.Sprintf("allow %s in %s: %s", action, where, statement)
 }

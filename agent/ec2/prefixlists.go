@@ -26,7 +26,7 @@ const maxPrefixes = 1000
 func (a *Node) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
 	var names []string
 	for _, s := range gatewayServices {
-		names = append(names, "com.amazonaws."+a.ID.Region+"."+s)
+		names = append(names, EndpointService(a.ID.Region, s))
 	}
 	var networks []netip.Prefix
 	pages := ec2.NewDescribePrefixListsPaginator(a.API, &ec2.DescribePrefixListsInput{

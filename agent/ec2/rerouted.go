@@ -6,9 +6,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
 // cutOffCalls and cutOffAfter are how many connections in a row must time out, and for how long,
@@ -28,8 +25,11 @@ type CutOffError struct {
 }
 
 // Error returns the message.
-func (e *CutOffError) Error() string {
-	return fmt.Sprintf("the %s endpoint answered before the rules were programmed and does not with them: the static IP does not reach it: %v", e.Service, e.Err)
+func (e *CutOffError) Error() string { return e.text() + e.Err.Error() }
+
+// text returns the message without its cause.
+func (e *CutOffError) text() string {
+	return fmt.Sprintf("the %s endpoint answered before the rules were programmed and does not with them: the static IP does not reach it: ", e.Service)
 }
 
 // Unwrap returns the error of the last attempt.
@@ -55,17 +55,11 @@ func (s *Session) Restored() {
 	s.Tally.reroute(time.Time{})
 }
 
-// ownTransport makes the SDK's client one whose idle connections can be closed, which the SDK's own
-// does not offer. It follows no redirect: no service that a node calls answers with one.
-func ownTransport(client aws.HTTPClient) (aws.HTTPClient, func()) {
-	b, ok := client.(*awshttp.BuildableClient)
-	if !ok {
-		return client, func() {}
+// giveUp closes the connections that no call uses.
+func (s *Session) giveUp() {
+	if c, ok := s.Config.HTTPClient.(*http.Client); ok {
+		c.CloseIdleConnections()
 	}
-	t := b.GetTransport()
-	return &http.Client{Transport: t, Timeout: b.GetTimeout(), CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}, t.CloseIdleConnections
 }
 
 // route is what the tally knows about connections since the rules were programmed.
@@ -98,6 +92,6 @@ func (r *route) judge(service string, before bool, began time.Time, err error) e
 
 // connectTimedOut reports whether no connection came about because nothing answered.
 func connectTimedOut(err error) bool {
-	op := (*net.OpError)(nil)
-	return errors.As(err, &op) && op.Op == "dial" && op.Timeout()
+	op, dns := (*net.OpError)(nil), (*net.DNSError)(nil)
+	return errors.As(err, &op) && op.Op == "dial" && op.Timeout() && !errors.As(err, &dns)
 }

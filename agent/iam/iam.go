@@ -6,6 +6,7 @@
 package iam
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -38,8 +39,9 @@ const (
 
 // Place fills in a policy's placeholders. An empty field leaves its placeholder or default.
 type Place struct {
-	Region  string // us-east-1
-	Account string // 12 digits
+	Region    string // us-east-1
+	Partition string // of the region, as the SDK has it: aws-us-gov; empty means aws
+	Account   string // 12 digits
 	// Subnet is subnet-..., or several with commas between them: an instance fleet may be launched
 	// in any of them.
 	Subnet string
@@ -76,7 +78,7 @@ func (p Place) Fill(document string) string {
 			return list
 		})
 	}
-	pairs := []string{"arn:aws:", "arn:" + partition(p.Region) + ":"}
+	pairs := []string{"arn:aws:", "arn:" + cmp.Or(p.Partition, "aws") + ":"}
 	for _, f := range []struct{ placeholder, value string }{{region, p.Region}, {account, p.Account}, {subnet, p.Subnet}} {
 		if f.value != "" {
 			pairs = append(pairs, f.placeholder, f.value)
@@ -86,24 +88,6 @@ func (p Place) Fill(document string) string {
 		pairs = append(pairs, prefix, ":parameter"+p.Prefix)
 	}
 	return strings.NewReplacer(pairs...).Replace(document)
-}
-
-// partitions are the beginnings of regions' names outside the partition aws, as the AWS SDK has
-// them.
-var partitions = map[string]string{
-	"cn": "aws-cn", "us-gov": "aws-us-gov", "eusc": "aws-eusc",
-	"us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e", "us-isof": "aws-iso-f",
-}
-
-// partition returns the partition of a region, which is the second field of an ARN.
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
-func partition(region string) string {
-	for prefix, partition := range partitions {
-		if strings.HasPrefix(region, prefix+"-") {
-			return partition
-		}
-	}
-	return "aws"
 }
 
 // Statement returns the statement of a policy file that allows the action, reduced to this action
@@ -129,14 +113,13 @@ func (p Place) Statement(file, action string) string {
 	return ""
 }
 
-// EndpointStatement returns the statement for the policy of a VPC endpoint. Such a policy is
-// attached to a resource: without a Principal it allows nothing to anybody.
-func (p Place) EndpointStatement(file, action string) string {
-	s := p.Statement(file, action)
-	if rest, ok := strings.CutPrefix(s, `{"Effect": "Allow", `); ok {
+// ForEndpoint returns a statement of a role's policy as the policy of a VPC endpoint needs it. Such
+// a policy is attached to a resource: without a Principal it allows nothing to anybody.
+func ForEndpoint(statement string) string {
+	if rest, ok := strings.CutPrefix(statement, `{"Effect": "Allow", `); ok {
 		return `{"Effect": "Allow", "Principal": "*", ` + rest
 	}
-	return s
+	return statement
 }
 
 // oneLine joins the lines of a JSON text. No string in JSON contains a line break.

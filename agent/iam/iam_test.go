@@ -3,9 +3,6 @@ package iam
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -18,10 +15,10 @@ func TestFill(t *testing.T) {
 	}{
 		{Place{}, text},
 		{Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1", Prefix: "/emr-static-ip"}, `"arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/subnet-1/*"`},
-		{Place{Region: "cn-north-1", Prefix: "/a/b"}, `"arn:aws-cn:ssm:cn-north-1:ACCOUNT_ID:parameter/a/b/SUBNET_ID/*"`},
-		{Place{Region: "eusc-de-east-1"}, `"arn:aws-eusc:ssm:eusc-de-east-1:ACCOUNT_ID:parameter/emr-static-ip/SUBNET_ID/*"`},
+		{Place{Region: "cn-north-1", Partition: "aws-cn", Prefix: "/a/b"}, `"arn:aws-cn:ssm:cn-north-1:ACCOUNT_ID:parameter/a/b/SUBNET_ID/*"`},
+		{Place{Region: "eusc-de-east-1", Partition: "aws-eusc"}, `"arn:aws-eusc:ssm:eusc-de-east-1:ACCOUNT_ID:parameter/emr-static-ip/SUBNET_ID/*"`},
 		{Place{Subnet: "subnet-1,subnet-2"}, `"arn:aws:ssm:REGION:ACCOUNT_ID:parameter/emr-static-ip/subnet-1/*", "arn:aws:ssm:REGION:ACCOUNT_ID:parameter/emr-static-ip/subnet-2/*"`},
-		{Place{Region: "us-gov-west-1", Subnet: "*"}, `"arn:aws-us-gov:ssm:us-gov-west-1:ACCOUNT_ID:parameter/emr-static-ip/*/*"`},
+		{Place{Region: "us-gov-west-1", Partition: "aws-us-gov", Subnet: "*"}, `"arn:aws-us-gov:ssm:us-gov-west-1:ACCOUNT_ID:parameter/emr-static-ip/*/*"`},
 	} {
 		if got := tt.place.Fill(text); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.place, got, tt.want)
@@ -108,44 +105,11 @@ func TestSharedSubnet(t *testing.T) {
 
 func TestEndpointStatement(t *testing.T) {
 	const want = `{"Effect": "Allow", "Principal": "*", "Action": "ssm:PutParameter", "Resource": "arn:aws:ssm:us-east-1:ACCOUNT_ID:parameter/emr-static-ip/SUBNET_ID/*"}`
-	if got := (Place{Region: "us-east-1"}).EndpointStatement(InstanceProfile, "ssm:PutParameter"); got != want {
+	if got := ForEndpoint(Place{Region: "us-east-1"}.Statement(InstanceProfile, "ssm:PutParameter")); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if got := (Place{}).EndpointStatement(InstanceProfile, "iam:CreateUser"); got != "" {
+	if got := ForEndpoint(Place{}.Statement(InstanceProfile, "iam:CreateUser")); got != "" {
 		t.Errorf("an action of no policy: %s", got)
-	}
-}
-
-// The partitions are those of the AWS SDK's own data.
-func TestPartitions(t *testing.T) {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2").Output()
-	if err != nil {
-		t.Skipf("the SDK's sources are not here: %v", err)
-	}
-	text, err := os.ReadFile(strings.TrimSpace(string(dir)) + "/internal/endpoints/awsrulesfn/partitions.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var data struct {
-		Partitions []struct {
-			ID          string
-			RegionRegex string
-			Regions     map[string]any
-		}
-	}
-	if err := json.Unmarshal(text, &data); err != nil || len(data.Partitions) < 8 {
-		t.Fatal(len(data.Partitions), err)
-	}
-	for _, p := range data.Partitions {
-		for region := range p.Regions {
-			// Each has a made-up region, aws-global, that stands for the whole partition.
-			if ok, err := regexp.MatchString(p.RegionRegex, region); err != nil || !ok {
-				continue
-			}
-			if got := partition(region); got != p.ID {
-				t.Errorf("%s: %s, want %s", region, got, p.ID)
-			}
-		}
 	}
 }
 

@@ -201,7 +201,7 @@ func explainOutside(err error, region, prefix string, allSubnets bool) error {
 	if !ec2.IsPermission(err) || exit.HasCode(err) {
 		return err
 	}
-	at := iam.Place{Region: region, Account: ec2.AccountIn(ec2.ErrorMessage(err)), Prefix: prefix}
+	at := iam.Place{Region: region, Partition: ec2.Partition(region), Account: ec2.AccountIn(ec2.ErrorMessage(err)), Prefix: prefix}
 	remedy := fmt.Sprintf("allow %s to the user or role that you are (aws sts get-caller-identity): %s",
 		ec2.IAMAction(err), at.Statement(iam.Operator, ec2.IAMAction(err)))
 	if allSubnets && ec2.IAMAction(err) == "ssm:GetParametersByPath" {

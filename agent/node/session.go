@@ -46,7 +46,7 @@ func (s *Session) OpenKernel(ctx context.Context, env host.Environment, backend 
 // Explain gives an error of a run its exit code and remedy. ctx is what the failed work ran under.
 func (s *Session) Explain(ctx context.Context, err error, at iam.Place) error {
 	if e := (*exit.Error)(nil); err == nil || errors.As(err, &e) {
-		return err
+		return ec2.Plain(err)
 	}
 	if x := (*ssmcoord.ExhaustedError)(nil); errors.As(err, &x) {
 		return exit.With(exit.NoAddress, err, "name more addresses, or end a cluster or node that holds one; a node that is shutting down gives its address back by itself")

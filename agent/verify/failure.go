@@ -17,13 +17,15 @@ type Failure string
 
 // The kinds of failures.
 const (
-	FailureName    Failure = "name"    // the host name was not found
-	FailureRefused Failure = "refused" // something answered with a reset
-	FailureTimeout Failure = "timeout" // nothing answered
-	FailureRoute   Failure = "route"   // no route, here or further on; or a firewall that says so
-	FailureLocal   Failure = "local"   // this node's kernel did not let it out
-	FailureSource  Failure = "source"  // it comes about, but not with the static IP
-	FailureOther   Failure = "other"
+	FailureName Failure = "name" // the host name was not found
+	// FailureResolver is a look-up that no name server answers, so that nobody knows the name.
+	FailureResolver Failure = "resolver"
+	FailureRefused  Failure = "refused" // something answered with a reset
+	FailureTimeout  Failure = "timeout" // nothing answered
+	FailureRoute    Failure = "route"   // no route, here or further on; or a firewall that says so
+	FailureLocal    Failure = "local"   // this node's kernel did not let it out
+	FailureSource   Failure = "source"  // it comes about, but not with the static IP
+	FailureOther    Failure = "other"
 )
 
 // FailureOf returns the kind of an error of a connection or a name look-up.
@@ -32,6 +34,8 @@ func FailureOf(err error) Failure {
 	switch {
 	case errors.As(err, &source):
 		return FailureSource
+	case errors.As(err, &dns) && (dns.IsTimeout || dns.IsTemporary):
+		return FailureResolver
 	case errors.As(err, &dns):
 		return FailureName
 	case errors.Is(err, syscall.ECONNREFUSED):

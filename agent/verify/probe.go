@@ -19,8 +19,8 @@ const (
 	attemptTime = 4 * time.Second
 	// attemptPause lies between two attempts.
 	attemptPause = time.Second
-	// lookupTime limits looking up a host name.
-	lookupTime = 5 * time.Second
+	// lookupTime limits looking up a host name, which may ask silent name servers first.
+	lookupTime = host.LookupWait
 )
 
 // Result is the outcome of the attempts at one target.
@@ -73,21 +73,30 @@ func (p Prober) Probe(ctx context.Context, targets []Target, within time.Duratio
 	return results
 }
 
-// probe tries one target until it answers or the time is over. If ordinary traffic fails, probe
-// tries a bound socket too, for at most attemptTime.
+// probe tries one target until it answers or the time is over. A look-up that succeeds is not
+// counted: a silent name server may make it slow. If ordinary traffic fails, probe tries a bound
+// socket too, for at most attemptTime.
 func (p Prober) probe(ctx context.Context, t Target, within time.Duration) Result {
 	v := Result{Target: t, static: p.Static}
 	until := time.Now().Add(within)
-	bounded, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
 	for {
 		next := Result{Target: t, static: p.Static}
-		next.Err = p.attempt(bounded, &next)
+		began := time.Now()
+		addrs, err := p.lookup(ctx, t.Host)
+		if err == nil {
+			until = until.Add(time.Since(began))
+		}
+		bounded, cancel := context.WithDeadline(ctx, until)
+		if next.Err = err; err == nil {
+			next.Err = p.attempt(bounded, &next, addrs)
+		}
 		// An attempt that the deadline cut short says less than the one before.
 		if next.Err == nil || bounded.Err() == nil || v.Err == nil {
 			v = next
 		}
-		if v.Err == nil || time.Until(until) <= attemptPause || host.Sleep(bounded, attemptPause) != nil {
+		over := v.Err == nil || time.Until(until) <= attemptPause || host.Sleep(bounded, attemptPause) != nil
+		cancel()
+		if over {
 			break
 		}
 	}
@@ -97,12 +106,8 @@ func (p Prober) probe(ctx context.Context, t Target, within time.Duration) Resul
 	return v
 }
 
-// attempt looks up the target and tries its addresses in turn, each for its share of the time left.
-func (p Prober) attempt(ctx context.Context, v *Result) error {
-	addrs, err := p.lookup(ctx, v.Target.Host)
-	if err != nil {
-		return err
-	}
+// attempt tries the addresses of the target in turn, each for its share of the time left.
+func (p Prober) attempt(ctx context.Context, v *Result, addrs []netip.Addr) (err error) {
 	for i, a := range addrs {
 		share := attemptTime
 		if until, ok := ctx.Deadline(); ok {
@@ -206,6 +211,8 @@ func (v Result) String() string {
 	switch FailureOf(v.Err) {
 	case FailureName:
 		return fmt.Sprintf("verify: the host name of %s is not found: %s", v.Target, text.Clean(v.Err.Error(), text.MaxLine))
+	case FailureResolver:
+		return fmt.Sprintf("verify: no name server answers for the host name of %s: %s", v.Target, text.Clean(v.Err.Error(), text.MaxLine))
 	case FailureSource:
 		return fmt.Sprintf("verify: a TCP connection to %s comes about, but %s", service, text.Clean(v.Err.Error(), text.MaxQuoted))
 	case FailureTimeout:
@@ -235,6 +242,8 @@ func (v Result) Remedy() string {
 		return "other rules of this node come first, or keep conntrack from it: emr-static-ip status names them where it can; look for masquerade, snat and notrack in nft list ruleset and iptables-save; --nat-backend auto comes before other translations"
 	case FailureName:
 		return "correct the name in --verify, or the DNS server that knows it (the VPC's DHCP options, a Route 53 resolver rule)"
+	case FailureResolver:
+		return "the name may be right: look at the name servers in /etc/resolv.conf (the VPC's DHCP options, enableDnsSupport), and at network ACLs for port 53"
 	case FailureRefused:
 		return fmt.Sprintf("the way there is open; either nothing listens at %s (is the service up, is the port right?), or a firewall rejects %s with a reset", v.Target, who)
 	case FailureRoute:

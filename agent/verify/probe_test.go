@@ -84,3 +84,48 @@ func TestProbe(t *testing.T) {
 		})
 	}
 }
+
+// TestSlowLookup: a look-up that asks a silent name server first does not use up the time for the
+// connection, and one that nobody answers says nothing about the name.
+func TestSlowLookup(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		kind verify.Failure
+		want string
+	}{
+		{"slow", nil, "", "not verified: a connection to db:1 (192.168.0.9) comes about"},
+		{"silent", &net.DNSError{Err: "i/o timeout", Name: "db", IsTimeout: true}, verify.FailureResolver, "no name server answers for the host name of db:1"},
+		{"failing", &net.DNSError{Err: "server misbehaving", Name: "db", IsTemporary: true}, verify.FailureResolver, "the name may be right"},
+		{"unknown", &net.DNSError{Err: "no such host", Name: "db", IsNotFound: true}, verify.FailureName, "correct the name"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := verify.Prober{
+					Resolve: func(context.Context, string) ([]netip.Addr, error) {
+						time.Sleep(10 * time.Second)
+						return []netip.Addr{netip.MustParseAddr("192.168.0.9")}, tt.err
+					},
+					Dial: func(context.Context, netip.Addr, netip.AddrPort) (net.Conn, error) {
+						c, other := net.Pipe()
+						return conn{c}, other.Close()
+					},
+					Translates: func(netip.Addr) bool { return true },
+					Static:     netip.MustParseAddr("10.0.1.21"),
+				}
+				target, err := verify.ParseTarget("db:1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := p.Probe(t.Context(), []verify.Target{target}, 5*time.Second)[0]
+				kind := verify.Failure("")
+				if got.Err != nil {
+					kind = verify.FailureOf(got.Err)
+				}
+				if kind != tt.kind || !strings.Contains(got.String()+"\n"+got.Remedy(), tt.want) {
+					t.Errorf("%q: %s\n%s", kind, got, got.Remedy())
+				}
+			})
+		})
+	}
+}

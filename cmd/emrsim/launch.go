@@ -43,6 +43,8 @@ type options struct {
 	verbose   bool
 	shell     string
 	report    string
+	virtual   bool
+	words     []string // of the command line
 	log       bool
 	keep      bool
 }
@@ -80,6 +82,7 @@ func launchCommand() *cobra.Command {
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
 	f.StringVar(&o.report, "report", "", "write what happened to this file: .html is a page that needs no network, .json the same as data")
+	f.BoolVar(&o.virtual, "virtual", false, "in virtual time: up to 1000 nodes, with kernels in memory and without packets; needs no root")
 	f.BoolVar(&o.log, "log", false, "write a log also where stdout is a terminal")
 	f.BoolVar(&o.keep, "keep", false, "afterwards, keep the cluster for other terminals until Ctrl-C: emrsim nodes, shell, exec, end, add")
 	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")
@@ -100,6 +103,12 @@ func launch(ctx context.Context, o options, args []string) error {
 		if err := record.Check(o.report); err != nil {
 			return usageError{err}
 		}
+	}
+	if o.words = os.Args[1:]; o.virtual {
+		if o.shell != "" || o.keep || o.binary != "" || o.policy != "" {
+			return usageError{errors.New("--virtual has no nodes to look at and runs no other program: not with --shell, --keep, --binary, --policy")}
+		}
+		return launchVirtual(ctx, o, spec, args, wanted)
 	}
 	if o.binary, err = findBinary(o.binary); err != nil {
 		return usageError{err}
@@ -149,8 +158,10 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	if o.tasks < 0 {
 		problem("--tasks %d: less than none", o.tasks)
 	}
-	if nodes := spec.Masters + spec.Cores + spec.Tasks; nodes > maxNodes {
-		problem("%d nodes: more than %d do not fit on one machine", nodes, maxNodes)
+	if nodes := spec.Masters + spec.Cores + spec.Tasks; nodes > maxNodes && !o.virtual {
+		problem("%d nodes: more than %d do not fit on one machine; --virtual takes %d", nodes, maxNodes, maxVirtual)
+	} else if nodes > maxVirtual {
+		problem("%d nodes: more than %d are not rehearsed", nodes, maxVirtual)
 	}
 	if !known {
 		problem("--release %q: a release label such as emr-7.x, emr-6.15.0 or emr-spark-8.1.0", o.release)

@@ -273,3 +273,47 @@ func TestRunReport(t *testing.T) {
 		t.Errorf("two scenarios: exit code %d\n%s", code, output)
 	}
 }
+
+// TestVirtual rehearses a launch in virtual time, and one that cannot work.
+func TestVirtual(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.json")
+	start := time.Now()
+	output, code := emrsim(t, "launch", "--virtual", "--subnet", "10.0.0.0/19", "--report", path, "--", "10.0.16.0", "10.0.16.1-119")
+	if code != 0 || !strings.HasSuffix(output, "\n"+path+"\n") {
+		t.Fatalf("exit code %d\n%s", code, output)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r record.Recording
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	if holders := r.Holders(); !r.Virtual || r.Outcome != record.Passed || len(r.Nodes) != 120 || len(holders) != 120 || len(r.Table.Rows) != 120 || r.Seconds < 20 {
+		t.Errorf("%s: %d nodes, %d addresses held, %g s; the test took %s", r.Outcome, len(r.Nodes), len(holders), r.Seconds, time.Since(start))
+	}
+	throttled := 0
+	for _, c := range r.Calls {
+		if c.Throttled {
+			throttled++
+		}
+	}
+	if throttled == 0 {
+		t.Error("AWS's quotas throttled no call of 120 nodes")
+	}
+	for _, n := range r.Nodes {
+		if n.Until != r.Seconds || len(n.Runs) != 1 || len(n.Steps) < 5 || !n.Static.IsValid() {
+			t.Fatalf("%+v", n)
+		}
+	}
+	output, code = emrsim(t, "launch", "--virtual", "--core", "3", "--", "10.0.1.10", "10.0.1.11")
+	if code != 1 || !strings.Contains(output, "\n - every node: emr-static-ip ended with exit code 2: Insufficient arguments") {
+		t.Errorf("exit code %d\n%s", code, output)
+	}
+	for _, args := range [][]string{{"--shell", "core-1", "--", "10.0.1.10", "10.0.1.11"}, {"--core", "1000", "--", "10.0.1.10", "10.0.1.11"}, {"--subnet", "10.0.1.0/28", "--", "10.0.1.10", "10.0.1.11-14", "--task-ips", "10.0.1.4-9"}} {
+		if output, code := emrsim(t, append([]string{"launch", "--virtual"}, args...)...); code != 2 {
+			t.Errorf("%q: exit code %d\n%s", args, code, output)
+		}
+	}
+}

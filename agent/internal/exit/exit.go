@@ -145,3 +145,15 @@ func HasCode(err error) bool {
 	e := (*Error)(nil)
 	return errors.As(err, &e)
 }
+
+// Innermost returns the error at the end of the chain that err wraps. It stops at an error that
+// joins several.
+func Innermost(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}

@@ -87,12 +87,14 @@ func (e Environment) Random() func() float64 {
 	return rand.Float64
 }
 
-// LookupHost returns the addresses of a host.
+// LookupHost returns the addresses of a host, IPv4 addresses first, within LookupWait.
 func (e Environment) LookupHost(ctx context.Context, host string) ([]netip.Addr, error) {
 	if e.Resolve != nil {
+		ctx, cancel := context.WithTimeout(ctx, LookupWait)
+		defer cancel()
 		return e.Resolve(ctx, host)
 	}
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	return resolve(ctx, host, net.DefaultResolver.LookupNetIP)
 }
 
 // DialTCP opens a TCP connection, from the given address if that is valid.

@@ -157,11 +157,6 @@ func (o *Observer) Complete(ctx context.Context, c *lab.Cluster) *Recording {
 	o.mu.Lock()
 	o.done = true
 	o.mu.Unlock()
-	o.Recorder.Set(func(r *Recording) {
-		if len(r.Table.Columns) == 0 {
-			r.Table = r.results()
-		}
-	})
 	return o.Recorder.Finish(c.Cloud.Calls())
 }
 

@@ -249,6 +249,9 @@ func (c *Recorder) Finish(calls []cloud.Call) *Recording {
 		}
 		n.Steps = steps(c.signals[n.Name], n.Until)
 	}
+	if len(c.r.Table.Columns) == 0 {
+		c.r.Table = c.r.results()
+	}
 	c.r.Ledger = append(c.r.Ledger, ended(c.r.Ledger, c.r.Nodes)...)
 	slices.SortStableFunc(c.r.Events, func(a, b Event) int { return compare(a.At, b.At) })
 	slices.SortStableFunc(c.r.Ledger, func(a, b Change) int { return compare(a.At, b.At) })

@@ -67,7 +67,7 @@ func TestServicesThatFail(t *testing.T) {
 	}{
 		{"SSM throttles for ever", cloud.FaultAction{Kind: cloud.FaultFail, Code: "ThrottlingException", Message: "Rate exceeded", Status: 400},
 			service("ssm"), agent.ExitDeadline, agent.DefaultTimeout, "Rate exceeded"},
-		{"SSM answers 500", cloud.FaultAction{Kind: cloud.FaultFail}, service("ssm"), agent.ExitDeadline, agent.DefaultTimeout, "StatusCode: 500"},
+		{"SSM answers 500", cloud.FaultAction{Kind: cloud.FaultFail}, service("ssm"), agent.ExitDeadline, agent.DefaultTimeout, "HTTP 500"},
 		{"writes meet TooManyUpdates", cloud.FaultAction{Kind: cloud.FaultFail, Code: "TooManyUpdates", Status: 400}, call("ssm", "PutParameter"),
 			agent.ExitDeadline, agent.DefaultTimeout, "TooManyUpdates"},
 		{"the SSM endpoint is a black hole", cloud.FaultAction{Kind: cloud.FaultHang}, service("ssm"), agent.ExitUnreachable, 4 * time.Minute, "ssm endpoint"},

@@ -1,0 +1,271 @@
+package ec2
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// selfSigned returns a certificate for a name or an address, which is its own authority.
+func selfSigned(t *testing.T, name string) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	if ip := net.ParseIP(name); ip != nil {
+		c.IPAddresses = []net.IP{ip}
+	} else {
+		c.DNSNames = []string{name}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := t.TempDir() + "/ca.pem"
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+}
+
+// TestPath: what stands between the node and AWS, and will stand there the next time too, ends the
+// run at once with a remedy of its own.
+func TestPath(t *testing.T) {
+	right, rightCA := selfSigned(t, "127.0.0.1")
+	wrong, wrongCA := selfSigned(t, "other.example")
+	_, otherCA := selfSigned(t, "127.0.0.1")
+	for _, tt := range []struct {
+		name   string
+		cert   *tls.Certificate // nil: plain HTTP
+		scheme string
+		ca     string
+		says   []string
+	}{
+		{"unknown authority", &right, "https", otherCA, []string{"unknown authority", "AWS_CA_BUNDLE"}},
+		{"another host's certificate", &wrong, "https", wrongCA, []string{"another host's", "AWS_ENDPOINT_URL"}},
+		{"no TLS", nil, "https", rightCA, []string{"does not speak TLS", "http://"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			if tt.cert != nil {
+				server.TLS = &tls.Config{Certificates: []tls.Certificate{*tt.cert}}
+				server.StartTLS()
+			} else {
+				server.Start()
+			}
+			defer server.Close()
+			s, err := session(t, nil, "AWS_CA_BUNDLE="+tt.ca, "AWS_ENDPOINT_URL="+tt.scheme+"://"+server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectAtOnce(t, s, tt.says)
+		})
+	}
+}
+
+// TestNoHTTP: what listens there speaks another protocol.
+func TestNoHTTP(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "SSH-2.0-OpenSSH_8.7\r\n")
+			defer c.Close()
+		}
+	}()
+	s, err := session(t, nil, "AWS_ENDPOINT_URL=http://"+l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectAtOnce(t, s, []string{"something else than AWS answers", "AWS_ENDPOINT_URL"})
+}
+
+func expectAtOnce(t *testing.T, s *Session, says []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, ec2Err := ec2.NewFromConfig(s.Config).DescribeInstances(ctx, nil)
+	_, ssmErr := ssmcoord.NewLedger(s.Config, "/emr-static-ip", "subnet-0a1").Read(ctx, []netip.Addr{netip.MustParseAddr("10.0.1.21")})
+	for _, err := range []error{ec2Err, ssmErr} {
+		err = s.Explain(ctx, err, iam.Place{Region: "us-east-1"})
+		if exit.CodeOf(err) != exit.Unreachable || ctx.Err() != nil {
+			t.Errorf("code %d: %v", exit.CodeOf(err), err)
+		}
+		text := fmt.Sprint(err, "\n", strings.Join(exit.Remedies(err), "\n"))
+		for _, want := range says {
+			if !strings.Contains(text, want) {
+				t.Errorf("lacks %q:\n%s", want, text)
+			}
+		}
+		if strings.Contains(text, "create the VPC endpoint") {
+			t.Errorf("a VPC endpoint would not help:\n%s", text)
+		}
+	}
+}
+
+// TestProxyRefuses: a proxy's own refusals of CONNECT.
+func TestProxyRefuses(t *testing.T) {
+	for status, says := range map[int][]string{
+		403: {"HTTP 403 Forbidden to CONNECT ssm.us-east-1.amazonaws.com:443", "have the proxy admit", "NO_PROXY"},
+		407: {"HTTP 407", "user and a password"},
+		405: {"HTTP 405", "have the proxy admit"},
+	} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+			defer proxy.Close()
+			u, err := url.Parse(proxy.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			transport := buildable(host.Environment{}, attemptTimeout).GetTransport()
+			transport.Proxy = http.ProxyURL(u) // the environment's is read once in a process
+			s, err := session(t, transport)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_, err = ssmcoord.NewLedger(s.Config, "/emr-static-ip", "subnet-0a1").Read(ctx, []netip.Addr{netip.MustParseAddr("10.0.1.21")})
+			err = s.Explain(ctx, err, iam.Place{Region: "us-east-1"})
+			text := fmt.Sprint(err, "\n", strings.Join(exit.Remedies(err), "\n"))
+			for _, want := range says {
+				if exit.CodeOf(err) != exit.Unreachable || ctx.Err() != nil || !strings.Contains(text, want) {
+					t.Errorf("code %d, lacks %q: %s", exit.CodeOf(err), want, text)
+				}
+			}
+		})
+	}
+	if err := refusedByProxy(t.Context(), &url.URL{Host: "proxy"}, &http.Request{Host: "x"}, &http.Response{StatusCode: 503}); lasting(err) {
+		t.Errorf("%v does not pass", err)
+	}
+}
+
+// TestProxyUnreachable: the remedy is the proxy's and not that of the endpoint.
+func TestProxyUnreachable(t *testing.T) {
+	refused := &net.OpError{Op: "proxyconnect", Net: "tcp", Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
+	unknown := &net.OpError{Op: "proxyconnect", Net: "tcp", Err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "proxy.corp", IsNotFound: true}}}
+	for err, want := range map[error]string{refused: "the proxy cannot be reached", unknown: "the name of the proxy cannot be resolved"} {
+		if got := unreachableRemedy(err, "us-east-1", "ssm"); !strings.Contains(got, want) || strings.Contains(got, "VPC endpoint") {
+			t.Errorf("%v: %s", err, got)
+		}
+	}
+}
+
+// TestIMDSBounds: neither the token nor a value of IMDS is read without a limit, also where a small
+// body becomes a large one, and no redirect is followed.
+func TestIMDSBounds(t *testing.T) {
+	huge := func() io.Reader { return io.LimitReader(endless{}, 1<<30) }
+	of := func(text string) func() io.Reader { return func() io.Reader { return strings.NewReader(text) } }
+	for _, tt := range []struct {
+		at   string
+		body func() io.Reader
+		code int
+		says string
+	}{
+		{"/latest/api/token", huge, 200, "more than 65536 bytes"},
+		{"/latest/meta-data/instance-id", huge, 200, "more than 65536 bytes"},
+		{"/latest/meta-data/instance-id", huge, 500, "more than 65536 bytes"},
+		{"/latest/meta-data/instance-id", of("<html>Sign in</html>"), 200, "begins with"},
+		{"/latest/api/token", of("<html>Sign in</html>"), 200, "begins with"},
+		{"/latest/meta-data/instance-id", of(""), 307, "leads elsewhere"},
+	} {
+		t.Run(fmt.Sprint(tt.at, tt.code, tt.says), func(t *testing.T) {
+			transport := roundTrip(func(r *http.Request) (*http.Response, error) {
+				answer := &http.Response{StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+					Header: http.Header{"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": {"300"}, "Location": {"http://elsewhere.example/"}}, Body: io.NopCloser(strings.NewReader("token"))}
+				switch r.URL.Path {
+				case tt.at:
+					answer.StatusCode, answer.Body = tt.code, io.NopCloser(tt.body())
+				case "/":
+					t.Error("a redirect was followed")
+				}
+				return answer, nil
+			})
+			env := host.Environment{HTTP: transport, LookupEnv: func(string) (string, bool) { return "", false }}
+			if v, err := OpenIMDS(env).get(t.Context(), "instance-id"); err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%q, %v", v, err)
+			}
+			_, err := OpenIMDS(env).Identity(t.Context(), env, 0)
+			if remedy := strings.Join(exit.Remedies(err), ""); exit.CodeOf(err) != exit.Identity || remedy != oddIMDSRemedy {
+				t.Errorf("%v: %s", err, remedy)
+			}
+		})
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestOverdue: with both services silent, each error is explained by its own service, in one clause.
+func TestOverdue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := session(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(DialTimeout)
+			addr := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 10), Port: 443}
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: addr, Err: os.ErrDeadlineExceeded}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+		defer cancel()
+		errs := make(chan error)
+		go func() {
+			_, err := ssmcoord.NewLedger(s.Config, "/emr-static-ip", "subnet-0a1").Read(ctx, []netip.Addr{netip.MustParseAddr("10.0.1.21")})
+			errs <- err
+		}()
+		_, ec2Err := NewNode(s.Config, anIdentity(), "", host.Environment{}).Own(ctx)
+		for service, err := range map[string]error{"ec2": ec2Err, "ssm": <-errs} {
+			err = s.Explain(ctx, err, iam.Place{Region: "us-east-1"})
+			first, _, _ := strings.Cut(err.Error(), "\n")
+			if want := "the " + service + " endpoint does not answer: "; exit.CodeOf(err) != exit.Unreachable || !strings.HasPrefix(first, want) ||
+				!strings.HasSuffix(first, "no answer from 10.0.0.10:443 in 5s") {
+				t.Errorf("%s: code %d, %q", service, exit.CodeOf(err), err)
+			}
+			if remedies := strings.Join(exit.Remedies(err), "\n"); !strings.Contains(remedies, "com.amazonaws.us-east-1."+service) || strings.Count(remedies, "com.amazonaws") != 1 {
+				t.Errorf("%s: %s", service, remedies)
+			}
+			if strings.Contains(err.Error(), "StatusCode") || strings.Contains(err.Error(), "operation error") {
+				t.Errorf("%s: a chain is left: %s", service, err)
+			}
+		}
+	})
+}

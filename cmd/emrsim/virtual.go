@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/simulation"
+)
+
+// maxVirtual is the maximum number of nodes in virtual time.
+const maxVirtual = 1000
+
+// launchVirtual rehearses in virtual time, without namespaces.
+func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []string, wanted agent.Config) error {
+	subnet := spec.Subnet
+	nodes := spec.Masters + spec.Cores + spec.Tasks
+	for bits := subnet.Bits(); o.subnet == "" && bits >= 17 && 1<<(32-bits) < nodes+len(spec.Static)+16; bits-- {
+		subnet = netip.PrefixFrom(spec.Static[0], bits-1).Masked()
+	}
+	plan, err := lab.NewPlan(subnet)
+	if err != nil {
+		return usageError{err}
+	}
+	if room := 1<<(32-subnet.Bits()) - 5; room < nodes+len(spec.Static) {
+		return usageError{fmt.Errorf("subnet %s has %d addresses, and %d nodes with %d static IPs need %d: name another one with --subnet", subnet, room, nodes, len(spec.Static), nodes+len(spec.Static))}
+	}
+	// AWS settings of this machine must not reach the simulated nodes.
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") {
+			os.Unsetenv(name)
+		}
+	}
+	os.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	began := time.Now()
+	fmt.Printf("%s in virtual time, in subnet %s; seed %d\n", size(spec), subnet, spec.Account.Seed)
+	var rec *record.Recording
+	failed := errors.New("the simulation did not end")
+	if err := simulation.InBubble(func() {
+		rec, failed = simulation.Rehearsal{
+			Title: "Launch of " + size(spec), Command: "emrsim " + quoted(o.words), Arguments: args, Account: spec.Account, VPC: plan.VPC, Subnet: subnet, Config: wanted, Files: spec.Files,
+			Cluster: cloud.ClusterSpec{Name: "rehearsal", ReleaseLabel: spec.Release, Masters: spec.Masters, Cores: spec.Cores, Tasks: spec.Tasks, Fleets: spec.Fleets, NameTag: spec.NameTag, Args: args},
+		}.Run(context.Background())
+	}); err != nil || failed != nil {
+		return errors.Join(err, failed)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	rec.Facts = append(rec.Facts, record.Fact{Name: "Release", Value: spec.Release}, record.Fact{Name: "Seed", Value: fmt.Sprint(spec.Account.Seed)})
+	programmed, recorded, throttled := 0.0, 0.0, 0
+	for _, ch := range rec.Ledger {
+		switch ch.What {
+		case record.ChangeAssigned:
+			programmed = max(programmed, ch.At)
+		case record.ChangeRecorded:
+			recorded = max(recorded, ch.At)
+		}
+	}
+	for _, c := range rec.Calls {
+		if c.Throttled {
+			throttled++
+		}
+	}
+	fmt.Printf("last address %.1f s, last record %.1f s, %d calls to AWS, %d of them throttled (it took %s)\n", programmed, recorded, len(rec.Calls), throttled, time.Since(began).Round(time.Second/10))
+	if len(rec.Problems) > 0 {
+		fmt.Printf("\nFAILED: %s\n", counted(len(rec.Problems), "problem"))
+		for _, p := range rec.Problems {
+			fmt.Print(describeProblem(p, nodes))
+		}
+	} else {
+		fmt.Println("every node whose role has addresses has one of its own")
+	}
+	if o.report != "" {
+		if err := rec.Save(o.report); err != nil {
+			return err
+		}
+		path, err := filepath.Abs(o.report)
+		if err != nil {
+			path = o.report
+		}
+		fmt.Printf("\nthe report, for a browser:\n%s\n", path)
+	}
+	if len(rec.Problems) > 0 {
+		return exitError(1)
+	}
+	return nil
+}
