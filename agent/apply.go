@@ -73,6 +73,7 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	r.report.static(plan.Addr)
+	r.foundAgain(plan.Addr)
 	if plan.Kept {
 		r.report.unchanged(1)
 	}
@@ -87,7 +88,7 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	named := r.joinName(ctx, name)
-	if err := state.ForgetAbsence(r.dir); err != nil {
+	if err := state.ForgetAbsence(r.env.Root, r.dir); err != nil {
 		return netip.Addr{}, err
 	}
 	return plan.Addr, r.save(state.Programmed, func(s *state.State) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -49,6 +50,7 @@ type Config struct {
 	NoUnits          bool          // install no systemd units
 	NoShutdownAction bool          // install no EMR shutdown action, and remove one that is there
 	DryRun           bool          // say what would be changed, and change nothing
+	Wait             time.Duration // how long status looks again
 	OnError          string        // what a failed run does to the node: fail or continue
 	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
 	Output           string        // of status and ledger: text or json
@@ -71,7 +73,7 @@ type Config struct {
 type Given struct {
 	Role, Scope, Only, Exclude, Backend, Prefix, NameTag bool
 	NoUnits, NoShutdownAction, PutRate, Verify           bool
-	ClaimTags                                            bool
+	OnError, ClaimTags                                   bool
 }
 
 // DefaultConfig is the configuration of a command line without arguments and flags.
@@ -98,10 +100,14 @@ func (c Config) Bound(ctx context.Context) (context.Context, context.CancelFunc)
 
 // Settings are what the state file keeps of c.
 func (c Config) Settings() Settings {
+	onError := c.OnError
+	if onError == DefaultOnError {
+		onError = ""
+	}
 	return Settings{
 		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
 		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
-		NoShutdownAction: c.NoShutdownAction, ClaimTags: c.ClaimTags,
+		NoShutdownAction: c.NoShutdownAction, OnError: onError, ClaimTags: c.ClaimTags,
 	}
 }
 
@@ -148,6 +154,9 @@ func (c Config) Repeating(last Settings) Config {
 	}
 	if !c.Given.Verify {
 		c.Verify = last.Verify
+	}
+	if !c.Given.OnError {
+		c.OnError = cmp.Or(last.OnError, DefaultOnError)
 	}
 	return c
 }

@@ -17,12 +17,25 @@ import (
 // more. From here on until another one is programmed the node has none.
 func (r *run) lostStatic(ctx context.Context) error {
 	lost := r.memory.State().Static
-	r.report.warn(fmt.Sprintf("EC2 does not give %s to this node any more", lost))
+	r.lost = lost
+	r.report.warn(lostText(lost))
 	// On disk first: from here on a restore must not put it back.
 	if err := r.save(state.Withdrawn, func(s *state.State) { s.RecordDue = time.Time{} }); err != nil {
 		return err
 	}
 	return r.unprogram(ctx, []netip.Addr{lost})
+}
+
+func lostText(a netip.Addr) string {
+	return fmt.Sprintf("EC2 does not give %s to this node any more", a)
+}
+
+// foundAgain corrects the report if EC2 has given the lost address to this node again.
+func (r *run) foundAgain(a netip.Addr) {
+	if a == r.lost {
+		r.report.retract(lostText(a))
+		r.report.note(fmt.Sprintf("EC2 did not give %s to this node any more, and has given it again: connections that used it have ended", a))
+	}
 }
 
 // finishGivenBack takes out of the kernel what this node has given back, or does not have any more.

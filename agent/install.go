@@ -11,7 +11,7 @@ import (
 func (r *run) installer() *systemd.Installer {
 	if r.installs == nil {
 		r.installs = &systemd.Installer{
-			Host: r.env, StateDir: r.cfg.stateDirArgument(),
+			Host: r.env, StateDir: r.cfg.stateDirArgument(), Version: Version(),
 			Changed: func(text string) { r.report.change(stepInstall, text) },
 			Same:    func() { r.report.unchanged(1) },
 		}
@@ -29,7 +29,7 @@ func (c Config) stateDirArgument() string {
 
 // InspectInstalled looks at what a run with this configuration installs on the node.
 func InspectInstalled(ctx context.Context, cfg Config, env Environment) ([]systemd.Part, error) {
-	i := systemd.Installer{Host: env, StateDir: cfg.stateDirArgument()}
+	i := systemd.Installer{Host: env, StateDir: cfg.stateDirArgument(), Version: Version()}
 	return i.Inspect(ctx, cfg.wantedParts(env))
 }
 
@@ -63,7 +63,7 @@ func (r *run) install(ctx context.Context) {
 		r.report.note("no EMR shutdown action is installed (--no-shutdown-action): EC2 frees the address when the instance has ended")
 		err = r.installer().RemoveShutdownAction() // of an earlier run
 	case w.Action:
-		err = r.installer().EnsureShutdownAction()
+		err = r.installer().EnsureShutdownAction(ctx)
 	}
 	if err != nil {
 		r.report.warn(fmt.Sprintf("the EMR shutdown action is not as it should be: %v; without it EC2 frees the address only when the instance has ended; run again", err))

@@ -53,6 +53,9 @@ func (r *run) joinName(ctx context.Context, begun *answer[string]) (named bool) 
 		r.report.change(stepName, "named the instance "+text.Quote(name))
 	default:
 		r.report.unchanged(1)
+		if why := r.session.EC2.NameTooLong(r.session.EC2.SeenTags); why != "" {
+			r.report.note(why + ": it stays as it is")
+		}
 	}
 	return r.session.EC2.SeenTags[ec2.TagName] != "" || name != "" // a Name that is given later gets the role, too
 }

@@ -38,6 +38,19 @@ const (
 	afterRetry  = 2 * time.Minute  // for all of that, after the limit of a run by the timer
 )
 
+// RepeatedOnError returns what a failed run does to the node: as c says, or, if c neither names
+// addresses nor says, as the last run did.
+func (c Config) RepeatedOnError(env Environment) string {
+	if !c.Pools.Empty() || c.Given.OnError {
+		return c.OnError
+	}
+	m := state.NewMemory(env.Root, env.Path(c.StateDir), Version(), nil)
+	if err := m.Load(""); err != nil || !m.Known() {
+		return c.OnError // nothing to repeat
+	}
+	return c.Repeating(m.State().Settings).OnError
+}
+
 // Failed is a run whose failure is to be suppressed.
 type Failed struct {
 	Code     ExitCode
@@ -47,6 +60,8 @@ type Failed struct {
 	Environ  []string  // of a later run, as NAME=value
 	Omitted  []string  // names of variables that a later run lacks, since they may hold secrets
 	Began    time.Time // when the run did
+	// StateWritten is the time in the state file that the run left; see Report.
+	StateWritten time.Time
 	// Hopeless: the command line itself is wrong, and will not become right. A list of addresses that
 	// this node or its cluster contradicts is not hopeless: EMR's files may be complete later, and an
 	// interface may get room.
@@ -94,7 +109,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		if err == nil {
 			defer unlock()
 		}
-		if over := r.overtaken(f.Began); over != "" {
+		if over := r.overtaken(f); over != "" {
 			problem("%s: this failure is not recorded, and not tried again", over)
 			return s
 		}
@@ -147,15 +162,25 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 
 // overtaken tells what has happened since a failed run gave its lock away that makes the failure
 // one of the past; empty: nothing. Call it with the lock held.
-func (r *run) overtaken(began time.Time) string {
+func (r *run) overtaken(f Failed) string {
 	err := r.memory.Load("")
-	if last := r.memory.State(); err == nil && !began.IsZero() && last.Released() && last.Written.After(began) {
+	if last := r.memory.State(); err == nil && last.Released() && f.missed(last) {
 		return "meanwhile a release has begun, or the address was released"
 	}
 	if r.cfg.Retrying && !systemd.RetryPending(r.env) {
 		return "meanwhile another run has succeeded, or the address was released"
 	}
 	return ""
+}
+
+// missed reports whether the state was written after the failed run. The clock may have been set since,
+// so that the times are compared for being the same, and not for their order. If the run did not come
+// to read the state, only a time between its begin and now counts.
+func (f Failed) missed(last state.State) bool {
+	if !f.StateWritten.IsZero() {
+		return !last.Written.Equal(f.StateWritten)
+	}
+	return !f.Began.IsZero() && last.Written.After(f.Began) && !last.Written.After(time.Now())
 }
 
 // lockBriefly is Lock, for a time of its own.

@@ -196,7 +196,7 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 			[]string{"exit code 5 is suppressed", "the instance cannot be tagged: the Instance Metadata Service", "recorded the error", systemd.RetryTimer + " tries again"}, false},
 		{"a state directory that others write", func(n *testNode) {
 			n.withSystemd()
-			n.write(n.env.Path(filepath.Join(DefaultStateDir, "x")), "")
+			n.write(n.env.Path(filepath.Join(DefaultStateDir, "lock")), "")
 			if err := os.Chmod(n.env.Path(DefaultStateDir), 0o777); err != nil {
 				n.t.Fatal(err)
 			}

@@ -108,10 +108,7 @@ func (r *run) hasOwnWay() bool {
 // need not wait for it. A failure is a warning: the next restore tries again.
 func (r *run) writePending(ctx context.Context) {
 	last := r.memory.State()
-	wait := time.Until(last.RecordDue)
-	if last.Written.After(time.Now()) {
-		wait = 0 // the clock was ahead when the run said so
-	}
+	wait := last.RecordWait(time.Now())
 	if last.RecordDue.IsZero() || wait > recordWait {
 		return
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -27,7 +29,10 @@ const releaseRetries = 10 * time.Second
 // followed by a retry.
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
+		r.gives = true
+		r.memory.GoOn()
 		return r.locked(ctx, func(ctx context.Context) error {
+			defer r.tellUnsaved()
 			soon, cancel := context.WithTimeout(ctx, releaseRetries)
 			r.stopRetrying(soon)
 			cancel()
@@ -73,7 +78,7 @@ func (r *run) release(ctx context.Context) error {
 		inUse = last.Static
 	}
 	// The write of a record may be on its way still, by a run that was killed.
-	writing := !last.RecordDue.IsZero() && time.Until(last.RecordDue) < ssmcoord.RecordSoon
+	writing := !last.RecordDue.IsZero() && last.RecordWait(time.Now()) < ssmcoord.RecordSoon
 	if r.memory.Known() || len(addrs) > 0 {
 		err := r.save(state.Releasing, func(s *state.State) {
 			s.Static, s.Former, s.Intents, s.RecordDue = last.Static, last.Former, addrs, time.Time{}
@@ -82,7 +87,11 @@ func (r *run) release(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.unprogram(ctx, addrs); err != nil {
+	if err := r.unprogram(ctx, addrs); errors.Is(err, netcfg.ErrLockFile) {
+		// Nothing is programmed through a lock that cannot be opened, and EC2 lets no packet pass with an
+		// address that the node does not have.
+		r.report.warn(withRemedies(err) + "; rules of this program may be left in the kernel")
+	} else if err != nil {
 		return err
 	}
 	if err := r.giveBack(ctx, c, addrs, inUse); err != nil {
@@ -93,9 +102,10 @@ func (r *run) release(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction(), state.ForgetAbsence(r.dir)); err != nil {
+	if err := errors.Join(r.uninstall(ctx), state.ForgetAbsence(r.env.Root, r.dir)); err != nil {
 		return err
 	}
+	r.report.static(netip.Addr{}) // it is this node's no more
 	if !r.memory.Known() {
 		return nil
 	}
@@ -104,7 +114,18 @@ func (r *run) release(ctx context.Context) error {
 
 // releasedAgain is a release after a release: it does what that one could not do.
 func (r *run) releasedAgain(ctx context.Context) error {
-	return errors.Join(r.unprogram(ctx, nil), r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction())
+	return errors.Join(r.unprogram(ctx, nil), r.uninstall(ctx))
+}
+
+// uninstall removes what acts after a run. Where the file system takes no writes, that is a warning:
+// what stays finds that the node has no static IP.
+func (r *run) uninstall(ctx context.Context) error {
+	err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction())
+	if state.Unwritable(err) {
+		r.report.warn(err.Error() + "; run emr-static-ip release again when that can be written")
+		return nil
+	}
+	return err
 }
 
 // giveBack deletes the records of the addresses and unassigns them. Nothing is forgotten on disk
@@ -141,12 +162,16 @@ func (r *run) found(ctx context.Context, c *ssmcoord.Coordinator) ([]netip.Addr,
 	if err != nil {
 		return nil, err
 	}
-	for _, pool := range c.Pools {
+	programmed, err := r.programmedStatic(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, pool := range append(slices.Collect(maps.Values(c.Pools)), programmed) {
 		for _, a := range pool {
 			if !slices.Contains(own, a) || slices.Contains(claims, a) {
 				continue
 			}
-			// On the interface and in the operator's list, but claimed by nobody: the operator named it.
+			// On the interface, but claimed by nobody: the operator named it, or our rules do.
 			claims = append(claims, a)
 		}
 	}

@@ -38,6 +38,10 @@ type Report struct {
 	Duration  time.Duration  `json:"-"`                    // Render writes it in seconds
 	Notes     []string       `json:"notes,omitempty"`      // for the operator's information
 	Warnings  []string       `json:"warnings,omitempty"`   // for the operator's attention
+
+	// StateWritten is the time in the state file that the run left. It is zero if the run left none, or
+	// did not come to read it.
+	StateWritten time.Time `json:"-"`
 }
 
 // Summary is the report's last line; scripts may rely on its form.

@@ -11,6 +11,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -57,6 +58,13 @@ func (p *reporter) role(f node.Facts) {
 // kernel reports what works on the node's kernel, and the interface once it is known.
 func (p *reporter) kernel(backend, link string) {
 	p.rep.Backend, p.rep.Link = backend, link
+}
+
+// left keeps when the state file was written that the run leaves.
+func (p *reporter) left(m *state.Memory) {
+	if m.Known() {
+		p.rep.StateWritten = m.State().Written
+	}
 }
 
 // dryRun says that the changes are to be made, and were not.
@@ -108,6 +116,11 @@ func (p *reporter) warn(text string, fields ...zap.Field) {
 	p.log.Warn(text, fields...)
 }
 
+// retract takes back a warning that is true no more.
+func (p *reporter) retract(text string) {
+	p.rep.Warnings = slices.DeleteFunc(p.rep.Warnings, func(w string) bool { return w == text })
+}
+
 // event reports one line of the claim protocol.
 func (p *reporter) event(e ssmcoord.Event) {
 	line := string(e.Kind)
@@ -132,14 +145,14 @@ func (p *reporter) changed(c netcfg.Change) {
 
 // putBack reports a change to the kernel that puts back what was lost, rule by rule.
 func (p *reporter) putBack(c netcfg.Change) {
-	line, fields := c.Summary(), []zap.Field{zap.String("step", stepKernel)}
+	var found []string
 	if rules, ok := c.(netcfg.SetRules); ok {
-		differences := rules.Differences()
-		line += "\n" + strings.Join(differences, "\n")
-		fields = append(fields, zap.Strings("differences", differences))
+		for _, f := range rules.Have.Findings(rules.Want) {
+			found = append(found, f.Line())
+		}
 	}
-	p.log.Warn("put back: "+c.Summary(), fields...)
-	p.would(stepKernel, line)
+	p.log.Warn("put back: "+strings.Join(append([]string{c.Summary()}, found...), "; "), zap.String("step", stepKernel))
+	p.would(stepKernel, strings.Join(append([]string{c.Summary()}, found...), "\n"))
 }
 
 // programmed reports what netcfg did, and chains of others that come before the rules.

@@ -59,9 +59,13 @@ func Restore(ctx context.Context, cfg Config, env Environment) (Report, error) {
 // it, or a run has ended a moment ago, since IMDS may list a new address late.
 func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	// Without a state file there is nothing to lock, and no directory is made.
-	if known, err := r.recall(); err != nil || !known {
+	if known, err := r.recall(); err != nil {
 		return false, err
+	} else if !known {
+		return false, r.orphaned(ctx)
 	}
+	r.memory.GoOn()
+	defer r.tellUnsaved()
 	patient, cancel := context.WithTimeout(ctx, restoreLock)
 	defer cancel()
 	unlock, err := state.Lock(patient, r.dir)
@@ -76,6 +80,9 @@ func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	if known, err := r.recall(); err != nil || !known {
 		return false, err
 	}
+	if err := r.memory.Retry(); err != nil {
+		return false, StateDirError(r.dir, err)
+	}
 	v, err := r.askIMDS(ctx)
 	if err != nil || v.foreign != "" {
 		r.report.leftAlone(v.foreign)
@@ -86,7 +93,13 @@ func (r *run) restore(ctx context.Context) (sure bool, err error) {
 }
 
 // recent reports whether the state file was written a moment ago.
-func (r *run) recent() bool { return time.Since(r.memory.State().Written) < relistedAfter }
+func (r *run) recent() bool {
+	since := time.Since(r.memory.State().Written)
+	return since >= -time.Second && since < relistedAfter // or else the clock was set meanwhile
+}
+
+// ago says how long ago the state file was written.
+func (r *run) ago() string { return time.Since(r.memory.State().Written).Round(time.Second).String() }
 
 // recall reads the state file, and reports what it says of the node. False: there is none, and the
 // node is left alone.
@@ -129,11 +142,11 @@ func StateError(dir string, err error) error {
 		return exit.With(ExitInternal, err, "a newer emr-static-ip wrote it: run that version, which the file names as its tool. To go back to this version, release the address with "+
 			"that one first; or remove "+filepath.Join(dir, state.File)+" and run this one with the list of addresses: it finds its claim and its attachment again")
 	}
-	return exit.With(ExitInternal, err, "look at "+filepath.Join(dir, state.File)+"; when nothing in it is needed, remove it and run again with the list of addresses")
+	return exit.With(ExitInternal, err, "run emr-static-ip again with the list of addresses: it puts the file aside, and finds the node's address by EC2 and the ledger; or emr-static-ip release")
 }
 
-// stateDirError is what to do about a state directory that cannot be written to.
-func stateDirError(dir string, err error) error {
+// StateDirError is what to do about a state directory that cannot be written to.
+func StateDirError(dir string, err error) error {
 	return exit.With(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
 }
 
@@ -202,7 +215,7 @@ func (r *run) restoreBy(ctx context.Context, v view) error {
 		return r.unlisted(ctx)
 	}
 	if v.lists {
-		if err := state.ForgetAbsence(r.dir); err != nil {
+		if err := state.ForgetAbsence(r.env.Root, r.dir); err != nil {
 			return err
 		}
 	}
@@ -304,7 +317,7 @@ func (r *run) withdraw(ctx context.Context, evidence string) error {
 	if err := r.unprogram(ctx, append([]netip.Addr{s.Static}, s.Former...)); err != nil {
 		return err
 	}
-	if err := state.ForgetAbsence(r.dir); err != nil {
+	if err := state.ForgetAbsence(r.env.Root, r.dir); err != nil {
 		return err
 	}
 	return exit.With(ExitWithdrawn, fmt.Errorf("EC2 does not give %s to this node any more%s; address and rules are out of the kernel, so that no two nodes use one address", s.Static, evidence),

@@ -40,13 +40,15 @@ type run struct {
 	list     string             // listDigest of the addresses that the operator named for this run
 	beside   beside             // calls beside the run's own
 	installs *systemd.Installer // once installer was called
+	gives    bool               // the run gives the address back
+	lost     netip.Addr         // which EC2 did not give to this node any more
 }
 
 func newRun(cfg Config, env Environment) *run {
 	dir := env.Path(cfg.StateDir)
 	return &run{
 		cfg: cfg, env: env, dir: dir, began: time.Now(), list: listDigest(cfg.Pools),
-		memory: state.NewMemory(dir, Version(), env.SaveState), report: &reporter{log: env.Logger()},
+		memory: state.NewMemory(env.Root, dir, Version(), env.SaveState), report: &reporter{log: env.Logger()},
 	}
 }
 
@@ -67,9 +69,13 @@ func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, c
 func (r *run) locked(ctx context.Context, work func(context.Context) error) error {
 	unlock, err := state.LockWith(ctx, r.dir, host.NewProgress(r.report.log, time.Now()))
 	if err != nil {
-		return stateDirError(r.dir, err)
+		return StateDirError(r.dir, err)
 	}
 	defer unlock()
+	defer func() { r.report.left(r.memory) }()
+	log, stop := watch(ctx, r.report.log)
+	defer stop()
+	r.report.log, r.env.Log = log, log
 	return work(ctx)
 }
 
@@ -84,6 +90,8 @@ func (r *run) identify(ctx context.Context, blind bool) (err error) {
 	case err == nil, blind:
 	case errors.Is(err, state.ErrForeign):
 		r.report.note(err.Error() + "; it is not used")
+	case state.Damaged(err) && r.doesWithoutState():
+		r.report.warn(err.Error() + ": it is not used, and what takes its place puts it aside")
 	default:
 		return StateError(r.dir, err)
 	}
@@ -159,7 +167,7 @@ func (r *run) save(phase state.Phase, edit func(*state.State)) error {
 // store makes s the state file.
 func (r *run) store(s state.State) error {
 	if err := r.memory.Save(s); err != nil {
-		return stateDirError(r.dir, err)
+		return StateDirError(r.dir, err)
 	}
 	return nil
 }

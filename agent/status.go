@@ -2,14 +2,13 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
@@ -27,6 +26,7 @@ type Verdict string
 // The verdicts, each with an exit code of its own.
 const (
 	VerdictInOrder       Verdict = "in order"       // ExitOK
+	VerdictSettling      Verdict = "settling"       // ExitOK: AWS may be late to show what a run has just done
 	VerdictDrifted       Verdict = "drifted"        // ExitDrifted
 	VerdictNotConfigured Verdict = "not configured" // ExitNotGiven
 	VerdictWithdrawn     Verdict = "withdrawn"      // ExitWithdrawn
@@ -39,20 +39,23 @@ const (
 	itemForeign = string(systemd.Foreign) // there under this program's name, and not wanted
 	itemDiffers = string(systemd.Differs)
 	itemPending = "pending" // the timer will see to it
-	itemUnknown = "unknown" // could not be looked at: Detail says why
+	// itemSettling: not shown yet, and a run that has just ended had AWS's answer.
+	itemSettling = "settling"
+	itemNotFirst = string(netcfg.NotFirst)
+	itemUnknown  = "unknown" // could not be looked at: Detail says why
 )
 
 // Item is one thing that is wanted or found.
 type Item struct {
 	What   string `json:"what"`
-	State  string `json:"state"` // present, missing, foreign, differs, pending, unknown
+	State  string `json:"state"` // present, missing, not first, foreign, differs, pending, settling, unknown
 	Detail string `json:"detail,omitempty"`
 }
 
 // Trouble returns what is wrong with the item, or "". What is unknown or pending does not count.
 func (i Item) Trouble() string {
 	switch i.State {
-	case itemPresent, itemUnknown, itemPending:
+	case itemPresent, itemUnknown, itemPending, itemSettling:
 		return ""
 	}
 	return with(i.What+": "+i.State, i.Detail, i.Detail != "")
@@ -62,6 +65,7 @@ func (i Item) Trouble() string {
 type Status struct {
 	Verdict   Verdict          `json:"verdict"`
 	Reasons   []string         `json:"reasons,omitempty"` // why the verdict is not "in order"
+	Remedy    string           `json:"remedy,omitempty"`  // what to do about it
 	Tool      string           `json:"tool,omitempty"`    // version of the program
 	Instance  string           `json:"instance,omitempty"`
 	Cluster   string           `json:"cluster,omitempty"`
@@ -89,7 +93,7 @@ type Status struct {
 // ExitCode is the verdict's.
 func (s Status) ExitCode() ExitCode {
 	switch s.Verdict {
-	case VerdictInOrder:
+	case VerdictInOrder, VerdictSettling:
 		return ExitOK
 	case VerdictDrifted:
 		return ExitDrifted
@@ -115,13 +119,21 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	s.Verdict = VerdictNotConfigured
 	known, err := r.recall()
 	switch {
-	case err != nil && s.LastError == nil:
+	case err != nil && s.LastError == nil && !state.Damaged(err):
 		return err
 	case err != nil:
 		// Why this node has no static IP is not kept back because of another trouble.
-		s.Verdict, s.Reasons = VerdictDrifted, append(s.Reasons, withRemedies(err))
+		reason := text.Line(err.Error())
+		if carries := r.carries(ctx); carries != "" {
+			reason += ", and the kernel carries " + carries
+		}
+		s.Verdict, s.Reasons, s.Remedy = VerdictDrifted, append(s.Reasons, reason), strings.Join(exit.Remedies(err), "; ")
 		return nil
 	case !known:
+		if err := r.orphaned(ctx); err != nil {
+			s.Verdict, s.Reasons, s.Remedy = VerdictDrifted, append(s.Reasons, err.Error()), strings.Join(exit.Remedies(err), "; ")
+			return nil
+		}
 		s.Reasons = append(s.Reasons, r.notConfigured())
 		return nil
 	}
@@ -149,14 +161,16 @@ func (r *run) status(ctx context.Context, s *Status) error {
 			return err
 		}
 		for _, part := range parts {
-			s.Units = append(s.Units, Item{What: part.What, State: string(part.State)})
+			s.Units = append(s.Units, Item{What: part.What, State: string(part.State), Detail: part.Detail})
 		}
 	}
 	if last.Static.IsValid() {
 		s.IMDS = v.item(last.Static)
 		r.statusAWS(ctx, s, v.answers)
+		r.settle(s)
 	}
 	s.judge()
+	s.remedy()
 	return nil
 }
 
@@ -173,6 +187,14 @@ func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
 	s.Link, s.Backend, s.Conntrack = o.Link.Name, r.session.Kernel.Backend(), o.Conntrack
 	s.Notes = append(s.Notes, o.Notes...)
 	s.Kernel = KernelItems(o, r.wanted(s.Static, r.memory.State().Former), active)
+	if !active {
+		return nil
+	}
+	others, err := r.session.Kernel.Redirections(ctx, s.Static)
+	if err != nil {
+		others = []string{"the rules of others for " + s.Static.String() + " could not be looked at: " + err.Error()}
+	}
+	s.Notes = append(s.Notes, text.Limited(others)...)
 	return nil
 }
 
@@ -204,22 +226,21 @@ func KernelItems(o netcfg.Observed, want netcfg.Config, active bool) (items []It
 			add("address "+e.Prefix.String(), itemForeign, "a former static IP")
 		}
 	}
-	lines, same := o.Rules.Differences(rules)
+	_, same := o.Rules.Differences(rules)
 	if same > 0 {
 		add(fmt.Sprintf("%d of %d chains and jumps (%s)", same, len(rules.Chains)+len(rules.Jumps), o.Backend), itemPresent, "")
 	}
-	for _, line := range lines {
-		if text, ok := strings.CutPrefix(line, "+ "); ok {
-			add(text, itemMissing, "")
-		} else {
-			add(strings.TrimPrefix(line, "- "), itemForeign, "")
-		}
+	for _, f := range o.Rules.Findings(rules) {
+		add(f.What, string(f.Kind), f.Detail)
+	}
+	if active && o.Link.Down {
+		add("link "+o.Link.Name, itemDiffers, "it is down")
 	}
 	if v := want.Judge(o); active && (v.Condition == netcfg.Overtaken || v.Condition == netcfg.Dormant) {
 		add("rules "+string(v.Condition), itemDiffers, v.Detail)
 	}
 	if o.Unusable != nil && !o.Dormant {
-		add("backend "+string(o.Backend), itemDiffers, text.Clean(o.Unusable.Error(), text.MaxLine))
+		add("backend "+string(o.Backend), itemDiffers, text.Line(o.Unusable.Error()))
 	}
 	for _, b := range []netcfg.Backend{netcfg.IptablesLegacy, netcfg.IptablesNFT, netcfg.Nftables} {
 		if stray := o.Strays[b]; !stray.Empty() {
@@ -256,7 +277,7 @@ func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 	ctx, cancel := context.WithTimeout(ctx, statusAWS)
 	defer cancel()
 	if err := r.connect(ctx); err != nil {
-		s.EC2.Detail = text.Clean(r.explain(ctx, err).Error(), text.MaxLine)
+		s.EC2.Detail = text.Line(r.explain(ctx, err).Error())
 		s.Ledger.Detail = s.EC2.Detail
 		return
 	}
@@ -268,7 +289,7 @@ func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 	}()
 	defer func() { <-done }()
 	if own, err := r.session.EC2.Own(ctx); err != nil {
-		s.EC2.Detail = text.Clean(r.explain(ctx, err).Error(), text.MaxLine)
+		s.EC2.Detail = text.Line(r.explain(ctx, err).Error())
 	} else if slices.Contains(own, s.Static) {
 		s.EC2.State = itemPresent
 	} else {
@@ -286,11 +307,11 @@ func (r *run) statusLedger(ctx context.Context, s *Status) {
 	entry := entries[s.Static]
 	switch {
 	case err != nil:
-		s.Ledger.Detail = text.Clean(r.explain(ctx, err).Error(), text.MaxLine)
+		s.Ledger.Detail = text.Line(r.explain(ctx, err).Error())
 	case entry.State == ssmcoord.Absent:
 		s.Ledger.State = itemMissing
 	case entry.State == ssmcoord.Unreadable:
-		s.Ledger.State, s.Ledger.Detail = itemDiffers, text.Clean(entry.Problem.Error(), text.MaxLine)
+		s.Ledger.State, s.Ledger.Detail = itemDiffers, text.Line(entry.Problem.Error())
 	case entry.Record.Instance != s.Instance:
 		s.Ledger.State, s.Ledger.Detail = itemForeign, "it names "+entry.Record.Instance
 	default:
@@ -308,8 +329,9 @@ func (r *run) pendingRecord(s *Status) {
 	if due.IsZero() || s.Phase != PhaseProgrammed || s.Ledger.State == itemPresent {
 		return
 	}
-	at := due.UTC().Format(time.RFC3339)
-	if time.Since(due) > recordOverdue {
+	wait := r.memory.State().RecordWait(time.Now())
+	at := time.Now().Add(wait).UTC().Format(time.RFC3339)
+	if wait < -recordOverdue {
 		s.Notes = append(s.Notes, "record pending since "+at+": emr-static-ip restore writes it, or run emr-static-ip again")
 		return
 	}
@@ -364,68 +386,7 @@ func (s *Status) judge() {
 	}
 	if s.Verdict = VerdictInOrder; len(s.Reasons) > 0 {
 		s.Verdict = VerdictDrifted
+	} else if s.settles() {
+		s.Verdict = VerdictSettling
 	}
-}
-
-// Render writes the status for people, or as JSON.
-func (s Status) Render(w io.Writer, format string) error {
-	if format == "json" {
-		e := json.NewEncoder(text.NewWriter(w))
-		e.SetEscapeHTML(false)
-		return e.Encode(s)
-	}
-	var b strings.Builder
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(&b, "%-10s %s\n", name, text.Clean(value, text.MaxLine))
-		}
-	}
-	item := func(i Item) string { return fmt.Sprintf("%-8s %s", i.State, with(i.What, i.Detail, i.Detail != "")) }
-	list := func(name string, items ...Item) {
-		if len(items) > 0 {
-			b.WriteString(name + "\n")
-		}
-		for _, i := range items {
-			b.WriteString("  " + text.Clean(item(i), text.MaxLine) + "\n")
-		}
-	}
-	line("version", s.Tool)
-	line("instance", s.Instance)
-	line("cluster", s.Cluster)
-	line("role", string(s.Role))
-	line("subnet", s.Subnet)
-	line("interface", with(s.Link, s.ENI, s.ENI != ""))
-	line("primary IP", address(s.Primary))
-	line("static IP", address(s.Static))
-	line("backend", s.Backend)
-	if s.Conntrack.Max > 0 {
-		line("conntrack", fmt.Sprintf("%d of %d connections", s.Conntrack.Count, s.Conntrack.Max))
-	}
-	if s.Phase != "" {
-		line("last run", with(string(s.Phase), s.Written.UTC().Format(time.RFC3339), !s.Written.IsZero()))
-	}
-	list("kernel", s.Kernel...)
-	list("units", s.Units...)
-	var cloud []Item
-	for _, i := range []*Item{s.IMDS, s.EC2, s.Ledger} {
-		if i != nil {
-			cloud = append(cloud, *i)
-		}
-	}
-	list("AWS", cloud...)
-	for _, n := range s.Notes {
-		line("note", strings.Join(text.Lines(n), "; "))
-	}
-	for _, reason := range s.Reasons {
-		line("because", reason)
-	}
-	if s.LastError != nil {
-		b.WriteString("last error\n")
-		for _, l := range lastErrorLines(*s.LastError) {
-			b.WriteString("  " + text.Clean(l, text.MaxLine) + "\n")
-		}
-	}
-	line("status", string(s.Verdict))
-	_, err := io.WriteString(w, b.String())
-	return err
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -50,7 +51,7 @@ func TestStatus(t *testing.T) {
 		{"unit edited", func(n *testNode) { n.withSystemd().apply(); n.write(n.env.Path(systemd.Dir+"/"+systemd.Timer), "x") }, VerdictDrifted, ExitDrifted,
 			[]string{"differs  /etc/systemd/system/emr-static-ip-restore.timer"}},
 		{"timer stopped", func(n *testNode) { n.withSystemd().apply(); n.active[systemd.Timer] = false }, VerdictDrifted, ExitDrifted, []string{"missing  emr-static-ip-restore.timer active"}},
-		{"moved by somebody", func(n *testNode) { n.apply(); n.unassign(static) }, VerdictDrifted, ExitDrifted, []string{"missing  IMDS lists", "missing  EC2 gives"}},
+		{"moved by somebody", func(n *testNode) { n.apply(); time.Sleep(3 * time.Minute); n.unassign(static) }, VerdictDrifted, ExitDrifted, []string{"missing  IMDS lists", "missing  EC2 gives"}},
 		{"AWS and IMDS silent", func(n *testNode) { n.apply(); n.silent.Store(true) }, VerdictInOrder, ExitOK, []string{"unknown  EC2 gives", "unknown  record", "status     in order"}},
 		{"AWS silent", func(n *testNode) {
 			n.apply()

@@ -12,6 +12,9 @@ import (
 var (
 	// ErrBusy means that another program kept the xtables lock for the whole of Options.LockWait.
 	ErrBusy = errors.New("another program keeps the xtables lock")
+	// ErrLockFile means that the xtables lock cannot be opened: a directory is in its place, or it
+	// cannot be made.
+	ErrLockFile = errors.New("the xtables lock cannot be opened")
 	// ErrNoBackend means that the node has no way to translate addresses: neither an iptables
 	// program nor nf_tables.
 	ErrNoBackend = errors.New("no iptables program was found and the kernel has no nf_tables")
@@ -39,6 +42,9 @@ type Kernel interface {
 	// Translation returns what conntrack makes of a connection, looked up by the addresses that the
 	// connection's first packet had when its sender sent it.
 	Translation(ctx context.Context, c Connection) (Translation, error)
+	// Redirections lists, for people, the rules of others that give packets to the address another
+	// destination.
+	Redirections(ctx context.Context, to netip.Addr) ([]string, error)
 	// Backend names what holds the rules, for people: "iptables v1.8.9 (nf_tables)".
 	Backend() string
 }

@@ -31,7 +31,7 @@ func readLinks(ctx context.Context) ([]Link, error) {
 	var links []Link
 	for _, l := range list {
 		a := l.Attrs()
-		link := Link{Name: a.Name, Index: a.Index, MAC: a.HardwareAddr, Kind: l.Type()}
+		link := Link{Name: a.Name, Index: a.Index, MAC: a.HardwareAddr, Kind: l.Type(), Down: a.Flags&net.FlagUp == 0}
 		if m, ok := byIndex[a.MasterIndex]; ok {
 			link.Master, link.MasterKind = m.Attrs().Name, m.Type()
 		}

@@ -39,6 +39,7 @@ type Link struct {
 	Kind       string // as in `ip -d link`: veth, bridge, vlan, ...; "device" for a real one
 	Master     string // the bridge, bond or team that it is a port of; mostly empty
 	MasterKind string
+	Down       bool // it is switched off
 	Promote    bool // promote_secondaries is on: deleting an address never takes others with it
 	Addrs      []Address
 }

@@ -184,7 +184,20 @@ func (h *host) read(ctx context.Context, b Backend, o *Observed) (set RuleSet, e
 			return RuleSet{}, err
 		}
 	}
-	return p.list(ctx)
+	set, err = p.list(ctx)
+	if !errors.Is(err, ErrLockFile) {
+		return set, err
+	}
+	set, err2 := p.unlocked().list(ctx)
+	if err2 != nil {
+		return RuleSet{}, err
+	}
+	if b == h.backend {
+		o.Unusable = err
+	} else {
+		o.Notes = append(o.Notes, err.Error())
+	}
+	return set, nil
 }
 
 // readShown reads table `ip nat` with the program. If the program cannot show the table, or the
@@ -323,14 +336,18 @@ func (h *host) write(ctx context.Context, c SetRules, trial bool) error {
 		return writeNative(ctx, c.Want, trial)
 	case c.Backend == IptablesNFT && c.Want.Empty():
 		return removeNat(ctx)
-	case c.Backend == h.backend:
-		return h.program.transact(ctx, renderRestore(c.Have, c.Want), trial)
 	case c.Backend == IptablesLegacy && c.Want.Empty():
 		p, err := h.legacy(ctx)
 		if err != nil {
 			return err
 		}
-		return p.transact(ctx, renderRestore(c.Have, c.Want), trial)
+		err = p.transact(ctx, renderRestore(c.Have, c.Want), trial)
+		if errors.Is(err, ErrLockFile) {
+			err = p.unlocked().transact(ctx, renderRestore(c.Have, c.Want), trial)
+		}
+		return err
+	case c.Backend == h.backend:
+		return h.program.transact(ctx, renderRestore(c.Have, c.Want), trial)
 	default:
 		return fmt.Errorf("backend %s is not in use", c.Backend)
 	}

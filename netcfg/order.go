@@ -34,6 +34,7 @@ type Condition string
 const (
 	InOrder   Condition = "in order"
 	Missing   Condition = "missing"   // the address or rules are missing, or differ
+	Down      Condition = "down"      // the primary interface is switched off
 	Dormant   Condition = "dormant"   // they are there, in a table that is switched off
 	Overtaken Condition = "overtaken" // they are there, and another program's chain comes first
 )
@@ -55,19 +56,27 @@ func (v Verdict) String() string {
 
 // Judge compares the observed with the wanted state.
 func (c Config) Judge(o Observed) Verdict {
-	lines, _ := o.Rules.Differences(c.Desired(o.Link.Name))
+	findings := o.Rules.Findings(c.Desired(o.Link.Name))
 	switch {
 	case o.Dormant:
 		return Verdict{Condition: Dormant, Detail: dormantText(o.Backend)}
 	case len(o.Link.Find(c.Static)) == 0:
 		return Verdict{Condition: Missing, Detail: fmt.Sprintf("address %s is not on link %s", c.Static, o.Link.Name)}
-	case len(lines) > 0:
+	case len(findings) > 0:
+		var lines []string
+		for _, f := range findings {
+			lines = append(lines, f.Line())
+		}
 		return Verdict{Condition: Missing, Detail: strings.Join(lines, "; ")}
+	case o.Link.Down:
+		return Verdict{Condition: Down, Detail: downText(o.Link)}
 	case len(o.Before) > 0:
 		return Verdict{Condition: Overtaken, Before: o.Before, Detail: overtakenText(o)}
 	}
 	return Verdict{Condition: InOrder}
 }
+
+func downText(l Link) string { return fmt.Sprintf("link %s is down: ip link set %[1]s up", l.Name) }
 
 func dormantText(b Backend) string {
 	table := "ip " + natTableName

@@ -28,10 +28,13 @@ func ParseRules(text string) (RuleSet, error) {
 // ruleParser reads the output line by line, so that only what is ours is kept of a large table.
 type ruleParser struct {
 	set   RuleSet
-	place map[string]int // of the last rule, by chain
+	place map[string]int    // of the last rule, by chain
+	first map[string]string // the first rule, by chain
 }
 
-func newRuleParser() *ruleParser { return &ruleParser{place: map[string]int{}} }
+func newRuleParser() *ruleParser {
+	return &ruleParser{place: map[string]int{}, first: map[string]string{}}
+}
 
 func (p *ruleParser) line(line string) error {
 	line = strings.TrimRight(line, "\r\n")
@@ -50,7 +53,9 @@ func (p *ruleParser) line(line string) error {
 		}
 		p.set.Chains[i].Rules = append(p.set.Chains[i].Rules, parseRule(args))
 	case kind == "-A":
-		p.place[chain]++
+		if p.place[chain]++; p.place[chain] == 1 {
+			p.first[chain] = args
+		}
 		p.set.masks = p.set.masks || changesSource(args)
 		to, err := jumpTarget(args)
 		if err != nil {
@@ -58,6 +63,12 @@ func (p *ruleParser) line(line string) error {
 		}
 		if to != "" {
 			p.set.Jumps = append(p.set.Jumps, Jump{chain, p.place[chain], to, args})
+			if p.place[chain] > 1 {
+				if p.set.First == nil {
+					p.set.First = map[string]string{}
+				}
+				p.set.First[chain] = p.first[chain]
+			}
 		}
 	case (kind == "-N" || kind == "-P") && !ownChain(chain), strings.HasPrefix(line, "#"), line == "":
 	case slices.ContainsFunc(strings.FieldsFunc(line, notInName), ownChain):

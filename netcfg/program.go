@@ -30,6 +30,8 @@ type program struct {
 	version string // as it names itself: "iptables v1.8.9 (nf_tables)"
 	variant Backend
 	wait    int // for the xtables lock, in seconds
+
+	lock string // in place of /run/xtables.lock, if not empty; since iptables 1.8.6
 }
 
 // systemDirs are searched after $PATH: a bootstrap action runs with the PATH of user hadoop, which
@@ -119,6 +121,14 @@ func (p *program) list(ctx context.Context) (RuleSet, error) {
 	return parser.set, nil
 }
 
+// unlocked returns the program with another lock than the one that cannot be opened. It serves to read,
+// and to remove what is ours.
+func (p *program) unlocked() *program {
+	q := *p
+	q.lock = "/dev/null"
+	return &q
+}
+
 // transact applies input of iptables-restore. With trial the program parses it and throws it away.
 func (p *program) transact(ctx context.Context, input string, trial bool) error {
 	args := []string{"--noflush", "-w", strconv.Itoa(p.wait)}
@@ -142,6 +152,9 @@ func (e *programError) Error() string {
 // Is tells busy from broken. Both variants use exit code 4 for several things, so that the text has
 // to decide. It is the same since 1.4.20.
 func (e *programError) Is(target error) bool {
+	if target == ErrLockFile {
+		return strings.Contains(e.said, "can't open lock file")
+	}
 	return target == ErrBusy && e.code == 4 && strings.Contains(e.said, "xtables lock")
 }
 
@@ -153,6 +166,9 @@ func (p *program) run(ctx context.Context, path, input string, out io.Writer, ar
 	defer cancel()
 	cmd := exec.CommandContext(bound, path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	if p.lock != "" {
+		cmd.Env = append(cmd.Env, "XTABLES_LOCKFILE="+p.lock)
+	}
 	// The program may be a script that waits for another one: the whole group is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

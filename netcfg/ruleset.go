@@ -40,6 +40,9 @@ type RuleSet struct {
 	// masks is set if a chain of somebody else's in the same table changes the source of packets;
 	// iptables only.
 	masks bool
+	// First is the rule in first place of a chain of somebody else's, by chain, if a jump of ours is
+	// behind it; iptables only.
+	First map[string]string
 }
 
 // Empty reports whether the backend holds nothing of ours.

@@ -28,7 +28,7 @@ attempt_seconds=45 # for one of them: 300 KB/s are enough
 credentials_seconds=120 # how long IMDS may be late with the credentials of the instance profile: as long as the program itself waits
 credentials_pause=5
 
-left_seconds=3600 # after which a temporary file is one that a killed run has left
+left_seconds=3600 # after which a temporary file is one that a killed run has left, whatever process has its number
 clock_seconds=900 # S3 refuses requests whose time is farther from its own
 
 scratch='' staged='' # what this run has to remove
@@ -176,12 +176,20 @@ clean() {
 	scratch='' staged=''
 }
 
-# sweep removes what killed runs have left. A file that is younger may be another run's that goes on.
+# sweep removes what killed runs have left. The names have the process id of their run. A file whose process exists may be another run's that goes
+# on, unless it is old: process ids are used again.
 sweep() {
-	local file modified now
+	local file modified now process
 	now=$(date +%s)
-	for file in "${program%/*}/.${program##*/}".?????????? "${TMPDIR:-/tmp}/.${program##*/}".??????????; do
-		if [ -L "$file" ] || ! modified=$(stat -c %Y -- "$file" 2>/dev/null) || [ "$((now - modified))" -le "$left_seconds" ]; then
+	for file in "${program%/*}/.${program##*/}".{,*.}?????????? "${TMPDIR:-/tmp}/.${program##*/}".{,*.}??????????; do
+		if [ -L "$file" ] || ! modified=$(stat -c %Y -- "$file" 2>/dev/null); then
+			continue
+		fi
+		process=${file%.*} process=${process##*.}
+		case $process in
+		'' | *[!0-9]*) process=unknown ;; # of an earlier version
+		esac
+		if [ "$((now - modified))" -le "$left_seconds" ] && { [ "$process" = unknown ] || [ -e "/proc/$process" ]; }; then
 			continue
 		elif [ -f "$file" ] && [ "${file%/*}" = "${program%/*}" ]; then
 			as_root rm -f -- "$file" 2>/dev/null || continue
@@ -201,7 +209,7 @@ installed() { has_sum "$program" && [ -x "$program" ]; }
 # run may be at the same; what that one has installed is as good.
 install_program() {
 	local directory=${program%/*}
-	if as_root mkdir -p -- "$directory" && staged=$(as_root mktemp -- "$directory/.${program##*/}.XXXXXXXXXX") &&
+	if as_root mkdir -p -- "$directory" && staged=$(as_root mktemp -- "$directory/.${program##*/}.$$.XXXXXXXXXX") &&
 		as_root install -m 0755 -- "$1" "$staged" && has_sum "$staged" && as_root mv -f -T -- "$staged" "$program"; then
 		staged=''
 		return 0
@@ -209,6 +217,16 @@ install_program() {
 	! installed || return 0
 	[ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || fail 9 "not root, and sudo -n does not work" "run it as root; on EMR, sudo -n works for the user hadoop"
 	fail 1 "cannot install $program" "look at the message above: is the disk full, or read-only?"
+}
+
+# try_program ends the run if the program cannot start: a crash of the Go runtime for want of memory would end with 2, which says that the arguments
+# are wrong.
+try_program() {
+	local told
+	told=$("$program" version 2>&1 >/dev/null) && return
+	case $? in
+	2 | 12[67] | 13[0-9]) fail 1 "$program cannot start: ${told:0:300}" "look at the memory and at the limits of this node (free -m, ulimit -a)" ;;
+	esac
 }
 
 main() {
@@ -247,13 +265,14 @@ main() {
 		trap clean EXIT
 		trap 'exit 143' TERM
 		trap 'exit 130' INT
-		scratch=$(mktemp -d -t ".${program##*/}.XXXXXXXXXX") || fail 1 "cannot make a temporary directory" "look at the message above: is the disk full, or read-only?"
+		scratch=$(mktemp -d -t ".${program##*/}.$$.XXXXXXXXXX") || fail 1 "cannot make a temporary directory" "look at the message above: is the disk full, or read-only?"
 		download "$url" "$scratch/emr-static-ip"
 		install_program "$scratch/emr-static-ip"
 		clean
 		trap - EXIT TERM INT
 		say "installed version $version for $architecture from $url"
 	fi
+	try_program
 	unset EMR_STATIC_IP_BASE # it is this script's, and no flag of the program
 	# It becomes root by itself, with what it needs of the environment, and says so where it cannot (exit code 9).
 	exec "$program" "$@"

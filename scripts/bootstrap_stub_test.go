@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -317,6 +318,59 @@ func TestBootstrapSweeps(t *testing.T) {
 			if _, err := os.Stat(s.dir + name); err != nil {
 				t.Errorf("%s: %v", what, err)
 			}
+		}
+	}
+}
+
+// TestBootstrapAfterAKill checks that a run removes what a run has left that was killed just before,
+// and not what belongs to a run that goes on.
+func TestBootstrapAfterAKill(t *testing.T) {
+	s := stub(t, told7)
+	// The stand-in for aws waits, so that the run is killed in the middle.
+	s.write(t, s.dir+"/bin/aws", "#!/bin/bash\ntouch \"$STUB/fetching\"\nexec sleep 60\n")
+	cmd := exec.CommandContext(t.Context(), s.script)
+	cmd.Env = []string{"PATH=" + s.dir + "/bin:" + os.Getenv("PATH"), "STUB=" + s.dir, "TMPDIR=" + s.dir, "AWS_REGION=eu-west-1"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	group := -cmd.Process.Pid
+	for began := time.Now(); time.Since(began) < 30*time.Second; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(s.dir + "/fetching"); err == nil {
+			break
+		}
+	}
+	s.write(t, s.dir+"/bin/aws", "#!/bin/bash\nexec cp \"$STUB/object\" \"${*: -1}\"\n")
+	goesOn := len(s.leftovers(t))
+	if code, _, stderr := s.run(t.Context()); code != 7 || goesOn == 0 || len(s.leftovers(t)) != goesOn {
+		t.Errorf("while another run goes on: exit code %d, %d files before, %q after\n%s", code, goesOn, s.leftovers(t), stderr)
+	}
+	if err := syscall.Kill(group, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	// As if it had been killed while it installed the program.
+	s.write(t, fmt.Sprintf("%s/sbin/.emr-static-ip.%d.aaaaaaaaaa", s.dir, cmd.Process.Pid), "x")
+	if code, _, stderr := s.run(t.Context()); code != 7 || len(s.leftovers(t)) > 0 {
+		t.Errorf("exit code %d, left behind: %q\n%s", code, s.leftovers(t), stderr)
+	}
+}
+
+// TestBootstrapOfAProgramThatCrashes checks that a crash of the Go runtime, which ends with exit code 2,
+// is not called wrong arguments.
+func TestBootstrapOfAProgramThatCrashes(t *testing.T) {
+	for _, test := range []struct {
+		program string
+		code    int
+		want    string
+	}{
+		{"#!/bin/bash\necho fatal error: failed to reserve page summary memory >&2\nexit 2\n", 1, "cannot start: fatal error"},
+		{"#!/bin/bash\nkill -ABRT $$\n", 1, "cannot start"},
+		{"#!/bin/bash\n[ \"$1\" = version ] || exit 2\n", 2, ""},
+	} {
+		s := stub(t, []byte(test.program))
+		if code, _, stderr := s.run(t.Context()); code != test.code || !strings.Contains(stderr, test.want) {
+			t.Errorf("exit code %d, want %d\n%s", code, test.code, stderr)
 		}
 	}
 }

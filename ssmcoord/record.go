@@ -1,11 +1,9 @@
 package ssmcoord
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 )
@@ -39,19 +37,19 @@ func (r Record) Render() string {
 }
 
 // ParseRecord reads a parameter value. Anything that is not exactly a record of a known version is
-// an error: a record that cannot be understood is neither free nor stale. Fields added by a later
-// release of the same version are accepted.
+// an error: a record that cannot be understood is neither free nor stale. The keys are read as they
+// are written: in lower case, each once. Fields added by a later release of the same version are
+// accepted.
 func ParseRecord(value string) (Record, error) {
 	if len(value) > MaxRecord {
 		return Record{}, fmt.Errorf("the record has %d bytes, at most %d are possible", len(value), MaxRecord)
 	}
-	var r Record
-	d := json.NewDecoder(bytes.NewReader([]byte(value)))
-	if err := d.Decode(&r); err != nil {
-		return Record{}, fmt.Errorf("the record is no JSON object of a claim: %w", err)
+	if err := checkKeys(value); err != nil {
+		return Record{}, err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Record{}, errors.New("the record has something behind its JSON object")
+	var r Record
+	if err := json.Unmarshal([]byte(value), &r); err != nil {
+		return Record{}, fmt.Errorf("the record is no JSON object of a claim: %w", err)
 	}
 	var problems []error
 	if r.Version != RecordVersion {

@@ -30,6 +30,18 @@ func TestParseRecord(t *testing.T) {
 		"a strange cluster":     edit(func(r *Record) { r.Cluster = "j-../x" }),
 		"a strange role":        edit(func(r *Record) { r.Role = "core" }),
 		"no time":               edit(func(r *Record) { r.Time = time.Time{} }),
+		"keys in capitals":      `{"V":1,"INSTANCE":"i-0a","ENI":"eni-0a","TIME":"2026-11-21T03:00:00Z"}`,
+		"one key in capitals":   strings.Replace(good.Render(), `"eni"`, `"Eni"`, 1),
+		"a letter that folds":   strings.Replace(good.Render(), `"instance"`, `"in\u017ftance"`, 1),
+		"a key in capitals too": strings.TrimSuffix(good.Render(), "}") + `,"Instance":"i-0b"}`,
+		"two instances":         strings.TrimSuffix(good.Render(), "}") + `,"instance":"i-0b"}`,
+		"two times the same":    strings.TrimSuffix(good.Render(), "}") + `,"role":"CORE"}`,
+		"an escaped key":        strings.TrimSuffix(good.Render(), "}") + `,"inst\u0061nce":"i-0b"}`,
+		"two keys of tomorrow":  strings.TrimSuffix(good.Render(), "}") + `,"later":1,"later":2}`,
+		"a word behind it":      good.Render() + " x",
+		"a byte behind it":      good.Render() + "\x00",
+		"cut off":               strings.TrimSuffix(good.Render(), "}"),
+		"null for an instance":  strings.Replace(good.Render(), `"i-0123456789abcdef0"`, `null`, 1),
 		"too long":              `{"x":"` + strings.Repeat("x", MaxRecord) + `"}`,
 	} {
 		if r, err := ParseRecord(value); err == nil {

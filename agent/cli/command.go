@@ -119,8 +119,10 @@ func (c *commandLine) statusCommand() *cobra.Command {
 	cmd.Short = "Compare this node with what the last run left"
 	cmd.Long = `Compare kernel, units, IMDS, EC2 and the record with what the last run left, and change nothing. The
 exit code is the verdict.`
-	cmd.Example = `  emr-static-ip status -o json`
+	cmd.Example = `  emr-static-ip status -o json
+  emr-static-ip status --wait 1m`
 	c.flags.add(cmd.Flags(), nodeFlags, restoreDefaults)
+	c.flags.add(cmd.Flags(), []string{flagWait}, nil)
 	return cmd
 }
 

@@ -108,7 +108,7 @@ func TestCommandLine(t *testing.T) {
 				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", PutRate: 10,
 				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Output: "text", Verbose: true, NoUnits: true, OnError: "continue",
 				ClaimTags: []ssmcoord.Tag{{Key: "team", Value: "data"}, {Key: "cost"}, {Key: "a", Value: "b=c"}},
-				Given:     agent.Given{Only: true, Exclude: true, Role: true, Scope: true, Backend: true, Prefix: true, PutRate: true, NoUnits: true, NameTag: true, ClaimTags: true},
+				Given:     agent.Given{Only: true, Exclude: true, Role: true, Scope: true, Backend: true, Prefix: true, PutRate: true, NoUnits: true, NameTag: true, OnError: true, ClaimTags: true},
 			}},
 		{"from the environment", "", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.10", "EMR_STATIC_IP_CORE_IPS": "10.0.1.11", "EMR_STATIC_IP_VERBOSE": "1",
 			"EMR_STATIC_IP_ROLE": "", "EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply",

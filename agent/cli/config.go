@@ -119,6 +119,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 	each(flagShutdown, parseBool(&c.NoShutdownAction))
 	each(flagDryRun, parseBool(&c.DryRun))
 	each(flagOnError, oneOf(&c.OnError, values[flagOnError]...))
+	each(flagWait, parseDuration(&c.Wait, time.Hour))
 	each(flagOutput, oneOf(&c.Output, values[flagOutput]...))
 	each(flagSubnet, parseSubnet(&c.Subnet))
 	each(flagRegion, parseRegion(&c.Region))
@@ -134,6 +135,7 @@ func setGiven(g *agent.Given, flag string) {
 	settings := map[string]*bool{
 		flagRole: &g.Role, flagScope: &g.Scope, flagOnly: &g.Only, flagExclude: &g.Exclude, flagBackend: &g.Backend, flagPrefix: &g.Prefix,
 		flagNoNameTag: &g.NameTag, flagNoUnits: &g.NoUnits, flagShutdown: &g.NoShutdownAction, flagPutRate: &g.PutRate,
+		flagOnError: &g.OnError,
 	}
 	if setting := settings[flag]; setting != nil {
 		*setting = true

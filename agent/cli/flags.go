@@ -26,6 +26,7 @@ const (
 	flagDryRun    = "dry-run"
 	flagOnError   = "on-error"
 	flagOutput    = "output"
+	flagWait      = "wait"
 	flagPutRate   = "ssm-put-rate"
 	flagVerify    = "verify"
 	flagClaimTag  = "claim-tag"
@@ -79,6 +80,7 @@ func definitions() []definition {
 		{flagLockWait, "TIME", shortDuration(agent.DefaultLockWait), "how long to wait for the xtables lock"},
 		{flagStateDir, "DIR", agent.DefaultStateDir, "where this node's state is kept"},
 		{flagOutput, "FORMAT", agent.DefaultOutput, "output on stdout: text or json"},
+		{flagWait, "TIME", "0s", "how long to look again until the node is in order; exit code 10 if it is still settling then"},
 		{flagLogFormat, "FORMAT", agent.DefaultLogFormat, "log on stderr: console or json"},
 		{flagVerbose, "bool", "", "log more"},
 	}

@@ -45,7 +45,7 @@ func (f *flags) again(cmd *cobra.Command, positional []string) []string {
 
 // suppresses reports whether this command line asks to suppress a failure.
 func (c *commandLine) suppresses() bool {
-	return c.retry != nil && c.cfg.OnError == agent.OnErrorContinue && c.program.Suppress != nil
+	return c.retry != nil && c.program.Suppress != nil && c.cfg.RepeatedOnError(c.env) == agent.OnErrorContinue
 }
 
 // suppress turns the exit code of a failed run into success if --on-error continue asks for that.
@@ -59,7 +59,7 @@ func (c *commandLine) suppress(ctx context.Context, code exit.Code, err error) e
 	if env.Log == nil {
 		env.Log = NewLogger(env.Stderr, c.logFormat, c.cfg.Verbose)
 	}
-	f := agent.Failed{Code: code, Err: err, Remedies: exit.Remedies(err), Args: c.retry, Began: c.began, Hopeless: !c.started}
+	f := agent.Failed{Code: code, Err: err, Remedies: exit.Remedies(err), Args: c.retry, Began: c.began, StateWritten: c.report.StateWritten, Hopeless: !c.started}
 	if env.Environ != nil {
 		f.Environ, f.Omitted = retryEnvironment(env.Environ())
 	}

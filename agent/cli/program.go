@@ -35,6 +35,8 @@ type Program struct {
 	// root with the same args, or returns why it could not. If Elevate is nil, the commands run as
 	// the current user.
 	Elevate func(ctx context.Context, args []string) error
+	// User returns this process's effective user id. nil means os.Geteuid.
+	User func() int
 }
 
 // SignalError is the cause of the context of a run that a signal ended.

@@ -16,7 +16,7 @@ const retryCommand = "retry"
 // retryEnvironment returns the part of an environment that a later run needs to do the same. It
 // leaves out what may be secret, and returns the names of those variables in left.
 func retryEnvironment(environ []string) (kept, left []string) {
-	wanted, lists := passedOn(environ), listVariables()
+	wanted, lists := runVariables(environ), listVariables()
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
 		if slices.Contains(lists, name) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 )
 
 // run returns the body of a command that works on the node, or shows what it would do, and reports.
@@ -33,14 +34,34 @@ func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
 	}
 }
 
-// status prints the status and sets its exit code.
+// waitPause lies between two looks of status --wait.
+const waitPause = 2 * time.Second
+
+// awaited returns the status. With --wait it looks again until the node is in order, or the time is
+// over. What time does not change ends it at once.
+func (c *commandLine) awaited(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Status, error) {
+	for began := time.Now(); ; {
+		s, err := c.program.Status(ctx, cfg, env)
+		changes := s.Verdict == agent.VerdictSettling || s.Verdict == agent.VerdictDrifted
+		if err != nil || !changes || time.Since(began)+waitPause > cfg.Wait {
+			return s, err
+		}
+		if err := host.Sleep(ctx, waitPause); err != nil {
+			return s, err
+		}
+	}
+}
+
+// status prints the status and takes its exit code.
 func (c *commandLine) status(ctx context.Context, cfg agent.Config, env agent.Environment) error {
-	s, err := c.program.Status(ctx, cfg, env)
+	s, err := c.awaited(ctx, cfg, env)
 	if err != nil {
 		return err
 	}
 	s.Tool = agent.Version()
-	c.code = s.ExitCode()
+	if c.code = s.ExitCode(); cfg.Wait > 0 && s.Verdict == agent.VerdictSettling {
+		c.code = exit.Drifted // a gate must not open on a guess
+	}
 	return s.Render(env.Stdout, cfg.Output)
 }
 
@@ -71,15 +92,18 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 		return err
 	}
 	c.started, c.began = true, time.Now()
+	env := c.env
+	if env.Log == nil {
+		env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
+	}
 	if c.program.Elevate != nil {
+		if env.Environ != nil {
+			c.tellKeptBack(env)
+		}
 		looks := cfg.DryRun || cmd.Name() == "doctor"
 		if err := c.program.Elevate(ctx, c.args); err != nil && !(looks && exit.CodeOf(err) == exit.NotRoot) {
 			return err
 		}
-	}
-	env := c.env
-	if env.Log == nil {
-		env.Log = NewLogger(env.Stderr, cfg.LogFormat, cfg.Verbose)
 	}
 	if env.Environ != nil {
 		warnOfVariables(env.Log, cmd.Root(), env.Environ())

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,7 +94,23 @@ func TestElevateRefused(t *testing.T) {
 			s.output = func(context.Context, []string) (string, string, error) {
 				return "", "sudo: a password is required\n\x1b[2J", errors.New("exit status 1")
 			}
-		}, []string{`exit status 1: sudo: a password is required\n\u001b[2J`, "NOPASSWD:SETENV:"}},
+		}, []string{`exit status 1: sudo: a password is required\n\u001b[2J`, "install -m 0755 /home/hadoop/emr-static-ip /usr/local/sbin/emr-static-ip", "USER ALL=(root) NOPASSWD: /usr/local/sbin/emr-static-ip"}},
+		{"a password is wanted, for a file of root's", func(s *sudo) {
+			s.executable = func() (string, error) { return "/opt/bin/emr-static-ip", nil }
+			s.rootsOwn = func(p string) bool { return p == "/opt/bin/emr-static-ip" }
+			s.output = func(context.Context, []string) (string, string, error) {
+				return "", "sudo: a password is required", errors.New("exit status 1")
+			}
+		}, []string{"allow this user to run it with sudo and without a password: in sudoers, USER ALL=(root) NOPASSWD: /opt/bin/emr-static-ip"}},
+		{"the environment is not passed on", func(s *sudo) {
+			s.environ = func() []string { return []string{"AWS_REGION=x", "HTTPS_PROXY=http://x"} }
+			s.output = func(_ context.Context, argv []string) (string, string, error) {
+				if strings.Contains(strings.Join(argv, " "), "--preserve-env") {
+					return "", "sudo: sorry, you are not allowed to set the following environment variables: AWS_REGION", errors.New("exit status 1")
+				}
+				return "0\n", "", nil
+			}
+		}, []string{"unset AWS_REGION, HTTPS_PROXY", `Defaults!/home/hadoop/emr-static-ip env_keep += "AWS_REGION HTTPS_PROXY"`}},
 		{"requiretty", func(s *sudo) {
 			s.output = func(context.Context, []string) (string, string, error) {
 				return "", "sudo: sorry, you must have a tty to run sudo\n", errors.New("exit status 1")
@@ -126,6 +144,9 @@ func TestElevateRefused(t *testing.T) {
 				t.Fatalf("code %d: %v", exit.CodeOf(err), err)
 			}
 			text := err.Error() + "\n" + strings.Join(exit.Remedies(err), "\n")
+			if strings.Contains(text, "SETENV") {
+				t.Errorf("the remedy gives root away:\n%s", text)
+			}
 			for _, part := range append(test.want, "run it as root") {
 				if !strings.Contains(text, part) {
 					t.Errorf("lacks %q:\n%s", part, text)
@@ -252,5 +273,51 @@ func checkFailure(t *testing.T, err error) {
 		if !strings.HasPrefix(out.String(), "\nemr-static-ip failed: ") || !strings.Contains(lines[1], "(exit code "+strconv.Itoa(int(exit.CodeOf(err)))+")") {
 			t.Fatalf("begins with %q", lines[:2])
 		}
+	}
+}
+
+// What can start a program as root, or make root read a file, does not pass through sudo.
+func TestFilesAndProgramsAreNotPassedOn(t *testing.T) {
+	environ := []string{"AWS_CONFIG_FILE=/x", "AWS_SHARED_CREDENTIALS_FILE=/x", "AWS_PROFILE=x", "AWS_DEFAULT_PROFILE=x", "AWS_WEB_IDENTITY_TOKEN_FILE=/etc/shadow",
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=/etc/shadow", "AWS_LOGIN_CACHE_DIRECTORY=/x", "AWS_VARIABLE_OF_TOMORROW=/x"}
+	passed := []string{"AWS_REGION=x", "AWS_ENDPOINT_URL=x", "AWS_ENDPOINT_URL_EC2=x", "AWS_EC2_METADATA_SERVICE_ENDPOINT=x", "AWS_USE_FIPS_ENDPOINT=true", "AWS_CA_BUNDLE=/x", "EMR_STATIC_IP_ROLE=CORE"}
+	if got := passedOn(environ); len(got) > 0 {
+		t.Errorf("passed on: %q", got)
+	}
+	if got := passedOn(append(slices.Clone(environ), passed...)); len(got) != len(passed) {
+		t.Errorf("passed on: %q", got)
+	}
+	if got := keptBack(append(slices.Clone(passed), environ...)); len(got) != len(environ) {
+		t.Errorf("kept back: %q", got)
+	}
+	for _, uid := range []int{0, 1000} {
+		var stderr bytes.Buffer
+		p := Program{Elevate: func(context.Context, []string) error { return nil }, User: func() int { return uid },
+			Status: func(context.Context, agent.Config, agent.Environment) (agent.Status, error) {
+				return agent.Status{Verdict: agent.VerdictInOrder}, nil
+			}}
+		p.Main(t.Context(), []string{"status"}, agent.Environment{Stderr: &stderr, Environ: func() []string { return environ }, LookupEnv: func(string) (string, bool) { return "", false }})
+		if told := strings.Contains(stderr.String(), "not passed on to root"); told != (uid != 0) {
+			t.Errorf("user %d: %s", uid, stderr.String())
+		}
+	}
+}
+
+func TestRootsOwn(t *testing.T) {
+	dir := t.TempDir()
+	p := filepath.Join(dir, "program")
+	if err := errors.Join(os.WriteFile(p, nil, 0o755), os.Symlink("/usr/bin/env", filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{p, filepath.Join(dir, "link"), filepath.Join(dir, "missing")} { // below /tmp, which everybody writes
+		if rootsOwn(p) {
+			t.Errorf("%s is called root's own", p)
+		}
+	}
+	if info, err := os.Stat("/usr/bin/env"); err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Skip("no file of root's here")
+	}
+	if real, err := filepath.EvalSymlinks("/usr/bin/env"); err != nil || !rootsOwn(real) {
+		t.Errorf("%s: %v", real, err)
 	}
 }

@@ -99,6 +99,7 @@ func (d *examination) explain(ctx context.Context, err error) error {
 // with. Last is what a run would repair.
 func (d *examination) examine(ctx context.Context) {
 	d.report(d.rights(), d.lastRun())
+	d.report(d.writable()...)
 	d.report(d.identity(ctx)...)
 	if d.hasState {
 		d.cfg = d.cfg.Repeating(d.last.Settings)

@@ -50,6 +50,18 @@ func (d *examination) lastRun() Finding {
 	return fine("state", "", "%s", text)
 }
 
+// writable finds out whether a run could save its state.
+func (d *examination) writable() []Finding {
+	if d.notRoot {
+		return nil // said by rights
+	}
+	err := state.Writable(d.dir)
+	if err == nil {
+		return nil
+	}
+	return []Finding{of(agent.StateDirError(d.dir, err), "state-dir", "")}
+}
+
 // ownState forgets a state file of another instance.
 func (d *examination) ownState() []Finding {
 	if !d.hasState || d.last.InstanceID == d.facts.ID.InstanceID {

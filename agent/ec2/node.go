@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -274,10 +275,24 @@ func (a *Node) Rename(ctx context.Context, name string) error {
 // it should stay as it is.
 func (a *Node) NewName(tags map[string]string) string {
 	name, suffix := tags[TagName], "-"+string(a.Role)
-	if name == "" || strings.HasSuffix(name, suffix) || len(name)+len(suffix) > 256 {
+	if name == "" || strings.HasSuffix(name, suffix) || a.NameTooLong(tags) != "" {
 		return ""
 	}
 	return name + suffix
+}
+
+// maxTagValue is how many characters EC2 allows in the value of a tag. It does not count bytes.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+const maxTagValue = 256
+
+// NameTooLong returns why the role is not appended to the Name tag: EC2 would refuse such a long name.
+// It is empty if there is room, or nothing to append.
+func (a *Node) NameTooLong(tags map[string]string) string {
+	name, suffix := tags[TagName], "-"+string(a.Role)
+	if n := utf8.RuneCountInString(name + suffix); !strings.HasSuffix(name, suffix) && n > maxTagValue {
+		return fmt.Sprintf("the Name tag has no room for %q: it would have %d characters, and EC2 allows %d", suffix, n, maxTagValue)
+	}
+	return ""
 }
 
 func filter(name string, values ...string) types.Filter {

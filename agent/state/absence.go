@@ -43,13 +43,17 @@ type Absence struct {
 }
 
 // CountAbsence counts one more check, unless the last one is too near. root is the directory that
-// has the node's files. The caller holds the Lock of dir.
+// has the node's files. The caller holds the Lock of dir. Where dir cannot be written, the count is
+// kept in memory, like the state.
 func CountAbsence(root, dir, instanceID string, static netip.Addr, now time.Time) (Absence, error) {
-	p := filepath.Join(dir, AbsenceFile)
 	fresh := Absence{InstanceID: instanceID, Static: static, Boot: bootID(root), Count: 1, Since: now.UTC(), Last: now.UTC()}
-	a, err := readAbsence(p)
+	spare := spareDir(root, dir)
+	a, err := readAbsence(filepath.Join(spare, AbsenceFile))
+	if err != nil || a.Count < 0 {
+		a, err = readAbsence(filepath.Join(dir, AbsenceFile))
+	}
 	if err != nil {
-		return a, err
+		a = Absence{} // the count starts anew, and the address stays some minutes longer
 	}
 	switch since := now.Sub(a.Last); {
 	case a.Count <= 0 || a.InstanceID != fresh.InstanceID || a.Static != fresh.Static || a.Boot != fresh.Boot:
@@ -61,21 +65,36 @@ func CountAbsence(root, dir, instanceID string, static netip.Addr, now time.Time
 	default:
 		a.Count, a.Last = a.Count+1, fresh.Last
 	}
-	data, err := json.Marshal(a)
-	if err != nil {
-		return a, fmt.Errorf("writing %s: %w", p, err)
+	err = writeAbsence(dir, a)
+	if err == nil {
+		return a, removeAbsence(spare)
 	}
-	if err := atomicfile.Replace(p, bytes.NewReader(append(data, '\n')), 0o600); err != nil {
-		return a, fmt.Errorf("writing %s: %w", p, err)
+	if ensureStateDir(spare) == nil && writeAbsence(spare, a) == nil {
+		return a, nil
 	}
-	return a, nil
+	return a, err
 }
 
-// readAbsence reads the count. It returns zero if the file is missing or damaged: then the count
-// starts anew, and the address stays some minutes longer.
+func writeAbsence(dir string, a Absence) error {
+	p := filepath.Join(dir, AbsenceFile)
+	data, err := json.Marshal(a)
+	if err == nil {
+		err = atomicfile.Replace(p, bytes.NewReader(append(data, '\n')), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", p, err)
+	}
+	return nil
+}
+
+// noCount is the count of a file that is missing.
+const noCount = -1
+
+// readAbsence reads the count. The count is noCount if the file is missing, and zero if the file is
+// damaged.
 func readAbsence(p string) (Absence, error) {
 	if err := checkOwn(p, 0); errors.Is(err, fs.ErrNotExist) {
-		return Absence{}, nil
+		return Absence{Count: noCount}, nil
 	} else if err != nil {
 		return Absence{}, err
 	}
@@ -91,9 +110,21 @@ func readAbsence(p string) (Absence, error) {
 }
 
 // ForgetAbsence ends the count.
-func ForgetAbsence(dir string) error {
+func ForgetAbsence(root, dir string) error {
+	spare := spareDir(root, dir)
+	err := removeAbsence(dir)
+	if err == nil {
+		return removeAbsence(spare)
+	}
+	if ensureStateDir(spare) == nil && writeAbsence(spare, Absence{}) == nil {
+		return nil
+	}
+	return fmt.Errorf("forgetting that IMDS did not list the address: %w", err)
+}
+
+func removeAbsence(dir string) error {
 	if err := os.Remove(filepath.Join(dir, AbsenceFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forgetting that IMDS did not list the address: %w", err)
+		return err
 	}
 	return nil
 }

@@ -174,25 +174,6 @@ func Write(dir string, content []byte) error {
 	return nil
 }
 
-// ensureStateDir makes dir, or checks that dir is this user's alone.
-func ensureStateDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := checkOwn(dir, fs.ModeDir); err != nil {
-		return err
-	}
-	// Somebody else made the directory. Nobody else needs to read what is in it.
-	info, err := os.Lstat(dir)
-	if err != nil || info.Mode().Perm()&0o077 == 0 {
-		return err
-	}
-	return os.Chmod(dir, 0o700)
-}
-
 // checkOwn checks that p has the wanted type and is not a link, that it belongs to root or to this
 // user, and that nobody else may write it. Its errors have a remedy.
 func checkOwn(p string, want fs.FileMode) error {

@@ -36,10 +36,14 @@ func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 // LockWith is Lock that reports to wait.
 func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func(), err error) {
 	p := filepath.Join(dir, lockFile)
-	if err := ensureStateDir(dir); err != nil {
-		return nil, fmt.Errorf("locking %s: %w", p, err)
+	err = ensureStateDir(dir)
+	var f *os.File
+	if err == nil {
+		f, err = os.OpenFile(p, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	}
-	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if Unwritable(err) {
+		f, err = lockless(dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking %s: %w", p, text.WithoutPath(err))
 	}
@@ -64,6 +68,16 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return func() { f.Close() }, nil
+}
+
+// lockless opens what is locked where the lock file cannot be made or written: that file as it is, or
+// else the nearest directory that exists. The kernel locks these too.
+func lockless(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		return f, nil
+	}
+	return os.Open(existing(dir))
 }
 
 // flock takes the lock without waiting, and tries again if a signal interrupts it.

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -10,27 +11,50 @@ import (
 // Memory is what a run knows of the state file. Save is its only writer: what State returns is in
 // the file, or comes from it.
 type Memory struct {
+	root  string
 	dir   string
 	tool  string
 	write func(dir string, content []byte) error
 	state State
 	known bool
+
+	spare   bool  // the state is where SaveSpare puts it, and not in dir
+	lenient bool  // see GoOn
+	unsaved error // why the state could not be saved in dir
+	damaged error // of Load; the file is put aside with the next Save
 }
 
-// NewMemory returns the Memory of the state file in dir. It reads nothing. tool is the version of
-// the program that writes. write replaces Write if it is not nil.
-func NewMemory(dir, tool string, write func(dir string, content []byte) error) *Memory {
-	return &Memory{dir: dir, tool: tool, write: write}
+// NewMemory returns the Memory of the state file in dir. It reads nothing. root is the directory that
+// has the node's files, tool is the version of the program that writes. write replaces Write if it is
+// not nil.
+func NewMemory(root, dir, tool string, write func(dir string, content []byte) error) *Memory {
+	return &Memory{root: root, dir: dir, tool: tool, write: write}
 }
 
-// Load reads the state file; see the function Load. After an error the Memory knows nothing.
+// Load reads the state file; see LoadLatest. After an error the Memory knows nothing. If the file is
+// of no use (Damaged), the next Save puts it aside.
 func (m *Memory) Load(instanceID string) (err error) {
-	m.state, m.known, err = Load(m.dir, instanceID)
+	m.damaged = nil
+	if m.state, m.spare, err = Load(spareDir(m.root, m.dir), instanceID); err == nil && m.spare {
+		m.known = true
+		return nil
+	}
+	m.spare = false
+	if m.state, m.known, err = Load(m.dir, instanceID); Damaged(err) {
+		m.damaged = err
+	}
 	return err
 }
 
 // Known reports whether there is a state file.
 func (m *Memory) Known() bool { return m.known }
+
+// GoOn makes Save succeed if the file system of the state directory takes no writes. A restore and a
+// release work all the same: the state is kept in memory until the next boot. See Unsaved.
+func (m *Memory) GoOn() { m.lenient = true }
+
+// Unsaved returns why the state is in memory only, or nil.
+func (m *Memory) Unsaved() error { return m.unsaved }
 
 // State returns what the state file says, or the zero State if there is none. The caller may change
 // its lists.
@@ -47,20 +71,52 @@ func (m *Memory) Save(s State) error {
 	// The static IP itself is known by its own field.
 	s.Intents = slices.DeleteFunc(slices.Clone(s.Intents), func(a netip.Addr) bool { return a == s.Static })
 	s.Version, s.Tool, s.Written = Version, m.tool, time.Now().UTC()
-	if m.known && !m.state.Written.After(s.Written) && s.repeats(m.state) {
+	if m.known && !m.spare && !m.state.Written.After(s.Written) && s.repeats(m.state) {
 		return nil
 	}
-	if err := SaveUsing(m.dir, s, m.write); err != nil {
+	return m.put(s)
+}
+
+// Retry writes into the state directory what could be kept in memory only, if anything.
+func (m *Memory) Retry() error {
+	if !m.spare {
+		return nil
+	}
+	return m.put(m.state)
+}
+
+func (m *Memory) put(s State) error {
+	err := m.putAside()
+	if err == nil {
+		err = SaveUsing(m.dir, s, m.write)
+	}
+	switch {
+	case err == nil:
+		m.state, m.known, m.spare, m.unsaved, m.damaged = s, true, false, nil, nil
+		return DropSpare(m.root, m.dir)
+	case !m.lenient || !Unwritable(err):
 		return err
 	}
-	m.state, m.known = s, true
+	if spareErr := SaveSpare(m.root, m.dir, s); spareErr != nil {
+		err = errors.Join(err, spareErr)
+	}
+	m.state, m.known, m.spare, m.unsaved = s, true, true, err
 	return nil
 }
 
-// repeats reports whether s says nothing new after old. A rerun does not step back from Programmed
+// putAside puts a file aside that is of no use.
+func (m *Memory) putAside() error {
+	if m.damaged == nil {
+		return nil
+	}
+	_, err := PutAside(m.dir, time.Now())
+	return err
+}
+
+// repeats reports whether s says nothing new after old. Another version of the program is new. A rerun does not step back from Programmed
 // to Attached for the same address.
 func (s State) repeats(old State) bool {
-	s.Written, s.Tool = old.Written, old.Tool
+	s.Written = old.Written
 	if s.Phase == Attached && old.Phase == Programmed && s.Static == old.Static {
 		s.Phase = Programmed
 	}

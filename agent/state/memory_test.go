@@ -11,7 +11,7 @@ import (
 // written twice.
 func TestMemoryIsNeverAheadOfTheFile(t *testing.T) {
 	dir, writes, fails := t.TempDir(), 0, error(nil)
-	m := NewMemory(dir, "v1", func(dir string, content []byte) error {
+	m := NewMemory(t.TempDir(), dir, "v1", func(dir string, content []byte) error {
 		writes++
 		if fails != nil {
 			return fails
@@ -62,7 +62,7 @@ func TestMemoryCorrectsAClockAhead(t *testing.T) {
 	if err := Save(dir, State{Phase: Withdrawn, InstanceID: "i-1", Written: time.Now().Add(24 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
-	m := NewMemory(dir, "v1", nil)
+	m := NewMemory(t.TempDir(), dir, "v1", nil)
 	if err := m.Load("i-1"); err != nil {
 		t.Fatal(err)
 	}

@@ -92,6 +92,8 @@ type Settings struct {
 	PutRate float64         `json:"ssm_put_rate"`
 	Verify  []verify.Target `json:"verify,omitempty"`
 
+	OnError string `json:"on_error,omitempty"` // empty: fail
+
 	NoShutdownAction bool `json:"no_shutdown_action,omitempty"`
 
 	ClaimTags []ssmcoord.Tag `json:"claim_tags,omitempty"`

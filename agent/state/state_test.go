@@ -31,7 +31,7 @@ func testState() State {
 		Former: addresses("10.0.1.12"), Intents: addresses("10.0.1.13 10.0.1.14"), Gateways: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, GatewaysAt: time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC), RecordDue: time.Date(2025, 1, 2, 3, 5, 5, 0, time.UTC), Named: true,
 		Settings: Settings{
 			Pools: pool.Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.11 10.0.1.12"), Task: addresses("10.0.1.20")},
-			Role:  emr.Core, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
+			Role:  emr.Core, OnError: "continue", Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 			Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
 			Verify:           []verify.Target{{Host: "192.168.50.10", Port: 8020}, {Host: "nn.example.com", Port: 443}},
 			NoShutdownAction: true, ClaimTags: []ssmcoord.Tag{{Key: "team", Value: "data"}, {Key: "empty"}},
@@ -300,20 +300,6 @@ func TestLockRefuses(t *testing.T) {
 	}
 	if _, err := Lock(t.Context(), dir); err == nil {
 		t.Error("a link was followed")
-	}
-}
-
-// A state directory that others may only read is closed.
-func TestStateDirIsClosed(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := Save(dir, testState()); err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Error(info.Mode(), err)
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 type Part struct {
 	What   string // a path, or units and what they should be
 	State  State
+	Detail string // mostly empty
 	Remedy string // what a run does about a part that is not Present
 }
 
@@ -60,6 +61,9 @@ func (i *Installer) Inspect(ctx context.Context, w Wanted) ([]Part, error) {
 			return nil, fmt.Errorf("comparing %s with this program: %w", Program, err)
 		}
 		add(Program, same, host.Exists(i.Host.Path(Program)), "install "+Program)
+		if former := i.installedVersion(ctx); !same && former != "" {
+			parts[len(parts)-1].Detail = i.versions(former, "is there, and this is")
+		}
 	}
 	if w.Units {
 		enabled := true

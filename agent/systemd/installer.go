@@ -19,6 +19,7 @@ import (
 type Installer struct {
 	Host     host.Environment
 	StateDir string            // for --state-dir; empty means the default
+	Version  string            // of this program, for messages
 	Changed  func(what string) // called for each change made
 	Same     func()            // called for each part that is in place already
 
@@ -33,7 +34,7 @@ func (i *Installer) EnsureUnits(ctx context.Context) error {
 // Ensure installs the program and units, enables the units that can be enabled, and starts the
 // timer.
 func (i *Installer) Ensure(ctx context.Context, list []Unit, timer string) error {
-	if err := i.ensureProgram(); err != nil {
+	if err := i.ensureProgram(ctx); err != nil {
 		return err
 	}
 	var names []string
@@ -124,17 +125,22 @@ func (i *Installer) Remove(ctx context.Context, list []Unit, timer string) error
 }
 
 // ensureProgram installs this program where units and shutdown action run it, once in a run.
-func (i *Installer) ensureProgram() error {
+func (i *Installer) ensureProgram(ctx context.Context) error {
 	if i.installed {
 		return nil
 	}
+	former := i.installedVersion(ctx)
 	changed, err := installProgram(i.Host)
 	if err != nil {
 		return err
 	}
 	i.installed = true
 	if changed {
-		i.Changed("installed " + Program)
+		what := "installed " + Program
+		if former != "" {
+			what += ": " + i.versions(former, "to")
+		}
+		i.Changed(what)
 	} else {
 		i.Same()
 	}

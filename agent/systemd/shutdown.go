@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"context"
 	_ "embed" // the shutdown action
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/atomicfile"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
@@ -46,51 +46,29 @@ func IsEMR(e host.Environment) bool {
 	return err == nil && info.IsDir()
 }
 
-// makeDirLikeParent makes dir, and what is missing above it, with the owner and the mode of the
-// directory above. Other bootstrap actions, run as hadoop, put their own scripts there. A kill
-// leaves a complete directory or none.
-func makeDirLikeParent(dir string) error {
-	info, err := os.Stat(dir)
-	switch {
-	case err == nil && info.IsDir():
-		return nil
-	case err == nil:
-		return fmt.Errorf("%s is no directory", dir)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
+// openLikeParent opens dir. It makes dir, and what is missing above it, with the owner and the mode
+// of the directory above. Other bootstrap actions, run as hadoop, put their own scripts there. A
+// kill leaves a complete directory or none. hadoop owns the directory above and could replace what
+// root makes there: all is done by descriptors.
+func openLikeParent(dir string) (*atomicfile.Dir, error) {
+	d, err := atomicfile.Open(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return d, err
 	}
-	parent := filepath.Dir(dir)
-	if err := makeDirLikeParent(parent); err != nil {
-		return err
-	}
-	if info, err = os.Stat(parent); err != nil {
-		return err
-	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fmt.Errorf("%s: its owner cannot be told", parent)
-	}
-	temporary := filepath.Join(parent, "."+filepath.Base(dir)+".tmp")
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Mkdir(temporary, 0o700); err != nil {
-		return err
-	}
-	// Chown takes the set-id bits away: the mode comes last.
-	err = errors.Join(os.Chown(temporary, int(owner.Uid), int(owner.Gid)), os.Chmod(temporary, info.Mode().Perm()))
-	if err == nil {
-		err = os.Rename(temporary, dir)
-	}
+	parent, err := openLikeParent(filepath.Dir(dir))
 	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
+		return nil, err
 	}
-	return atomicfile.SyncDir(parent)
+	defer parent.Close()
+	if err := parent.MakeLike(filepath.Base(dir)); err != nil {
+		return nil, err
+	}
+	return parent.Dir(filepath.Base(dir))
 }
 
 // EnsureShutdownAction makes EMR release the address when it ends the node.
-func (i *Installer) EnsureShutdownAction() error {
-	if err := i.ensureProgram(); err != nil {
+func (i *Installer) EnsureShutdownAction(ctx context.Context) error {
+	if err := i.ensureProgram(ctx); err != nil {
 		return err
 	}
 	p := i.Host.Path(ShutdownAction)
@@ -100,10 +78,12 @@ func (i *Installer) EnsureShutdownAction() error {
 		i.Same()
 		return nil
 	}
-	if err := makeDirLikeParent(filepath.Dir(p)); err != nil {
+	d, err := openLikeParent(filepath.Dir(p))
+	if err != nil {
 		return fmt.Errorf("making the directory of EMR's shutdown actions: %w", err)
 	}
-	if err := atomicfile.Replace(p, strings.NewReader(shutdownText(i.StateDir)), 0o755); err != nil {
+	defer d.Close()
+	if err := d.Replace(filepath.Base(p), strings.NewReader(shutdownText(i.StateDir)), 0o755); err != nil {
 		return fmt.Errorf("installing %s: %w", p, err)
 	}
 	i.Changed("installed " + ShutdownAction)

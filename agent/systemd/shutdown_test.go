@@ -24,9 +24,11 @@ func TestDirectoryOfShutdownActionsIsLikeItsParent(t *testing.T) {
 	}
 	dir := filepath.Join(parent, "public", "shutdown-actions")
 	for range 2 {
-		if err := makeDirLikeParent(dir); err != nil {
+		d, err := openLikeParent(dir)
+		if err != nil {
 			t.Fatal(err)
 		}
+		d.Close()
 	}
 	for _, p := range []string{dir, filepath.Dir(dir)} {
 		info, err := os.Stat(p)

@@ -80,6 +80,17 @@ func TestProgram(t *testing.T) {
 			t.Errorf("%v\n%s", err, &stderr)
 		}
 	})
+	t.Run("a crash is not called wrong arguments", func(t *testing.T) {
+		// By SIGQUIT the Go runtime crashes.
+		cmd, _, stderr := startWaiting(t, bin)
+		if err := cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait()
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGABRT || status.CoreDump() {
+			t.Errorf("%v\n%.2000s", cmd.ProcessState, stderr)
+		}
+	})
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run("ends with "+signal.String(), func(t *testing.T) { testSignal(t, bin, signal) })
 	}
@@ -97,14 +108,15 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// testSignal sends a signal to a run that waits for a metadata service that accepts connections and never answers.
-func testSignal(t *testing.T, bin string, signal syscall.Signal) {
+// startWaiting starts a run that waits for a metadata service that accepts connections and never answers.
+func startWaiting(t *testing.T, bin string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+	t.Helper()
 	needRoot(t)
 	hole, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hole.Close()
+	t.Cleanup(func() { hole.Close() })
 	accepted := make(chan struct{}, 1)
 	go func() {
 		for {
@@ -120,11 +132,11 @@ func testSignal(t *testing.T, bin string, signal syscall.Signal) {
 		}
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, "--state-dir", filepath.Join(t.TempDir(), "state"), "10.0.1.10", "10.0.1.11")
+	t.Cleanup(cancel)
+	cmd = exec.CommandContext(ctx, bin, "--state-dir", filepath.Join(t.TempDir(), "state"), "10.0.1.10", "10.0.1.11")
 	cmd.Env = append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://"+hole.Addr().String())
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -132,19 +144,25 @@ func testSignal(t *testing.T, bin string, signal syscall.Signal) {
 	case <-accepted:
 	case <-ctx.Done():
 	}
+	return cmd, stdout, stderr
+}
+
+// testSignal sends a signal to a run that waits.
+func testSignal(t *testing.T, bin string, signal syscall.Signal) {
+	cmd, stdout, stderr := startWaiting(t, bin)
 	sent := time.Now()
 	if err := cmd.Process.Signal(signal); err != nil {
 		t.Error(err)
 	}
-	err = cmd.Wait()
+	err := cmd.Wait()
 	if want := 128 + int(signal); exitCode(err) != want {
-		t.Errorf("%v, want exit code %d\n%s%s", err, want, &stdout, &stderr)
+		t.Errorf("%v, want exit code %d\n%s%s", err, want, stdout, stderr)
 	}
 	if d := time.Since(sent); d > 5*time.Second {
 		t.Errorf("took %v", d)
 	}
 	if !strings.Contains(stderr.String(), "ended by signal "+signal.String()) {
-		t.Errorf("stderr:\n%s", &stderr)
+		t.Errorf("stderr:\n%s", stderr)
 	}
 }
 

@@ -125,6 +125,12 @@ func (k *Kernel) rules() (set netcfg.RuleSet) {
 		for i, r := range k.table[name] {
 			if r.to != "" {
 				set.Jumps = append(set.Jumps, netcfg.Jump{Chain: name, Position: i + 1, To: r.to, Text: r.text})
+				if i > 0 {
+					if set.First == nil {
+						set.First = map[string]string{}
+					}
+					set.First[name] = k.table[name][0].text
+				}
 			}
 		}
 	}
@@ -236,6 +242,29 @@ func (k *Kernel) InsertRule(chain, text string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.table[chain] = slices.Insert(k.table[chain], 0, rule{text: text})
+}
+
+// Redirections lists the rules of others that name the address.
+func (k *Kernel) Redirections(ctx context.Context, to netip.Addr) (list []string, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range k.table["PREROUTING"] {
+		if r.to == "" && strings.Contains(r.text, "-d "+to.String()+"/32") && strings.Contains(r.text, "DNAT") {
+			list = append(list, fmt.Sprintf("PREROUTING has %q, which gives packets to %s another destination", r.text, to))
+		}
+	}
+	return list, ctx.Err()
+}
+
+// SetDown switches a link off or on.
+func (k *Kernel) SetDown(link string, down bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range k.links {
+		if k.links[i].Name == link {
+			k.links[i].Down = down
+		}
+	}
 }
 
 // DeleteJump deletes our jumps from a built-in chain, as flushing that one chain does.

@@ -1,5 +1,6 @@
 // Package atomicfile replaces files so that a crash or a power failure leaves the old file or the
-// new one, never a part of one.
+// new one, never a part of one. It works by descriptors, so that the owner of a directory cannot
+// lead root elsewhere by a link.
 package atomicfile
 
 import (
@@ -16,13 +17,22 @@ import (
 // The temporary file has one fixed name, so that Replace overwrites what a killed process left.
 // Only one process at a time may replace path: callers hold the lock of the state directory.
 func Replace(path string, content io.Reader, mode fs.FileMode) error {
-	dir, name := filepath.Split(path)
-	// systemd ignores files with this name in its directories, and so does EMR.
-	temporary := filepath.Join(dir, "."+name+".tmp")
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	d, err := Open(filepath.Dir(path))
+	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	defer d.Close()
+	return d.Replace(filepath.Base(path), content, mode)
+}
+
+// Replace is the function of that name, for the file name in d.
+func (d *Dir) Replace(name string, content io.Reader, mode fs.FileMode) error {
+	// systemd ignores files with this name in its directories, and so does EMR.
+	temporary := "." + name + ".tmp"
+	if err := d.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := d.create(temporary)
 	if err != nil {
 		return err
 	}
@@ -32,12 +42,15 @@ func Replace(path string, content io.Reader, mode fs.FileMode) error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(temporary, path)
+		err = d.Rename(temporary, name)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
+		if left := d.Remove(temporary); !errors.Is(left, fs.ErrNotExist) {
+			err = errors.Join(err, left)
+		}
+		return err
 	}
-	return SyncDir(dir)
+	return d.Sync()
 }
 
 // SyncDir makes the entries of a directory durable. A rename is in the directory, not in the file.

@@ -20,6 +20,7 @@ type Redactor struct {
 	mu     sync.Mutex
 	hidden []string
 	users  []string // the user parts of proxy URLs, with the @: hidden whatever their length
+	parts  fragments
 }
 
 // shortestSecret is the length in bytes from which on a word is hidden. Shorter words occur in text
@@ -29,18 +30,28 @@ const shortestSecret = 6
 // redacted replaces a secret.
 const redacted = "(hidden)"
 
-// Hide makes words secret. It ignores words that are too short.
+// Hide makes words secret, in their encoded forms too. It ignores words that are too short. Of a
+// long word it hides parts too.
 func (r *Redactor) Hide(words ...string) {
 	if r == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.parts == nil {
+		r.parts = fragments{}
+	}
 	for _, w := range words {
-		if len(w) >= shortestSecret && !slices.Contains(r.hidden, w) {
-			r.hidden = append(r.hidden, w)
+		if len(w) < shortestSecret || slices.Contains(r.hidden, w) {
+			continue
+		}
+		for _, form := range append([]string{w}, encodedForms(w)...) {
+			r.hidden = append(r.hidden, form)
+			r.parts.add(form)
 		}
 	}
+	// A long word first: another one may be a part of it.
+	slices.SortStableFunc(r.hidden, func(a, b string) int { return len(b) - len(a) })
 }
 
 // hideUser makes the user part of a proxy URL secret: the whole part whatever its length, and its
@@ -103,7 +114,7 @@ func (r *Redactor) Text(s string) string {
 	for _, w := range r.hidden {
 		s = strings.ReplaceAll(s, w, redacted)
 	}
-	return withoutUsers(s)
+	return withoutUsers(r.parts.hide(s))
 }
 
 // withoutUsers hides the user part of every URL in s. That covers URLs of other origin, and URLs of

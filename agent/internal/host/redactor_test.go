@@ -49,7 +49,12 @@ func TestSecretsOfProxies(t *testing.T) {
 		{"http://user:\x01abc@proxy", []string{"abc"}, ""},
 		{"socks5://x:y@proxy:1080", []string{"x:y"}, "proxy:1080"},
 	} {
-		env := Environment{LookupEnv: func(name string) (string, bool) { return test.proxy, name == "HTTPS_PROXY" }}
+		env := Environment{LookupEnv: func(name string) (string, bool) {
+			if name != "HTTPS_PROXY" {
+				return "", false
+			}
+			return test.proxy, true
+		}}
 		v := &Redactor{}
 		v.HideEnvironment(env.Getenv)
 		texts := []string{test.proxy, strconv.Quote(test.proxy), text.Clean(test.proxy, text.MaxLine)}
@@ -79,5 +84,45 @@ func TestSecretsOfProxies(t *testing.T) {
 		if got := (&Redactor{}).Text(text); got != text {
 			t.Errorf("%q became %q", text, got)
 		}
+	}
+}
+
+// A text may be cut before it is printed, also by others, and show a secret as a URL does.
+func TestSecretsInPartsAndEncoded(t *testing.T) {
+	secret := "IQoJb3JpZ2luX2VjEJ+q/" + strings.Repeat("Zm9v+2Fy/Q==xYz19K", 30)
+	v := &Redactor{}
+	v.Hide(secret)
+	page := "<Message>The Canonical String should have been x-amz-security-token:" + secret + " host</Message>"
+	for name, shown := range map[string]string{
+		"cut to a line":        text.Clean(strings.Repeat("x", text.MaxLine-100)+secret, text.MaxLine),
+		"cut to a value":       text.Quote("<html>" + secret),
+		"cut by a verb":        fmt.Sprintf("%.60q", secret),
+		"the end of an output": "..." + secret[200:],
+		"the middle":           secret[100:200],
+		"a page":               page,
+		"in a URL":             "GET /?X-Amz-Security-Token=" + url.QueryEscape(secret) + "&x=1",
+		"in a URL, lower case": strings.NewReplacer("%2B", "%2b", "%2F", "%2f", "%3D", "%3d").Replace(url.QueryEscape(secret)),
+		"in a path":            url.PathEscape(secret),
+		"in a URL in a URL":    url.QueryEscape("http://x/?t=" + url.QueryEscape(secret)),
+		"in a URL, cut":        text.Clean("GET /?t="+url.QueryEscape(secret), 300),
+		"in JSON":              strings.ReplaceAll(secret, "/", `\/`),
+		"in HTML":              strings.ReplaceAll(secret, "+", "&#43;"),
+	} {
+		got := v.Text(shown)
+		for i := 0; i+16 <= len(secret); i++ {
+			if part := secret[i : i+16]; strings.Contains(got, part) {
+				t.Errorf("%s: %q has %q", name, got, part)
+				break
+			}
+		}
+		if plain, err := url.QueryUnescape(got); err == nil && strings.Contains(plain, secret[:16]) {
+			t.Errorf("%s: %q has an encoded part", name, got)
+		}
+		if !strings.Contains(got, redacted) {
+			t.Errorf("%s: nothing is hidden in %q", name, got)
+		}
+	}
+	if got := v.Text(page); got != "<Message>The Canonical String should have been x-amz-security-token:(hidden) host</Message>" {
+		t.Error(got)
 	}
 }

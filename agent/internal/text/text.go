@@ -65,6 +65,26 @@ func shorten(s string, limit int) string {
 	return string(runes[:min(len(runes), max(0, limit-3))]) + "..."
 }
 
+// Line returns s as one line of a report: the lines of s, each of them cleaned, with a semicolon
+// between them. Errors of the SDK and joined errors have several lines.
+func Line(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, strings.TrimSuffix(line, ";"))
+		}
+	}
+	return Clean(strings.Join(lines, "; "), MaxLine)
+}
+
+// Limited returns the first MaxProblems texts of a list, and how many more there are.
+func Limited(list []string) []string {
+	if len(list) <= MaxProblems {
+		return list
+	}
+	return append(list[:MaxProblems:MaxProblems], fmt.Sprintf("and %d more of this kind", len(list)-MaxProblems))
+}
+
 // Quote returns s for use inside a message: cleaned, shortened, between quotation marks.
 func Quote(s string) string { return `"` + Clean(s, MaxQuoted) + `"` }
 

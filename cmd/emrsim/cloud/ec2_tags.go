@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // tagged returns the tags and the kind of a resource for changing them.
@@ -84,7 +85,7 @@ func prepareCreateTags(r *request) (*operation, *Error) {
 		return op, ec2Error("MissingParameter", "The request must contain the parameter tagSet")
 	}
 	for _, t := range tags {
-		if t.key == "" || len(t.key) > 128 || len(t.value) > 256 {
+		if t.key == "" || utf8.RuneCountInString(t.key) > 128 || utf8.RuneCountInString(t.value) > 256 {
 			return op, ec2Error("InvalidParameterValue", fmt.Sprintf("Tag %.200q exceeds the maximum length: keys have 1 to 128 and values at most 256 characters.", t.key))
 		}
 	}

@@ -1,0 +1,267 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+)
+
+// takesNoWrites makes the file system of the state directory full or read-only.
+func (n *testNode) takesNoWrites(reason syscall.Errno) {
+	n.env.SaveState = func(string, []byte) error { return fmt.Errorf("writing: %w", reason) }
+}
+
+// A file system that takes no writes stops a run before anything is changed, and neither a restore nor a
+// release. What they could not save, they say, and the next run knows it.
+func TestStateThatCannotBeSaved(t *testing.T) {
+	for _, reason := range []syscall.Errno{syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
+		t.Run(reason.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				n.takesNoWrites(reason)
+				uses := len(n.uses())
+				if rep, err := Apply(t.Context(), n.cfg, n.env); CodeOf(err) != ExitInternal || len(rep.Changes) > 0 || len(n.uses()) != uses {
+					t.Errorf("a first run: %v, %q", err, rep.Changes)
+				}
+				n.env.SaveState = nil
+				static := n.apply().Static
+				n.takesNoWrites(reason)
+				n.kernel.FlushNAT()
+				if rep := n.restore(ExitOK); len(rep.Changes) != 1 {
+					t.Errorf("put back: %q", rep.Changes)
+				}
+				n.unassign(static)
+				time.Sleep(3 * time.Minute)
+				for range state.AbsentChecks - 1 {
+					n.restore(ExitOK)
+					time.Sleep(time.Minute)
+				}
+				rep := n.restore(ExitWithdrawn)
+				if n.kernel.Has(static) || !strings.Contains(strings.Join(rep.Warnings, "\n"), "the state cannot be saved, and is kept until the next boot") {
+					t.Errorf("withdrawn: the kernel has it %v, warnings %q", n.kernel.Has(static), rep.Warnings)
+				}
+				n.silent.Store(true) // without IMDS, only the state tells
+				n.restore(ExitWithdrawn)
+				if n.kernel.Has(static) {
+					t.Error("put back although it was withdrawn")
+				}
+				n.silent.Store(false)
+				n.env.SaveState = nil
+				n.restore(ExitWithdrawn)
+				if s := n.state(); s.Phase != PhaseWithdrawn {
+					t.Errorf("the state file says %s", s.Phase)
+				}
+				n.apply()
+				n.takesNoWrites(reason)
+				rep, err := Release(t.Context(), n.cfg, n.env)
+				if err != nil || len(n.uses()) > 0 || len(n.cloud.Parameters()) > 0 || len(rep.Warnings) != 1 || rep.Static.IsValid() {
+					t.Errorf("release: %v, uses %v, warnings %q, static %v", err, n.uses(), rep.Warnings, rep.Static)
+				}
+				if rep := n.restore(ExitOK); !strings.Contains(rep.LeftAlone, "released") {
+					t.Errorf("after the release: %q, %q", rep.LeftAlone, rep.Changes)
+				}
+			})
+		})
+	}
+}
+
+// A damaged state file stops neither a release nor a run with a list, and is put aside. All others say
+// what is true.
+func TestDamagedStateFile(t *testing.T) {
+	for _, content := range []string{"", "{", `{"version":1}`, "\x00\x00\x00"} {
+		for _, args := range [][]string{{"release"}, {"10.0.1.20", "10.0.1.21", "10.0.1.22"}} {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{})
+				static := n.apply().Static
+				p := n.env.Path(filepath.Join(DefaultStateDir, state.File))
+				if err := os.WriteFile(p, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				for _, command := range []string{"status", "restore", "plan"} {
+					code, stdout, stderr := n.program(t.Context(), command)
+					if said := stdout + stderr; code == ExitOK || !strings.Contains(said, "is damaged") || command == "status" && !strings.Contains(said, "the kernel carries the static IP "+static.String()) {
+						t.Errorf("%s: exit code %d\n%s", command, code, said)
+					}
+				}
+				code, stdout, stderr := n.program(t.Context(), args...)
+				if code != ExitOK || !strings.Contains(stderr, "is damaged") {
+					t.Errorf("%q: exit code %d\n%s%s", args, code, stdout, stderr)
+				}
+				if aside, _ := filepath.Glob(p + ".damaged-*"); len(aside) != 1 {
+					t.Errorf("put aside: %q", aside)
+				} else if data, err := os.ReadFile(aside[0]); err != nil || string(data) != content {
+					t.Errorf("put aside: %q, %v", data, err)
+				}
+				if released := args[0] == "release"; released != (len(n.uses()) == 0) || released == n.kernel.Has(static) {
+					t.Errorf("%q: uses %v, in the kernel %v", args, n.uses(), n.kernel.Has(static))
+				}
+			})
+		}
+	}
+}
+
+// A lost state file is said to be lost, and not called a node that was never configured.
+func TestLostStateFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		static := n.apply().Static
+		n.putRecord("10.0.1.21", strings.ReplaceAll(n.value("10.0.1.21"), n.InstanceID, "i-0123456789abcdef0")) // the ledger does not know
+		if err := os.Remove(n.env.Path(filepath.Join(DefaultStateDir, state.File))); err != nil {
+			t.Fatal(err)
+		}
+		for command, code := range map[string]ExitCode{"status": ExitDrifted, "restore": ExitInternal} {
+			got, stdout, stderr := n.program(t.Context(), command)
+			if said := stdout + stderr; got != code || !strings.Contains(said, "is missing, but the kernel carries the static IP "+static.String()) || !strings.Contains(said, "emr-static-ip release") {
+				t.Errorf("%s: exit code %d\n%s", command, got, said)
+			}
+		}
+		if code, stdout, stderr := n.program(t.Context(), "release"); code != ExitOK || len(n.uses()) > 0 || n.kernel.Has(static) {
+			t.Errorf("exit code %d, uses %v\n%s%s", code, n.uses(), stdout, stderr)
+		}
+		if code, _, _ := n.program(t.Context(), "status"); code != ExitNotGiven {
+			t.Errorf("after the release: exit code %d", code)
+		}
+	})
+}
+
+// A run without addresses repeats --on-error too.
+func TestOnErrorIsRepeated(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		code ExitCode
+	}{{nil, ExitOK}, {[]string{"--on-error", "fail"}, ExitPermission}, {onErrorList, ExitPermission}} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{}).withSystemd()
+			if code, _, stderr := n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...); code != ExitOK {
+				t.Fatal(stderr)
+			}
+			n.unassign(n.state().Static)
+			n.deny("ec2:AssignPrivateIpAddresses")
+			if code, _, stderr := n.program(t.Context(), test.args...); code != test.code || systemd.RetryPending(n.env) != (code == ExitOK) {
+				t.Errorf("%q: exit code %d, want %d\n%s", test.args, code, test.code, stderr)
+			}
+		})
+	}
+}
+
+// A release under a clock that was ahead does not suppress the retries of a run that fails later.
+func TestReleaseUnderAWrongClock(t *testing.T) {
+	for _, jump := range []time.Duration{-365 * 24 * time.Hour, -time.Minute, time.Minute, 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{}).withSystemd()
+			n.apply()
+			if code, _, stderr := n.program(t.Context(), "release"); code != ExitOK {
+				t.Fatal(stderr)
+			}
+			// As if the clock had been set since.
+			s := n.state()
+			s.Written = s.Written.Add(-jump)
+			if err := SaveState(n.env.Path(DefaultStateDir), s); err != nil {
+				t.Fatal(err)
+			}
+			n.deny("ssm:PutParameter")
+			if code, _, stderr := n.program(t.Context(), append([]string{"--on-error=continue"}, onErrorList...)...); code != ExitOK || !systemd.RetryPending(n.env) || n.tag() == "" {
+				t.Errorf("the clock jumped by %s: exit code %d, pending %v\n%s", jump, code, systemd.RetryPending(n.env), stderr)
+			}
+		})
+	}
+}
+
+// Status names each thing once, with what overtook a rule, what to do, and what others do with the
+// static IP.
+func TestStatusNamesThings(t *testing.T) {
+	static := netip.MustParseAddr("10.0.1.21")
+	for _, test := range []struct {
+		name   string
+		before func(n *testNode)
+		code   ExitCode
+		once   []string
+		never  []string
+	}{
+		{"overtaken", func(n *testNode) { n.kernel.InsertRule("POSTROUTING", "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE") }, ExitDrifted,
+			[]string{"not first", `("-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE" comes before it)`, "what to do emr-static-ip restore"}, []string{"foreign", "missing", "because"}},
+		{"lost", func(n *testNode) { n.kernel.DeleteJump("OUTPUT") }, ExitDrifted, []string{"-A OUTPUT", "what to do emr-static-ip restore"}, []string{"because"}},
+		{"down", func(n *testNode) { n.kernel.SetDown(testLink, true) }, ExitDrifted, []string{"link ens5 (it is down)", "what to do ip link set ens5 up"}, []string{"because"}},
+		{"a DNAT of others", func(n *testNode) {
+			n.kernel.InsertRule("PREROUTING", "-d 10.0.1.21/32 -p tcp -j DNAT --to-destination 10.0.1.9")
+		}, ExitOK,
+			[]string{"-d 10.0.1.21/32 -p tcp -j DNAT --to-destination 10.0.1.9"}, []string{"what to do"}},
+		{"moved", func(n *testNode) { n.unassign(static) }, ExitDrifted, []string{"missing  IMDS", "missing  EC2", "what to do emr-static-ip, without arguments"}, []string{"because"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{}).withSystemd()
+			n.apply()
+			time.Sleep(3 * time.Minute)
+			test.before(n)
+			code, stdout, _ := n.program(t.Context(), "status")
+			if code != test.code {
+				t.Errorf("%s: exit code %d, want %d", test.name, code, test.code)
+			}
+			for _, text := range test.once {
+				if strings.Count(stdout, text) != 1 {
+					t.Errorf("%s: %q is said %d times\n%s", test.name, text, strings.Count(stdout, text), stdout)
+				}
+			}
+			for _, text := range test.never {
+				if strings.Contains(stdout, text) {
+					t.Errorf("%s: %q is said\n%s", test.name, text, stdout)
+				}
+			}
+		})
+	}
+}
+
+// Right after a run IMDS may not list the address yet: that is no drift.
+func TestStatusSettles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.apply()
+		n.unassign(n.state().Static) // as if EC2 and IMDS did not show it yet
+		if s := n.inspect(); s.Verdict != VerdictSettling || s.ExitCode() != ExitOK || s.Remedy == "" {
+			t.Errorf("%s (%d): %q", s.Verdict, s.ExitCode(), s.Reasons)
+		}
+		time.Sleep(3 * time.Minute)
+		if s := n.inspect(); s.Verdict != VerdictDrifted {
+			t.Errorf("minutes later: %s", s.Verdict)
+		}
+	})
+}
+
+// A run after a withdrawal says one thing about its address.
+func TestReportAfterAWithdrawal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.cfg.Pools.Core = n.cfg.Pools.Core[:1]
+		static := n.apply().Static
+		n.unassign(static)
+		time.Sleep(time.Hour)
+		log := n.logged()
+		rep := n.apply()
+		if rep.Static != static || strings.Contains(strings.Join(rep.Warnings, "\n"), "any more") {
+			t.Errorf("static IP %s, warnings %q", rep.Static, rep.Warnings)
+		}
+		// No wait of more than 10 s goes untold.
+		var last time.Time
+		for _, line := range strings.Split(strings.TrimSpace(log.String()), "\n") {
+			stamp, _, _ := strings.Cut(line, " ")
+			at, err := time.Parse(time.RFC3339Nano, stamp)
+			if err != nil {
+				continue
+			}
+			if !last.IsZero() && at.Sub(last) > silenceFirst+time.Second {
+				t.Errorf("%s of silence before %s", at.Sub(last), line)
+			}
+			last = at
+		}
+	})
+}

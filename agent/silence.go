@@ -1,0 +1,84 @@
+package agent
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+)
+
+// silenceFirst is how long a run says nothing before it says that it goes on; silenceEvery is for the
+// lines after that. Some waits are due to AWS's lags, and belong to no call.
+const (
+	silenceFirst = 10 * time.Second
+	silenceEvery = time.Minute
+)
+
+// silence watches a run's log, and tells of a run that says nothing.
+type silence struct {
+	mu   sync.Mutex
+	at   time.Time // of the last line
+	text string    // of the last line that something else said
+	told bool      // the last line was one of silence's own
+}
+
+// note keeps a line of the log.
+func (s *silence) note(e zapcore.Entry) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = time.Now()
+	if s.told = strings.HasPrefix(e.Message, "going on"); !s.told {
+		s.text = e.Message
+	}
+	return nil
+}
+
+// spoke counts a line of silence's own.
+func (s *silence) spoke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at, s.told = time.Now(), true
+}
+
+// due returns how long it is until a line is due, and what was said last.
+func (s *silence) due() (wait time.Duration, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	every := silenceFirst
+	switch {
+	case s.told:
+		every = silenceEvery
+	case strings.HasPrefix(s.text, "waiting") || strings.Contains(s.text, "still trying"):
+		every = 2 * silenceEvery // they tell of themselves every minute
+	}
+	return time.Until(s.at.Add(every)), s.text
+}
+
+// watch tells of a run that says nothing. It returns the log that the run must use from here on, and
+// what ends the watch.
+func watch(ctx context.Context, log *zap.Logger) (*zap.Logger, func()) {
+	s := &silence{at: time.Now(), text: "the run began"}
+	log = log.WithOptions(zap.Hooks(s.note))
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			wait, text := s.due()
+			if wait <= 0 {
+				log.Info("going on: nothing new since \"" + text + "\"" + host.AtMost(ctx, 0))
+				s.spoke() // a log that drops the line calls no hook
+				continue
+			}
+			if host.Sleep(ctx, wait) != nil {
+				return
+			}
+		}
+	}()
+	return log, func() { cancel(); <-done }
+}

@@ -1,0 +1,131 @@
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+)
+
+// ErrNotOurs is for a state directory that has files of others.
+var ErrNotOurs = errors.New("is not a state directory")
+
+// damagedMark begins the end of the name of a state file that was put aside.
+const damagedMark = ".damaged-"
+
+// trialMark begins the name of a file by which Writable tries a directory.
+const trialMark = ".emr-static-ip-"
+
+// ensureStateDir makes dir, for this user alone, or checks an existing one with CheckDir.
+func ensureStateDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return CheckDir(dir)
+}
+
+// CheckDir checks that dir may have the state: it belongs to root or to this user, nobody else may
+// write it, and it is empty or has a state. The files of a state are for this user alone, so that
+// CheckDir, and all that write the state, leave mode and owner of an existing directory as they are.
+func CheckDir(dir string) error {
+	if err := checkOwn(dir, fs.ModeDir); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var foreign []string
+	for _, e := range entries {
+		if !ours(e.Name()) {
+			foreign = append(foreign, text.Quote(e.Name()))
+		}
+	}
+	if len(foreign) == 0 {
+		return nil
+	}
+	switch _, err := loadState(dir, filepath.Join(dir, File)); {
+	case err == nil, errors.Is(err, ErrVersion):
+		return nil // somebody keeps something beside a state
+	case errors.Is(err, ErrUnsafe):
+		return err
+	}
+	if more := len(foreign) - 3; more > 0 {
+		foreign = append(foreign[:3], fmt.Sprintf("%d more", more))
+	}
+	return exit.With(exit.Usage, fmt.Errorf("%s %w: it has %s", dir, ErrNotOurs, strings.Join(foreign, ", ")),
+		"name a directory with --state-dir that is empty or does not exist")
+}
+
+// ours reports whether name is one of the names that this package gives its files.
+func ours(name string) bool {
+	if name == lockFile || strings.HasPrefix(name, File+damagedMark) || strings.HasPrefix(name, trialMark) {
+		return true
+	}
+	return slices.ContainsFunc([]string{File, LastErrorFile, AbsenceFile}, func(own string) bool { return name == own || name == "."+own+".tmp" })
+}
+
+// Unwritable reports whether err says that a file system takes no more writes: it is read-only,
+// full, or fails.
+func Unwritable(err error) bool {
+	for _, e := range []error{syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Writable reports, by an error, whether the state could be written into dir. It leaves nothing
+// behind. If dir is missing, Writable tries the nearest directory above it.
+func Writable(dir string) error {
+	if _, err := os.Lstat(dir); err == nil {
+		if err := CheckDir(dir); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.CreateTemp(existing(dir), trialMark+"*.tmp")
+	if err != nil {
+		return fmt.Errorf("writing to %s: %w", existing(dir), text.WithoutPath(err))
+	}
+	_, err = f.Write(make([]byte, 16<<10)) // a state file is smaller
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+		return fmt.Errorf("writing to %s: %w", existing(dir), err)
+	}
+	return nil
+}
+
+// existing returns dir, or the nearest directory above it that exists.
+func existing(dir string) string {
+	for dir != filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return dir
+}
+
+// spareDir returns the directory that has the state while dir cannot be written. It is in memory and
+// lasts until the next boot. root is the directory that has the node's files.
+func spareDir(root, dir string) string {
+	sum := sha256.Sum256([]byte(dir))
+	return filepath.Join(root, "/run/emr-static-ip", hex.EncodeToString(sum[:6]))
+}

@@ -1,0 +1,86 @@
+package netcfg
+
+import (
+	"fmt"
+	"strings"
+)
+
+// FindingKind is how a thing differs from what is wanted.
+type FindingKind string
+
+// The kinds.
+const (
+	Absent   FindingKind = "missing"   // wanted, and not there
+	Foreign  FindingKind = "foreign"   // there under our name, and not wanted
+	NotFirst FindingKind = "not first" // our own jump, behind a rule of somebody else's
+)
+
+// Finding is one difference between the rules and what is wanted, for people.
+type Finding struct {
+	Kind   FindingKind
+	What   string // in the words of iptables
+	Detail string // what is in front, for NotFirst
+}
+
+// String returns the finding in a line.
+func (f Finding) String() string {
+	text := string(f.Kind) + ": " + f.What
+	if f.Detail != "" {
+		text += " (" + f.Detail + ")"
+	}
+	return text
+}
+
+// Line returns the finding as a difference: what has to be added (+) or taken away (-).
+func (f Finding) Line() string {
+	switch f.Kind {
+	case Absent:
+		return "+ " + f.What
+	case Foreign:
+		return "- " + f.What
+	}
+	return f.String()
+}
+
+// Findings lists what differs from want, each thing once. A jump of ours that lost its place is one
+// finding, where Differences lists it as missing and as surplus.
+func (s RuleSet) Findings(want RuleSet) (list []Finding) {
+	missing, surplus := s.jumpsAgainst(want)
+	moved := map[string]bool{} // lines of Differences that are said already
+	for _, m := range missing {
+		for _, j := range surplus {
+			if j.Chain != m.Chain || j.To != m.To || j.Text != m.Text {
+				continue
+			}
+			what := fmt.Sprintf("-A %s %s", j.Chain, j.Text)
+			moved["+ "+what], moved[fmt.Sprintf("- %s (place %d)", what, j.Position)] = true, true
+			list = append(list, Finding{NotFirst, what, s.inFront(j)})
+			break
+		}
+	}
+	lines, _ := s.Differences(want)
+	for _, line := range lines {
+		if moved[line] {
+			continue
+		}
+		if text, ok := strings.CutPrefix(line, "+ "); ok {
+			list = append(list, Finding{Absent, text, ""})
+		} else {
+			list = append(list, Finding{Foreign, strings.TrimPrefix(line, "- "), ""})
+		}
+	}
+	return list
+}
+
+// inFront says what comes before a jump of ours.
+func (s RuleSet) inFront(j Jump) string {
+	first, ok := s.First[j.Chain]
+	if !ok {
+		return fmt.Sprintf("it is in place %d of its chain", j.Position)
+	}
+	text := fmt.Sprintf("%q comes before it", clean(first))
+	if more := j.Position - 2; more > 0 {
+		text = fmt.Sprintf("%q and %d more come before it", clean(first), more)
+	}
+	return text
+}
