@@ -137,7 +137,7 @@ func (c *Recorder) Begin(node string, arguments []string) {
 	}
 	n.Runs = append(n.Runs, Run{From: at, Until: -1, Arguments: strings.Join(arguments, " ")})
 	c.open[node] = len(n.Runs) - 1
-	c.signal(node, at, kind, "")
+	c.signals[node] = append(c.signals[node], signal{at: at, kind: kind, run: true})
 }
 
 // End says that the run that was begun last on the node has ended now. The exit code is 128 plus the

@@ -11,6 +11,7 @@ type signal struct {
 	at   float64
 	kind string // a step, or stepNone
 	text string
+	run  bool // a run begins: other steps are parts of a run
 }
 
 // stepNone ends the step under way.
@@ -18,7 +19,7 @@ const stepNone = "none"
 
 func (c *Recorder) signal(node string, at float64, kind, text string) {
 	if node != "" {
-		c.signals[node] = append(c.signals[node], signal{at, kind, text})
+		c.signals[node] = append(c.signals[node], signal{at: at, kind: kind, text: text})
 	}
 }
 
@@ -95,6 +96,9 @@ func steps(signals []signal, end float64) []Step {
 			}
 		}
 		ends, moment := moments[kind]
+		if under < 0 && !moment && !s.run { // a line that comes after its run
+			continue
+		}
 		if under >= 0 && (!moment || ends) && list[under].Kind != kind {
 			list[under].Until = s.at
 			under = -1

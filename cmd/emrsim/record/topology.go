@@ -63,7 +63,8 @@ func (r *Recording) topology(width float64, columns int) *drawing {
 	nodes := r.views()
 	d := &drawing{W: width, Title: "Nodes, firewall and data centre", Desc: r.topologyText(nodes)}
 	boxW := width
-	if width > narrow {
+	packets := r.Topology.Server.IsValid() // not in virtual time
+	if width > narrow && packets {
 		boxW = 690
 		if columns == 0 {
 			boxW = 318
@@ -76,6 +77,7 @@ func (r *Recording) topology(width float64, columns int) *drawing {
 	}
 	d.H = y - 16
 	switch {
+	case !packets:
 	case width <= narrow:
 		r.drawBelow(d, nodes)
 	case columns == 0:

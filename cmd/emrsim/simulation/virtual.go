@@ -110,10 +110,13 @@ func (n *Node) rehearse(ctx context.Context, rec *record.Recorder, name string, 
 		}
 		time.Sleep(phase)
 		phase = time.Minute
-		if o := n.run(ctx, Kill{}, func(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Report, error) {
+		rec.Begin(name, []string{"restore", "(the timer)"})
+		o := n.run(ctx, Kill{}, func(ctx context.Context, cfg agent.Config, env agent.Environment) (agent.Report, error) {
 			cfg.Timeout = 100 * time.Second // as the unit has it
 			return agent.Restore(ctx, cfg, env)
-		}); o.Err != nil {
+		})
+		rec.End(name, int(agent.CodeOf(o.Err)), "", "")
+		if o.Err != nil {
 			rec.Problem(name, fmt.Sprintf("restore: %v", o.Err), "")
 		}
 	}
