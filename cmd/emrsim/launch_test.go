@@ -232,8 +232,8 @@ func TestLaunchOpensShell(t *testing.T) {
 	cmd.Stdin = strings.NewReader("ip -oneline address show dev ens5; cat /etc/hostname; exit 3\n")
 	out, err := cmd.CombinedOutput()
 	skipWithoutNamespaces(t, string(out))
-	if err != nil || !strings.Contains(string(out), "inet 10.0.1.11/32 ") {
-		t.Errorf("%v\n%s", err, out)
+	if code := cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(string(out), "inet 10.0.1.11/32 ") {
+		t.Errorf("exit code %d, want the shell's; %v\n%s", code, err, out)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -112,6 +113,9 @@ func (l *Lab) openS3(ctx context.Context) error {
 	return nil
 }
 
+// ErrDenied is the error of [Cluster.GetObject] if the bucket policy denies the request.
+var ErrDenied = errors.New("the bucket policy denies it")
+
 // GetObject reads an object of S3 on a node, with the node's credentials. It returns the source
 // address that S3 saw. S3's refusal is an error with the HTTP status.
 func (c *Cluster) GetObject(ctx context.Context, n *Node) (netip.Addr, error) {
@@ -137,6 +141,9 @@ func (c *Cluster) GetObject(ctx context.Context, n *Node) (netip.Addr, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1000))
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("reading from S3 on %s: %w", n.Name, err)
+	}
+	if resp.StatusCode == http.StatusForbidden {
+		return netip.Addr{}, fmt.Errorf("reading from S3 on %s: %w: %s: %s", n.Name, ErrDenied, resp.Status, body)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return netip.Addr{}, fmt.Errorf("reading from S3 on %s: %s: %s", n.Name, resp.Status, body)

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -64,4 +65,23 @@ func (s Shape) Apply(spec *lab.ClusterSpec, pools pool.Pools, counted bool) (pro
 		}
 	}
 	return problems
+}
+
+func parseS3(words []string) (step, error) {
+	words, err := counted(words, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	return onEach(words[0], func(p *play, n *lab.Node) error {
+		source, err := p.cluster.GetObject(p.ctx, n)
+		switch {
+		case errors.Is(err, lab.ErrDenied):
+			return mismatch{err.Error()}
+		case err != nil:
+			return err
+		case source != n.Primary.Address:
+			return mismatched("%s: S3 saw %s, expected %s", n.Name, source, n.Primary.Address)
+		}
+		return nil
+	}), nil
 }
