@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"time"
 
@@ -108,6 +109,9 @@ func launch(ctx context.Context, o options, args []string) error {
 		if o.shell != "" || o.keep || o.binary != "" || o.policy != "" {
 			return usageError{errors.New("--virtual has no nodes to look at and runs no other program: not with --shell, --keep, --binary, --policy")}
 		}
+		if !reflect.DeepEqual(spec.Shape, lab.Shape{}) {
+			return usageError{errors.New("--virtual has one private subnet and no packets: not with --subnets, --vpc-cidr, --data-centre, --public, --shared, --bucket-policy")}
+		}
 		return launchVirtual(ctx, o, spec, args, wanted)
 	}
 	if o.binary, err = findBinary(o.binary); err != nil {
@@ -188,6 +192,11 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	if spec.Subnet, err = netip.PrefixFrom(spec.Static[0], 24).Masked(), nil; o.subnet != "" {
 		if spec.Subnet, err = netip.ParsePrefix(o.subnet); err != nil {
 			problem("--subnet: %w", err)
+		}
+	}
+	if len(problems) == 0 && len(spec.Shape.Subnets) == 0 {
+		if err := spec.Shape.Check(spec.Subnet); err != nil && !o.virtual { // in virtual time the subnet may grow
+			problems = append(problems, err)
 		}
 	}
 	spec.Account, spec.Prefix = scenario.Account(o.seed), wanted.Prefix

@@ -248,6 +248,10 @@ func TestLaunchRefusesArguments(t *testing.T) {
 		{[]string{"--bananas", "--", "10.0.1.10"}, []string{"--bananas"}},
 		{[]string{"--masters", "2", "--release", "seven", "--iptables", "x", "--files", "y", "--tasks", "-1", "--subnet", "z", "--", "10.0.1.10"},
 			[]string{"--masters", "--release", "--iptables", "--files", "--tasks", "--subnet"}},
+		{[]string{"--vpc-cidr", "10.0.0.0/16", "--subnet", "10.9.1.0/24", "--", "10.9.1.10"}, []string{"subnet 10.9.1.0/24: is in none of the VPC's CIDRs: 10.0.0.0/16"}},
+		{[]string{"--vpc-cidr", "10.0.0.0/16", "--subnets", "10.0.1.0/24,10.9.1.0/24", "--", "10.0.1.10"}, []string{"subnet 10.9.1.0/24: is in none"}},
+		{[]string{"--vpc-cidr", "ten", "--data-centre", "10.1.0.0/16,10.2.0.0/16", "--", "10.0.1.10"}, []string{"--vpc-cidr", "--data-centre"}},
+		{[]string{"--virtual", "--vpc-cidr", "10.0.0.0/16", "--", "10.0.1.10"}, []string{"--virtual", "--vpc-cidr"}},
 		{[]string{"--core", "1000", "--", "10.0.1.10"}, []string{"1001 nodes"}},
 		{[]string{"--binary", "/nowhere/at/all", "--", "10.0.1.10"}, []string{"/nowhere/at/all"}},
 	} {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -315,5 +316,29 @@ func TestVirtual(t *testing.T) {
 		if output, code := emrsim(t, append([]string{"launch", "--virtual"}, args...)...); code != 2 {
 			t.Errorf("%q: exit code %d\n%s", args, code, output)
 		}
+	}
+}
+
+// TestVirtualInterrupted ends a long rehearsal in virtual time by a signal: it ends at once.
+func TestVirtualInterrupted(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "launch", "--virtual", "--subnet", "10.0.0.0/19", "--", "10.0.16.0", "10.0.16.1-10.0.17.243")
+	var out lockedBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); !strings.Contains(out.String(), "in virtual time"); time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("it does not begin:\n%s", out.String())
+		}
+	}
+	began := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code, took := cmd.ProcessState.ExitCode(), time.Since(began); code != 130 || took > 3*time.Second {
+		t.Errorf("exit code %d after %v, want 130 at once\n%s", code, took, out.String())
 	}
 }

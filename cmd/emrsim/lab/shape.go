@@ -25,6 +25,11 @@ type Shape struct {
 	Subnets []netip.Prefix
 	Chosen  int
 
+	// VPC are the VPC's CIDRs, the primary one first. Empty: the /16 around the first subnet.
+	VPC []netip.Prefix
+	// DataCentre is the network behind the firewall. The zero Prefix: one that the VPC leaves free.
+	DataCentre netip.Prefix
+
 	// Public makes the subnets public: nodes have public addresses, AWS's endpoints are outside the
 	// VPC, and an Internet gateway drops all but the nodes' primary IPs.
 	Public bool
@@ -40,7 +45,7 @@ const owner = "999999999999"
 // network builds VPC and subnets in the model. It returns the subnets' ids, in the order of the
 // plan.
 func (s Shape) network(account *cloud.Cloud, plan Plan) (subnets []string, err error) {
-	vpc := account.CreateVPC(plan.VPC)
+	vpc := account.CreateVPC(plan.CIDRs...)
 	for _, cidr := range plan.Subnets {
 		id := account.CreateSubnet(vpc, cidr)
 		if s.Public {
@@ -66,11 +71,18 @@ func (s Shape) plan(subnet netip.Prefix) (Plan, error) {
 	if s.Chosen < 0 || s.Chosen > len(subnets) {
 		return Plan{}, fmt.Errorf("subnet number %d: there are %d", s.Chosen, len(subnets))
 	}
-	p, err := NewPlan(subnets[0], subnets[1:]...)
+	s.Subnets = subnets
+	p, err := newPlan(s)
 	if s.Public {
 		p.makePublic()
 	}
 	return p, err
+}
+
+// Check returns what is wrong with the networks of a cluster in one subnet, or in any of several.
+func (s Shape) Check(subnet netip.Prefix) error {
+	_, err := s.plan(subnet)
+	return err
 }
 
 // pick returns the subnet that EMR is to pick, or "" for any.
