@@ -62,9 +62,9 @@ type Failed struct {
 	Began    time.Time // when the run did
 	// StateWritten is the time in the state file that the run left; see Report.
 	StateWritten time.Time
-	// Hopeless: the command line itself is wrong, and will not become right. A list of addresses that
-	// this node or its cluster contradicts is not hopeless: EMR's files may be complete later, and an
-	// interface may get room.
+	// Hopeless is set if the command line itself is wrong, so that a retry would fail too. A list
+	// of addresses that does not fit the node or the cluster is not hopeless: EMR's files may be
+	// complete later, and an interface may get room.
 	Hopeless bool
 }
 
@@ -173,9 +173,9 @@ func (r *run) overtaken(f Failed) string {
 	return ""
 }
 
-// missed reports whether the state was written after the failed run. The clock may have been set since,
-// so that the times are compared for being the same, and not for their order. If the run did not come
-// to read the state, only a time between its begin and now counts.
+// missed reports whether the state was written after the failed run. The clock may have been set
+// since, so it compares the times for equality and not for their order. If the run failed before
+// it read the state, only a time between its begin and now counts.
 func (f Failed) missed(last state.State) bool {
 	if !f.StateWritten.IsZero() {
 		return !last.Written.Equal(f.StateWritten)

@@ -20,9 +20,9 @@ func (r *run) tellOfRetries(err error) {
 	}
 }
 
-// superseded reports whether a retry has nothing to do any more: since it was started another run has
-// succeeded, or the address was released, or a release has begun; or it came with an image of
-// another instance. What is left of its units is taken away. Call it with the lock held.
+// superseded reports whether a retry has nothing left to do. Another run has succeeded since, the
+// address was released, or a release has begun. Or the retry came with an image of another
+// instance. superseded removes the units of the retry. The caller holds the lock.
 func (r *run) superseded(ctx context.Context) (bool, error) {
 	if !systemd.RetryPending(r.env) {
 		r.report.leftAlone("nothing is to be tried again: another run has succeeded meanwhile, or released the address")
@@ -36,8 +36,7 @@ func (r *run) superseded(ctx context.Context) (bool, error) {
 		r.report.leftAlone(fmt.Sprintf("what failed was a run on another instance (%s; this is %s), as after a start from an image of that one: it is not repeated here",
 			text.Quote(last.InstanceID), r.facts.ID.InstanceID))
 	case last.Count > 0 && r.memory.State().Released() && !r.memory.State().Written.Equal(last.State):
-		// Compared for being the same state, not for the order of times: the clock may have been set
-		// since.
+		// The times are compared for equality: the clock may have been set since.
 		r.report.leftAlone("nothing is to be tried again: a release has begun after what failed")
 	default:
 		return false, nil

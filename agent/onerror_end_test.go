@@ -26,8 +26,8 @@ func (n *testNode) failing(args ...string) {
 	n.cloud.Fault(nil)
 }
 
-// A release ends the timer first: one that fails, or is killed or timed out in the middle, is not followed by a retry that gives the
-// node an address again.
+// A release ends the timer first: one that fails, or is killed or timed out in the middle, is not
+// followed by a retry that gives the node an address again.
 func TestReleaseThatFailsEndsRetries(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -85,7 +85,8 @@ func TestReleaseThatFailsEndsRetries(t *testing.T) {
 	}
 }
 
-// A systemd that does not answer does not take the time that EMR leaves to a release at the node's end.
+// A systemd that does not answer does not use up the time that EMR allows a release at the node's
+// end.
 func TestReleaseWithAHangingSystemd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
@@ -256,8 +257,8 @@ func (n *testNode) rename(instance string) {
 	n.write(p, strings.ReplaceAll(n.read(filepath.Join(DefaultStateDir, state.LastErrorFile)), n.InstanceID, instance))
 }
 
-// A run by hand with another list ends the retries of the former one, as soon as the list is found right; one that fails before, or repeats
-// the list, leaves them, and says so.
+// A run by hand with another list ends the retries of the former one, as soon as the list is found
+// right; one that fails before, or repeats the list, leaves them, and says so.
 func TestOnErrorNewerList(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -32,7 +32,8 @@ func (n *testNode) program(ctx context.Context, args ...string) (code ExitCode, 
 // operation is the type of Apply, Release and Restore.
 type operation = func(context.Context, Config, Environment) (Report, error)
 
-// Package cli imports this package, so that its tests cannot import cli. program_test.go sets these.
+// Package cli imports this package, so that its tests cannot import cli. program_test.go sets
+// these.
 var (
 	// CommandLine runs the command line with another function in the place of Apply.
 	CommandLine func(ctx context.Context, apply operation, args []string, env Environment) ExitCode
@@ -82,8 +83,8 @@ func (n *testNode) unitArgs() []string {
 	return strings.Fields(line)
 }
 
-// A failure that is suppressed is loud in the log, in the tag and in status; the timer's run ends it when the cause is gone, and then nothing
-// of it is left.
+// A failure that is suppressed is loud in the log, in the tag and in status; the timer's run ends
+// it when the cause is gone, and then nothing of it is left.
 func TestOnErrorContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
@@ -133,7 +134,8 @@ func TestOnErrorContinue(t *testing.T) {
 			t.Errorf("%v in %s", err, text)
 		}
 
-		// The timer fires, and the cause is still there: systemd sees the code, and EC2 is not asked to set the same tag again.
+		// The timer fires, and the cause is still there. systemd sees the exit code, and EC2 is not
+		// asked to set the same tag again.
 		time.Sleep(3 * time.Minute)
 		set := n.cloud.Counts()["ec2:CreateTags"].Calls
 		code, _, stderr = n.program(t.Context(), n.unitArgs()...)
@@ -242,7 +244,8 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 	}
 }
 
-// Without the flag, for other commands, and for signals, a failure is a failure, and nothing is recorded.
+// Without the flag, for other commands, and for signals, a failure is a failure, and nothing is
+// recorded.
 func TestOnErrorFail(t *testing.T) {
 	for _, test := range []struct {
 		args   []string
@@ -331,7 +334,8 @@ func TestOnErrorRelease(t *testing.T) {
 	})
 }
 
-// Where the tag may not be removed, the run succeeds with a warning that names the permission; status and later runs know of the tag.
+// If the permission to remove the tag is missing, the run succeeds with a warning that names it.
+// Status and later runs know of the tag.
 func TestOnErrorTagThatStays(t *testing.T) {
 	for _, nameTag := range []bool{true, false} { // without it a run does not see the instance's tags
 		synctest.Test(t, func(t *testing.T) {

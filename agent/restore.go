@@ -304,8 +304,8 @@ func (r *run) unlisted(ctx context.Context) error {
 	return r.withdraw(ctx, fmt.Sprintf(": IMDS, answering properly, has not listed it in %d checks since %s", a.Count, a.Since.UTC().Format(time.RFC3339)))
 }
 
-// withdraw takes the static IP out of the kernel. The state file says so first, so that no later restore
-// puts it back while IMDS is silent.
+// withdraw removes the static IP from the kernel. It writes the state file first, so that no later
+// restore puts the address back while IMDS is silent.
 func (r *run) withdraw(ctx context.Context, evidence string) error {
 	s := r.memory.State()
 	if s.Phase != state.Withdrawn {

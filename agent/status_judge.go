@@ -84,8 +84,9 @@ func (s *Status) judge() {
 	}
 }
 
-// settle calls settling what AWS may be late to show: a run that ended a moment ago had EC2's answer
-// and Parameter Store's. IMDS lags up to 30 s behind EC2, describe calls and parameter reads lag too.
+// settle calls settling what AWS may be late to show: a run that ended a moment ago had EC2's
+// answer and Parameter Store's. IMDS lags up to 30 s behind EC2, describe calls and parameter reads
+// lag too.
 func (r *run) settle(s *Status) {
 	if s.Phase != state.Programmed || !r.recent() {
 		return

@@ -121,7 +121,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestVerifyIsPatient: routes follow an attachment some time later; the first attempts may go nowhere.
+// TestVerifyIsPatient checks that --verify repeats a connection: EC2 may deliver packets for a new
+// address only some time after the assignment.
 func TestVerifyIsPatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
@@ -138,7 +139,8 @@ func TestVerifyIsPatient(t *testing.T) {
 		if rep.Duration < 10*time.Second || !strings.Contains(strings.Join(rep.Notes, "\n"), "verified:") {
 			t.Errorf("%v, %q", rep.Duration, rep.Notes)
 		}
-		// A rerun repeats it and changes nothing; a restore does not; a plan says so and connects to nothing.
+		// A rerun repeats it and changes nothing; a restore does not; a plan says so and connects
+		// to nothing.
 		n.cfg = DefaultConfig()
 		w.Forget()
 		if rep := n.apply(); len(rep.Changes) > 0 || len(w.Dialed()) != 1 {
@@ -156,7 +158,8 @@ func TestVerifyIsPatient(t *testing.T) {
 	})
 }
 
-// TestVerifyManyAddresses: a name with several addresses of which none answers takes no longer than one, and the last of them is tried too.
+// TestVerifyManyAddresses checks a name with several addresses. If none answers, the check takes no
+// longer than for one. The last address is tried too.
 func TestVerifyManyAddresses(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -13,8 +13,8 @@ import (
 var recordKeys = []string{"v", "instance", "eni", "cluster", "role", "time"}
 
 // checkKeys returns an error if value is not one JSON object with each key once, or if a key is one
-// of a Record's in other letters. encoding/json reads such keys as a Record's, and takes the last of
-// two: another program could read another owner.
+// of a Record's in other letters. encoding/json reads such keys as a Record's, and takes the last
+// of two: another program could read another owner.
 func checkKeys(value string) error {
 	d := json.NewDecoder(strings.NewReader(value))
 	begin, err := d.Token()

@@ -1,5 +1,5 @@
-// Package cli is the command line of emr-static-ip: commands, flags, help, completion, the restart as
-// root, the log, and the text of a failure.
+// Package cli is the command line of emr-static-ip: commands, flags, help, completion, the restart
+// as root, the log, and the text of a failure.
 package cli
 
 import (

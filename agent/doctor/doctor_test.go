@@ -52,7 +52,8 @@ func textOf(t *testing.T, d Diagnosis) string {
 	return b.String()
 }
 
-// expect fails the test unless the diagnosis has a finding whose check and subject, result, and detail or remedy match.
+// expect fails the test unless the diagnosis has a finding with this check and subject, this
+// result, and this text in its detail or remedy.
 func expect(t *testing.T, d Diagnosis, name, result string, parts ...string) {
 	t.Helper()
 	for _, f := range d.Findings {
@@ -324,7 +325,8 @@ func TestDoctorClockByS3(t *testing.T) {
 	})
 }
 
-// TestWrongClock: a run's error names the clock, at EC2's words, and also at SSM's where the SDK is kept from correcting itself.
+// TestWrongClock checks that the error of a run names the clock, whether EC2 or SSM refused the
+// signature. The SDK is kept from correcting the clock itself.
 func TestWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := newNode(t, cloud.Options{ClockSkew: 20 * time.Minute})
@@ -352,7 +354,8 @@ func TestWrongClock(t *testing.T) {
 	}
 }
 
-// TestDoctorCutShort: a signal ends it, what it knows is shown, and the probe is removed all the same.
+// TestDoctorCutShort checks that a signal ends doctor, which then shows its findings and removes
+// its probe.
 func TestDoctorCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := newNode(t, cloud.Options{})

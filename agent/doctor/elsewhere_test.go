@@ -18,7 +18,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
-// TestDoctorWithoutIMDSAndRegion: EMR's files stand in for the region; where they do not tell it either, nothing but IMDS is blamed.
+// TestDoctorWithoutIMDSAndRegion checks that doctor takes the region from EMR's files. If they do
+// not name it either, doctor blames IMDS alone.
 func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -79,7 +80,8 @@ func TestDoctorEMRFiles(t *testing.T) {
 	})
 }
 
-// TestDoctorOutsideEMRBesideACluster: the cluster's own nodes have the addresses that doctor is asked about; a stranger's are too few.
+// TestDoctorOutsideEMRBesideACluster asks doctor about an address in use. If a node of a cluster
+// has it, that is a warning. If a stranger has it, a run would fail.
 func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
 	for _, stranger := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

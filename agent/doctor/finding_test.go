@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestDiagnosisForm holds the JSON and the text against golden files: programs and people rely on them.
+// TestDiagnosisForm compares JSON and text with golden files: programs and people rely on them.
 func TestDiagnosisForm(t *testing.T) {
 	d := Diagnosis{Version: DiagnosisVersion, Instance: "i-0a1", Cluster: "j-1", Role: emr.Core, Region: "us-east-1", Subnet: "subnet-1", Seconds: 5.2, Findings: []Finding{}}
 	free := fine("address", "10.0.1.11-10.0.1.12", "2 addresses: free")

@@ -17,7 +17,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// TestDoctorTagging: what --on-error continue needs beside the Name tag, each kind of tagging taken away.
+// TestDoctorTagging takes each tagging permission away. Doctor must name those that --on-error
+// continue needs beside the Name tag.
 func TestDoctorTagging(t *testing.T) {
 	const setting, clearing = "permission ec2:CreateTags " + ec2.ErrorTag, "permission ec2:DeleteTags " + ec2.ErrorTag
 	for _, test := range []struct {

@@ -63,7 +63,8 @@ func (t trial) subject() string { return strings.TrimSpace("ec2:" + t.action + "
 // ec2Permissions tries each EC2 action.
 func (d *examination) ec2Permissions(ctx context.Context) []Finding {
 	why := d.unasked("ec2")
-	// A client of its own: the SDK's client makes up for a wrong clock once a call was refused for it.
+	// The SDK's client corrects a wrong clock after a refused call. A client of its own sees the
+	// clock.
 	api := ec2.NewNode(d.api, d.facts.ID, d.facts.Cluster, d.env)
 	var findings []Finding
 	for _, t := range d.ec2Trials() {

@@ -129,8 +129,9 @@ func (t *Tally) persisting(ctx context.Context, name string, began time.Time, er
 	}
 }
 
-// retryable ends the attempts at an endpoint that has never answered or that the rules cut off, and
-// those that no repetition repairs. It repeats those that a middlebox refused for now, and those with half of an answer.
+// retryable reports whether the SDK repeats a call. It does not after an error that lasts, or if
+// the endpoint has never answered or the rules cut it off. It does after half of an answer, and if
+// a middlebox refused the call for now.
 func (t *Tally) retryable(err error) aws.Ternary {
 	broken := (*brokenAnswerError)(nil)
 	switch u := (*UnreachableError)(nil); {

@@ -43,7 +43,7 @@ func (l Report) Render(w io.Writer, format string) error {
 //	subnet-0a1b2c (us-east-1, /emr-static-ip/subnet-0a1b2c)
 //	ADDRESS    STATE   INSTANCE  EC2      CLUSTER  ROLE    NAME        AGE   ENI
 //	10.0.1.10  in use  i-0a1     running  j-1      MASTER  etl-MASTER  3h5m  eni-0a1
-//	10.0.1.11  stale   i-0b2     unknown  j-0      CORE    -           26d   -        its owner i-0b2 ...
+//	10.0.1.11  stale   i-0b2     unknown  j-0      CORE    -           26d   -        i-0b2 ...
 func (l Report) renderList(b *strings.Builder) {
 	bySubnet := map[string][]Address{}
 	for _, a := range l.Addresses {

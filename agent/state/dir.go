@@ -37,8 +37,8 @@ func ensureStateDir(dir string) error {
 }
 
 // CheckDir checks that dir may have the state: it belongs to root or to this user, nobody else may
-// write it, and it is empty or has a state. The files of a state are for this user alone, so that
-// CheckDir, and all that write the state, leave mode and owner of an existing directory as they are.
+// write it, and it is empty or has a state. Mode and owner of an existing directory are never
+// changed: the files of a state are readable by this user alone.
 func CheckDir(dir string) error {
 	if err := checkOwnDir(dir); err != nil {
 		return err
@@ -146,7 +146,7 @@ func existing(dir string) string {
 	return dir
 }
 
-// spareDir returns the directory that has the state while dir cannot be written. It is in memory and
+// spareDir returns the directory below /run that has the state while dir cannot be written. It
 // lasts until the next boot. root is the directory that has the node's files.
 func spareDir(root, dir string) string {
 	sum := sha256.Sum256([]byte(dir))

@@ -15,8 +15,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
-// An existing directory keeps its mode and its owner, and what is in it. One with files of others is
-// refused before anything is written.
+// An existing directory keeps its mode and its owner, and what is in it. One with files of others
+// is refused before anything is written.
 func TestExistingDirectoryIsNotChanged(t *testing.T) {
 	valid := func(dir string) error { return Save(dir, testState()) }
 	file := func(name string) func(string) error {
@@ -119,8 +119,8 @@ func readOnly(t *testing.T, dir, options string) (lock func()) {
 	}
 }
 
-// On a file system that is read-only the lock holds all the same. What must be known to the next run
-// is kept in memory, and a state that can be saved again takes its place.
+// On a file system that is read-only the lock holds all the same. What must be known to the next
+// run is kept in memory, and a state that can be saved again takes its place.
 func TestReadOnlyFileSystem(t *testing.T) {
 	for _, made := range []bool{true, false} {
 		mount, root := t.TempDir(), t.TempDir()

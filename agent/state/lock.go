@@ -70,8 +70,8 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 	return func() { f.Close() }, nil
 }
 
-// lockless opens what is locked where the lock file cannot be made or written: that file as it is, or
-// else the nearest directory that exists. The kernel locks these too.
+// lockless is called when the lock file cannot be created or written. It opens the existing lock
+// file for reading, or else the nearest directory that exists. The kernel can lock both.
 func lockless(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err == nil {
