@@ -52,7 +52,7 @@ func Load(dir, instanceID string) (State, bool, error) {
 }
 
 func loadState(dir, p string) (State, error) {
-	if err := checkOwn(dir, fs.ModeDir); err != nil {
+	if err := checkOwnDir(dir); err != nil {
 		return State{}, err
 	}
 	if err := checkOwn(p, 0); err != nil {
