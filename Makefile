@@ -102,7 +102,7 @@ lint: ## gofmt, go vet; staticcheck and shellcheck where they can be had
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh agent/systemd/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
 
 # Not part of lint: on a clean machine it compiles golangci-lint, which takes longer than all the rest of lint. The workflow check
-# runs it beside the tests. scripts/importrules_test.go holds the import rules in any case.
+# runs it beside the tests. Tests in scripts hold the import rules and the width of comments in any case.
 .PHONY: golangci
 golangci: ## golangci-lint by .golangci.yml; the first run compiles it, which takes some minutes
 	timeout 15m go run $(GOLANGCI_LINT) run --timeout 10m ./...

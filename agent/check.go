@@ -13,12 +13,13 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
-// reservedAddresses is how many addresses at the beginning of a subnet AWS keeps for itself (network, router, DNS, future use);
-// the last one, the broadcast address, is the fifth.
+// reservedAddresses is the number of addresses that AWS reserves at the beginning of a subnet:
+// network, router, DNS, future use. AWS also reserves the last one, the broadcast address.
+// https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
 const reservedAddresses = 4
 
-// LeftAlone tells whether a node of this role is to be left as it is, and why: a task node for which no pool is named, and a core node
-// where the master alone is to have an address.
+// LeftAlone reports whether a node of this role gets no static IP, and returns why. That is a task
+// node without a pool, and a core node if only the master is to have an address.
 func LeftAlone(p Pools, r Role) (bool, string) {
 	if r == RoleTask && len(p.Task) == 0 {
 		return true, "this is a task node, and no addresses are named for task nodes (--task-ips): it keeps its primary IP only"
@@ -101,7 +102,8 @@ func checkAddresses(p Pools, at Placement, id Identity) []error {
 	return text.Limit(problems)
 }
 
-// several is "address 10.0.1.1 is", "addresses 10.0.1.1, 10.0.1.2 are", with the first ten spelled out.
+// several returns "address 10.0.1.1 is" or "addresses 10.0.1.1, 10.0.1.2 are". It names the first
+// ten addresses.
 func several(addrs []netip.Addr) string {
 	const most = 10
 	if len(addrs) == 1 {
@@ -170,9 +172,10 @@ func requested(n int, from string) string {
 	return fmt.Sprintf(" (0 addresses; %s says that %d are requested)", from, n)
 }
 
-// CheckRoom checks that the ENI can take one more address. limit is how many its instance type allows, the primary one included
-// (0: not known, then there is nothing to check); present are the addresses that it has. An ENI that has an address of the pool
-// already needs no more.
+// CheckRoom checks that the ENI can take one more address. limit is the number of addresses that
+// the instance type allows, the primary one included. If limit is 0, it is unknown and CheckRoom
+// returns nil. present are the addresses of the ENI. If one of them is in the pool, the ENI needs
+// no further address.
 func CheckRoom(id Identity, limit int, present, pool []netip.Addr) error {
 	if limit <= 0 || len(present) < limit || slices.ContainsFunc(present, func(a netip.Addr) bool { return slices.Contains(pool, a) }) {
 		return nil

@@ -13,7 +13,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
-// jobFlowJSON is the job-flow.json of a cluster with one master, two core nodes and four task nodes.
+// jobFlowJSON is the job-flow.json of a cluster with one master, two core nodes and four task
+// nodes.
 const jobFlowJSON = `{"jobFlowId":"j-3H4A2KJ5EXAMPLE","instanceCount":3,"masterInstanceId":"i-1","instanceGroups":[
 		{"instanceGroupId":"ig-1MASTER","instanceGroupName":"m","instanceRole":"Master","marketType":"ON_DEMAND","instanceType":"m5.xlarge","requestedInstanceCount":1},
 		{"instanceGroupId":"ig-2CORE","instanceGroupName":"c","instanceRole":"Core","marketType":"ON_DEMAND","instanceType":"m5.xlarge","requestedInstanceCount":2},

@@ -21,8 +21,8 @@ func (n *testNode) takesNoWrites(reason syscall.Errno) {
 	n.env.SaveState = func(string, []byte) error { return fmt.Errorf("writing: %w", reason) }
 }
 
-// A file system that takes no writes stops a run before anything is changed, and neither a restore nor a
-// release. What they could not save, they say, and the next run knows it.
+// A file system that takes no writes stops a run before anything is changed, and neither a restore
+// nor a release. What they could not save, they say, and the next run knows it.
 func TestStateThatCannotBeSaved(t *testing.T) {
 	for _, reason := range []syscall.Errno{syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
 		t.Run(reason.Error(), func(t *testing.T) {
@@ -75,8 +75,8 @@ func TestStateThatCannotBeSaved(t *testing.T) {
 	}
 }
 
-// A damaged state file stops neither a release nor a run with a list, and is put aside. All others say
-// what is true.
+// A damaged state file stops neither a release nor a run with a list, and is put aside. All others
+// say what is true.
 func TestDamagedStateFile(t *testing.T) {
 	for _, content := range []string{"", "{", `{"version":1}`, "\x00\x00\x00"} {
 		for _, args := range [][]string{{"release"}, {"10.0.1.20", "10.0.1.21", "10.0.1.22"}} {
@@ -247,7 +247,7 @@ func TestReportAfterAWithdrawal(t *testing.T) {
 		time.Sleep(time.Hour)
 		log := n.logged()
 		rep := n.apply()
-		if rep.Static != static || strings.Contains(strings.Join(rep.Warnings, "\n"), "any more") {
+		if rep.Static != static || strings.Contains(strings.Join(rep.Warnings, "\n"), "no longer assigns") {
 			t.Errorf("static IP %s, warnings %q", rep.Static, rep.Warnings)
 		}
 		// No wait of more than 10 s goes untold.

@@ -10,8 +10,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// An apply asks EC2 for the networks of S3 and DynamoDB again when its list is a week old. Without an
-// answer the old list stays in use.
+// An apply asks EC2 for the networks of S3 and DynamoDB again when its list is a week old. Without
+// an answer the old list stays in use.
 func TestGatewaysAreRefreshed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})

@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { agenttest.Main(m) }
 
-// testNode is a core node of a cluster in the cloud model, with a kernel in memory and a directory as its file system. It is used inside
-// a synctest bubble.
+// testNode is a core node of a cluster in the cloud model, with a kernel in memory and a directory
+// as its file system. It is used inside a synctest bubble.
 type testNode struct {
 	*cloud.Node
 	t      *testing.T

@@ -32,7 +32,8 @@ func (n *testNode) program(ctx context.Context, args ...string) (code ExitCode, 
 // operation is the type of Apply, Release and Restore.
 type operation = func(context.Context, Config, Environment) (Report, error)
 
-// Package cli imports this package, so that its tests cannot import cli. program_test.go sets these.
+// Package cli imports this package, so that its tests cannot import cli. program_test.go sets
+// these.
 var (
 	// CommandLine runs the command line with another function in the place of Apply.
 	CommandLine func(ctx context.Context, apply operation, args []string, env Environment) ExitCode
@@ -82,8 +83,8 @@ func (n *testNode) unitArgs() []string {
 	return strings.Fields(line)
 }
 
-// A failure that is suppressed is loud in the log, in the tag and in status; the timer's run ends it when the cause is gone, and then nothing
-// of it is left.
+// A failure that is suppressed is loud in the log, in the tag and in status; the timer's run ends
+// it when the cause is gone, and then nothing of it is left.
 func TestOnErrorContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
@@ -114,7 +115,7 @@ func TestOnErrorContinue(t *testing.T) {
 
 		// status shows it to people and to programs.
 		_, text, _ := n.program(t.Context(), "status")
-		for _, want := range []string{"last error\n  exit code 4, a permission is missing, at 20", "allow ssm:PutParameter", "emr-static-ip-retry.timer goes on trying"} {
+		for _, want := range []string{"last error\n  exit code 4, a permission is missing, at 20", "allow ssm:PutParameter", "emr-static-ip-retry.timer keeps retrying"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("status does not say %q:\n%s", want, text)
 			}
@@ -133,7 +134,8 @@ func TestOnErrorContinue(t *testing.T) {
 			t.Errorf("%v in %s", err, text)
 		}
 
-		// The timer fires, and the cause is still there: systemd sees the code, and EC2 is not asked to set the same tag again.
+		// The timer fires, and the cause is still there. systemd sees the exit code, and EC2 is not
+		// asked to set the same tag again.
 		time.Sleep(3 * time.Minute)
 		set := n.cloud.Counts()["ec2:CreateTags"].Calls
 		code, _, stderr = n.program(t.Context(), n.unitArgs()...)
@@ -160,7 +162,7 @@ func TestOnErrorContinue(t *testing.T) {
 			t.Errorf("exit code %d\n%s", code, stdout)
 		}
 		// The service was started once more just before its timer was removed.
-		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "left alone nothing is to be tried again") {
+		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "left alone no retry needed") {
 			t.Errorf("exit code %d\n%s", code, stdout)
 		}
 	})
@@ -186,12 +188,12 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 		want   []string
 		tagged bool
 	}{
-		{"no systemd", func(n *testNode) { n.deny("ssm:PutParameter") }, onErrorList, []string{"nothing tries again by itself: systemd does not run here", "recorded the error"}, true},
-		{"no units", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter") }, append([]string{"--no-units"}, onErrorList...), []string{"nothing tries again by itself (--no-units)"}, true},
+		{"no systemd", func(n *testNode) { n.deny("ssm:PutParameter") }, onErrorList, []string{"no retry is scheduled: systemd does not run here", "recorded the error"}, true},
+		{"no units", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter") }, append([]string{"--no-units"}, onErrorList...), []string{"no retry is scheduled (--no-units)"}, true},
 		{"no permission to tag", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter", "ec2:CreateTags") }, onErrorList,
-			[]string{"the instance has no tag emr-static-ip:error", "allow ec2:CreateTags", systemd.RetryTimer + " tries again"}, false},
+			[]string{"could not set the tag emr-static-ip:error", "allow ec2:CreateTags", systemd.RetryTimer + " tries again"}, false},
 		{"systemctl fails", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter"); n.failed = "enable" }, onErrorList,
-			[]string{"nothing tries again by itself: installing emr-static-ip-retry.timer: systemctl enable", "recorded the error"}, true},
+			[]string{"no retry is scheduled: installing emr-static-ip-retry.timer: systemctl enable", "recorded the error"}, true},
 		{"no IMDS", func(n *testNode) { n.withSystemd().silent.Store(true) }, append([]string{"--imds-timeout", "10s"}, onErrorList...),
 			[]string{"exit code 5 is suppressed", "the instance cannot be tagged: the Instance Metadata Service", "recorded the error", systemd.RetryTimer + " tries again"}, false},
 		{"a state directory that others write", func(n *testNode) {
@@ -202,7 +204,7 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 			}
 		}, onErrorList, []string{"exit code 1 is suppressed", "the error cannot be recorded on this node", "could have been written by somebody else", systemd.RetryTimer + " tries again"}, true},
 		{"an address outside the subnet", func(n *testNode) { n.withSystemd() }, []string{"10.0.9.1", "10.0.9.2"}, []string{"exit code 2 is suppressed", systemd.RetryTimer + " tries again"}, true},
-		{"a wrong command line", func(n *testNode) { n.withSystemd() }, []string{"10.0.1.300", "--bogus"}, []string{`unknown flag "--bogus"`, `"10.0.1.300" is not`, "exit code 2 is suppressed", "nothing tries again by itself: the same command line"}, true},
+		{"a wrong command line", func(n *testNode) { n.withSystemd() }, []string{"10.0.1.300", "--bogus"}, []string{`unknown flag "--bogus"`, `"10.0.1.300" is not`, "exit code 2 is suppressed", "no retry is scheduled: the arguments are invalid"}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -242,7 +244,8 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 	}
 }
 
-// Without the flag, for other commands, and for signals, a failure is a failure, and nothing is recorded.
+// Without the flag, for other commands, and for signals, a failure is a failure, and nothing is
+// recorded.
 func TestOnErrorFail(t *testing.T) {
 	for _, test := range []struct {
 		args   []string
@@ -331,7 +334,8 @@ func TestOnErrorRelease(t *testing.T) {
 	})
 }
 
-// Where the tag may not be removed, the run succeeds with a warning that names the permission; status and later runs know of the tag.
+// If the permission to remove the tag is missing, the run succeeds with a warning that names it.
+// Status and later runs know of the tag.
 func TestOnErrorTagThatStays(t *testing.T) {
 	for _, nameTag := range []bool{true, false} { // without it a run does not see the instance's tags
 		synctest.Test(t, func(t *testing.T) {
@@ -347,7 +351,7 @@ func TestOnErrorTagThatStays(t *testing.T) {
 				}
 			}
 			code, stdout, _ := n.program(t.Context(), "status")
-			if code != ExitOK || !strings.Contains(stdout, "note       the instance has the tag emr-static-ip:error of a failure that is over") || strings.Contains(stdout, "last error") {
+			if code != ExitOK || !strings.Contains(stdout, "note       the instance still has the tag emr-static-ip:error of an earlier failure") || strings.Contains(stdout, "last error") {
 				t.Errorf("status: exit code %d\n%s", code, stdout)
 			}
 			// A new failure is one of its own.

@@ -17,7 +17,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// A script with Windows' line ends gives a list whose last address is followed by a carriage return. What is tried again is the list without it.
+// A script with Windows' line ends adds a carriage return to the last address of a list. The retry
+// gets the list without it.
 func TestOnErrorCarriageReturn(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -30,7 +30,7 @@ func (r *run) tellUnsaved() {
 }
 
 // orphaned returns an error if the kernel carries an address or rules of this program and there is
-// no state file. It says nothing where the kernel cannot be looked at.
+// no state file. It says nothing where the kernel cannot be read.
 func (r *run) orphaned(ctx context.Context) error {
 	carries := r.carries(ctx)
 	if carries == "" {

@@ -177,8 +177,8 @@ func TestRecordPendingWithoutATimer(t *testing.T) {
 	})
 }
 
-// A record that Parameter Store does not take before the deadline is the timer's. Without a timer the
-// run fails, and the state file says that the record is due.
+// A record that Parameter Store does not take before the deadline is the timer's. Without a timer
+// the run fails, and the state file says that the record is due.
 func TestRecordNotTaken(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -8,8 +8,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// A release that EC2 refuses fails. The address is still assigned, so that no other node gets it. No
-// restore puts it back into the kernel meanwhile, and the next release goes on.
+// A release that EC2 refuses fails. The address is still assigned, so that no other node gets it.
+// No restore puts it back into the kernel meanwhile, and the next release goes on.
 func TestReleaseThatEC2Refuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})

@@ -40,7 +40,7 @@ func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 				return err
 			}
 			if changed, prefix := r.prefixChanged(); changed {
-				r.report.note("the ledger of this node's run is " + text.Quote(prefix) + ": --prefix is not used")
+				r.report.note("the record of this node is below the prefix " + text.Quote(prefix) + ": --prefix is ignored")
 				r.cfg.Prefix = prefix
 			}
 			if err := r.release(ctx); err != nil {
@@ -88,7 +88,7 @@ func (r *run) release(ctx context.Context) error {
 		}
 	}
 	if err := r.unprogram(ctx, addrs); errors.Is(err, netcfg.ErrLockFile) {
-		// Nothing is programmed through a lock that cannot be opened, and EC2 lets no packet pass with an
+		// The lock cannot be opened, so the rules stay. They do no harm: EC2 drops packets with an
 		// address that the node does not have.
 		r.report.warn(withRemedies(err) + "; rules of this program may be left in the kernel")
 	} else if err != nil {
@@ -117,8 +117,8 @@ func (r *run) releasedAgain(ctx context.Context) error {
 	return errors.Join(r.unprogram(ctx, nil), r.uninstall(ctx))
 }
 
-// uninstall removes what acts after a run. Where the file system takes no writes, that is a warning:
-// what stays finds that the node has no static IP.
+// uninstall removes the units and the shutdown action. If the file system takes no writes, it
+// warns. Units that stay find that the node has no static IP and do nothing.
 func (r *run) uninstall(ctx context.Context) error {
 	err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction())
 	if state.Unwritable(err) {

@@ -39,8 +39,8 @@ type Report struct {
 	Notes     []string       `json:"notes,omitempty"`      // for the operator's information
 	Warnings  []string       `json:"warnings,omitempty"`   // for the operator's attention
 
-	// StateWritten is the time in the state file that the run left. It is zero if the run left none, or
-	// did not come to read it.
+	// StateWritten is the time in the state file that the run left. It is zero if the run left no
+	// state file, or failed before it read one.
 	StateWritten time.Time `json:"-"`
 }
 

@@ -81,7 +81,8 @@ func TestRestoreRepairsDrift(t *testing.T) {
 	}
 }
 
-// The address is taken out after so many proper answers without it, and not put back while IMDS is silent.
+// The address is withdrawn after five answers of IMDS without it, and not put back while IMDS is
+// silent.
 func TestRestoreOfAnAddressThatWasMoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
@@ -136,7 +137,8 @@ func (brokenKernel) Apply(context.Context, netcfg.Change) error {
 	return errors.New("failed by the test")
 }
 
-// A restore that ends between its note in the state file and the kernel is finished by the next one, also where IMDS is silent by then.
+// A restore that ends between its note in the state file and the kernel is finished by the next
+// one, also where IMDS is silent by then.
 func TestRestoreThatIsInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
@@ -260,7 +262,7 @@ func TestRestoreLeavesAlone(t *testing.T) {
 				n.t.Fatal(err)
 			}
 			n.t.Cleanup(unlock)
-		}, false, "at work on this node: nothing is looked at or put back while it lasts"},
+		}, false, "another emr-static-ip is running on this node"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -281,7 +283,8 @@ func TestRestoreLeavesAlone(t *testing.T) {
 	}
 }
 
-// What a release that was interrupted has left in the kernel is taken out: nothing would watch the address any more.
+// A restore removes what an interrupted release left in the kernel: no later run would check the
+// address.
 func TestRestoreAfterAReleaseWasBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})

@@ -51,7 +51,8 @@ func (n *testNode) ownRecord() string {
 	return ssmcoord.Record{Instance: n.InstanceID, ENI: n.ENI, Role: "CORE", Time: time.Now()}.Render()
 }
 
-// "Without one the node is not failed": run_gateways.go. The EC2 describe bucket is shared by the account.
+// A node does not fail for want of the networks of S3 and DynamoDB. The EC2 describe bucket is
+// shared by the account.
 func TestReviewThrottledPrefixLists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
@@ -96,8 +97,8 @@ func TestReviewFailedRunHidesNameTag(t *testing.T) {
 	})
 }
 
-// The address of an owner that is gone was taken over, the record is pending, and describe calls are
-// late. A second run asks EC2 before it takes the address out of use (doc.go, "Why there are waits").
+// The address of an owner that is gone was taken over, the record is pending, and describe calls
+// are late. A second run asks EC2 before it withdraws the address.
 func TestReviewTakenOverAddressIsWithdrawnUnasked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{RemapDelay: cloud.Exactly(20 * time.Second)}).withSystemd()
@@ -115,13 +116,14 @@ func TestReviewTakenOverAddressIsWithdrawnUnasked(t *testing.T) {
 			t.Error(err)
 		}
 		rep := n.apply()
-		if text := strings.Join(rep.Warnings, "\n"); strings.Contains(text, "EC2 does not give") {
+		if text := strings.Join(rep.Warnings, "\n"); strings.Contains(text, "EC2 no longer assigns") {
 			t.Errorf("EC2 gives it, and was not asked:\nwarnings %s\nchanges %s\nplan said %s", text, strings.Join(rep.Changes, "\n"), strings.Join(plan.Changes, "\n"))
 		}
 	})
 }
 
-// A denied, or throttled, AssignPrivateIpAddresses is no answer that another interface has the address.
+// A denied or throttled AssignPrivateIpAddresses does not mean that another interface has the
+// address.
 func TestReviewUnansweredQuestionTakesAddressOutOfUse(t *testing.T) {
 	for name, fault := range map[string]func(n *testNode){
 		"denied":    func(n *testNode) { n.deny("ec2:AssignPrivateIpAddresses") },
@@ -145,8 +147,9 @@ func TestReviewUnansweredQuestionTakesAddressOutOfUse(t *testing.T) {
 	}
 }
 
-// An operator moved the address, by the command that the tool prints, and the other node has recorded
-// it. A rerun, or a release, of the first node whose describe call is late leaves that record alone.
+// An operator moved the address, by the command that the tool prints, and the other node has
+// recorded it. A rerun, or a release, of the first node whose describe call is late leaves that
+// record alone.
 func TestReviewRecordOfTheNextHolder(t *testing.T) {
 	for name, do := range map[string]operation{"apply": Apply, "release": Release, "list changed": func(ctx context.Context, cfg Config, env Environment) (Report, error) {
 		cfg.Pools.Core = []netip.Addr{reviewA22}
@@ -171,8 +174,8 @@ func TestReviewRecordOfTheNextHolder(t *testing.T) {
 	}
 }
 
-// A run with another list is killed after EC2's assignment. The timer programs the kernel; it writes the
-// pending record too, or says that it does not.
+// A run with another list is killed after EC2's assignment. The timer programs the kernel; it
+// writes the pending record too, or says that it does not.
 func TestReviewTimerProgramsAndNeverRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
@@ -201,7 +204,8 @@ func TestReviewTimerProgramsAndNeverRecords(t *testing.T) {
 	})
 }
 
-// "so that a release need not wait for it": run_record.go. EMR gives the shutdown action 60 s, and that gives the release 45 s.
+// A release does not wait for the record. EMR gives the shutdown action 60 s, and the action gives
+// the release 45 s.
 func TestReviewReleaseWaitsForThrottledRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
@@ -269,7 +273,7 @@ func TestReviewTimerHasNoProxy(t *testing.T) {
 	})
 }
 
-// The list is changed and PutParameter is denied: the node had an address that worked, and ends with none.
+// The list is changed and PutParameter is denied. The node must not lose its working address.
 func TestReviewDeniedRecordAfterListChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
@@ -284,7 +288,8 @@ func TestReviewDeniedRecordAfterListChange(t *testing.T) {
 	})
 }
 
-// A record that cannot be read and a late describe call: EC2 confirms the address in use, and the run leaves it all the same.
+// A record cannot be read and a describe call is late. EC2 confirms the address in use, and the run
+// keeps it.
 func TestReviewConfirmedAddressIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{RemapDelay: cloud.Exactly(20 * time.Second)})
@@ -298,8 +303,8 @@ func TestReviewConfirmedAddressIsLeft(t *testing.T) {
 	})
 }
 
-// A run is ended while its PutParameter is under way, and the release that follows is faster: no record
-// names a node that has released its address, for as long as that node lives.
+// A run is ended while its PutParameter is under way, and the release that follows is faster: no
+// record names a node that has released its address, for as long as that node lives.
 func TestReviewRecordAfterRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})

@@ -10,9 +10,10 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// WithScope returns c with the default scope of a node with a public IPv4 address: private. The Internet
-// gateway maps the public address to the primary IP and knows no other address of the node, so
-// traffic with the static IP as its source vanishes there, AWS's public endpoints included:
+// WithScope returns c with the default scope of a node with a public IPv4 address: private. The
+// Internet gateway maps the public address to the primary IP and knows no other address of the
+// node, so traffic with the static IP as its source vanishes there, AWS's public endpoints
+// included:
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html
 //
 // Networks of --only-cidr are the operator's choice, in the scope that the operator chose.

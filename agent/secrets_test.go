@@ -62,7 +62,7 @@ func (h hostileIMDS) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// Whatever AWS, IMDS, EMR's files, tags and records of others hold, nothing of it is obeyed by a terminal.
+// No text of AWS, IMDS, EMR's files, tags or records of others reaches a terminal as a command.
 func TestHostileTextEverywhere(t *testing.T) {
 	const evil = "\x1b[2J\x1b]0;x\x07\r\u202e\u0085"
 	for _, test := range []struct {

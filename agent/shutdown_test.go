@@ -57,7 +57,8 @@ func TestShutdownActionIsInstalledAndRemoved(t *testing.T) {
 	})
 }
 
-// Whatever a killed run or somebody else has left, the next run completes, and plan and status say so before.
+// Whatever a killed run or somebody else has left, the next run completes, and plan and status say
+// so before.
 func TestShutdownActionIsRepaired(t *testing.T) {
 	public := filepath.Dir(systemd.ShutdownDir)
 	for _, test := range []struct {
@@ -169,7 +170,8 @@ func TestShutdownActionThatFails(t *testing.T) {
 	})
 }
 
-// The release of a shutdown action ends within its time limit, which is well below EMR's 60 s, whoever does not answer, and says who.
+// The release of a shutdown action ends within its time limit, which is well below EMR's 60 s. If a
+// service does not answer, the release names it.
 func TestShutdownReleaseIsBounded(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -223,7 +225,8 @@ func TestShutdownReleaseIsBounded(t *testing.T) {
 	}
 }
 
-// A restore beside a release, as by the timer, leaves the node alone, and puts nothing back afterwards.
+// A restore beside a release, as by the timer, leaves the node alone, and puts nothing back
+// afterwards.
 func TestRestoreBesideShutdownRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
@@ -240,7 +243,7 @@ func TestRestoreBesideShutdownRelease(t *testing.T) {
 			done <- err
 		}()
 		time.Sleep(time.Second)
-		if rep := n.restore(ExitOK); !strings.Contains(rep.LeftAlone, "another emr-static-ip is at work") {
+		if rep := n.restore(ExitOK); !strings.Contains(rep.LeftAlone, "another emr-static-ip is running") {
 			t.Errorf("left alone: %q", rep.LeftAlone)
 		}
 		if err := <-done; err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 )
 
-// silenceFirst is how long a run says nothing before it says that it goes on; silenceEvery is for the
-// lines after that. Some waits are due to AWS's lags, and belong to no call.
+// After silenceFirst without a log line, a run logs that it is still running, and then again every
+// silenceEvery. Some waits are due to AWS's lags, and belong to no call.
 const (
 	silenceFirst = 10 * time.Second
 	silenceEvery = time.Minute
@@ -59,8 +59,8 @@ func (s *silence) due() (wait time.Duration, text string) {
 	return time.Until(s.at.Add(every)), s.text
 }
 
-// watch tells of a run that says nothing. It returns the log that the run must use from here on, and
-// what ends the watch.
+// watch logs a line when the run has logged nothing for a while. It returns the log that the run
+// must use from here on, and a function that ends the watch.
 func watch(ctx context.Context, log *zap.Logger) (*zap.Logger, func()) {
 	s := &silence{at: time.Now(), text: "the run began"}
 	log = log.WithOptions(zap.Hooks(s.note))
@@ -71,7 +71,7 @@ func watch(ctx context.Context, log *zap.Logger) (*zap.Logger, func()) {
 		for {
 			wait, text := s.due()
 			if wait <= 0 {
-				log.Info("going on: nothing new since \"" + text + "\"" + host.AtMost(ctx, 0))
+				log.Info("still running: no news since \"" + text + "\"" + host.AtMost(ctx, 0))
 				s.spoke() // a log that drops the line calls no hook
 				continue
 			}

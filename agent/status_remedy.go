@@ -7,24 +7,6 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 )
 
-// settle calls settling what AWS may be late to show: a run that ended a moment ago had EC2's answer
-// and Parameter Store's. IMDS lags up to 30 s behind EC2, describe calls and parameter reads lag too.
-func (r *run) settle(s *Status) {
-	if s.Phase != state.Programmed || !r.recent() {
-		return
-	}
-	for _, item := range []*Item{s.IMDS, s.EC2, s.Ledger} {
-		if item.State == itemMissing && item.Detail == "" { // not in the hands of another one
-			item.State, item.Detail = itemSettling, "a run ended "+r.ago()+" ago, and AWS may be late to show it"
-		}
-	}
-}
-
-// settles reports whether AWS has still to show something.
-func (s *Status) settles() bool {
-	return slices.ContainsFunc([]*Item{s.IMDS, s.EC2, s.Ledger}, func(i *Item) bool { return i != nil && i.State == itemSettling })
-}
-
 // unsaid lists the reasons that no item has said already.
 func (s *Status) unsaid() (reasons []string) {
 	said := map[string]bool{}

@@ -64,7 +64,8 @@ func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 			t.Errorf("again:\n%s\nwas\n%s", after, files)
 		}
 
-		// Somebody has edited one unit, disabled the other, and there is a new version of the program.
+		// Somebody has edited one unit, disabled the other, and there is a new version of the
+		// program.
 		n.write(n.env.Path(filepath.Join(systemd.Dir, systemd.Service)), "x")
 		os.Remove(n.env.Path(filepath.Join(systemd.Dir, "timers.target.wants", systemd.Timer)))
 		program, _ := n.env.Executable()

@@ -61,8 +61,8 @@ func (n *testNode) editState(edit func(map[string]any)) string {
 	return string(text)
 }
 
-// What a newer version of the same format has added, in the state file and in the ledger, is no reason to change anything, and what an older one
-// has left out neither.
+// What a newer version of the same format has added, in the state file and in the ledger, is no
+// reason to change anything, and what an older one has left out neither.
 func TestFieldsOfOtherVersions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
@@ -106,7 +106,8 @@ func TestFieldsOfOtherVersions(t *testing.T) {
 	})
 }
 
-// A state file of a later format is neither used nor touched: every command but a look at it ends with what to do.
+// A state file of a later format is neither used nor changed. Every command that needs it ends and
+// says what to do.
 func TestStateOfALaterFormat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
@@ -130,7 +131,8 @@ func TestStateOfALaterFormat(t *testing.T) {
 	})
 }
 
-// A record of a later format is neither free nor stale, whoever it names: the next address is taken, and a full pool names it.
+// A record of a later format is neither free nor stale, whichever instance it names. The node takes
+// the next address, and the error of a full pool names the record.
 func TestRecordOfALaterFormat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})

@@ -1,9 +1,9 @@
 // Package netcfg brings one node's kernel into the wanted state: a static IP on the primary
 // interface, and rules that translate between it and the primary IP.
 //
-//	      outside the VPC                 the node's link                  the node
-//	a firewall sees 10.0.1.20  <-- SNAT -- 10.0.1.5/24  <-- a socket, or a container behind MASQUERADE
-//	a client calls  10.0.1.20  --- /32 --> 10.0.1.20/32 -- DNAT --> a service bound to 10.0.1.5
+//	     outside the VPC                the node's link                 the node
+//	a firewall sees 10.0.1.20 <-- SNAT -- 10.0.1.5/24 <-- a socket, or a container
+//	a client calls  10.0.1.20 --- /32 --> 10.0.1.20/32 -- DNAT --> a service bound to 10.0.1.5
 //
 // Everything goes the same way: Desired (pure, from Config) and Observed (read from the kernel on
 // every run, never remembered) are compared by Plan (pure), the printable Changes are applied, and

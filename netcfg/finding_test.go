@@ -117,8 +117,9 @@ func TestLinkDown(t *testing.T) {
 	}
 }
 
-// A directory in the place of the xtables lock, as a container that mounts it makes, is told apart from
-// a lock that somebody keeps. The node's rules can be removed all the same where nftables has them.
+// A directory in the place of the xtables lock, as a container that mounts it makes, is told apart
+// from a lock that somebody keeps. The node's rules can be removed all the same where nftables has
+// them.
 func TestLockFileIsADirectory(t *testing.T) {
 	enter(t, "iptables-legacy")
 	w := newNetwork(t, netcfg.Options{Backend: "iptables", Iptables: "iptables-legacy"}, "iptables-legacy")

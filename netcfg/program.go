@@ -121,8 +121,8 @@ func (p *program) list(ctx context.Context) (RuleSet, error) {
 	return parser.set, nil
 }
 
-// unlocked returns the program with another lock than the one that cannot be opened. It serves to read,
-// and to remove what is ours.
+// unlocked returns the program with a lock file that can always be opened. It serves to read rules,
+// and to remove our own, when the xtables lock cannot be opened.
 func (p *program) unlocked() *program {
 	q := *p
 	q.lock = "/dev/null"

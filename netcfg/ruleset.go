@@ -40,8 +40,8 @@ type RuleSet struct {
 	// masks is set if a chain of somebody else's in the same table changes the source of packets;
 	// iptables only.
 	masks bool
-	// First is the rule in first place of a chain of somebody else's, by chain, if a jump of ours is
-	// behind it; iptables only.
+	// First maps a chain of somebody else's to its first rule, if our jump in that chain comes
+	// later. It is for iptables only.
 	First map[string]string
 }
 

@@ -322,8 +322,8 @@ func TestBootstrapSweeps(t *testing.T) {
 	}
 }
 
-// TestBootstrapAfterAKill checks that a run removes what a run has left that was killed just before,
-// and not what belongs to a run that goes on.
+// TestBootstrapAfterAKill checks that a run removes what a run has left that was killed just
+// before, and not what belongs to a run that goes on.
 func TestBootstrapAfterAKill(t *testing.T) {
 	s := stub(t, told7)
 	// The stand-in for aws waits, so that the run is killed in the middle.
@@ -356,8 +356,8 @@ func TestBootstrapAfterAKill(t *testing.T) {
 	}
 }
 
-// TestBootstrapOfAProgramThatCrashes checks that a crash of the Go runtime, which ends with exit code 2,
-// is not called wrong arguments.
+// TestBootstrapOfAProgramThatCrashes checks that a crash of the Go runtime, which ends with exit
+// code 2, is not called wrong arguments.
 func TestBootstrapOfAProgramThatCrashes(t *testing.T) {
 	for _, test := range []struct {
 		program string

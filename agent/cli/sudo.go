@@ -44,8 +44,8 @@ type sudo struct {
 // sudo allows it and leads to root. So a refusal has a reason and a remedy, and a sudo that leads
 // to another user causes no endless loop.
 //
-// It passes on the variables that the run depends on: see passedOn. It passes them by name, never in
-// an argument that others could see. No shell is involved.
+// It passes on the variables that the run depends on: see passedOn. It passes them by name, never
+// in an argument that others could see. No shell is involved.
 func Elevate(ctx context.Context, args []string) error {
 	return sudo{
 		euid:       os.Geteuid,
@@ -85,7 +85,7 @@ func (s sudo) elevate(ctx context.Context, args []string) error {
 		return fmt.Errorf("becoming root with %s -n: %w", program, context.Cause(ctx))
 	case err != nil && strings.Contains(stderr, "must have a tty"):
 		return notRoot(fmt.Errorf("becoming root with %s -n: %w: %s", program, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine)),
-			"take requiretty back for this program, with visudo: Defaults!"+self+" !requiretty")
+			"switch requiretty off for this program, with visudo: Defaults!"+self+" !requiretty")
 	case err != nil:
 		refused := fmt.Errorf("becoming root with %s -n: %w: %s", program, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine))
 		if without, _, err := s.output(trial, []string{program, "-n", "--", self, euidCommand}); len(names) > 0 && err == nil && strings.TrimSpace(without) == "0" {
@@ -109,8 +109,8 @@ func notRoot(err error, remedy string) error {
 }
 
 // sudoers returns the remedy for a user who may not become root. It does not suggest SETENV: a user
-// who sets variables of a root process (LD_PRELOAD, PATH, AWS_CONFIG_FILE) runs any program as root.
-// So does a user who can write the file that sudo starts.
+// who sets variables of a root process (LD_PRELOAD, PATH, AWS_CONFIG_FILE) runs any program as
+// root. So does a user who can write the file that sudo starts.
 func (s sudo) sudoers(self string) string {
 	install := ""
 	if s.rootsOwn == nil || !s.rootsOwn(self) {
@@ -198,7 +198,7 @@ func SearchPath(path string) string {
 	return strings.Join(dirs, ":")
 }
 
-// tellKeptBack warns, where this process is not root, of variables that it does not pass on to root.
+// tellKeptBack warns of variables that it does not pass on to root. As root it says nothing.
 func (c *commandLine) tellKeptBack(env agent.Environment) {
 	user := os.Geteuid
 	if c.program.User != nil {

@@ -52,7 +52,8 @@ func textOf(t *testing.T, d Diagnosis) string {
 	return b.String()
 }
 
-// expect fails the test unless the diagnosis has a finding whose check and subject, result, and detail or remedy match.
+// expect fails the test unless the diagnosis has a finding with this check and subject, this
+// result, and this text in its detail or remedy.
 func expect(t *testing.T, d Diagnosis, name, result string, parts ...string) {
 	t.Helper()
 	for _, f := range d.Findings {
@@ -93,7 +94,7 @@ func TestDoctorHealthy(t *testing.T) {
 		expectOnly(t, d, exit.OK)
 		expect(t, d, "permission ec2:AssignPrivateIpAddresses", resultOK, "not refused for want of a permission")
 		expect(t, d, "address 10.0.1.21-10.0.1.22", resultOK, "2 addresses: free")
-		expect(t, d, "pool core", resultOK, "2 of 2 can be had", "asks for 1")
+		expect(t, d, "pool core", resultOK, "2 of 2 addresses available", "asks for 1")
 		expect(t, d, "dns ssm", resultOK, "10.0.9.10, 10.0.9.11 (private: a VPC endpoint)")
 		expect(t, d, "reservation", resultOK, "10.0.1.16/28")
 		t.Log("\n" + textOf(t, d))
@@ -324,7 +325,8 @@ func TestDoctorClockByS3(t *testing.T) {
 	})
 }
 
-// TestWrongClock: a run's error names the clock, at EC2's words, and also at SSM's where the SDK is kept from correcting itself.
+// TestWrongClock checks that the error of a run names the clock, whether EC2 or SSM refused the
+// signature. The SDK is kept from correcting the clock itself.
 func TestWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := newNode(t, cloud.Options{ClockSkew: 20 * time.Minute})
@@ -352,7 +354,8 @@ func TestWrongClock(t *testing.T) {
 	}
 }
 
-// TestDoctorCutShort: a signal ends it, what it knows is shown, and the probe is removed all the same.
+// TestDoctorCutShort checks that a signal ends doctor, which then shows its findings and removes
+// its probe.
 func TestDoctorCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := newNode(t, cloud.Options{})

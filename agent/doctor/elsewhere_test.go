@@ -18,7 +18,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
-// TestDoctorWithoutIMDSAndRegion: EMR's files stand in for the region; where they do not tell it either, nothing but IMDS is blamed.
+// TestDoctorWithoutIMDSAndRegion checks that doctor takes the region from EMR's files. If they do
+// not name it either, doctor blames IMDS alone.
 func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -38,7 +39,7 @@ func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
 				expect(t, d, "credentials", resultFailed)
 				return
 			}
-			expect(t, d, "credentials", resultUnknown, "IMDS does not tell the region", "AWS_REGION")
+			expect(t, d, "credentials", resultUnknown, "the region is unknown", "AWS_REGION")
 			expect(t, d, "dns ssm", resultUnknown, "the region is not known")
 		})
 	}
@@ -79,7 +80,8 @@ func TestDoctorEMRFiles(t *testing.T) {
 	})
 }
 
-// TestDoctorOutsideEMRBesideACluster: the cluster's own nodes have the addresses that doctor is asked about; a stranger's are too few.
+// TestDoctorOutsideEMRBesideACluster asks doctor about an address in use. If a node of a cluster
+// has it, that is a warning. If a stranger has it, a run would fail.
 func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
 	for _, stranger := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -105,7 +107,7 @@ func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
 				return
 			}
 			expectOnly(t, d, exit.OK, "role", "pool core", "units")
-			expect(t, d, "pool core", resultWarning, "all in use: 0 of 1 can be had", "1 are with nodes of EMR clusters")
+			expect(t, d, "pool core", resultWarning, "all in use: 0 of 1 addresses available", "1 held by nodes of EMR clusters")
 		})
 	}
 }

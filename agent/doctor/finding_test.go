@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestDiagnosisForm holds the JSON and the text against golden files: programs and people rely on them.
+// TestDiagnosisForm compares JSON and text with golden files: programs and people rely on them.
 func TestDiagnosisForm(t *testing.T) {
 	d := Diagnosis{Version: DiagnosisVersion, Instance: "i-0a1", Cluster: "j-1", Role: emr.Core, Region: "us-east-1", Subnet: "subnet-1", Seconds: 5.2, Findings: []Finding{}}
 	free := fine("address", "10.0.1.11-10.0.1.12", "2 addresses: free")
@@ -27,7 +27,7 @@ func TestDiagnosisForm(t *testing.T) {
 	d.add(
 		fine("imds", "", "IMDSv2: i-0a1 in subnet-1"),
 		failed(exit.Unreachable, "tcp", "ssm", "the security group must admit TCP 443", "10.0.0.10:443: no answer").took(5*time.Second),
-		unknown("clock", "", "", "no answer of AWS tells the time"),
+		unknown("clock", "", "", "no answer of AWS has the time"),
 		failed(exit.Permission, "permission", "ssm:PutParameter", denied, "denied"),
 		failed(exit.Permission, "permission", "ssm:DeleteParameter", denied, "denied"),
 		free,

@@ -35,7 +35,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
-// certificate makes a CA and a certificate of it for 127.0.0.1 and aws.test, valid in the given time.
+// certificate makes a CA and a certificate that it signed for 127.0.0.1 and aws.test. The
+// certificate is valid in the given time.
 func certificate(t *testing.T, from, until time.Time) (ca []byte, leaf tls.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -117,7 +118,7 @@ func TestDoctorTLS(t *testing.T) {
 	}
 }
 
-// reached looks at a service's endpoint over the real network, which must be the loopback interface.
+// reached examines a service's endpoint on the loopback interface, with real connections.
 func reached(t *testing.T, service string) reach {
 	t.Helper()
 	d := &examination{env: agent.Environment{Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
@@ -296,7 +297,7 @@ func TestDoctorOutsideEMR(t *testing.T) {
 		n.Env.Root = t.TempDir()
 		d := n.doctor()
 		expectOnly(t, d, exit.OK, "role", "units")
-		expect(t, d, "role", resultUnknown, "pools of all roles are looked at")
+		expect(t, d, "role", resultUnknown, "pools of all roles are checked")
 		expect(t, d, "address 10.0.1.20", resultOK, "free")
 		expect(t, d, "pool master", resultOK)
 		expect(t, d, "pool core", resultOK)
@@ -344,8 +345,8 @@ func verifyLines(d Diagnosis) (lines []string) {
 	return lines
 }
 
-// A name with several addresses of which none answers takes no longer than one, and the last of them
-// is tried too.
+// A name with several addresses of which none answers takes no longer than one, and the last of
+// them is tried too.
 func TestDoctorVerifiesManyAddresses(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -63,7 +63,8 @@ func (t trial) subject() string { return strings.TrimSpace("ec2:" + t.action + "
 // ec2Permissions tries each EC2 action.
 func (d *examination) ec2Permissions(ctx context.Context) []Finding {
 	why := d.unasked("ec2")
-	// A client of its own: the SDK's client makes up for a wrong clock once a call was refused for it.
+	// The SDK's client corrects a wrong clock after a refused call. A client of its own sees the
+	// clock.
 	api := ec2.NewNode(d.api, d.facts.ID, d.facts.Cluster, d.env)
 	var findings []Finding
 	for _, t := range d.ec2Trials() {
@@ -75,7 +76,7 @@ func (d *examination) ec2Permissions(ctx context.Context) []Finding {
 			findings = append(findings, unknown("permission", t.subject(), "", "not tried: %s", why))
 			continue
 		case t.node && !d.known:
-			findings = append(findings, unknown("permission", t.subject(), "", "who this node is, is not known"))
+			findings = append(findings, unknown("permission", t.subject(), "", "this node's identity is unknown"))
 			continue
 		}
 		f := d.try(ctx, api, t)
@@ -146,7 +147,7 @@ func (d *examination) ssmPermissions(ctx context.Context) []Finding {
 	actions := []string{"GetParameters", "GetParametersByPath", "PutParameter", "DeleteParameter"}
 	why := d.unasked("ssm")
 	if why == "" && !d.known {
-		why = "the subnet, whose ledger it is about, is not known"
+		why = "the subnet is unknown, and with it the ledger"
 	}
 	if why != "" {
 		return untried("ssm:", actions, why)
@@ -189,7 +190,7 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 	}
 	switch {
 	case ec2.IsPermission(err):
-		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "whether EC2 keeps the addresses from other instances cannot be told: ec2:GetSubnetCidrReservations is denied")
+		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "unknown whether the addresses are reserved: ec2:GetSubnetCidrReservations is denied")
 	case err != nil:
 		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "%v", err)
 	}
@@ -202,7 +203,7 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 		}
 	}
 	if len(bare) == 0 {
-		return fine("reservation", "", "explicit subnet CIDR reservations keep all %d for those who ask for them: %s", len(pool), strings.Join(names, ", "))
+		return fine("reservation", "", "explicit subnet CIDR reservations keep all %d, so that EC2 gives them only on request: %s", len(pool), strings.Join(names, ", "))
 	}
 	var cidrs []string
 	for _, p := range blocks(bare) {

@@ -41,10 +41,12 @@ func TestBrokenProxyIsTold(t *testing.T) {
 	})
 }
 
-// throughProxy, where it is set, makes TestDoctorThroughProxy look at an endpoint; Go reads a process's proxies once. It is the file of the CA.
+// throughProxy is set in a second process of TestDoctorThroughProxy, which examines an endpoint: Go
+// reads the proxies of a process once. Its value is the file of the CA.
 const throughProxy = "EMR_STATIC_IP_TEST_PROXY"
 
-// TestDoctorThroughProxy has the test program again reach an endpoint, whose name only the proxy knows.
+// TestDoctorThroughProxy starts the test program again, to reach an endpoint by a name that only
+// the proxy can resolve.
 func TestDoctorThroughProxy(t *testing.T) {
 	if ca := os.Getenv(throughProxy); ca != "" {
 		t.Setenv("AWS_CA_BUNDLE", ca)

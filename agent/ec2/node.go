@@ -286,8 +286,8 @@ func (a *Node) NewName(tags map[string]string) string {
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
 const maxTagValue = 256
 
-// NameTooLong returns why the role is not appended to the Name tag: EC2 would refuse such a long name.
-// It is empty if there is room, or nothing to append.
+// NameTooLong returns why the role is not appended to the Name tag: EC2 would refuse a name of this
+// length. It returns "" if the name has room, or the role already.
 func (a *Node) NameTooLong(tags map[string]string) string {
 	name, suffix := tags[TagName], "-"+string(a.Role)
 	if n := utf8.RuneCountInString(name + suffix); !strings.HasSuffix(name, suffix) && n > maxTagValue {

@@ -21,8 +21,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// twoVPCs are two VPCs with the same address range, as nothing in an account forbids, and the master of a cluster in the first of
-// them, which has a second network interface. It is used inside a synctest bubble.
+// twoVPCs are two VPCs with the same address range, as nothing in an account forbids, and the
+// master of a cluster in the first of them, which has a second network interface. It is used inside
+// a synctest bubble.
 type twoVPCs struct {
 	t      *testing.T
 	cloud  *cloud.Cloud
@@ -54,7 +55,8 @@ func newTwoVPCs(t *testing.T, o cloud.Options) *twoVPCs {
 	return w
 }
 
-// awsConfig is somebody outside whose calls set the scene: they outlast every quota, and wait without chance.
+// awsConfig returns the configuration of a caller outside the cluster, who prepares the test. Its
+// calls outlast every quota, and their waits are not random.
 func (w *twoVPCs) awsConfig() aws.Config {
 	creds := w.cloud.Credentials("")
 	return aws.Config{Region: "us-east-1", HTTPClient: &http.Client{Transport: w.cloud.Transport("")},

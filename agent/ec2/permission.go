@@ -10,8 +10,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 )
 
-// IAMAction returns the action that a denied call needs. AWS's message may name another one than the
-// call: PutParameter with tags also needs ssm:AddTagsToResource.
+// IAMAction returns the action that a denied call needs. AWS's message may name another one than
+// the call: PutParameter with tags also needs ssm:AddTagsToResource.
 func IAMAction(err error) string {
 	op := (*smithy.OperationError)(nil)
 	if !errors.As(err, &op) {

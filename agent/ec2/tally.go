@@ -129,8 +129,9 @@ func (t *Tally) persisting(ctx context.Context, name string, began time.Time, er
 	}
 }
 
-// retryable ends the attempts at an endpoint that has never answered or that the rules cut off, and
-// those that no repetition repairs. It repeats those that a middlebox refused for now, and those with half of an answer.
+// retryable reports whether the SDK repeats a call. It does not after an error that lasts, or if
+// the endpoint has never answered or the rules cut it off. It does after half of an answer, and if
+// a middlebox refused the call for now.
 func (t *Tally) retryable(err error) aws.Ternary {
 	broken := (*brokenAnswerError)(nil)
 	switch u := (*UnreachableError)(nil); {
@@ -180,11 +181,11 @@ func (t *Tally) Overdue(err error, at iam.Place) error {
 			return errors.Join(explained, cutShort(err))
 		}
 	}
-	return exit.With(exit.Deadline, errors.Join(err, pendingErr), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
+	return exit.With(exit.Deadline, errors.Join(err, pendingErr), "run again: it continues where this run stopped. Where AWS throttles, use a longer --timeout")
 }
 
 // cutShort is an error that the deadline caused, without an exit code of its own.
-func cutShort(err error) error { return fmt.Errorf("then the time was over: %w", err) }
+func cutShort(err error) error { return fmt.Errorf("then the time ran out: %w", err) }
 
 // Snapshot returns the number of attempts of each call, and how many were throttled.
 func (t *Tally) Snapshot() (map[string]int, int) {

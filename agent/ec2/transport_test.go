@@ -114,7 +114,7 @@ func TestNoHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectAtOnce(t, s, []string{"something else than AWS answers", "AWS_ENDPOINT_URL"})
+	expectAtOnce(t, s, []string{"another server answers instead of", "AWS_ENDPOINT_URL"})
 }
 
 func expectAtOnce(t *testing.T, s *Session, says []string) {
@@ -234,7 +234,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestOverdue: with both services silent, each error is explained by its own service, in one clause.
+// TestOverdue checks that each error names its own service in one clause, if both are silent.
 func TestOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := session(t, roundTrip(func(r *http.Request) (*http.Response, error) {

@@ -17,10 +17,10 @@ var nowhere = [...]netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.Addr
 // Try calls an action in a way that changes nothing. tag is the key for CreateTags and DeleteTags.
 // The error says whether the caller may call the action: see Allowed.
 //
-// If the action knows DryRun, EC2 answers by it. Assign- and UnassignPrivateIpAddresses do not. They
-// are called for an address outside the subnet, which EC2 refuses if the caller may call. That it
-// looks at permissions first is not verified on AWS; in no case is anything changed. TryAssign has
-// a better proof.
+// If the action knows DryRun, EC2 answers by it. Assign- and UnassignPrivateIpAddresses do not.
+// They are called for an address outside the subnet, which EC2 refuses if the caller may call. That
+// it looks at permissions first is not verified on AWS; in no case is anything changed. TryAssign
+// has a better proof.
 func (a *Node) Try(ctx context.Context, action, tag string) (err error) {
 	dry := aws.Bool(true)
 	outside := nowhere[0]

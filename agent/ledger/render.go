@@ -43,7 +43,7 @@ func (l Report) Render(w io.Writer, format string) error {
 //	subnet-0a1b2c (us-east-1, /emr-static-ip/subnet-0a1b2c)
 //	ADDRESS    STATE   INSTANCE  EC2      CLUSTER  ROLE    NAME        AGE   ENI
 //	10.0.1.10  in use  i-0a1     running  j-1      MASTER  etl-MASTER  3h5m  eni-0a1
-//	10.0.1.11  stale   i-0b2     unknown  j-0      CORE    -           26d   -        its owner i-0b2 ...
+//	10.0.1.11  stale   i-0b2     unknown  j-0      CORE    -           26d   -        i-0b2 ...
 func (l Report) renderList(b *strings.Builder) {
 	bySubnet := map[string][]Address{}
 	for _, a := range l.Addresses {
@@ -59,7 +59,7 @@ func (l Report) renderList(b *strings.Builder) {
 		b.WriteString("\n")
 	}
 	for _, name := range l.Others {
-		fmt.Fprintf(b, "%s is no record of an address; it is left alone\n", text.Clean(name, text.MaxLine))
+		fmt.Fprintf(b, "%s is not a record of an address, and left alone\n", text.Clean(name, text.MaxLine))
 	}
 	var counts []string
 	for _, state := range slices.Sorted(maps.Keys(l.Counts)) {
@@ -178,7 +178,7 @@ func (l Report) renderSteps(b *strings.Builder) error {
 	case len(l.Steps) == 0:
 		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %d addresses, nothing to repair", len(l.Addresses)))
 	case l.DryRun && len(r.Changes) > 0:
-		r.Notes = append(r.Notes, "nothing was changed: --yes does it")
+		r.Notes = append(r.Notes, "nothing was changed: --yes makes the changes")
 	}
 	return r.Render(b, "text")
 }

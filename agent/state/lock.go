@@ -50,7 +50,7 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 	done, err := host.Poll(ctx, func() time.Duration { return lockPoll }, func() (done bool, err error) {
 		err = flock(f)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			wait.Waiting(ctx, 0, "another emr-static-ip%s is at work on this node", holder(f))
+			wait.Waiting(ctx, 0, "another emr-static-ip%s is running on this node", holder(f))
 			return false, nil
 		}
 		return true, err
@@ -70,8 +70,8 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 	return func() { f.Close() }, nil
 }
 
-// lockless opens what is locked where the lock file cannot be made or written: that file as it is, or
-// else the nearest directory that exists. The kernel locks these too.
+// lockless is called when the lock file cannot be created or written. It opens the existing lock
+// file for reading, or else the nearest directory that exists. The kernel can lock both.
 func lockless(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err == nil {

@@ -24,15 +24,15 @@ type Memory struct {
 	damaged error // of Load; the file is put aside with the next Save
 }
 
-// NewMemory returns the Memory of the state file in dir. It reads nothing. root is the directory that
-// has the node's files, tool is the version of the program that writes. write replaces Write if it is
-// not nil.
+// NewMemory returns the Memory of the state file in dir. It reads nothing. root is the directory
+// that has the node's files, tool is the version of the program that writes. write replaces Write
+// if it is not nil.
 func NewMemory(root, dir, tool string, write func(dir string, content []byte) error) *Memory {
 	return &Memory{root: root, dir: dir, tool: tool, write: write}
 }
 
-// Load reads the state file; see LoadLatest. After an error the Memory knows nothing. If the file is
-// of no use (Damaged), the next Save puts it aside.
+// Load reads the state file; see LoadLatest. After an error the Memory knows nothing. If the file
+// is damaged (see Damaged), the next Save puts it aside.
 func (m *Memory) Load(instanceID string) (err error) {
 	m.damaged = nil
 	if m.state, m.spare, err = Load(spareDir(m.root, m.dir), instanceID); err == nil && m.spare {
@@ -49,8 +49,8 @@ func (m *Memory) Load(instanceID string) (err error) {
 // Known reports whether there is a state file.
 func (m *Memory) Known() bool { return m.known }
 
-// GoOn makes Save succeed if the file system of the state directory takes no writes. A restore and a
-// release work all the same: the state is kept in memory until the next boot. See Unsaved.
+// GoOn makes Save succeed if the file system of the state directory takes no writes. A restore and
+// a release need this. The state is then kept below /run until the next boot. See Unsaved.
 func (m *Memory) GoOn() { m.lenient = true }
 
 // Unsaved returns why the state is in memory only, or nil.
@@ -104,7 +104,7 @@ func (m *Memory) put(s State) error {
 	return nil
 }
 
-// putAside puts a file aside that is of no use.
+// putAside renames a damaged state file.
 func (m *Memory) putAside() error {
 	if m.damaged == nil {
 		return nil
@@ -113,8 +113,8 @@ func (m *Memory) putAside() error {
 	return err
 }
 
-// repeats reports whether s says nothing new after old. Another version of the program is new. A rerun does not step back from Programmed
-// to Attached for the same address.
+// repeats reports whether s has nothing that old lacks. Another version of the program counts as
+// new. A rerun for the same address does not go back from Programmed to Attached.
 func (s State) repeats(old State) bool {
 	s.Written = old.Written
 	if s.Phase == Attached && old.Phase == Programmed && s.Static == old.Static {

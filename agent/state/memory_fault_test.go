@@ -33,8 +33,8 @@ func TestMemoryNamesTheVersion(t *testing.T) {
 	}
 }
 
-// On a file system that takes no writes a run ends with an error. A restore and a release go on: the
-// next run knows what they did, and writes it once that is possible.
+// On a file system that takes no writes a run ends with an error. A restore and a release go on:
+// the next run knows what they did, and writes it once that is possible.
 func TestMemoryOnAFullFileSystem(t *testing.T) {
 	for _, reason := range []syscall.Errno{syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
 		root, dir := t.TempDir(), filepath.Join(t.TempDir(), "state")

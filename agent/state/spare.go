@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// SaveSpare writes s where it lasts until the next boot. It is for a state directory dir that cannot
-// be written: what has to be taken out of use must be known to the next run. A later Save removes
-// it.
+// SaveSpare writes s below /run, where it lasts until the next boot. It serves if the state
+// directory dir cannot be written. The next run must know which address to withdraw. A later Save
+// removes it.
 func SaveSpare(root, dir string, s State) error { return Save(spareDir(root, dir), s) }
 
 // LoadLatest is Load, of what SaveSpare wrote if that is there.
@@ -31,12 +31,13 @@ func DropSpare(root, dir string) error {
 	return nil
 }
 
-// Damaged reports whether err, of Load, is about a state file that cannot be read as one. PutAside is
-// for such a file. One that somebody else could have written is for the operator to look at.
+// Damaged reports whether err, of Load, means that the state file cannot be parsed. PutAside is for
+// such a file. A file that somebody else could have written is not damaged: the operator has to
+// look at it.
 func Damaged(err error) bool { return errors.Is(err, ErrCorrupt) }
 
-// PutAside renames the state file in dir, whatever it is, and returns its new path. The next run finds no
-// state file then.
+// PutAside renames the state file in dir and returns its new path. The next run finds no state
+// file.
 func PutAside(dir string, now time.Time) (string, error) {
 	p := filepath.Join(dir, File)
 	aside := p + damagedMark + now.UTC().Format("20060102T150405Z")
@@ -46,8 +47,8 @@ func PutAside(dir string, now time.Time) (string, error) {
 	return aside, nil
 }
 
-// maxPending is the longest time for which a run leaves its record to the timer: 4096 nodes, and one
-// record in 5 seconds.
+// maxPending is the longest time for which a run leaves its record to the timer. It is enough for
+// 4096 nodes that write one record in 5 seconds.
 const maxPending = 6 * time.Hour
 
 // RecordWait returns how long it is until the record is to be written. It is not positive if the

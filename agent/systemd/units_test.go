@@ -63,7 +63,8 @@ var since = map[string]struct {
 const known219 = "Description Documentation Wants After Before Type ExecStart Environment TimeoutStartSec StandardOutput StandardError " +
 	"SyslogLevel OnBootSec OnActiveSec OnUnitInactiveSec AccuracySec WantedBy"
 
-// TestOldSystemd checks that the units use no setting that an old systemd lacks, unless it is judged.
+// TestOldSystemd checks that the units use no setting that an old systemd lacks, apart from those
+// listed.
 func TestOldSystemd(t *testing.T) {
 	used := map[string]bool{}
 	for _, u := range slices.Concat(Units("/x"), RetryUnits([]string{"10.0.1.10"}, []string{"A=b"}, time.Minute)) {

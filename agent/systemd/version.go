@@ -14,9 +14,8 @@ import (
 // versionWait limits how long the installed program may take to say its version.
 const versionWait = 5 * time.Second
 
-// installedVersion returns the version of the installed program, as the program itself says it. It
-// returns "" if there is none, or if it does not say. Only a program of root's, or of this user's, is
-// asked.
+// installedVersion asks the installed program for its version. It returns "" if there is no
+// program, or if it does not answer. It runs only a program that root or this user owns.
 func (i *Installer) installedVersion(ctx context.Context) string {
 	p := i.Host.Path(Program)
 	info, err := os.Lstat(p)

@@ -24,7 +24,7 @@ const (
 	FailureTimeout  Failure = "timeout" // nothing answered
 	FailureRoute    Failure = "route"   // no route, here or further on; or a firewall that says so
 	FailureLocal    Failure = "local"   // this node's kernel did not let it out
-	FailureSource   Failure = "source"  // it comes about, but not with the static IP
+	FailureSource   Failure = "source"  // it succeeds, but not with the static IP
 	FailureOther    Failure = "other"
 )
 
@@ -53,7 +53,7 @@ func FailureOf(err error) Failure {
 	return FailureOther
 }
 
-// sourceError is a connection that comes about, but not with the static IP.
+// sourceError is a connection that succeeds, but not with the static IP.
 type sourceError struct {
 	static netip.Addr
 	seen   netcfg.Translation

@@ -94,7 +94,7 @@ func TestSlowLookup(t *testing.T) {
 		kind verify.Failure
 		want string
 	}{
-		{"slow", nil, "", "not verified: a connection to db:1 (192.168.0.9) comes about"},
+		{"slow", nil, "", "not verified: a connection to db:1 (192.168.0.9) succeeds"},
 		{"silent", &net.DNSError{Err: "i/o timeout", Name: "db", IsTimeout: true}, verify.FailureResolver, "no name server answers for the host name of db:1"},
 		{"failing", &net.DNSError{Err: "server misbehaving", Name: "db", IsTemporary: true}, verify.FailureResolver, "the name may be right"},
 		{"unknown", &net.DNSError{Err: "no such host", Name: "db", IsNotFound: true}, verify.FailureName, "correct the name"},

@@ -22,7 +22,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// An operator outside, who is not root and has credentials in the environment, lists, cleans and mends a ledger. IMDS is never asked.
+// An operator outside, who is not root and has credentials in the environment, lists, cleans and
+// repairs a ledger. IMDS is never asked.
 func TestLedgerFromOutside(t *testing.T) {
 	bin := build(t)
 	var ago atomic.Int64 // the account's clock, as long as it is furnished

@@ -49,9 +49,9 @@ func signalError(s os.Signal) *cli.SignalError {
 	return &cli.SignalError{Signal: number}
 }
 
-// crashLoudly makes a crash of the Go runtime (out of memory, no threads, a fault of this program) end the process
-// by SIGABRT, 134 to a shell. Without it the exit code would be 2, which says that the arguments are wrong. There is no
-// core file, which would have the node's credentials.
+// crashLoudly makes a crash of the Go runtime (out of memory, no threads, a bug) end the process by
+// SIGABRT, which a shell shows as 134. Otherwise the exit code would be 2, which means that the
+// arguments are wrong. No core file is written: it would have the node's credentials.
 func crashLoudly() {
 	debug.SetTraceback("crash")
 	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}) // lowering a limit is always allowed

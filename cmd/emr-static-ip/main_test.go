@@ -108,7 +108,8 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// startWaiting starts a run that waits for a metadata service that accepts connections and never answers.
+// startWaiting starts a run that waits for a metadata service that accepts connections and never
+// answers.
 func startWaiting(t *testing.T, bin string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
 	t.Helper()
 	needRoot(t)

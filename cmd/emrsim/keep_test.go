@@ -129,8 +129,8 @@ func TestKeepKilled(t *testing.T) {
 	}
 }
 
-// TestShellInTerminal opens a shell of a rehearsal in a terminal. The shell has job control, and its
-// end leaves no message.
+// TestShellInTerminal opens a shell of a rehearsal in a terminal. The shell has job control, and
+// its end leaves no message.
 func TestShellInTerminal(t *testing.T) {
 	t.Parallel()
 	master, tty, err := terminal.Open()

@@ -101,7 +101,8 @@ func skipWithoutNamespaces(t *testing.T, output string) {
 	}
 }
 
-// node matches a line of the table: name, primary IP, before, static and seen address, after, rerun.
+// node matches a line of the table: name, primary IP, before, static and seen address, after,
+// rerun.
 var node = regexp.MustCompile(`(?m)^(master|core|task)(?:-\d+)? +([0-9.]+) +(\w+) +([0-9.]+|-) +([0-9.]+|-) +(\w+) +[0-9.]+s +\d+ +(\S+)$`)
 
 func TestLaunch(t *testing.T) {

@@ -236,8 +236,8 @@ func TestReportOfAFailure(t *testing.T) {
 	}
 }
 
-// TestRunReport runs a scenario with a report: the node that ends and the one that takes its address
-// over are in it, each with its time.
+// TestRunReport runs a scenario with a report: the node that ends and the one that takes its
+// address over are in it, each with its time.
 func TestRunReport(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r.json")

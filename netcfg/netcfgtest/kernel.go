@@ -60,7 +60,7 @@ func Link(name string, index int, mac net.HardwareAddr, addrs ...netip.Prefix) n
 // Backend returns the name that reports show.
 func (k *Kernel) Backend() string { return "in memory" }
 
-// Observe returns the links and the rules, and counts the connections of the addresses that are gone.
+// Observe returns the links and the rules, and counts the connections of the addresses in gone.
 func (k *Kernel) Observe(ctx context.Context, mac net.HardwareAddr, gone ...netip.Addr) (netcfg.Observed, error) {
 	if err := ctx.Err(); err != nil {
 		return netcfg.Observed{}, err

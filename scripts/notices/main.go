@@ -1,5 +1,5 @@
-// Command notices writes the licences of everything that is linked into binaries, and adds the names
-// of the licences to the binaries' bills of materials.
+// Command notices writes the licences of everything that is linked into binaries, and adds the
+// names of the licences to the binaries' bills of materials.
 //
 //	notices OUTPUT BINARY...
 //

@@ -71,8 +71,8 @@ func (d *Dir) rootsLink(name string) bool {
 	return link.Mode&unix.S_IFMT == unix.S_IFLNK && link.Uid == 0 && dir.Uid == 0 && !others
 }
 
-// MakeLike makes the directory name in d, with the owner and the mode of d. A kill leaves a complete
-// directory or none.
+// MakeLike makes the directory name in d, with the owner and the mode of d. A kill leaves a
+// complete directory or none.
 func (d *Dir) MakeLike(name string) error {
 	var like unix.Stat_t
 	if err := unix.Fstat(d.fd(), &like); err != nil {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// fragmentSize is the length in bytes of the shortest part of a secret that is hidden. Texts are cut
-// before they are printed, perhaps by others, and a cut may go through a secret.
+// fragmentSize is the length in bytes of the shortest part of a secret that the redactor hides. A
+// text may be cut before it is printed, and the cut may go through a secret.
 const fragmentSize = 12
 
 // fragments are the parts of secrets, each of fragmentSize bytes.

@@ -5,7 +5,8 @@ import "net/netip"
 // PublicNetwork has the model's public IPv4 addresses: a range for benchmarks, RFC 2544.
 var PublicNetwork = netip.MustParsePrefix("198.18.0.0/16")
 
-// newPublicIP returns the next public address. No address is given out twice. The lock must be held.
+// newPublicIP returns the next public address. No address is given out twice. The lock must be
+// held.
 func (c *Cloud) newPublicIP() netip.Addr {
 	c.publics++
 	b := PublicNetwork.Addr().As4()

@@ -21,8 +21,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// TestSubnetsOfFleets checks that EMR picks one of the subnets of an instance fleet by the seed, and
-// that a caller can choose it.
+// TestSubnetsOfFleets checks that EMR picks one of the subnets of an instance fleet by the seed,
+// and that a caller can choose it.
 func TestSubnetsOfFleets(t *testing.T) {
 	picked := map[string]bool{}
 	for seed := range uint64(20) {
@@ -98,9 +98,9 @@ func TestPublicSubnet(t *testing.T) {
 	}
 }
 
-// TestSharedSubnet checks what a participant of a shared VPC sees, and that the shipped policy allows
-// a node to work there. The policy before, with the participant's own account in the subnet's ARN,
-// does not.
+// TestSharedSubnet checks what a participant of a shared VPC sees, and that the shipped policy
+// allows a node to work there. The policy before, with the participant's own account in the
+// subnet's ARN, does not.
 func TestSharedSubnet(t *testing.T) {
 	const owner = "999999999999"
 	document := shipped.Place{Region: "us-east-1", Account: "123456789012"}.Policy(shipped.InstanceProfile)

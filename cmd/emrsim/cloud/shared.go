@@ -19,8 +19,8 @@ func (c *Cloud) ShareVPC(vpcID, owner string) {
 	v.owner = owner
 }
 
-// AddForeignENI creates a network interface of another participant in a subnet of a shared VPC, with
-// its primary and secondary addresses. Describe calls do not show it.
+// AddForeignENI creates a network interface of another participant in a subnet of a shared VPC,
+// with its primary and secondary addresses. Describe calls do not show it.
 func (c *Cloud) AddForeignENI(subnetID string, primary netip.Addr, secondary ...netip.Addr) (eniID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -31,7 +31,8 @@ func Open() error {
 	if err != nil {
 		return fmt.Errorf("opening the socket for other terminals: %w", err)
 	}
-	// The copy has no close-on-exec flag once it is cleared, and stays open until this process ends.
+	// The copy has no close-on-exec flag once it is cleared, and stays open until this process
+	// ends.
 	f, err := l.(*net.UnixListener).File()
 	if err == nil {
 		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFD, 0)

@@ -156,8 +156,8 @@ func (f *firewall) dropped(ctx context.Context) (map[netip.Addr]int, error) {
 	return counts, nil
 }
 
-// filterTool returns the name of the machine's iptables-restore or iptables-save, of the nft variant if
-// both are installed.
+// filterTool returns the name of the machine's iptables-restore or iptables-save, of the nft
+// variant if both are installed.
 func filterTool(what string) string {
 	if name := "iptables-nft-" + what; nil == missing(name) {
 		return name

@@ -10,8 +10,8 @@ import (
 // There is no emr-8.0.0: https://docs.aws.amazon.com/emr/latest/ReleaseGuide
 var releases = regexp.MustCompile(`^emr-([5-7]\.\d+\.\d+|spark-([89]|[1-9]\d+)\.\d+\.\d+)$`)
 
-// ReleaseLabel completes a release such as emr-7.x to an existing one, and reports whether EMR could
-// have a release with the label.
+// ReleaseLabel completes a release such as emr-7.x to an existing one, and reports whether EMR
+// could have a release with the label.
 func ReleaseLabel(release string) (label string, known bool) {
 	switch release {
 	case "emr-5.x":

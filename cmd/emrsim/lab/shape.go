@@ -93,8 +93,8 @@ func (s Shape) pick(subnets []string) string {
 	return ""
 }
 
-// openGateway loads the Internet gateway's rules: what leaves for the Internet must have the primary
-// IP of a node as its source. The gateway knows no other address of a node.
+// openGateway loads the Internet gateway's rules: what leaves for the Internet must have the
+// primary IP of a node as its source. The gateway knows no other address of a node.
 //
 //	-A INPUT -d INTERNET -j GATEWAY
 //	-A GATEWAY -s PRIMARY -j RETURN    for each node

@@ -11,8 +11,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
-// TestSubnetsOfAFleet gives one list for three subnets to a cluster that is launched in each of them
-// in turn.
+// TestSubnetsOfAFleet gives one list for three subnets to a cluster that is launched in each of
+// them in turn.
 func TestSubnetsOfAFleet(t *testing.T) {
 	subnets := []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("10.0.2.0/24"), netip.MustParsePrefix("10.0.16.0/20")}
 	list := []string{"--master-ips", "10.0.16.10,10.0.1.10,10.0.2.10", "--core-ips", "10.0.1.11-12,10.0.16.11-12,10.0.2.11-12"}

@@ -174,8 +174,8 @@ func Check(path string) error {
 	return nil
 }
 
-// Save writes the recording to a file, as its name says: .html or .json. The file is complete or not
-// changed.
+// Save writes the recording to a file: JSON if its name ends in .json, otherwise HTML. The file is
+// complete or not changed.
 func (r *Recording) Save(path string) error {
 	write := r.HTML
 	if strings.EqualFold(filepath.Ext(path), ".json") {

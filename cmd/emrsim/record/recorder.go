@@ -55,8 +55,8 @@ func (c *Recorder) Fact(name, value string) {
 	c.Set(func(r *Recording) { r.Facts = append(r.Facts, Fact{name, value}) })
 }
 
-// Join adds a node that comes up now. A second node of the same name replaces the first in the map of
-// names: give each its own.
+// Join adds a node that comes up now. A second node of the same name replaces the first in the map
+// of names: give each its own.
 func (c *Recorder) Join(n Node) {
 	if c == nil {
 		return
@@ -140,8 +140,8 @@ func (c *Recorder) Begin(node string, arguments []string) {
 	c.signals[node] = append(c.signals[node], signal{at: at, kind: kind, run: true})
 }
 
-// End says that the run that was begun last on the node has ended now. The exit code is 128 plus the
-// number of a signal that killed it.
+// End says that the run that was begun last on the node has ended now. The exit code is 128 plus
+// the number of a signal that killed it.
 func (c *Recorder) End(node string, exitCode int, report, log string) {
 	if c == nil {
 		return
@@ -207,8 +207,8 @@ func AddProblem(list []Problem, node, cause, remedy string) []Problem {
 	return list
 }
 
-// SortProblems sorts the nodes of each problem, and the problems by their first nodes. Problems of no
-// node come last.
+// SortProblems sorts the nodes of each problem, and the problems by their first nodes. Problems of
+// no node come last.
 func SortProblems(list []Problem, nodes []*Node) {
 	order := map[string]int{}
 	for i, n := range nodes {

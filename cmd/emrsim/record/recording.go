@@ -1,6 +1,6 @@
 // Package record keeps what happened in a rehearsal, and shows it: as one HTML page that needs no
-// network, and as JSON. A [Recorder] collects while the rehearsal runs; [Recorder.Finish] returns the
-// [Recording], which [Recording.Save] writes to a file.
+// network, and as JSON. A [Recorder] collects while the rehearsal runs; [Recorder.Finish] returns
+// the [Recording], which [Recording.Save] writes to a file.
 //
 // All times are seconds since the start, in real or in virtual time. The JSON form is documented in
 // cmd/emrsim/README.md.

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestCheck checks that everything that can be refused without a cluster is refused, all problems at
-// once, with file and line.
+// TestCheck checks that everything that can be refused without a cluster is refused, all problems
+// at once, with file and line.
 func TestCheck(t *testing.T) {
 	for line, says := range map[string]string{
 		"clusters -- 10.0.1.10":                  `unknown command "clusters"`,

@@ -27,8 +27,8 @@ type Options struct {
 	Step     func(string)    // called before each command with the command's text; may be nil
 	Progress func(lab.Event) // called for each line of the nodes; may be nil
 	Observer lab.Observer    // told what happens to the nodes; may be nil
-	// Done is called at the end of the scenario with the first cluster, before it is removed; not if
-	// there is none. It may be nil.
+	// Done is called at the end of the scenario with the first cluster, before the cluster is
+	// removed. It is not called if there is no cluster. It may be nil.
 	Done func(*lab.Cluster)
 	// KeepGoing runs the commands after one that failed, too.
 	KeepGoing bool

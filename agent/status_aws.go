@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// statusAWS bounds how long a status asks AWS.
+const statusAWS = 8 * time.Second
+
+// item says whether IMDS lists the static IP.
+func (v view) item(static netip.Addr) *Item {
+	item := &Item{What: "IMDS lists " + static.String(), State: itemMissing}
+	switch {
+	case !v.answers:
+		item.State, item.Detail = itemUnknown, "IMDS does not answer"
+	case v.lists:
+		item.State = itemPresent
+	}
+	return item
+}
+
+// statusAWS asks EC2 and Parameter Store who has the static IP.
+func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
+	s.EC2 = &Item{What: "EC2 gives " + s.Static.String() + " to " + s.ENI, State: itemUnknown}
+	s.Ledger = &Item{What: "record of " + s.Static.String(), State: itemUnknown}
+	defer r.pendingRecord(s)
+	if !answers {
+		s.EC2.Detail, s.Ledger.Detail = "IMDS does not answer", "IMDS does not answer"
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusAWS)
+	defer cancel()
+	if err := r.connect(ctx); err != nil {
+		s.EC2.Detail = text.Line(r.explain(ctx, err).Error())
+		s.Ledger.Detail = s.EC2.Detail
+		return
+	}
+	// Side by side: one that is not reachable must not use up the time of the other.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.statusLedger(ctx, s)
+	}()
+	defer func() { <-done }()
+	if own, err := r.session.EC2.Own(ctx); err != nil {
+		s.EC2.Detail = text.Line(r.explain(ctx, err).Error())
+	} else if slices.Contains(own, s.Static) {
+		s.EC2.State = itemPresent
+	} else {
+		s.EC2.State = itemMissing
+		if holders, err := r.session.EC2.Holders(ctx, []netip.Addr{s.Static}); err == nil && holders[s.Static].ENI != "" {
+			s.EC2.Detail = "it is in use by " + holders[s.Static].String()
+		}
+	}
+}
+
+func (r *run) statusLedger(ctx context.Context, s *Status) {
+	ledger := ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, s.Subnet)
+	s.Ledger.What = "record " + ledger.Name(s.Static)
+	entries, err := ledger.Read(ctx, []netip.Addr{s.Static})
+	entry := entries[s.Static]
+	switch {
+	case err != nil:
+		s.Ledger.Detail = text.Line(r.explain(ctx, err).Error())
+	case entry.State == ssmcoord.Absent:
+		s.Ledger.State = itemMissing
+	case entry.State == ssmcoord.Unreadable:
+		s.Ledger.State, s.Ledger.Detail = itemDiffers, text.Line(entry.Problem.Error())
+	case entry.Record.Instance != s.Instance:
+		s.Ledger.State, s.Ledger.Detail = itemForeign, "it names "+entry.Record.Instance
+	default:
+		s.Ledger.State = itemPresent
+	}
+}
+
+// recordOverdue is how long after its time a pending record is still left to the timer.
+const recordOverdue = 5 * time.Minute
+
+// pendingRecord says of a record that is not there, or cannot be asked for, that the timer writes
+// it.
+func (r *run) pendingRecord(s *Status) {
+	due := r.memory.State().RecordDue
+	if due.IsZero() || s.Phase != PhaseProgrammed || s.Ledger.State == itemPresent {
+		return
+	}
+	wait := r.memory.State().RecordWait(time.Now())
+	at := time.Now().Add(wait).UTC().Format(time.RFC3339)
+	if wait < -recordOverdue {
+		s.Notes = append(s.Notes, "record pending since "+at+": emr-static-ip restore writes it, or run emr-static-ip again")
+		return
+	}
+	s.Notes = append(s.Notes, "record pending: "+systemd.Timer+" writes it at about "+at)
+	if s.Ledger.State != itemUnknown {
+		s.Ledger.State, s.Ledger.Detail = itemPending, "due at "+at
+	}
+}

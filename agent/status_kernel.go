@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+// statusKernel compares the kernel with what is wanted; with nothing where the node uses no static
+// IP.
+func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
+	if err := r.openKernel(ctx); err != nil {
+		return err
+	}
+	o, err := r.session.Kernel.Observe(ctx, r.facts.ID.MAC)
+	if err != nil {
+		return node.KernelError(err)
+	}
+	s.Link, s.Backend, s.Conntrack = o.Link.Name, r.session.Kernel.Backend(), o.Conntrack
+	s.Notes = append(s.Notes, o.Notes...)
+	s.Kernel = KernelItems(o, r.wanted(s.Static, r.memory.State().Former), active)
+	if !active {
+		return nil
+	}
+	others, err := r.session.Kernel.Redirections(ctx, s.Static)
+	if err != nil {
+		others = []string{"the rules of others for " + s.Static.String() + " could not be read: " + err.Error()}
+	}
+	s.Notes = append(s.Notes, text.Limited(others)...)
+	return nil
+}
+
+// KernelItems compares what the kernel has with what is wanted of it: want if the static IP is in
+// use (active), and otherwise nothing.
+func KernelItems(o netcfg.Observed, want netcfg.Config, active bool) (items []Item) {
+	add := func(what, state, detail string) {
+		items = append(items, Item{What: what, State: state, Detail: detail})
+	}
+	rules := netcfg.RuleSet{}
+	former := want.Former
+	want.Former = nil
+	if active {
+		rules = want.Desired(o.Link.Name)
+	}
+	if want.Static.IsValid() {
+		entries := o.Link.Find(want.Static)
+		switch {
+		case active && len(entries) == 0:
+			add("address "+want.Static.String(), itemMissing, "")
+		case active:
+			add("address "+entries[0].Prefix.String(), itemPresent, "")
+		case len(entries) > 0:
+			add("address "+entries[0].Prefix.String(), itemForeign, "")
+		}
+	}
+	for _, f := range former {
+		for _, e := range o.Link.Find(f) {
+			add("address "+e.Prefix.String(), itemForeign, "a former static IP")
+		}
+	}
+	_, same := o.Rules.Differences(rules)
+	if same > 0 {
+		add(fmt.Sprintf("%d of %d chains and jumps (%s)", same, len(rules.Chains)+len(rules.Jumps), o.Backend), itemPresent, "")
+	}
+	for _, f := range o.Rules.Findings(rules) {
+		add(f.What, string(f.Kind), f.Detail)
+	}
+	if active && o.Link.Down {
+		add("link "+o.Link.Name, itemDiffers, "it is down")
+	}
+	if v := want.Judge(o); active && (v.Condition == netcfg.Overtaken || v.Condition == netcfg.Dormant) {
+		add("rules "+string(v.Condition), itemDiffers, v.Detail)
+	}
+	if o.Unusable != nil && !o.Dormant {
+		add("backend "+string(o.Backend), itemDiffers, text.Line(o.Unusable.Error()))
+	}
+	for _, b := range []netcfg.Backend{netcfg.IptablesLegacy, netcfg.IptablesNFT, netcfg.Nftables} {
+		if stray := o.Strays[b]; !stray.Empty() {
+			lines, _ := stray.Differences(netcfg.RuleSet{})
+			for _, line := range lines {
+				add(strings.TrimPrefix(line, "- "), itemForeign, "in "+string(b)+", which is not in use")
+			}
+		}
+	}
+	return items
+}
