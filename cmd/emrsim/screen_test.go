@@ -312,7 +312,7 @@ func TestVirtual(t *testing.T) {
 	if code != 1 || !strings.Contains(output, "\n - every node: emr-static-ip ended with exit code 2: Insufficient arguments") {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
-	for _, args := range [][]string{{"--shell", "core-1", "--", "10.0.1.10", "10.0.1.11"}, {"--core", "1000", "--", "10.0.1.10", "10.0.1.11"}, {"--subnet", "10.0.1.0/28", "--", "10.0.1.10", "10.0.1.11-14", "--task-ips", "10.0.1.4-9"}} {
+	for _, args := range [][]string{{"--shell", "core-1", "--", "10.0.1.10", "10.0.1.11"}, {"--core", "500", "--", "10.0.1.10", "10.0.1.11"}, {"--subnet", "10.0.1.0/28", "--", "10.0.1.10", "10.0.1.11-14", "--task-ips", "10.0.1.4-9"}} {
 		if output, code := emrsim(t, append([]string{"launch", "--virtual"}, args...)...); code != 2 {
 			t.Errorf("%q: exit code %d\n%s", args, code, output)
 		}

@@ -17,8 +17,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/simulation"
 )
 
-// maxVirtual is the maximum number of nodes in virtual time.
-const maxVirtual = 1000
+// maxVirtual is the maximum number of nodes in virtual time: what takes less than a minute of a
+// processor. The effort grows with the square, since each node asks EC2 for all of them.
+const maxVirtual = 500
 
 // launchVirtual rehearses in virtual time, without namespaces.
 func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []string, wanted agent.Config) error {
