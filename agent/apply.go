@@ -140,7 +140,7 @@ func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 	if alone, why := LeftAlone(r.cfg.Pools, role); alone && wrongRegion == nil {
 		r.report.leftAlone(why)
 		if static := r.memory.State().Static; static.IsValid() {
-			r.report.warn(fmt.Sprintf("it has the static IP %s of an earlier run, which stays: emr-static-ip release gives it back", static))
+			r.report.warn(fmt.Sprintf("this node keeps the static IP %s of an earlier run: emr-static-ip release gives it back", static))
 		}
 		return true, nil
 	}
@@ -168,7 +168,7 @@ func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 		return false, err
 	}
 	if !forReal && unprivileged(r.env) {
-		r.report.warn("not root: addresses and rules of the kernel and the state file cannot be looked at, and what would be changed there is not shown")
+		r.report.warn("not root: the kernel's addresses and rules and the state file cannot be read, so changes there are not shown")
 		return false, nil
 	}
 	return false, node.KernelError(netcfg.Preflight(ctx, r.session.Kernel, r.wanted(netip.Addr{}, nil), r.candidates(pool), forReal))

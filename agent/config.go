@@ -94,7 +94,7 @@ func DefaultConfig() Config {
 
 // Bound returns ctx with the deadline of a run that begins now.
 func (c Config) Bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	over := fmt.Errorf("the time of --timeout %s is over: %w", c.Timeout, context.DeadlineExceeded)
+	over := fmt.Errorf("--timeout %s ran out: %w", c.Timeout, context.DeadlineExceeded)
 	return context.WithTimeoutCause(ctx, c.Timeout, over)
 }
 

@@ -247,7 +247,7 @@ func TestReportAfterAWithdrawal(t *testing.T) {
 		time.Sleep(time.Hour)
 		log := n.logged()
 		rep := n.apply()
-		if rep.Static != static || strings.Contains(strings.Join(rep.Warnings, "\n"), "any more") {
+		if rep.Static != static || strings.Contains(strings.Join(rep.Warnings, "\n"), "no longer assigns") {
 			t.Errorf("static IP %s, warnings %q", rep.Static, rep.Warnings)
 		}
 		// No wait of more than 10 s goes untold.

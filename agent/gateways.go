@@ -32,7 +32,7 @@ func (r *run) joinGateways(ctx context.Context, asked *answer[[]netip.Prefix]) {
 	case err == nil:
 		r.facts.Gateways, r.facts.GatewaysAt = networks, time.Now().UTC()
 	case len(r.facts.Gateways) > 0:
-		r.report.note("the networks of S3 and DynamoDB that an earlier run was told stay in use: " + withRemedies(r.explain(ctx, err)))
+		r.report.note("using the networks of S3 and DynamoDB that an earlier run read: " + withRemedies(r.explain(ctx, err)))
 	default:
 		r.report.warn("traffic to S3 and DynamoDB gets the static IP too, which bucket policies on source addresses may refuse: " +
 			withRemedies(r.explain(ctx, err)) + "; or name their networks with --exclude-cidr")

@@ -27,14 +27,14 @@ func (r *run) lostStatic(ctx context.Context) error {
 }
 
 func lostText(a netip.Addr) string {
-	return fmt.Sprintf("EC2 does not give %s to this node any more", a)
+	return fmt.Sprintf("EC2 no longer assigns %s to this node", a)
 }
 
 // foundAgain corrects the report if EC2 has given the lost address to this node again.
 func (r *run) foundAgain(a netip.Addr) {
 	if a == r.lost {
 		r.report.retract(lostText(a))
-		r.report.note(fmt.Sprintf("EC2 did not give %s to this node any more, and has given it again: connections that used it have ended", a))
+		r.report.note(fmt.Sprintf("EC2 had taken %s from this node, and has assigned it again: connections that used it have ended", a))
 	}
 }
 

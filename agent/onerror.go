@@ -21,7 +21,7 @@ import (
 // The values of --on-error.
 const (
 	OnErrorFail     = "fail"     // the exit code says what failed: EMR ends a node whose bootstrap action fails
-	OnErrorContinue = "continue" // the node is kept; log, tag and status are loud, and a timer goes on trying
+	OnErrorContinue = "continue" // the node is kept; log, tag and status are loud, and a timer keeps retrying
 )
 
 const tagError = ec2.ErrorTag
@@ -72,7 +72,7 @@ type Failed struct {
 type Suppressed struct {
 	Done     []string
 	Problems []string
-	Retrying bool // a timer goes on trying
+	Retrying bool // a timer keeps retrying
 }
 
 // Suppress does what --on-error continue promises: it records the error in the state directory,
@@ -97,20 +97,20 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	root := os.Geteuid() == 0 || env.Root != ""
 	keeps, set := false, ""
 	if !root {
-		again := "nothing tries again by itself"
+		again := "no retry is scheduled"
 		if systemd.RetryPending(env) {
 			again = earlierTimer
 		}
 		problem("not root: the error cannot be recorded on this node, and %s", again)
 	} else if unlock, err := lockBriefly(ctx, r.dir, onErrorLock); errors.Is(err, context.DeadlineExceeded) {
-		problem("%v: nothing is recorded, and that run decides what becomes of the node", err)
+		problem("%v: nothing is recorded, since the other run decides what happens to the node", err)
 		return s
 	} else {
 		if err == nil {
 			defer unlock()
 		}
 		if over := r.overtaken(f); over != "" {
-			problem("%s: this failure is not recorded, and not tried again", over)
+			problem("%s: this failure is not recorded, and not retried", over)
 			return s
 		}
 		record.State = r.memory.State().Written
@@ -147,7 +147,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		problem("the instance cannot be tagged: %v", imdsErr)
 	default:
 		if err := r.setErrorTag(ctx, tag); err != nil {
-			problem("the instance has no tag %s that tells of it: %s", tagError, withRemedies(err))
+			problem("could not set the tag %s on the instance: %s", tagError, withRemedies(err))
 			break
 		}
 		s.Done = append(s.Done, "set the instance's tag "+tagError)
@@ -191,12 +191,12 @@ func lockBriefly(ctx context.Context, dir string, atMost time.Duration) (func(),
 }
 
 // earlierTimer says what is true of a timer that is left as it is.
-const earlierTimer = systemd.RetryTimer + " goes on trying the earlier command line"
+const earlierTimer = systemd.RetryTimer + " keeps retrying the earlier command line"
 
 // keepTrying installs the timer that repeats the failed run. True: a timer is there, and active, be
 // it one that an earlier run installed.
 func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
-	const nothing = "nothing tries again by itself"
+	const nothing = "no retry is scheduled"
 	problem := func(format string, args ...any) {
 		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
 	}
@@ -213,13 +213,13 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 	}
 	switch {
 	case f.Hopeless && !goesOn():
-		problem("%s: the same command line would be as wrong; run emr-static-ip with a right one on this node", nothing)
+		problem("%s: the arguments are invalid; run emr-static-ip on this node with valid ones", nothing)
 		return false
 	case f.Hopeless && r.cfg.Retrying:
-		problem("this version of emr-static-ip cannot read the command line that %s has from another one: run emr-static-ip on this node with a right one, or install the other version", systemd.RetryService)
+		problem("this version of emr-static-ip cannot parse the arguments in %s, which another version wrote: run emr-static-ip on this node with valid arguments, or install that version", systemd.RetryService)
 		return true
 	case f.Hopeless:
-		problem("%s, not this one, which would be as wrong again; run emr-static-ip with a right one on this node", earlierTimer)
+		problem("%s, not this one, which is invalid; run emr-static-ip on this node with valid arguments", earlierTimer)
 		return true
 	case r.cfg.NoUnits:
 		err := installer.RemoveRetry(ctx)

@@ -25,7 +25,7 @@ func (r *run) tellOfRetries(err error) {
 // instance. superseded removes the units of the retry. The caller holds the lock.
 func (r *run) superseded(ctx context.Context) (bool, error) {
 	if !systemd.RetryPending(r.env) {
-		r.report.leftAlone("nothing is to be tried again: another run has succeeded meanwhile, or released the address")
+		r.report.leftAlone("no retry needed: another run has succeeded, or the address was released")
 		return true, nil
 	}
 	last, found, err := state.ReadLastError(r.dir)
@@ -33,11 +33,11 @@ func (r *run) superseded(ctx context.Context) (bool, error) {
 	case err != nil || !found:
 		return false, nil
 	case last.InstanceID != "" && last.InstanceID != r.facts.ID.InstanceID:
-		r.report.leftAlone(fmt.Sprintf("what failed was a run on another instance (%s; this is %s), as after a start from an image of that one: it is not repeated here",
+		r.report.leftAlone(fmt.Sprintf("the failed run was on another instance (%s; this is %s), probably through an image: it is not repeated here",
 			text.Quote(last.InstanceID), r.facts.ID.InstanceID))
 	case last.Count > 0 && r.memory.State().Released() && !r.memory.State().Written.Equal(last.State):
 		// The times are compared for equality: the clock may have been set since.
-		r.report.leftAlone("nothing is to be tried again: a release has begun after what failed")
+		r.report.leftAlone("no retry needed: a release began after the failed run")
 	default:
 		return false, nil
 	}
@@ -54,7 +54,7 @@ func (r *run) supersede(ctx context.Context) {
 		return
 	}
 	if r.stopRetrying(ctx) {
-		r.report.warn(systemd.RetryTimer + " tries no more: the list that it was for is replaced by this run's")
+		r.report.warn(systemd.RetryTimer + " was removed: this run's list replaces the one that it retried")
 	}
 }
 
@@ -65,7 +65,7 @@ func (r *run) stopRetrying(ctx context.Context) bool {
 		return true
 	}
 	if err := r.installer().RemoveRetry(ctx); err != nil {
-		r.report.warn(fmt.Sprintf("%s is still there and goes on trying: %v; run again", systemd.RetryTimer, err))
+		r.report.warn(fmt.Sprintf("%s is still there and keeps retrying: %v; run again", systemd.RetryTimer, err))
 		return false
 	}
 	return true
@@ -132,7 +132,7 @@ func (r *run) reportLastError(s *Status) {
 		return
 	}
 	if last.Over {
-		s.Notes = append(s.Notes, "the instance has the tag "+tagError+" of a failure that is over, since removing it has failed: run emr-static-ip again, or remove it by hand")
+		s.Notes = append(s.Notes, "the instance still has the tag "+tagError+" of an earlier failure, which could not be removed: run emr-static-ip again, or remove it by hand")
 		return
 	}
 	last.Retrying = systemd.RetryPending(r.env)
@@ -144,9 +144,9 @@ func lastErrorLines(e LastError) []string {
 	if e.Count == 0 {
 		return []string{e.Error}
 	}
-	again := "nothing tries again by itself: run emr-static-ip when the cause is repaired"
+	again := "no retry is scheduled: run emr-static-ip when the cause is repaired"
 	if e.Retrying {
-		again = systemd.RetryTimer + " goes on trying: journalctl -u " + systemd.RetryService
+		again = systemd.RetryTimer + " keeps retrying: journalctl -u " + systemd.RetryService
 	}
 	return slices.Concat([]string{e.Headline(), e.Error}, e.Remedies, []string{again})
 }

@@ -103,7 +103,7 @@ func TestReleaseWithAHangingSystemd(t *testing.T) {
 			t.Errorf("exit code %d, phase %s, uses %v\n%s", code, n.state().Phase, n.uses(), stderr)
 		}
 		n.env.Systemctl = n.systemctl
-		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "a release has begun after what failed") || systemd.RetryPending(n.env) {
+		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "a release began after the failed run") || systemd.RetryPending(n.env) {
 			t.Errorf("retry: exit code %d\n%s", code, stdout)
 		}
 	})
@@ -199,15 +199,15 @@ func TestOnErrorWithAnEarlierTimer(t *testing.T) {
 		told    string
 	}{
 		{"its own command line, of another version", nil, []string{"retry", "--on-error=continue", "--flag-of-another-version=1", "--", "10.0.1.20", "10.0.1.21", "10.0.1.22"}, ExitUsage, true,
-			"this version of emr-static-ip cannot read the command line"},
-		{"a wrong command line by hand", nil, []string{"--on-error=continue", "10.0.1.300"}, ExitOK, true, "emr-static-ip-retry.timer goes on trying the earlier command line"},
-		{"no units", nil, append([]string{"--on-error=continue", "--no-units"}, onErrorList...), ExitOK, false, "nothing tries again by itself (--no-units)"},
+			"this version of emr-static-ip cannot parse the arguments"},
+		{"a wrong command line by hand", nil, []string{"--on-error=continue", "10.0.1.300"}, ExitOK, true, "emr-static-ip-retry.timer keeps retrying the earlier command line"},
+		{"no units", nil, append([]string{"--on-error=continue", "--no-units"}, onErrorList...), ExitOK, false, "no retry is scheduled (--no-units)"},
 		{"no units, and the timer cannot be stopped", func(n *testNode) { n.failed = "stop" }, append([]string{"--on-error=continue", "--no-units"}, onErrorList...), ExitOK, true,
-			"goes on trying the earlier command line"},
+			"keeps retrying the earlier command line"},
 		{"the units cannot be brought up to date", func(n *testNode) { n.failed = "daemon-reload" }, append([]string{"--on-error=continue", "--snat-scope=all"}, onErrorList...), ExitOK, true,
-			"goes on trying"},
+			"keeps retrying"},
 		{"systemd is gone", func(n *testNode) { os.Remove(n.env.Path(systemd.RunDir)) }, append([]string{"--on-error=continue"}, onErrorList...), ExitOK, true,
-			"nothing tries again by itself: systemd does not run here"},
+			"no retry is scheduled: systemd does not run here"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -224,8 +224,8 @@ func TestOnErrorWithAnEarlierTimer(t *testing.T) {
 				if last, _, err := state.ReadLastError(n.env.Path(DefaultStateDir)); err != nil || last.List == "" || last.Count != 2 {
 					t.Errorf("record %+v, %v", last, err)
 				}
-				if told := strings.Contains(stderr, "nothing tries again"); told == (test.stays && systemd.Running(n.env)) {
-					t.Errorf("nothing tries again: %v\n%s", told, stderr)
+				if told := strings.Contains(stderr, "no retry is scheduled"); told == (test.stays && systemd.Running(n.env)) {
+					t.Errorf("no retry is scheduled: %v\n%s", told, stderr)
 				}
 			})
 		})
@@ -241,7 +241,7 @@ func TestOnErrorImage(t *testing.T) {
 		n.rename("i-0123456789abcdef0")
 		calls := n.cloud.Counts()["ec2:DeleteTags"].Calls
 		code, stdout, stderr := n.program(t.Context(), args...)
-		if code != ExitOK || !strings.Contains(stdout, "left alone what failed was a run on another instance") || !strings.Contains(stdout, "removed "+systemd.RetryService) {
+		if code != ExitOK || !strings.Contains(stdout, "left alone the failed run was on another instance") || !strings.Contains(stdout, "removed "+systemd.RetryService) {
 			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 		}
 		if systemd.RetryPending(n.env) || n.active[systemd.RetryTimer] || host.Exists(n.env.Path(filepath.Join(DefaultStateDir, state.LastErrorFile))) || n.cloud.Counts()["ec2:DeleteTags"].Calls != calls {
@@ -286,10 +286,10 @@ func TestOnErrorNewerList(t *testing.T) {
 				if code != test.code || systemd.RetryPending(n.env) != test.stays {
 					t.Errorf("exit code %d, pending %v\n%s", code, systemd.RetryPending(n.env), stderr)
 				}
-				if told := strings.Contains(stderr, systemd.RetryTimer+" goes on trying the earlier command line"); told != test.stays {
+				if told := strings.Contains(stderr, systemd.RetryTimer+" keeps retrying the earlier command line"); told != test.stays {
 					t.Errorf("that the timer goes on is said: %v\n%s", told, stderr)
 				}
-				if told := strings.Contains(stderr, "the list that it was for is replaced"); told == test.stays {
+				if told := strings.Contains(stderr, "this run's list replaces the one that it retried"); told == test.stays {
 					t.Errorf("that the timer is ended is said: %v\n%s", told, stderr)
 				}
 			})

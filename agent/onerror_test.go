@@ -115,7 +115,7 @@ func TestOnErrorContinue(t *testing.T) {
 
 		// status shows it to people and to programs.
 		_, text, _ := n.program(t.Context(), "status")
-		for _, want := range []string{"last error\n  exit code 4, a permission is missing, at 20", "allow ssm:PutParameter", "emr-static-ip-retry.timer goes on trying"} {
+		for _, want := range []string{"last error\n  exit code 4, a permission is missing, at 20", "allow ssm:PutParameter", "emr-static-ip-retry.timer keeps retrying"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("status does not say %q:\n%s", want, text)
 			}
@@ -165,7 +165,7 @@ func TestOnErrorContinue(t *testing.T) {
 			t.Errorf("exit code %d\n%s", code, stdout)
 		}
 		// The service was started once more just before its timer was removed.
-		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "left alone nothing is to be tried again") {
+		if code, stdout, _ := n.program(t.Context(), args...); code != ExitOK || !strings.Contains(stdout, "left alone no retry needed") {
 			t.Errorf("exit code %d\n%s", code, stdout)
 		}
 	})
@@ -191,12 +191,12 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 		want   []string
 		tagged bool
 	}{
-		{"no systemd", func(n *testNode) { n.deny("ssm:PutParameter") }, onErrorList, []string{"nothing tries again by itself: systemd does not run here", "recorded the error"}, true},
-		{"no units", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter") }, append([]string{"--no-units"}, onErrorList...), []string{"nothing tries again by itself (--no-units)"}, true},
+		{"no systemd", func(n *testNode) { n.deny("ssm:PutParameter") }, onErrorList, []string{"no retry is scheduled: systemd does not run here", "recorded the error"}, true},
+		{"no units", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter") }, append([]string{"--no-units"}, onErrorList...), []string{"no retry is scheduled (--no-units)"}, true},
 		{"no permission to tag", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter", "ec2:CreateTags") }, onErrorList,
-			[]string{"the instance has no tag emr-static-ip:error", "allow ec2:CreateTags", systemd.RetryTimer + " tries again"}, false},
+			[]string{"could not set the tag emr-static-ip:error", "allow ec2:CreateTags", systemd.RetryTimer + " tries again"}, false},
 		{"systemctl fails", func(n *testNode) { n.withSystemd().deny("ssm:PutParameter"); n.failed = "enable" }, onErrorList,
-			[]string{"nothing tries again by itself: installing emr-static-ip-retry.timer: systemctl enable", "recorded the error"}, true},
+			[]string{"no retry is scheduled: installing emr-static-ip-retry.timer: systemctl enable", "recorded the error"}, true},
 		{"no IMDS", func(n *testNode) { n.withSystemd().silent.Store(true) }, append([]string{"--imds-timeout", "10s"}, onErrorList...),
 			[]string{"exit code 5 is suppressed", "the instance cannot be tagged: the Instance Metadata Service", "recorded the error", systemd.RetryTimer + " tries again"}, false},
 		{"a state directory that others write", func(n *testNode) {
@@ -207,7 +207,7 @@ func TestOnErrorContinueWithoutSomething(t *testing.T) {
 			}
 		}, onErrorList, []string{"exit code 1 is suppressed", "the error cannot be recorded on this node", "could have been written by somebody else", systemd.RetryTimer + " tries again"}, true},
 		{"an address outside the subnet", func(n *testNode) { n.withSystemd() }, []string{"10.0.9.1", "10.0.9.2"}, []string{"exit code 2 is suppressed", systemd.RetryTimer + " tries again"}, true},
-		{"a wrong command line", func(n *testNode) { n.withSystemd() }, []string{"10.0.1.300", "--bogus"}, []string{`unknown flag "--bogus"`, `"10.0.1.300" is not`, "exit code 2 is suppressed", "nothing tries again by itself: the same command line"}, true},
+		{"a wrong command line", func(n *testNode) { n.withSystemd() }, []string{"10.0.1.300", "--bogus"}, []string{`unknown flag "--bogus"`, `"10.0.1.300" is not`, "exit code 2 is suppressed", "no retry is scheduled: the arguments are invalid"}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -354,7 +354,7 @@ func TestOnErrorTagThatStays(t *testing.T) {
 				}
 			}
 			code, stdout, _ := n.program(t.Context(), "status")
-			if code != ExitOK || !strings.Contains(stdout, "note       the instance has the tag emr-static-ip:error of a failure that is over") || strings.Contains(stdout, "last error") {
+			if code != ExitOK || !strings.Contains(stdout, "note       the instance still has the tag emr-static-ip:error of an earlier failure") || strings.Contains(stdout, "last error") {
 				t.Errorf("status: exit code %d\n%s", code, stdout)
 			}
 			// A new failure is one of its own.

@@ -56,7 +56,7 @@ func (r *run) unrecorded(ctx context.Context, static netip.Addr, err, explained 
 	if !r.leaveToTimer(ctx) {
 		return explained
 	}
-	pending := fmt.Sprintf("record pending: %s is in use without its record, and %s goes on trying to write it", static, systemd.Timer)
+	pending := fmt.Sprintf("record pending: %s is in use without its record, and %s writes it as soon as Parameter Store takes it", static, systemd.Timer)
 	switch exit.CodeOf(explained) {
 	case exit.Deadline, exit.Unreachable:
 		r.report.warn(pending+": "+withRemedies(explained), addressField(static))

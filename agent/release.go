@@ -40,7 +40,7 @@ func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 				return err
 			}
 			if changed, prefix := r.prefixChanged(); changed {
-				r.report.note("the ledger of this node's run is " + text.Quote(prefix) + ": --prefix is not used")
+				r.report.note("the record of this node is below the prefix " + text.Quote(prefix) + ": --prefix is ignored")
 				r.cfg.Prefix = prefix
 			}
 			if err := r.release(ctx); err != nil {

@@ -29,8 +29,8 @@ const (
 	restoreLink = 20 * time.Second          // for the primary interface to get its address
 )
 
-// relistedAfter is how long after its withdrawal IMDS is not believed that it lists the static IP:
-// it may be that late.
+// For relistedAfter after a withdrawal, restore ignores that IMDS lists the static IP: the listing
+// may be stale.
 const relistedAfter = 2 * time.Minute
 
 // Restore puts back into the kernel what the last run of Apply left there, by the state file. It
@@ -71,7 +71,7 @@ func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	unlock, err := state.Lock(patient, r.dir)
 	if err != nil {
 		if ctx.Err() == nil && patient.Err() != nil {
-			r.report.leftAlone("another emr-static-ip is at work on this node: nothing is looked at or put back while it lasts, which its --timeout bounds; the next restore looks again")
+			r.report.leftAlone("another emr-static-ip is running on this node, at most until its --timeout: nothing is put back now; the next restore checks again")
 			return r.recent(), nil
 		}
 		return false, err
@@ -139,8 +139,8 @@ func lastRole(s state.State) emr.Decision {
 // StateError is what to do about a state file that cannot be used.
 func StateError(dir string, err error) error {
 	if errors.Is(err, state.ErrVersion) {
-		return exit.With(ExitInternal, err, "a newer emr-static-ip wrote it: run that version, which the file names as its tool. To go back to this version, release the address with "+
-			"that one first; or remove "+filepath.Join(dir, state.File)+" and run this one with the list of addresses: it finds its claim and its attachment again")
+		return exit.With(ExitInternal, err, "a newer emr-static-ip wrote it: run that version (the field tool of the file). To go back to this version, release the address with "+
+			"the newer one first; or remove "+filepath.Join(dir, state.File)+" and run this version with the list of addresses: it finds the node's address and record again")
 	}
 	return exit.With(ExitInternal, err, "run emr-static-ip again with the list of addresses: it puts the file aside, and finds the node's address by EC2 and the ledger; or emr-static-ip release")
 }
@@ -165,7 +165,7 @@ func (r *run) askIMDS(ctx context.Context) (v view, err error) {
 	id, err := ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, restoreIMDS))
 	switch {
 	case err == nil && id.InstanceID != s.InstanceID:
-		v.foreign = fmt.Sprintf("the state file is of another instance (%s; this is %s), as after a start from an image of that one: nothing of it is used",
+		v.foreign = fmt.Sprintf("the state file is from another instance (%s; this is %s), probably through an image: it is ignored",
 			text.Quote(s.InstanceID), id.InstanceID)
 		return v, nil
 	case err == nil && !slices.Contains(id.Addresses, id.PrimaryIP):
@@ -180,10 +180,10 @@ func (r *run) askIMDS(ctx context.Context) (v view, err error) {
 	v.silent = fmt.Errorf("by the state file alone: %w", err)
 	r.report.note(v.silent.Error())
 	if _, macErr := net.ParseMAC(s.MAC); macErr != nil {
-		return v, exit.With(ExitInternal, fmt.Errorf("the state file gives no MAC address (%w), and IMDS does not tell it: %w", macErr, err), "run this again when IMDS answers")
+		return v, exit.With(ExitInternal, fmt.Errorf("the state file has no MAC address (%w), and IMDS does not answer: %w", macErr, err), "run this again when IMDS answers")
 	}
 	if len(s.VPC) == 0 && netcfg.Scope(r.cfg.Scope) != netcfg.ScopeAll {
-		return v, exit.With(ExitIdentity, fmt.Errorf("the state file was written by a version that did not keep the VPC's CIDRs, and IMDS does not tell them: %w", err),
+		return v, exit.With(ExitIdentity, fmt.Errorf("the state file was written by a version that did not keep the VPC's CIDRs, and IMDS does not answer: %w", err),
 			"run this again when IMDS answers")
 	}
 	return v, nil
@@ -199,7 +199,7 @@ func (r *run) restoreBy(ctx context.Context, v view) error {
 	case s.Phase == state.Releasing:
 		return r.finishKernel(ctx)
 	case !s.Static.IsValid():
-		r.report.leftAlone("not configured: no run has come to its end yet")
+		r.report.leftAlone("not configured: no run has finished yet")
 		return nil
 	}
 	if err := r.openKernel(ctx); err != nil {
@@ -223,9 +223,9 @@ func (r *run) restoreBy(ctx context.Context, v view) error {
 	case s.Phase == state.Withdrawn && !v.lists:
 		return r.withdraw(ctx, "")
 	case s.Phase == state.Withdrawn && time.Since(s.Written) < relistedAfter:
-		return r.withdraw(ctx, " (IMDS lists it, and may be late: it is believed from "+s.Written.Add(relistedAfter).UTC().Format(time.RFC3339)+" on)")
+		return r.withdraw(ctx, " (IMDS lists it again, which may be late: that counts from "+s.Written.Add(relistedAfter).UTC().Format(time.RFC3339)+" on)")
 	case s.Phase == state.Claiming && !v.lists:
-		r.report.leftAlone("the last run was interrupted before EC2 confirmed an address, and IMDS does not tell of one: run emr-static-ip again")
+		r.report.leftAlone("the last run was interrupted before EC2 confirmed an address, and IMDS lists none: run emr-static-ip again")
 		return nil
 	}
 	return r.putBack(ctx)
@@ -234,7 +234,7 @@ func (r *run) restoreBy(ctx context.Context, v view) error {
 // finishKernel takes out of the kernel what a release that was interrupted has left there: nothing
 // would watch the address until somebody runs the release again.
 func (r *run) finishKernel(ctx context.Context) error {
-	r.report.leftAlone("a release has begun and not ended: run emr-static-ip release again")
+	r.report.leftAlone("a release was started and has not finished: run emr-static-ip release again")
 	if err := r.openKernel(ctx); err != nil {
 		return err
 	}
@@ -301,7 +301,7 @@ func (r *run) unlisted(ctx context.Context) error {
 			s.Static, a.Count, state.AbsentChecks), addressField(s.Static))
 		return nil
 	}
-	return r.withdraw(ctx, fmt.Sprintf(": IMDS, answering properly, has not listed it in %d checks since %s", a.Count, a.Since.UTC().Format(time.RFC3339)))
+	return r.withdraw(ctx, fmt.Sprintf(": IMDS answered and did not list it in %d checks since %s", a.Count, a.Since.UTC().Format(time.RFC3339)))
 }
 
 // withdraw removes the static IP from the kernel. It writes the state file first, so that no later
@@ -320,6 +320,6 @@ func (r *run) withdraw(ctx context.Context, evidence string) error {
 	if err := state.ForgetAbsence(r.env.Root, r.dir); err != nil {
 		return err
 	}
-	return exit.With(ExitWithdrawn, fmt.Errorf("EC2 does not give %s to this node any more%s; address and rules are out of the kernel, so that no two nodes use one address", s.Static, evidence),
+	return exit.With(ExitWithdrawn, fmt.Errorf("EC2 no longer assigns %s to this node%s; address and rules were removed from the kernel, so that no two nodes use one address", s.Static, evidence),
 		"find out who moved it (CloudTrail: AssignPrivateIpAddresses, UnassignPrivateIpAddresses); run emr-static-ip to get an address of the list again, or emr-static-ip release")
 }

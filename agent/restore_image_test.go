@@ -21,7 +21,7 @@ func TestPendingRecordOfAnImage(t *testing.T) {
 			t.Fatal("the record is not pending")
 		}
 		n.editState(func(s map[string]any) { s["instance"], s["record_due"] = "i-0123456789abcdef0", s["written"] })
-		if rep := n.restore(exit.OK); len(rep.Calls) > 0 || len(n.cloud.Parameters()) > 0 || !strings.Contains(rep.LeftAlone, "of another instance") {
+		if rep := n.restore(exit.OK); len(rep.Calls) > 0 || len(n.cloud.Parameters()) > 0 || !strings.Contains(rep.LeftAlone, "from another instance") {
 			t.Errorf("calls %v, records %v, left alone: %q", rep.Calls, n.cloud.Parameters(), rep.LeftAlone)
 		}
 	})

@@ -262,7 +262,7 @@ func TestRestoreLeavesAlone(t *testing.T) {
 				n.t.Fatal(err)
 			}
 			n.t.Cleanup(unlock)
-		}, false, "at work on this node: nothing is looked at or put back while it lasts"},
+		}, false, "another emr-static-ip is running on this node"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

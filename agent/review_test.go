@@ -116,7 +116,7 @@ func TestReviewTakenOverAddressIsWithdrawnUnasked(t *testing.T) {
 			t.Error(err)
 		}
 		rep := n.apply()
-		if text := strings.Join(rep.Warnings, "\n"); strings.Contains(text, "EC2 does not give") {
+		if text := strings.Join(rep.Warnings, "\n"); strings.Contains(text, "EC2 no longer assigns") {
 			t.Errorf("EC2 gives it, and was not asked:\nwarnings %s\nchanges %s\nplan said %s", text, strings.Join(rep.Changes, "\n"), strings.Join(plan.Changes, "\n"))
 		}
 	})

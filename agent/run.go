@@ -92,7 +92,7 @@ func (r *run) identify(ctx context.Context, blind bool) (err error) {
 	case errors.Is(err, state.ErrForeign):
 		r.report.note(err.Error() + "; it is not used")
 	case state.Damaged(err) && r.doesWithoutState():
-		r.report.warn(err.Error() + ": it is not used, and is put aside")
+		r.report.warn(err.Error() + ": it is ignored, and renamed when a new state file is written")
 	default:
 		return StateError(r.dir, err)
 	}

@@ -71,7 +71,7 @@ func watch(ctx context.Context, log *zap.Logger) (*zap.Logger, func()) {
 		for {
 			wait, text := s.due()
 			if wait <= 0 {
-				log.Info("going on: nothing new since \"" + text + "\"" + host.AtMost(ctx, 0))
+				log.Info("still running: no news since \"" + text + "\"" + host.AtMost(ctx, 0))
 				s.spoke() // a log that drops the line calls no hook
 				continue
 			}

@@ -23,7 +23,7 @@ const (
 	// itemSettling: not shown yet, and a run that has just ended had AWS's answer.
 	itemSettling = "settling"
 	itemNotFirst = string(netcfg.NotFirst)
-	itemUnknown  = "unknown" // could not be looked at: Detail says why
+	itemUnknown  = "unknown" // could not be read: Detail says why
 )
 
 // Item is one thing that is wanted or found.
@@ -59,7 +59,7 @@ type Status struct {
 	Primary   netip.Addr       `json:"primary,omitzero"`
 	Static    netip.Addr       `json:"static,omitzero"`
 	Phase     Phase            `json:"phase,omitempty"`
-	Pending   []netip.Addr     `json:"pending,omitempty"` // further addresses that a run which did not come to its end may have claimed
+	Pending   []netip.Addr     `json:"pending,omitempty"` // further addresses that a run which did not finish may have claimed
 	Written   time.Time        `json:"written,omitzero"`  // of the state file
 	Kernel    []Item           `json:"kernel,omitempty"`  // the address, chains, jumps and rules
 	Units     []Item           `json:"units,omitempty"`

@@ -53,7 +53,7 @@ func (s *Status) judge() {
 	switch s.Phase {
 	case PhaseWithdrawn:
 		s.Verdict = VerdictWithdrawn
-		s.Reasons = append([]string{"EC2 does not give " + s.Static.String() + " to this node any more: it was withdrawn"}, s.Reasons...)
+		s.Reasons = append([]string{"EC2 no longer assigns " + s.Static.String() + " to this node: it was withdrawn"}, s.Reasons...)
 		return
 	case PhaseReleased:
 		if s.Verdict = VerdictNotConfigured; len(s.Reasons) > 0 {
@@ -62,10 +62,10 @@ func (s *Status) judge() {
 		return
 	case PhaseProgrammed:
 		if len(s.Pending) > 0 {
-			s.Reasons = append(s.Reasons, fmt.Sprintf("a run did not come to its end, and may have claimed %v: run it again", s.Pending))
+			s.Reasons = append(s.Reasons, fmt.Sprintf("a run did not finish, and may have claimed %v: run it again", s.Pending))
 		}
 	default:
-		s.Reasons = append(s.Reasons, "the last run did not come to its end ("+string(s.Phase)+"): run it again")
+		s.Reasons = append(s.Reasons, "the last run did not finish ("+string(s.Phase)+"): run it again")
 	}
 	if !s.Static.IsValid() {
 		s.Verdict = VerdictNotConfigured

@@ -28,7 +28,7 @@ func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
 	}
 	others, err := r.session.Kernel.Redirections(ctx, s.Static)
 	if err != nil {
-		others = []string{"the rules of others for " + s.Static.String() + " could not be looked at: " + err.Error()}
+		others = []string{"the rules of others for " + s.Static.String() + " could not be read: " + err.Error()}
 	}
 	s.Notes = append(s.Notes, text.Limited(others)...)
 	return nil

@@ -91,7 +91,7 @@ func TestStatus(t *testing.T) {
 			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
-		}, VerdictDrifted, ExitDrifted, []string{"did not come to its end"}},
+		}, VerdictDrifted, ExitDrifted, []string{"did not finish"}},
 		{"interrupted while it looked for another address", func(n *testNode) {
 			n.apply()
 			s := n.state()

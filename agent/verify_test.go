@@ -63,7 +63,7 @@ func TestVerify(t *testing.T) {
 			"to 192.168.50.10:80 is refused", "either nothing listens at 192.168.50.10:80 (is the service up, is the port right?), or a firewall rejects 10.0.1.21 with a reset"},
 			nil, 25 * time.Second, ExitVerify, nil},
 		{"no route", targetList("192.168.50.10:80"), nil, always(syscall.EHOSTUNREACH), []string{"finds no route: no route to host", "ip route get 192.168.50.10"}, nil, 25 * time.Second, ExitVerify, nil},
-		{"the node's own filter", targetList("192.168.50.10:80"), nil, always(syscall.EPERM), []string{"is not let out by this node's own kernel", "iptables -S OUTPUT"}, nil, 25 * time.Second, ExitVerify, nil},
+		{"the node's own filter", targetList("192.168.50.10:80"), nil, always(syscall.EPERM), []string{"is blocked by this node's own kernel", "iptables -S OUTPUT"}, nil, 25 * time.Second, ExitVerify, nil},
 		{"unknown name", targetList("no.example.com:80"), nil, always(nil), []string{"verify: the host name of no.example.com:80 is not found", "correct the name in --verify"}, nil, 25 * time.Second, ExitVerify, nil},
 		{"only a bound socket comes through", targetList("192.168.50.10:80"), nil, func(from netip.Addr, _ netip.AddrPort) error {
 			if from.IsValid() {
@@ -77,9 +77,9 @@ func TestVerify(t *testing.T) {
 			}
 			return nil
 		}, []string{"to 192.168.50.12:80 gets no answer"}, nil, 25 * time.Second, ExitVerify, nil},
-		// A connection that comes about proves nothing: the other side may see the primary IP.
+		// A connection that succeeds proves nothing: the other side may see the primary IP.
 		{"another program's chain comes first", targetList("192.168.50.10:80"), nil, always(nil), []string{
-			"verify: a TCP connection to 192.168.50.10:80 comes about, but it comes from 10.0.1.", "and not from 10.0.1.21, says conntrack",
+			"verify: a TCP connection to 192.168.50.10:80 succeeds, but it comes from 10.0.1.", "and not from 10.0.1.21, says conntrack",
 			"table ip nat chain POSTROUTING (priority 100) changes the source of packets", "--nat-backend auto comes before other translations"},
 			nil, 25 * time.Second, ExitVerify, []netcfg.NATChain{{Table: "ip nat", Chain: "POSTROUTING", Priority: 100}}},
 	} {

@@ -67,14 +67,14 @@ func TestWaitsAreTold(t *testing.T) {
 		{"IMDS is late", func(n *testNode) {
 			n.silent.Store(true)
 			time.AfterFunc(100*time.Second, func() { n.silent.Store(false) })
-		}, "waiting", `^INFO waiting: for the Instance Metadata Service to tell who this node is: .* \(at most 1m5\ds more\)$`, 2},
+		}, "waiting", `^INFO waiting: for the Instance Metadata Service to say who this node is: .* \(at most 1m5\ds more\)$`, 2},
 		{"another run is at work", func(n *testNode) {
 			unlock, err := Lock(n.t.Context(), n.env.Path(n.cfg.StateDir))
 			if err != nil {
 				n.t.Fatal(err)
 			}
 			time.AfterFunc(2*time.Minute, unlock)
-		}, "waiting", `^INFO waiting: another emr-static-ip \(process \d+\) is at work on this node \(at most 9m5\ds more\)$`, 2},
+		}, "waiting", `^INFO waiting: another emr-static-ip \(process \d+\) is running on this node \(at most 9m5\ds more\)$`, 2},
 		{"all is in order", func(*testNode) {}, "waiting", "", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {

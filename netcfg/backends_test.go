@@ -317,7 +317,7 @@ func TestOpenChooses(t *testing.T) {
 		{"too old", "iptables v1.4.21", "iptables", "", "since 1.6.2; nf_tables works here: --nat-backend nftables"},
 		{"not an iptables", "busybox v1.36.1", "iptables", "", "not understood: busybox v1.36.1; nf_tables works here"},
 		{"nftables", "iptables v1.8.9 (nf_tables)", "nftables", nativeName, ""},
-		{"nonsense", "iptables v1.8.9 (nf_tables)", "pf", "", "none of auto"},
+		{"nonsense", "iptables v1.8.9 (nf_tables)", "pf", "", "not one of auto"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			enter(t)

@@ -100,7 +100,7 @@ func (s SetRules) Summary() string {
 	case !s.Have.Empty():
 		verb = "repair"
 	}
-	return fmt.Sprintf("%s the %s rules in one transaction: %d added, %d taken away", verb, s.Backend, plus, minus)
+	return fmt.Sprintf("%s the %s rules in one transaction: %d added, %d removed", verb, s.Backend, plus, minus)
 }
 
 // String returns the transaction in the words of iptables-restore or nft.

@@ -99,7 +99,7 @@ func (c Config) Validate() error {
 			}
 		}
 	default:
-		bad("scope %q is none of %s, %s, %s", c.Scope, ScopeExternal, ScopePrivate, ScopeAll)
+		bad("scope %q is not one of %s, %s, %s", c.Scope, ScopeExternal, ScopePrivate, ScopeAll)
 	}
 	return errors.Join(errs...)
 }

@@ -11,7 +11,7 @@ import (
 // Errors that callers branch on.
 var (
 	// ErrBusy means that another program kept the xtables lock for the whole of Options.LockWait.
-	ErrBusy = errors.New("another program keeps the xtables lock")
+	ErrBusy = errors.New("another program holds the xtables lock")
 	// ErrLockFile means that the xtables lock cannot be opened: a directory is in its place, or it
 	// cannot be made.
 	ErrLockFile = errors.New("the xtables lock cannot be opened")

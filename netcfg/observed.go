@@ -77,7 +77,7 @@ type Observed struct {
 
 	Conntrack  Conntrack
 	Translated map[netip.Addr]int // connections, by the given-up address that they are translated to
-	Notes      []string           // what could not be looked at, and does no harm
+	Notes      []string           // what could not be read, and does no harm
 }
 
 // Without returns what is left of o when the changes of PlanRemoval have been made. It serves a

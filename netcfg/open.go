@@ -39,7 +39,7 @@ func Open(ctx context.Context, o Options) (Kernel, error) {
 		h.auto = true
 	case "iptables", "nftables":
 	default:
-		return nil, fmt.Errorf("backend %q is none of auto, iptables, nftables", clean(o.Backend))
+		return nil, fmt.Errorf("backend %q is not one of auto, iptables, nftables", clean(o.Backend))
 	}
 	native, err := hasNftables(ctx)
 	switch {

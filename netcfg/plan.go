@@ -52,7 +52,7 @@ func (o Observed) obstacles(primary, static netip.Addr) (errs []error) {
 	}
 	for _, e := range o.Link.Find(static) {
 		if e.Peer.IsValid() {
-			errs = append(errs, fmt.Errorf("static IP %s is on link %s as a point-to-point address, which makes the kernel use it towards %s; take it off: ip addr del %s dev %[2]s",
+			errs = append(errs, fmt.Errorf("static IP %s is on link %s as a point-to-point address, which makes the kernel use it towards %s; remove it: ip addr del %s dev %[2]s",
 				static, o.Link.Name, e.Peer, e))
 		}
 	}

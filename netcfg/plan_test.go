@@ -151,7 +151,7 @@ func TestDifferences(t *testing.T) {
 	if got := strings.Join(change.Differences(), "\n"); got != want {
 		t.Errorf("differences:\n%s\nwant:\n%s", got, want)
 	}
-	if got := change.Summary(); got != "repair the iptables-legacy rules in one transaction: 2 added, 1 taken away" {
+	if got := change.Summary(); got != "repair the iptables-legacy rules in one transaction: 2 added, 1 removed" {
 		t.Error(got)
 	}
 }

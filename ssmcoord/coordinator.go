@@ -108,7 +108,7 @@ type Options struct {
 	// Intend stores the addresses that this node may have assigned or recorded, durably, before it
 	// returns.
 	Intend func(ctx context.Context, intents []netip.Addr) error
-	// Lost takes Past.Last out of use: EC2 does not give it to this node any more.
+	// Lost takes Past.Last out of use: EC2 no longer assigns it to this node.
 	Lost func(ctx context.Context) error
 
 	PutRate float64 // PutParameter calls a second that a launch may use; 0: no pacing

@@ -17,7 +17,7 @@ import (
 )
 
 // errChanged ends the SDK's attempts at a deletion.
-var errChanged = errors.New("the record is another one by now")
+var errChanged = errors.New("the record was replaced meanwhile")
 
 // lookAgain is how old a look at a record may be when an attempt to delete it is repeated.
 const lookAgain = 2 * time.Second

@@ -103,7 +103,7 @@ func Judge(self Self, e Entry, h Holder, life Life, now time.Time) Verdict {
 	case life == Terminated:
 		return Verdict{TakeOver, "its owner " + e.Record.Instance + " is terminated"}
 	case life == Unseen && now.Sub(e.Modified) >= DescribeLag:
-		return Verdict{TakeOver, "its owner " + e.Record.Instance + " does not exist any more"}
+		return Verdict{TakeOver, "its owner " + e.Record.Instance + " no longer exists"}
 	case life == Unseen:
 		return Verdict{Skip, "claimed by " + e.Record.Instance + ", which EC2 does not list yet"}
 	default:

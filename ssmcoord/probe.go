@@ -27,7 +27,7 @@ type Trial struct {
 
 // ErrNotTried is a trial's error if the call was not made, because its parameter could not be
 // removed again.
-var ErrNotTried = errors.New("not tried: what it writes could not be removed again")
+var ErrNotTried = errors.New("not tried: the probe could not be removed again")
 
 // Probe makes each call of the protocol, on a parameter of its own beside the records. It removes
 // the parameter again, also if ctx ends meanwhile. It deletes first: without the permission to

@@ -49,7 +49,7 @@ func ParseRecord(value string) (Record, error) {
 	}
 	var r Record
 	if err := json.Unmarshal([]byte(value), &r); err != nil {
-		return Record{}, fmt.Errorf("the record is no JSON object of a claim: %w", err)
+		return Record{}, fmt.Errorf("the record is not a JSON object: %w", err)
 	}
 	var problems []error
 	if r.Version != RecordVersion {
@@ -59,7 +59,7 @@ func ParseRecord(value string) (Record, error) {
 		problems = append(problems, fmt.Errorf("%.40q is no instance id", r.Instance))
 	}
 	if !IsIdentifier(r.ENI, "eni-", true) {
-		problems = append(problems, fmt.Errorf("%.40q is no network interface id", r.ENI))
+		problems = append(problems, fmt.Errorf("%.40q is not a network interface id", r.ENI))
 	}
 	if r.Cluster != "" && !IsIdentifier(r.Cluster, "j-", false) {
 		problems = append(problems, fmt.Errorf("%.40q is no cluster id", r.Cluster))

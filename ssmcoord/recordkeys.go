@@ -19,16 +19,16 @@ func checkKeys(value string) error {
 	d := json.NewDecoder(strings.NewReader(value))
 	begin, err := d.Token()
 	if err != nil {
-		return fmt.Errorf("the record is no JSON object of a claim: %w", err)
+		return fmt.Errorf("the record is not a JSON object: %w", err)
 	}
 	if begin != json.Delim('{') {
-		return errors.New("the record is no JSON object of a claim")
+		return errors.New("the record is not a JSON object")
 	}
 	var seen []string
 	for d.More() {
 		token, err := d.Token()
 		if err != nil {
-			return fmt.Errorf("the record is no JSON object of a claim: %w", err)
+			return fmt.Errorf("the record is not a JSON object: %w", err)
 		}
 		key, _ := token.(string) // every key of an object is a string
 		if slices.Contains(seen, key) {
@@ -40,14 +40,14 @@ func checkKeys(value string) error {
 		seen = append(seen, key)
 		var ignored json.RawMessage
 		if err := d.Decode(&ignored); err != nil {
-			return fmt.Errorf("the record is no JSON object of a claim: %w", err)
+			return fmt.Errorf("the record is not a JSON object: %w", err)
 		}
 	}
 	if _, err := d.Token(); err != nil { // the end of the object
-		return fmt.Errorf("the record is no JSON object of a claim: %w", err)
+		return fmt.Errorf("the record is not a JSON object: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("the record has something behind its JSON object")
+		return errors.New("the record has text after its JSON object")
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func ParseTag(text string) (Tag, error) {
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, notInTag):
 		why = "has a character other than letters, digits, blanks and _ . : / = + - @"
 	case strings.HasPrefix(strings.ToLower(key), "aws:"):
-		why = "has a key that begins with aws:, which AWS keeps for itself"
+		why = "has a key that begins with aws:, which AWS reserves"
 	case utf8.RuneCountInString(key) > maxTagKey || utf8.RuneCountInString(value) > maxTagValue:
 		why = fmt.Sprintf("is too long: a key has at most %d characters, a value %d", maxTagKey, maxTagValue)
 	default:

@@ -103,7 +103,7 @@ func (c *Coordinator) waitingFor() string {
 
 // ErrOutOfTime says that the time for finding an address was over before every address had been
 // looked at: AWS did not answer as it should.
-var ErrOutOfTime = errors.New("the time for finding an address is over")
+var ErrOutOfTime = errors.New("the time for finding an address ran out")
 
 // ended turns the end of the search into the error for the operator. Only if the search's own
 // deadline came after a scan that saw every address taken, the pool is exhausted.

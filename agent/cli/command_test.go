@@ -253,7 +253,7 @@ what failed
   \u001b[2J
 warnings
   careful
-done before, and kept
+changed before the failure, and kept
   claimed 10.0.1.11
   evil\u001b[2J
 what to do

@@ -205,8 +205,8 @@ func TestUnknownVariables(t *testing.T) {
 	}}
 	p.Main(t.Context(), nil, agent.Environment{Stderr: &stderr, Environ: func() []string { return environ }, LookupEnv: func(string) (string, bool) { return "", false }})
 	for _, want := range []string{
-		"EMR_STATIC_IP_CORE_IP stands for no flag and is ignored: is EMR_STATIC_IP_CORE_IPS meant?\n",
-		"EMR_STATIC_IP_BUCKET_NAME stands for no flag and is ignored\n", `EMR_STATIC_IP_\u001b stands for`,
+		"EMR_STATIC_IP_CORE_IP matches no flag and is ignored: is EMR_STATIC_IP_CORE_IPS meant?\n",
+		"EMR_STATIC_IP_BUCKET_NAME matches no flag and is ignored\n", `EMR_STATIC_IP_\u001b matches no flag`,
 	} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("lacks %q", want)

@@ -29,7 +29,7 @@ func warnOfVariables(log *zap.Logger, root *cobra.Command, environ []string) {
 		if likely := text.Nearest(name[len(variablePrefix):], withoutPrefix(known)); likely != "" {
 			hint = ": is " + variablePrefix + likely + " meant?"
 		}
-		log.Warn("the environment variable " + text.Clean(name, text.MaxQuoted) + " stands for no flag and is ignored" + hint)
+		log.Warn("the environment variable " + text.Clean(name, text.MaxQuoted) + " matches no flag and is ignored" + hint)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func renderFailure(w io.Writer, format string, code exit.Code, err error, r agent.Report) {
 	next := exit.Remedies(err)
 	if len(next) == 0 {
-		next = []string{"run the same command again: it goes on where this run ended; --verbose logs more"}
+		next = []string{"run the same command again: it continues where this run stopped; --verbose logs more"}
 	}
 	if format == "json" {
 		NewLogger(w, format, false).Error("failed", zap.Int("exit_code", int(code)), zap.String("meaning", code.Meaning()),
@@ -48,7 +48,7 @@ func renderFailure(w io.Writer, format string, code exit.Code, err error, r agen
 	}
 	list("what failed", []string{err.Error()})
 	list("warnings", r.Warnings)
-	list("done before, and kept", r.Changes)
+	list("changed before the failure, and kept", r.Changes)
 	if len(r.Changes) == 0 {
 		b.WriteString("nothing was changed\n")
 	}

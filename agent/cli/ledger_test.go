@@ -68,7 +68,7 @@ func TestLedgerCommands(t *testing.T) {
 	}
 	done := agent.Report{Changes: []string{"removed 10.0.1.11"}}
 	code, _, stderr, _ := runMain(t, t.Context(), []string{"ledger", "gc", "--yes"}, nil, done, exit.With(exit.Permission, errors.New("denied"), "allow it"))
-	if code != exit.Permission || !strings.Contains(stderr, "done before, and kept\n  removed 10.0.1.11\n") || !strings.Contains(stderr, "allow it") {
+	if code != exit.Permission || !strings.Contains(stderr, "changed before the failure, and kept\n  removed 10.0.1.11\n") || !strings.Contains(stderr, "allow it") {
 		t.Errorf("code %d\n%s", code, stderr)
 	}
 }

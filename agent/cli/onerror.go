@@ -76,7 +76,7 @@ func (c *commandLine) suppress(ctx context.Context, code exit.Code, err error) e
 
 // renderSuppressed says, after the failure itself, that the node is kept, and what was done.
 func renderSuppressed(w io.Writer, format string, retrying bool, code exit.Code, s agent.Suppressed) {
-	headline := fmt.Sprintf("exit code %d is suppressed by --on-error %s: this node is kept WITHOUT what failed above", code, agent.OnErrorContinue)
+	headline := fmt.Sprintf("exit code %d is suppressed by --on-error %s: this node is kept ALTHOUGH the run failed (see above)", code, agent.OnErrorContinue)
 	if retrying {
 		headline = "this was one more attempt"
 	}

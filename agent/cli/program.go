@@ -65,7 +65,7 @@ func (p Program) Main(ctx context.Context, args []string, env agent.Environment)
 		code = signal.ExitCode()
 		err = fmt.Errorf("%w: %w", signal, err)
 		if len(c.report.Changes) > 0 {
-			err = &exit.Error{Code: code, Err: err, Remedy: "run the same command again: it goes on where this run ended"}
+			err = &exit.Error{Code: code, Err: err, Remedy: "run the same command again: it continues where this run stopped"}
 		}
 	}
 	renderFailure(env.Stderr, c.logFormat, code, err, c.report)

@@ -85,7 +85,7 @@ func (s sudo) elevate(ctx context.Context, args []string) error {
 		return fmt.Errorf("becoming root with %s -n: %w", program, context.Cause(ctx))
 	case err != nil && strings.Contains(stderr, "must have a tty"):
 		return notRoot(fmt.Errorf("becoming root with %s -n: %w: %s", program, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine)),
-			"take requiretty back for this program, with visudo: Defaults!"+self+" !requiretty")
+			"switch requiretty off for this program, with visudo: Defaults!"+self+" !requiretty")
 	case err != nil:
 		refused := fmt.Errorf("becoming root with %s -n: %w: %s", program, err, text.Clean(strings.TrimSpace(stderr), text.MaxLine))
 		if without, _, err := s.output(trial, []string{program, "-n", "--", self, euidCommand}); len(names) > 0 && err == nil && strings.TrimSpace(without) == "0" {

@@ -26,7 +26,7 @@ func oneOf(into *string, values ...string) func(name, text string) error {
 				return nil
 			}
 		}
-		problem := fmt.Errorf("%s %s is none of %s", name, text.Quote(value), strings.Join(values, ", "))
+		problem := fmt.Errorf("%s %s is not one of %s", name, text.Quote(value), strings.Join(values, ", "))
 		if likely := text.Nearest(value, values); likely != "" {
 			problem = fmt.Errorf("%w: did you mean %s?", problem, likely)
 		}
@@ -100,7 +100,7 @@ func parsePrefix(into *string) func(name, text string) error {
 		case strings.HasSuffix(value, "/") || strings.Contains(value, "//"):
 			return fail("has an empty part (two slashes together, or one at the end)")
 		case strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm"):
-			return fail("begins with aws or ssm, which AWS keeps for itself")
+			return fail("begins with aws or ssm, which AWS reserves")
 		case len(levels) > 13 || len(value) > 900:
 			return fail("is too long: at most 13 parts and 900 characters")
 		}

@@ -130,7 +130,7 @@ func TestDoctorStaticIP(t *testing.T) {
 	}{
 		{"in order", func(*testNode) {}, exit.OK, resultOK, []string{"10.0.1.21 and its rules are programmed", "EC2 and IMDS give it to this node"}},
 		{"unassigned", func(n *testNode) { n.Unassign(a21); time.Sleep(time.Minute) }, exit.Withdrawn, resultFailed,
-			[]string{"EC2 does not give 10.0.1.21 to this node any more", "on no network interface", "still programmed", "CloudTrail"}},
+			[]string{"EC2 no longer assigns 10.0.1.21 to this node", "on no network interface", "still programmed", "CloudTrail"}},
 		{"taken by another instance", func(n *testNode) {
 			n.Unassign(a21)
 			o, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID, Name: "thief", Secondary: []netip.Addr{a21}})
@@ -139,10 +139,10 @@ func TestDoctorStaticIP(t *testing.T) {
 			}
 			holder = o.InstanceID
 			time.Sleep(time.Minute)
-		}, exit.Withdrawn, resultFailed, []string{"EC2 does not give 10.0.1.21 to this node any more", "in use by HOLDER"}},
+		}, exit.Withdrawn, resultFailed, []string{"EC2 no longer assigns 10.0.1.21 to this node", "in use by HOLDER"}},
 		{"unassigned, EC2 silent", func(n *testNode) { n.Unassign(a21); time.Sleep(time.Minute); n.Deny("ec2:DescribeNetworkInterfaces") }, exit.Permission, resultFailed,
 			[]string{"IMDS does not list 10.0.1.21", "EC2 cannot be asked"}},
-		{"unassigned a moment ago", func(n *testNode) { n.Unassign(a21) }, exit.Withdrawn, resultFailed, []string{"EC2 does not give 10.0.1.21"}},
+		{"unassigned a moment ago", func(n *testNode) { n.Unassign(a21) }, exit.Withdrawn, resultFailed, []string{"EC2 no longer assigns 10.0.1.21"}},
 		{"released", func(n *testNode) {
 			if _, err := agent.Release(n.T.Context(), n.cfg, n.Env); err != nil {
 				n.T.Fatal(err)

@@ -78,7 +78,7 @@ func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagn
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case bounded.Err() != nil:
-		d.add(failed(exit.Deadline, "time", "", "use a longer --timeout", "--timeout %s ended the examination before its end: what needed more time is unknown", cfg.Timeout))
+		d.add(failed(exit.Deadline, "time", "", "use a longer --timeout", "--timeout %s ended the checks early: the others are unknown", cfg.Timeout))
 	}
 	d.Seconds = time.Since(began).Round(100 * time.Millisecond).Seconds()
 	return d, err
@@ -167,8 +167,8 @@ func (d *examination) credentials(ctx context.Context) []Finding {
 	if d.session.AWS, err = ec2.Load(ctx, d.env, region); err != nil {
 		d.session.AWS = nil
 		if errors.Is(err, ec2.ErrNoRegion) && !d.known {
-			return []Finding{unknown("credentials", "", "repair imds first; or set AWS_REGION, and the endpoints are looked at meanwhile",
-				"IMDS does not tell the region, and neither EMR's files nor AWS_REGION do")}
+			return []Finding{unknown("credentials", "", "repair imds first; or set AWS_REGION to have the endpoints checked meanwhile",
+				"the region is unknown: neither IMDS nor EMR's files nor AWS_REGION names it")}
 		}
 		return []Finding{of(err, "credentials", "")}
 	}

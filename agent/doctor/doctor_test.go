@@ -94,7 +94,7 @@ func TestDoctorHealthy(t *testing.T) {
 		expectOnly(t, d, exit.OK)
 		expect(t, d, "permission ec2:AssignPrivateIpAddresses", resultOK, "not refused for want of a permission")
 		expect(t, d, "address 10.0.1.21-10.0.1.22", resultOK, "2 addresses: free")
-		expect(t, d, "pool core", resultOK, "2 of 2 can be had", "asks for 1")
+		expect(t, d, "pool core", resultOK, "2 of 2 addresses available", "asks for 1")
 		expect(t, d, "dns ssm", resultOK, "10.0.9.10, 10.0.9.11 (private: a VPC endpoint)")
 		expect(t, d, "reservation", resultOK, "10.0.1.16/28")
 		t.Log("\n" + textOf(t, d))

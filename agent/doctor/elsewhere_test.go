@@ -39,7 +39,7 @@ func TestDoctorWithoutIMDSAndRegion(t *testing.T) {
 				expect(t, d, "credentials", resultFailed)
 				return
 			}
-			expect(t, d, "credentials", resultUnknown, "IMDS does not tell the region", "AWS_REGION")
+			expect(t, d, "credentials", resultUnknown, "the region is unknown", "AWS_REGION")
 			expect(t, d, "dns ssm", resultUnknown, "the region is not known")
 		})
 	}
@@ -107,7 +107,7 @@ func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
 				return
 			}
 			expectOnly(t, d, exit.OK, "role", "pool core", "units")
-			expect(t, d, "pool core", resultWarning, "all in use: 0 of 1 can be had", "1 are with nodes of EMR clusters")
+			expect(t, d, "pool core", resultWarning, "all in use: 0 of 1 addresses available", "1 held by nodes of EMR clusters")
 		})
 	}
 }

@@ -212,7 +212,7 @@ func (d *examination) connectRemedy(e endpoint, err error) string {
 	}
 	switch kind := verify.FailureOf(err); {
 	case e.proxy != nil:
-		return "look at the proxy, at the way to it, and at HTTPS_PROXY; NO_PROXY names what is to be reached without it"
+		return "look at the proxy, at the way to it, and at HTTPS_PROXY; name hosts to be reached directly in NO_PROXY"
 	case kind == verify.FailureTimeout && e.private:
 		return fmt.Sprintf("packets vanish on the way: the security group of the VPC endpoint %s must admit TCP %s from %s; then the network ACLs of both subnets", e.vpce, port, nodes)
 	case kind == verify.FailureTimeout && e.kind[0] == 'g':

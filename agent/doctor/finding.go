@@ -26,7 +26,7 @@ const (
 	resultOK      = "ok"
 	resultWarning = "warning" // a run succeeds, or fails only sometimes
 	resultFailed  = "failed"  // a run would fail, or the node does not do what it should
-	resultUnknown = "unknown" // could not be looked at: Detail says why
+	resultUnknown = "unknown" // could not be read: Detail says why
 )
 
 // Finding is the result of one check.

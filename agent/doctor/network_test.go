@@ -297,7 +297,7 @@ func TestDoctorOutsideEMR(t *testing.T) {
 		n.Env.Root = t.TempDir()
 		d := n.doctor()
 		expectOnly(t, d, exit.OK, "role", "units")
-		expect(t, d, "role", resultUnknown, "pools of all roles are looked at")
+		expect(t, d, "role", resultUnknown, "pools of all roles are checked")
 		expect(t, d, "address 10.0.1.20", resultOK, "free")
 		expect(t, d, "pool master", resultOK)
 		expect(t, d, "pool core", resultOK)

@@ -67,7 +67,7 @@ func (d *examination) ownState() []Finding {
 	if !d.hasState || d.last.InstanceID == d.facts.ID.InstanceID {
 		return nil
 	}
-	f := warning("state", "", "", "the state file is of another instance (%s), as after a start from an image of that one; a run does not use it", text.Quote(d.last.InstanceID))
+	f := warning("state", "", "", "the state file is from another instance (%s), probably through an image; a run does not use it", text.Quote(d.last.InstanceID))
 	d.last, d.hasState = state.State{}, false
 	return []Finding{f}
 }
@@ -111,7 +111,7 @@ func (d *examination) roleFinding(ctx context.Context) Finding {
 	tags := func(ctx context.Context) (tags map[string]string, err error) {
 		why := d.unasked("ec2")
 		if !d.known {
-			why = "IMDS does not tell which instance this is"
+			why = "IMDS does not say which instance this is"
 		}
 		if why != "" {
 			return nil, errors.New("its EC2 tag cannot be read: " + why)
@@ -123,7 +123,7 @@ func (d *examination) roleFinding(ctx context.Context) Finding {
 	decision, err := node.DetectRole(ctx, d.cfg.Role, d.facts.Files, tags)
 	switch {
 	case err != nil && d.facts.Files.Empty():
-		return unknown("role", "", "name one with --role to have its pool alone looked at", "nothing tells it on this instance: the pools of all roles are looked at")
+		return unknown("role", "", "use --role to check one pool only", "unknown on this instance: the pools of all roles are checked")
 	case err != nil && exit.CodeOf(d.explain(ctx, err)) == exit.Internal:
 		return of(exit.With(exit.Identity, err, "name the role with --role"), "role", "")
 	case err != nil:
@@ -135,7 +135,7 @@ func (d *examination) roleFinding(ctx context.Context) Finding {
 	}
 	text := fmt.Sprintf("%s (from %s)", decision.Role, decision.Source)
 	if len(decision.Warnings) > 0 {
-		return warning("role", "", "--role tells it for certain", "%s; %s", text, strings.Join(decision.Warnings, "; "))
+		return warning("role", "", "--role sets it for certain", "%s; %s", text, strings.Join(decision.Warnings, "; "))
 	}
 	return fine("role", "", "%s", text)
 }
@@ -143,7 +143,7 @@ func (d *examination) roleFinding(ctx context.Context) Finding {
 // kernelFindings looks at what programs the rules.
 func (d *examination) kernelFindings(ctx context.Context) []Finding {
 	if d.notRoot {
-		return []Finding{unknown("nat", "", "run it as root", "not root: the rules cannot be looked at")}
+		return []Finding{unknown("nat", "", "run it as root", "not root: the rules cannot be read")}
 	}
 	if err := d.session.OpenKernel(ctx, d.env, d.cfg.Backend, cmp.Or(d.cfg.LockWait, doctorLock)); err != nil {
 		return []Finding{of(err, "nat", "")}
@@ -155,7 +155,7 @@ func (d *examination) kernelFindings(ctx context.Context) []Finding {
 	if err != nil {
 		return []Finding{of(node.KernelError(err), "nat", "")}
 	}
-	findings := []Finding{fine("nat", "", "%s, readable, no other program keeps its lock; the primary interface is %s", d.session.Kernel.Backend(), o.Link.Name)}
+	findings := []Finding{fine("nat", "", "%s, readable, no other program holds its lock; the primary interface is %s", d.session.Kernel.Backend(), o.Link.Name)}
 	if o.Unusable != nil {
 		findings = []Finding{of(node.KernelError(o.Unusable), "nat", "")}
 	}
@@ -230,5 +230,5 @@ func emrFileRemedy(problem error) string {
 	if errors.Is(problem, fs.ErrPermission) {
 		return "root alone may read it: run doctor as root"
 	}
-	return "a run does without it, by the other files and by EC2's tags; the line role says what came of that"
+	return "a run uses the other files and EC2's tags instead; see the line role"
 }

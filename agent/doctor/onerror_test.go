@@ -61,7 +61,7 @@ func TestDoctorTagging(t *testing.T) {
 	}
 }
 
-// TestDoctorLastError: a failure that --on-error continue suppressed, and what goes on trying.
+// TestDoctorLastError: a failure that --on-error continue suppressed, and what keeps retrying.
 func TestDoctorLastError(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -69,21 +69,21 @@ func TestDoctorLastError(t *testing.T) {
 		result  string
 		want    []string
 	}{
-		{"a timer goes on trying", func(*testNode) {}, resultWarning,
-			[]string{"exit code 4, a permission is missing, at 2000-01-01T", "PutParameter", systemd.RetryTimer + " goes on trying", "journalctl -u " + systemd.RetryService}},
+		{"a timer keeps retrying", func(*testNode) {}, resultWarning,
+			[]string{"exit code 4, a permission is missing, at 2000-01-01T", "PutParameter", systemd.RetryTimer + " keeps retrying", "journalctl -u " + systemd.RetryService}},
 		{"the timer has been stopped", func(n *testNode) { n.Active[systemd.RetryTimer] = false }, resultWarning, []string{systemd.RetryTimer + " is installed, but not active", "systemctl start " + systemd.RetryTimer}},
-		{"nothing tries again", func(n *testNode) {
+		{"no retry is scheduled", func(n *testNode) {
 			for _, u := range []string{systemd.RetryService, systemd.RetryTimer} {
 				if err := os.Remove(n.Env.Path(filepath.Join(systemd.Dir, u))); err != nil {
 					n.T.Fatal(err)
 				}
 			}
-		}, resultWarning, []string{"nothing tries again by itself"}},
+		}, resultWarning, []string{"no retry is scheduled"}},
 		{"a timer without a record", func(n *testNode) {
 			if err := os.Remove(n.Env.Path(filepath.Join(agent.DefaultStateDir, state.LastErrorFile))); err != nil {
 				n.T.Fatal(err)
 			}
-		}, resultWarning, []string{systemd.RetryTimer + " goes on trying", "no record"}},
+		}, resultWarning, []string{systemd.RetryTimer + " keeps retrying", "no record"}},
 		{"damaged", func(n *testNode) {
 			if err := os.WriteFile(n.Env.Path(filepath.Join(agent.DefaultStateDir, state.LastErrorFile)), []byte("{"), 0o600); err != nil {
 				n.T.Fatal(err)
@@ -100,7 +100,7 @@ func TestDoctorLastError(t *testing.T) {
 			n.Deny("ec2:DeleteTags")
 			n.program(n.RetryArgs()...)
 			n.Cloud.Fault(nil)
-		}, resultWarning, []string{"tag " + ec2.ErrorTag + " of a failure that is over"}},
+		}, resultWarning, []string{"tag " + ec2.ErrorTag + " of an earlier failure"}},
 		{"over", func(n *testNode) {
 			if code := n.program(n.RetryArgs()...); code != exit.OK {
 				n.T.Fatal(code)

@@ -76,7 +76,7 @@ func (d *examination) ec2Permissions(ctx context.Context) []Finding {
 			findings = append(findings, unknown("permission", t.subject(), "", "not tried: %s", why))
 			continue
 		case t.node && !d.known:
-			findings = append(findings, unknown("permission", t.subject(), "", "who this node is, is not known"))
+			findings = append(findings, unknown("permission", t.subject(), "", "this node's identity is unknown"))
 			continue
 		}
 		f := d.try(ctx, api, t)
@@ -147,7 +147,7 @@ func (d *examination) ssmPermissions(ctx context.Context) []Finding {
 	actions := []string{"GetParameters", "GetParametersByPath", "PutParameter", "DeleteParameter"}
 	why := d.unasked("ssm")
 	if why == "" && !d.known {
-		why = "the subnet, whose ledger it is about, is not known"
+		why = "the subnet is unknown, and with it the ledger"
 	}
 	if why != "" {
 		return untried("ssm:", actions, why)
@@ -190,7 +190,7 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 	}
 	switch {
 	case ec2.IsPermission(err):
-		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "whether EC2 keeps the addresses from other instances cannot be told: ec2:GetSubnetCidrReservations is denied")
+		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "unknown whether the addresses are reserved: ec2:GetSubnetCidrReservations is denied")
 	case err != nil:
 		return unknown("reservation", "", strings.Join(exit.Remedies(err), "; "), "%v", err)
 	}
@@ -203,7 +203,7 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 		}
 	}
 	if len(bare) == 0 {
-		return fine("reservation", "", "explicit subnet CIDR reservations keep all %d for those who ask for them: %s", len(pool), strings.Join(names, ", "))
+		return fine("reservation", "", "explicit subnet CIDR reservations keep all %d, so that EC2 gives them only on request: %s", len(pool), strings.Join(names, ", "))
 	}
 	var cidrs []string
 	for _, p := range blocks(bare) {

@@ -39,7 +39,7 @@ func (d *examination) holders(ctx context.Context, pools []pool.Named) []Finding
 	}
 	v := d.look(ctx, all)
 	if v.eniErr != nil && v.ledgerErr != nil {
-		return []Finding{unknown("address", spans(all), "", "who holds them cannot be asked: %v; %v", v.eniErr, v.ledgerErr)}
+		return []Finding{unknown("address", spans(all), "", "their holders cannot be read: %v; %v", v.eniErr, v.ledgerErr)}
 	}
 	var findings []Finding
 	for _, p := range pools {
@@ -144,13 +144,13 @@ func (d *examination) enough(p pool.Named, can, nodes int) Finding {
 	if p.What == "master" {
 		wanted, from = d.facts.Files.Masters()
 	}
-	text := fmt.Sprintf("%d of %d can be had by a node that starts now", can, len(p.Addrs))
-	whose := "this cluster's nodes"
+	text := fmt.Sprintf("%d of %d addresses available to a new node", can, len(p.Addrs))
+	holders := "this cluster's nodes"
 	if d.facts.Files.Empty() {
-		whose = "nodes of EMR clusters"
+		holders = "nodes of EMR clusters"
 	}
 	if nodes > 0 {
-		text += fmt.Sprintf(", %d are with %s", nodes, whose)
+		text += fmt.Sprintf("; %d held by %s", nodes, holders)
 	}
 	if from != "" {
 		text += fmt.Sprintf("; %s asks for %d", from, wanted)
@@ -161,7 +161,7 @@ func (d *examination) enough(p pool.Named, can, nodes int) Finding {
 	case can+nodes < wanted:
 		return warning("pool", p.What, "name more addresses", "too few: %s", text) // the list itself is: said as such
 	case can == 0 && d.facts.Files.Empty():
-		return warning("pool", p.What, "name more addresses for further nodes, or for a cluster beside that one", "all in use: %s", text)
+		return warning("pool", p.What, "name more addresses for further nodes, or for a second cluster", "all in use: %s", text)
 	}
 	return fine("pool", p.What, "%s", text)
 }

@@ -141,7 +141,7 @@ func TestDoctorAddresses(t *testing.T) {
 	gone := ssmcoord.Record{Instance: "i-0aaaaaaaaaaaaaaaa", ENI: "eni-0aaaaaaaaaaaaaaaa", Cluster: "j-GONE", Role: "CORE", Time: time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)}
 	run("stale record", func(t *testing.T, n *testNode) { n.claim(a21, gone, 3*time.Minute) }, exit.OK, []string{"address 10.0.1.21"}, func(t *testing.T, d Diagnosis) {
 		expect(t, d, "address 10.0.1.21", resultWarning, "stale record", "i-0aaaaaaaaaaaaaaaa", "cluster j-GONE", "emr-static-ip ledger gc --subnet subnet-")
-		expect(t, d, "pool core", resultOK, "2 of 2 can be had")
+		expect(t, d, "pool core", resultOK, "2 of 2 addresses available")
 	})
 	run("a claim too new to judge", func(t *testing.T, n *testNode) { n.claim(a21, gone, 0) }, exit.OK, nil, func(t *testing.T, d Diagnosis) {
 		expect(t, d, "address 10.0.1.21", resultOK, "which EC2 does not list yet")

@@ -31,20 +31,20 @@ func (d *examination) staticFinding(ctx context.Context) Finding {
 	case !d.hasState || !static.IsValid():
 		return fine("static-ip", "", "this node has none yet")
 	case d.last.Phase == state.Withdrawn:
-		return failed(exit.Withdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 does not give %s to this node any more: it was withdrawn", static)
+		return failed(exit.Withdrawn, "static-ip", "", "find out who moved it; emr-static-ip gives the node another one", "EC2 no longer assigns %s to this node: it was withdrawn", static)
 	case d.last.Phase != state.Programmed:
-		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not come to its end (%s)", d.last.Phase)
+		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not finish (%s)", d.last.Phase)
 	case len(d.last.Intents) > 0:
-		return warning("static-ip", "", "run emr-static-ip again: it continues", "a run did not come to its end, and may have claimed %v", d.last.Intents)
+		return warning("static-ip", "", "run emr-static-ip again: it continues", "a run did not finish, and may have claimed %v", d.last.Intents)
 	case !d.known:
-		return unknown("static-ip", "", "", "%s: whether EC2 still gives it to this node cannot be asked", static)
+		return unknown("static-ip", "", "", "%s: EC2 cannot be asked whether it is still assigned to this node", static)
 	}
 	given, f := d.given(ctx, static)
 	if f.Check != "" {
 		return f
 	}
 	if !d.kernelOK {
-		return unknown("static-ip", "", "", "%s; what is programmed cannot be looked at", given)
+		return unknown("static-ip", "", "", "%s; the kernel cannot be read, so whether it is programmed is unknown", given)
 	}
 	o, err := d.session.Kernel.Observe(ctx, d.facts.ID.MAC)
 	if err != nil {
@@ -100,19 +100,19 @@ func (d *examination) given(ctx context.Context, static netip.Addr) (string, Fin
 		return err
 	})
 	if err != nil {
-		where = fmt.Sprintf("who has it cannot be asked: %v", err)
+		where = fmt.Sprintf("its holder cannot be read: %v", err)
 	}
 	if uses, err := d.programmed(ctx, static); err == nil && uses {
 		where += "; here it is still programmed, until restore takes it out"
 	}
 	return "", failed(exit.Withdrawn, "static-ip", "", "find out who moved it (CloudTrail: AssignPrivateIpAddresses, UnassignPrivateIpAddresses); run emr-static-ip to get an address of the list again",
-		"EC2 does not give %s to this node any more: %s", static, where)
+		"EC2 no longer assigns %s to this node: %s", static, where)
 }
 
 // programmed reports whether the interface has the address.
 func (d *examination) programmed(ctx context.Context, static netip.Addr) (bool, error) {
 	if !d.kernelOK {
-		return false, errors.New("the kernel cannot be looked at")
+		return false, errors.New("the kernel cannot be read")
 	}
 	o, err := d.session.Kernel.Observe(ctx, d.facts.ID.MAC)
 	return err == nil && len(o.Link.Find(static)) > 0, err

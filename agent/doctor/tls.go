@@ -55,17 +55,17 @@ func tlsFailure(e endpoint, err error) Finding {
 	case ec2.ClockError(err, time.Now()) != nil:
 		return of(ec2.ClockError(err, time.Now()), "tls", e.service)
 	case errors.As(err, &unknownCA):
-		remedy = "something on the way replaces AWS's certificate (a proxy that looks into TLS), or the node has no CA certificates: name the CA's file with AWS_CA_BUNDLE, or install ca-certificates"
+		remedy = "something on the way replaces AWS's certificate (a proxy that inspects TLS), or the node has no CA certificates: name the CA's file with AWS_CA_BUNDLE, or install ca-certificates"
 	case errors.As(err, &wrongName):
 		remedy = "another service answers under this name: look at AWS_ENDPOINT_URL, at the VPC's private DNS and at /etc/hosts"
 	case errors.Is(err, http.ErrSchemeMismatch):
-		remedy = "what answers does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
+		remedy = "the server does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
 	case e.proxy != nil:
 		remedy = "look at whether the proxy allows CONNECT to " + e.url.Host
 	case verify.FailureOf(err) == verify.FailureTimeout:
 		remedy = "it connects and then says nothing: look at the MTU on the way (ping -M do -s 1472), and at appliances that inspect TLS"
 	default:
-		remedy = "look at what stands between the node and " + e.url.Hostname()
+		remedy = "check what is between the node and " + e.url.Hostname()
 	}
 	return failed(exit.Unreachable, "tls", e.service, remedy, "%v", err)
 }
@@ -74,7 +74,7 @@ func tlsFailure(e endpoint, err error) Finding {
 func clockFinding(ahead time.Duration, dated bool) Finding {
 	switch off := ahead.Abs(); {
 	case !dated:
-		return unknown("clock", "", "", "no answer of AWS tells the time")
+		return unknown("clock", "", "", "no answer of AWS has the time")
 	case off >= ec2.ClockLimit:
 		return failed(exit.Permission, "clock", "", ec2.ClockRemedy,
 			"this node's clock is %s AWS's, and beyond 5 minutes AWS refuses requests", ec2.SkewText(ahead))

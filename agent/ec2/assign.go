@@ -64,7 +64,7 @@ func (a *Node) refusal(ctx context.Context, addr netip.Addr, perhaps, repeated b
 		return errors.Join(failed, lookErr)
 	case own:
 		return nil
-	case isHeldElsewhere(err), h.ENI != "", isOfAddress(err) && !isENIFull(err):
+	case isHeldElsewhere(err), h.ENI != "", isOfAddress(err, addr) && !isENIFull(err):
 		return &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: text.Clean(ErrorMessage(err), text.MaxQuoted), Repeated: repeated}
 	case isENIFull(err):
 		return &ssmcoord.ImpossibleError{Err: exit.With(exit.Usage, failed, "the network interface has as many addresses as its instance type "+

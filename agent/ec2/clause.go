@@ -73,7 +73,7 @@ func cause(err error, within string) string {
 	case errors.As(err, &api) && statusOf(err) >= http.StatusInternalServerError:
 		return fmt.Sprintf("HTTP %d, %s: %s", statusOf(err), api.ErrorCode(), api.ErrorMessage())
 	case errors.As(err, &api):
-		return api.ErrorCode() + ": " + api.ErrorMessage()
+		return api.ErrorCode() + ": " + ErrorMessage(api)
 	case errors.As(err, &odd):
 		return odd.Error()
 	case errors.As(err, &broken):

@@ -65,8 +65,8 @@ func TestNoCredentials(t *testing.T) {
 			[]string{"InstanceProfileNotFound", "instance profile"}},
 		{"no role", roleIMDS{rolePath, "<html>404</html>", 404}, "", nil, exit.Permission, now, []string{"JobFlowRole"}},
 		{"an empty list of roles", roleIMDS{rolePath, "", 200}, "", nil, exit.Permission, now, []string{"JobFlowRole"}},
-		{"a page in the place of IMDS", roleIMDS{rolePath, "<html>Sign in</html>", 200}, "", nil, exit.Identity, 0, []string{"Sign in", "in the place of IMDS"}},
-		{"something else than credentials", roleIMDS{rolePath + "EMR", "ok", 200}, "", nil, exit.Identity, 0, []string{"in the place of IMDS"}},
+		{"a page in the place of IMDS", roleIMDS{rolePath, "<html>Sign in</html>", 200}, "", nil, exit.Identity, 0, []string{"Sign in", "answers instead of IMDS"}},
+		{"something else than credentials", roleIMDS{rolePath + "EMR", "ok", 200}, "", nil, exit.Identity, 0, []string{"answers instead of IMDS"}},
 		{"IMDS is silent", roleIMDS{rolePath, "", 0}, "", nil, exit.Unreachable, time.Minute + 10*time.Second, []string{"no answer in", "hop limit"}},
 		{"no file for the web identity", roleIMDS{}, "", []string{"AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/none", "AWS_ROLE_ARN=arn:aws:iam::123456789012:role/x"}, exit.Permission, 0,
 			[]string{"unset AWS_WEB_IDENTITY_TOKEN_FILE"}},
@@ -123,8 +123,8 @@ func TestSTSAnswers(t *testing.T) {
 		code       exit.Code
 		says       string
 	}{
-		{"a page", "<html>Sign in</html>", 200, exit.Unreachable, "in the place of sts"},
-		{"denied by a proxy", "<html>no</html>", 403, exit.Unreachable, "in the place of sts"},
+		{"a page", "<html>Sign in</html>", 200, exit.Unreachable, "answers instead of sts"},
+		{"denied by a proxy", "<html>no</html>", 403, exit.Unreachable, "answers instead of sts"},
 		{"denied by STS", "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>", 403, exit.Permission, "trust policy of the other role"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -41,13 +42,21 @@ func ErrorCode(err error) string {
 	return ""
 }
 
-// ErrorMessage returns the message of AWS's error, or the text of another error.
+// ErrorMessage returns the message of AWS's error, or the text of another error. An error of AWS
+// without a message has its code for one.
 func ErrorMessage(err error) string {
-	if api := smithy.APIError(nil); errors.As(err, &api) {
-		return api.ErrorMessage()
+	api := smithy.APIError(nil)
+	if !errors.As(err, &api) {
+		return err.Error()
 	}
-	return err.Error()
+	if m := api.ErrorMessage(); m != "" && m != noMessage {
+		return m
+	}
+	return api.ErrorCode()
 }
+
+// noMessage is what the SDK has in place of a code or a message that AWS did not send.
+const noMessage = "UnknownError"
 
 // IsThrottle reports whether AWS throttled the call.
 func IsThrottle(err error) bool {
@@ -107,19 +116,25 @@ func isBadAddress(err error) bool {
 		return false
 	}
 	m := strings.ToLower(ErrorMessage(err))
-	return strings.Contains(m, "does not fall within") || strings.Contains(m, "reserved")
+	return strings.Contains(m, "does not fall within") || strings.Contains(m, "reserved range")
 }
 
 // isOfAddress reports whether EC2 refused the address in words that are not known here: the next
-// address of the list may be fine. Such are delegated prefixes and InvalidIPAddress.InUse.
-func isOfAddress(err error) bool {
+// address of the list may be fine. Such are delegated prefixes and InvalidIPAddress.InUse. An
+// unknown code is about the address if its message names it.
+func isOfAddress(err error, addr netip.Addr) bool {
 	code := ErrorCode(err)
 	for _, prefix := range []string{"InvalidParameterValue", "InvalidIPAddress", "InvalidPrivateIpAddress", "InvalidAddress", "InsufficientFreeAddressesInSubnet"} {
 		if strings.HasPrefix(code, prefix) {
 			return true
 		}
 	}
-	return false
+	_, definite := definiteRefusals[code]
+	if status := statusOf(err); definite || status < 400 || status >= 500 || IsPermission(err) || isCredentialError(code) || mayPass(status) || IsThrottle(err) {
+		return false
+	}
+	words := strings.FieldsFunc(ErrorMessage(err), func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Trim(w, ".") == addr.String() })
 }
 
 // isENIFull reports whether the ENI has as many addresses as its instance type allows.

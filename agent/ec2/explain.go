@@ -66,7 +66,7 @@ func ExplainAt(err error, at iam.Place) error {
 		return exit.With(exit.Unreachable, err, unreachableRemedy(err, at.Region, service))
 	}
 	if errors.As(err, &broken) {
-		return exit.With(exit.Unreachable, err, "look at what stands between the node and AWS: a proxy (HTTPS_PROXY) or an appliance that cuts connections, the MTU on the way (ping -M do -s 1472)")
+		return exit.With(exit.Unreachable, err, "check what is between the node and AWS: a proxy (HTTPS_PROXY) or an appliance that cuts connections, the MTU on the way (ping -M do -s 1472)")
 	}
 	code := ErrorCode(err)
 	if isCredentialError(code) {
@@ -88,19 +88,19 @@ var definiteRefusals = map[string]verdict{
 	"ParameterLimitExceeded": {exit.Internal, "the account has as many parameters in this region as Parameter Store allows (10,000 of the standard tier): " +
 		"remove some (emr-static-ip ledger gc removes records of nodes that are gone), or change the default tier to Advanced or Intelligent-Tiering (aws ssm update-service-setting)"},
 	"HierarchyLevelLimitExceededException": {exit.Usage, "use a --prefix with fewer levels: Parameter Store allows 15 in all"},
-	"ParameterMaxVersionLimitExceeded":     {exit.Internal, "the oldest version of the record has a label: take it off (aws ssm unlabel-parameter-version)"},
+	"ParameterMaxVersionLimitExceeded":     {exit.Internal, "the oldest version of the record has a label: remove it (aws ssm unlabel-parameter-version)"},
 	"OperationNotPermitted":                {exit.Internal, "EC2 does not permit this for this network interface, whoever asks: is it managed by another service (aws ec2 describe-network-interfaces: RequesterManaged, Operator), or does its type not allow it?"},
 	"Blocked":                              {exit.Internal, "AWS has blocked the account: the account's owner has to contact AWS Support"},
-	"PendingVerification":                  {exit.Internal, "AWS verifies the account still: the account's owner gets an e-mail, or has to contact AWS Support"},
+	"PendingVerification":                  {exit.Internal, "AWS is still verifying the account: the account's owner gets an e-mail, or has to contact AWS Support"},
 	"OptInRequired":                        {exit.Internal, "the account is not signed up for this: is the region enabled for it (aws account list-regions)?"},
 	"IncorrectState":                       {exit.Internal, "the network interface or the instance is in a state that does not allow this (aws ec2 describe-network-interfaces, describe-instances): run again when it is in-use and running"},
 	"IncorrectInstanceState":               {exit.Internal, "the instance is in a state that does not allow this (aws ec2 describe-instances): run again when it is running"},
 	"UnsupportedOperation":                 {exit.Internal, "EC2 does not support this for this instance or its subnet: see what it says"},
 	"InvalidNetworkInterfaceID.NotFound":   {exit.Identity, "EC2 does not know this node's network interface: AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2 or endpoint_url in ~/.aws/config may lead to another region, or the credentials may be another account's (AWS_PROFILE, AWS_ACCESS_KEY_ID, role_arn)"},
 	"InvalidInstanceID.NotFound":           {exit.Identity, "EC2 does not know this instance: AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2 or endpoint_url in ~/.aws/config may lead to another region, or the credentials may be another account's (AWS_PROFILE, AWS_ACCESS_KEY_ID, role_arn)"},
-	"InvalidAction":                        {exit.Unreachable, "what answers is no EC2 of AWS: look at AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_EC2"},
-	"UnknownOperationException":            {exit.Unreachable, "what answers is no Parameter Store of AWS: look at AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_SSM"},
-	"NotImplemented":                       {exit.Unreachable, "what answers is not AWS: look at AWS_ENDPOINT_URL"},
+	"InvalidAction":                        {exit.Unreachable, "the server is not AWS's EC2: look at AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_EC2"},
+	"UnknownOperationException":            {exit.Unreachable, "the server is not AWS's Parameter Store: look at AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_SSM"},
+	"NotImplemented":                       {exit.Unreachable, "the server is not AWS: look at AWS_ENDPOINT_URL"},
 }
 
 // unreachableRemedy is what to do about an endpoint that does not answer.
@@ -111,9 +111,9 @@ func unreachableRemedy(err error, region, service string) string {
 	vpce := fmt.Sprintf("VPC endpoint %s (interface, private DNS on)", EndpointService(region, service))
 	switch {
 	case proxied && named:
-		return "the name of the proxy cannot be resolved: look at HTTPS_PROXY and HTTP_PROXY, and at the resolver of the node (/etc/resolv.conf, DHCP options); NO_PROXY names what is to be reached without the proxy"
+		return "the name of the proxy cannot be resolved: look at HTTPS_PROXY and HTTP_PROXY, and at the resolver of the node (/etc/resolv.conf, DHCP options); name hosts to be reached directly in NO_PROXY"
 	case proxied:
-		return "the proxy cannot be reached: look at HTTPS_PROXY and HTTP_PROXY, and at the way to it; NO_PROXY names what is to be reached without the proxy"
+		return "the proxy cannot be reached: look at HTTPS_PROXY and HTTP_PROXY, and at the way to it; name hosts to be reached directly in NO_PROXY"
 	case named && (dns.IsTimeout || dns.IsTemporary):
 		return "no name server answers for the name of the endpoint: look at /etc/resolv.conf, at the VPC's DHCP options and enableDnsSupport, and at network ACLs for port 53"
 	case named:
@@ -131,22 +131,22 @@ func pathRemedy(err error, service string) string {
 	proxy, odd := (*proxyError)(nil), (*oddAnswerError)(nil)
 	switch {
 	case errors.As(err, &unknownCA), errors.As(err, &noRoots):
-		return "an authority that this node does not know has signed the certificate: something on the way replaces AWS's (a proxy that looks into TLS), or the node has no CA certificates. " +
+		return "an authority that this node does not know has signed the certificate: something on the way replaces AWS's (a proxy that inspects TLS), or the node has no CA certificates. " +
 			"Name the file with the authority's certificate with AWS_CA_BUNDLE, or install ca-certificates"
 	case errors.As(err, &wrongName):
 		return "the certificate is another host's: look at AWS_ENDPOINT_URL (use a name that the certificate has), at the VPC's private DNS and at /etc/hosts"
 	case errors.As(err, &invalid) && invalid.Reason != x509.Expired:
-		return "the certificate is not valid for this: look at what answers in AWS's place (a proxy that looks into TLS) and at AWS_CA_BUNDLE"
+		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS) and at AWS_CA_BUNDLE"
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
-		return "what answers does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
+		return "the server does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
 	case errors.As(err, &alert):
-		return "what answers refuses TLS: look at a proxy or an appliance on the way, and at AWS_ENDPOINT_URL"
+		return "the server refuses TLS: look at a proxy or an appliance on the way, and at AWS_ENDPOINT_URL"
 	case errors.As(err, &proxy) && proxy.status == http.StatusProxyAuthRequired, errors.As(err, &odd) && odd.status == http.StatusProxyAuthRequired:
-		return "the proxy wants a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT; NO_PROXY names what is to be reached without it"
+		return "the proxy requires a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT; name hosts to be reached directly in NO_PROXY"
 	case errors.As(err, &proxy) && !mayPass(proxy.status):
 		return fmt.Sprintf("have the proxy admit CONNECT to %s, or name that host in NO_PROXY where a VPC endpoint leads to it (HTTPS_PROXY is set)", proxy.target)
 	case errors.As(err, &odd) && !mayPass(odd.status), isNoHTTP(err):
-		return "something else than AWS answers in the place of " + service + ": check HTTPS_PROXY, NO_PROXY, AWS_ENDPOINT_URL and DNS, and a firewall that blocks with pages of its own"
+		return "another server answers instead of " + service + ": check HTTPS_PROXY, NO_PROXY, AWS_ENDPOINT_URL and DNS, and a firewall that blocks with pages of its own"
 	}
 	return ""
 }

@@ -129,9 +129,9 @@ func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Du
 		case isPageError(err):
 			return true, exit.With(exit.Identity, err, oddIMDSRemedy)
 		case time.Since(began) > atMost:
-			return true, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not tell who this node is, asked for %s: %w", imdsHost(env), atMost, err), IMDSRemedy(err))
+			return true, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not say who this node is, asked for %s: %w", imdsHost(env), atMost, err), IMDSRemedy(err))
 		}
-		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to tell who this node is: %s", Clause(err))
+		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to say who this node is: %s", Clause(err))
 		return false, err
 	})
 	if !done {
@@ -159,7 +159,7 @@ func imdsHost(env host.Environment) string {
 func IMDSRemedy(err error) string {
 	refused := (*refusedMetadata)(nil)
 	if errors.As(err, &refused) && refused.token && (refused.status == http.StatusNotFound || refused.status == http.StatusMethodNotAllowed) {
-		return "what answers in the place of IMDS has version 1 only, and IMDSv2 is needed: let PUT /latest/api/token reach IMDS (an agent such as kube2iam may catch it)"
+		return "the server at IMDS's address has version 1 only, and IMDSv2 is needed: let PUT /latest/api/token reach IMDS (an agent such as kube2iam may catch it)"
 	}
 	return "this must run on an EC2 instance; in a container the hop limit may be too low: " +
 		"aws ec2 modify-instance-metadata-options --instance-id ... --http-put-response-hop-limit 2"
@@ -177,7 +177,7 @@ func silent(err error) exit.Code {
 type oddMetadata struct{ err error }
 
 // oddIMDSRemedy is what to do about something else that answers in the place of IMDS.
-const oddIMDSRemedy = "something else answers in the place of IMDS: look at AWS_EC2_METADATA_SERVICE_ENDPOINT, at ip route get 169.254.169.254, and at NAT rules and agents that catch its address"
+const oddIMDSRemedy = "another server answers instead of IMDS: check AWS_EC2_METADATA_SERVICE_ENDPOINT, ip route get 169.254.169.254, and NAT rules and agents that catch its address"
 
 func (e *oddMetadata) Error() string { return e.err.Error() }
 func (e *oddMetadata) Unwrap() error { return e.err }

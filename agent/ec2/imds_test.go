@@ -120,7 +120,7 @@ func TestIdentityRefused(t *testing.T) {
 		{"a path is not there", func(a *imdsAnswers) { delete(a.values, nic+"subnet-id") }, exit.Identity, []string{"subnet-id", "HTTP 404"}},
 		{"an empty answer", func(a *imdsAnswers) { a.values["instance-type"] = " \n" }, exit.Identity, []string{"instance-type", "empty"}},
 		{"an endless answer", func(a *imdsAnswers) { a.values["mac"] = strings.Repeat("0", MaxMetadata+1) }, exit.Identity, []string{"reading mac", "65536 bytes"}},
-		{"a page of something else", func(a *imdsAnswers) { a.values["mac"] = "<html>\x1b[2J" }, exit.Identity, []string{`"<html>\u001b[2J"`, "something else answers in the place of IMDS"}},
+		{"a page of something else", func(a *imdsAnswers) { a.values["mac"] = "<html>\x1b[2J" }, exit.Identity, []string{`"<html>\u001b[2J"`, "another server answers instead of IMDS"}},
 		{"a MAC that is none", func(a *imdsAnswers) { a.values["mac"] = "eth0" }, exit.Identity, []string{`"eth0"`, "is not a MAC address"}},
 		{"a MAC of another network", func(a *imdsAnswers) { a.values["mac"] = "02:00:5e:10:00:00:00:01" }, exit.Identity, []string{"is not a MAC address"}},
 		{"an IPv6 subnet", func(a *imdsAnswers) { a.values[nic+"subnet-ipv4-cidr-block"] = "fd00::/64" }, exit.Identity, []string{`"fd00::/64"`, "is not an IPv4 network"}},

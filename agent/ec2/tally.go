@@ -181,11 +181,11 @@ func (t *Tally) Overdue(err error, at iam.Place) error {
 			return errors.Join(explained, cutShort(err))
 		}
 	}
-	return exit.With(exit.Deadline, errors.Join(err, pendingErr), "run again; what was done stays and is continued. A longer --timeout helps where AWS throttles")
+	return exit.With(exit.Deadline, errors.Join(err, pendingErr), "run again: it continues where this run stopped. Where AWS throttles, use a longer --timeout")
 }
 
 // cutShort is an error that the deadline caused, without an exit code of its own.
-func cutShort(err error) error { return fmt.Errorf("then the time was over: %w", err) }
+func cutShort(err error) error { return fmt.Errorf("then the time ran out: %w", err) }
 
 // Snapshot returns the number of attempts of each call, and how many were throttled.
 func (t *Tally) Snapshot() (map[string]int, int) {

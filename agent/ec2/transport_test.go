@@ -114,7 +114,7 @@ func TestNoHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectAtOnce(t, s, []string{"something else than AWS answers", "AWS_ENDPOINT_URL"})
+	expectAtOnce(t, s, []string{"another server answers instead of", "AWS_ENDPOINT_URL"})
 }
 
 func expectAtOnce(t *testing.T, s *Session, says []string) {

@@ -220,7 +220,7 @@ func undecided(files Files, master *bool) error {
 	case files.Empty():
 		why = errors.New("finding the node's role: none of EMR's files exists here (/mnt/var/lib/info/instance.json and others): is this an EMR node?")
 	case master != nil:
-		why = errors.New("finding the node's role: instance.json says that this is not a master, and nothing tells a core node from a task node")
+		why = errors.New("finding the node's role: instance.json says that this is not a master, and nothing distinguishes a core node from a task node")
 	default:
 		why = errors.New("finding the node's role: none of EMR's files names it")
 	}

@@ -63,9 +63,9 @@ func TestDetectRole(t *testing.T) {
 		{name: "not master, own group unknown, no task group", files: map[string]string{info + fileInstance: `{"isMaster":false}`, info + FileJobFlow: onlyCore},
 			want: Core, source: "instance.json (isMaster: false, and no task group is known)", asked: true, warnings: []string{"only inferred"}},
 		{name: "not master, own group unknown, task group", files: map[string]string{info + fileInstance: `{"isMaster":false}`, info + FileJobFlow: jobFlow},
-			asked: true, err: []string{"nothing tells a core node from a task node"}},
+			asked: true, err: []string{"nothing distinguishes a core node from a task node"}},
 		{name: "not master, no core group, task group under another id", files: map[string]string{info + fileInstance: later, info + FileJobFlow: onlyTask}, tagErr: denied,
-			asked: true, err: []string{"nothing tells a core node from a task node", "denied"}},
+			asked: true, err: []string{"nothing distinguishes a core node from a task node", "denied"}},
 		{name: "nothing at all", asked: true, err: []string{"is this an EMR node?"}},
 		{name: "files that say nothing", files: map[string]string{info + FileJobFlow: "{}"}, asked: true, err: []string{"none of EMR's files names it"}},
 		{name: "files that cannot be read are not missing", files: map[string]string{info + FileExtra: "{", info + fileInstance + "/x": ""}, asked: true, err: []string{

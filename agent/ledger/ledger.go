@@ -78,7 +78,7 @@ func (c *call) run(ctx context.Context) error {
 	l := &c.report
 	l.Region, l.Subnet = c.region, c.subnet
 	if !c.cfg.Pools.Empty() && c.subnet == "" {
-		return exit.With(exit.Usage, errors.New("addresses are named, but no subnet"), "say whose they are: --subnet subnet-...")
+		return exit.With(exit.Usage, errors.New("addresses are named, but no subnet"), "name their subnet: --subnet subnet-...")
 	}
 	var err error
 	if c.aws, err = ec2.Open(ctx, c.env, c.region, c.patience(), awsconfig.WithRegion(c.region)); err != nil {
@@ -142,7 +142,7 @@ func (c *call) named(ctx context.Context, census *ec2.Census) ([]netip.Addr, err
 		return nil, exit.With(exit.Usage, fmt.Errorf("none of the named addresses is in subnet %s (%s)", c.subnet, cidr), "name the subnet that they are in: --subnet subnet-...")
 	}
 	if n := len(all) - len(own); n > 0 {
-		c.report.Work.Notes = append(c.report.Work.Notes, fmt.Sprintf("%s not in subnet %s (%s), and not looked at: see the ledgers of their subnets with --subnet",
+		c.report.Work.Notes = append(c.report.Work.Notes, fmt.Sprintf("%s not in subnet %s (%s), and skipped: name the subnets they are in with --subnet",
 			text.Count(n, "named address is", "named addresses are"), c.subnet, cidr))
 	}
 	return own, nil
@@ -184,7 +184,7 @@ func (c *call) place(ctx context.Context) error {
 	}
 	id, err := ec2.OpenIMDS(c.env).Identity(ctx, c.env, c.patience())
 	if err != nil {
-		return &exit.Error{Code: exit.Usage, Err: fmt.Errorf("no region is given, and this is no node that could tell: %w", err),
+		return &exit.Error{Code: exit.Usage, Err: fmt.Errorf("no region is given, and IMDS does not name one: %w", err),
 			Remedy: "name it: --region eu-central-1 (or AWS_REGION, AWS_PROFILE), and the subnet: --subnet subnet-..."}
 	}
 	c.node, c.region = id.InstanceID, id.Region
@@ -202,7 +202,7 @@ func explainOutside(err error, region, prefix string, allSubnets bool) error {
 		return err
 	}
 	at := iam.Place{Region: region, Partition: ec2.Partition(region), Account: ec2.AccountIn(ec2.ErrorMessage(err)), Prefix: prefix}
-	remedy := fmt.Sprintf("allow %s to the user or role that you are (aws sts get-caller-identity): %s",
+	remedy := fmt.Sprintf("allow %s to your user or role (aws sts get-caller-identity): %s",
 		ec2.IAMAction(err), at.Statement(iam.Operator, ec2.IAMAction(err)))
 	if allSubnets && ec2.IAMAction(err) == "ssm:GetParametersByPath" {
 		// The policy of the nodes allows their own subnet only.

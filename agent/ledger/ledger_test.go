@@ -153,7 +153,7 @@ func TestLedgerGC(t *testing.T) {
 		if got := len(w.cloud.Parameters()); got != before || l.Changed != 0 || len(l.Steps) != 2 || l.Steps[0].Outcome != outcomeToDo {
 			t.Fatalf("%d of %d records are left, %+v", got, before, l.Steps)
 		}
-		for _, want := range []string{"would change\n  remove the record of 10.0.1.20: its owner i-0dead1 does not exist any more\n", "--yes does it", "to-change=2 unchanged="} {
+		for _, want := range []string{"would change\n  remove the record of 10.0.1.20: its owner i-0dead1 no longer exists\n", "--yes makes the changes", "to-change=2 unchanged="} {
 			if !strings.Contains(text, want) {
 				t.Errorf("no %q in\n%s", want, text)
 			}
@@ -251,7 +251,7 @@ func TestLedgerRepair(t *testing.T) {
 			t.Error("a dry run changes the ledger")
 		}
 		for _, want := range []string{"make the record of 10.0.1.11 name " + w.nodes[1].InstanceID, "remove the record of 10.0.1.23", "remove the record of 10.0.1.25",
-			"10.0.1.24 is left: its record has version 7", "--yes does it"} {
+			"10.0.1.24 is left: its record has version 7", "--yes makes the changes"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("no %q in\n%s", want, text)
 			}

@@ -59,7 +59,7 @@ func (l Report) renderList(b *strings.Builder) {
 		b.WriteString("\n")
 	}
 	for _, name := range l.Others {
-		fmt.Fprintf(b, "%s is no record of an address; it is left alone\n", text.Clean(name, text.MaxLine))
+		fmt.Fprintf(b, "%s is not a record of an address, and left alone\n", text.Clean(name, text.MaxLine))
 	}
 	var counts []string
 	for _, state := range slices.Sorted(maps.Keys(l.Counts)) {
@@ -178,7 +178,7 @@ func (l Report) renderSteps(b *strings.Builder) error {
 	case len(l.Steps) == 0:
 		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %d addresses, nothing to repair", len(l.Addresses)))
 	case l.DryRun && len(r.Changes) > 0:
-		r.Notes = append(r.Notes, "nothing was changed: --yes does it")
+		r.Notes = append(r.Notes, "nothing was changed: --yes makes the changes")
 	}
 	return r.Render(b, "text")
 }

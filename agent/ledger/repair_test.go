@@ -40,7 +40,7 @@ func TestLedgerRepairCutShort(t *testing.T) {
 			w.cfg.Yes = true
 			l, err := Run(ctx, Repair, w.cfg, w.env)
 			if signal {
-				if want := "not looked at again"; err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "10.0.1.20") {
+				if want := "not checked afterwards"; err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "10.0.1.20") {
 					t.Errorf("%v, want %q", err, want)
 				}
 				return

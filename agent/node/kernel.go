@@ -19,9 +19,9 @@ func KernelError(err error) error {
 	case errors.Is(err, netcfg.ErrLockFile):
 		return exit.With(exit.Kernel, err, "look at /run/xtables.lock (ls -ld): if a container that mounts it made a directory there, rmdir /run/xtables.lock; or use --nat-backend nftables")
 	case errors.Is(err, netcfg.ErrBackend):
-		return exit.With(exit.Kernel, err, "use the backend that is named there, or --nat-backend auto, which takes one that works")
+		return exit.With(exit.Kernel, err, "use the backend that the message names, or --nat-backend auto, which takes one that works")
 	case errors.Is(err, netcfg.ErrBusy):
-		return exit.With(exit.Kernel, err, "find the program that keeps the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
+		return exit.With(exit.Kernel, err, "find the program that holds the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
 	case errors.Is(err, netcfg.ErrNoBackend):
 		return exit.With(exit.Kernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft)")
 	case errors.Is(err, context.DeadlineExceeded):

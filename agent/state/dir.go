@@ -40,21 +40,12 @@ func ensureStateDir(dir string) error {
 // write it, and it is empty or has a state. Mode and owner of an existing directory are never
 // changed: the files of a state are readable by this user alone.
 func CheckDir(dir string) error {
-	if err := checkOwn(dir, fs.ModeDir); err != nil {
+	if err := checkOwnDir(dir); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+	foreign, err := foreignIn(dir)
+	if err != nil || len(foreign) == 0 {
 		return err
-	}
-	var foreign []string
-	for _, e := range entries {
-		if !ours(e.Name()) {
-			foreign = append(foreign, text.Quote(e.Name()))
-		}
-	}
-	if len(foreign) == 0 {
-		return nil
 	}
 	switch _, err := loadState(dir, filepath.Join(dir, File)); {
 	case err == nil, errors.Is(err, ErrVersion):
@@ -62,6 +53,38 @@ func CheckDir(dir string) error {
 	case errors.Is(err, ErrUnsafe):
 		return err
 	}
+	return notOurs(dir, foreign)
+}
+
+// checkOwnDir is checkOwn for dir. A directory with files of others and without a state is somebody
+// else's: its mode and its owner are as they have to be, as those of /tmp.
+func checkOwnDir(dir string) error {
+	err := checkOwn(dir, fs.ModeDir)
+	if !errors.Is(err, ErrUnsafe) {
+		return err
+	}
+	if _, stateErr := os.Lstat(filepath.Join(dir, File)); !errors.Is(stateErr, fs.ErrNotExist) {
+		return err
+	}
+	if foreign, readErr := foreignIn(dir); readErr == nil && len(foreign) > 0 {
+		return notOurs(dir, foreign)
+	}
+	return err
+}
+
+// foreignIn lists the names in dir that this package does not give its files, quoted.
+func foreignIn(dir string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if !ours(e.Name()) {
+			names = append(names, text.Quote(e.Name()))
+		}
+	}
+	return names, err
+}
+
+// notOurs returns the error for a directory that has these files of others.
+func notOurs(dir string, foreign []string) error {
 	if more := len(foreign) - 3; more > 0 {
 		foreign = append(foreign[:3], fmt.Sprintf("%d more", more))
 	}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -21,6 +22,12 @@ func TestExistingDirectoryIsNotChanged(t *testing.T) {
 	file := func(name string) func(string) error {
 		return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o644) }
 	}
+	chown := func(dir string) error {
+		if os.Geteuid() != 0 {
+			return errors.ErrUnsupported
+		}
+		return os.Chown(dir, 12345, 12345)
+	}
 	for _, test := range []struct {
 		name    string
 		mode    fs.FileMode
@@ -39,6 +46,9 @@ func TestExistingDirectoryIsNotChanged(t *testing.T) {
 		{"closed, of another program", 0o700, file("id_rsa"), true},
 		{"another program's state and lock", 0o755, func(dir string) error { return errors.Join(file(File)(dir), file(lockFile)(dir), file("data")(dir)) }, true},
 		{"a hidden file", 0o755, file(".profile"), true},
+		{"as /tmp", 0o777 | fs.ModeSticky, file("socket"), true},
+		{"writable by its group", 0o775, file("data"), true},
+		{"of another user", 0o755, func(dir string) error { return errors.Join(file("data")(dir), chown(dir)) }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "dir")
@@ -46,7 +56,9 @@ func TestExistingDirectoryIsNotChanged(t *testing.T) {
 				t.Fatal(err)
 			}
 			if test.prepare != nil {
-				if err := test.prepare(dir); err != nil {
+				if err := test.prepare(dir); errors.Is(err, errors.ErrUnsupported) && os.Getenv("REQUIRE_NETNS") != "1" {
+					t.Skip("needs root")
+				} else if err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -69,9 +81,14 @@ func TestExistingDirectoryIsNotChanged(t *testing.T) {
 			if lockErr == nil {
 				unlock()
 			}
-			for what, err := range map[string]error{"lock": lockErr, "save": Save(dir, testState()), "last error": WriteLastError(dir, LastError{})} {
-				if refused := errors.Is(err, ErrNotOurs); refused != test.refused || refused && exit.CodeOf(err) != exit.Usage || !refused && err != nil {
+			for what, err := range map[string]error{"lock": lockErr, "save": Save(dir, testState()), "last error": WriteLastError(dir, LastError{}), "try": Writable(dir)} {
+				refused := errors.Is(err, ErrNotOurs)
+				if refused != test.refused || refused && exit.CodeOf(err) != exit.Usage || !refused && err != nil {
 					t.Errorf("%s: %v", what, err)
+				}
+				// Nobody is to be told to take another program's directory away from it.
+				if remedy := fmt.Sprint(exit.Remedies(err)); strings.Contains(remedy, "chmod") || strings.Contains(remedy, "chown") {
+					t.Errorf("%s: %s", what, remedy)
 				}
 			}
 			if after, err := os.Stat(dir); err != nil || after.Mode() != before.Mode() || after.Sys().(*syscall.Stat_t).Uid != before.Sys().(*syscall.Stat_t).Uid {

@@ -45,14 +45,14 @@ func Load(dir, instanceID string) (State, bool, error) {
 	case err != nil:
 		return State{}, false, fmt.Errorf("reading state file %s: %w", p, err)
 	case instanceID != "" && s.InstanceID != instanceID:
-		return State{}, false, fmt.Errorf("reading state file %s: it %w (%s; this is %s), as after a start from an image of that one",
+		return State{}, false, fmt.Errorf("reading state file %s: it %w (%s; this is %s), probably through an image",
 			p, ErrForeign, text.Quote(s.InstanceID), instanceID)
 	}
 	return s, true, nil
 }
 
 func loadState(dir, p string) (State, error) {
-	if err := checkOwn(dir, fs.ModeDir); err != nil {
+	if err := checkOwnDir(dir); err != nil {
 		return State{}, err
 	}
 	if err := checkOwn(p, 0); err != nil {
@@ -194,11 +194,11 @@ func checkOwn(p string, want fs.FileMode) error {
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return fmt.Errorf("%s: its owner cannot be told", p)
+		return fmt.Errorf("%s: its owner is unknown", p)
 	}
 	if own := os.Geteuid(); int(stat.Uid) != own && stat.Uid != 0 {
 		return unsafeFile(fmt.Errorf("%s %w: it belongs to user %d, not %d", p, ErrUnsafe, stat.Uid, own),
-			fmt.Sprintf("find out whose it is, then: chown %d %s", own, p))
+			fmt.Sprintf("find out who owns it, then: chown %d %s", own, p))
 	}
 	return nil
 }

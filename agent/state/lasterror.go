@@ -83,15 +83,14 @@ func ReadLastError(dir string) (LastError, bool, error) {
 	fail := func(err error) (LastError, bool, error) {
 		return LastError{}, false, fmt.Errorf("reading %s: %w", p, err)
 	}
-	for _, part := range []struct {
-		path string
-		kind fs.FileMode
-	}{{dir, fs.ModeDir}, {p, 0}} {
-		if err := checkOwn(part.path, part.kind); errors.Is(err, fs.ErrNotExist) {
-			return LastError{}, false, nil
-		} else if err != nil {
-			return fail(err)
-		}
+	err := checkOwnDir(dir)
+	if err == nil {
+		err = checkOwn(p, 0)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return LastError{}, false, nil
+	} else if err != nil {
+		return fail(err)
 	}
 	data, err := text.ReadFile(p, maxFailure)
 	if err != nil {

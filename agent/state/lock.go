@@ -50,7 +50,7 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 	done, err := host.Poll(ctx, func() time.Duration { return lockPoll }, func() (done bool, err error) {
 		err = flock(f)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			wait.Waiting(ctx, 0, "another emr-static-ip%s is at work on this node", holder(f))
+			wait.Waiting(ctx, 0, "another emr-static-ip%s is running on this node", holder(f))
 			return false, nil
 		}
 		return true, err

@@ -24,7 +24,7 @@ const (
 	FailureTimeout  Failure = "timeout" // nothing answered
 	FailureRoute    Failure = "route"   // no route, here or further on; or a firewall that says so
 	FailureLocal    Failure = "local"   // this node's kernel did not let it out
-	FailureSource   Failure = "source"  // it comes about, but not with the static IP
+	FailureSource   Failure = "source"  // it succeeds, but not with the static IP
 	FailureOther    Failure = "other"
 )
 
@@ -53,7 +53,7 @@ func FailureOf(err error) Failure {
 	return FailureOther
 }
 
-// sourceError is a connection that comes about, but not with the static IP.
+// sourceError is a connection that succeeds, but not with the static IP.
 type sourceError struct {
 	static netip.Addr
 	seen   netcfg.Translation
@@ -62,6 +62,9 @@ type sourceError struct {
 func (e *sourceError) Error() string {
 	if !e.seen.Tracked {
 		return fmt.Sprintf("it comes from %s and not from %s: conntrack does not track it, as with a NOTRACK rule", e.seen.Source.Addr(), e.static)
+	}
+	if e.seen.Source.Addr() == e.static {
+		return fmt.Sprintf("it does not come from %s: the answer came for another source, so that a rule behind conntrack changes the packets", e.static)
 	}
 	return fmt.Sprintf("it comes from %s and not from %s, says conntrack", e.seen.Source.Addr(), e.static)
 }

@@ -169,7 +169,7 @@ func (p Prober) dialAndAsk(ctx context.Context, v *Result, from netip.Addr, with
 	if err != nil {
 		return nil // the source is not known: String says so
 	}
-	if v.known = true; t.Source.Addr() != p.Static {
+	if v.known = true; t.Source.Addr() != p.Static || t.Tracked && t.Unanswered {
 		return &sourceError{static: p.Static, seen: t}
 	}
 	return nil
@@ -202,7 +202,7 @@ func (v Result) String() string {
 		service += ", by a socket bound to it: the rules leave ordinary traffic to there alone"
 	}
 	if v.Err == nil && v.static.IsValid() && !v.known {
-		return fmt.Sprintf("not verified: a connection to %s comes about (%d ms), but conntrack cannot be asked whether it comes from %s", service, v.Took.Milliseconds(), who)
+		return fmt.Sprintf("not verified: a connection to %s succeeds (%d ms), but conntrack cannot be asked whether it comes from %s", service, v.Took.Milliseconds(), who)
 	}
 	if v.Err == nil {
 		return fmt.Sprintf("verified: %s reaches %s (%d ms)", who, service, v.Took.Milliseconds())
@@ -214,7 +214,7 @@ func (v Result) String() string {
 	case FailureResolver:
 		return fmt.Sprintf("verify: no name server answers for the host name of %s: %s", v.Target, text.Clean(v.Err.Error(), text.MaxLine))
 	case FailureSource:
-		return fmt.Sprintf("verify: a TCP connection to %s comes about, but %s", service, text.Clean(v.Err.Error(), text.MaxQuoted))
+		return fmt.Sprintf("verify: a TCP connection to %s succeeds, but %s", service, text.Clean(v.Err.Error(), text.MaxQuoted))
 	case FailureTimeout:
 		why = "gets no answer"
 	case FailureRefused:
@@ -222,7 +222,7 @@ func (v Result) String() string {
 	case FailureRoute:
 		why = "finds no route: " + text.Clean(Cause(v.Err), text.MaxQuoted)
 	case FailureLocal:
-		why = "is not let out by this node's own kernel: " + text.Clean(Cause(v.Err), text.MaxQuoted)
+		why = "is blocked by this node's own kernel: " + text.Clean(Cause(v.Err), text.MaxQuoted)
 	}
 	return fmt.Sprintf("verify: a TCP connection from %s to %s %s", who, service, why)
 }

@@ -117,7 +117,7 @@ func (s *stack) take(given map[string]any) {
 			refuse("parameter %s: %q does not match %s", name, text, pattern)
 		}
 		if allowed, ok := declared["AllowedValues"].([]any); ok && !slices.ContainsFunc(allowed, func(a any) bool { return fmt.Sprint(a) == text }) {
-			refuse("parameter %s: %q is none of %v", name, text, allowed)
+			refuse("parameter %s: %q is not one of %v", name, text, allowed)
 		}
 		if kind := declared["Type"]; kind == "Number" {
 			n, err := strconv.Atoi(text)

@@ -88,11 +88,11 @@ func (v *Inventory) confirmAll(ctx context.Context, results []StepResult) error 
 	for _, r := range written {
 		if err == nil {
 			if cerr := v.confirm(ctx, r); cerr != nil {
-				problems = append(problems, fmt.Errorf("looking again at %s, whose record was written: %w", r.Addr, cerr))
+				problems = append(problems, fmt.Errorf("checking %s after its record was written: %w", r.Addr, cerr))
 			}
 			continue
 		}
-		problems = append(problems, fmt.Errorf("the record of %s was written, and not looked at again", r.Addr))
+		problems = append(problems, fmt.Errorf("the record of %s was written, and not checked afterwards", r.Addr))
 	}
 	return errors.Join(append(problems, err)...)
 }

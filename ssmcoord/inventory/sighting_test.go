@@ -75,7 +75,7 @@ func TestStandings(t *testing.T) {
 		{"claimed by one not listed yet", seen("10.0.0.1", record("i-1", "eni-1"), young, ownerIs("")), Reserved, "does not list yet", false, "", "", ""},
 		{"stale, terminated", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("terminated")), Stale, "i-1 is terminated", false, Remove, "", ""},
 		{"stale at once where terminated", seen("10.0.0.1", record("i-1", "eni-1"), young, ownerIs("terminated")), Stale, "", false, Remove, "", ""},
-		{"stale, unknown", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("")), Stale, "does not exist any more", false, Remove, "", ""},
+		{"stale, unknown", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("")), Stale, "no longer exists", false, Remove, "", ""},
 		{"owner gone, still carried by an ENI without instance", seen("10.0.0.1", record("i-1", "eni-1"), ownerIs("terminated"), loose("eni-1")),
 			Conflict, "names i-1 of cluster j-1 (terminated), and eni-1 carries it", true, "", Leave, "attached to no instance"},
 

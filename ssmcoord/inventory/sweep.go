@@ -99,7 +99,7 @@ func repair(s Sighting, reason string, now time.Time) Step {
 	case s.Record.Newer > 0:
 		return leave("use that release")
 	case !absent && !s.settled(now):
-		return leave("it was written a moment ago and may come in line by itself")
+		return leave("it was written a moment ago and may become consistent by itself")
 	case s.Holder.ENI == "":
 		step.Kind = Remove
 		step.Reason += "; no network interface carries the address"
@@ -115,7 +115,7 @@ func repair(s Sighting, reason string, now time.Time) Step {
 	}
 	step.Write = ssmcoord.Record{Instance: s.By.ID, ENI: s.Holder.ENI, Cluster: s.By.Cluster, Role: s.By.Role, Time: now}
 	if _, err := ssmcoord.ParseRecord(step.Write.Render()); err != nil {
-		return leave(fmt.Sprintf("EC2's description of %s makes no record: %v", s.Holder.Instance, err))
+		return leave(fmt.Sprintf("no record can be made from EC2's description of %s: %v", s.Holder.Instance, err))
 	}
 	step.Kind = Rewrite
 	if absent {

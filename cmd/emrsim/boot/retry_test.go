@@ -46,7 +46,7 @@ func retry(t *testing.T, m *machine, account *cloud.Cloud, node *cloud.Node, arg
 	}
 	eventually(t, 30*time.Second, "two more attempts", func() (string, bool) {
 		out := status()
-		return out, strings.Contains(out, "(3 times since ") && strings.Contains(out, timer+" goes on trying")
+		return out, strings.Contains(out, "(3 times since ") && strings.Contains(out, timer+" keeps retrying")
 	})
 	if out, err := m.try("systemctl", "is-failed", service); strings.TrimSpace(out) != "failed" && strings.TrimSpace(out) != "activating" {
 		t.Errorf("systemd calls the failing service %s (%v)", out, err)

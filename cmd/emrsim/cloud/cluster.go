@@ -108,7 +108,7 @@ func (c *Cloud) pickSubnet(s *ClusterSpec) error {
 	case s.Subnet == "":
 		s.Subnet = s.Subnets[c.nextRand("subnet").IntN(len(s.Subnets))]
 	case !slices.Contains(s.Subnets, s.Subnet):
-		return fmt.Errorf("ValidationException: subnet %s is none of %v", s.Subnet, s.Subnets)
+		return fmt.Errorf("ValidationException: subnet %s is not one of %v", s.Subnet, s.Subnets)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func TestDoctorTakenAway(t *testing.T) {
 	static := expectDone(t, s.Cluster, s.core, start(t, s.Cluster, s.core, Command{Args: []string{"10.0.1.10", "10.0.1.11-12"}}))
 	s.unassign(t, static)
 	_, notOK := doctor(t, s.Cluster, s.core, 12, Command{})
-	for _, want := range []string{"failed: EC2 does not give " + static.String() + " to this node any more", "on no network interface", "still programmed", "CloudTrail"} {
+	for _, want := range []string{"failed: EC2 no longer assigns " + static.String() + " to this node", "on no network interface", "still programmed", "CloudTrail"} {
 		if !strings.Contains(notOK["static-ip"], want) {
 			t.Errorf("static-ip is %q, lacks %q", notOK["static-ip"], want)
 		}

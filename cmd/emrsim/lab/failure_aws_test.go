@@ -43,7 +43,7 @@ func permissionFailures() []failure {
 		denied("ec2:AssignPrivateIpAddresses", failure{after: goesOn}),
 		denied("ec2:DescribeNetworkInterfaces", failure{prepare: applied, after: goesOn}),
 		denied("ec2:UnassignPrivateIpAddresses", failure{prepare: applied, args: []string{"release"}, changed: true, after: goesOn}),
-		denied("ssm:DeleteParameter", failure{prepare: applied, args: []string{"release"}, changed: true, told: []string{"done before, and kept"}, after: goesOn}),
+		denied("ssm:DeleteParameter", failure{prepare: applied, args: []string{"release"}, changed: true, told: []string{"changed before the failure, and kept"}, after: goesOn}),
 		denied("ssm:GetParametersByPath", failure{args: []string{"release"}, after: goesOn, prepare: func(t *testing.T, s *site) {
 			applied(t, s)
 			s.inside(t, func() error { return os.Remove(stateFile) }) // a release then reads the ledger
@@ -142,7 +142,7 @@ func identityFailures() []failure {
 		{name: "IMDS late", cluster: func(s *ClusterSpec) { s.IMDSDelay = 2e9 }, changed: true, told: []string{"static IP  10.0.1.11"},
 			after: func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) }},
 		{name: "IMDS never comes", cluster: func(s *ClusterSpec) { s.IMDSDelay = 3600e9 }, args: short, code: 5,
-			told: []string{"does not tell who this node is, asked for 2s", "169.254.169.254", "connection refused", "this must run on an EC2 instance"}},
+			told: []string{"does not say who this node is, asked for 2s", "169.254.169.254", "connection refused", "this must run on an EC2 instance"}},
 		{name: "IMDS hop limit", prepare: token(cloud.FaultAction{Kind: cloud.FaultHang}), args: short, code: 5,
 			told: []string{"169.254.169.254", "no answer in 3s", "--http-put-response-hop-limit 2"}},
 		{name: "IMDS switched off", prepare: refused(403), args: short, code: 3, told: []string{"HTTP 403 to the request for a token", "IMDS is switched off", "--http-endpoint enabled"}},

@@ -110,12 +110,12 @@ func nodeFailures() []failure {
 			told: []string{"the systemd units are not complete, and a reboot may lose the address and the rules: installing " + sbinDir + "/emr-static-ip: ",
 				"the EMR shutdown action is not as it should be: installing " + sbinDir + "/emr-static-ip: ", "read-only file system; run again, or use --no-units"}, after: works},
 		{name: "directory of the units read-only, of a failure that is suppressed", args: append(slices.Clip(list), "--on-error", "continue"), changed: true,
-			told:    []string{"exit code 4 is suppressed", "nothing tries again by itself: installing emr-static-ip-retry.timer: installing " + unitDir + "/emr-static-ip-retry.service: ", "read-only file system"},
+			told:    []string{"exit code 4 is suppressed", "no retry is scheduled: installing emr-static-ip-retry.timer: installing " + unitDir + "/emr-static-ip-retry.service: ", "read-only file system"},
 			prepare: func(t *testing.T, s *site) { s.sealed(t, unitDir); s.deny("ssm:PutParameter") }},
 		{name: "directory of the program read-only, of a failure that is suppressed", args: append(slices.Clip(list), "--on-error", "continue"), changed: true,
-			told:    []string{"exit code 4 is suppressed", "nothing tries again by itself: installing emr-static-ip-retry.timer: installing " + sbinDir + "/emr-static-ip: ", "read-only file system"},
+			told:    []string{"exit code 4 is suppressed", "no retry is scheduled: installing emr-static-ip-retry.timer: installing " + sbinDir + "/emr-static-ip: ", "read-only file system"},
 			prepare: func(t *testing.T, s *site) { s.sealed(t, sbinDir); s.deny("ssm:PutParameter") }},
-		{name: "state file damaged", told: []string{stateFile, "is damaged", "is put aside"},
+		{name: "state file damaged", told: []string{stateFile, "is damaged", "it is ignored, and renamed"},
 			prepare: func(t *testing.T, s *site) { s.damage(t) }, changed: true},
 		{name: "state file of somebody else", code: 1, told: []string{stateFile, "could have been written by somebody else"}, changed: true,
 			prepare: func(t *testing.T, s *site) {
@@ -213,7 +213,7 @@ func endings() []failure {
 	return []failure{
 		waiting(syscall.SIGINT, 130, "interrupt"),
 		waiting(syscall.SIGTERM, 143, "terminated"),
-		{name: "throttled for ever", code: 8, within: 5 * time.Second, told: []string{"out of time", "Rate exceeded", "run again", "A longer --timeout helps where AWS throttles"},
+		{name: "throttled for ever", code: 8, within: 5 * time.Second, told: []string{"out of time", "Rate exceeded", "run again", "use a longer --timeout"},
 			prepare: func(_ *testing.T, s *site) {
 				s.faults(ofService("ssm"), cloud.FaultAction{Kind: cloud.FaultFail, Code: "ThrottlingException", Message: "Rate exceeded", Status: 400})
 			}},
@@ -225,7 +225,7 @@ func endings() []failure {
 		}},
 		{name: "status of a node without a static IP", code: 11, args: []string{"status"}, told: []string{"not configured", "no run has given this node a static IP"}},
 		{name: "restore of an address that was moved", code: 12, args: []string{"restore"}, changed: true,
-			told: []string{"EC2 does not give 10.0.1.11 to this node any more", "no two nodes use one address", "CloudTrail", "run emr-static-ip"},
+			told: []string{"EC2 no longer assigns 10.0.1.11 to this node", "no two nodes use one address", "CloudTrail", "run emr-static-ip"},
 			prepare: func(t *testing.T, s *site) {
 				applied(t, s)
 				s.unassign(t, netip.MustParseAddr("10.0.1.11"))

@@ -26,9 +26,9 @@ func settingsFailures() []failure {
 			told: []string{`AWS_REGION names the region "eu-west-1", and this node is in us-east-1`, "static IP  10.0.1.11"}},
 		{name: "IMDS disabled for others", changed: true, env: []string{"AWS_EC2_METADATA_DISABLED=true"}, after: done, told: []string{"static IP  10.0.1.11"}},
 		{name: "something else answers for IMDS", code: 3, within: soon, env: []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://10.0.0.11:8080"}, prepare: portal,
-			told: []string{"Please sign in", "something else answers in the place of IMDS"}},
+			told: []string{"Please sign in", "another server answers instead of IMDS"}},
 		{name: "something else answers for ssm", code: 5, within: soon, env: []string{"AWS_ENDPOINT_URL_SSM=http://10.0.0.11:8080"}, prepare: portal,
-			told: []string{"ssm:GetParameters was answered with something else (HTTP 200)", "in the place of ssm", "HTTPS_PROXY"}},
+			told: []string{"ssm:GetParameters was answered with something else (HTTP 200)", "answers instead of ssm", "HTTPS_PROXY"}},
 		{name: "no file for the web identity", code: 4, within: soon, env: []string{"AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/none", "AWS_ROLE_ARN=arn:aws:iam::123456789012:role/x"},
 			told: []string{"getting AWS credentials", "unset AWS_WEB_IDENTITY_TOKEN_FILE"}},
 	}

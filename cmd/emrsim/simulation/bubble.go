@@ -32,7 +32,7 @@ func InBubble(f func()) error {
 	return nil
 }
 
-// noTest is what testing.MainStart needs from the tool that builds tests: nothing of it is used.
+// noTest is what testing.MainStart needs from the tool that builds tests. It is not used.
 type noTest struct{}
 
 type corpusEntry = struct {

@@ -1,0 +1,63 @@
+package ec2
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+)
+
+// EC2 refuses an address, and shows nobody who has it. What is about this address leads to the next
+// one, whatever its code. What would meet every address ends the run.
+func TestRefusedAddress(t *testing.T) {
+	addr := netip.MustParseAddr("10.0.1.21")
+	for _, test := range []struct {
+		code, message string
+		next          bool
+		says          string
+	}{
+		{"InvalidIPAddress.InUse", "", true, "InvalidIPAddress.InUse"},
+		{"PrivateIpAddressInPrefix", "The address 10.0.1.21 is part of a prefix.", true, "part of a prefix"},
+		{"Address.Taken", "[10.0.1.21]", true, "10.0.1.21"},
+		{"InvalidParameterValue", "Address 10.0.1.21 is reserved by a prefix delegation", true, "prefix delegation"},
+		{"InvalidParameterValue", "Address 10.0.1.21 is in subnet's reserved range.", false, "reserved range"},
+		{"Address.Taken", "110.0.1.21 and 10.0.1.210", false, "110.0.1.21"},
+		{"SomethingNew", "", false, "SomethingNew"},
+		{"PrivateIpAddressLimitExceeded", "10.0.1.21 is one too many", false, "one too many"},
+		{"OperationNotPermitted", "10.0.1.21: the interface is managed", false, "managed"},
+		{"IncorrectState", "10.0.1.21 cannot be assigned now", false, "cannot be assigned now"},
+		{"AuthFailure", "10.0.1.21 is not yours", false, "not yours"},
+	} {
+		body := strings.Replace(ec2Error(test.code, test.message), "<Message></Message>", "", 1)
+		err := nodeThatRefuses(body).Assign(t.Context(), addr, false)
+		refused := (*ssmcoord.RefusedError)(nil)
+		if next := errors.As(err, &refused); next != test.next {
+			t.Errorf("%s %q: next address %t: %v", test.code, test.message, next, err)
+		}
+		if said := Plain(Explain(err, "eu-west-1", "/x")).Error(); !strings.Contains(said, test.says) || strings.Contains(said, "UnknownError") {
+			t.Errorf("%s %q: %s", test.code, test.message, said)
+		}
+	}
+}
+
+// nodeThatRefuses returns a node with an EC2 that answers an assignment with body, and shows no
+// network interface.
+func nodeThatRefuses(body string) *Node {
+	calls := 0
+	refusal := httpAnswer{status: 400, body: body, calls: &calls}
+	nobody := httpAnswer{status: 200, body: "<DescribeNetworkInterfacesResponse><networkInterfaceSet/></DescribeNetworkInterfacesResponse>", calls: &calls}
+	config := refusal.config()
+	config.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		asked, err := io.ReadAll(r.Body)
+		if err != nil || strings.Contains(string(asked), "AssignPrivateIpAddresses") {
+			return refusal.RoundTrip(r)
+		}
+		return nobody.RoundTrip(r)
+	})}
+	return NewNode(config, anIdentity(), "", host.Environment{})
+}
