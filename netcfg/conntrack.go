@@ -83,11 +83,15 @@ type Translation struct {
 	Tracked     bool           // false: conntrack has no entry, so that no rule can have translated it
 	Source      netip.AddrPort // that the other side sees
 	Destination netip.AddrPort // that the packets reach
+	// Unanswered is set if no answer came to Source. If the connection has come about all the same,
+	// the other side sees another source: something changes the packets behind conntrack.
+	Unanswered bool
 }
 
 // ctEntry is one entry of conntrack, of family IPv4.
 type ctEntry struct {
 	original, reply Connection
+	status          uint32              // IPS_*
 	raw             []netlink.Attribute // identifies the entry: tuple, zone, number
 }
 
@@ -171,7 +175,7 @@ func lookUp(ctx context.Context, c Connection) (t Translation, err error) {
 	}
 	err = nfTalk(ctx, m, func(ad *netlink.AttributeDecoder) error {
 		e, err := decodeEntry(ad)
-		t = Translation{true, e.reply.Destination, e.reply.Source}
+		t = Translation{true, e.reply.Destination, e.reply.Source, e.status&statusSeenReply == 0}
 		return err
 	})
 	if errors.Is(err, syscall.ENOENT) {
@@ -278,6 +282,10 @@ func decodeEntry(ad *netlink.AttributeDecoder) (e ctEntry, err error) {
 			ad.Nested(e.original.decode)
 		case nl.CTA_TUPLE_REPLY:
 			ad.Nested(e.reply.decode)
+		case nl.CTA_STATUS:
+			if b := ad.Bytes(); len(b) == 4 {
+				e.status = binary.BigEndian.Uint32(b)
+			}
 		case nl.CTA_ID, nl.CTA_ZONE:
 			e.raw = append(e.raw, netlink.Attribute{Type: ad.Type(), Data: ad.Bytes()})
 		}

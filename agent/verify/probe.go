@@ -169,7 +169,7 @@ func (p Prober) dialAndAsk(ctx context.Context, v *Result, from netip.Addr, with
 	if err != nil {
 		return nil // the source is not known: String says so
 	}
-	if v.known = true; t.Source.Addr() != p.Static {
+	if v.known = true; t.Source.Addr() != p.Static || t.Tracked && t.Unanswered {
 		return &sourceError{static: p.Static, seen: t}
 	}
 	return nil

@@ -40,17 +40,19 @@ func TestProbe(t *testing.T) {
 		translates bool
 		answer     func(from netip.Addr) error
 		source     string // that conntrack tells; empty: it cannot be asked
+		unanswered bool
 		want       string // in the text and the remedy
 		kind       verify.Failure
 	}{
-		{"ordinary traffic", static, true, open, "10.0.1.21:999", "the static IP 10.0.1.21 reaches db:1 (192.168.0.9) (", ""},
-		{"bound socket", static, false, open, "10.0.1.21:999", "by a socket bound to it", ""},
-		{"without a static IP", netip.Addr{}, true, open, "", "the primary IP reaches", ""},
-		{"refused", static, true, refuse, "", "either nothing listens at db:1", verify.FailureRefused},
-		{"only bound", static, true, unbound, "", "a socket bound to 10.0.1.21 does reach db:1", verify.FailureRefused},
-		{"conntrack cannot be asked", static, true, open, "", "not verified: ", ""},
-		{"somebody else's translation", static, true, open, "172.17.0.1:999", "it comes from 172.17.0.1 and not from 10.0.1.21", verify.FailureSource},
-		{"not tracked", static, true, open, primary, "conntrack does not track it", verify.FailureSource},
+		{"ordinary traffic", static, true, open, "10.0.1.21:999", false, "the static IP 10.0.1.21 reaches db:1 (192.168.0.9) (", ""},
+		{"bound socket", static, false, open, "10.0.1.21:999", false, "by a socket bound to it", ""},
+		{"without a static IP", netip.Addr{}, true, open, "", false, "the primary IP reaches", ""},
+		{"refused", static, true, refuse, "", false, "either nothing listens at db:1", verify.FailureRefused},
+		{"only bound", static, true, unbound, "", false, "a socket bound to 10.0.1.21 does reach db:1", verify.FailureRefused},
+		{"conntrack cannot be asked", static, true, open, "", false, "not verified: ", ""},
+		{"somebody else's translation", static, true, open, "172.17.0.1:999", false, "it comes from 172.17.0.1 and not from 10.0.1.21", verify.FailureSource},
+		{"changed behind conntrack", static, true, open, "10.0.1.21:999", true, "it does not come from 10.0.1.21", verify.FailureSource},
+		{"not tracked", static, true, open, primary, false, "conntrack does not track it", verify.FailureSource},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -70,7 +72,7 @@ func TestProbe(t *testing.T) {
 				}
 				if test.source != "" {
 					p.Translation = func(context.Context, netcfg.Connection) (netcfg.Translation, error) {
-						return netcfg.Translation{Source: netip.MustParseAddrPort(test.source), Tracked: test.source != primary}, nil
+						return netcfg.Translation{Source: netip.MustParseAddrPort(test.source), Tracked: test.source != primary, Unanswered: test.unanswered}, nil
 					}
 				}
 				r := p.Probe(t.Context(), []verify.Target{{Host: "db", Port: 1}}, 3*time.Second)[0]
