@@ -84,7 +84,7 @@ type Translation struct {
 	Source      netip.AddrPort // that the other side sees
 	Destination netip.AddrPort // that the packets reach
 	// Unanswered is set if no answer came to Source. If the connection has come about all the same,
-	// the other side sees another source: something that conntrack does not see changes the packets.
+	// the other side sees another source: something changes the packets behind conntrack.
 	Unanswered bool
 }
 

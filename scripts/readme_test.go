@@ -389,6 +389,39 @@ func TestReadmeLedgerSample(t *testing.T) {
 	}
 }
 
+// TestReadmeSamples checks that the program has printed the lines of each sample in the reference,
+// in this order. In a sample "..." stands for lines, and at the end of a line for its rest.
+func TestReadmeSamples(t *testing.T) {
+	text := page(t, referencePage)
+	for first, file := range map[string]string{
+		"role       ":            "sample-report.txt",
+		"emr-static-ip failed: ": "sample-failure.txt",
+		"static IP  ":            "sample-status.txt",
+		"ok       imds ":         "sample-doctor.txt",
+	} {
+		_, sample, found := strings.Cut(text, "\n\n    "+first)
+		if !found {
+			t.Errorf("the reference has no sample that begins with %q", first)
+			continue
+		}
+		sample, _, _ = strings.Cut(first+sample, "\n\n")
+		printed := strings.Split(golden(t, file), "\n")
+		for line := range strings.SplitSeq(sample, "\n") {
+			line = strings.TrimPrefix(line, "    ")
+			begin, cut := strings.CutSuffix(line, "...")
+			if strings.TrimSpace(begin) == "" {
+				continue
+			}
+			i := slices.IndexFunc(printed, func(p string) bool { return p == line || cut && strings.HasPrefix(p, begin) })
+			if i < 0 {
+				t.Errorf("%s does not have, or not at this place: %s", file, line)
+				continue
+			}
+			printed = printed[i+1:]
+		}
+	}
+}
+
 // TestReadmeLedgerStates checks that the table has the states of a ledger's address.
 func TestReadmeLedgerStates(t *testing.T) {
 	want := constants(t, parsed(t, "../ssmcoord/inventory/*.go"), func(spec *ast.ValueSpec) bool {
