@@ -17,7 +17,7 @@ func picture(plan lab.Plan, spec lab.ClusterSpec, first *lab.Node) string {
 	}
 	const left, middle, right = 44, 15, 15
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n  VPC %-*s  firewall%*sdata centre\n", left-4, plan.VPC, middle-6, "")
+	fmt.Fprintf(&b, "\n  VPC %-*s  firewall%*sdata centre\n", left-4, vpcOf(plan), middle-6, "")
 	frame := "  +" + strings.Repeat("-", left) + "+" + strings.Repeat("-", middle) + "+" + strings.Repeat("-", right) + "+\n"
 	b.WriteString(frame)
 	for i, r := range rows {
@@ -49,4 +49,16 @@ func pad(text string, width int, fill string) string {
 		return text[:width-1] + "~"
 	}
 	return text + strings.Repeat(fill, width-len(text))
+}
+
+// vpcOf names the VPC by its CIDRs: by the first and the one of the cluster's subnet if there are
+// more than two.
+func vpcOf(plan lab.Plan) string {
+	text := plan.VPC.String()
+	for _, c := range plan.CIDRs[1:] {
+		if len(plan.CIDRs) == 2 || c.Contains(plan.Subnet.Addr()) {
+			text += ", " + c.String()
+		}
+	}
+	return text
 }
