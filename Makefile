@@ -73,6 +73,10 @@ race: setup ## the tests under Go's race detector (needs a C compiler)
 test-container: ## kernel and end-to-end tests in a container without network (docker, or podman with buildah)
 	VERSION=$(VERSION) scripts/test-container.sh
 
+.PHONY: demo-container
+demo-container: ## build the image of the demo, and run it: a launch in a container without network
+	VERSION=$(VERSION) scripts/test-container.sh --demo
+
 .PHONY: simulate
 simulate: ## SEEDS simulated cluster launches with faults, in virtual time: make simulate SEEDS=100000
 	go test ./cmd/emrsim/simulation -count=1 -timeout $(SIMULATE_TIMEOUT) -v -run '^TestLaunches$$' -args -seeds $(SEEDS)

@@ -85,7 +85,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
 	}
 
-	record := LastError{Code: f.Code, Meaning: f.Code.Meaning(), Error: text.Clean(env.Redactor.Text(f.Err.Error()), text.MaxLine), Last: time.Now().UTC(), Count: 1}
+	record := LastError{Code: f.Code, Meaning: f.Code.Meaning(), Error: text.Clean(text.Line(env.Redactor.Text(f.Err.Error())), text.MaxLine), Last: time.Now().UTC(), Count: 1}
 	record.First, record.List = record.Last, listDigest(cfg.Pools)
 	for _, remedy := range f.Remedies {
 		record.Remedies = append(record.Remedies, text.Clean(env.Redactor.Text(remedy), text.MaxLine))

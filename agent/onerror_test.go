@@ -120,6 +120,9 @@ func TestOnErrorContinue(t *testing.T) {
 				t.Errorf("status does not say %q:\n%s", want, text)
 			}
 		}
+		if strings.Contains(text, `\n`) || !strings.Contains(text, "; what the run had done") {
+			t.Errorf("an error of two lines is not on one:\n%s", text)
+		}
 		_, text, _ = n.program(t.Context(), "status", "-o", "json")
 		var status struct {
 			Last struct {

@@ -30,11 +30,15 @@ func (r *run) tellUnsaved() {
 }
 
 // orphaned returns an error if the kernel carries an address or rules of this program and there is
-// no state file. It says nothing where the kernel cannot be read.
+// still no state file. It returns nil if the kernel cannot be looked at.
 func (r *run) orphaned(ctx context.Context) error {
 	carries := r.carries(ctx)
 	if carries == "" {
 		return nil
+	}
+	// A run may have begun since the state file was looked for. It writes the file first.
+	if err := r.memory.Load(""); err != nil || r.memory.Known() {
+		return err
 	}
 	return exit.With(ExitInternal, fmt.Errorf("the state file %s is missing, but the kernel carries %s", filepath.Join(r.dir, state.File), carries),
 		"run emr-static-ip again with the list of addresses: it finds the node's address by EC2 and the ledger; or emr-static-ip release")

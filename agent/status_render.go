@@ -57,7 +57,7 @@ func (s Status) Render(w io.Writer, format string) error {
 	}
 	list("AWS", cloud...)
 	for _, n := range s.Notes {
-		line("note", strings.Join(text.Lines(n), "; "))
+		line("note", text.Line(n))
 	}
 	for _, reason := range s.unsaid() {
 		line("because", reason)

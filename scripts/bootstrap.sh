@@ -222,10 +222,15 @@ install_program() {
 # try_program ends the run if the program cannot start: a crash of the Go runtime for want of memory would end with 2, which says that the arguments
 # are wrong.
 try_program() {
-	local told
+	local told code
 	told=$("$program" version 2>&1 >/dev/null) && return
-	case $? in
-	2 | 12[67] | 13[0-9]) fail 1 "$program cannot start: ${told:0:300}" "look at the memory and at the limits of this node (free -m, ulimit -a)" ;;
+	code=$?
+	told=${told:0:300}
+	case $code in
+	12[67]) fail 1 "$program cannot start: $told" "it is built for $architecture: is this machine ($(uname -m)) another one, or its file system mounted noexec?" ;;
+	esac
+	case $code:$told in
+	2:*runtime* | 2:*"fatal error"* | 13[0-9]:*) fail 1 "$program cannot start: $told" "look at the memory and at the limits of this node (free -m, ulimit -a)" ;;
 	esac
 }
 

@@ -2,13 +2,16 @@
 # Runs the kernel and end-to-end tests in a container without network: with docker where an engine answers, else with podman and
 # buildah. The base image is BASE where that is set; else one from a registry; else, where none can be reached, one made with
 # debootstrap from the package mirror of this machine, which is kept for the next time. --clean removes the images.
+# --demo builds the image of the rehearsal in place of that of the tests, and runs it once with the words that follow, as an operator
+# would. --stage ARCH... only puts the programs of that image into bin/container, for builders of images elsewhere.
 # PACKAGES are the Go packages to test, TEST_FLAGS flags for the test programs (-test.v, -test.run=...).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
-packages=${PACKAGES:-./netcfg/... ./cmd/emrsim/lab/... ./cmd/emrsim}
+packages=${PACKAGES:-./netcfg/... ./cmd/emrsim/lab/... ./cmd/emrsim ./cmd/emrsim/scenarios}
 image=localhost/emr-static-ip-test
+demo_image=localhost/emrsim
 own_base=localhost/emr-static-ip-test-base
 registry_base=docker.io/library/debian:bookworm-slim
 name=emr-static-ip-test-$$
@@ -97,6 +100,7 @@ stage() {
 		package=${package#github.com/emr-static-ip/emr-static-ip/}
 		mkdir -p "bin/container/$package"
 		go test -c -vet=off -o "bin/container/$package/tests" "./$package"
+		[ ! -f "$package/README.md" ] || cp "$package/README.md" "bin/container/$package/" # what a test compares with
 		[ ! -d "$package/testdata" ] || cp -r "$package/testdata" "bin/container/$package/"
 		echo "$package"
 	done <bin/container/packages >bin/container/list
@@ -120,17 +124,53 @@ RUN
 	chmod +x bin/container/run
 }
 
+# stage_demo builds the two programs of the demo for the architectures that are named.
+stage_demo() {
+	local arch
+	rm -rf bin/container
+	for arch in "$@"; do
+		mkdir -p "bin/container/demo/$arch"
+		GOARCH=$arch go build -ldflags "-s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=${VERSION:-v0.9.0}" \
+			-o "bin/container/demo/$arch/" ./cmd/emr-static-ip ./cmd/emrsim
+	done
+}
+
+# demo builds the image of the demo and runs it.
+demo() {
+	local arch
+	arch=$(go env GOARCH)
+	stage_demo "$arch"
+	choose_base
+	say "$kind, base image $base"
+	local build=(--quiet --target demo --build-arg "BASE=$base" --build-arg "TARGETARCH=$arch" -f Dockerfile.test -t "$demo_image" .)
+	if [ "$kind" = docker ]; then
+		timeout 900 docker build "${build[@]}" >/dev/null
+		timeout 1800 docker run --rm --privileged --network none --name "$name" "$demo_image" "$@"
+	else
+		root timeout 900 buildah bud --isolation chroot "${build[@]}" >/dev/null
+		root timeout 1800 podman --runtime runc run --rm --privileged --network none --name "$name" --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$demo_image" "$@"
+	fi
+}
+
 if [ "${1:-}" = --clean ]; then
-	for made in "$image" "$own_base"; do
+	for made in "$image" "$demo_image" "$own_base"; do
 		! have_image "$made" || "${engine[@]}" image rm --force "$made" >/dev/null
 	done
 	exit 0
 fi
 
-trap cleanup EXIT
-[ "$kind" = docker ] || scripts/setup.sh container
 # As in the Makefile, so that nothing is compiled twice.
 export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
+if [ "${1:-}" = --stage ]; then
+	stage_demo "${@:2}"
+	exit 0
+fi
+trap cleanup EXIT
+[ "$kind" = docker ] || scripts/setup.sh container
+if [ "${1:-}" = --demo ]; then
+	demo "${@:2}"
+	exit 0
+fi
 stage
 choose_base
 say "$kind, base image $base"
@@ -142,10 +182,10 @@ run=("$image" /emr-static-ip/run)
 # shellcheck disable=SC2206 # a list of flags
 run+=(${TEST_FLAGS:-})
 if [ "$kind" = docker ]; then
-	timeout 900 docker build --quiet --build-arg "BASE=$base" -f Dockerfile.test -t "$image" . >/dev/null
+	timeout 900 docker build --quiet --target test --build-arg "BASE=$base" -f Dockerfile.test -t "$image" . >/dev/null
 	timeout 1800 docker run --name "$name" "${allow[@]}" --security-opt apparmor=unconfined "${run[@]}"
 else
 	# chroot isolation and bounded limits work also on a machine that is a container itself.
-	root timeout 900 buildah bud --quiet --isolation chroot --build-arg "BASE=$base" -f Dockerfile.test -t "$image" . >/dev/null
+	root timeout 900 buildah bud --quiet --isolation chroot --target test --build-arg "BASE=$base" -f Dockerfile.test -t "$image" . >/dev/null
 	root timeout 1800 podman --runtime runc run --name "$name" --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "${allow[@]}" "${run[@]}"
 fi

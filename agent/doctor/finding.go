@@ -173,7 +173,7 @@ func (f Finding) took(d time.Duration) Finding {
 // of is a failed finding made of an error: its exit code, its text in one line, and what to do
 // about it.
 func of(err error, check, subject string) Finding {
-	return failed(exit.CodeOf(err), check, subject, strings.Join(exit.Remedies(err), "; or "), "%s", strings.Join(text.Lines(err.Error()), "; "))
+	return failed(exit.CodeOf(err), check, subject, strings.Join(exit.Remedies(err), "; or "), "%s", text.Line(err.Error()))
 }
 
 // spans writes addresses for people.

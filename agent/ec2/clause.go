@@ -101,7 +101,8 @@ func cause(err error, within string) string {
 	n := net.Error(nil)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &n) && n.Timeout(),
-		strings.HasSuffix(err.Error(), context.DeadlineExceeded.Error()): // the SDK's errors about IMDS's token wrap nothing
+		// The SDK's errors about IMDS's token wrap nothing.
+		strings.HasSuffix(err.Error(), context.DeadlineExceeded.Error()), strings.HasSuffix(err.Error(), "timeout awaiting response headers"):
 		if strings.Contains(err.Error(), "TLS handshake timeout") {
 			within = DialTimeout.String()
 		}

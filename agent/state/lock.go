@@ -67,7 +67,12 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// Not by Close alone: a process that this one is just starting has the open file, too, until
+		// it executes its program, and would keep the lock for that moment.
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		f.Close()
+	}, nil
 }
 
 // lockless is called when the lock file cannot be created or written. It opens the existing lock

@@ -61,8 +61,10 @@ func (i *Installer) Inspect(ctx context.Context, w Wanted) ([]Part, error) {
 			return nil, fmt.Errorf("comparing %s with this program: %w", Program, err)
 		}
 		add(Program, same, host.Exists(i.Host.Path(Program)), "install "+Program)
-		if former := i.installedVersion(ctx); !same && former != "" {
-			parts[len(parts)-1].Detail = i.versions(former, "is there, and this is")
+		if !same {
+			if former := i.installedVersion(ctx); former != "" {
+				parts[len(parts)-1].Detail = i.versions(former, "is there, and this is")
+			}
 		}
 	}
 	if w.Units {

@@ -129,13 +129,19 @@ func (i *Installer) ensureProgram(ctx context.Context) error {
 	if i.installed {
 		return nil
 	}
-	former := i.installedVersion(ctx)
-	changed, err := installProgram(i.Host)
+	self, err := i.Host.ProgramFile()
 	if err != nil {
 		return err
 	}
-	i.installed = true
-	if changed {
+	same, err := SameContent(self, i.Host.Path(Program))
+	if err != nil {
+		return err
+	}
+	if !same {
+		former := i.installedVersion(ctx)
+		if err := installProgram(self, i.Host.Path(Program)); err != nil {
+			return fmt.Errorf("installing %s: %w", Program, err)
+		}
 		what := "installed " + Program
 		if former != "" {
 			what += ": " + i.versions(former, "to")
@@ -144,6 +150,7 @@ func (i *Installer) ensureProgram(ctx context.Context) error {
 	} else {
 		i.Same()
 	}
+	i.installed = true
 	return nil
 }
 
@@ -163,30 +170,17 @@ func replaceDiffering(p string, text []byte) (bool, error) {
 	return true, nil
 }
 
-// installProgram copies the running program to where the units expect it. It returns false if the
-// copy exists already.
-func installProgram(e host.Environment) (bool, error) {
-	self, err := e.ProgramFile()
-	if err != nil {
-		return false, err
-	}
-	p := e.Path(Program)
-	same, err := SameContent(self, p)
-	if err != nil || same {
-		return false, err
-	}
+// installProgram copies the program self to p.
+func installProgram(self, p string) error {
 	f, err := os.Open(self)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer f.Close()
-	if err = os.MkdirAll(filepath.Dir(p), 0o755); err == nil {
-		err = atomicfile.Replace(p, f, 0o755)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		return err
 	}
-	if err != nil {
-		return false, fmt.Errorf("installing %s: %w", p, err)
-	}
-	return true, nil
+	return atomicfile.Replace(p, f, 0o755)
 }
 
 // SameContent reports whether b is a program with the content of a. It returns false if b is

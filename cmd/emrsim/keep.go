@@ -32,19 +32,28 @@ func (r *rehearsal) stay(ctx context.Context) error {
 	return err
 }
 
-// openShell gives the operator a shell on a node and returns when the shell ends.
+// openShell gives the operator a shell on a node and returns when the shell ends: an exitError if
+// the shell's exit code is not 0.
 func (r *rehearsal) openShell(ctx context.Context) error {
 	fmt.Fprintf(os.Stdout, "\na shell on %s; the cluster ends with it\n", r.shell)
 	n := r.named(r.shell)
 	if !terminal.Is(os.Stdin) {
-		_, err := r.cluster.Session(ctx, n, lab.Session{Term: os.Getenv("TERM"), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
-		return err
+		code, err := r.cluster.Session(ctx, n, lab.Session{Term: os.Getenv("TERM"), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+		return ended(code, err)
 	}
 	fmt.Fprint(os.Stdout, r.cluster.Hint())
 	return attach(func(tty *os.File) error {
-		_, err := r.cluster.Session(ctx, n, lab.Session{Term: os.Getenv("TERM"), Terminal: tty})
-		return err
+		code, err := r.cluster.Session(ctx, n, lab.Session{Term: os.Getenv("TERM"), Terminal: tty})
+		return ended(code, err)
 	})
+}
+
+// ended returns an exitError with the exit code of a program that ran on a node.
+func ended(code int, err error) error {
+	if err == nil && code != 0 {
+		return exitError(code)
+	}
+	return err
 }
 
 // attach connects this process's terminal to a new pseudo-terminal while use runs. The program of

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"time"
 
@@ -82,7 +83,7 @@ func launchCommand() *cobra.Command {
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
 	f.StringVar(&o.report, "report", "", "write what happened to this file: .html is a page that needs no network, .json the same as data")
-	f.BoolVar(&o.virtual, "virtual", false, "in virtual time: up to 1000 nodes, with kernels in memory and without packets; needs no root")
+	f.BoolVar(&o.virtual, "virtual", false, "in virtual time: up to 500 nodes, with kernels in memory and without packets; needs no root")
 	f.BoolVar(&o.log, "log", false, "write a log also where stdout is a terminal")
 	f.BoolVar(&o.keep, "keep", false, "afterwards, keep the cluster for other terminals until Ctrl-C: emrsim nodes, shell, exec, end, add")
 	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")
@@ -107,6 +108,9 @@ func launch(ctx context.Context, o options, args []string) error {
 	if o.words = os.Args[1:]; o.virtual {
 		if o.shell != "" || o.keep || o.binary != "" || o.policy != "" {
 			return usageError{errors.New("--virtual has no nodes to look at and runs no other program: not with --shell, --keep, --binary, --policy")}
+		}
+		if !reflect.DeepEqual(spec.Shape, lab.Shape{}) {
+			return usageError{errors.New("--virtual has one private subnet and no packets: not with --subnets, --vpc-cidr, --data-centre, --public, --shared, --bucket-policy")}
 		}
 		return launchVirtual(ctx, o, spec, args, wanted)
 	}
@@ -188,6 +192,11 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	if spec.Subnet, err = netip.PrefixFrom(spec.Static[0], 24).Masked(), nil; o.subnet != "" {
 		if spec.Subnet, err = netip.ParsePrefix(o.subnet); err != nil {
 			problem("--subnet: %w", err)
+		}
+	}
+	if len(problems) == 0 && len(spec.Shape.Subnets) == 0 {
+		if err := spec.Shape.Check(spec.Subnet); err != nil && !o.virtual { // in virtual time the subnet may grow
+			problems = append(problems, err)
 		}
 	}
 	spec.Account, spec.Prefix = scenario.Account(o.seed), wanted.Prefix

@@ -233,8 +233,8 @@ func TestLaunchOpensShell(t *testing.T) {
 	cmd.Stdin = strings.NewReader("ip -oneline address show dev ens5; cat /etc/hostname; exit 3\n")
 	out, err := cmd.CombinedOutput()
 	skipWithoutNamespaces(t, string(out))
-	if err != nil || !strings.Contains(string(out), "inet 10.0.1.11/32 ") {
-		t.Errorf("%v\n%s", err, out)
+	if code := cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(string(out), "inet 10.0.1.11/32 ") {
+		t.Errorf("exit code %d, want the shell's; %v\n%s", code, err, out)
 	}
 }
 
@@ -249,6 +249,10 @@ func TestLaunchRefusesArguments(t *testing.T) {
 		{[]string{"--bananas", "--", "10.0.1.10"}, []string{"--bananas"}},
 		{[]string{"--masters", "2", "--release", "seven", "--iptables", "x", "--files", "y", "--tasks", "-1", "--subnet", "z", "--", "10.0.1.10"},
 			[]string{"--masters", "--release", "--iptables", "--files", "--tasks", "--subnet"}},
+		{[]string{"--vpc-cidr", "10.0.0.0/16", "--subnet", "10.9.1.0/24", "--", "10.9.1.10"}, []string{"subnet 10.9.1.0/24: is in none of the VPC's CIDRs: 10.0.0.0/16"}},
+		{[]string{"--vpc-cidr", "10.0.0.0/16", "--subnets", "10.0.1.0/24,10.9.1.0/24", "--", "10.0.1.10"}, []string{"subnet 10.9.1.0/24: is in none"}},
+		{[]string{"--vpc-cidr", "ten", "--data-centre", "10.1.0.0/16,10.2.0.0/16", "--", "10.0.1.10"}, []string{"--vpc-cidr", "--data-centre"}},
+		{[]string{"--virtual", "--vpc-cidr", "10.0.0.0/16", "--", "10.0.1.10"}, []string{"--virtual", "--vpc-cidr"}},
 		{[]string{"--core", "1000", "--", "10.0.1.10"}, []string{"1001 nodes"}},
 		{[]string{"--binary", "/nowhere/at/all", "--", "10.0.1.10"}, []string{"/nowhere/at/all"}},
 	} {

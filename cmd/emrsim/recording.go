@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -21,7 +20,7 @@ func (r *rehearsal) describe() {
 	r.rec.Set(func(rec *record.Recording) {
 		rec.Tool = agent.Version()
 		rec.Topology = record.Topology{
-			VPCs:   []record.VPC{{CIDRs: []netip.Prefix{plan.VPC}, Subnets: []record.Subnet{{ID: r.cluster.SubnetID, CIDR: plan.Subnet}}}},
+			VPCs:   []record.VPC{{CIDRs: plan.CIDRs, Subnets: []record.Subnet{{ID: r.cluster.SubnetID, CIDR: plan.Subnet}}}},
 			OnPrem: plan.OnPrem, Server: plan.Server, Port: 80, Admitted: r.spec.Static,
 		}
 		rec.Facts = append(rec.Facts,

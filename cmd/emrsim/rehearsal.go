@@ -105,7 +105,8 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 		}
 	}
 	if r.shell != "" {
-		if err := r.openShell(ctx); err != nil {
+		err = r.openShell(ctx)
+		if err != nil && !errors.As(err, new(exitError)) {
 			return err
 		}
 	}
@@ -113,6 +114,9 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 		if err := r.stay(r.life); err != nil {
 			return err
 		}
+	}
+	if err != nil {
+		return err // the exit code of the shell
 	}
 	if len(r.problems) > 0 {
 		return exitError(1)

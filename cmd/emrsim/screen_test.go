@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -311,9 +312,33 @@ func TestVirtual(t *testing.T) {
 	if code != 1 || !strings.Contains(output, "\n - every node: emr-static-ip ended with exit code 2: Insufficient arguments") {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
-	for _, args := range [][]string{{"--shell", "core-1", "--", "10.0.1.10", "10.0.1.11"}, {"--core", "1000", "--", "10.0.1.10", "10.0.1.11"}, {"--subnet", "10.0.1.0/28", "--", "10.0.1.10", "10.0.1.11-14", "--task-ips", "10.0.1.4-9"}} {
+	for _, args := range [][]string{{"--shell", "core-1", "--", "10.0.1.10", "10.0.1.11"}, {"--core", "500", "--", "10.0.1.10", "10.0.1.11"}, {"--subnet", "10.0.1.0/28", "--", "10.0.1.10", "10.0.1.11-14", "--task-ips", "10.0.1.4-9"}} {
 		if output, code := emrsim(t, append([]string{"launch", "--virtual"}, args...)...); code != 2 {
 			t.Errorf("%q: exit code %d\n%s", args, code, output)
 		}
+	}
+}
+
+// TestVirtualInterrupted ends a long rehearsal in virtual time by a signal: it ends at once.
+func TestVirtualInterrupted(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "launch", "--virtual", "--subnet", "10.0.0.0/19", "--", "10.0.16.0", "10.0.16.1-10.0.17.243")
+	var out lockedBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); !strings.Contains(out.String(), "in virtual time"); time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("it does not begin:\n%s", out.String())
+		}
+	}
+	began := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code, took := cmd.ProcessState.ExitCode(), time.Since(began); code != 130 || took > 3*time.Second {
+		t.Errorf("exit code %d after %v, want 130 at once\n%s", code, took, out.String())
 	}
 }

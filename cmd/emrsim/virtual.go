@@ -17,8 +17,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/simulation"
 )
 
-// maxVirtual is the maximum number of nodes in virtual time.
-const maxVirtual = 1000
+// maxVirtual is the maximum number of nodes in virtual time: what takes less than a minute of a
+// processor. The effort grows with the square, since each node asks EC2 for all of them.
+const maxVirtual = 500
 
 // launchVirtual rehearses in virtual time, without namespaces.
 func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []string, wanted agent.Config) error {
@@ -46,15 +47,22 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 	fmt.Printf("%s in virtual time, in subnet %s; seed %d\n", size(spec), subnet, spec.Account.Seed)
 	var rec *record.Recording
 	failed := errors.New("the simulation did not end")
-	if err := simulation.InBubble(func() {
+	// A goroutine that waits for a channel from outside would stop the bubble's clock, so the
+	// simulation does not have ctx. If ctx ends first, the simulation ends with the program.
+	ended := make(chan error, 1)
+	simulate := func() {
 		rec, failed = simulation.Rehearsal{
 			Title: "Launch of " + size(spec), Command: "emrsim " + quoted(o.words), Arguments: args, Account: spec.Account, VPC: plan.VPC, Subnet: subnet, Config: wanted, Files: spec.Files,
 			Cluster: cloud.ClusterSpec{Name: "rehearsal", ReleaseLabel: spec.Release, Masters: spec.Masters, Cores: spec.Cores, Tasks: spec.Tasks, Fleets: spec.Fleets, NameTag: spec.NameTag, Args: args},
 		}.Run(context.Background())
-	}); err != nil || failed != nil {
-		return errors.Join(err, failed)
 	}
-	if ctx.Err() != nil {
+	go func() { ended <- simulation.InBubble(simulate) }()
+	select {
+	case err := <-ended:
+		if err != nil || failed != nil {
+			return errors.Join(err, failed)
+		}
+	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	rec.Facts = append(rec.Facts, record.Fact{Name: "Release", Value: spec.Release}, record.Fact{Name: "Seed", Value: fmt.Sprint(spec.Account.Seed)})

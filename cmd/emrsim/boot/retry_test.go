@@ -16,9 +16,10 @@ import (
 func retry(t *testing.T, m *machine, account *cloud.Cloud, node *cloud.Node, args []string) {
 	t.Helper()
 	const timer, service = "emr-static-ip-retry.timer", "emr-static-ip-retry.service"
-	// The timer normally waits for minutes.
+	// The timer normally waits for minutes. An empty setting takes all of them back:
+	// systemd.timer(5).
 	fast := "etc/systemd/system/" + timer + ".d/fast.conf"
-	m.write(fast, "[Timer]\nOnActiveSec=\nOnActiveSec=1s\nOnUnitInactiveSec=\nOnUnitInactiveSec=1s\n")
+	m.write(fast, "[Timer]\nOnActiveSec=\nOnActiveSec=1s\nOnUnitInactiveSec=1s\n")
 	account.Fault(func(c cloud.Call) cloud.FaultAction {
 		if c.Key() == "ssm:PutParameter" {
 			return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Message: "not authorized", Status: 400}

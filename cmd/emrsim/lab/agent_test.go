@@ -266,8 +266,8 @@ func TestProblemsAtOnce(t *testing.T) {
 	c := launch(t, nil)
 	core := c.Nodes()[1]
 	before := snapshot(t, core)
-	got := start(t, c, core, Command{Args: []string{"10.0.1.2", "10.0.2.11", core.Primary.Address.String(), "10.0.1.255"}})
-	for _, named := range []string{"10.0.1.2", "10.0.2.11", core.Primary.Address.String(), "10.0.1.255"} {
+	got := start(t, c, core, Command{Args: []string{"10.0.1.2", "10.99.2.11", core.Primary.Address.String(), "10.0.1.255"}})
+	for _, named := range []string{"10.0.1.2", "10.99.2.11", core.Primary.Address.String(), "10.0.1.255"} {
 		if !strings.Contains(got.Stderr, named) {
 			t.Errorf("the error does not name %s", named)
 		}

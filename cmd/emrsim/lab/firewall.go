@@ -65,12 +65,15 @@ func (f *firewall) connect(ctx context.Context, r *router, server *namespace) er
 		return err
 	}
 	gateway := f.plan.OnPrem.Addr().Next()
-	if err := f.ip(ctx,
+	lines := []string{
 		"link set dev vpc up",
 		fmt.Sprintf("addr add %s peer %s dev vpc", transitFirewall, transitRouter),
 		fmt.Sprintf("addr add %s/%d dev onprem", gateway, f.plan.OnPrem.Bits()),
-		fmt.Sprintf("route add %s via %s", f.plan.VPC, transitRouter),
-	); err != nil {
+	}
+	for _, c := range f.plan.CIDRs {
+		lines = append(lines, fmt.Sprintf("route add %s via %s", c, transitRouter))
+	}
+	if err := f.ip(ctx, lines...); err != nil {
 		return err
 	}
 	if err := f.setting("ipv4/ip_forward", "1"); err != nil {

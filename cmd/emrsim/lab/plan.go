@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // metadata is the address of the Instance Metadata Service of every instance.
@@ -25,7 +26,8 @@ const (
 //
 // The witness is a host elsewhere that answers with the source address that it sees.
 type Plan struct {
-	VPC      netip.Prefix
+	VPC      netip.Prefix   // its primary CIDR
+	CIDRs    []netip.Prefix // all of its CIDRs, the primary one first
 	Subnet   netip.Prefix   // the cluster's subnet
 	Subnets  []netip.Prefix // all that the cluster may be launched in, Subnet among them
 	Gateway  netip.Addr     // the subnet's router
@@ -45,8 +47,17 @@ const (
 // NewPlan returns a plan for the cluster's subnet, and for others of the same VPC. The VPC is the
 // /16 that contains the subnet.
 func NewPlan(subnet netip.Prefix, others ...netip.Prefix) (Plan, error) {
+	return newPlan(Shape{Subnets: append([]netip.Prefix{subnet}, others...)})
+}
+
+// newPlan returns a plan for the VPC, the subnets and the data centre of a shape.
+func newPlan(shape Shape) (Plan, error) {
+	cidrs, err := shape.vpc()
+	if err != nil {
+		return Plan{}, err
+	}
 	var subnets []netip.Prefix
-	for _, s := range append([]netip.Prefix{subnet}, others...) {
+	for _, s := range shape.Subnets {
 		s = s.Masked()
 		if !s.Addr().Is4() || s.Bits() < 17 || s.Bits() > 28 {
 			return Plan{}, fmt.Errorf("subnet %s: must be an IPv4 network between /17 and /28", s)
@@ -55,42 +66,94 @@ func NewPlan(subnet netip.Prefix, others ...netip.Prefix) (Plan, error) {
 			if s.Overlaps(other) {
 				return Plan{}, fmt.Errorf("subnets %s and %s overlap", other, s)
 			}
-			if vpc := netip.PrefixFrom(other.Addr(), 16).Masked(); !vpc.Contains(s.Addr()) {
-				return Plan{}, fmt.Errorf("subnets %s and %s: must be in one VPC, the /16 %s", other, s, vpc)
+		}
+		if !slices.ContainsFunc(cidrs, func(c netip.Prefix) bool { return c.Contains(s.Addr()) && c.Bits() <= s.Bits() }) {
+			if len(shape.VPC) == 0 {
+				return Plan{}, fmt.Errorf("subnets %s and %s: must be in one VPC, the /16 %s, or name the VPC's CIDRs", subnets[0], s, cidrs[0])
 			}
+			return Plan{}, fmt.Errorf("subnet %s: is in none of the VPC's CIDRs: %s", s, listed(cidrs))
 		}
 		subnets = append(subnets, s)
 	}
-	subnet = subnets[0]
 	p := Plan{
-		VPC:     netip.PrefixFrom(subnet.Addr(), 16).Masked(),
-		Subnet:  subnet,
+		VPC:     cidrs[0],
+		CIDRs:   cidrs,
+		Subnet:  subnets[0],
 		Subnets: subnets,
-		Gateway: subnet.Addr().Next(),
-		OnPrem:  netip.MustParsePrefix("192.168.50.0/24"),
-		Server:  netip.MustParseAddr("192.168.50.10"),
+		Gateway: subnets[0].Addr().Next(),
 		Witness: netip.MustParseAddr("198.51.100.10"),
 	}
-	// The endpoint is in the first or the last /24 of the VPC that does not overlap a subnet.
+	overlapsVPC := func(other netip.Prefix) bool { return slices.ContainsFunc(cidrs, other.Overlaps) }
 	var problems []error
-	base := p.VPC.Addr().As4()
-	for n := range 256 {
-		third := byte(256 - n) // 0, 255, 254, ...
-		endpoints := netip.PrefixFrom(netip.AddrFrom4([4]byte{base[0], base[1], third, 0}), 24)
-		if !slices.ContainsFunc(subnets, endpoints.Overlaps) {
-			p.Endpoint = netip.AddrFrom4([4]byte{base[0], base[1], third, 10})
-			break
-		}
+	if p.Endpoint = endpointIn(cidrs, subnets); !p.Endpoint.IsValid() {
+		problems = append(problems, fmt.Errorf("the subnets leave no /28 of VPC %s for its endpoints", listed(cidrs)))
 	}
-	if !p.Endpoint.IsValid() {
-		problems = append(problems, fmt.Errorf("the subnets leave no /24 of VPC %s for its endpoints", p.VPC))
+	if p.OnPrem = shape.DataCentre.Masked(); !p.OnPrem.IsValid() {
+		p.OnPrem = dataCentres[max(0, slices.IndexFunc(dataCentres, func(c netip.Prefix) bool { return !overlapsVPC(c) }))]
 	}
-	for _, taken := range []netip.Prefix{p.OnPrem, netip.PrefixFrom(p.Witness, 24).Masked(), netip.MustParsePrefix("100.64.0.0/30")} {
-		if p.VPC.Overlaps(taken) {
-			problems = append(problems, fmt.Errorf("VPC %s overlaps %s, which the lab uses itself", p.VPC, taken))
-		}
+	transit := netip.MustParsePrefix("100.64.0.0/30")
+	switch witness := netip.PrefixFrom(p.Witness, 24).Masked(); {
+	case !p.OnPrem.Addr().Is4() || p.OnPrem.Bits() < 8 || p.OnPrem.Bits() > 28:
+		return Plan{}, fmt.Errorf("data centre %s: must be an IPv4 network between /8 and /28", p.OnPrem)
+	case overlapsVPC(p.OnPrem):
+		problems = append(problems, fmt.Errorf("VPC %s overlaps the data centre %s: nothing routes between them", listed(cidrs), p.OnPrem))
+	case overlapsVPC(witness) || overlapsVPC(transit) || p.OnPrem.Overlaps(witness) || p.OnPrem.Overlaps(transit):
+		problems = append(problems, fmt.Errorf("VPC %s and data centre %s: the lab uses %s and %s itself", listed(cidrs), p.OnPrem, witness, transit))
+	}
+	p.Server = p.OnPrem.Addr()
+	for range 10 {
+		p.Server = p.Server.Next()
 	}
 	return p, errors.Join(problems...)
+}
+
+// dataCentres are the networks of the data centre: the first that does not overlap the VPC.
+var dataCentres = []netip.Prefix{netip.MustParsePrefix("192.168.50.0/24"), netip.MustParsePrefix("172.30.50.0/24"), netip.MustParsePrefix("10.250.50.0/24")}
+
+// vpc returns the VPC's CIDRs.
+func (s Shape) vpc() ([]netip.Prefix, error) {
+	if len(s.VPC) == 0 {
+		return []netip.Prefix{netip.PrefixFrom(s.Subnets[0].Addr(), 16).Masked()}, nil
+	}
+	for i, c := range s.VPC {
+		if !c.Addr().Is4() || c.Bits() < 16 || c.Bits() > 28 || c != c.Masked() {
+			return nil, fmt.Errorf("VPC CIDR %s: must be an IPv4 network between /16 and /28", c)
+		}
+		if j := slices.IndexFunc(s.VPC[:i], c.Overlaps); j >= 0 {
+			return nil, fmt.Errorf("VPC CIDRs %s and %s overlap", s.VPC[j], c)
+		}
+	}
+	return slices.Clone(s.VPC), nil
+}
+
+// endpointIn returns an address for the endpoints: in the first or the last network of a CIDR that
+// does not overlap a subnet, of size /24 if there is one and smaller otherwise. It returns the zero
+// Addr if the subnets leave no room.
+func endpointIn(cidrs, subnets []netip.Prefix) netip.Addr {
+	for _, c := range cidrs {
+		first := c.Addr().As4()
+		for bits := max(24, c.Bits()); bits <= 28; bits++ {
+			count := uint32(1) << (bits - c.Bits())
+			for n := range count {
+				if n > 0 {
+					n = count - n // 0, the last one, the one before it, ...
+				}
+				b := first // at most 16 bits of it vary
+				at := uint32(b[2])<<8 + uint32(b[3]) + n<<(32-bits)
+				b[2], b[3] = byte(at>>8), byte(at)
+				if block := netip.PrefixFrom(netip.AddrFrom4(b), bits); !slices.ContainsFunc(subnets, block.Overlaps) {
+					b[3] += 10
+					return netip.AddrFrom4(b)
+				}
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// listed returns networks as a list with commas.
+func listed(networks []netip.Prefix) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(networks), " ", ", "), "[]")
 }
 
 // launchedIn makes one of the subnets the cluster's.

@@ -49,12 +49,15 @@ func newRouter(ctx context.Context, plan Plan, log func(node, text string)) (*ro
 		return nil, err
 	}
 	r := &router{namespace: ns, plan: plan, log: log, ports: map[string]port{}, routes: map[netip.Addr]string{}}
-	err = r.ip(ctx,
-		"addr add "+plan.Gateway.String()+"/32 dev lo",
-		"addr add "+metadata.String()+"/32 dev lo",
-		"addr add "+plan.Witness.String()+"/32 dev lo",
-		"route add blackhole "+plan.VPC.String(),
-	)
+	lines := []string{
+		"addr add " + plan.Gateway.String() + "/32 dev lo",
+		"addr add " + metadata.String() + "/32 dev lo",
+		"addr add " + plan.Witness.String() + "/32 dev lo",
+	}
+	for _, c := range plan.CIDRs {
+		lines = append(lines, "route add blackhole "+c.String())
+	}
+	err = r.ip(ctx, lines...)
 	for _, s := range [][2]string{
 		{"ipv4/ip_forward", "1"},
 		{"ipv4/conf/all/rp_filter", "0"}, // the kernel uses the larger of this and the link's own setting

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,6 +25,11 @@ type Shape struct {
 	Subnets []netip.Prefix
 	Chosen  int
 
+	// VPC are the VPC's CIDRs, the primary one first. Empty: the /16 around the first subnet.
+	VPC []netip.Prefix
+	// DataCentre is the network behind the firewall. The zero Prefix: one that the VPC leaves free.
+	DataCentre netip.Prefix
+
 	// Public makes the subnets public: nodes have public addresses, AWS's endpoints are outside the
 	// VPC, and an Internet gateway drops all but the nodes' primary IPs.
 	Public bool
@@ -39,7 +45,7 @@ const owner = "999999999999"
 // network builds VPC and subnets in the model. It returns the subnets' ids, in the order of the
 // plan.
 func (s Shape) network(account *cloud.Cloud, plan Plan) (subnets []string, err error) {
-	vpc := account.CreateVPC(plan.VPC)
+	vpc := account.CreateVPC(plan.CIDRs...)
 	for _, cidr := range plan.Subnets {
 		id := account.CreateSubnet(vpc, cidr)
 		if s.Public {
@@ -65,11 +71,18 @@ func (s Shape) plan(subnet netip.Prefix) (Plan, error) {
 	if s.Chosen < 0 || s.Chosen > len(subnets) {
 		return Plan{}, fmt.Errorf("subnet number %d: there are %d", s.Chosen, len(subnets))
 	}
-	p, err := NewPlan(subnets[0], subnets[1:]...)
+	s.Subnets = subnets
+	p, err := newPlan(s)
 	if s.Public {
 		p.makePublic()
 	}
 	return p, err
+}
+
+// Check returns what is wrong with the networks of a cluster in one subnet, or in any of several.
+func (s Shape) Check(subnet netip.Prefix) error {
+	_, err := s.plan(subnet)
+	return err
 }
 
 // pick returns the subnet that EMR is to pick, or "" for any.
@@ -112,6 +125,9 @@ func (l *Lab) openS3(ctx context.Context) error {
 	return nil
 }
 
+// ErrDenied is the error of [Cluster.GetObject] if the bucket policy denies the request.
+var ErrDenied = errors.New("the bucket policy denies it")
+
 // GetObject reads an object of S3 on a node, with the node's credentials. It returns the source
 // address that S3 saw. S3's refusal is an error with the HTTP status.
 func (c *Cluster) GetObject(ctx context.Context, n *Node) (netip.Addr, error) {
@@ -137,6 +153,9 @@ func (c *Cluster) GetObject(ctx context.Context, n *Node) (netip.Addr, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1000))
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("reading from S3 on %s: %w", n.Name, err)
+	}
+	if resp.StatusCode == http.StatusForbidden {
+		return netip.Addr{}, fmt.Errorf("reading from S3 on %s: %w: %s: %s", n.Name, ErrDenied, resp.Status, body)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return netip.Addr{}, fmt.Errorf("reading from S3 on %s: %s: %s", n.Name, resp.Status, body)

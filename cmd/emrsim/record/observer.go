@@ -130,7 +130,7 @@ func (o *Observer) Complete(ctx context.Context, c *lab.Cluster) *Recording {
 	plan := c.Plan()
 	o.Recorder.Set(func(r *Recording) {
 		r.Topology = Topology{
-			VPCs:   []VPC{{CIDRs: []netip.Prefix{plan.VPC}, Subnets: []Subnet{{ID: c.SubnetID, CIDR: plan.Subnet}}}},
+			VPCs:   []VPC{{CIDRs: plan.CIDRs, Subnets: []Subnet{{ID: c.SubnetID, CIDR: plan.Subnet}}}},
 			OnPrem: plan.OnPrem, Server: plan.Server, Port: 80, Admitted: c.Admitted(),
 		}
 		clusters := map[string]*cloud.Node{}

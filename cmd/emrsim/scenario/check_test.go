@@ -37,6 +37,8 @@ func TestCheck(t *testing.T) {
 		"load core-1 pf file":                    `"pf": iptables or nft`,
 		"when core-1 s3:GetObject kill":          `"s3:GetObject" is no call`,
 		"when core-1 ssm:PutParameter explode":   `"explode"`,
+		"when core-1 log:x lose":                 "only kill",
+		"when core-1 'log:(' kill":               "missing closing )",
 		"when core-1 any cut s3":                 "cut what?",
 		"when --nth 0 core-1 any kill":           "--nth 0",
 		"cut core-1 s3":                          `"s3": one of`,

@@ -3,6 +3,7 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +18,7 @@ import (
 // faultCommands are failures of AWS, of the network to it, and of nodes in the middle of a run.
 func faultCommands() map[string]Command {
 	return map[string]Command{
-		"when":     {Usage: "when [--nth N] NODES CALL kill|kill-before|lose|throttle|fail|deny|cut SERVICE", About: "Arms a fault for the next call of each node: CALL is SERVICE:ACTION as in IAM policies, imds:GetMetadata, or any. kill ends all programs of the node when the call has had its effect, kill-before ends them before it. lose loses the answer. cut SERVICE answers nothing more from then on.", parse: parseWhen},
+		"when":     {Usage: "when [--nth N] NODES CALL|log:PATTERN kill|kill-before|lose|throttle|fail|deny|cut SERVICE", About: "Arms a fault for the next call of each node: CALL is SERVICE:ACTION as in IAM policies, imds:GetMetadata, or any. With log:PATTERN it waits for a line of the node's log that matches a regular expression, as after a change of the kernel, and the fault can only be kill. kill ends all programs of the node when the call has had its effect, kill-before ends them before it. lose loses the answer. cut SERVICE answers nothing more from then on.", parse: parseWhen},
 		"cut":      {Usage: "cut NODES SERVICE...", About: "Answers no call of nodes to ssm, ec2 or imds any more.", parse: parseCut},
 		"heal":     {Usage: "heal [NODES]", About: "Ends all faults, of nodes or of all nodes: cut, when, deny.", parse: parseHeal},
 		"deny":     {Usage: "deny ACTION...", About: "Lets IAM deny actions to all nodes: ec2:CreateTags.", parse: parseDeny},
@@ -40,6 +41,7 @@ type armed struct {
 	nth    int
 	action string
 	cut    string
+	log    *regexp.Regexp // waits for a line and not for a call, if not nil
 }
 
 // services are those that can be cut off.
@@ -53,7 +55,7 @@ func (f *faults) decide(call cloud.Call) cloud.FaultAction {
 		return cloud.FaultAction{Kind: cloud.FaultHang}
 	}
 	for i, a := range f.armed {
-		if a.node.Instance != call.Caller || (a.call != "any" && a.call != call.Key()) {
+		if a.log != nil || a.node.Instance != call.Caller || (a.call != "any" && a.call != call.Key()) {
 			continue
 		}
 		if a.nth--; a.nth > 0 {
@@ -88,6 +90,23 @@ func (f *faults) decide(call cloud.Call) cloud.FaultAction {
 	return cloud.FaultAction{}
 }
 
+// heard is called for each line that a node prints.
+func (f *faults) heard(e lab.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, a := range f.armed {
+		if a.log == nil || a.node.Name != e.Node || !a.log.MatchString(e.Text) {
+			continue
+		}
+		if a.nth--; a.nth > 0 {
+			continue
+		}
+		f.armed = slices.Delete(f.armed, i, i+1)
+		a.node.Kill()
+		return
+	}
+}
+
 // authorize is the account's policy beside those of the nodes.
 func (f *faults) authorize(r cloud.AccessRequest) error {
 	f.mu.Lock()
@@ -105,7 +124,14 @@ func parseWhen(words []string) (step, error) {
 		return nil, err
 	}
 	a := armed{call: words[1], nth: nth, action: words[2]}
-	if service, action, found := strings.Cut(a.call, ":"); a.call != "any" && (!found || action == "" || !slices.Contains(services, service)) {
+	if pattern, isLog := strings.CutPrefix(a.call, "log:"); isLog {
+		if a.log, err = regexp.Compile(pattern); err != nil {
+			return nil, err
+		}
+		if a.action != "kill" {
+			return nil, fmt.Errorf("%s after a line of the log: only kill", a.action)
+		}
+	} else if service, action, found := strings.Cut(a.call, ":"); a.call != "any" && (!found || action == "" || !slices.Contains(services, service)) {
 		return nil, fmt.Errorf("%q is no call: SERVICE:ACTION with one of %v, or any", a.call, services)
 	}
 	if nth < 1 {

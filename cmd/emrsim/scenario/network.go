@@ -19,6 +19,7 @@ func networkExpectations() map[string]Command {
 		"refused": {Usage: "refused NODES[/container]", About: "The firewall refuses a download of each node.", Negatable: true, parse: parseRefused},
 		"reached": {Usage: "reached ADDRESS NODE", About: "A connection from the data centre to the address reaches the node, whose service is bound to the primary IP.", Negatable: true, patient: true, parse: parseReached},
 		"inside":  {Usage: "inside NODE OTHER primary|static", About: "Inside the VPC the other node sees the node's primary or static IP.", Negatable: true, patient: true, parse: parseInside},
+		"s3":      {Usage: "s3 NODES", About: "Each node reads from S3 by the gateway endpoint, S3 sees its primary IP, and the bucket policy admits it.", Negatable: true, patient: true, parse: parseS3},
 		"spoofed": {Usage: "spoofed N", About: "The VPC has dropped N packets whose source address EC2 had not given to the sending interface.", Negatable: true, parse: parseSpoofed},
 		"rule":    {Usage: "rule NODES PATTERN", About: "The rules of iptables and nftables on each node match a regular expression.", Negatable: true, parse: parseRule},
 		"same":    {Usage: "same NODES NAME", About: "Addresses, routes and rules of nodes are as at the snapshot.", Negatable: true, parse: parseSame},

@@ -69,7 +69,13 @@ func newPlay(ctx context.Context, o Options) *play {
 	}}
 	p.spec.Account = account(o.Seed)
 	p.spec.Account.Authorize = p.faults.authorize
-	p.spec.Progress, p.spec.Observer = o.Progress, o.Observer
+	p.spec.Observer = o.Observer
+	p.spec.Progress = func(e lab.Event) {
+		p.faults.heard(e)
+		if o.Progress != nil {
+			o.Progress(e)
+		}
+	}
 	return p
 }
 

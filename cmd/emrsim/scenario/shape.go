@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -16,6 +17,8 @@ import (
 type Shape struct {
 	subnets string
 	chosen  int
+	vpc     string
+	centre  string
 	public  bool
 	shared  bool
 	bucket  bool
@@ -25,6 +28,8 @@ type Shape struct {
 func (s *Shape) Define(f *pflag.FlagSet) {
 	f.StringVar(&s.subnets, "subnets", "", "subnets of one VPC, separated by commas: EMR picks one of them for an instance fleet")
 	f.IntVar(&s.chosen, "chosen", 0, "number of the subnet that EMR picks, from 1 (without: the seed picks)")
+	f.StringVar(&s.vpc, "vpc-cidr", "", "CIDRs of the VPC, separated by commas, the primary one first (without: the /16 around the subnet)")
+	f.StringVar(&s.centre, "data-centre", "", "network behind the firewall (without: 192.168.50.0/24, or another one if the VPC has that)")
 	f.BoolVar(&s.public, "public", false, "public subnets: an Internet gateway, and AWS's endpoints outside the VPC")
 	f.BoolVar(&s.shared, "shared", false, "the subnets are another account's, which shares them")
 	f.BoolVar(&s.bucket, "bucket-policy", false, "S3 denies requests that do not come from a node's primary IP")
@@ -38,21 +43,39 @@ func (s Shape) Apply(spec *lab.ClusterSpec, pools pool.Pools, counted bool) (pro
 		shape.BucketPolicy = cloud.SourceIPBucketPolicy
 	}
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if s.subnets != "" {
-		spec.Fleets = true
-		for text := range strings.SplitSeq(s.subnets, ",") {
+	networks := func(flag, list string) (all []netip.Prefix) {
+		if list == "" {
+			return nil
+		}
+		for text := range strings.SplitSeq(list, ",") {
 			p, err := netip.ParsePrefix(strings.TrimSpace(text))
 			if err != nil {
-				problem("--subnets: %w", err)
+				problem("%s: %w", flag, err)
 				continue
 			}
-			shape.Subnets = append(shape.Subnets, p)
+			all = append(all, p)
 		}
+		return all
+	}
+	shape.VPC = networks("--vpc-cidr", s.vpc)
+	if centre := networks("--data-centre", s.centre); len(centre) > 1 {
+		problem("--data-centre %s: one network", s.centre)
+	} else if len(centre) == 1 {
+		shape.DataCentre = centre[0]
+	}
+	if s.subnets != "" {
+		spec.Fleets = true
+		shape.Subnets = networks("--subnets", s.subnets)
 		if s.chosen < 0 || s.chosen > len(shape.Subnets) {
 			problem("--chosen %d: there are %d subnets", s.chosen, len(shape.Subnets))
 		}
 	} else if s.chosen != 0 {
 		problem("--chosen: only with --subnets")
+	}
+	if len(problems) == 0 && len(shape.Subnets) > 0 {
+		if err := shape.Check(shape.Subnets[0]); err != nil {
+			problems = append(problems, err)
+		}
 	}
 	spec.Shape = shape
 	if counted || len(problems) > 0 {
@@ -64,4 +87,23 @@ func (s Shape) Apply(spec *lab.ClusterSpec, pools pool.Pools, counted bool) (pro
 		}
 	}
 	return problems
+}
+
+func parseS3(words []string) (step, error) {
+	words, err := counted(words, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	return onEach(words[0], func(p *play, n *lab.Node) error {
+		source, err := p.cluster.GetObject(p.ctx, n)
+		switch {
+		case errors.Is(err, lab.ErrDenied):
+			return mismatch{err.Error()}
+		case err != nil:
+			return err
+		case source != n.Primary.Address:
+			return mismatched("%s: S3 saw %s, expected %s", n.Name, source, n.Primary.Address)
+		}
+		return nil
+	}), nil
 }

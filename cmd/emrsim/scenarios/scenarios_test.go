@@ -158,6 +158,8 @@ var broken = []struct{ line, says string }{
 	{"reached 10.0.1.11 master", "a connection from the data centre to 10.0.1.11 reached core-1, expected master"},
 	{"reached 10.0.1.99 core-1", "a connection from the data centre to 10.0.1.99 was refused"},
 	{"inside core-1 master static", "master saw core-1 as"},
+	{"s3 core-1", "reading from S3 on core-1: the bucket policy denies it: 403"},
+	{"! s3 master", "s3 master: this is so"},
 	{"spoofed 5", "the VPC dropped 0 packets"},
 	{"rule core-1 'no such rule'", `core-1 has no rule "no such rule"`},
 	{"same core-1 before", "core-1: addresses, routes and rules were"},
@@ -177,6 +179,8 @@ var broken = []struct{ line, says string }{
 var between = map[string]string{
 	"stdout 'never said'": "agent core-1 status",
 	"await":               "on core-1 false &",
+	"s3 core-1":           "agent core-1 --only-cidr 0.0.0.0/0 10.0.1.10 10.0.1.11",
+	"! s3 master":         "agent core-1 10.0.1.10 10.0.1.11",
 	"settled":             "record 10.0.1.11",
 	"settled core-1":      "agent core-1\nflush core-1",
 	"distinct all":        "agent core-1 release",
@@ -187,7 +191,7 @@ func TestBrokenScenario(t *testing.T) {
 	t.Parallel()
 	o := options(t)
 	o.KeepGoing = true
-	text := "cluster --core 1 -- 10.0.1.10 10.0.1.11\nsnapshot core-1 before\nlaunch\nsettled\n"
+	text := "cluster --bucket-policy --core 1 -- 10.0.1.10 10.0.1.11\nsnapshot core-1 before\nlaunch\nsettled\n"
 	var want []string
 	for _, b := range broken {
 		if first := between[b.line]; first != "" {
