@@ -1,3 +1,8 @@
+// Package agent is what runs on a node: it gives the node its static IP, keeps it there, and gives
+// it back. Apply, Restore and Release change the node; Plan and Inspect only look.
+//
+// The protocol with EC2 and Parameter Store is in package ssmcoord, the kernel's rules are in
+// package netcfg. README.md describes a node's life.
 package agent
 
 import (

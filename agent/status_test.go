@@ -34,6 +34,7 @@ func (n *testNode) inspect() Status {
 	return s
 }
 
+// TestStatus checks verdict and exit code of each case. The text is in testdata/status-*.txt.
 func TestStatus(t *testing.T) {
 	static := netip.MustParseAddr("10.0.1.21")
 	tests := []struct {
@@ -41,18 +42,15 @@ func TestStatus(t *testing.T) {
 		before  func(n *testNode)
 		verdict Verdict
 		code    ExitCode
-		lines   []string // of the human form
 	}{
-		{"in order", func(n *testNode) { n.withSystemd().apply() }, VerdictInOrder, ExitOK,
-			[]string{"present  address 10.0.1.21/32", "present  5 of 5 chains and jumps", "present  EC2 gives 10.0.1.21", "present  record /emr-static-ip/", "active", "status     in order"}},
-		{"never configured", func(*testNode) {}, VerdictNotConfigured, ExitNotGiven, []string{"status     not configured"}},
-		{"address lost", func(n *testNode) { n.apply(); n.kernel.RemoveAddress(static) }, VerdictDrifted, ExitDrifted, []string{"missing  address 10.0.1.21"}},
-		{"rules flushed", func(n *testNode) { n.apply(); n.kernel.FlushNAT() }, VerdictDrifted, ExitDrifted, []string{"missing  -N EMR-STATIC-IP-IN", "missing  -A POSTROUTING"}},
-		{"unit edited", func(n *testNode) { n.withSystemd().apply(); n.write(n.env.Path(systemd.Dir+"/"+systemd.Timer), "x") }, VerdictDrifted, ExitDrifted,
-			[]string{"differs  /etc/systemd/system/emr-static-ip-restore.timer"}},
-		{"timer stopped", func(n *testNode) { n.withSystemd().apply(); n.active[systemd.Timer] = false }, VerdictDrifted, ExitDrifted, []string{"missing  emr-static-ip-restore.timer active"}},
-		{"moved by somebody", func(n *testNode) { n.apply(); time.Sleep(3 * time.Minute); n.unassign(static) }, VerdictDrifted, ExitDrifted, []string{"missing  IMDS lists", "missing  EC2 gives"}},
-		{"AWS and IMDS silent", func(n *testNode) { n.apply(); n.silent.Store(true) }, VerdictInOrder, ExitOK, []string{"unknown  EC2 gives", "unknown  record", "status     in order"}},
+		{"in order", func(n *testNode) { n.withSystemd().apply() }, VerdictInOrder, ExitOK},
+		{"never configured", func(*testNode) {}, VerdictNotConfigured, ExitNotGiven},
+		{"address lost", func(n *testNode) { n.apply(); n.kernel.RemoveAddress(static) }, VerdictDrifted, ExitDrifted},
+		{"rules flushed", func(n *testNode) { n.apply(); n.kernel.FlushNAT() }, VerdictDrifted, ExitDrifted},
+		{"unit edited", func(n *testNode) { n.withSystemd().apply(); n.write(n.env.Path(systemd.Dir+"/"+systemd.Timer), "x") }, VerdictDrifted, ExitDrifted},
+		{"timer stopped", func(n *testNode) { n.withSystemd().apply(); n.active[systemd.Timer] = false }, VerdictDrifted, ExitDrifted},
+		{"moved by somebody", func(n *testNode) { n.apply(); time.Sleep(3 * time.Minute); n.unassign(static) }, VerdictDrifted, ExitDrifted},
+		{"AWS and IMDS silent", func(n *testNode) { n.apply(); n.silent.Store(true) }, VerdictInOrder, ExitOK},
 		{"AWS silent", func(n *testNode) {
 			n.apply()
 			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
@@ -61,13 +59,13 @@ func TestStatus(t *testing.T) {
 				}
 				return cloud.FaultAction{Kind: cloud.FaultHang}
 			})
-		}, VerdictInOrder, ExitOK, []string{"present  IMDS lists", "unknown  EC2 gives", "unknown  record"}},
+		}, VerdictInOrder, ExitOK},
 		{"released", func(n *testNode) {
 			n.apply()
 			if _, err := Release(n.t.Context(), n.cfg, n.env); err != nil {
 				n.t.Fatal(err)
 			}
-		}, VerdictNotConfigured, ExitNotGiven, []string{"last run   released"}},
+		}, VerdictNotConfigured, ExitNotGiven},
 		{"taken out", func(n *testNode) {
 			n.apply()
 			s := n.state()
@@ -75,7 +73,7 @@ func TestStatus(t *testing.T) {
 			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
-		}, VerdictWithdrawn, ExitWithdrawn, []string{"foreign  address 10.0.1.21", "foreign  -N EMR-STATIC-IP-IN"}},
+		}, VerdictWithdrawn, ExitWithdrawn},
 		{"of another instance", func(n *testNode) {
 			n.apply()
 			s := n.state()
@@ -83,7 +81,7 @@ func TestStatus(t *testing.T) {
 			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
-		}, VerdictNotConfigured, ExitNotGiven, []string{"another instance"}},
+		}, VerdictNotConfigured, ExitNotGiven},
 		{"interrupted", func(n *testNode) {
 			n.apply()
 			s := n.state()
@@ -91,7 +89,7 @@ func TestStatus(t *testing.T) {
 			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
-		}, VerdictDrifted, ExitDrifted, []string{"did not finish"}},
+		}, VerdictDrifted, ExitDrifted},
 		{"interrupted while it looked for another address", func(n *testNode) {
 			n.apply()
 			s := n.state()
@@ -99,7 +97,7 @@ func TestStatus(t *testing.T) {
 			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
-		}, VerdictDrifted, ExitDrifted, []string{"may have claimed [10.0.1.24]"}},
+		}, VerdictDrifted, ExitDrifted},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -114,14 +112,7 @@ func TestStatus(t *testing.T) {
 				if s.Verdict != test.verdict || s.ExitCode() != test.code {
 					t.Errorf("%s (code %d), want %s (%d)", s.Verdict, s.ExitCode(), test.verdict, test.code)
 				}
-				for _, line := range test.lines {
-					if !strings.Contains(text.String(), line) {
-						t.Errorf("does not say %q", line)
-					}
-				}
-				if t.Failed() {
-					t.Log("\n" + text.String())
-				}
+				golden(t, "status-"+strings.ReplaceAll(test.name, " ", "-")+".txt", strings.ReplaceAll(text.String(), n.env.Root, ""))
 				var back Status
 				if err := s.Render(&data, "json"); err != nil || json.Unmarshal(data.Bytes(), &back) != nil || back.Verdict != s.Verdict || len(back.Kernel) != len(s.Kernel) {
 					t.Errorf("%v\n%s", err, &data)

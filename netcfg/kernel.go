@@ -24,6 +24,9 @@ var (
 	// ErrNotConverged means that the state still differed after the changes: something else keeps
 	// rewriting it.
 	ErrNotConverged = errors.New("the kernel still differs from the wanted state")
+	// ErrInTheWay means that an address of the node is in a place where the program cannot work
+	// with it and may not change it. The text names the place.
+	ErrInTheWay = errors.New("an address is in the way")
 	// ErrTooMany means that a configuration names more than MaxNetworks networks.
 	ErrTooMany = errors.New("too many networks")
 )

@@ -38,6 +38,14 @@ func Plan(c Config, o Observed) (changes []Change, unchanged int, err error) {
 	return changes, unchanged, nil
 }
 
+// obstacle is an error that is ErrInTheWay and has a text of its own.
+type obstacle string
+
+func (o obstacle) Error() string      { return string(o) }
+func (obstacle) Is(target error) bool { return target == ErrInTheWay }
+
+func inTheWay(format string, args ...any) error { return obstacle(fmt.Sprintf(format, args...)) }
+
 // obstacles lists what is in the way of an address and its rules, and not for this program to
 // change.
 func (o Observed) obstacles(primary, static netip.Addr) (errs []error) {
@@ -46,13 +54,13 @@ func (o Observed) obstacles(primary, static netip.Addr) (errs []error) {
 	}
 	for _, l := range o.Others {
 		for _, e := range l.Find(static) {
-			errs = append(errs, fmt.Errorf("static IP %s is on link %s already, and belongs on %s; if nothing needs it there: ip addr del %s dev %s",
+			errs = append(errs, inTheWay("static IP %s is on link %s already, and belongs on %s; if nothing needs it there: ip addr del %s dev %s",
 				static, l.Name, o.Link.Name, e, l.Name))
 		}
 	}
 	for _, e := range o.Link.Find(static) {
 		if e.Peer.IsValid() {
-			errs = append(errs, fmt.Errorf("static IP %s is on link %s as a point-to-point address, which makes the kernel use it towards %s; remove it: ip addr del %s dev %[2]s",
+			errs = append(errs, inTheWay("static IP %s is on link %s as a point-to-point address, which makes the kernel use it towards %s; remove it: ip addr del %s dev %[2]s",
 				static, o.Link.Name, e.Peer, e))
 		}
 	}
@@ -69,12 +77,12 @@ func (o Observed) primaryElsewhere(primary netip.Addr) error {
 			continue
 		}
 		if l.Name == o.Link.Master {
-			return fmt.Errorf("primary IP %s is on %s %s, of which the primary interface %s is a port: address and rules need it on %[4]s itself",
+			return inTheWay("primary IP %s is on %s %s, of which the primary interface %s is a port: address and rules need it on %[4]s itself",
 				primary, o.Link.MasterKind, l.Name, o.Link.Name)
 		}
-		return fmt.Errorf("primary IP %s is on link %s, and not on the primary interface %s", primary, l.Name, o.Link.Name)
+		return inTheWay("primary IP %s is on link %s, and not on the primary interface %s", primary, l.Name, o.Link.Name)
 	}
-	return fmt.Errorf("primary IP %s is not on link %s, which has %s", primary, o.Link.Name, addrList(o.Link))
+	return inTheWay("primary IP %s is not on link %s, which has %s", primary, o.Link.Name, addrList(o.Link))
 }
 
 // PlanRemoval returns the changes that take all rules of ours out of every backend, and then these

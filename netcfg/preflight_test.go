@@ -1,6 +1,7 @@
 package netcfg_test
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -51,10 +52,10 @@ func TestPreflight(t *testing.T) {
 	refused := func(t *testing.T, n *node, want string) {
 		t.Helper()
 		before := n.dump()
-		if err := netcfg.Preflight(bounded(t), n, config(), []netip.Addr{static}, true); err == nil || !strings.Contains(err.Error(), want) {
+		if err := netcfg.Preflight(bounded(t), n, config(), []netip.Addr{static}, true); !errors.Is(err, netcfg.ErrInTheWay) || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %s", err, want)
 		}
-		if r, err := netcfg.Ensure(bounded(t), n, config(), nil); err == nil || len(r.Changes) > 0 {
+		if r, err := netcfg.Ensure(bounded(t), n, config(), nil); !errors.Is(err, netcfg.ErrInTheWay) || len(r.Changes) > 0 {
 			t.Errorf("and it is done all the same: %v, %v", r.Changes, err)
 		}
 		if n.dump() != before {
@@ -69,7 +70,7 @@ func TestPreflight(t *testing.T) {
 	t.Run("the address has a peer", func(t *testing.T) {
 		n := enterNative(t)
 		sh(t, "ip addr add 10.0.1.20 peer 10.0.1.1/32 dev eth0")
-		refused(t, n, "take it off: ip addr del 10.0.1.20 peer 10.0.1.1/32 dev eth0")
+		refused(t, n, "remove it: ip addr del 10.0.1.20 peer 10.0.1.1/32 dev eth0")
 	})
 	// The kernel checks the rules and keeps nothing of them.
 	t.Run("the kernel refuses the rules", func(t *testing.T) {

@@ -1,3 +1,5 @@
+// Package doctor is the command that checks what a run needs: endpoints, permissions, addresses and
+// the node itself. It changes nothing but a probe parameter, which it removes again.
 package doctor
 
 import (

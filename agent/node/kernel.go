@@ -20,6 +20,8 @@ func KernelError(err error) error {
 		return exit.With(exit.Kernel, err, "look at /run/xtables.lock (ls -ld): if a container that mounts it made a directory there, rmdir /run/xtables.lock; or use --nat-backend nftables")
 	case errors.Is(err, netcfg.ErrBackend):
 		return exit.With(exit.Kernel, err, "use the backend that the message names, or --nat-backend auto, which takes one that works")
+	case errors.Is(err, netcfg.ErrInTheWay):
+		return exit.With(exit.Kernel, err, "put the address where the message says (ip -4 addr show) and run again: before that, no run succeeds")
 	case errors.Is(err, netcfg.ErrBusy):
 		return exit.With(exit.Kernel, err, "find the program that holds the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
 	case errors.Is(err, netcfg.ErrNoBackend):

@@ -68,8 +68,8 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return func() {
-		// Not by Close alone: a process that this one is just starting has the open file, too, until
-		// it executes its program, and would keep the lock for that moment.
+		// Close alone is not enough. A child process has the open file too until it executes its
+		// program, and would hold the lock for that moment.
 		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 		f.Close()
 	}, nil

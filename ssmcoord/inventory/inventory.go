@@ -1,3 +1,5 @@
+// Package inventory is the operator's side of the ledger. It compares records, instances and
+// network interfaces, and plans and makes the repairs of the commands ledger gc and ledger repair.
 package inventory
 
 import (

@@ -166,8 +166,8 @@ const (
 	BootNotFound                 // HTTP 404 for metadata; tokens are issued
 )
 
-// Caller identifies the caller of a request. AccessRequest is the question for Options.Authorize.
-type (
-	Caller        = iam.Caller
-	AccessRequest = iam.Request
-)
+// Caller identifies the caller of a request.
+type Caller = iam.Caller
+
+// AccessRequest is the question for Options.Authorize.
+type AccessRequest = iam.Request
