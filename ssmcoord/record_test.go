@@ -21,7 +21,7 @@ func TestParseRecord(t *testing.T) {
 		"an address":            "10.0.1.11",
 		"null":                  "null",
 		"a list":                "[]",
-		"text after it":   good.Render() + "{}",
+		"text after it":         good.Render() + "{}",
 		"a later version":       strings.Replace(good.Render(), `"v":1`, `"v":2`, 1),
 		"no version":            strings.Replace(good.Render(), `"v":1,`, ``, 1),
 		"no instance":           edit(func(r *Record) { r.Instance = "" }),

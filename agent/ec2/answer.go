@@ -82,7 +82,7 @@ func readAnswer(ctx context.Context, in middleware.DeserializeInput, next middle
 // judgeAnswer returns an error for a whole body that is not the service's answer to the call.
 func judgeAnswer(service, operation string, response *http.Response, body []byte) error {
 	status := response.StatusCode
-	odd := &oddAnswerError{service, operation, status, "which begins with " + text.Quote(string(body[:min(len(body), 4*text.MaxQuoted)]))}
+	odd := &oddAnswerError{service, operation, status, "which begins with " + text.Quote(text.Line(string(body[:min(len(body), 4*text.MaxQuoted)])))}
 	if len(body) == 0 {
 		odd.what = "which is empty"
 	}

@@ -223,7 +223,7 @@ func TestOddAnswers(t *testing.T) {
 	}{
 		{"sign in", refusing(200, "<html>Please sign in</html>"), []string{"something else (HTTP 200)", "Please sign in", "HTTPS_PROXY"}},
 		{"plain text", refusing(200, "blocked"), []string{`begins with "blocked"`}},
-		{"denied by a proxy", refusing(403, "<html>Denied</html>"), []string{"HTTP 403", "Denied", "answers instead of"}},
+		{"denied by a proxy", refusing(403, "<html>\n<h1>Denied</h1>\n"), []string{"HTTP 403", "<html>; <h1>Denied</h1>", "answers instead of"}},
 		{"denied without words", refusing(403, ""), []string{"HTTP 403", "which is empty"}},
 		{"not found", refusing(404, "<!DOCTYPE html><html/>"), []string{"HTTP 404"}},
 		{"the proxy wants a password", refusing(407, "<html/>"), []string{"HTTP 407", "user and a password"}},

@@ -69,7 +69,7 @@ func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
 	case err != nil:
 		return nil, err
 	case answer.StatusCode == http.StatusOK && isPage(body):
-		return nil, &oddMetadata{fmt.Errorf("%s a page, which begins with %s", pageText, text.Quote(string(body)))}
+		return nil, &oddMetadata{fmt.Errorf("%s a page, which begins with %s", pageText, text.Quote(text.Line(string(body))))}
 	case answer.StatusCode >= 300 && answer.StatusCode < 400:
 		return nil, &oddMetadata{fmt.Errorf("%s HTTP %d, which leads elsewhere", pageText, answer.StatusCode)}
 	}
