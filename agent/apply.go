@@ -67,9 +67,6 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 	}
 	gateways := r.askGateways(ctx)
 	last := r.past()
-	if last.Phase == state.Programmed {
-		r.operating = last.Static
-	}
 	c := r.coordinator(last)
 	plan, err := c.Acquire(ctx)
 	if err != nil {

@@ -62,10 +62,11 @@ func (r *run) recallClaims(ctx context.Context) error {
 // takeBack undoes what this run did for an address whose record it may not write: a node whose
 // address nobody can see in the ledger would be a trap for the next cluster.
 //
-// An address that the node had before is not given back yet: it is put into use again.
-func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Addr) error {
+// An address that the node had before is not given back yet: it is put into use again. perhaps says
+// that the record may have been written: its answer may be what was lost.
+func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Addr, perhaps bool) error {
 	if before := c.Past.Last; before.IsValid() && before != a {
-		return r.takeBackFor(ctx, c, a, before)
+		return r.takeBackFor(ctx, c, a, before, perhaps)
 	}
 	releasing := func(s *state.State) { s.Static, s.Intents, s.RecordDue = a, c.Intents(), time.Time{} }
 	if err := r.save(state.Releasing, releasing); err != nil {
@@ -75,12 +76,8 @@ func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Add
 		return err
 	}
 	r.session.AWS.Restored()
-	had, err := r.session.EC2.Unassign(ctx, a)
-	if err != nil {
+	if err := r.giveUp(ctx, c, a, perhaps); err != nil {
 		return err
-	}
-	if had {
-		r.report.log.Info(fmt.Sprintf("unassigned %s: its record cannot be written", a), addressField(a))
 	}
 	r.report.static(netip.Addr{})
 	r.report.takenBack()
@@ -90,9 +87,13 @@ func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Add
 }
 
 // takeBackFor is takeBack where the node had another address before.
-func (r *run) takeBackFor(ctx context.Context, c *ssmcoord.Coordinator, a, before netip.Addr) error {
+func (r *run) takeBackFor(ctx context.Context, c *ssmcoord.Coordinator, a, before netip.Addr, perhaps bool) error {
+	due := time.Time{}
+	if !c.Past.Recorded { // its record was left to the timer
+		due = time.Now().UTC()
+	}
 	again := func(s *state.State) {
-		s.Static, s.Former, s.Intents, s.RecordDue = before, []netip.Addr{a}, c.Intents(), time.Time{}
+		s.Static, s.Former, s.Intents, s.RecordDue = before, []netip.Addr{a}, c.Intents(), due
 	}
 	if err := r.save(state.Programmed, again); err != nil {
 		return err
@@ -101,12 +102,29 @@ func (r *run) takeBackFor(ctx context.Context, c *ssmcoord.Coordinator, a, befor
 		return err
 	}
 	r.session.AWS.Restored()
-	if _, err := r.session.EC2.Unassign(ctx, a); err != nil {
+	if err := r.giveUp(ctx, c, a, perhaps); err != nil {
 		return err
 	}
 	r.report.static(before)
 	r.report.note(fmt.Sprintf("%s is in use again, as before; %s was given back", before, a))
 	return r.save(state.Programmed, func(s *state.State) {
-		s.Static, s.Former, s.Intents, s.RecordDue = before, nil, slices.DeleteFunc(c.Intents(), func(b netip.Addr) bool { return b == a || b == before }), time.Time{}
+		s.Static, s.Former, s.Intents, s.RecordDue = before, nil, slices.DeleteFunc(c.Intents(), func(b netip.Addr) bool { return b == a || b == before }), due
 	})
+}
+
+// giveUp gives an address up whose record this run could not write. If the record may have been
+// written all the same, it is looked at, and deleted first.
+func (r *run) giveUp(ctx context.Context, c *ssmcoord.Coordinator, a netip.Addr, perhaps bool) error {
+	if perhaps {
+		note, err := c.GiveBack(ctx, a, true)
+		if note != "" {
+			r.report.warn(note)
+		}
+		return err
+	}
+	had, err := r.session.EC2.Unassign(ctx, a)
+	if had {
+		r.report.log.Info(fmt.Sprintf("unassigned %s: its record cannot be written", a), addressField(a))
+	}
+	return err
 }

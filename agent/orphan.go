@@ -91,7 +91,7 @@ func (r *run) programmedStatic(ctx context.Context) ([]netip.Addr, error) {
 		return nil, err
 	}
 	var list []netip.Addr
-	for _, set := range []netcfg.RuleSet{o.Rules, o.Strays[netcfg.IptablesLegacy], o.Strays[netcfg.Nftables]} {
+	for _, set := range []netcfg.RuleSet{o.Rules, o.Strays[netcfg.IptablesLegacy], o.Strays[netcfg.IptablesNFT], o.Strays[netcfg.Nftables]} {
 		if static, ok := set.Static(); ok && static != r.facts.ID.PrimaryIP {
 			list = append(list, static)
 		}

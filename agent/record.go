@@ -31,8 +31,8 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 	defer stop()
 	written, err := c.Record(writing, plan)
 	switch {
-	case ec2.IsPermission(err) && !plan.Kept, ec2.IsCutOff(err) && plan.Addr != r.operating:
-		if backErr := r.takeBack(ctx, c, plan.Addr); backErr != nil {
+	case (ec2.IsPermission(err) || ec2.IsCutOff(err)) && !plan.Kept:
+		if backErr := r.takeBack(ctx, c, plan.Addr, ec2.IsCutOff(err)); backErr != nil {
 			return errors.Join(r.explain(ctx, err), backErr)
 		}
 		return errors.Join(r.explain(ctx, err), fmt.Errorf("what the run had done with %s was taken back", plan.Addr))

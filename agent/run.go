@@ -41,13 +41,12 @@ type run struct {
 	memory  *state.Memory
 	report  *reporter
 
-	operating netip.Addr         // the static IP that the rules were for before this run
-	claims    []netip.Addr       // whose records name this node, where the state file is lost
-	list      string             // listDigest of the addresses that the operator named for this run
-	beside    beside             // calls beside the run's own
-	installs  *systemd.Installer // once installer was called
-	gives     bool               // the run gives the address back
-	lost      netip.Addr         // which EC2 did not give to this node any more
+	claims   []netip.Addr       // whose records name this node, where the state file is lost
+	list     string             // listDigest of the addresses that the operator named for this run
+	beside   beside             // calls beside the run's own
+	installs *systemd.Installer // once installer was called
+	gives    bool               // the run gives the address back
+	lost     netip.Addr         // which EC2 did not give to this node any more
 }
 
 func newRun(cfg Config, env Environment) *run {

@@ -263,6 +263,61 @@ func TestEndpointCutOffByTheRules(t *testing.T) {
 	}
 }
 
+// An address that the node had already is not given up when an endpoint is cut off: this run did
+// not assign it.
+func TestEndpointCutOffForAKeptAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		static := netip.MustParseAddr("10.0.1.21")
+		if err := n.cloud.Move(static, n.ENI); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		n.env.HTTP = &dropping{testNode: n, only: "ssm."}
+		_, err := Apply(t.Context(), n.cfg, n.env)
+		if CodeOf(err) != ExitUnreachable || strings.Contains(err.Error(), "taken back") {
+			t.Errorf("%v", err)
+		}
+		for _, e := range n.cloud.ENIs() {
+			if e.ID == n.ENI && !slices.Contains(e.Addresses, static) {
+				t.Errorf("EC2 has %v: the node's address was given up", e.Addresses)
+			}
+		}
+	})
+}
+
+// A record whose answer was lost before an endpoint was cut off is deleted with the address.
+func TestEndpointCutOffAfterALostAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Key() == "ssm:PutParameter" {
+				return cloud.FaultAction{Kind: cloud.FaultLose}
+			}
+			return cloud.FaultAction{}
+		})
+		first := true
+		n.env.HTTP = roundTrip(func(req *http.Request) (*http.Response, error) {
+			if _, ruled := n.kernel.RuleStatic(); !ruled || !strings.HasPrefix(req.URL.Host, "ssm.") {
+				return n.RoundTrip(req)
+			}
+			if first {
+				first = false
+				return n.RoundTrip(req)
+			}
+			return (&dropping{testNode: n}).RoundTrip(req)
+		})
+		_, err := Apply(t.Context(), n.cfg, n.env)
+		if first || CodeOf(err) != ExitUnreachable || !strings.Contains(err.Error(), "taken back") || len(n.cloud.Parameters()) > 0 {
+			t.Errorf("%v, records %v", err, n.cloud.Parameters())
+		}
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // A node whose address was in use before keeps it when new rules cut an endpoint off: traffic
 // depends on it.
 func TestEndpointCutOffLater(t *testing.T) {

@@ -103,7 +103,7 @@ const tagRounds = 3
 // Then writeTagged deletes the record, waits for RecreateAfter, and creates it.
 func (l *Ledger) writeTagged(ctx context.Context, in *ssm.PutParameterInput) error {
 	var err error
-	for range tagRounds {
+	for round := range tagRounds {
 		create := *in
 		create.Overwrite, create.Tags = aws.Bool(false), l.tags
 		_, err = l.api.PutParameter(ctx, &create)
@@ -121,7 +121,7 @@ func (l *Ledger) writeTagged(ctx context.Context, in *ssm.PutParameterInput) err
 		}
 		overwrite := *in
 		overwrite.Overwrite = aws.Bool(true)
-		if _, err = l.api.PutParameter(ctx, &overwrite); !isDenied(err) {
+		if _, err = l.api.PutParameter(ctx, &overwrite); !isDenied(err) || round == tagRounds-1 {
 			return err
 		}
 		if _, deleteErr := l.api.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: in.Name}); deleteErr != nil {

@@ -32,7 +32,7 @@ func (d *examination) rights() Finding {
 // lastRun reads the state file.
 func (d *examination) lastRun() Finding {
 	var err error
-	d.last, d.hasState, err = state.Load(d.dir, "")
+	d.last, d.hasState, err = state.LoadLatest(d.env.Root, d.dir, "")
 	d.facts.Gateways = d.last.Gateways
 	d.stateErr = err
 	switch {

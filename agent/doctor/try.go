@@ -47,7 +47,7 @@ func (d *examination) ownAddress(ctx context.Context, api *ec2.Node) (own netip.
 	if err != nil {
 		return netip.Addr{}, nothing // another run is at work; the other way to try needs no lock
 	}
-	last, has, err := state.Load(d.dir, d.facts.ID.InstanceID)
+	last, has, err := state.LoadLatest(d.env.Root, d.dir, d.facts.ID.InstanceID)
 	if err == nil && has && last.Phase == state.Programmed && slices.Contains(d.facts.ID.Addresses, last.Static) {
 		var shown []netip.Addr
 		err = d.call(ctx, func(ctx context.Context) (err error) {

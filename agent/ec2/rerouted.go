@@ -82,7 +82,9 @@ func (r *route) judge(service string, before bool, began time.Time, err error) e
 	case r.since.IsZero() || began.Before(r.since):
 	case hasResponse(err):
 		r.answered[service] = true
-	case before && !r.answered[service] && connectTimedOut(err):
+	case !connectTimedOut(err):
+		r.timeouts[service] = 0 // a connection came about
+	case before && !r.answered[service]:
 		if r.timeouts[service]++; r.timeouts[service] >= cutOffCalls && time.Since(r.since) >= cutOffAfter {
 			return &CutOffError{Service: service, Err: err}
 		}

@@ -213,8 +213,9 @@ func TestEveryExitCode(t *testing.T) {
 		}
 		names[f.name] = true
 	}
+	const crashed = 128 + int(syscall.SIGABRT) // no failure leads there; cmd/emr-static-ip tests it
 	for _, code := range slices.Sorted(maps.Keys(documented)) {
-		if len(covered[code]) == 0 {
+		if len(covered[code]) == 0 && code != crashed {
 			t.Errorf("no failure of the matrix has exit code %d: %s", code, documented[code])
 		}
 	}
