@@ -38,9 +38,9 @@ type StepResult struct {
 // look and the change, and its fresh record is then deleted or overwritten. That puts no address at
 // risk: EC2 decides who has it, and the node writes its record again in its next run. The other way
 // round, a node may release an address while Do writes a record that names the node. That record
-// would keep others from the address. So Do looks at everything it wrote again after ReadLag. If EC2
-// no longer shows the address on that node, Do makes the record name the node that has the address
-// now, or deletes it.
+// would keep others from the address. So Do looks at everything it wrote again after ReadLag. If
+// EC2 no longer shows the address on that node, Do makes the record name the node that has the
+// address now, or deletes it.
 //
 // Do ends with the first step that fails, after the look at what it wrote. The results cover all
 // steps that were begun, also if there is an error.
