@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // Tag is a tag of the records that a ledger writes.
@@ -130,7 +132,7 @@ func (l *Ledger) writeTagged(ctx context.Context, in *ssm.PutParameterInput) err
 				return errors.Join(err, deleteErr)
 			}
 		}
-		if err := Sleep(ctx, RecreateAfter); err != nil {
+		if err := pause.Sleep(ctx, RecreateAfter); err != nil {
 			return err
 		}
 	}
