@@ -14,6 +14,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -86,7 +87,7 @@ func TestVerify(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNode(t, cloud.Options{})
-				w := &agenttest.Network{Names: map[string][]netip.Addr{"nn.example.com": addrList("192.168.50.11")}, Answer: test.answer, Primary: n.PrimaryIP}
+				w := &agenttest.Network{Names: map[string][]netip.Addr{"nn.example.com": netiptest.Addrs("192.168.50.11")}, Answer: test.answer, Primary: n.PrimaryIP}
 				n.kernel.Overtake(test.before...)
 				w.Install(&n.env)
 				n.cfg.Verify = test.verify
@@ -113,7 +114,7 @@ func TestVerify(t *testing.T) {
 					t.Errorf("took %v, want at most %v", rep.Duration, test.within)
 				}
 				// Whatever became of it, the node is as it was asked to be.
-				if uses := n.uses(); !slices.Equal(uses, addrList("10.0.1.21")) || n.state().Phase != PhaseProgrammed {
+				if uses := n.uses(); !slices.Equal(uses, netiptest.Addrs("10.0.1.21")) || n.state().Phase != PhaseProgrammed {
 					t.Errorf("in use %v, phase %s", uses, n.state().Phase)
 				}
 			})
@@ -178,7 +179,7 @@ func TestVerifyManyAddresses(t *testing.T) {
 				n := newTestNode(t, cloud.Options{})
 				w := agenttest.NewNetwork(n.PrimaryIP)
 				w.Install(&n.env)
-				w.Names["nn.example.com"] = addrList("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
+				w.Names["nn.example.com"] = netiptest.Addrs("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
 				w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
 					if to.Port() == 8020 && to.Addr().String() != test.answers {
 						return agenttest.ErrNoAnswer

@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // tagRounds bounds how often writeTagged finds that the record was created or deleted meanwhile.
@@ -114,7 +116,7 @@ func (l *Ledger) writeTagged(ctx context.Context, a netip.Addr, r Record, g *Gua
 			return r, ErrChanged
 		}
 		deleted = true
-		if err := Sleep(ctx, RecreateAfter); err != nil {
+		if err := pause.Sleep(ctx, RecreateAfter); err != nil {
 			return r, missing(err)
 		}
 		if g == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -36,14 +37,14 @@ func TestDoctorAgrees(t *testing.T) {
 		want    []string
 	}{
 		{"another region's list", func(n *testNode, _ *agenttest.Network) {
-			n.cfg.Pools, n.cfg.Region, n.cfg.Role = agent.Pools{Master: agenttest.Addrs("10.0.1.21"), MasterOnly: true}, "eu-west-1", emr.Master
+			n.cfg.Pools, n.cfg.Region, n.cfg.Role = agent.Pools{Master: netiptest.Addrs("10.0.1.21"), MasterOnly: true}, "eu-west-1", emr.Master
 		}, exit.Usage, "region", resultFailed, []string{"eu-west-1", "us-east-1"}},
 		{"another region's list, on a node that is left alone", func(n *testNode, _ *agenttest.Network) {
-			n.cfg.Pools, n.cfg.Region = agent.Pools{Master: agenttest.Addrs("10.0.1.21"), MasterOnly: true}, "eu-west-1"
+			n.cfg.Pools, n.cfg.Region = agent.Pools{Master: netiptest.Addrs("10.0.1.21"), MasterOnly: true}, "eu-west-1"
 		}, exit.Usage, "region", resultFailed, nil},
 		{"nothing is taken from a stranger", func(n *testNode, _ *agenttest.Network) {
 			n.cfg.Timeout = 2 * time.Minute
-			stranger(n, cloud.InstanceSpec{Secondary: agenttest.Addrs("10.0.1.21")})
+			stranger(n, cloud.InstanceSpec{Secondary: netiptest.Addrs("10.0.1.21")})
 			stranger(n, cloud.InstanceSpec{PrimaryIP: netip.MustParseAddr("10.0.1.22")})
 		}, exit.NoAddress, "address 10.0.1.21", resultWarning, []string{"in use by i-", "aws ec2 unassign-private-ip-addresses --network-interface-id eni-"}},
 		{"nothing is taken from a node of another cluster", func(n *testNode, _ *agenttest.Network) {
@@ -52,7 +53,7 @@ func TestDoctorAgrees(t *testing.T) {
 			if err != nil {
 				n.T.Fatal(err)
 			}
-			for i, a := range agenttest.Addrs("10.0.1.21 10.0.1.22") {
+			for i, a := range netiptest.Addrs("10.0.1.21 10.0.1.22") {
 				n.as(o.Nodes[i]).Assign(a)
 			}
 		}, exit.NoAddress, "pool core", resultFailed, nil},
@@ -68,7 +69,7 @@ func TestDoctorAgrees(t *testing.T) {
 		{"no list", func(n *testNode, _ *agenttest.Network) { n.cfg.Pools = agent.Pools{} }, exit.Usage, "addresses", resultFailed, []string{"none are named", "MASTER_IP CORE_IP"}},
 		{"no list, on a task node", func(n *testNode, _ *agenttest.Network) { n.cfg.Pools, n.cfg.Role = agent.Pools{}, emr.Task }, exit.OK, "addresses", resultOK, nil},
 		{"a wrong address and a missing permission", func(n *testNode, _ *agenttest.Network) {
-			n.cfg.Pools.Core = agenttest.Addrs("10.0.1.21 10.9.9.9")
+			n.cfg.Pools.Core = netiptest.Addrs("10.0.1.21 10.9.9.9")
 			n.Deny("ssm:PutParameter")
 		}, exit.Usage, "address 10.9.9.9", resultFailed, nil},
 		{"too few addresses and a black hole", func(n *testNode, w *agenttest.Network) {

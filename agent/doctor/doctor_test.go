@@ -18,6 +18,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
 
 func (n *testNode) doctor() Diagnosis {
@@ -214,7 +215,7 @@ func TestDoctorEndpoints(t *testing.T) {
 			[]string{"10.0.9.20:443: no answer", "the security group of the VPC endpoint com.amazonaws.us-east-1.ssm must admit TCP 443", "10.0.1.0/24"}, exit.Unreachable},
 		{"public, black hole", func(_ *testNode, w *agenttest.Network) {
 			w.Answer = onlyFor(w.Names, host, agenttest.ErrNoAnswer)
-			w.Names[host] = agenttest.Addrs("52.94.1.1")
+			w.Names[host] = netiptest.Addrs("52.94.1.1")
 			w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
 				if to.Addr() == netip.MustParseAddr("52.94.1.1") {
 					return agenttest.ErrNoAnswer
@@ -228,11 +229,11 @@ func TestDoctorEndpoints(t *testing.T) {
 			[]string{"10.0.9.20:443: network is unreachable", "there is no route"}, exit.Unreachable},
 		{"one of two", func(_ *testNode, w *agenttest.Network) {
 			w.Answer = onlyFor(w.Names, host, agenttest.ErrNoAnswer)
-			w.Names[host] = agenttest.Addrs("10.0.9.20 10.0.9.11")
+			w.Names[host] = netiptest.Addrs("10.0.9.20 10.0.9.11")
 		}, []string{"tcp ssm"}, []string{"10.0.9.11:443", "but 10.0.9.20:443: no answer", "security group"}, exit.OK},
 		{"S3 is for information", func(_ *testNode, w *agenttest.Network) {
 			w.Answer = onlyFor(w.Names, "s3.us-east-1.amazonaws.com", agenttest.ErrNoAnswer)
-			w.Names["s3.us-east-1.amazonaws.com"] = agenttest.Addrs("52.94.1.1")
+			w.Names["s3.us-east-1.amazonaws.com"] = netiptest.Addrs("52.94.1.1")
 			w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
 				if to.Addr() == netip.MustParseAddr("52.94.1.1") {
 					return agenttest.ErrNoAnswer

@@ -11,10 +11,10 @@ import (
 	"testing/synctest"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
-	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
@@ -86,9 +86,9 @@ func TestDoctorOutsideEMRBesideACluster(t *testing.T) {
 	for _, stranger := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			n, _ := newNode(t, cloud.Options{})
-			n.cfg.Pools = agent.Pools{Core: agenttest.Addrs("10.0.1.21")}
+			n.cfg.Pools = agent.Pools{Core: netiptest.Addrs("10.0.1.21")}
 			if stranger {
-				if _, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID, Secondary: agenttest.Addrs("10.0.1.21")}); err != nil {
+				if _, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID, Secondary: netiptest.Addrs("10.0.1.21")}); err != nil {
 					t.Fatal(err)
 				}
 			} else {

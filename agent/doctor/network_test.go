@@ -2,9 +2,16 @@ package doctor
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"io"
+	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,20 +25,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"log"
-	"math/big"
-
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 )
 
@@ -125,7 +125,7 @@ func reached(t *testing.T, service string) reach {
 		if host != "localhost" {
 			return nil, &net.DNSError{Err: "only the loopback interface is allowed here", Name: host}
 		}
-		return agenttest.Addrs("127.0.0.1"), nil
+		return netiptest.Addrs("127.0.0.1"), nil
 	}}}
 	var err error
 	if d.session.AWS, err = ec2.Load(t.Context(), d.env, "us-east-1"); err != nil {
@@ -359,7 +359,7 @@ func TestDoctorVerifiesManyAddresses(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, w := newNode(t, cloud.Options{})
-				w.Names["nn.example.com"] = agenttest.Addrs("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
+				w.Names["nn.example.com"] = netiptest.Addrs("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
 				w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
 					if to.Port() == 8020 && to.Addr().String() != test.answers {
 						return agenttest.ErrNoAnswer

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
-	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -61,15 +61,15 @@ func TestDoctorAddresses(t *testing.T) {
 			expect(t, d, "address 10.0.1.21", resultWarning, "in use by i-", "outside the ledger (no record in the ledger)")
 		})
 	run("all are held", func(t *testing.T, n *testNode) {
-		other(t, n, cloud.InstanceSpec{Secondary: agenttest.Addrs("10.0.1.21 10.0.1.22")})
+		other(t, n, cloud.InstanceSpec{Secondary: netiptest.Addrs("10.0.1.21 10.0.1.22")})
 	}, exit.NoAddress, []string{"address 10.0.1.21", "address 10.0.1.22", "pool core"}, func(t *testing.T, d Diagnosis) {
 		expect(t, d, "pool core", resultFailed, "too few: 0 of 2")
 	})
 	run("outside, reserved, primary IP", func(t *testing.T, n *testNode) {
-		n.cfg.Pools.Core = append(agenttest.Addrs("10.9.2.5 10.0.1.3 10.0.1.255"), n.PrimaryIP, a21)
+		n.cfg.Pools.Core = append(netiptest.Addrs("10.9.2.5 10.0.1.3 10.0.1.255"), n.PrimaryIP, a21)
 	}, exit.Usage, []string{"address 10.9.2.5", "address 10.0.1.3", "address 10.0.1.255", "address PRIMARY"}, nil)
 	run("in no subnet of the VPC", func(t *testing.T, n *testNode) {
-		n.cfg.Pools.Core = append(n.cfg.Pools.Core, agenttest.Addrs("10.0.2.5 10.7.0.5 10.7.0.6")...)
+		n.cfg.Pools.Core = append(n.cfg.Pools.Core, netiptest.Addrs("10.0.2.5 10.7.0.5 10.7.0.6")...)
 	}, exit.OK, []string{"address 10.0.2.5, 10.7.0.5-10.7.0.6"}, func(t *testing.T, d Diagnosis) {
 		expect(t, d, "addresses", resultOK, "3 addresses of the list are for nodes in other subnets of the VPC")
 		expect(t, d, "address 10.0.2.5, 10.7.0.5-10.7.0.6", resultWarning, "in no subnet of the VPC")
@@ -78,8 +78,8 @@ func TestDoctorAddresses(t *testing.T) {
 		second := n.Cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
 		third := n.Cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.7.0.0/24"))
 		n.Cloud.ReserveCIDR(third, netip.MustParsePrefix("10.7.0.0/28"), "explicit")
-		n.cfg.Pools.Core = append(n.cfg.Pools.Core, agenttest.Addrs("10.0.2.5 10.0.2.6 10.7.0.5 10.7.0.1")...)
-		if _, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: second, Secondary: agenttest.Addrs("10.0.2.5")}); err != nil {
+		n.cfg.Pools.Core = append(n.cfg.Pools.Core, netiptest.Addrs("10.0.2.5 10.0.2.6 10.7.0.5 10.7.0.1")...)
+		if _, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: second, Secondary: netiptest.Addrs("10.0.2.5")}); err != nil {
 			t.Fatal(err)
 		}
 	}, exit.OK, []string{"address 10.0.2.5", "reservation SECOND", "address 10.7.0.1"}, func(t *testing.T, d Diagnosis) {
@@ -90,7 +90,7 @@ func TestDoctorAddresses(t *testing.T) {
 	})
 	run("none in this subnet", func(t *testing.T, n *testNode) {
 		n.Cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
-		n.cfg.Pools.Core = agenttest.Addrs("10.0.2.5 10.0.2.6")
+		n.cfg.Pools.Core = netiptest.Addrs("10.0.2.5 10.0.2.6")
 	}, exit.Usage, []string{"addresses", "reservation SECOND"}, func(t *testing.T, d Diagnosis) {
 		expect(t, d, "addresses", resultFailed, "no core address is in this node's subnet 10.0.1.0/24", "an address of 10.0.1.0/24 for each core node (1 in this cluster)")
 	})
@@ -103,7 +103,7 @@ func TestDoctorAddresses(t *testing.T) {
 			public := n.Cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
 			n.Cloud.MapPublicIP(public)
 			n.MoveTo(public)
-			n.cfg.Pools = agent.Pools{Core: agenttest.Addrs("10.0.2.21")}
+			n.cfg.Pools = agent.Pools{Core: netiptest.Addrs("10.0.2.21")}
 			if scope != "" {
 				n.cfg.Scope, n.cfg.Given.Scope = scope, true
 			}
@@ -112,23 +112,23 @@ func TestDoctorAddresses(t *testing.T) {
 		})
 	}
 	run("pool too small", func(t *testing.T, n *testNode) {
-		n.cfg.Pools = agent.Pools{Core: agenttest.Addrs("10.0.1.21")}
+		n.cfg.Pools = agent.Pools{Core: netiptest.Addrs("10.0.1.21")}
 		n.cfg.Pools.Core = nil
-		n.cfg.Pools.Master = agenttest.Addrs("10.0.1.20")
+		n.cfg.Pools.Master = netiptest.Addrs("10.0.1.20")
 	},
 		exit.Usage, []string{"addresses"}, func(t *testing.T, d Diagnosis) {
 			expect(t, d, "addresses", resultFailed, "no address is named for core nodes", "1 are requested")
 		})
 	run("none named", func(t *testing.T, n *testNode) { n.cfg.Pools = agent.Pools{} }, exit.Usage, []string{"addresses"}, nil)
 	run("not covered by a reservation", func(t *testing.T, n *testNode) {
-		n.cfg.Pools.Core = agenttest.Addrs("10.0.1.40 10.0.1.41 10.0.1.44 10.0.1.21")
+		n.cfg.Pools.Core = netiptest.Addrs("10.0.1.40 10.0.1.41 10.0.1.44 10.0.1.21")
 	}, exit.OK, []string{"reservation"},
 		func(t *testing.T, d Diagnosis) {
 			expect(t, d, "reservation", resultWarning, "10.0.1.40-10.0.1.41, 10.0.1.44", "for each of 10.0.1.40/31 10.0.1.44/32: aws ec2 create-subnet-cidr-reservation --subnet-id subnet-")
 		})
 	run("a reservation of the other type", func(t *testing.T, n *testNode) {
 		n.Cloud.ReserveCIDR(n.SubnetID, netip.MustParsePrefix("10.0.1.48/28"), "prefix")
-		n.cfg.Pools.Core = agenttest.Addrs("10.0.1.48")
+		n.cfg.Pools.Core = netiptest.Addrs("10.0.1.48")
 	}, exit.OK, []string{"reservation"}, func(t *testing.T, d Diagnosis) { expect(t, d, "reservation", resultWarning, "type prefix") })
 	run("interface full", func(t *testing.T, n *testNode) {
 		n.InstanceType = ""

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -72,7 +72,7 @@ func (d *examination) watchAttempt(ctx context.Context, api *ec2.Node, own netip
 		case err != nil && (over || ctx.Err() != nil):
 			return f.pending("an attempt got no answer, and what became of it is unknown: %v", err).remedied("run emr-static-ip doctor again")
 		case !over:
-			if err := host.Sleep(ctx, attemptPause); err != nil {
+			if err := pause.Sleep(ctx, attemptPause); err != nil {
 				return f.pending("an attempt got no answer and may still take effect: doctor was ended before it could tell").remedied("run emr-static-ip doctor again")
 			}
 			continue

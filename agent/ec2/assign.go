@@ -14,8 +14,8 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -117,7 +117,7 @@ func unanswered(pending *bool) func(*ec2.Options) {
 // that another ENI is not believed any sooner either.
 func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated bool) (own bool, h ssmcoord.Holder, err error) {
 	began := time.Now()
-	done, err := host.Poll(ctx, a.backoff(), func() (done bool, err error) {
+	done, err := pause.Poll(ctx, a.backoff(), func() (done bool, err error) {
 		holders, err := a.Holders(ctx, []netip.Addr{addr})
 		if err != nil {
 			return true, err
@@ -140,7 +140,7 @@ func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated boo
 // wanted or the time is over, and returns what it saw last.
 func (a *Node) Shows(ctx context.Context, addr netip.Addr, wanted bool, within time.Duration) (shown bool, err error) {
 	began := time.Now()
-	done, err := host.Poll(ctx, a.backoff(), func() (done bool, err error) {
+	done, err := pause.Poll(ctx, a.backoff(), func() (done bool, err error) {
 		own, err := a.Own(ctx)
 		shown = slices.Contains(own, addr)
 		return err != nil || shown == wanted || time.Since(began) > within, err

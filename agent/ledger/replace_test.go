@@ -10,6 +10,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -140,7 +141,7 @@ func TestLedgerRepairInterrupted(t *testing.T) {
 			}
 		}
 		time.Sleep(ssmcoord.RecreateAfter)
-		w.cfg.Pools.Core = addrList("10.0.1.20")
+		w.cfg.Pools.Core = netiptest.Addrs("10.0.1.20")
 		w.yes(Repair, exit.OK)
 		w.expectRecord("10.0.1.20", w.nodes[1])
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
 
 func TestParsePools(t *testing.T) {
@@ -20,34 +21,34 @@ func TestParsePools(t *testing.T) {
 	}{
 		{"nothing", Args{}, Pools{}},
 		{"the script's own form", Args{Positional: strings.Fields("10.0.1.10 10.0.1.11 10.0.1.12")},
-			Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.11 10.0.1.12")}},
-		{"master only", Args{Positional: []string{"10.0.1.10"}}, Pools{Master: addresses("10.0.1.10")}},
+			Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11 10.0.1.12")}},
+		{"master only", Args{Positional: []string{"10.0.1.10"}}, Pools{Master: netiptest.Addrs("10.0.1.10")}},
 		{"one comma list", Args{Positional: []string{"10.0.1.10,10.0.1.12,10.0.1.11"}},
-			Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.12 10.0.1.11")}},
+			Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.12 10.0.1.11")}},
 		{"one argument with blanks, as typed into a console field", Args{Positional: []string{" 10.0.1.10 10.0.1.11, 10.0.1.12\t"}},
-			Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.11 10.0.1.12")}},
+			Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11 10.0.1.12")}},
 		{"range", Args{Positional: []string{"10.0.1.10", "10.0.1.20-10.0.1.29"}},
-			Pools{Master: addresses("10.0.1.10"), Core: consecutive("10.0.1.20", 10)}},
+			Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Range("10.0.1.20", 10)}},
 		{"short range", Args{Positional: []string{"10.0.1.10", "10.0.1.20-29"}},
-			Pools{Master: addresses("10.0.1.10"), Core: consecutive("10.0.1.20", 10)}},
+			Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Range("10.0.1.20", 10)}},
 		{"range whose first address is the master's", Args{Positional: []string{"10.0.1.20-22"}},
-			Pools{Master: addresses("10.0.1.20"), Core: addresses("10.0.1.21 10.0.1.22")}},
+			Pools{Master: netiptest.Addrs("10.0.1.20"), Core: netiptest.Addrs("10.0.1.21 10.0.1.22")}},
 		{"range across a byte", Args{Core: []string{"10.0.1.254-10.0.2.1"}},
-			Pools{Core: addresses("10.0.1.254 10.0.1.255 10.0.2.0 10.0.2.1")}},
-		{"range of one", Args{Core: []string{"10.0.1.7-7"}}, Pools{Core: addresses("10.0.1.7")}},
+			Pools{Core: netiptest.Addrs("10.0.1.254 10.0.1.255 10.0.2.0 10.0.2.1")}},
+		{"range of one", Args{Core: []string{"10.0.1.7-7"}}, Pools{Core: netiptest.Addrs("10.0.1.7")}},
 		{"range to the last address there is", Args{Core: []string{"255.255.255.254-255"}},
-			Pools{Core: addresses("255.255.255.254 255.255.255.255")}},
-		{"CIDR", Args{Core: []string{"10.0.1.32/29"}}, Pools{Core: consecutive("10.0.1.32", 8)}},
-		{"CIDR of one", Args{Core: []string{"10.0.1.32/32"}}, Pools{Core: addresses("10.0.1.32")}},
-		{"as many as a list may have", Args{Core: []string{"10.0.0.0/20"}}, Pools{Core: consecutive("10.0.0.0", 4096)}},
+			Pools{Core: netiptest.Addrs("255.255.255.254 255.255.255.255")}},
+		{"CIDR", Args{Core: []string{"10.0.1.32/29"}}, Pools{Core: netiptest.Range("10.0.1.32", 8)}},
+		{"CIDR of one", Args{Core: []string{"10.0.1.32/32"}}, Pools{Core: netiptest.Addrs("10.0.1.32")}},
+		{"as many as a list may have", Args{Core: []string{"10.0.0.0/20"}}, Pools{Core: netiptest.Range("10.0.0.0", 4096)}},
 		{"the limit is per list", Args{Core: []string{"10.0.0.0/20"}, Task: []string{"10.1.0.0/20"}},
-			Pools{Core: consecutive("10.0.0.0", 4096), Task: consecutive("10.1.0.0", 4096)}},
+			Pools{Core: netiptest.Range("10.0.0.0", 4096), Task: netiptest.Range("10.1.0.0", 4096)}},
 		{"a mixture, in the operator's order", Args{Positional: []string{"10.0.1.9,10.0.1.40-41", "10.0.1.16/30", "10.0.1.5"}},
-			Pools{Master: addresses("10.0.1.9"), Core: addresses("10.0.1.40 10.0.1.41 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.5")}},
+			Pools{Master: netiptest.Addrs("10.0.1.9"), Core: netiptest.Addrs("10.0.1.40 10.0.1.41 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.5")}},
 		{"flags", Args{Master: []string{"10.0.1.10-12"}, Core: []string{"10.0.1.20", "10.0.1.21"}, Task: []string{"10.0.1.30"}},
-			Pools{Master: consecutive("10.0.1.10", 3), Core: addresses("10.0.1.20 10.0.1.21"), Task: addresses("10.0.1.30")}},
+			Pools{Master: netiptest.Range("10.0.1.10", 3), Core: netiptest.Addrs("10.0.1.20 10.0.1.21"), Task: netiptest.Addrs("10.0.1.30")}},
 		{"task nodes beside the list", Args{Positional: []string{"10.0.1.10", "10.0.1.11"}, Task: []string{"10.0.1.30"}},
-			Pools{Master: addresses("10.0.1.10"), Core: addresses("10.0.1.11"), Task: addresses("10.0.1.30")}},
+			Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11"), Task: netiptest.Addrs("10.0.1.30")}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -238,26 +239,8 @@ func FuzzParseCIDRs(f *testing.F) {
 	})
 }
 
-// addresses returns the addresses of a text, separated by blanks.
-func addresses(list string) []netip.Addr {
-	var all []netip.Addr
-	for _, s := range strings.Fields(list) {
-		all = append(all, netip.MustParseAddr(s))
-	}
-	return all
-}
-
-// consecutive returns n addresses in a row.
-func consecutive(first string, n int) []netip.Addr {
-	var all []netip.Addr
-	for a := netip.MustParseAddr(first); len(all) < n; a = a.Next() {
-		all = append(all, a)
-	}
-	return all
-}
-
 func TestFor(t *testing.T) {
-	p := Pools{Master: addresses("10.0.1.1"), Core: addresses("10.0.1.2"), Task: addresses("10.0.1.3")}
+	p := Pools{Master: netiptest.Addrs("10.0.1.1"), Core: netiptest.Addrs("10.0.1.2"), Task: netiptest.Addrs("10.0.1.3")}
 	for role, want := range map[emr.Role]string{emr.Master: "10.0.1.1", emr.Core: "10.0.1.2", emr.Task: "10.0.1.3"} {
 		if got := p.For(role); len(got) != 1 || got[0].String() != want {
 			t.Errorf("%s: %v", role, got)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -58,7 +59,7 @@ func (v *Inventory) carryOut(ctx context.Context, steps []Step, rule Sweep) (res
 			continue
 		}
 		if changed {
-			if err := ssmcoord.Sleep(ctx, stepPause); err != nil {
+			if err := pause.Sleep(ctx, stepPause); err != nil {
 				return results, err
 			}
 		}
@@ -84,7 +85,7 @@ func (v *Inventory) confirmAll(ctx context.Context, results []StepResult) error 
 	if len(written) == 0 {
 		return nil
 	}
-	err := ssmcoord.Sleep(ctx, ssmcoord.ReadLag)
+	err := pause.Sleep(ctx, ssmcoord.ReadLag)
 	var problems []error
 	for _, r := range written {
 		if err == nil {
@@ -171,7 +172,7 @@ func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 		if i == 2 {
 			return nil
 		}
-		if err := ssmcoord.Sleep(ctx, ssmcoord.ReadLag); err != nil {
+		if err := pause.Sleep(ctx, ssmcoord.ReadLag); err != nil {
 			return err
 		}
 	}
