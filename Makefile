@@ -63,7 +63,7 @@ test: setup-test lint ## all tests, with kernel and end-to-end tests; none of th
 
 .PHONY: golden
 golden: ## write the golden files anew, of all packages that have them
-	scripts/test.sh -count=1 -timeout $(TEST_TIMEOUT) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | sed -n 's| .*/internal/golden.*||p') -args -update
+	go test -count=1 -timeout $(TEST_TIMEOUT) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | sed -n 's| .*/internal/golden.*||p') -args -update
 
 .PHONY: test-unit
 test-unit: ## the tests that can run here; those that need root or namespaces are skipped where there are none

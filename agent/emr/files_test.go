@@ -215,8 +215,8 @@ func TestParseEMRFileTolerates(t *testing.T) {
 				"field haEnabled: json: cannot unmarshal string into Go value of type bool",
 				"field instanceGroups: json: cannot unmarshal array into Go value of type map[string][]map[string]json.RawMessage"}},
 		{"names are compared exactly", fileInstance, `{"ismaster":true,"IsMaster":true,"instancegroupid":"ig-1"}`, File{}, nil},
-		{"hostile ids", fileInstance, `{"instanceGroupId":"ig-../../x","jobFlowId":"j-` + strings.Repeat("A", 33) + `"}`, File{}, []string{
-			`field jobFlowId: "j-` + strings.Repeat("A", 33) + `" is not a cluster id (j-...)`,
+		{"hostile ids", fileInstance, `{"instanceGroupId":"ig-../../x","jobFlowId":"j-` + strings.Repeat("A", 41) + `"}`, File{}, []string{
+			`field jobFlowId: "j-` + strings.Repeat("A", 41) + `" is not a cluster id (j-...)`,
 			`field instanceGroupId: "ig-../../x" is not the id of an instance group or fleet (ig-..., if-...)`}},
 		{"unknown role", FileExtra, "{\"instanceRole\":\"x\\u001b[0m\"}", File{}, []string{
 			`field instanceRole: "x\u001b[0m" is not a role (MASTER, CORE or TASK)`}},
