@@ -1,8 +1,10 @@
 package doctor
 
 import (
+	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // TestAssignmentIsTried checks how a node that has its static IP tries an assignment. Doctor never
@@ -53,6 +56,77 @@ func TestAssignmentIsTried(t *testing.T) {
 					if !slices.Equal(before[i].Addresses, after[i].Addresses) {
 						t.Errorf("%s: %v before, %v after", before[i].ID, before[i].Addresses, after[i].Addresses)
 					}
+				}
+			})
+		})
+	}
+}
+
+// TestAssignmentWithoutAnswer loses the answer to doctor's attempt, which takes effect at once,
+// later, or never. Doctor holds the lock until it cannot take effect any more. An address that EC2
+// had taken away is not given back.
+func TestAssignmentWithoutAnswer(t *testing.T) {
+	const name = "permission ec2:AssignPrivateIpAddresses"
+	own := netip.MustParseAddr("10.0.1.21")
+	for _, test := range []struct {
+		what   string
+		fault  cloud.FaultAction
+		taken  bool // EC2 takes the address away right before the attempt
+		result string
+	}{
+		{"comes late", cloud.FaultAction{Kind: cloud.FaultLate, Late: 20 * time.Second}, false, resultOK},
+		{"had its effect", cloud.FaultAction{Kind: cloud.FaultHangAfter}, false, resultUnknown},
+		{"comes late, the address was taken away", cloud.FaultAction{Kind: cloud.FaultLate, Late: 20 * time.Second}, true, ""},
+		{"never comes, the address was taken away", cloud.FaultAction{Kind: cloud.FaultHang}, true, resultUnknown},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newNode(t, cloud.Options{VerifyInProcess: true, IMDSDelay: cloud.Exactly(30 * time.Second)})
+				n.apply()
+				time.Sleep(time.Minute)
+				attempts, locked := 0, time.Duration(0)
+				began := time.Now()
+				n.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+					if c.Key() != "ec2:AssignPrivateIpAddresses" || !strings.Contains(c.Params, own.String()) {
+						return cloud.FaultAction{}
+					}
+					if attempts++; attempts > 1 {
+						if test.taken { // the repeated attempt does not arrive
+							return cloud.FaultAction{Kind: cloud.FaultHang}
+						}
+						return cloud.FaultAction{}
+					}
+					began = time.Now()
+					if test.taken {
+						n.Unassign(own)
+					}
+					go func() {
+						unlock, err := state.Lock(context.WithoutCancel(t.Context()), n.Env.Path(n.cfg.StateDir))
+						if err == nil {
+							locked = time.Since(began)
+							unlock()
+						}
+					}()
+					return test.fault
+				})
+				d, err := Doctor(t.Context(), n.cfg, n.Env)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				if test.result == "" {
+					test.result = resultUnknown
+				}
+				expect(t, d, name, test.result, test.says)
+				if locked < ssmcoord.DescribeLag {
+					t.Errorf("another run got the lock after %s", locked)
+				}
+				has := false
+				for _, e := range n.Cloud.ENIs() {
+					has = has || slices.Contains(e.Addresses, own)
+				}
+				if has == test.taken {
+					t.Errorf("the node has the address: %t, taken away %t", has, test.taken)
 				}
 			})
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -86,6 +87,23 @@ func noting(repeated *bool) func(*ec2.Options) {
 				return out, meta, err
 			}
 			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("NoteRepetition", note), "Retry", middleware.After)
+		})
+	}
+}
+
+// unanswered sets pending if an attempt of the call may have its effect later: it got no answer of
+// EC2 that refuses it.
+func unanswered(pending *bool) func(*ec2.Options) {
+	return func(o *ec2.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			note := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+				out, meta, err := next.HandleFinalize(ctx, in)
+				if err != nil && !isThrottleCode(ErrorCode(err)) && (ErrorCode(err) == "" || !HasStatus(err, http.StatusBadRequest) && !HasStatus(err, http.StatusForbidden)) {
+					*pending = true
+				}
+				return out, meta, err
+			}
+			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("NoteUnanswered", note), "Retry", middleware.After)
 		})
 	}
 }
