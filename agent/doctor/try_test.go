@@ -68,6 +68,7 @@ func TestAssignmentIsTried(t *testing.T) {
 func TestAssignmentWithoutAnswer(t *testing.T) {
 	const name = "permission ec2:AssignPrivateIpAddresses"
 	own := netip.MustParseAddr("10.0.1.21")
+	messages := golden.Open(t, "assignment-without-answer.txt")
 	for _, test := range []struct {
 		what   string
 		fault  cloud.FaultAction
@@ -117,7 +118,8 @@ func TestAssignmentWithoutAnswer(t *testing.T) {
 				if test.result == "" {
 					test.result = resultUnknown
 				}
-				expect(t, d, name, test.result, test.says)
+				expect(t, d, name, test.result)
+				messages.Is(t, test.what, said(d, name))
 				if locked < ssmcoord.DescribeLag {
 					t.Errorf("another run got the lock after %s", locked)
 				}
