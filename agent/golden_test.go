@@ -7,7 +7,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
-// ending returns what a run says at its end, for a golden file: notes, warnings, error and remedies.
+// ending returns what a run says at its end, for a golden file.
 func ending(rep Report, err error) string {
 	lines := append(append([]string(nil), rep.Notes...), rep.Warnings...)
 	if err != nil {
