@@ -1,27 +1,22 @@
 package agent
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
-	"testing"
+	"regexp"
+	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
+// ending returns what a run says at its end, for a golden file.
+func ending(rep Report, err error) string {
+	lines := append(append([]string(nil), rep.Notes...), rep.Warnings...)
 	if err != nil {
-		t.Fatal(err)
+		lines = append(append(lines, err.Error()), exit.Remedies(err)...)
 	}
-	if got != string(want) {
-		t.Errorf("%s is not what it was (-update writes it anew):\n%s", path, got)
-	}
+	return strings.Join(lines, "\n")
 }
+
+var number = regexp.MustCompile(`\d+`)
+
+// unnumbered replaces the numbers of a text whose waits are random.
+func unnumbered(text string) string { return number.ReplaceAllString(text, "N") }

@@ -8,9 +8,9 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -124,7 +124,7 @@ func (r *run) writePending(ctx context.Context) {
 	if last.RecordDue.IsZero() || wait > recordWait {
 		return
 	}
-	err := host.Sleep(ctx, max(wait, 0))
+	err := pause.Sleep(ctx, max(wait, 0))
 	if err == nil {
 		err = r.recordNow(ctx)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -31,7 +32,7 @@ func TestRestoreRepairsDrift(t *testing.T) {
 		{"a reboot", func(n *testNode, _ netip.Addr) { n.kernel.Reboot(n.PrimaryIP) }, []string{"ip addr add", "+ -N EMR-STATIC-IP-IN"}},
 		{"a former address comes back", func(n *testNode, _ netip.Addr) {
 			s := n.state()
-			s.Former = addrList("10.0.1.29")
+			s.Former = netiptest.Addrs("10.0.1.29")
 			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -34,7 +35,7 @@ func (n *testNode) moveTo(subnet string) {
 // address.
 func TestListForThreeSubnets(t *testing.T) {
 	networks := []string{"10.0.1.0/24", "10.0.2.0/24", "10.7.3.0/24"}
-	list := addrList("10.0.2.21 10.0.1.21 10.7.3.21 10.0.1.22 10.7.3.22 10.0.2.22")
+	list := netiptest.Addrs("10.0.2.21 10.0.1.21 10.7.3.21 10.0.1.22 10.7.3.22 10.0.2.22")
 	for i, network := range networks {
 		t.Run(network, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -42,7 +43,7 @@ func TestListForThreeSubnets(t *testing.T) {
 				if i > 0 {
 					n.moveTo(n.cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix(network)))
 				}
-				n.cfg.Pools = Pools{Master: addrList("10.0.1.20 10.7.3.20 10.0.2.20"), Core: list}
+				n.cfg.Pools = Pools{Master: netiptest.Addrs("10.0.1.20 10.7.3.20 10.0.2.20"), Core: list}
 				r := n.apply()
 				if !n.Subnet.Contains(r.Static) || !slices.Contains(list, r.Static) || !slices.Equal(n.uses(), []netip.Addr{r.Static}) {
 					t.Errorf("got %s in %s", r.Static, network)
@@ -69,7 +70,7 @@ func TestListForThreeSubnets(t *testing.T) {
 func TestListForOtherSubnets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		n.cfg.Pools = Pools{Master: addrList("10.0.1.20"), Core: addrList("10.0.2.21 10.0.2.22")}
+		n.cfg.Pools = Pools{Master: netiptest.Addrs("10.0.1.20"), Core: netiptest.Addrs("10.0.2.21 10.0.2.22")}
 		_, err := Apply(t.Context(), n.cfg, n.env)
 		text := strings.Join(append([]string{err.Error()}, exit.Remedies(err)...), "\n")
 		for _, want := range []string{"no core address is in this node's subnet 10.0.1.0/24 (" + n.SubnetID + ")", "10.0.2.21-10.0.2.22",
@@ -94,7 +95,7 @@ func TestListForOtherSubnets(t *testing.T) {
 func TestResizedBeyondTheList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		n.cfg.Pools.Core = addrList("10.0.1.21")
+		n.cfg.Pools.Core = netiptest.Addrs("10.0.1.21")
 		static := n.apply().Static
 		if _, err := n.cloud.AddNode(n.ClusterID, cloud.RoleCore); err != nil {
 			t.Fatal(err)
@@ -110,7 +111,7 @@ func TestResizedBeyondTheList(t *testing.T) {
 		if err := os.Remove(filepath.Join(n.env.Path(n.cfg.StateDir), "state.json")); err != nil {
 			t.Fatal(err)
 		}
-		n.cfg.Pools = Pools{Master: addrList("10.0.1.20"), Core: addrList("10.0.1.22")}
+		n.cfg.Pools = Pools{Master: netiptest.Addrs("10.0.1.20"), Core: netiptest.Addrs("10.0.1.22")}
 		if _, err := Apply(t.Context(), n.cfg, n.env); CodeOf(err) != ExitUsage {
 			t.Errorf("another list that is too short: %v", err)
 		}
@@ -125,7 +126,7 @@ func TestPublicNode(t *testing.T) {
 		subnet := n.cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
 		n.cloud.MapPublicIP(subnet)
 		n.moveTo(subnet)
-		n.cfg.Pools = Pools{Core: addrList("10.0.2.21")}
+		n.cfg.Pools = Pools{Core: netiptest.Addrs("10.0.2.21")}
 		return n
 	}
 	const why = "this node has the public IPv4 address 198.18.0."
@@ -173,7 +174,7 @@ func TestPublicNode(t *testing.T) {
 		t.Run(test.scope+" "+strings.ReplaceAll(test.only, "/", "-"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := public(t)
-				n.cfg.Only = prefixList(test.only)
+				n.cfg.Only = netiptest.Prefixes(test.only)
 				if test.scope != "" {
 					n.cfg.Scope, n.cfg.Given.Scope = test.scope, true
 				}
@@ -323,7 +324,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 func TestEndpointCutOffLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		n.cfg.Only = prefixList("192.168.50.0/24")
+		n.cfg.Only = netiptest.Prefixes("192.168.50.0/24")
 		static := n.apply().Static
 		operator := ssm.NewFromConfig(aws.Config{Region: n.cloud.Region(), HTTPClient: &http.Client{Transport: n.cloud.Transport("")},
 			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return n.cloud.Credentials(""), nil })})
