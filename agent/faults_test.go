@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // takesNoWrites makes the file system of the state directory full or read-only.
@@ -196,6 +198,17 @@ func TestStatusNamesThings(t *testing.T) {
 			n.kernel.InsertRule("PREROUTING", "-d 10.0.1.21/32 -p tcp -j DNAT --to-destination 10.0.1.9")
 		}, ExitOK,
 			[]string{"-d 10.0.1.21/32 -p tcp -j DNAT --to-destination 10.0.1.9"}, []string{"what to do"}},
+		{"untracked", func(n *testNode) {
+			n.kernel.SetUntracked(nil, netcfg.Untracking{Where: "table ip raw chain OUTPUT", Rule: "a notrack rule (handle 3)", Sure: true})
+		}, ExitDrifted,
+			[]string{"differs  connection tracking (table ip raw chain OUTPUT has a notrack rule (handle 3), which keeps traffic of this node from connection tracking: it is not translated)",
+				"what to do remove the rule that keeps the traffic from connection tracking", "status     drifted"}, []string{"because"}},
+		{"perhaps untracked", func(n *testNode) {
+			n.kernel.SetUntracked(nil, netcfg.Untracking{Where: "table ip raw chain OUTPUT", Rule: "a notrack rule (handle 3)"})
+		}, ExitOK,
+			[]string{"note       table ip raw chain OUTPUT has a notrack rule (handle 3), which may keep some connections", "status     in order"}, []string{"what to do", "differs"}},
+		{"the raw table cannot be read", func(n *testNode) { n.kernel.SetUntracked(errors.New("reading table raw: no")) }, ExitOK,
+			[]string{"unknown  connection tracking (reading table raw: no)", "status     in order"}, []string{"what to do"}},
 		{"moved", func(n *testNode) { n.unassign(static) }, ExitDrifted, []string{"missing  IMDS", "missing  EC2", "what to do emr-static-ip, without arguments"}, []string{"because"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
