@@ -14,17 +14,16 @@ import (
 
 // TestTracking checks what doctor says of rules that keep traffic from connection tracking.
 func TestTracking(t *testing.T) {
-	messages := golden.Open(t, "tracking.txt")
 	rule := netcfg.Untracking{Where: "table ip raw chain OUTPUT", Rule: "a notrack rule (handle 3)"}
 	certain := rule
 	certain.Sure = true
+	messages := golden.Open(t, "tracking.txt")
 	for _, test := range []struct {
 		name   string
 		err    error
 		rules  []netcfg.Untracking
 		result string
-
-		code exit.Code
+		code   exit.Code
 	}{
 		{"none", nil, nil, "", exit.OK},
 		{"certain", nil, []netcfg.Untracking{certain}, resultFailed, exit.Drifted},
