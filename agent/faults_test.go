@@ -124,7 +124,7 @@ func TestLostStateFile(t *testing.T) {
 		}
 		for command, code := range map[string]ExitCode{"status": ExitDrifted, "restore": ExitInternal} {
 			got, stdout, stderr := n.program(t.Context(), command)
-			if said := stdout + stderr; got != code || !strings.Contains(said, "is missing, but the kernel carries the static IP "+static.String()) || !strings.Contains(said, "emr-static-ip release") {
+			if said := stdout + stderr; got != code || !strings.Contains(said, static.String()) || !strings.Contains(said, "emr-static-ip release") {
 				t.Errorf("%s: exit code %d\n%s", command, got, said)
 			}
 		}

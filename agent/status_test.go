@@ -91,6 +91,14 @@ func TestStatus(t *testing.T) {
 				n.t.Fatal(err)
 			}
 		}, VerdictDrifted, ExitDrifted},
+		{"interrupted before the record", func(n *testNode) {
+			n.apply()
+			s := n.state()
+			s.Unproven = []netip.Addr{s.Static}
+			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+				n.t.Fatal(err)
+			}
+		}, VerdictDrifted, ExitDrifted},
 		{"interrupted while it looked for another address", func(n *testNode) {
 			n.apply()
 			s := n.state()

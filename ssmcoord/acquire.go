@@ -53,7 +53,7 @@ func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 	c.tellSkipped(p.Skipped)
 	perhaps := slices.Contains(c.past(), p.Addr)
 	for _, step := range p.Claim {
-		if err := c.intend(ctx, step.Addr); err != nil {
+		if err := c.intend(ctx, step.Addr, step.Sure); err != nil {
 			return false, err
 		}
 		if !perhaps && !step.Sure {

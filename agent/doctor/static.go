@@ -36,6 +36,8 @@ func (d *examination) staticFinding(ctx context.Context) Finding {
 		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not finish (%s)", d.last.Phase)
 	case len(d.last.Intents) > 0:
 		return warning("static-ip", "", "run emr-static-ip again: it continues", "a run did not finish, and may have claimed %v", d.last.Intents)
+	case d.last.Doubts(static):
+		return warning("static-ip", "", "run emr-static-ip again: it continues", "no run has finished with %s", static)
 	case !d.known:
 		return unknown("static-ip", "", "", "%s: EC2 cannot be asked whether it is still assigned to this node", static)
 	}
