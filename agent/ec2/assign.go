@@ -52,7 +52,7 @@ func (a *Node) Assign(ctx context.Context, addr netip.Addr, perhaps bool) error 
 func (a *Node) refusal(ctx context.Context, addr netip.Addr, perhaps, repeated bool, err error) error {
 	failed := fmt.Errorf("assigning %s to %s: %w", addr, a.ID.ENI, err)
 	switch {
-	case IsPermission(err):
+	case IsPermission(err), ctx.Err() != nil: // nobody can be asked any more
 		return failed
 	case isBadAddress(err):
 		return &ssmcoord.ImpossibleError{Err: exit.With(exit.Usage, failed, "take the address out of the list: EC2 will never give it")}
