@@ -92,7 +92,9 @@ func cause(err error, within string) string {
 			via = "the proxy "
 			errors.As(op.Err, &op)
 		}
-		if op.Addr != nil {
+		if op.Op == "proxyconnect" { // it has no address
+			via = "the proxy"
+		} else if op.Addr != nil {
 			via += op.Addr.String()
 		}
 		if op.Op == "dial" {
