@@ -20,3 +20,17 @@ var number = regexp.MustCompile(`\d+`)
 
 // unnumbered replaces the numbers of a text whose waits are random.
 func unnumbered(text string) string { return number.ReplaceAllString(text, "N") }
+
+// random matches what differs from run to run in a text whose waits are random.
+var random = regexp.MustCompile(`\d+(\.\d+)?s|process \d+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+
+// told returns what a command prints without its log, for a golden file.
+func (n *testNode) told(printed string) string {
+	var b strings.Builder
+	for line := range strings.Lines(strings.ReplaceAll(strings.ReplaceAll(printed, n.env.Root, ""), Version(), "VERSION")) {
+		if stamp := random.FindStringIndex(line); stamp == nil || stamp[0] > 0 {
+			b.WriteString(random.ReplaceAllString(line, "N"))
+		}
+	}
+	return strings.TrimLeft(b.String(), "\n")
+}

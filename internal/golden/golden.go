@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -67,38 +68,38 @@ func (f *Texts) Is(t testing.TB, title, got string) {
 	switch {
 	case strings.HasPrefix(got, mark) || strings.Contains(got, "\n"+mark) || strings.Contains(title, "\n"):
 		t.Fatalf("a golden file cannot hold the text %q under the title %q", got, title)
-	case has(f.compared, title):
+	case index(f.compared, title) >= 0:
 		t.Fatalf("two texts have the title %q", title)
 	}
 	f.compared = append(f.compared, text{title, got})
 	if *update {
 		return
 	}
-	for _, k := range f.known {
-		if k.title == title {
-			if k.body != got {
-				t.Errorf("%s: %q differs (-update writes it anew); got\n%swant\n%s", f.path, title, got, k.body)
-			}
-			return
-		}
+	switch i := index(f.known, title); {
+	case i < 0:
+		t.Errorf("%s has no title %q (-update adds it); got\n%s", f.path, title, got)
+	case f.known[i].body != got:
+		t.Errorf("%s: %q differs (-update writes it anew); got\n%swant\n%s", f.path, title, got, f.known[i].body)
 	}
-	t.Errorf("%s has no title %q (-update adds it); got\n%s", f.path, title, got)
 }
 
 // end writes the file, or reports the titles that were not compared. After a partial run they are
 // those of subtests that did not run.
 func (f *Texts) end(t testing.TB, partial bool) {
 	var content strings.Builder
-	for _, c := range f.compared {
-		content.WriteString(mark + c.title + "\n" + c.body)
-	}
-	for _, k := range f.known {
-		switch {
-		case has(f.compared, k.title):
+	for _, k := range f.known { // in the file's order: a test may compare in the order of a map
+		switch i := index(f.compared, k.title); {
+		case i >= 0:
+			content.WriteString(mark + k.title + "\n" + f.compared[i].body)
 		case partial:
 			content.WriteString(mark + k.title + "\n" + k.body)
 		case !*update && !t.Failed():
 			t.Errorf("%s: nothing is compared with %q any more (-update removes it)", f.path, k.title)
+		}
+	}
+	for _, c := range f.compared {
+		if index(f.known, c.title) < 0 {
+			content.WriteString(mark + c.title + "\n" + c.body)
 		}
 	}
 	if *update && !t.Failed() {
@@ -106,13 +107,8 @@ func (f *Texts) end(t testing.TB, partial bool) {
 	}
 }
 
-func has(texts []text, title string) bool {
-	for _, t := range texts {
-		if t.title == title {
-			return true
-		}
-	}
-	return false
+func index(texts []text, title string) int {
+	return slices.IndexFunc(texts, func(t text) bool { return t.title == title })
 }
 
 func parse(content string) (texts []text) {

@@ -95,6 +95,7 @@ func TestTexts(t *testing.T) {
 		{"a title twice", both, false, texts("a", "one", "a", "one"), "two texts", both},
 		{"a text like a title", both, true, texts("a", "== one"), "cannot hold", both},
 		{"written", both, true, texts("b", "three", "c", "four"), "", "== b\nthree\n== c\nfour\n"},
+		{"written in the file's order", both, true, texts("c", "four", "b", "three", "a", "one"), "", "== a\none\n== b\nthree\n== c\nfour\n"},
 		{"written for the first time", "", true, texts("a", "one"), "", "== a\none\n"},
 	} {
 		f, after := run(t, test.content, test.update, test.f)
