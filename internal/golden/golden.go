@@ -36,8 +36,8 @@ func Is(t testing.TB, name, got string) {
 //	== the title
 //	the text
 //
-// A run of some of a test's subtests compares, or writes, only their texts. A test whose subtests are
-// all skipped compares nothing.
+// A run of some of a test's subtests compares, or writes, only their texts. A test whose subtests
+// are all skipped compares nothing.
 type Texts struct {
 	path     string
 	known    []text // as the file has them
