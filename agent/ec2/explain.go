@@ -15,6 +15,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -139,8 +140,10 @@ func unreachableRemedy(err error, region, service string) string {
 func pathRemedy(err error, service string) string {
 	unknownCA, noRoots, wrongName := x509.UnknownAuthorityError{}, x509.SystemRootsError{}, x509.HostnameError{}
 	invalid, plain, alert := x509.CertificateInvalidError{}, tls.RecordHeaderError{}, tls.AlertError(0)
-	proxy, odd := (*proxyError)(nil), (*oddAnswerError)(nil)
+	proxy, odd, broken, op := (*proxyError)(nil), (*oddAnswerError)(nil), (*brokenProxyError)(nil), (*net.OpError)(nil)
 	switch {
+	case errors.As(err, &broken):
+		return host.ProxyRemedy
 	case errors.As(err, &unknownCA), errors.As(err, &noRoots):
 		return "an authority that this node does not know has signed the certificate: something on the way replaces AWS's (a proxy that inspects TLS), or the node has no CA certificates. " +
 			"Name the file with the authority's certificate with AWS_CA_BUNDLE, or install ca-certificates"
@@ -148,6 +151,8 @@ func pathRemedy(err error, service string) string {
 		return "the certificate is another host's: look at AWS_ENDPOINT_URL (use a name that the certificate has), at the VPC's private DNS and at /etc/hosts"
 	case errors.As(err, &invalid) && invalid.Reason != x509.Expired:
 		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS) and at AWS_CA_BUNDLE"
+	case errors.As(err, &plain) && errors.As(err, &op) && op.Op == "proxyconnect":
+		return "the proxy does not speak TLS: HTTPS_PROXY has to begin with http://, which is the way to the proxy and not to AWS"
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
 		return "the server does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
 	case errors.As(err, &alert):
