@@ -70,6 +70,9 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 	if err := r.recallClaims(ctx); err != nil {
 		return netip.Addr{}, err
 	}
+	if err := r.withdrawStrays(ctx); err != nil {
+		return netip.Addr{}, err
+	}
 	if err := r.finishGivenBack(ctx); err != nil {
 		return netip.Addr{}, err
 	}
@@ -99,6 +102,7 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 	}
 	return plan.Addr, r.save(state.Programmed, func(s *state.State) {
 		s.Static, s.Former, s.Intents, s.Named = plan.Addr, nil, c.Intents(), r.named
+		s.Lost = false
 	})
 }
 

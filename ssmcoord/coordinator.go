@@ -36,7 +36,7 @@ type RefusedError struct {
 	// Repeated says that EC2 refused a repeated attempt: an earlier one, whose answer was lost, may
 	// still have its effect.
 	Repeated bool
-	// Every is set if EC2's words do not say whether they are about this address or about every one.
+	// Every is set if EC2's words do not tell a refusal of this address from one of every address.
 	// It is the error of a run that gets the same Code for another attempt.
 	Every error
 	Code  string

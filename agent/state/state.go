@@ -69,6 +69,9 @@ type State struct {
 	// run has come to its end since. A run gives such an address back if the rules cut an endpoint
 	// off. Files of older versions have none: what they name is kept.
 	Unproven []netip.Addr `json:"unproven,omitempty"`
+	// Lost is set by a release that found no state file, until it has asked the ledger and EC2
+	// which addresses are this node's.
+	Lost bool `json:"lost,omitempty"`
 	// Before is the address that was in use before Static, while Static is unproven. It comes into
 	// use again if Static is given back. BeforeDue is when its record was to be written.
 	Before    netip.Addr `json:"before,omitzero"`
