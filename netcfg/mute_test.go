@@ -7,7 +7,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// A configuration in which no connection leaves with the static IP is told from one in which some do.
+// A configuration in which no connection leaves with the static IP is mute, and no other one is.
 func TestMute(t *testing.T) {
 	networks := func(list ...string) (prefixes []netip.Prefix) {
 		for _, p := range list {

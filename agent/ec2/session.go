@@ -120,8 +120,8 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 // configFiles are the variables that name a file which the SDK reads as a whole.
 var configFiles = []string{"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}
 
-// loadConfig is LoadDefaultConfig, which ends with ctx although a file, such as a named pipe, has no
-// end or does not begin. A device may give more than fits into memory, and is refused.
+// loadConfig is LoadDefaultConfig, and ends with ctx even if a file, such as a named pipe, does not
+// end. A device may give more than fits into memory, and is refused.
 func loadConfig(ctx context.Context, env host.Environment, options []func(*awsconfig.LoadOptions) error) (aws.Config, error) {
 	for _, name := range configFiles {
 		p := env.Getenv(name)
