@@ -169,8 +169,10 @@ func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 	if last := r.memory.State().Settings; r.memory.Known() && DerivedPrivate(last) && !r.cfg.Given.Scope && r.cfg.Scope != last.Scope {
 		r.report.note(fmt.Sprintf("the node has no public IPv4 address any more: --snat-scope is %s (derived), and was %s", r.cfg.Scope, last.Scope))
 	}
-	for _, warning := range fit.Warnings {
-		r.report.warn(warning)
+	for _, warning := range append(fit.Warnings, r.cfg.ScopeWarning(r.facts.ID)) {
+		if warning != "" {
+			r.report.warn(warning)
+		}
 	}
 	problems := []error{wrongRegion, r.checkPrefix(), unfit, r.cfg.CheckScope(r.facts.ID)}
 	if !carried && len(r.facts.ID.Addresses) > 1 { // every instance type allows two

@@ -124,6 +124,9 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	if v.answers && len(r.facts.ID.Public) == 0 && last.Static.IsValid() && DerivedPrivate(last.Settings) && len(last.Settings.Only) == 0 {
 		s.Notes = append(s.Notes, PublicGone(last.Settings))
 	}
+	if warning := r.cfg.ScopeWarning(r.facts.ID); warning != "" {
+		s.Notes = append(s.Notes, warning)
+	}
 	active := last.Static.IsValid() && last.Phase != state.Released && last.Phase != state.Withdrawn
 	if err := r.statusKernel(ctx, s, active); err != nil {
 		return err
