@@ -166,8 +166,10 @@ func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 	for _, note := range append(fit.Notes, r.cfg.ScopeNotes(r.facts.ID)...) {
 		r.report.note(note)
 	}
-	for _, warning := range fit.Warnings {
-		r.report.warn(warning)
+	for _, warning := range append(fit.Warnings, r.cfg.ScopeWarning(r.facts.ID)) {
+		if warning != "" {
+			r.report.warn(warning)
+		}
 	}
 	problems := []error{wrongRegion, r.checkPrefix(), unfit, r.cfg.CheckScope(r.facts.ID)}
 	if !carried && len(r.facts.ID.Addresses) > 1 { // every instance type allows two

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -82,7 +83,7 @@ func TestStateThatCannotBeSaved(t *testing.T) {
 // A damaged state file stops neither a release nor a run with a list, and is put aside. All others
 // say what is true.
 func TestDamagedStateFile(t *testing.T) {
-	for _, content := range []string{"", "{", `{"version":1}`, "\x00\x00\x00"} {
+	for _, content := range []string{"", "{", `{"version":1}`, "\x00\x00\x00", strings.Repeat(" ", 2<<20)} {
 		for _, args := range [][]string{{"release"}, {"10.0.1.20", "10.0.1.21", "10.0.1.22"}} {
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNode(t, cloud.Options{})
@@ -111,6 +112,26 @@ func TestDamagedStateFile(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A lock that is no file is named, with what to do about it, and nothing is changed.
+func TestLockThatIsNoFile(t *testing.T) {
+	for _, make := range []func(p string) error{func(p string) error { return os.Mkdir(p, 0o700) }, func(p string) error { return os.Symlink("/etc/hostname", p) }} {
+		n := newTestNode(t, cloud.Options{})
+		if err := os.MkdirAll(n.env.Path(DefaultStateDir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := make(n.env.Path(filepath.Join(DefaultStateDir, "lock"))); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := n.program(t.Context(), "10.0.1.20", "10.0.1.21")
+		if code != ExitInternal || !strings.Contains(stderr, "find out who put it there, and remove it") || len(n.uses()) > 0 {
+			t.Errorf("exit code %d, uses %v\n%s", code, n.uses(), stderr)
+		}
+	}
+	if err := StateDirError("/x", &os.PathError{Op: "open", Path: "/x", Err: syscall.EMFILE}); !strings.Contains(strings.Join(exit.Remedies(err), ""), "ulimit -n") {
+		t.Error(err)
 	}
 }
 

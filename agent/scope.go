@@ -56,6 +56,15 @@ func (c Config) ScopeNotes(id Identity) []string {
 	return []string{has + "of --only-cidr it drops traffic to " + strings.Join(public, ", ") + ", unless another way leads there"}
 }
 
+// ScopeWarning warns of exceptions that leave nothing for the static IP, or returns "".
+func (c Config) ScopeWarning(id Identity) string {
+	if !(netcfg.Config{Scope: netcfg.Scope(c.Scope), Only: c.Only, Exclude: c.Exclude, VPC: id.VPC}).Mute() {
+		return ""
+	}
+	return "no connection of this node leaves with the static IP, for --exclude-cidr covers every network that --snat-scope " + c.Scope +
+		" and --only-cidr leave: name fewer networks with --exclude-cidr, unless others only connect to the static IP"
+}
+
 // addresses lists addresses in messages.
 func addresses(list []netip.Addr) string {
 	var texts []string

@@ -90,6 +90,9 @@ func (d *examination) placeFindings(at agent.Placement) (findings []Finding) {
 	for _, text := range d.cfg.ScopeNotes(d.facts.ID) {
 		findings = append(findings, fine("scope", "", "%s", text))
 	}
+	if text := d.cfg.ScopeWarning(d.facts.ID); text != "" {
+		findings = append(findings, warning("scope", "", "", "%s", text))
+	}
 	return findings
 }
 

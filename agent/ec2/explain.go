@@ -55,6 +55,9 @@ func ExplainAt(err error, at iam.Place) error {
 		return exit.With(exit.Unreachable, err, fmt.Sprintf("let only the networks that need the static IP see it: --only-cidr NETWORK; or keep the endpoint's network out: --exclude-cidr NETWORK; "+
 			"or, if the endpoint is outside the VPC, create the VPC endpoint %s", EndpointService(at.Region, c.Service)))
 	}
+	if tag := (*ssmcoord.TagError)(nil); errors.As(err, &tag) {
+		return exit.With(exit.Usage, err, tagRemedy(tag))
+	}
 	service := innermostService(err, "")
 	if remedy := pathRemedy(err, service); remedy != "" {
 		return exit.With(exit.Unreachable, err, remedy)
@@ -81,6 +84,14 @@ func ExplainAt(err error, at iam.Place) error {
 		return exit.With(exit.Deadline, err, "AWS kept failing; run again")
 	}
 	return err
+}
+
+// tagRemedy is what to do about tags that Parameter Store refuses.
+func tagRemedy(err error) string {
+	if ErrorCode(err) == "TooManyTagsError" {
+		return "the record has other tags, and a parameter has 50 at most: remove some (aws ssm remove-tags-from-resource --resource-type Parameter), or name fewer with --claim-tag"
+	}
+	return "correct --claim-tag: look at the tag policies of the organization (aws organizations describe-effective-policy --policy-type TAG_POLICY) for the values that they admit"
 }
 
 // definiteRefusals are refusals that no repetition changes, by the code of the error, with who has
