@@ -88,9 +88,20 @@ func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagn
 	return d, err
 }
 
-// wanted returns the kernel's wanted state.
+// wanted returns the kernel's wanted state. If the next run derives another scope, it is the state
+// that the last run programmed.
 func (d *examination) wanted(static netip.Addr, former []netip.Addr) netcfg.Config {
-	return d.facts.Wanted(d.cfg.Settings(), static, former)
+	s := d.cfg.Settings()
+	if d.derivesAnew() {
+		s.Scope = d.last.Settings.Scope
+	}
+	return d.facts.Wanted(s, static, former)
+}
+
+// derivesAnew reports whether the scope of the last run was derived from a public address that the
+// node has no more.
+func (d *examination) derivesAnew() bool {
+	return d.hasState && d.known && d.last.Static.IsValid() && !d.cfg.Given.Scope && agent.DerivedPrivate(d.last.Settings) && d.cfg.Scope != d.last.Settings.Scope
 }
 
 // explain gives an error its exit code and remedy.
