@@ -154,6 +154,9 @@ func StateDirError(dir string, err error) error {
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return exit.With(ExitInternal, err, "raise the limit of open files (ulimit -n; LimitNOFILE= of a unit), or close files of other programs (fs.file-max), and run again")
 	}
+	if filepath.Base(dir) != filepath.Base(DefaultStateDir) { // it may be somebody else's, such as /mnt
+		return exit.With(ExitInternal, err, "name a directory with --state-dir that is empty or does not exist, on a file system that is not read-only and has room")
+	}
 	return exit.With(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
 }
 
