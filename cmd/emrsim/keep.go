@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -82,11 +81,10 @@ func attach(use func(tty *os.File) error) error {
 		}
 	}()
 	go func() { _, _ = io.Copy(master, os.Stdin) }() // ends with the process
-	var copied sync.WaitGroup
-	copied.Go(func() { _, _ = io.Copy(os.Stdout, master) }) // ends with EIO when the last program has closed the terminal
+	finish := terminal.Copy(os.Stdout, master)
 	err = use(tty)
 	tty.Close()
-	copied.Wait()
+	finish()
 	return err
 }
 
