@@ -83,7 +83,7 @@ func launchCommand() *cobra.Command {
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
 	f.StringVar(&o.report, "report", "", "write what happened to this file: .html is a page that needs no network, .json the same as data")
-	f.BoolVar(&o.virtual, "virtual", false, "in virtual time: up to 500 nodes, with kernels in memory and without packets; needs no root")
+	f.BoolVar(&o.virtual, "virtual", false, "in virtual time: up to 1000 nodes, with kernels in memory and without packets; needs no root")
 	f.BoolVar(&o.log, "log", false, "write a log also where stdout is a terminal")
 	f.BoolVar(&o.keep, "keep", false, "afterwards, keep the cluster for other terminals until Ctrl-C: emrsim nodes, shell, exec, end, add")
 	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")

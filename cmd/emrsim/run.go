@@ -145,10 +145,10 @@ func runScenarios(ctx context.Context, out io.Writer, o runOptions, args []strin
 		}
 	}
 	if failed > 0 {
-		fmt.Fprintf(out, "\nFAILED: %s of %d\n", counted(failed, "scenario"), len(all))
+		fmt.Fprintf(out, "\nFAILED: %s of %d\n", lab.Count(failed, "scenario"), len(all))
 		return exitError(1)
 	}
-	fmt.Fprintf(out, "\n%s: all as expected\n", counted(len(all), "scenario"))
+	fmt.Fprintf(out, "\n%s: all as expected\n", lab.Count(len(all), "scenario"))
 	return nil
 }
 
@@ -326,12 +326,4 @@ func listCommands(out io.Writer) error {
 		}
 	}
 	return nil
-}
-
-// counted returns a number with a noun: 1 node, 2 nodes.
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -17,9 +18,14 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/simulation"
 )
 
-// maxVirtual is the maximum number of nodes in virtual time: what takes less than a minute of a
-// processor. The effort grows with the square, since each node asks EC2 for all of them.
-const maxVirtual = 500
+// maxVirtual is the maximum number of nodes in virtual time: what takes about two minutes of a
+// processor. The effort grows with the square, since each node asks EC2 for all of them, and the
+// AWS SDK decodes each answer.
+const maxVirtual = 1000
+
+// virtualGC is the percentage by which the heap may grow before garbage is collected, see GOGC.
+// Answers of EC2 are most of the heap and become garbage at once.
+const virtualGC = 400
 
 // launchVirtual rehearses in virtual time, without namespaces.
 func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []string, wanted agent.Config) error {
@@ -33,7 +39,7 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 		return usageError{err}
 	}
 	if room := 1<<(32-subnet.Bits()) - 5; room < nodes+len(spec.Static) {
-		return usageError{fmt.Errorf("subnet %s has %d addresses, and %d nodes with %d static IPs need %d: name another one with --subnet", subnet, room, nodes, len(spec.Static), nodes+len(spec.Static))}
+		return usageError{fmt.Errorf("subnet %s has room for %d addresses, and %s with %s need %d: name another one with --subnet", subnet, room, lab.Count(nodes, "node"), lab.Count(len(spec.Static), "static IP"), nodes+len(spec.Static))}
 	}
 	// AWS settings of this machine must not reach the simulated nodes.
 	for _, kv := range os.Environ() {
@@ -43,6 +49,9 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 	}
 	os.Setenv("AWS_CONFIG_FILE", os.DevNull)
 	os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(virtualGC)
+	}
 	began := time.Now()
 	fmt.Printf("%s in virtual time, in subnet %s; seed %d\n", size(spec), subnet, spec.Account.Seed)
 	var rec *record.Recording
@@ -80,9 +89,9 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 			throttled++
 		}
 	}
-	fmt.Printf("last address %.1f s, last record %.1f s, %d calls to AWS, %d of them throttled (it took %s)\n", programmed, recorded, len(rec.Calls), throttled, time.Since(began).Round(time.Second/10))
+	fmt.Printf("last address %.1f s, last record %.1f s, %s to AWS, %d of them throttled (it took %s)\n", programmed, recorded, lab.Count(len(rec.Calls), "call"), throttled, time.Since(began).Round(time.Second/10))
 	if len(rec.Problems) > 0 {
-		fmt.Printf("\nFAILED: %s\n", counted(len(rec.Problems), "problem"))
+		fmt.Printf("\nFAILED: %s\n", lab.Count(len(rec.Problems), "problem"))
 		for _, p := range rec.Problems {
 			fmt.Print(describeProblem(p, nodes))
 		}
