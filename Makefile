@@ -61,6 +61,10 @@ test: setup-test lint ## all tests, with kernel and end-to-end tests; none of th
 	REQUIRE_NETNS=1 scripts/test.sh -count=1 -timeout $(TEST_TIMEOUT) ./...
 	go -C scripts/templates test -count=1 -timeout $(TEST_TIMEOUT) ./...
 
+.PHONY: golden
+golden: ## write the golden files anew, of all packages that have them
+	go test -count=1 -timeout $(TEST_TIMEOUT) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | sed -n 's| .*/internal/golden.*||p') -args -update
+
 .PHONY: test-unit
 test-unit: ## the tests that can run here; those that need root or namespaces are skipped where there are none
 	go test -short -timeout $(TEST_TIMEOUT) ./...

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
@@ -40,6 +41,11 @@ func (r *run) apply(ctx context.Context) error {
 		}
 	}
 	static, err := r.giveAddress(ctx)
+	if again, why := r.setAside(ctx, err); why != nil {
+		return errors.Join(r.explain(ctx, err), why)
+	} else if again {
+		static, err = r.giveAddress(ctx)
+	}
 	if err == nil && static.IsValid() {
 		err = r.verify(ctx, static)
 	}
@@ -52,8 +58,10 @@ func (r *run) apply(ctx context.Context) error {
 // giveAddress gets the node an address and puts it into use. It returns the zero Addr if the node
 // is left as it is.
 func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
-	if err := r.connect(ctx); err != nil {
-		return netip.Addr{}, err
+	if !r.session.Connected() {
+		if err := r.connect(ctx); err != nil {
+			return netip.Addr{}, err
+		}
 	}
 	if alone, err := r.check(ctx, true); err != nil || alone {
 		return netip.Addr{}, err
@@ -66,7 +74,7 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	gateways := r.askGateways(ctx)
-	last := r.past()
+	last := r.past().Resumed()
 	c := r.coordinator(last)
 	plan, err := c.Acquire(ctx)
 	if err != nil {
@@ -77,31 +85,37 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 	if plan.Kept {
 		r.report.unchanged(1)
 	}
-	name := r.beginName(ctx)
 	r.joinGateways(ctx, gateways)
 	// The coordinator forgets what is given back; the kernel may still have it.
 	former := r.former(union(last.Touched(), c.Intents()), plan.Addr)
-	if err := r.use(ctx, c, plan, former); err != nil {
-		if name != nil {
-			r.joinName(ctx, name) // the instance may be renamed, whatever else failed
+	if err := r.use(ctx, c, plan, former, last.RecordDue); err != nil {
+		if r.naming != nil {
+			r.joinName(ctx) // the instance may be renamed, whatever else failed
 		}
 		return netip.Addr{}, err
 	}
-	named := r.joinName(ctx, name)
 	if err := state.ForgetAbsence(r.env.Root, r.dir); err != nil {
 		return netip.Addr{}, err
 	}
 	return plan.Addr, r.save(state.Programmed, func(s *state.State) {
-		s.Static, s.Former, s.Intents, s.Named = plan.Addr, nil, c.Intents(), named
+		s.Static, s.Former, s.Intents, s.Named = plan.Addr, nil, c.Intents(), r.named
 	})
 }
 
 // use puts the address of the plan into use: into the kernel first, then into the ledger. Last it
-// gives back what the node had before.
-func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, former []netip.Addr) error {
+// gives back what the node had before. beforeDue is when the record of the address in use so far is
+// to be written.
+//
+// The Name tag's call is the run's only one to EC2 that has to go by the rules, so it is made after
+// them.
+func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, former []netip.Addr, beforeDue time.Time) error {
 	due := c.Due(plan)
 	inUse := func(s *state.State) {
 		s.Static, s.Former, s.Intents, s.RecordDue = plan.Addr, former, c.Intents(), due
+		s.Before, s.BeforeDue = netip.Addr{}, time.Time{}
+		if last := c.Past.Last; last.IsValid() && last != plan.Addr {
+			s.Before, s.BeforeDue = last, beforeDue
+		}
 	}
 	if err := r.save(state.Attached, inUse); err != nil {
 		return err
@@ -113,6 +127,7 @@ func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Pl
 	if err := r.save(state.Programmed, inUse); err != nil {
 		return err
 	}
+	r.naming = r.beginName(ctx)
 	if err := r.record(ctx, c, plan, due); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -15,7 +16,7 @@ func TestRepeating(t *testing.T) {
 		t.Errorf("without arguments: got %+v, want %+v", got, last)
 	}
 	named := c
-	named.Pools = Pools{Master: addrList("10.0.1.77")}
+	named.Pools = Pools{Master: netiptest.Addrs("10.0.1.77")}
 	if got := named.Repeating(last); !reflect.DeepEqual(got, named) {
 		t.Errorf("with addresses: got %+v, want %+v", got, named)
 	}
@@ -52,7 +53,7 @@ func TestRepeating(t *testing.T) {
 // testSettings has a value in every field, so that a test notices one that is not repeated.
 func testSettings() Settings {
 	return Settings{
-		Pools: Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12"), Task: addrList("10.0.1.20")},
+		Pools: Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11 10.0.1.12"), Task: netiptest.Addrs("10.0.1.20")},
 		Role:  RoleCore, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 		Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
 		Verify:           targetList("192.168.50.10:8020", "nn.example.com:443"),

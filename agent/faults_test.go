@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // takesNoWrites makes the file system of the state directory full or read-only.
@@ -121,7 +124,7 @@ func TestLostStateFile(t *testing.T) {
 		}
 		for command, code := range map[string]ExitCode{"status": ExitDrifted, "restore": ExitInternal} {
 			got, stdout, stderr := n.program(t.Context(), command)
-			if said := stdout + stderr; got != code || !strings.Contains(said, "is missing, but the kernel carries the static IP "+static.String()) || !strings.Contains(said, "emr-static-ip release") {
+			if said := stdout + stderr; got != code || !strings.Contains(said, static.String()) || !strings.Contains(said, "emr-static-ip release") {
 				t.Errorf("%s: exit code %d\n%s", command, got, said)
 			}
 		}
@@ -196,6 +199,22 @@ func TestStatusNamesThings(t *testing.T) {
 			n.kernel.InsertRule("PREROUTING", "-d 10.0.1.21/32 -p tcp -j DNAT --to-destination 10.0.1.9")
 		}, ExitOK,
 			[]string{"-d 10.0.1.21/32 -p tcp -j DNAT --to-destination 10.0.1.9"}, []string{"what to do"}},
+		{"untracked", func(n *testNode) {
+			n.kernel.SetUntracked(nil, netcfg.Untracking{Where: "table ip raw chain OUTPUT", Rule: "a notrack rule (handle 3)", Sure: true})
+		}, ExitDrifted,
+			[]string{"differs  connection tracking (table ip raw chain OUTPUT has a notrack rule (handle 3), which keeps traffic of this node from connection tracking: it is not translated)",
+				"what to do remove the rule that keeps the traffic from connection tracking", "status     drifted"}, []string{"because"}},
+		{"perhaps untracked", func(n *testNode) {
+			n.kernel.SetUntracked(nil, netcfg.Untracking{Where: "table ip raw chain OUTPUT", Rule: "a notrack rule (handle 3)"})
+		}, ExitOK,
+			[]string{"note       table ip raw chain OUTPUT has a notrack rule (handle 3), which may keep some connections", "status     in order"}, []string{"what to do", "differs"}},
+		{"the raw table cannot be read", func(n *testNode) { n.kernel.SetUntracked(errors.New("reading table raw: no")) }, ExitOK,
+			[]string{"unknown  connection tracking (reading table raw: no)", "status     in order"}, []string{"what to do"}},
+		{"all name servers are silent", func(n *testNode) { n.nameServers("10.0.0.2", "10.0.0.3") }, ExitOK,
+			[]string{"unknown  EC2 gives 10.0.1.21 to " + "eni-0c90af256114f68db (no name server answers for ec2.us-east-1.amazonaws.com; silent: 10.0.0.2, 10.0.0.3 in /etc/resolv.conf",
+				"unknown  record /emr-static-ip/subnet-00099c6c1f09303b7/10.0.1.21 (no name server answers", "status     in order"}, []string{"what to do", "because", "note "}},
+		{"one name server is silent", func(n *testNode) { n.nameServers("10.0.0.2", "10.0.0.53") }, ExitOK,
+			[]string{"note       name server silent: 10.0.0.2 in /etc/resolv.conf (the VPC's DHCP options), of 2; each look-up waits for it", "status     in order"}, []string{"what to do"}},
 		{"moved", func(n *testNode) { n.unassign(static) }, ExitDrifted, []string{"missing  IMDS", "missing  EC2", "what to do emr-static-ip, without arguments"}, []string{"because"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -219,6 +238,24 @@ func TestStatusNamesThings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// nameServers lets AWS not answer, and all name servers but 10.0.0.53.
+func (n *testNode) nameServers(addresses ...string) {
+	n.t.Helper()
+	n.write(n.env.Path("/etc/resolv.conf"), "nameserver "+strings.Join(addresses, "\nnameserver ")+"\n")
+	n.env.NameServerAnswers = func(_ context.Context, server netip.Addr, name string) bool {
+		if name != "ec2.us-east-1.amazonaws.com" {
+			n.t.Errorf("asked for %s", name)
+		}
+		return server.String() == "10.0.0.53"
+	}
+	n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+		if c.Service == "imds" {
+			return cloud.FaultAction{}
+		}
+		return cloud.FaultAction{Kind: cloud.FaultHang}
+	})
 }
 
 // Right after a run IMDS may not list the address yet: that is no drift.

@@ -16,11 +16,14 @@ import (
 // lostStatic takes the last run's address out of the kernel: EC2 does not give it to this node any
 // more. From here on until another one is programmed the node has none.
 func (r *run) lostStatic(ctx context.Context) error {
-	lost := r.memory.State().Static
+	lost := r.past().Resumed().Static
 	r.lost = lost
 	r.report.warn(lostText(lost))
 	// On disk first: from here on a restore must not put it back.
-	if err := r.save(state.Withdrawn, func(s *state.State) { s.RecordDue = time.Time{} }); err != nil {
+	if err := r.save(state.Withdrawn, func(s *state.State) {
+		*s = s.Resumed()
+		s.RecordDue = time.Time{}
+	}); err != nil {
 		return err
 	}
 	return r.unprogram(ctx, []netip.Addr{lost})
@@ -88,10 +91,7 @@ func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Add
 
 // takeBackFor is takeBack where the node had another address before.
 func (r *run) takeBackFor(ctx context.Context, c *ssmcoord.Coordinator, a, before netip.Addr, perhaps bool) error {
-	due := time.Time{}
-	if !c.Past.Recorded { // its record was left to the timer
-		due = time.Now().UTC()
-	}
+	due := r.memory.State().BeforeDue // not zero: its record was left to the timer
 	again := func(s *state.State) {
 		s.Static, s.Former, s.Intents, s.RecordDue = before, []netip.Addr{a}, c.Intents(), due
 	}

@@ -10,6 +10,8 @@ import (
 // beginName appends the role to the Name tag while the run goes on. It is called when the node has
 // its address: a run that gets none changes nothing. It returns nil if there is nothing to do, or
 // if EC2 has not listed the node's tags yet.
+//
+// The rules are in the kernel by then, so the call also shows whether EC2 can be reached by them.
 func (r *run) beginName(ctx context.Context) *answer[string] {
 	if !r.cfg.NameTag || r.memory.State().Named || r.session.EC2.SeenTags == nil {
 		return nil
@@ -26,15 +28,39 @@ func (r *run) rename(ctx context.Context, name string) error {
 	return r.session.EC2.Rename(ctx, name)
 }
 
-// joinName waits for the Name tag. The tag is a convenience: a node is not failed for it. joinName
-// returns true if no later run needs to look after it.
-func (r *run) joinName(ctx context.Context, begun *answer[string]) (named bool) {
+// joinName waits for the Name tag, once. The tag is a convenience: a node is not failed for it. The
+// error says that the rules cut EC2's endpoint off, and is nothing else.
+func (r *run) joinName(ctx context.Context) (cutOff error) {
+	if !r.joined {
+		r.joined = true
+		r.named, cutOff = r.endName(ctx, r.naming)
+	}
+	return cutOff
+}
+
+// nameCutOff is the error of joinName as far as it is known yet.
+func (r *run) nameCutOff() error {
+	if r.naming == nil {
+		return nil
+	}
+	select {
+	case <-r.naming.done:
+		if ec2.IsCutOff(r.naming.err) {
+			return r.naming.err
+		}
+	default:
+	}
+	return nil
+}
+
+// endName returns named true if no later run needs to look after the Name tag.
+func (r *run) endName(ctx context.Context, begun *answer[string]) (named bool, cutOff error) {
 	switch {
 	case !r.cfg.NameTag:
-		return r.memory.State().Named
+		return r.memory.State().Named, nil
 	case r.memory.State().Named:
 		r.report.unchanged(1)
-		return true
+		return true, nil
 	}
 	name, err := "", error(nil)
 	if begun != nil {
@@ -46,9 +72,12 @@ func (r *run) joinName(ctx context.Context, begun *answer[string]) (named bool) 
 		err = r.rename(ctx, name)
 	}
 	switch {
+	case ec2.IsCutOff(err):
+		r.report.warn(withRemedies(r.explain(ctx, err)))
+		return false, err
 	case err != nil:
 		r.report.warn(withRemedies(r.explain(ctx, err)) + "; or use --no-name-tag")
-		return false
+		return false, nil
 	case name != "":
 		r.report.change(stepName, "named the instance "+text.Quote(name))
 	default:
@@ -57,5 +86,5 @@ func (r *run) joinName(ctx context.Context, begun *answer[string]) (named bool) 
 			r.report.note(why + ": it stays as it is")
 		}
 	}
-	return r.session.EC2.SeenTags[ec2.TagName] != "" || name != "" // a Name that is given later gets the role, too
+	return r.session.EC2.SeenTags[ec2.TagName] != "" || name != "", nil // a Name that is given later gets the role, too
 }

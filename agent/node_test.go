@@ -12,6 +12,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -40,7 +41,7 @@ func newTestNode(t *testing.T, o cloud.Options) *testNode {
 	m := agenttest.New(t, o)
 	n := &testNode{Node: m.Node, t: t, cloud: m.Cloud, kernel: m.Kernel, env: m.Env, silent: &m.Silent, active: m.Active}
 	n.cfg = DefaultConfig()
-	n.cfg.Pools = Pools{Master: addrList("10.0.1.20"), Core: addrList("10.0.1.21 10.0.1.22")}
+	n.cfg.Pools = Pools{Master: netiptest.Addrs("10.0.1.20"), Core: netiptest.Addrs("10.0.1.21 10.0.1.22")}
 	n.env.Systemctl = n.systemctl
 	return n
 }

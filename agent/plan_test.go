@@ -12,6 +12,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -36,7 +38,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 		{"rerun with units", func(n *testNode) { n.withSystemd().apply() }, nil},
 		{"the address is lost", func(n *testNode) { n.apply(); n.kernel.RemoveAddress(netip.MustParseAddr("10.0.1.21")) }, []string{"ip addr add 10.0.1.21/32"}},
 		{"the rules are lost", func(n *testNode) { n.apply(); n.kernel.FlushNAT() }, []string{"iptables-legacy-restore --noflush"}},
-		{"the list has changed", func(n *testNode) { n.apply(); n.cfg.Pools.Core = addrList("10.0.1.24 10.0.1.25") },
+		{"the list has changed", func(n *testNode) { n.apply(); n.cfg.Pools.Core = netiptest.Addrs("10.0.1.24 10.0.1.25") },
 			[]string{"assign 10.0.1.2", "ip addr add 10.0.1.2", "iptables-legacy-restore", "ip addr del 10.0.1.21/32", "write the record", "delete the record", "unassign 10.0.1.21"}},
 		{"the address was moved", func(n *testNode) { n.apply(); n.unassign(netip.MustParseAddr("10.0.1.21")) },
 			[]string{"assign 10.0.1.21"}},
@@ -134,7 +136,7 @@ func TestPlanNeedsNoWritePermission(t *testing.T) {
 func TestPlanOfAFullPool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		n.cfg.Pools.Core = addrList("10.0.1.21")
+		n.cfg.Pools.Core = netiptest.Addrs("10.0.1.21")
 		stranger, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
 		if err != nil {
 			t.Fatal(err)
@@ -164,7 +166,7 @@ func TestPlanGolden(t *testing.T) {
 		"take-over": func(n *testNode) {
 			n.claim(netip.MustParseAddr("10.0.1.21"), ssmcoord.Record{Instance: "i-0dead", ENI: "eni-0dead", Cluster: "j-GONE", Role: "CORE", Time: time.Now()}, 2*ssmcoord.DescribeLag)
 		},
-		"list-changed":     func(n *testNode) { n.apply(); n.cfg.Pools.Core = addrList("10.0.1.24 10.0.1.25") },
+		"list-changed":     func(n *testNode) { n.apply(); n.cfg.Pools.Core = netiptest.Addrs("10.0.1.24 10.0.1.25") },
 		"everything-taken": func(n *testNode) { stranger(n, n.cfg.Pools.Core...) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -179,7 +181,7 @@ func TestPlanGolden(t *testing.T) {
 			if _, failure, found := strings.Cut(stderr, "emr-static-ip failed"); found {
 				text += "--- stderr\nemr-static-ip failed" + failure
 			}
-			golden(t, "plan-"+name+".txt", strings.ReplaceAll(text, Version(), "VERSION"))
+			golden.Is(t, "plan-"+name+".txt", strings.ReplaceAll(text, Version(), "VERSION"))
 		})
 	}
 }

@@ -2,47 +2,59 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // record writes the record of the node's address, and installs what is to act after this run. The
 // traffic flows already. So the run leaves the record to the timer, if there is one, where the
 // node's turn to write is far away, and where Parameter Store does not take the record in time.
+//
+// An unproven address is taken back if its record is denied, or if the rules cut off the endpoint
+// of Parameter Store, or EC2's, which the Name tag's call shows. The state file says what is
+// unproven, so that a run which goes on after a kill decides as the killed one would have.
 func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, due time.Time) error {
+	doubted := r.memory.State().Doubts(plan.Addr)
 	if time.Until(due) > ssmcoord.RecordSoon && r.timerWrites() {
+		if err := r.joinName(ctx); err != nil && doubted {
+			return r.undo(ctx, c, plan, err)
+		}
 		r.install(ctx)
 		if r.leaveToTimer(ctx) {
 			r.report.warn(fmt.Sprintf("record pending: many nodes start at the same time, and Parameter Store admits few records a second; "+
 				"%s writes the record of %s at about %s", systemd.Timer, plan.Addr, due.UTC().Format(time.RFC3339)), addressField(plan.Addr))
-			return nil
+			return r.save(state.Programmed, (*state.State).Prove)
 		}
 	}
 	writing, stop := r.reserveForTimer(ctx)
 	defer stop()
 	written, err := c.Record(writing, plan)
 	switch {
-	case (ec2.IsPermission(err) || ec2.IsCutOff(err)) && !plan.Kept:
-		if backErr := r.takeBack(ctx, c, plan.Addr, ec2.IsCutOff(err)); backErr != nil {
-			return errors.Join(r.explain(ctx, err), backErr)
-		}
-		return errors.Join(r.explain(ctx, err), fmt.Errorf("what the run had done with %s was taken back", plan.Addr))
+	case (ec2.IsPermission(err) || ec2.IsCutOff(err)) && doubted:
+		return r.undo(ctx, c, plan, err)
+	case err != nil && doubted && r.nameCutOff() != nil:
+		return r.undo(ctx, c, plan, r.nameCutOff())
 	case err != nil:
 		return r.unrecorded(ctx, plan.Addr, err, r.explain(writing, err))
 	case !written:
 		r.report.unchanged(1)
 	}
+	if err := r.save(state.Programmed, func(s *state.State) { s.RecordDue = time.Time{} }); err != nil {
+		return err
+	}
+	if err := r.joinName(ctx); err != nil && doubted {
+		return r.undo(ctx, c, plan, err)
+	}
 	r.install(ctx)
-	return r.save(state.Programmed, func(s *state.State) { s.RecordDue = time.Time{} })
+	return r.save(state.Programmed, (*state.State).Prove)
 }
 
 // unrecorded deals with a record that could not be written. The state file says that it is due. If
@@ -60,7 +72,7 @@ func (r *run) unrecorded(ctx context.Context, static netip.Addr, err, explained 
 	switch exit.CodeOf(explained) {
 	case exit.Deadline, exit.Unreachable:
 		r.report.warn(pending+": "+withRemedies(explained), addressField(static))
-		return nil
+		return r.save(state.Programmed, (*state.State).Prove)
 	}
 	r.report.warn(pending, addressField(static))
 	return explained
@@ -112,7 +124,7 @@ func (r *run) writePending(ctx context.Context) {
 	if last.RecordDue.IsZero() || wait > recordWait {
 		return
 	}
-	err := host.Sleep(ctx, max(wait, 0))
+	err := pause.Sleep(ctx, max(wait, 0))
 	if err == nil {
 		err = r.recordNow(ctx)
 	}

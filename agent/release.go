@@ -134,7 +134,7 @@ func (r *run) giveBack(ctx context.Context, c *ssmcoord.Coordinator, addrs []net
 	if len(addrs) == 0 {
 		return nil
 	}
-	c.Intend = func(context.Context, []netip.Addr) error { return nil }
+	c.Intend = func(context.Context, []netip.Addr, netip.Addr) error { return nil }
 	own, err := r.session.EC2.Own(ctx)
 	if err != nil {
 		return err

@@ -101,8 +101,11 @@ func (p *reporter) takenBack() {
 // unchanged counts objects that were as wanted.
 func (p *reporter) unchanged(n int) { p.rep.Unchanged += n }
 
-// note reports what the operator may want to know.
+// note reports what the operator may want to know. It reports the same text once.
 func (p *reporter) note(text string) {
+	if slices.Contains(p.rep.Notes, text) {
+		return
+	}
 	p.rep.Notes = append(p.rep.Notes, text)
 	p.log.Debug(text)
 }

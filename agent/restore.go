@@ -14,10 +14,10 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -273,7 +273,7 @@ func (r *run) putBack(ctx context.Context) error {
 func (r *run) awaitLink(ctx context.Context) error {
 	began := time.Now()
 	interval := func() time.Duration { return time.Second }
-	done, err := host.Poll(ctx, interval, func() (bool, error) {
+	done, err := pause.Poll(ctx, interval, func() (bool, error) {
 		o, err := r.session.Kernel.Observe(ctx, r.facts.ID.MAC)
 		switch {
 		case err != nil && !errors.Is(err, netcfg.ErrNoLink):

@@ -47,6 +47,9 @@ type run struct {
 	installs *systemd.Installer // once installer was called
 	gives    bool               // the run gives the address back
 	lost     netip.Addr         // which EC2 did not give to this node any more
+	naming   *answer[string]    // the Name tag's call, which goes on beside the run's own
+	joined   bool               // joinName has waited for it
+	named    bool               // no later run needs to look after the Name tag
 }
 
 func newRun(cfg Config, env Environment) *run {
@@ -184,7 +187,8 @@ func (r *run) coordinator(last state.State) *ssmcoord.Coordinator {
 	past := ssmcoord.Past{Intents: last.Touched(), Used: last.Former, Recorded: true}
 	if r.memory.Known() {
 		past.Written, past.Last = last.Written, last.Static
-		past.Recorded = last.Static.IsValid() && last.RecordDue.IsZero()
+		// Of a run that is resumed, the record of either address may be written or deleted.
+		past.Recorded = last.Static.IsValid() && last.RecordDue.IsZero() && last.Static == r.memory.State().Static
 		past.Used = union(past.Used, []netip.Addr{r.memory.State().Static})
 	}
 	switch last.Phase {
@@ -209,12 +213,19 @@ func (r *run) coordinator(last state.State) *ssmcoord.Coordinator {
 }
 
 // intend stores the addresses that EC2 may have assigned to this node, or is about to be asked for.
-func (r *run) intend(_ context.Context, intents []netip.Addr) error {
+//
+// One that the node did not have in use, and that EC2 is asked for, is unproven from then on.
+func (r *run) intend(_ context.Context, intents []netip.Addr, asked netip.Addr) error {
 	phase, last := state.Claiming, r.past()
 	if last.Static.IsValid() && (last.Phase == state.Attached || last.Phase == state.Programmed) {
 		phase = last.Phase // that address is in use, whatever becomes of the others
 	}
-	return r.save(phase, func(s *state.State) { s.Intents = intents })
+	return r.save(phase, func(s *state.State) {
+		s.Intents = intents
+		if asked.IsValid() && asked != last.Resumed().Static {
+			s.Unproven = union(s.Unproven, []netip.Addr{asked})
+		}
+	})
 }
 
 // program puts a static IP into use in the kernel, and ends the use of former ones.

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 // TestSamples writes what the program prints on a node whose life is without surprises: the report
@@ -20,18 +21,18 @@ func TestSamples(t *testing.T) {
 		if code != ExitOK {
 			t.Fatalf("exit code %d\n%s", code, stderr)
 		}
-		golden(t, "sample-report.txt", printed(stdout))
+		golden.Is(t, "sample-report.txt", printed(stdout))
 
 		if code, stdout, stderr = n.program(t.Context(), "status"); code != ExitOK {
 			t.Fatalf("exit code %d\n%s", code, stderr)
 		}
-		golden(t, "sample-status.txt", printed(stdout))
+		golden.Is(t, "sample-status.txt", printed(stdout))
 
 		code, _, stderr = n.program(t.Context(), append([]string{"--prefix=/x"}, onErrorList...)...)
 		_, failure, found := strings.Cut(stderr, "\nemr-static-ip failed")
 		if code != ExitUsage || !found {
 			t.Fatalf("exit code %d\n%s", code, stderr)
 		}
-		golden(t, "sample-failure.txt", "emr-static-ip failed"+printed(failure))
+		golden.Is(t, "sample-failure.txt", "emr-static-ip failed"+printed(failure))
 	})
 }

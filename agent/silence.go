@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // After silenceFirst without a log line, a run logs that it is still running, and then again every
@@ -75,7 +76,7 @@ func watch(ctx context.Context, log *zap.Logger) (*zap.Logger, func()) {
 				s.spoke() // a log that drops the line calls no hook
 				continue
 			}
-			if host.Sleep(ctx, wait) != nil {
+			if pause.Sleep(ctx, wait) != nil {
 				return
 			}
 		}

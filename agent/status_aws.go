@@ -48,7 +48,8 @@ func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 		defer close(done)
 		r.statusLedger(ctx, s)
 	}()
-	defer func() { <-done }()
+	say := r.watchNameServers(ctx)
+	defer func() { <-done; say(s) }()
 	if own, err := r.session.EC2.Own(ctx); err != nil {
 		s.EC2.Detail = text.Line(r.explain(ctx, err).Error())
 	} else if slices.Contains(own, s.Static) {

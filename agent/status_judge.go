@@ -63,6 +63,8 @@ func (s *Status) judge() {
 	case PhaseProgrammed:
 		if len(s.Pending) > 0 {
 			s.Reasons = append(s.Reasons, fmt.Sprintf("a run did not finish, and may have claimed %v: run it again", s.Pending))
+		} else if s.unfinished {
+			s.Reasons = append(s.Reasons, fmt.Sprintf("no run has finished with %s: run it again", s.Static))
 		}
 	default:
 		s.Reasons = append(s.Reasons, "the last run did not finish ("+string(s.Phase)+"): run it again")

@@ -26,12 +26,35 @@ func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
 	if !active {
 		return nil
 	}
+	items, notes := UntrackedItems(ctx, r.session.Kernel, r.wanted(s.Static, nil), o.Link.Name)
+	s.Kernel, s.Notes = append(s.Kernel, items...), append(s.Notes, notes...)
 	others, err := r.session.Kernel.Redirections(ctx, s.Static)
 	if err != nil {
 		others = []string{"the rules of others for " + s.Static.String() + " could not be read: " + err.Error()}
 	}
 	s.Notes = append(s.Notes, text.Limited(others)...)
 	return nil
+}
+
+// itemTracking is about rules of others that keep packets from connection tracking.
+const itemTracking = "connection tracking"
+
+// UntrackedItems says which rules of others keep the node's traffic from connection tracking, so
+// that it is not translated. A rule that only may do so is a note. A table that could not be read
+// is unknown.
+func UntrackedItems(ctx context.Context, k netcfg.Kernel, want netcfg.Config, link string) (items []Item, notes []string) {
+	rules, err := k.Untracked(ctx, want, link)
+	for _, u := range rules {
+		if u.Sure && len(items) < text.MaxProblems {
+			items = append(items, Item{What: itemTracking, State: itemDiffers, Detail: u.String()})
+		} else {
+			notes = append(notes, u.String())
+		}
+	}
+	if err != nil {
+		items = append(items, Item{What: itemTracking, State: itemUnknown, Detail: text.Line(err.Error())})
+	}
+	return items, text.Limited(notes)
 }
 
 // KernelItems compares what the kernel has with what is wanted of it: want if the static IP is in

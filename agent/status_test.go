@@ -12,6 +12,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 // inspect is the node's status, which must have changed nothing.
@@ -90,6 +91,14 @@ func TestStatus(t *testing.T) {
 				n.t.Fatal(err)
 			}
 		}, VerdictDrifted, ExitDrifted},
+		{"interrupted before the record", func(n *testNode) {
+			n.apply()
+			s := n.state()
+			s.Unproven = []netip.Addr{s.Static}
+			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+				n.t.Fatal(err)
+			}
+		}, VerdictDrifted, ExitDrifted},
 		{"interrupted while it looked for another address", func(n *testNode) {
 			n.apply()
 			s := n.state()
@@ -112,7 +121,7 @@ func TestStatus(t *testing.T) {
 				if s.Verdict != test.verdict || s.ExitCode() != test.code {
 					t.Errorf("%s (code %d), want %s (%d)", s.Verdict, s.ExitCode(), test.verdict, test.code)
 				}
-				golden(t, "status-"+strings.ReplaceAll(test.name, " ", "-")+".txt", strings.ReplaceAll(text.String(), n.env.Root, ""))
+				golden.Is(t, "status-"+strings.ReplaceAll(test.name, " ", "-")+".txt", strings.ReplaceAll(text.String(), n.env.Root, ""))
 				var back Status
 				if err := s.Render(&data, "json"); err != nil || json.Unmarshal(data.Bytes(), &back) != nil || back.Verdict != s.Verdict || len(back.Kernel) != len(s.Kernel) {
 					t.Errorf("%v\n%s", err, &data)

@@ -11,6 +11,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 // withSystemd makes the node look like one that systemd runs.
@@ -94,13 +95,13 @@ func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 }
 
 func TestUnitsWhereThereAreNone(t *testing.T) {
+	messages := golden.Open(t, "units.txt")
 	for _, test := range []struct {
 		name   string
 		change func(n *testNode)
-		note   string
 	}{
-		{"no systemd", func(*testNode) {}, "systemd does not run here"},
-		{"not wanted", func(n *testNode) { n.withSystemd().cfg.NoUnits = true }, "--no-units"},
+		{"no systemd", func(*testNode) {}},
+		{"not wanted", func(n *testNode) { n.withSystemd().cfg.NoUnits = true }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -108,7 +109,8 @@ func TestUnitsWhereThereAreNone(t *testing.T) {
 				n.cfg.NoShutdownAction = true // which needs the program too
 				test.change(n)
 				rep := n.apply()
-				if !strings.Contains(strings.Join(rep.Notes, "\n"), test.note) || len(n.calls) > 0 || host.Exists(n.env.Path("/etc/systemd")) || host.Exists(n.env.Path(systemd.Program)) {
+				messages.Is(t, test.name, ending(rep, nil))
+				if len(rep.Notes) == 0 || len(n.calls) > 0 || host.Exists(n.env.Path("/etc/systemd")) || host.Exists(n.env.Path(systemd.Program)) {
 					t.Errorf("notes %q, systemctl %q", rep.Notes, n.calls)
 				}
 				n.cfg.Pools, n.cfg.NoUnits = Pools{}, false // without arguments: as the last time

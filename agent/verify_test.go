@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -32,61 +33,48 @@ func TestVerify(t *testing.T) {
 	always := func(err error) func(netip.Addr, netip.AddrPort) error {
 		return func(netip.Addr, netip.AddrPort) error { return err }
 	}
+	messages := golden.Open(t, "verify.txt")
 	for _, test := range []struct {
 		name   string
 		verify []Target
 		change func(*Config)
 		answer func(from netip.Addr, to netip.AddrPort) error
-		want   []string      // in the note, or in error and remedies
+
 		dialed []string      // the first ones
 		within time.Duration // at most; and where it fails at least 15 s: routes follow an attachment later
 		code   ExitCode
 		before []netcfg.NATChain // of others, that come first
 	}{
-		{"as ordinary traffic goes", targetList("192.168.50.10:80"), nil, always(nil), []string{"verified: the static IP 10.0.1.21 reaches 192.168.50.10:80 ("},
-			[]string{"->192.168.50.10:80"}, time.Second, ExitOK, nil},
-		{"by name", targetList("nn.example.com:8020"), nil, always(nil), []string{"verified: the static IP 10.0.1.21 reaches nn.example.com:8020 (192.168.50.11) ("},
-			[]string{"->192.168.50.11:8020"}, time.Second, ExitOK, nil},
-		{"inside the VPC the socket is bound", targetList("10.0.9.9:80"), nil, always(nil), []string{"by a socket bound to it: the rules leave ordinary traffic to there alone"},
-			[]string{"10.0.1.21>10.0.9.9:80"}, time.Second, ExitOK, nil},
-		{"scope all", targetList("10.0.9.9:80"), func(c *Config) { c.Scope = "all" }, always(nil), []string{"reaches 10.0.9.9:80 ("}, []string{"->10.0.9.9:80"}, time.Second, ExitOK, nil},
-		{"outside --only-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Only = []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12")} }, always(nil), nil,
-			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
-		{"in --exclude-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Exclude = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")} }, always(nil), nil,
-			[]string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
-		{"black hole", targetList("192.168.50.10:80"), nil, always(agenttest.ErrNoAnswer), []string{
-			"verify: a TCP connection from the static IP 10.0.1.21 to 192.168.50.10:80 gets no answer",
-			"the static IP 10.0.1.21 itself is in order: attached and programmed, and it stays so",
-			"security group of this node (outbound to TCP 80)", "does it admit 10.0.1.21 to port 80?", "the other side's route back to 10.0.1.21"},
-			nil, 25 * time.Second, ExitVerify, nil},
-		{"refused", targetList("192.168.50.10:80"), nil, always(syscall.ECONNREFUSED), []string{
-			"to 192.168.50.10:80 is refused", "either nothing listens at 192.168.50.10:80 (is the service up, is the port right?), or a firewall rejects 10.0.1.21 with a reset"},
-			nil, 25 * time.Second, ExitVerify, nil},
-		{"no route", targetList("192.168.50.10:80"), nil, always(syscall.EHOSTUNREACH), []string{"finds no route: no route to host", "ip route get 192.168.50.10"}, nil, 25 * time.Second, ExitVerify, nil},
-		{"the node's own filter", targetList("192.168.50.10:80"), nil, always(syscall.EPERM), []string{"is blocked by this node's own kernel", "iptables -S OUTPUT"}, nil, 25 * time.Second, ExitVerify, nil},
-		{"unknown name", targetList("no.example.com:80"), nil, always(nil), []string{"verify: the host name of no.example.com:80 is not found", "correct the name in --verify"}, nil, 25 * time.Second, ExitVerify, nil},
+		{"as ordinary traffic goes", targetList("192.168.50.10:80"), nil, always(nil), []string{"->192.168.50.10:80"}, time.Second, ExitOK, nil},
+		{"by name", targetList("nn.example.com:8020"), nil, always(nil), []string{"->192.168.50.11:8020"}, time.Second, ExitOK, nil},
+		{"inside the VPC the socket is bound", targetList("10.0.9.9:80"), nil, always(nil), []string{"10.0.1.21>10.0.9.9:80"}, time.Second, ExitOK, nil},
+		{"scope all", targetList("10.0.9.9:80"), func(c *Config) { c.Scope = "all" }, always(nil), []string{"->10.0.9.9:80"}, time.Second, ExitOK, nil},
+		{"outside --only-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Only = []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12")} }, always(nil), []string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
+		{"in --exclude-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Exclude = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")} }, always(nil), []string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
+		{"black hole", targetList("192.168.50.10:80"), nil, always(agenttest.ErrNoAnswer), nil, 25 * time.Second, ExitVerify, nil},
+		{"refused", targetList("192.168.50.10:80"), nil, always(syscall.ECONNREFUSED), nil, 25 * time.Second, ExitVerify, nil},
+		{"no route", targetList("192.168.50.10:80"), nil, always(syscall.EHOSTUNREACH), nil, 25 * time.Second, ExitVerify, nil},
+		{"the node's own filter", targetList("192.168.50.10:80"), nil, always(syscall.EPERM), nil, 25 * time.Second, ExitVerify, nil},
+		{"unknown name", targetList("no.example.com:80"), nil, always(nil), nil, 25 * time.Second, ExitVerify, nil},
 		{"only a bound socket comes through", targetList("192.168.50.10:80"), nil, func(from netip.Addr, _ netip.AddrPort) error {
 			if from.IsValid() {
 				return nil
 			}
 			return agenttest.ErrNoAnswer
-		}, []string{"a socket bound to 10.0.1.21 does reach 192.168.50.10:80, ordinary traffic does not"}, nil, 25 * time.Second, ExitVerify, nil},
+		}, nil, 25 * time.Second, ExitVerify, nil},
 		{"two, of which one fails", targetList("192.168.50.10:80", "192.168.50.12:80"), nil, func(_ netip.Addr, to netip.AddrPort) error {
 			if to.Addr() == netip.MustParseAddr("192.168.50.12") {
 				return agenttest.ErrNoAnswer
 			}
 			return nil
-		}, []string{"to 192.168.50.12:80 gets no answer"}, nil, 25 * time.Second, ExitVerify, nil},
+		}, nil, 25 * time.Second, ExitVerify, nil},
 		// A connection that succeeds proves nothing: the other side may see the primary IP.
-		{"another program's chain comes first", targetList("192.168.50.10:80"), nil, always(nil), []string{
-			"verify: a TCP connection to 192.168.50.10:80 succeeds, but it comes from 10.0.1.", "and not from 10.0.1.21, says conntrack",
-			"table ip nat chain POSTROUTING (priority 100) changes the source of packets", "--nat-backend auto comes before other translations"},
-			nil, 25 * time.Second, ExitVerify, []netcfg.NATChain{{Table: "ip nat", Chain: "POSTROUTING", Priority: 100}}},
+		{"another program's chain comes first", targetList("192.168.50.10:80"), nil, always(nil), nil, 25 * time.Second, ExitVerify, []netcfg.NATChain{{Table: "ip nat", Chain: "POSTROUTING", Priority: 100}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNode(t, cloud.Options{})
-				w := &agenttest.Network{Names: map[string][]netip.Addr{"nn.example.com": addrList("192.168.50.11")}, Answer: test.answer, Primary: n.PrimaryIP}
+				w := &agenttest.Network{Names: map[string][]netip.Addr{"nn.example.com": netiptest.Addrs("192.168.50.11")}, Answer: test.answer, Primary: n.PrimaryIP}
 				n.kernel.Overtake(test.before...)
 				w.Install(&n.env)
 				n.cfg.Verify = test.verify
@@ -97,15 +85,7 @@ func TestVerify(t *testing.T) {
 				if CodeOf(err) != test.code {
 					t.Fatalf("%v (code %d), want code %d", err, CodeOf(err), test.code)
 				}
-				text := strings.Join(append(append(rep.Notes, rep.Warnings...), exit.Remedies(err)...), "\n")
-				if err != nil {
-					text += "\n" + err.Error()
-				}
-				for _, want := range test.want {
-					if !strings.Contains(text, want) {
-						t.Errorf("%s\nlacks %s", text, want)
-					}
-				}
+				messages.Is(t, test.name, ending(rep, err))
 				if len(w.Dialed()) < len(test.dialed) || !slices.Equal(w.Dialed()[:len(test.dialed)], test.dialed) {
 					t.Errorf("connected %q, want %q", w.Dialed(), test.dialed)
 				}
@@ -113,7 +93,7 @@ func TestVerify(t *testing.T) {
 					t.Errorf("took %v, want at most %v", rep.Duration, test.within)
 				}
 				// Whatever became of it, the node is as it was asked to be.
-				if uses := n.uses(); !slices.Equal(uses, addrList("10.0.1.21")) || n.state().Phase != PhaseProgrammed {
+				if uses := n.uses(); !slices.Equal(uses, netiptest.Addrs("10.0.1.21")) || n.state().Phase != PhaseProgrammed {
 					t.Errorf("in use %v, phase %s", uses, n.state().Phase)
 				}
 			})
@@ -149,8 +129,8 @@ func TestVerifyIsPatient(t *testing.T) {
 		w.Forget()
 		n.restore(ExitOK)
 		rep, err := Plan(t.Context(), n.cfg, n.env)
-		if want := "a run then connects to 192.168.50.10:80 with 10.0.1.21"; err != nil || !slices.Contains(rep.Notes, want) {
-			t.Errorf("%v, %q, want %s", err, rep.Notes, want)
+		if err != nil || !slices.ContainsFunc(rep.Notes, func(note string) bool { return strings.Contains(note, "192.168.50.10:80") }) {
+			t.Errorf("%v, %q", err, rep.Notes)
 		}
 		if len(w.Dialed()) > 0 {
 			t.Errorf("restore or plan connected to %q", w.Dialed())
@@ -178,7 +158,7 @@ func TestVerifyManyAddresses(t *testing.T) {
 				n := newTestNode(t, cloud.Options{})
 				w := agenttest.NewNetwork(n.PrimaryIP)
 				w.Install(&n.env)
-				w.Names["nn.example.com"] = addrList("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
+				w.Names["nn.example.com"] = netiptest.Addrs("192.168.50.11 192.168.50.12 192.168.50.13 192.168.50.14")
 				w.Answer = func(_ netip.Addr, to netip.AddrPort) error {
 					if to.Port() == 8020 && to.Addr().String() != test.answers {
 						return agenttest.ErrNoAnswer

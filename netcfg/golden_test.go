@@ -1,16 +1,12 @@
 package netcfg_test
 
 import (
-	"flag"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // What the kernel shows for each backend and scope, counters aside.
 func TestGoldenRules(t *testing.T) {
@@ -38,25 +34,8 @@ func TestGoldenRules(t *testing.T) {
 				if v.name != "native" {
 					dump = v.program + "-save -t nat"
 				}
-				golden(t, v.name+"-"+s.name, withoutCounters(sh(t, dump)))
+				golden.Is(t, v.name+"-"+s.name+".golden", withoutCounters(sh(t, dump)))
 			}
 		})
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; run with -update if that is meant. Now:\n%s", file, got)
 	}
 }

@@ -48,6 +48,9 @@ type Kernel interface {
 	// Redirections lists, for people, the rules of others that give packets to the address another
 	// destination.
 	Redirections(ctx context.Context, to netip.Addr) ([]string, error)
+	// Untracked lists the rules of others that keep from connection tracking what the wanted rules
+	// would translate on the link. What cannot be read is an error, never "none".
+	Untracked(ctx context.Context, want Config, link string) ([]Untracking, error)
 	// Backend names what holds the rules, for people: "iptables v1.8.9 (nf_tables)".
 	Backend() string
 }

@@ -169,7 +169,7 @@ func (h *host) read(ctx context.Context, b Backend, o *Observed) (set RuleSet, e
 		return readNat(ctx)
 	}
 	// The program cannot be asked whether there is a table: asking makes it.
-	present, err := legacyNat()
+	present, err := legacyTable(natTableName)
 	if err != nil || !present {
 		return RuleSet{}, err
 	}
@@ -251,16 +251,17 @@ func (h *host) legacy(ctx context.Context) (*program, error) {
 	return nil, errors.Join(missing, fmt.Errorf("no iptables program of the legacy variant: %w", os.ErrNotExist))
 }
 
-// legacyNat reports whether the legacy nat table exists in this namespace.
-func legacyNat() (bool, error) {
+// legacyTable reports whether a legacy table exists in this namespace. Asking a program would make
+// it.
+func legacyTable(name string) (bool, error) {
 	b, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil // the kernel's module is not loaded
 	}
 	if err != nil {
-		return false, fmt.Errorf("looking for a legacy nat table: %w", err)
+		return false, fmt.Errorf("looking for a legacy table %s: %w", name, err)
 	}
-	return slices.Contains(strings.Fields(string(b)), natTableName), nil
+	return slices.Contains(strings.Fields(string(b)), name), nil
 }
 
 // Apply makes one change.

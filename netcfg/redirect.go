@@ -2,6 +2,7 @@ package netcfg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -49,39 +50,52 @@ func (h *host) Redirections(ctx context.Context, to netip.Addr) (list []string, 
 			}
 		}
 	}
-	lines, err := h.legacyRules(ctx)
-	for _, line := range lines {
+	err = h.legacyLines(ctx, natTableName, func(line string) {
 		if redirects(line, to) {
 			list = append(list, fmt.Sprintf("table ip nat of iptables-legacy has %q, which gives packets to %s another destination", clean(line), to))
 		}
+	})
+	if absent(err) {
+		return list, nil // said by Observe
 	}
 	return list, err
 }
 
-// legacyRules lists the legacy nat table, if there is one and a program to ask.
-func (h *host) legacyRules(ctx context.Context) (rules []string, err error) {
-	present, err := legacyNat()
+// legacyLines calls each for the lines of a legacy table as `iptables -S` prints them, if there is
+// such a table. The lock is done without where it cannot be opened.
+func (h *host) legacyLines(ctx context.Context, table string, each func(line string)) error {
+	present, err := legacyTable(table)
 	if err != nil || !present {
-		return nil, err
+		return err
 	}
 	p := h.program
 	if p == nil || p.variant != IptablesLegacy {
-		if p, err = h.legacy(ctx); absent(err) {
-			return nil, nil
-		} else if err != nil {
-			return nil, err
+		if p, err = h.legacy(ctx); err != nil {
+			return fmt.Errorf("a legacy table %s exists and cannot be read: %w", table, err)
 		}
 	}
-	out := &lines{left: maxOutput, each: func(line string) error {
-		if slices.ContainsFunc(destinationTargets, func(t string) bool { return strings.Contains(line, t) }) {
-			rules = append(rules, line)
-		}
-		return nil
-	}}
-	if err := p.run(ctx, p.path, "", out, "-w", fmt.Sprint(p.wait), "-t", "nat", "-S"); err != nil {
-		return nil, fmt.Errorf("reading table nat with %s: %w", p.path, err)
+	read := func(p *program) ([]string, error) {
+		var rules []string
+		out := &lines{left: maxOutput, each: func(line string) error {
+			if strings.HasPrefix(line, "-A ") {
+				rules = append(rules, line)
+			}
+			return nil
+		}}
+		err := p.run(ctx, p.path, "", out, "-w", fmt.Sprint(p.wait), "-t", table, "-S")
+		return rules, err
 	}
-	return rules, nil
+	rules, err := read(p)
+	if errors.Is(err, ErrLockFile) {
+		rules, err = read(p.unlocked())
+	}
+	if err != nil {
+		return fmt.Errorf("reading table %s with %s: %w", table, p.path, err)
+	}
+	for _, line := range rules {
+		each(line)
+	}
+	return nil
 }
 
 // redirects reports whether a line of `iptables -S` is a rule of somebody else's that names the

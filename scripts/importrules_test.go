@@ -108,9 +108,19 @@ var rules = []rule{
 		applies:   productOutside(),
 	},
 	{
-		name: "decisions and plans are pure: the standard library only, and nothing of it that acts",
+		name:      "golden files and netiptest are for tests only",
+		forbidden: oneOf(module+"/internal/golden", module+"/internal/netiptest"),
+		applies:   func(file string) bool { return !isTest(file) },
+	},
+	{
+		name:      "internal imports no package of the module outside internal",
+		forbidden: func(imported string) bool { return within(imported, module) && !within(imported, module+"/internal") },
+		applies:   func(file string) bool { return within(file, "internal") },
+	},
+	{
+		name: "decisions and plans are pure: the standard library and identifier, and nothing that acts",
 		forbidden: func(imported string) bool {
-			return strings.Contains(strings.Split(imported, "/")[0], ".") || acts(imported)
+			return imported != module+"/internal/identifier" && strings.Contains(strings.Split(imported, "/")[0], ".") || acts(imported)
 		},
 		applies: func(file string) bool {
 			return !isTest(file) && slices.ContainsFunc(pure, func(pattern string) bool { return matches(pattern, file) })
@@ -129,6 +139,7 @@ var pure = []string{
 	"netcfg/config.go", "netcfg/rule.go", "netcfg/ruleset.go", // desired state
 	"netcfg/observed.go", "netcfg/parse.go", // observed state
 	"netcfg/plan.go", "netcfg/change.go", "netcfg/render.go", // their difference and its text
+	"internal/identifier/*.go",
 }
 
 func isTest(file string) bool {
@@ -258,9 +269,18 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/lab", ""},
 		{"cmd/emrsim/launch.go", module + "/cmd/emrsim/simulation", "only emrsim launch --virtual imports the simulation"},
 		{"cmd/emrsim/lab/lab_test.go", module + "/cmd/emrsim/simulation", "only emrsim launch --virtual imports the simulation"},
-		{"agent/internal/host/wait.go", module + "/agent/pool", "agent/internal imports no other room"},
-		{"agent/internal/host/wait.go", module + "/agent", "agent/internal imports no other room"},
-		{"agent/internal/host/wait.go", module + "/agent/internal/text", ""},
+		{"agent/internal/host/environment.go", module + "/agent/pool", "agent/internal imports no other room"},
+		{"agent/internal/host/environment.go", module + "/agent", "agent/internal imports no other room"},
+		{"agent/internal/host/environment.go", module + "/agent/internal/text", ""},
+		{"agent/internal/host/environment.go", module + "/internal/pause", ""},
+		{"internal/pause/pause.go", module + "/ssmcoord", "internal imports no package of the module outside internal"},
+		{"internal/pause/pause_test.go", module + "/agent/internal/text", "internal imports no package of the module outside internal"},
+		{"ssmcoord/wait.go", module + "/internal/pause", ""},
+		{"ssmcoord/wait.go", module + "/internal/golden", "golden files and netiptest are for tests only"},
+		{"cmd/emrsim/run.go", module + "/internal/netiptest", "golden files and netiptest are for tests only"},
+		{"ssmcoord/judge_test.go", module + "/internal/golden", ""},
+		{"agent/agenttest/node.go", module + "/internal/netiptest", ""},
+		{"ssmcoord/record.go", module + "/internal/identifier", ""},
 		{"agent/pool/pool.go", module + "/agent", "the rooms below the run do not import it, nor what is above it"},
 		{"agent/pool/pool.go", module + "/agent/ledger", "the rooms below the run do not import it, nor what is above it"},
 		{"agent/run.go", module + "/agent/ledger", "the run does not import the commands above it"},
@@ -279,11 +299,11 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"scripts/manpage/main.go", module + "/agent", ""},
 		{"agent/run.go", module + "/netcfg/netcfgtest", "the kernel in memory and the node of the tests are for tests only"},
 		{"agent/run_test.go", module + "/netcfg/netcfgtest", ""},
-		{"ssmcoord/judge.go", "go.uber.org/zap", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
-		{"ssmcoord/judge.go", module + "/agent", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
+		{"ssmcoord/judge.go", "go.uber.org/zap", "decisions and plans are pure: the standard library and identifier, and nothing that acts"},
+		{"ssmcoord/judge.go", module + "/agent", "decisions and plans are pure: the standard library and identifier, and nothing that acts"},
 		{"ssmcoord/judge.go", "net/netip", ""},
-		{"netcfg/plan.go", "github.com/vishvananda/netlink", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
-		{"netcfg/plan.go", "os/exec", "decisions and plans are pure: the standard library only, and nothing of it that acts"},
+		{"netcfg/plan.go", "github.com/vishvananda/netlink", "decisions and plans are pure: the standard library and identifier, and nothing that acts"},
+		{"netcfg/plan.go", "os/exec", "decisions and plans are pure: the standard library and identifier, and nothing that acts"},
 		{"netcfg/plan_test.go", "os/exec", ""},
 		{"ssmcoord/store.go", "go.uber.org/zap", ""},
 	}

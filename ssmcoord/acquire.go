@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // Acquire gets the node an address of its role's pool. It returns when EC2 has given it to the
@@ -43,7 +45,7 @@ func (c *Coordinator) round(ctx, search context.Context, n int) (Plan, bool, err
 		return plan, won, err
 	}
 	c.exhausted = exhausted // an address was free for a moment
-	return plan, false, Sleep(search, time.Duration(c.Rand()*float64(time.Second)))
+	return plan, false, pause.Sleep(search, time.Duration(c.Rand()*float64(time.Second)))
 }
 
 // claim carries out the steps of a plan before the kernel. False: another ENI has the address.
@@ -51,7 +53,7 @@ func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 	c.tellSkipped(p.Skipped)
 	perhaps := slices.Contains(c.past(), p.Addr)
 	for _, step := range p.Claim {
-		if err := c.intend(ctx, step.Addr); err != nil {
+		if err := c.intend(ctx, step.Addr, step.Sure); err != nil {
 			return false, err
 		}
 		if !perhaps && !step.Sure {

@@ -106,8 +106,9 @@ type Options struct {
 	Quick bool
 
 	// Intend stores the addresses that this node may have assigned or recorded, durably, before it
-	// returns.
-	Intend func(ctx context.Context, intents []netip.Addr) error
+	// returns. asked is the one of them that EC2 is asked for next and did not show on the node's
+	// ENI, or the zero Addr.
+	Intend func(ctx context.Context, intents []netip.Addr, asked netip.Addr) error
 	// Lost takes Past.Last out of use: EC2 no longer assigns it to this node.
 	Lost func(ctx context.Context) error
 
@@ -155,12 +156,19 @@ func (c *Coordinator) of(a netip.Addr) *address {
 	return c.known[a]
 }
 
-func (c *Coordinator) intend(ctx context.Context, a netip.Addr) error {
-	if slices.Contains(c.intents, a) {
-		return nil
+// intend stores a before EC2 is asked for it. shown says that EC2 showed a on the node's ENI.
+func (c *Coordinator) intend(ctx context.Context, a netip.Addr, shown bool) error {
+	known := slices.Contains(c.intents, a)
+	if !known {
+		c.intents = append(c.intents, a)
 	}
-	c.intents = append(c.intents, a)
-	return c.Intend(ctx, c.Intents())
+	switch {
+	case !shown:
+		return c.Intend(ctx, c.Intents(), a)
+	case !known:
+		return c.Intend(ctx, c.Intents(), netip.Addr{})
+	}
+	return nil
 }
 
 func (c *Coordinator) forget(ctx context.Context, a netip.Addr) error {
@@ -168,7 +176,7 @@ func (c *Coordinator) forget(ctx context.Context, a netip.Addr) error {
 		return nil
 	}
 	c.intents = slices.DeleteFunc(c.Intents(), func(b netip.Addr) bool { return a == b })
-	return c.Intend(ctx, c.Intents())
+	return c.Intend(ctx, c.Intents(), netip.Addr{})
 }
 
 func (c *Coordinator) notify(kind EventKind, a netip.Addr, change bool, format string, args ...any) {

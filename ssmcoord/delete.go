@@ -14,6 +14,8 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // errChanged ends the SDK's attempts at a deletion.
@@ -40,7 +42,7 @@ func (l *Ledger) Delete(ctx context.Context, a netip.Addr, still func(Entry) boo
 	look := func(ctx context.Context, unknown bool) error {
 		if unknown {
 			perhaps = true
-			if err := Sleep(ctx, ReadLag); err != nil {
+			if err := pause.Sleep(ctx, ReadLag); err != nil {
 				return err
 			}
 		}

@@ -1,9 +1,6 @@
 package ssmcoord
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // Every wait of the protocol follows from these two bounds. AWS promises neither; both are
 // generous readings of what it says and of what others have measured.
@@ -26,15 +23,3 @@ const RecreateAfter = 30 * time.Second
 // RecordSoon is how long a run waits for its turn to write its record. A run whose turn is later
 // may leave the record to the timer.
 const RecordSoon = 30 * time.Second
-
-// Sleep waits for d or until ctx ends.
-func Sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -112,17 +112,11 @@ func (l *Ledger) Write(ctx context.Context, a netip.Addr, r Record) error {
 }
 
 func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool) error {
-	in := &ssm.PutParameterInput{
-		Name:        aws.String(l.Name(a)),
-		Value:       aws.String(r.Render()),
-		Type:        types.ParameterTypeString,
-		Overwrite:   aws.Bool(overwrite),
-		Description: aws.String("static IP in use, written by emr-static-ip"),
-	}
 	var err error
 	if overwrite && len(l.tags) > 0 {
-		err = l.writeTagged(ctx, in)
+		_, err = l.writeTagged(ctx, a, r, nil)
 	} else {
+		in := l.putInput(a, r, overwrite)
 		in.Tags = l.tags
 		_, err = l.api.PutParameter(ctx, in)
 	}

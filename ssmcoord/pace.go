@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // EC2's quota for AssignPrivateIpAddresses in an account and region: 100 calls at once, then 5 a
@@ -56,5 +58,5 @@ func (c *Coordinator) waitFor(ctx context.Context, due time.Time, why string) er
 	if d > 2*time.Second {
 		c.notify(EventPacing, netip.Addr{}, false, "%s: waiting %s", why, d.Round(100*time.Millisecond))
 	}
-	return Sleep(ctx, d)
+	return pause.Sleep(ctx, d)
 }

@@ -48,9 +48,11 @@ func (l *Ledger) Probe(ctx context.Context, by string) []Trial {
 			Type: types.ParameterTypeString, Overwrite: aws.Bool(true),
 		}
 		if len(l.tags) > 0 {
-			put.Err = l.writeTagged(ctx, in)
-		} else {
-			_, put.Err = l.api.PutParameter(ctx, in)
+			in.Overwrite, in.Tags = aws.Bool(false), l.tags
+		}
+		_, put.Err = l.api.PutParameter(ctx, in)
+		if exists := (*types.ParameterAlreadyExists)(nil); errors.As(put.Err, &exists) {
+			put.Err = nil // the probe was deleted before: the first answer was lost
 		}
 		// After an error too: the parameter may have been written, and only the answer was lost.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanup)

@@ -4,8 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/identifier"
 )
 
 // RecordVersion is the version of the record's layout that this code writes.
@@ -55,13 +56,13 @@ func ParseRecord(value string) (Record, error) {
 	if r.Version != RecordVersion {
 		problems = append(problems, fmt.Errorf("the record has version %d, this release knows %d", r.Version, RecordVersion))
 	}
-	if !IsIdentifier(r.Instance, "i-", true) {
+	if !identifier.EC2(r.Instance, "i-") {
 		problems = append(problems, fmt.Errorf("%.40q is no instance id", r.Instance))
 	}
-	if !IsIdentifier(r.ENI, "eni-", true) {
+	if !identifier.EC2(r.ENI, "eni-") {
 		problems = append(problems, fmt.Errorf("%.40q is not a network interface id", r.ENI))
 	}
-	if r.Cluster != "" && !IsIdentifier(r.Cluster, "j-", false) {
+	if r.Cluster != "" && !identifier.EMR(r.Cluster, "j-") {
 		problems = append(problems, fmt.Errorf("%.40q is no cluster id", r.Cluster))
 	}
 	switch r.Role {
@@ -73,20 +74,4 @@ func ParseRecord(value string) (Record, error) {
 		problems = append(problems, fmt.Errorf("the record's time is %d", y))
 	}
 	return r, errors.Join(problems...)
-}
-
-// IsIdentifier reports whether s is an AWS identifier: the prefix and then 1 to 40 lower-case
-// hexadecimal digits, or upper-case letters and digits, as EMR's cluster ids have them.
-func IsIdentifier(s, prefix string, hex bool) bool {
-	rest, ok := strings.CutPrefix(s, prefix)
-	if !ok || rest == "" || len(rest) > 40 {
-		return false
-	}
-	for _, c := range rest {
-		digit := c >= '0' && c <= '9'
-		if !digit && !(hex && c >= 'a' && c <= 'f') && !(!hex && c >= 'A' && c <= 'Z') {
-			return false
-		}
-	}
-	return true
 }

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // Settle carries out the steps of a plan after the kernel, but for the record: see Record. The
@@ -60,7 +62,7 @@ func (c *Coordinator) Record(ctx context.Context, p Plan) (written bool, err err
 	}
 	if p.Kept && c.written(p.Addr) {
 		// The read that showed something else may have been late.
-		if err := Sleep(ctx, time.Until(c.began.Add(ReadLag))); err != nil {
+		if err := pause.Sleep(ctx, time.Until(c.began.Add(ReadLag))); err != nil {
 			return false, err
 		}
 		if e, err := c.Ledger.ReadOne(ctx, p.Addr); err != nil || c.Self.owns(e) {
@@ -120,7 +122,7 @@ func (c *Coordinator) readForGiveBack(ctx context.Context, a netip.Addr, sure bo
 	if err != nil || sure && !c.isOthers(e) || !sure && !c.Self.owns(e) && !slices.Contains(c.Past.Used, a) {
 		return e, err
 	}
-	if err := Sleep(ctx, ReadLag); err != nil {
+	if err := pause.Sleep(ctx, ReadLag); err != nil {
 		return e, err
 	}
 	return c.Ledger.ReadOne(ctx, a)
@@ -146,7 +148,7 @@ func (c *Coordinator) deleteRecord(ctx context.Context, a netip.Addr, e Entry, h
 // DeleteLate deletes a record of an address that the node has given back, which was still on its
 // way then.
 func (c *Coordinator) DeleteLate(ctx context.Context, a netip.Addr) error {
-	if err := Sleep(ctx, ReadLag); err != nil {
+	if err := pause.Sleep(ctx, ReadLag); err != nil {
 		return err
 	}
 	e, err := c.Ledger.ReadOne(ctx, a)

@@ -1,7 +1,6 @@
 package ssmcoord
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
 )
@@ -89,52 +87,6 @@ func (l *Ledger) WithTags(tags []Tag) *Ledger {
 		l.tags = append(l.tags, types.Tag{Key: aws.String(t.Key), Value: aws.String(t.Value)})
 	}
 	return l
-}
-
-// tagRounds bounds how often writeTagged finds that the record was created or deleted meanwhile.
-const tagRounds = 3
-
-// writeTagged sets a record that has tags. Parameter Store refuses tags together with overwriting:
-// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
-//
-// A new record is created with its tags. One that exists gets the tags first, and is overwritten
-// then, so that a missing permission leaves the record as it was. A policy that demands tags in
-// each PutParameter denies all overwriting: https://github.com/aws/aws-cli/issues/5162
-// Then writeTagged deletes the record, waits for RecreateAfter, and creates it.
-func (l *Ledger) writeTagged(ctx context.Context, in *ssm.PutParameterInput) error {
-	var err error
-	for round := range tagRounds {
-		create := *in
-		create.Overwrite, create.Tags = aws.Bool(false), l.tags
-		_, err = l.api.PutParameter(ctx, &create)
-		if exists := (*types.ParameterAlreadyExists)(nil); !errors.As(err, &exists) {
-			return err
-		}
-		_, err = l.api.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{
-			ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: in.Name, Tags: l.tags,
-		})
-		if gone := (*types.InvalidResourceId)(nil); errors.As(err, &gone) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		overwrite := *in
-		overwrite.Overwrite = aws.Bool(true)
-		if _, err = l.api.PutParameter(ctx, &overwrite); !isDenied(err) || round == tagRounds-1 {
-			return err
-		}
-		if _, deleteErr := l.api.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: in.Name}); deleteErr != nil {
-			missing := (*types.ParameterNotFound)(nil)
-			if !errors.As(deleteErr, &missing) {
-				return errors.Join(err, deleteErr)
-			}
-		}
-		if err := Sleep(ctx, RecreateAfter); err != nil {
-			return err
-		}
-	}
-	return err
 }
 
 // isDenied reports whether a policy denies the call.

@@ -85,6 +85,14 @@ func (s *tagStore) AddTagsToResource(_ context.Context, in *ssm.AddTagsToResourc
 	return &ssm.AddTagsToResourceOutput{}, nil
 }
 
+func (s *tagStore) GetParameters(_ context.Context, in *ssm.GetParametersInput, _ ...func(*ssm.Options)) (*ssm.GetParametersOutput, error) {
+	s.calls = append(s.calls, "get")
+	if !s.exists {
+		return &ssm.GetParametersOutput{InvalidParameters: in.Names}, nil
+	}
+	return &ssm.GetParametersOutput{Parameters: []types.Parameter{{Name: &in.Names[0], Value: &s.value}}}, nil
+}
+
 func (s *tagStore) DeleteParameter(context.Context, *ssm.DeleteParameterInput, ...func(*ssm.Options)) (*ssm.DeleteParameterOutput, error) {
 	s.calls = append(s.calls, "delete")
 	if !s.exists {
@@ -111,7 +119,7 @@ func TestTags(t *testing.T) {
 	}{
 		{"new", "", false, false, "put overwrite=false tags=2"},
 		{"exists", "", true, false, "put overwrite=false tags=2, tag, put overwrite=true tags=0"},
-		{"exists, tags demanded", "overwrite", true, false, "put overwrite=false tags=2, tag, put overwrite=true tags=0, delete, put overwrite=false tags=2"},
+		{"exists, tags demanded", "overwrite", true, false, "put overwrite=false tags=2, tag, put overwrite=true tags=0, get, delete, put overwrite=false tags=2"},
 		{"new, tags denied", "tag", false, true, "put overwrite=false tags=2"},
 		{"exists, tags denied", "tag", true, true, "put overwrite=false tags=2"},
 		{"exists, adding denied", "add", true, true, "put overwrite=false tags=2, tag"},
@@ -138,10 +146,24 @@ func TestTags(t *testing.T) {
 	}
 }
 
+// TestTagsOwnRecord checks that a record which somebody has written meanwhile, and which names the
+// node, is not deleted.
+func TestTagsOwnRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &tagStore{exists: true, denied: "overwrite", value: self.record(time.Now()).Render(), tags: map[string]string{}}
+		if err := OpenLedger(s, "/x", "subnet-1").WithTags([]Tag{{"team", "data"}}).Record(t.Context(), netip.MustParseAddr("10.0.1.21"), self); err != nil {
+			t.Error(err)
+		}
+		if got, want := strings.Join(s.calls, ", "), "put overwrite=false tags=1, tag, put overwrite=true tags=0, get"; got != want {
+			t.Errorf("calls %s, want %s", got, want)
+		}
+	})
+}
+
 // TestProbeWithTags checks that doctor's probe writes with tags, as a run does.
 func TestProbeWithTags(t *testing.T) {
 	s := &tagStore{denied: "overwrite", tags: map[string]string{}}
-	s.API = readable{}
+	s.API = listed{}
 	for _, trial := range OpenLedger(s, "/x", "subnet-1").WithTags([]Tag{{"team", "data"}}).Probe(t.Context(), "i-1") {
 		if trial.Err != nil {
 			t.Errorf("%s: %v", trial.Action, trial.Err)
@@ -149,13 +171,9 @@ func TestProbeWithTags(t *testing.T) {
 	}
 }
 
-// readable is a Parameter Store whose reads find nothing.
-type readable struct{ API }
+// listed is a Parameter Store without parameters.
+type listed struct{ API }
 
-func (readable) GetParameters(context.Context, *ssm.GetParametersInput, ...func(*ssm.Options)) (*ssm.GetParametersOutput, error) {
-	return &ssm.GetParametersOutput{}, nil
-}
-
-func (readable) GetParametersByPath(context.Context, *ssm.GetParametersByPathInput, ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error) {
+func (listed) GetParametersByPath(context.Context, *ssm.GetParametersByPathInput, ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error) {
 	return &ssm.GetParametersByPathOutput{}, nil
 }

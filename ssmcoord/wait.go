@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // A node that finds every address taken looks again after waitBase, and then at intervals that
@@ -81,7 +83,7 @@ func (c *Coordinator) wait(ctx context.Context, round int) error {
 		c.notify(EventWaiting, netip.Addr{}, false, "%s%s", line, until)
 	}
 	d := min(waitBase<<min(round, 10), waitMax)
-	return Sleep(ctx, d/2+time.Duration(c.Rand()*float64(d/2)))
+	return pause.Sleep(ctx, pause.Jitter(c.Rand, d))
 }
 
 // waitingFor returns the progress line: the first few addresses of the pool, with their holders.

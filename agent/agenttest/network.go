@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
 
 // Network is what a node can look up and connect to, without AWS and IMDS.
@@ -31,7 +32,7 @@ var ErrNoAnswer = errors.New("no answer")
 func NewNetwork(primary netip.Addr) *Network {
 	w := &Network{Primary: primary, Names: map[string][]netip.Addr{}, Answer: func(netip.Addr, netip.AddrPort) error { return nil }}
 	for _, service := range []string{"ssm", "ec2", "s3"} {
-		w.Names[service+".us-east-1.amazonaws.com"] = Addrs("10.0.9.10 10.0.9.11")
+		w.Names[service+".us-east-1.amazonaws.com"] = netiptest.Addrs("10.0.9.10 10.0.9.11")
 	}
 	return w
 }

@@ -234,11 +234,3 @@ func (n *Node) Snapshot() (list []string) {
 	slices.Sort(list)
 	return list
 }
-
-// Addrs returns the addresses of a text, separated by blanks.
-func Addrs(text string) (all []netip.Addr) {
-	for _, s := range strings.Fields(text) {
-		all = append(all, netip.MustParseAddr(s))
-	}
-	return all
-}

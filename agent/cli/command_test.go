@@ -20,6 +20,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -70,7 +71,7 @@ func TestCommandLine(t *testing.T) {
 		change(&c)
 		return c
 	}
-	pools := agent.Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11")}
+	pools := agent.Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11")}
 	tests := []struct {
 		name string
 		args string
@@ -103,7 +104,7 @@ func TestCommandLine(t *testing.T) {
 			"--only-cidr 192.168.0.0/16,172.16.0.0/12 --only-cidr 10.9.0.1 --exclude-cidr 192.168.9.0/24 --nat-backend nftables --prefix /team/x " +
 			"--no-name-tag --no-units --ssm-put-rate 10 --timeout 90s --imds-timeout 1m --lock-wait 5s --state-dir /var/tmp/x/ --log-format json --verbose --on-error continue --claim-tag=team=data --claim-tag cost=,a=b=c",
 			nil, "apply", agent.Config{
-				Pools: agent.Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11"), Task: addrList("10.0.1.20 10.0.1.21 10.0.1.30")}, Role: agent.RoleTask, Scope: "all",
+				Pools: agent.Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11"), Task: netiptest.Addrs("10.0.1.20 10.0.1.21 10.0.1.30")}, Role: agent.RoleTask, Scope: "all",
 				Only:    []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("10.9.0.1/32")},
 				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", PutRate: 10,
 				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Output: "text", Verbose: true, NoUnits: true, OnError: "continue",
@@ -118,7 +119,7 @@ func TestCommandLine(t *testing.T) {
 		{"the command line goes before the environment", "10.0.1.10 10.0.1.11 --timeout 5m", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.77", "EMR_STATIC_IP_TASK_IPS": "10.0.1.20",
 			"EMR_STATIC_IP_TIMEOUT": "1h"}, "apply", want(func(c *agent.Config) {
 			c.Pools, c.Timeout, c.Given = pools, 5*time.Minute, agent.Given{}
-			c.Pools.Task = addrList("10.0.1.20")
+			c.Pools.Task = netiptest.Addrs("10.0.1.20")
 		})},
 		{"a switch turned off", "--no-name-tag=false --no-units=0", map[string]string{"EMR_STATIC_IP_NO_NAME_TAG": "true"}, "apply", want(func(c *agent.Config) {
 			c.Given = agent.Given{NoUnits: true, NameTag: true}

@@ -9,6 +9,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
 
 // What is near enough to be understood is understood.
@@ -17,7 +18,7 @@ func TestAcceptedForms(t *testing.T) {
 		{"--role=core", "10.0.1.10", "10.0.1.11"}, {"--role", "Core", "10.0.1.10 10.0.1.11"}, {"10.0.1.10, 10.0.1.11", "--role=CORE"}, {"10.0.1.10,10.0.1.11", "--role=CORE"},
 	} {
 		_, _, stderr, got := runMain(t, t.Context(), args, nil, agent.Report{}, nil)
-		if want := (agent.Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11")}); got.cfg.Role != agent.RoleCore || !reflect.DeepEqual(got.cfg.Pools, want) {
+		if want := (agent.Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11")}); got.cfg.Role != agent.RoleCore || !reflect.DeepEqual(got.cfg.Pools, want) {
 			t.Errorf("%q: %+v\n%s", args, got.cfg, stderr)
 		}
 	}
@@ -27,7 +28,7 @@ func TestAcceptedForms(t *testing.T) {
 func TestMasterOnlyForm(t *testing.T) {
 	for _, region := range strings.Fields("us-east-1 us-gov-west-1 cn-north-1 ap-southeast-7 eusc-de-east-1 us-iso-east-1 us-isob-east-1 eu-isoe-west-1 me-central-1 us-west-12") {
 		_, _, stderr, got := runMain(t, t.Context(), []string{"10.0.1.10", region}, nil, agent.Report{}, nil)
-		if want := (agent.Pools{Master: addrList("10.0.1.10"), MasterOnly: true}); got.cfg.Region != region || !reflect.DeepEqual(got.cfg.Pools, want) {
+		if want := (agent.Pools{Master: netiptest.Addrs("10.0.1.10"), MasterOnly: true}); got.cfg.Region != region || !reflect.DeepEqual(got.cfg.Pools, want) {
 			t.Errorf("%s: %+v\n%s", region, got.cfg, stderr)
 		}
 	}

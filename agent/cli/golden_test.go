@@ -1,36 +1,14 @@
 package cli
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden compares got with a golden file.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (-update writes it anew); got\n%s", path, got)
-	}
-}
 
 // TestProblems compares what is said of wrong command lines. Each is refused before anything is
 // done, and every problem of a command line is reported.
@@ -115,7 +93,7 @@ func TestProblems(t *testing.T) {
 		}
 		all.WriteString("\n" + problems + "\n")
 	}
-	golden(t, "problems.txt", all.String())
+	golden.Is(t, "problems.txt", all.String())
 }
 
 // TestHelp compares the help texts of all commands.
@@ -130,6 +108,6 @@ func TestHelp(t *testing.T) {
 		if cmd != root && !cmd.HasSubCommands() && cmd.Example == "" {
 			t.Errorf("%q: no example", args)
 		}
-		golden(t, "help-"+strings.ReplaceAll(cmd.CommandPath(), " ", "-")+".txt", stdout)
+		golden.Is(t, "help-"+strings.ReplaceAll(cmd.CommandPath(), " ", "-")+".txt", stdout)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
 
 func TestLedgerCommands(t *testing.T) {
@@ -30,7 +31,7 @@ func TestLedgerCommands(t *testing.T) {
 		{"ledger list --subnet subnet-0a1b --region eu-central-1 -o json --prefix /x 10.0.1.10-12", nil, "ledger list", exit.Drifted, want(func(c *agent.Config) {
 			c.Subnet, c.Region, c.Output, c.Prefix = "subnet-0a1b", "eu-central-1", "json", "/x"
 			c.Given = agent.Given{Prefix: true}
-			c.Pools = agent.Pools{Master: addrList("10.0.1.10"), Core: addrList("10.0.1.11 10.0.1.12")}
+			c.Pools = agent.Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11 10.0.1.12")}
 		})},
 		{"ledger gc --yes --timeout 1h", nil, "ledger gc", exit.OK, want(func(c *agent.Config) { c.Yes, c.Timeout, c.Given = true, 3600e9, agent.Given{} })},
 		{"ledger --verbose repair --yes=false", nil, "ledger repair", exit.OK, want(func(c *agent.Config) { c.Verbose, c.Given = true, agent.Given{} })},

@@ -10,7 +10,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // run returns the body of a command that works on the node, or shows what it would do, and reports.
@@ -46,7 +46,7 @@ func (c *commandLine) awaited(ctx context.Context, cfg agent.Config, env agent.E
 		if err != nil || !changes || time.Since(began)+waitPause > cfg.Wait {
 			return s, err
 		}
-		if err := host.Sleep(ctx, waitPause); err != nil {
+		if err := pause.Sleep(ctx, waitPause); err != nil {
 			return s, err
 		}
 	}

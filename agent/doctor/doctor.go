@@ -135,7 +135,9 @@ func (d *examination) examine(ctx context.Context) {
 	d.report(kernel...)
 	d.report(endpoints...)
 	d.report(findings...)
-	d.report(d.staticFinding(ctx), d.unitFinding(ctx))
+	d.report(d.staticFinding(ctx))
+	d.report(d.tracking(ctx)...)
+	d.report(d.unitFinding(ctx))
 	d.report(d.verifyFindings(ctx)...)
 }
 

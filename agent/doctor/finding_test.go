@@ -3,26 +3,21 @@ package doctor
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // TestDiagnosisForm compares JSON and text with golden files: programs and people rely on them.
 func TestDiagnosisForm(t *testing.T) {
 	d := Diagnosis{Version: DiagnosisVersion, Instance: "i-0a1", Cluster: "j-1", Role: emr.Core, Region: "us-east-1", Subnet: "subnet-1", Seconds: 5.2, Findings: []Finding{}}
 	free := fine("address", "10.0.1.11-10.0.1.12", "2 addresses: free")
-	free.Addresses = agenttest.Addrs("10.0.1.11 10.0.1.12")
+	free.Addresses = netiptest.Addrs("10.0.1.11 10.0.1.12")
 	denied := `allow ssm:PutParameter in the role of the instance profile`
 	d.add(
 		fine("imds", "", "IMDSv2: i-0a1 in subnet-1"),
@@ -53,16 +48,7 @@ func TestDiagnosisForm(t *testing.T) {
 			}
 			b = indented
 		}
-		golden := filepath.Join("testdata", "doctor."+format)
-		if *update {
-			if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(golden, b.Bytes(), 0o644)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil || !bytes.Equal(want, b.Bytes()) {
-			t.Errorf("%v: got\n%s\nwant\n%s", err, b.Bytes(), want)
-		}
+		golden.Is(t, "doctor."+format, b.String())
 	}
 	if s := textOf(t, Diagnosis{Seconds: 0.3}); s != "ok=0 warnings=0 failed=0 unknown=0 duration=0.3s\n" {
 		t.Errorf("%q", s)
@@ -78,14 +64,14 @@ func TestBlocks(t *testing.T) {
 		"10.0.1.15 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.16": "10.0.1.15/32 10.0.1.16/30",
 	} {
 		var got []string
-		for _, p := range blocks(agenttest.Addrs(list)) {
+		for _, p := range blocks(netiptest.Addrs(list)) {
 			got = append(got, p.String())
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: %q, want %s", list, got, want)
 		}
 	}
-	if got := spans(agenttest.Addrs("10.0.1.11 10.0.1.12 10.0.1.13 10.0.1.20 10.0.1.22")); got != "10.0.1.11-10.0.1.13, 10.0.1.20, 10.0.1.22" {
+	if got := spans(netiptest.Addrs("10.0.1.11 10.0.1.12 10.0.1.13 10.0.1.20 10.0.1.22")); got != "10.0.1.11-10.0.1.13, 10.0.1.20, 10.0.1.22" {
 		t.Errorf("%s", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
 
 func TestMain(m *testing.M) { agenttest.Main(m) }
@@ -27,7 +28,7 @@ type testNode struct {
 func newNode(t *testing.T, o cloud.Options) (*testNode, *agenttest.Network) {
 	t.Helper()
 	n := &testNode{agenttest.New(t, o), agent.DefaultConfig()}
-	n.cfg.Pools = agent.Pools{Master: agenttest.Addrs("10.0.1.20"), Core: agenttest.Addrs("10.0.1.21 10.0.1.22")}
+	n.cfg.Pools = agent.Pools{Master: netiptest.Addrs("10.0.1.20"), Core: netiptest.Addrs("10.0.1.21 10.0.1.22")}
 	w := agenttest.NewNetwork(n.PrimaryIP)
 	w.Install(&n.Env)
 	n.WithSystemd()

@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
-	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -22,6 +23,7 @@ func (n *testNode) claim(a netip.Addr, record ssmcoord.Record, wait time.Duratio
 }
 
 func TestDoctorAddresses(t *testing.T) {
+	messages := golden.Open(t, "addresses.txt")
 	run := func(name string, prepare func(t *testing.T, n *testNode), code exit.Code, not []string, check func(t *testing.T, d Diagnosis)) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -37,6 +39,7 @@ func TestDoctorAddresses(t *testing.T) {
 					}
 				}
 				expectOnly(t, d, code, not...)
+				messages.Is(t, strings.TrimSpace(name), said(d, append(notOK(d), "addresses", "scope", "pool core", "address 10.0.1.21", "address 10.0.2.6")...))
 				if check != nil {
 					check(t, d)
 				}
@@ -54,45 +57,45 @@ func TestDoctorAddresses(t *testing.T) {
 	a21 := netip.MustParseAddr("10.0.1.21")
 	run("held as primary", func(t *testing.T, n *testNode) { other(t, n, cloud.InstanceSpec{PrimaryIP: a21}) }, exit.OK, []string{"address 10.0.1.21"},
 		func(t *testing.T, d Diagnosis) {
-			expect(t, d, "address 10.0.1.21", resultWarning, "in use by i-", "as its primary IP", "explicit")
+			expect(t, d, "address 10.0.1.21", resultWarning)
 		})
 	run("held as secondary", func(t *testing.T, n *testNode) { other(t, n, cloud.InstanceSpec{Secondary: []netip.Addr{a21}}) }, exit.OK, []string{"address 10.0.1.21"},
 		func(t *testing.T, d Diagnosis) {
-			expect(t, d, "address 10.0.1.21", resultWarning, "in use by i-", "outside the ledger (no record in the ledger)")
+			expect(t, d, "address 10.0.1.21", resultWarning)
 		})
 	run("all are held", func(t *testing.T, n *testNode) {
-		other(t, n, cloud.InstanceSpec{Secondary: agenttest.Addrs("10.0.1.21 10.0.1.22")})
+		other(t, n, cloud.InstanceSpec{Secondary: netiptest.Addrs("10.0.1.21 10.0.1.22")})
 	}, exit.NoAddress, []string{"address 10.0.1.21", "address 10.0.1.22", "pool core"}, func(t *testing.T, d Diagnosis) {
-		expect(t, d, "pool core", resultFailed, "too few: 0 of 2")
+		expect(t, d, "pool core", resultFailed)
 	})
 	run("outside, reserved, primary IP", func(t *testing.T, n *testNode) {
-		n.cfg.Pools.Core = append(agenttest.Addrs("10.9.2.5 10.0.1.3 10.0.1.255"), n.PrimaryIP, a21)
+		n.cfg.Pools.Core = append(netiptest.Addrs("10.9.2.5 10.0.1.3 10.0.1.255"), n.PrimaryIP, a21)
 	}, exit.Usage, []string{"address 10.9.2.5", "address 10.0.1.3", "address 10.0.1.255", "address PRIMARY"}, nil)
 	run("in no subnet of the VPC", func(t *testing.T, n *testNode) {
-		n.cfg.Pools.Core = append(n.cfg.Pools.Core, agenttest.Addrs("10.0.2.5 10.7.0.5 10.7.0.6")...)
+		n.cfg.Pools.Core = append(n.cfg.Pools.Core, netiptest.Addrs("10.0.2.5 10.7.0.5 10.7.0.6")...)
 	}, exit.OK, []string{"address 10.0.2.5, 10.7.0.5-10.7.0.6"}, func(t *testing.T, d Diagnosis) {
-		expect(t, d, "addresses", resultOK, "3 addresses of the list are for nodes in other subnets of the VPC")
-		expect(t, d, "address 10.0.2.5, 10.7.0.5-10.7.0.6", resultWarning, "in no subnet of the VPC")
+		expect(t, d, "addresses", resultOK)
+		expect(t, d, "address 10.0.2.5, 10.7.0.5-10.7.0.6", resultWarning)
 	})
 	run("in other subnets", func(t *testing.T, n *testNode) {
 		second := n.Cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
 		third := n.Cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.7.0.0/24"))
 		n.Cloud.ReserveCIDR(third, netip.MustParsePrefix("10.7.0.0/28"), "explicit")
-		n.cfg.Pools.Core = append(n.cfg.Pools.Core, agenttest.Addrs("10.0.2.5 10.0.2.6 10.7.0.5 10.7.0.1")...)
-		if _, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: second, Secondary: agenttest.Addrs("10.0.2.5")}); err != nil {
+		n.cfg.Pools.Core = append(n.cfg.Pools.Core, netiptest.Addrs("10.0.2.5 10.0.2.6 10.7.0.5 10.7.0.1")...)
+		if _, err := n.Cloud.RunInstance(cloud.InstanceSpec{Subnet: second, Secondary: netiptest.Addrs("10.0.2.5")}); err != nil {
 			t.Fatal(err)
 		}
 	}, exit.OK, []string{"address 10.0.2.5", "reservation SECOND", "address 10.7.0.1"}, func(t *testing.T, d Diagnosis) {
-		expect(t, d, "address 10.0.2.5", resultWarning, "in use by i-", "outside the ledger")
-		expect(t, d, "address 10.0.2.6", resultOK, "1 address: free")
-		expect(t, d, "address 10.7.0.5", resultOK, "1 address: free")
-		expect(t, d, "address 10.7.0.1", resultWarning, "reserved by AWS")
+		expect(t, d, "address 10.0.2.5", resultWarning)
+		expect(t, d, "address 10.0.2.6", resultOK)
+		expect(t, d, "address 10.7.0.5", resultOK)
+		expect(t, d, "address 10.7.0.1", resultWarning)
 	})
 	run("none in this subnet", func(t *testing.T, n *testNode) {
 		n.Cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
-		n.cfg.Pools.Core = agenttest.Addrs("10.0.2.5 10.0.2.6")
+		n.cfg.Pools.Core = netiptest.Addrs("10.0.2.5 10.0.2.6")
 	}, exit.Usage, []string{"addresses", "reservation SECOND"}, func(t *testing.T, d Diagnosis) {
-		expect(t, d, "addresses", resultFailed, "no core address is in this node's subnet 10.0.1.0/24", "an address of 10.0.1.0/24 for each core node (1 in this cluster)")
+		expect(t, d, "addresses", resultFailed)
 	})
 	for scope, want := range map[string]string{"": resultOK, "external": resultFailed} {
 		code, not := exit.OK, []string{"reservation"}
@@ -103,48 +106,48 @@ func TestDoctorAddresses(t *testing.T) {
 			public := n.Cloud.CreateSubnet(n.VPCID, netip.MustParsePrefix("10.0.2.0/24"))
 			n.Cloud.MapPublicIP(public)
 			n.MoveTo(public)
-			n.cfg.Pools = agent.Pools{Core: agenttest.Addrs("10.0.2.21")}
+			n.cfg.Pools = agent.Pools{Core: netiptest.Addrs("10.0.2.21")}
 			if scope != "" {
 				n.cfg.Scope, n.cfg.Given.Scope = scope, true
 			}
 		}, code, not, func(t *testing.T, d Diagnosis) {
-			expect(t, d, "scope", want, "this node has the public IPv4 address 198.18.0.", "--snat-scope")
+			expect(t, d, "scope", want)
 		})
 	}
 	run("pool too small", func(t *testing.T, n *testNode) {
-		n.cfg.Pools = agent.Pools{Core: agenttest.Addrs("10.0.1.21")}
+		n.cfg.Pools = agent.Pools{Core: netiptest.Addrs("10.0.1.21")}
 		n.cfg.Pools.Core = nil
-		n.cfg.Pools.Master = agenttest.Addrs("10.0.1.20")
+		n.cfg.Pools.Master = netiptest.Addrs("10.0.1.20")
 	},
 		exit.Usage, []string{"addresses"}, func(t *testing.T, d Diagnosis) {
-			expect(t, d, "addresses", resultFailed, "no address is named for core nodes", "1 are requested")
+			expect(t, d, "addresses", resultFailed)
 		})
 	run("none named", func(t *testing.T, n *testNode) { n.cfg.Pools = agent.Pools{} }, exit.Usage, []string{"addresses"}, nil)
 	run("not covered by a reservation", func(t *testing.T, n *testNode) {
-		n.cfg.Pools.Core = agenttest.Addrs("10.0.1.40 10.0.1.41 10.0.1.44 10.0.1.21")
+		n.cfg.Pools.Core = netiptest.Addrs("10.0.1.40 10.0.1.41 10.0.1.44 10.0.1.21")
 	}, exit.OK, []string{"reservation"},
 		func(t *testing.T, d Diagnosis) {
-			expect(t, d, "reservation", resultWarning, "10.0.1.40-10.0.1.41, 10.0.1.44", "for each of 10.0.1.40/31 10.0.1.44/32: aws ec2 create-subnet-cidr-reservation --subnet-id subnet-")
+			expect(t, d, "reservation", resultWarning)
 		})
 	run("a reservation of the other type", func(t *testing.T, n *testNode) {
 		n.Cloud.ReserveCIDR(n.SubnetID, netip.MustParsePrefix("10.0.1.48/28"), "prefix")
-		n.cfg.Pools.Core = agenttest.Addrs("10.0.1.48")
-	}, exit.OK, []string{"reservation"}, func(t *testing.T, d Diagnosis) { expect(t, d, "reservation", resultWarning, "type prefix") })
+		n.cfg.Pools.Core = netiptest.Addrs("10.0.1.48")
+	}, exit.OK, []string{"reservation"}, func(t *testing.T, d Diagnosis) { expect(t, d, "reservation", resultWarning) })
 	run("interface full", func(t *testing.T, n *testNode) {
 		n.InstanceType = ""
 		for i := range byte(14) {
 			n.Assign(netip.AddrFrom4([4]byte{10, 0, 1, 200 + i}))
 		}
 	}, exit.Usage, []string{"room"}, func(t *testing.T, d Diagnosis) {
-		expect(t, d, "room", resultFailed, "has 15 addresses, and m5.xlarge allows 15")
+		expect(t, d, "room", resultFailed)
 	})
 	gone := ssmcoord.Record{Instance: "i-0aaaaaaaaaaaaaaaa", ENI: "eni-0aaaaaaaaaaaaaaaa", Cluster: "j-GONE", Role: "CORE", Time: time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)}
 	run("stale record", func(t *testing.T, n *testNode) { n.claim(a21, gone, 3*time.Minute) }, exit.OK, []string{"address 10.0.1.21"}, func(t *testing.T, d Diagnosis) {
-		expect(t, d, "address 10.0.1.21", resultWarning, "stale record", "i-0aaaaaaaaaaaaaaaa", "cluster j-GONE", "emr-static-ip ledger gc --subnet subnet-")
-		expect(t, d, "pool core", resultOK, "2 of 2 addresses available")
+		expect(t, d, "address 10.0.1.21", resultWarning)
+		expect(t, d, "pool core", resultOK)
 	})
 	run("a claim too new to judge", func(t *testing.T, n *testNode) { n.claim(a21, gone, 0) }, exit.OK, nil, func(t *testing.T, d Diagnosis) {
-		expect(t, d, "address 10.0.1.21", resultOK, "which EC2 does not list yet")
+		expect(t, d, "address 10.0.1.21", resultOK)
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 // TestBrokenProxyIsTold: a run and doctor name the variable, and not what is in it.
@@ -32,10 +33,11 @@ func TestBrokenProxyIsTold(t *testing.T) {
 		}
 		d := n.doctor()
 		expectOnly(t, d, exit.OK, "proxy HTTPS_PROXY")
-		expect(t, d, "proxy HTTPS_PROXY", resultWarning, "is not a valid proxy URL", "http://HOST:PORT", "%25")
+		expect(t, d, "proxy HTTPS_PROXY", resultWarning)
+		golden.Is(t, "broken-proxy.txt", said(d, notOK(d)...))
 		rep := n.apply()
 		told := strings.Join(rep.Warnings, "\n")
-		if !strings.Contains(told, "HTTPS_PROXY is not a valid proxy URL") || strings.Contains(told+textOf(t, d), "pa%ss") {
+		if !strings.Contains(told, "HTTPS_PROXY") || strings.Contains(told+textOf(t, d), "pa%ss") {
 			t.Error(told)
 		}
 	})
@@ -93,15 +95,16 @@ func TestDoctorThroughProxy(t *testing.T) {
 	}))
 	defer proxy.Close()
 	address := strings.TrimPrefix(proxy.URL, "http://")
+	messages := golden.Open(t, "through-proxy.txt")
 	for _, test := range []struct {
 		name, proxy string
-		want        []string
-		never       string
+
+		never string
 	}{
-		{"it lets through", "http://tok3n:secret@" + address, []string{"dns ssm: ok: not needed: the proxy http://" + address, "tcp ssm: ok: connected to " + address, "tls ssm: ok: TLS 1.3, answered through the proxy http://" + address + " of the environment"}, "tok3n"},
-		{"it refuses", "http://" + address, []string{"tls ssm: failed: ", "look at whether the proxy allows CONNECT to aws.test"}, "VPC endpoint"},
-		{"nobody is there", "http://127.0.0.1:1", []string{"tcp ssm: failed: 127.0.0.1:1: refused", "look at the proxy"}, "tls ssm"},
-		{"it cannot be read", "http://tok3n:pa%ss@" + address, []string{"dns ssm: failed: looking up aws.test"}, "tok3n"}, // Go goes without it, and does not say so
+		{"it lets through", "http://tok3n:secret@" + address, "tok3n"},
+		{"it refuses", "http://" + address, "VPC endpoint"},
+		{"nobody is there", "http://127.0.0.1:1", "tls ssm"},
+		{"it cannot be read", "http://tok3n:pa%ss@" + address, "tok3n"}, // Go goes without it, and does not say so
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDoctorThroughProxy$")
@@ -110,11 +113,8 @@ func TestDoctorThroughProxy(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			for _, want := range test.want {
-				if !strings.Contains(string(out), want) {
-					t.Errorf("%s\nlacks %s", out, want)
-				}
-			}
+			found, _, _ := strings.Cut(string(out), "PASS")
+			messages.Is(t, test.name, unlocal.ReplaceAllString(found, "X"))
 			if strings.Contains(string(out), test.never) {
 				t.Errorf("%s\nhas %s", out, test.never)
 			}

@@ -2,14 +2,13 @@ package doctor
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 // TestDiagnosisSample writes what doctor prints on a new node whose role lacks one permission. The
@@ -27,19 +26,6 @@ func TestDiagnosisSample(t *testing.T) {
 		for i := range d.Findings {
 			d.Findings[i].Seconds = 0
 		}
-		got := strings.ReplaceAll(textOf(t, d), agent.Version(), "VERSION")
-		path := filepath.Join("testdata", "sample-doctor.txt")
-		if *update {
-			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != string(want) {
-			t.Errorf("%s is not what it was (-update writes it anew):\n%s", path, got)
-		}
+		golden.Is(t, "sample-doctor.txt", strings.ReplaceAll(textOf(t, d), agent.Version(), "VERSION"))
 	})
 }

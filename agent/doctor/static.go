@@ -36,6 +36,8 @@ func (d *examination) staticFinding(ctx context.Context) Finding {
 		return warning("static-ip", "", "run emr-static-ip again: it continues", "the last run did not finish (%s)", d.last.Phase)
 	case len(d.last.Intents) > 0:
 		return warning("static-ip", "", "run emr-static-ip again: it continues", "a run did not finish, and may have claimed %v", d.last.Intents)
+	case d.last.Doubts(static):
+		return warning("static-ip", "", "run emr-static-ip again: it continues", "no run has finished with %s", static)
 	case !d.known:
 		return unknown("static-ip", "", "", "%s: EC2 cannot be asked whether it is still assigned to this node", static)
 	}
@@ -60,6 +62,30 @@ func (d *examination) staticFinding(ctx context.Context) Finding {
 		return failed(exit.Drifted, "static-ip", "", "emr-static-ip restore puts it back; emr-static-ip status shows all of it", "%s is not programmed as it should be: %s", static, strings.Join(troubles, "; "))
 	}
 	return fine("static-ip", "", "%s and its rules are programmed on %s; %s", static, o.Link.Name, given)
+}
+
+// tracking looks for rules of others that keep what is to be translated from connection tracking.
+func (d *examination) tracking(ctx context.Context) (findings []Finding) {
+	if !d.hasState || d.last.Phase != state.Programmed || !d.known || !d.kernelOK {
+		return nil
+	}
+	o, err := d.session.Kernel.Observe(ctx, d.facts.ID.MAC)
+	if err != nil {
+		return nil // said by static-ip
+	}
+	items, notes := agent.UntrackedItems(ctx, d.session.Kernel, d.wanted(d.last.Static, nil), o.Link.Name)
+	for _, i := range items {
+		if i.Trouble() == "" {
+			findings = append(findings, unknown("tracking", "", "", "rules that keep traffic from connection tracking: %s", i.Detail))
+			continue
+		}
+		findings = append(findings, failed(exit.Drifted, "tracking", "",
+			"remove that rule, or let it spare what is to have the static IP: only connections that the kernel tracks are translated", "%s", i.Detail))
+	}
+	for _, note := range notes {
+		findings = append(findings, fine("tracking", "", "%s", note))
+	}
+	return findings
 }
 
 // given tells in words who says that the static IP is this node's; a finding where it is not. EC2

@@ -2,12 +2,15 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // tryLock is how long doctor waits for another run on this node before it tries an assignment.
@@ -24,14 +27,90 @@ func (d *examination) try(ctx context.Context, api *ec2.Node, t trial) Finding {
 		own, unlock := d.ownAddress(ctx, api)
 		defer unlock()
 		if own.IsValid() {
-			err := d.call(ctx, func(ctx context.Context) error { return api.TryAssign(ctx, own) })
+			pending := false
+			err := d.call(ctx, func(ctx context.Context) (err error) {
+				pending, err = api.TryAssign(ctx, own)
+				return err
+			})
+			f := permission(subject, err)
 			if err == nil {
-				return fine("permission", subject, "allowed: EC2 assigned %s again, which the node has", own)
+				f = fine("permission", subject, "allowed: EC2 assigned %s again, which the node has", own)
 			}
-			return permission(subject, err)
+			if pending {
+				return d.watchAttempt(ctx, api, own, f)
+			}
+			return f
 		}
 	}
 	return permission(subject, d.call(ctx, func(ctx context.Context) error { return api.Try(ctx, t.action, t.tag) }))
+}
+
+// attemptPause is the time between two looks at an attempt whose outcome is unknown.
+const attemptPause = 5 * time.Second
+
+// watchAttempt looks at the interface until an attempt that got no answer cannot take effect any
+// more, and says in the finding what became of it. The caller has the lock all the time: otherwise
+// a release could give the address back, and the late attempt would assign it again.
+//
+// The node has the address. So an attempt that took effect changed nothing, unless somebody had
+// taken the address from the node shortly before, and describe calls did not show it yet. Then the
+// address vanishes and comes back, and watchAttempt unassigns it.
+func (d *examination) watchAttempt(ctx context.Context, api *ec2.Node, own netip.Addr, f Finding) Finding {
+	began, vanished, shown := time.Now(), false, false
+	for {
+		var addrs []netip.Addr
+		err := d.call(ctx, func(ctx context.Context) (err error) {
+			addrs, err = api.Own(ctx)
+			return err
+		})
+		if ctx.Err() == nil && err == nil {
+			shown = slices.Contains(addrs, own)
+			vanished = vanished || !shown
+		}
+		over := time.Since(began) > ssmcoord.DescribeLag
+		switch {
+		case err != nil && (over || ctx.Err() != nil):
+			return f.pending("an attempt got no answer, and what became of it is unknown: %v", err).remedied("run emr-static-ip doctor again")
+		case !over:
+			if err := pause.Sleep(ctx, attemptPause); err != nil {
+				return f.pending("an attempt got no answer and may still take effect: doctor was ended before it could tell").remedied("run emr-static-ip doctor again")
+			}
+			continue
+		case !shown:
+			return f.pending("an attempt got no answer and had no effect: EC2 no longer shows %s on this node", own).remedied("run emr-static-ip status")
+		case !vanished:
+			f.Detail += fmt.Sprintf(" (an attempt got no answer; doctor watched for %s, and EC2 shows %s on this node as before)", ssmcoord.DescribeLag, own)
+			return f
+		}
+		err = d.call(ctx, func(ctx context.Context) error {
+			_, err := api.Unassign(ctx, own)
+			return err
+		})
+		if err != nil {
+			return f.pending("EC2 had taken %s from this node, and an attempt without an answer assigned it again; unassigning it failed: %v", own, err).
+				remedied(fmt.Sprintf("aws ec2 unassign-private-ip-addresses --network-interface-id %s --private-ip-addresses %s", api.ID.ENI, own))
+		}
+		return f.pending("EC2 had taken %s from this node, and an attempt without an answer assigned it again: doctor unassigned it", own).remedied("run emr-static-ip status")
+	}
+}
+
+// pending returns the finding as a warning or worse, with what became of an attempt that got no
+// answer.
+func (f Finding) pending(format string, args ...any) Finding {
+	if f.Result == resultOK {
+		f.Result = resultWarning
+	}
+	f.Detail += "; " + fmt.Sprintf(format, args...)
+	return f
+}
+
+// remedied returns the finding with another remedy.
+func (f Finding) remedied(remedy string) Finding {
+	if f.Remedy != "" {
+		remedy = f.Remedy + "; or " + remedy
+	}
+	f.Remedy = remedy
+	return f
 }
 
 // ownAddress returns the static IP if EC2, IMDS and the last run say that the node has it, or no

@@ -1,8 +1,10 @@
 package doctor
 
 import (
+	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,29 +12,31 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // TestAssignmentIsTried checks how a node that has its static IP tries an assignment. Doctor never
 // gives the node an address that EC2 has taken away.
 func TestAssignmentIsTried(t *testing.T) {
+	messages := golden.Open(t, "assignment.txt")
 	const name = "permission ec2:AssignPrivateIpAddresses"
 	for _, test := range []struct {
 		what    string
 		prepare func(*testNode)
 		result  string
-		says    string
 	}{
-		{"as it is", func(*testNode) {}, resultOK, "allowed: EC2 assigned 10.0.1.21 again, which the node has"},
-		{"denied", func(n *testNode) { n.Deny("ec2:AssignPrivateIpAddresses") }, resultFailed, "denied"},
-		{"unassigned, IMDS is late", func(n *testNode) { n.Unassign(netip.MustParseAddr("10.0.1.21")) }, resultOK, "not refused for want of a permission"},
-		{"EC2 does not show it", func(n *testNode) { n.Deny("ec2:DescribeNetworkInterfaces") }, resultOK, "not refused for want of a permission"},
+		{"as it is", func(*testNode) {}, resultOK},
+		{"denied", func(n *testNode) { n.Deny("ec2:AssignPrivateIpAddresses") }, resultFailed},
+		{"unassigned, IMDS is late", func(n *testNode) { n.Unassign(netip.MustParseAddr("10.0.1.21")) }, resultOK},
+		{"EC2 does not show it", func(n *testNode) { n.Deny("ec2:DescribeNetworkInterfaces") }, resultOK},
 		{"another run is at work", func(n *testNode) {
 			unlock, err := state.Lock(n.T.Context(), n.Env.Path(n.cfg.StateDir))
 			if err != nil {
 				n.T.Fatal(err)
 			}
 			n.T.Cleanup(unlock)
-		}, resultOK, "not refused for want of a permission"},
+		}, resultOK},
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -42,7 +46,8 @@ func TestAssignmentIsTried(t *testing.T) {
 				test.prepare(n)
 				before := n.Cloud.ENIs()
 				d := n.doctor()
-				expect(t, d, name, test.result, test.says)
+				expect(t, d, name, test.result)
+				messages.Is(t, test.what, said(d, name))
 				if code := d.ExitCode(); test.result == resultFailed && code != exit.Permission {
 					t.Errorf("exit code %d", code)
 				}
@@ -51,6 +56,79 @@ func TestAssignmentIsTried(t *testing.T) {
 					if !slices.Equal(before[i].Addresses, after[i].Addresses) {
 						t.Errorf("%s: %v before, %v after", before[i].ID, before[i].Addresses, after[i].Addresses)
 					}
+				}
+			})
+		})
+	}
+}
+
+// TestAssignmentWithoutAnswer loses the answer to doctor's attempt, which takes effect at once,
+// later, or never. Doctor holds the lock until it cannot take effect any more. An address that EC2
+// had taken away is not given back.
+func TestAssignmentWithoutAnswer(t *testing.T) {
+	const name = "permission ec2:AssignPrivateIpAddresses"
+	own := netip.MustParseAddr("10.0.1.21")
+	messages := golden.Open(t, "assignment-without-answer.txt")
+	for _, test := range []struct {
+		what   string
+		fault  cloud.FaultAction
+		taken  bool // EC2 takes the address away right before the attempt
+		result string
+	}{
+		{"comes late", cloud.FaultAction{Kind: cloud.FaultLate, Late: 20 * time.Second}, false, resultOK},
+		{"had its effect", cloud.FaultAction{Kind: cloud.FaultHangAfter}, false, resultUnknown},
+		{"comes late, the address was taken away", cloud.FaultAction{Kind: cloud.FaultLate, Late: 20 * time.Second}, true, ""},
+		{"never comes, the address was taken away", cloud.FaultAction{Kind: cloud.FaultHang}, true, resultUnknown},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, _ := newNode(t, cloud.Options{VerifyInProcess: true, IMDSDelay: cloud.Exactly(30 * time.Second)})
+				n.apply()
+				time.Sleep(time.Minute)
+				attempts, locked := 0, time.Duration(0)
+				began := time.Now()
+				n.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+					if c.Key() != "ec2:AssignPrivateIpAddresses" || !strings.Contains(c.Params, own.String()) {
+						return cloud.FaultAction{}
+					}
+					if attempts++; attempts > 1 {
+						if test.taken { // the repeated attempt does not arrive
+							return cloud.FaultAction{Kind: cloud.FaultHang}
+						}
+						return cloud.FaultAction{}
+					}
+					began = time.Now()
+					if test.taken {
+						n.Unassign(own)
+					}
+					go func() {
+						unlock, err := state.Lock(context.WithoutCancel(t.Context()), n.Env.Path(n.cfg.StateDir))
+						if err == nil {
+							locked = time.Since(began)
+							unlock()
+						}
+					}()
+					return test.fault
+				})
+				d, err := Doctor(t.Context(), n.cfg, n.Env)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				if test.result == "" {
+					test.result = resultUnknown
+				}
+				expect(t, d, name, test.result)
+				messages.Is(t, test.what, said(d, name))
+				if locked < ssmcoord.DescribeLag {
+					t.Errorf("another run got the lock after %s", locked)
+				}
+				has := false
+				for _, e := range n.Cloud.ENIs() {
+					has = has || slices.Contains(e.Addresses, own)
+				}
+				if has == test.taken {
+					t.Errorf("the node has the address: %t, taken away %t", has, test.taken)
 				}
 			})
 		})

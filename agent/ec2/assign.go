@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,8 +14,8 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -90,6 +91,23 @@ func noting(repeated *bool) func(*ec2.Options) {
 	}
 }
 
+// unanswered sets pending if an attempt of the call may have its effect later: it got no answer of
+// EC2 that refuses it.
+func unanswered(pending *bool) func(*ec2.Options) {
+	return func(o *ec2.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			note := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+				out, meta, err := next.HandleFinalize(ctx, in)
+				if err != nil && !isThrottleCode(ErrorCode(err)) && (ErrorCode(err) == "" || !HasStatus(err, http.StatusBadRequest) && !HasStatus(err, http.StatusForbidden)) {
+					*pending = true
+				}
+				return out, meta, err
+			}
+			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("NoteUnanswered", note), "Retry", middleware.After)
+		})
+	}
+}
+
 // whose returns who has an address that EC2 would not assign: this node's own ENI, or the holder,
 // which is empty if EC2 shows none. One look is enough where the own ENI cannot have it.
 //
@@ -99,7 +117,7 @@ func noting(repeated *bool) func(*ec2.Options) {
 // that another ENI is not believed any sooner either.
 func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated bool) (own bool, h ssmcoord.Holder, err error) {
 	began := time.Now()
-	done, err := host.Poll(ctx, a.backoff(), func() (done bool, err error) {
+	done, err := pause.Poll(ctx, a.backoff(), func() (done bool, err error) {
 		holders, err := a.Holders(ctx, []netip.Addr{addr})
 		if err != nil {
 			return true, err
@@ -122,7 +140,7 @@ func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated boo
 // wanted or the time is over, and returns what it saw last.
 func (a *Node) Shows(ctx context.Context, addr netip.Addr, wanted bool, within time.Duration) (shown bool, err error) {
 	began := time.Now()
-	done, err := host.Poll(ctx, a.backoff(), func() (done bool, err error) {
+	done, err := pause.Poll(ctx, a.backoff(), func() (done bool, err error) {
 		own, err := a.Own(ctx)
 		shown = slices.Contains(own, addr)
 		return err != nil || shown == wanted || time.Since(began) > within, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // redactCredentials makes credentials secret as soon as the provider returns them.
@@ -49,9 +50,9 @@ func sourcesOf(provider aws.CredentialsProvider) []aws.CredentialSource {
 func WaitForCredentials(ctx context.Context, cfg aws.Config, env host.Environment, atMost time.Duration) error {
 	began := time.Now()
 	wait := host.NewProgress(env.Logger(), began)
-	interval := func() time.Duration { return host.Jitter(env.Random(), time.Second) }
+	interval := func() time.Duration { return pause.Jitter(env.Random(), time.Second) }
 	var last error
-	done, err := host.Poll(ctx, interval, func() (done bool, err error) {
+	done, err := pause.Poll(ctx, interval, func() (done bool, err error) {
 		if _, err = cfg.Credentials.Retrieve(ctx); err == nil {
 			return true, nil
 		}

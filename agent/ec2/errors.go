@@ -228,3 +228,9 @@ func IsNetwork(err error) bool {
 	n := net.Error(nil)
 	return errors.As(err, &n)
 }
+
+// IsUnreachable reports whether an endpoint has never answered.
+func IsUnreachable(err error) bool {
+	u := (*UnreachableError)(nil)
+	return errors.As(err, &u)
+}

@@ -15,9 +15,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // MaxMetadata limits one answer of IMDS, in bytes.
@@ -116,9 +118,9 @@ func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Du
 	known := map[string]string{}
 	began := time.Now()
 	wait := host.NewProgress(env.Logger(), began)
-	interval := func() time.Duration { return host.Jitter(env.Random(), time.Second) }
+	interval := func() time.Duration { return pause.Jitter(env.Random(), time.Second) }
 	var id Identity
-	done, err := host.Poll(ctx, interval, func() (done bool, err error) {
+	done, err := pause.Poll(ctx, interval, func() (done bool, err error) {
 		id, err = m.identity(ctx, known)
 		switch {
 		case err == nil:

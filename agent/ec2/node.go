@@ -17,6 +17,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -134,7 +135,7 @@ func (a *Node) backoff() func() time.Duration {
 	return func() time.Duration {
 		d := next
 		next = min(2*next, pollMax)
-		return host.Jitter(a.env.Random(), d)
+		return pause.Jitter(a.env.Random(), d)
 	}
 }
 
@@ -142,7 +143,7 @@ func (a *Node) backoff() func() time.Duration {
 // while.
 func (a *Node) Tags(ctx context.Context) (map[string]string, error) {
 	began := time.Now()
-	_, err := host.Poll(ctx, a.backoff(), func() (done bool, err error) {
+	_, err := pause.Poll(ctx, a.backoff(), func() (done bool, err error) {
 		if a.SeenTags == nil {
 			err = a.instances(ctx, []types.Filter{filter("instance-id", a.ID.InstanceID)}, func(i types.Instance) { a.SeenTags = tagsOf(i.Tags) })
 		}
@@ -212,7 +213,7 @@ func (a *Node) Lives(ctx context.Context, instances []string) (map[string]ssmcoo
 // ENI, so that EC2 does not know it can only mean that EC2's describe calls do not show it yet.
 func (a *Node) Own(ctx context.Context) (own []netip.Addr, err error) {
 	began := time.Now()
-	_, err = host.Poll(ctx, a.backoff(), func() (done bool, err error) {
+	_, err = pause.Poll(ctx, a.backoff(), func() (done bool, err error) {
 		out, err := a.API.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{a.ID.ENI}})
 		if err == nil {
 			own, err = a.addresses(out.NetworkInterfaces)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 )
 

@@ -54,10 +54,14 @@ func (a *Node) Try(ctx context.Context, action, tag string) (err error) {
 
 // TryAssign assigns an address that the interface has. A success proves the permission, and changes
 // nothing. That EC2 takes such a call for a success is not verified on AWS.
-func (a *Node) TryAssign(ctx context.Context, own netip.Addr) error {
-	_, err := a.API.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
-		NetworkInterfaceId: aws.String(a.ID.ENI), PrivateIpAddresses: []string{own.String()}, AllowReassignment: aws.Bool(false)})
-	return err
+//
+// pending says that an attempt got no answer, also if a later one did: EC2 may carry it out up to
+// ssmcoord.DescribeLag later.
+func (a *Node) TryAssign(ctx context.Context, own netip.Addr) (pending bool, err error) {
+	_, err = a.API.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
+		NetworkInterfaceId: aws.String(a.ID.ENI), PrivateIpAddresses: []string{own.String()}, AllowReassignment: aws.Bool(false)},
+		unanswered(&pending))
+	return pending, err
 }
 
 // MetadataOptions are an instance's settings of IMDS.

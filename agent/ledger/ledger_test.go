@@ -3,12 +3,9 @@ package ledger
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,26 +15,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s is not what it was (-update writes it anew):\n%s", path, got)
-	}
-}
 
 // furnish fills the ledger with one of everything.
 func (w *ledgerWorld) furnish() {
@@ -67,9 +47,9 @@ func TestLedgerList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newLedgerWorld(t, cloud.Options{EmptyPages: 0.5, Seed: 5, TerminatedVisible: 24 * time.Hour})
 		w.furnish()
-		w.cfg.Pools.Core = addrList("10.0.1.26 10.0.1.27 10.0.1.28")
+		w.cfg.Pools.Core = netiptest.Addrs("10.0.1.26 10.0.1.27 10.0.1.28")
 		l, text := w.run(List, exit.Drifted)
-		golden(t, "ledger-list.txt", text)
+		golden.Is(t, "ledger-list.txt", text)
 		var b bytes.Buffer
 		if err := l.Render(&b, "json"); err != nil {
 			t.Fatal(err)
@@ -78,7 +58,7 @@ func TestLedgerList(t *testing.T) {
 		if err := json.Indent(&indented, b.Bytes(), "", "  "); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "ledger-list.json", indented.String())
+		golden.Is(t, "ledger-list.json", indented.String())
 		for _, out := range []string{text, b.String()} {
 			for _, bad := range []string{"\x1b", "\u009b", "\u202e"} {
 				if strings.Contains(out, bad) {
@@ -96,7 +76,7 @@ func TestLedgerList(t *testing.T) {
 func TestLedgerOfAListForSubnets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newLedgerWorld(t, cloud.Options{Seed: 7})
-		w.cfg.Pools.Master, w.cfg.Pools.Core = addrList("10.0.1.20"), addrList("10.0.2.21 10.0.1.21 10.0.2.22")
+		w.cfg.Pools.Master, w.cfg.Pools.Core = netiptest.Addrs("10.0.1.20"), netiptest.Addrs("10.0.2.21 10.0.1.21 10.0.2.22")
 		for subnet, want := range map[string][]string{w.subnet: {"10.0.1.20", "10.0.1.21"}, w.other: {"10.0.2.21", "10.0.2.22"}} {
 			w.cfg.Subnet = subnet
 			l, text := w.run(List, exit.OK)
@@ -108,7 +88,7 @@ func TestLedgerOfAListForSubnets(t *testing.T) {
 				t.Errorf("%q, want %q\n%s", got, want, text)
 			}
 		}
-		w.cfg.Subnet, w.cfg.Pools.Master, w.cfg.Pools.Core = w.other, nil, addrList("10.0.1.21")
+		w.cfg.Subnet, w.cfg.Pools.Master, w.cfg.Pools.Core = w.other, nil, netiptest.Addrs("10.0.1.21")
 		if _, err := Run(t.Context(), List, w.cfg, w.env); exit.CodeOf(err) != exit.Usage || !strings.Contains(err.Error(), "none of the named addresses is in subnet "+w.other) {
 			t.Error(err)
 		}
@@ -226,7 +206,7 @@ func TestLedgerGCRaces(t *testing.T) {
 				}
 				// The race that remains: EC2 gives the address to the node, and its record is
 				// missing until it is written again.
-				w.cfg.Pools.Core = addrList(addr)
+				w.cfg.Pools.Core = netiptest.Addrs(addr)
 				if l, _ := w.run(List, exit.Drifted); l.Counts["unrecorded"] != 1 {
 					t.Errorf("%v", l.Counts)
 				}
@@ -275,7 +255,7 @@ func TestLedgerRepair(t *testing.T) {
 				t.Errorf("a second run changes: %s", c)
 			}
 		}
-		w.cfg.Pools.Core = addrList("10.0.1.11 10.0.1.12")
+		w.cfg.Pools.Core = netiptest.Addrs("10.0.1.11 10.0.1.12")
 		if _, text := w.yes(Repair, exit.OK); !strings.Contains(text, "nothing to do: ") {
 			t.Errorf("of two addresses: %s", text)
 		}
@@ -355,7 +335,7 @@ func TestLedgerFailures(t *testing.T) {
 		{"read a record", GC, "ssm:GetParameters", nil, exit.Permission, "reading the record", `"Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/*"}`},
 		{"delete a record", GC, "ssm:DeleteParameter", nil, exit.Permission, "deleting the record", `"Action": "ssm:DeleteParameter"`},
 		{"write a record", Repair, "ssm:PutParameter", nil, exit.Permission, "writing the record", `"Action": "ssm:PutParameter"`},
-		{"addresses without a subnet", Repair, "", func(w *ledgerWorld) { w.cfg.Subnet, w.cfg.Pools.Core = "", addrList("10.0.1.10") }, exit.Usage, "no subnet", "--subnet"},
+		{"addresses without a subnet", Repair, "", func(w *ledgerWorld) { w.cfg.Subnet, w.cfg.Pools.Core = "", netiptest.Addrs("10.0.1.10") }, exit.Usage, "no subnet", "--subnet"},
 		{"no credentials", List, "", func(w *ledgerWorld) {
 			w.t.Setenv("AWS_ACCESS_KEY_ID", "")
 			w.t.Setenv("AWS_SECRET_ACCESS_KEY", "")
@@ -379,7 +359,7 @@ func TestLedgerFailures(t *testing.T) {
 				}
 				if test.command == Repair && test.denied != "" { // no record yet, as none can be written
 					w.assign(w.nodes[1], "10.0.1.21")
-					w.cfg.Pools.Core = addrList("10.0.1.21")
+					w.cfg.Pools.Core = netiptest.Addrs("10.0.1.21")
 					test.text = "writing the record"
 				}
 				time.Sleep(time.Hour)

@@ -12,6 +12,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
+	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
 
 // operatorPolicy returns the shipped policy of people, as it is or without an action.
@@ -71,7 +72,7 @@ func ledgerUnder(t *testing.T, policy func() *cloudiam.Policy) (errs []error, de
 				_, err := Run(t.Context(), command, w.cfg, w.env)
 				errs = append(errs, err)
 				if subnet != "" { // named addresses need the subnet's network
-					w.cfg.Pools.Core = addrList("10.0.1.10 10.0.2.10")
+					w.cfg.Pools.Core = netiptest.Addrs("10.0.1.10 10.0.2.10")
 					_, err = Run(t.Context(), command, w.cfg, w.env)
 					errs = append(errs, err)
 					w.cfg.Pools.Core = nil

@@ -19,7 +19,7 @@ func TestRoleUnknown(t *testing.T) {
 		want exit.Code
 	}{
 		{"no tag", nil, exit.Identity},
-		{"the tag cannot be read", errors.New("odd answer"), exit.Identity},
+		{"unreadable", errors.New("odd answer"), exit.Identity},
 		{"denied", &smithy.GenericAPIError{Code: "UnauthorizedOperation"}, exit.Internal}, // explain finds the code
 	} {
 		_, err := DetectRole(t.Context(), "", emr.Files{}, func(context.Context) (map[string]string, error) { return nil, test.tag })

@@ -104,13 +104,14 @@ func (s State) validate() error {
 			IsValid() bool
 			Is4() bool
 		}
-	}{{"primary", s.Primary}, {"static", s.Static}}
+	}{{"primary", s.Primary}, {"static", s.Static}, {"former", s.Before}}
 	for _, a := range single {
 		if a.addr.IsValid() && !a.addr.Is4() {
 			return fmt.Errorf("%s address %v is not IPv4", a.what, a.addr)
 		}
 	}
-	pools := append(s.Settings.Pools.Named(), pool.Named{What: "former", Addrs: s.Former}, pool.Named{What: "intended", Addrs: s.Intents})
+	pools := append(s.Settings.Pools.Named(), pool.Named{What: "former", Addrs: s.Former}, pool.Named{What: "intended", Addrs: s.Intents},
+		pool.Named{What: "unproven", Addrs: s.Unproven})
 	for _, set := range pools {
 		if len(set.Addrs) > pool.Max {
 			return fmt.Errorf("%d %s addresses", len(set.Addrs), set.What)

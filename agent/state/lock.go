@@ -17,6 +17,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // lockFile is the name of the lock in the state directory. The file stays: if it were removed, two
@@ -47,7 +48,7 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 	if err != nil {
 		return nil, fmt.Errorf("locking %s: %w", p, text.WithoutPath(err))
 	}
-	done, err := host.Poll(ctx, func() time.Duration { return lockPoll }, func() (done bool, err error) {
+	done, err := pause.Poll(ctx, func() time.Duration { return lockPoll }, func() (done bool, err error) {
 		err = flock(f)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			wait.Waiting(ctx, 0, "another emr-static-ip%s is running on this node", holder(f))

@@ -60,7 +60,7 @@ func (m *Memory) Unsaved() error { return m.unsaved }
 // its lists.
 func (m *Memory) State() State {
 	s := m.state
-	s.Former, s.Intents = slices.Clone(s.Former), slices.Clone(s.Intents)
+	s.Former, s.Intents, s.Unproven = slices.Clone(s.Former), slices.Clone(s.Intents), slices.Clone(s.Unproven)
 	s.VPC, s.Gateways = slices.Clone(s.VPC), slices.Clone(s.Gateways)
 	return s
 }
@@ -70,6 +70,11 @@ func (m *Memory) State() State {
 func (m *Memory) Save(s State) error {
 	// The static IP itself is known by its own field.
 	s.Intents = slices.DeleteFunc(slices.Clone(s.Intents), func(a netip.Addr) bool { return a == s.Static })
+	touched := s.Touched()
+	s.Unproven = slices.DeleteFunc(slices.Clone(s.Unproven), func(a netip.Addr) bool { return !slices.Contains(touched, a) })
+	if !s.Doubts(s.Static) {
+		s.Before, s.BeforeDue = netip.Addr{}, time.Time{}
+	}
 	s.Version, s.Tool, s.Written = Version, m.tool, time.Now().UTC()
 	if m.known && !m.spare && !m.state.Written.After(s.Written) && s.repeats(m.state) {
 		return nil
@@ -125,7 +130,7 @@ func (s State) repeats(old State) bool {
 
 // normal makes states comparable: an empty list is no list.
 func normal(s State) State {
-	for _, list := range []*[]netip.Addr{&s.Former, &s.Intents, &s.Settings.Pools.Master, &s.Settings.Pools.Core, &s.Settings.Pools.Task} {
+	for _, list := range []*[]netip.Addr{&s.Former, &s.Intents, &s.Unproven, &s.Settings.Pools.Master, &s.Settings.Pools.Core, &s.Settings.Pools.Task} {
 		if len(*list) == 0 {
 			*list = nil
 		}
@@ -156,10 +161,32 @@ func (s State) GivenBack() bool {
 
 // Usable returns s as a new run may use it. A static IP that was given back is only one of the
 // addresses that the node may have: no restore may put it back while a run looks for another one.
-// IMDS goes on listing it for a while.
+// IMDS goes on listing it for a while. A run that puts it into use again has to prove it again.
 func (s State) Usable() State {
 	if s.GivenBack() {
 		s.Intents, s.Static, s.RecordDue = s.Touched(), netip.Addr{}, time.Time{}
+		s.Unproven = slices.Clone(s.Intents)
+	}
+	return s
+}
+
+// Doubts reports whether a was asked for by a run, and no run has come to its end with it.
+func (s State) Doubts(a netip.Addr) bool { return slices.Contains(s.Unproven, a) }
+
+// Prove says that a run has come to its end with the static IP.
+func (s *State) Prove() {
+	s.Unproven = slices.DeleteFunc(slices.Clone(s.Unproven), func(a netip.Addr) bool { return a == s.Static })
+	s.Before, s.BeforeDue = netip.Addr{}, time.Time{}
+}
+
+// Resumed returns s as the run found it that was interrupted while it put another address in the
+// place of the one in use: the run that goes on can come back to that one.
+func (s State) Resumed() State {
+	if s.Before.IsValid() && s.Doubts(s.Static) {
+		before := s.Before
+		s.Intents = slices.DeleteFunc(s.Touched(), func(a netip.Addr) bool { return a == before })
+		s.Static, s.RecordDue = before, s.BeforeDue
+		s.Before, s.BeforeDue = netip.Addr{}, time.Time{}
 	}
 	return s
 }

@@ -65,6 +65,14 @@ type State struct {
 	Former []netip.Addr `json:"former,omitempty"`
 	// Intents are written before EC2 is asked. EC2 may have assigned them.
 	Intents []netip.Addr `json:"intents,omitempty"`
+	// Unproven are those of Static, Former and Intents that a run asked EC2 for, and with which no
+	// run has come to its end since. A run gives such an address back if the rules cut an endpoint
+	// off. Files of older versions have none: what they name is kept.
+	Unproven []netip.Addr `json:"unproven,omitempty"`
+	// Before is the address that was in use before Static, while Static is unproven. It comes into
+	// use again if Static is given back. BeforeDue is when its record was to be written.
+	Before    netip.Addr `json:"before,omitzero"`
+	BeforeDue time.Time  `json:"before_due,omitzero"`
 
 	// RecordDue is when the record of Static is to be written; zero if it was written. Until then
 	// the timer looks after it.

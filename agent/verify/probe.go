@@ -11,6 +11,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -94,7 +95,7 @@ func (p Prober) probe(ctx context.Context, t Target, within time.Duration) Resul
 		if next.Err == nil || bounded.Err() == nil || v.Err == nil {
 			v = next
 		}
-		over := v.Err == nil || time.Until(until) <= attemptPause || host.Sleep(bounded, attemptPause) != nil
+		over := v.Err == nil || time.Until(until) <= attemptPause || pause.Sleep(bounded, attemptPause) != nil
 		cancel()
 		if over {
 			break

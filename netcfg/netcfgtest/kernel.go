@@ -7,6 +7,7 @@ package netcfgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -30,6 +31,8 @@ type Kernel struct {
 
 	before     []netcfg.NATChain  // chains of others that come first
 	translated map[netip.Addr]int // connections that a translation keeps alive, by static IP
+	untracked  []netcfg.Untracking
+	rawError   error
 }
 
 // rule is one rule of a built-in chain. to is the chain of ours that it jumps to, or "" if the rule
@@ -254,6 +257,21 @@ func (k *Kernel) Redirections(ctx context.Context, to netip.Addr) (list []string
 		}
 	}
 	return list, ctx.Err()
+}
+
+// Untracked returns what SetUntracked was given.
+func (k *Kernel) Untracked(ctx context.Context, _ netcfg.Config, _ string) ([]netcfg.Untracking, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.untracked), errors.Join(ctx.Err(), k.rawError)
+}
+
+// SetUntracked makes rules of somebody else's that keep packets from connection tracking, or an
+// error for the attempt to read them.
+func (k *Kernel) SetUntracked(err error, rules ...netcfg.Untracking) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.untracked, k.rawError = rules, err
 }
 
 // SetDown switches a link off or on.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -38,8 +39,9 @@ type StepResult struct {
 // look and the change, and its fresh record is then deleted or overwritten. That puts no address at
 // risk: EC2 decides who has it, and the node writes its record again in its next run. The other way
 // round, a node may release an address while Do writes a record that names the node. That record
-// would keep others from the address. So Do looks at everything it wrote again after ReadLag, and
-// deletes a record if EC2 no longer shows the address on that node.
+// would keep others from the address. So Do looks at everything it wrote again after ReadLag. If
+// EC2 no longer shows the address on that node, Do makes the record name the node that has the
+// address now, or deletes it.
 //
 // Do ends with the first step that fails, after the look at what it wrote. The results cover all
 // steps that were begun, also if there is an error.
@@ -57,7 +59,7 @@ func (v *Inventory) carryOut(ctx context.Context, steps []Step, rule Sweep) (res
 			continue
 		}
 		if changed {
-			if err := ssmcoord.Sleep(ctx, stepPause); err != nil {
+			if err := pause.Sleep(ctx, stepPause); err != nil {
 				return results, err
 			}
 		}
@@ -83,7 +85,7 @@ func (v *Inventory) confirmAll(ctx context.Context, results []StepResult) error 
 	if len(written) == 0 {
 		return nil
 	}
-	err := ssmcoord.Sleep(ctx, ssmcoord.ReadLag)
+	err := pause.Sleep(ctx, ssmcoord.ReadLag)
 	var problems []error
 	for _, r := range written {
 		if err == nil {
@@ -118,9 +120,14 @@ func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, 
 		}
 		v.notify(EventRemoved, step.Addr, "%s: %s", name, step.Reason)
 	case Rewrite:
-		if err := ledger.Write(ctx, step.Addr, step.Write); err != nil {
+		written, err := ledger.Replace(ctx, step.Addr, step.Write, v.guard(step))
+		if errors.Is(err, ssmcoord.ErrChanged) || errors.Is(err, ssmcoord.ErrNoRecord) {
+			return StepResult{step, Passed, err.Error()}, nil
+		}
+		if err != nil {
 			return StepResult{}, err
 		}
+		step.Write = written
 		v.notify(ssmcoord.EventRepaired, step.Addr, "%s names %s now", name, step.Write.Owner())
 	case Add:
 		created, err := ledger.Create(ctx, step.Addr, step.Write)
@@ -135,12 +142,27 @@ func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, 
 	return StepResult{step, Done, ""}, nil
 }
 
-// confirm deletes a record that Do wrote if the instance in it no longer has the address, unless
-// somebody has written the record since. A record with another value may be a late read, so confirm
-// reads it twice.
+// guard looks again at the step's address while its record is replaced by deleting it first.
+func (v *Inventory) guard(step Step) ssmcoord.Guard {
+	return ssmcoord.Guard{
+		Still: step.Record.unchanged,
+		Next: func(ctx context.Context) (ssmcoord.Record, bool, error) {
+			again, err := v.again(ctx, step.Sighting)
+			r, ok := step.nextRecord(again, v.Now())
+			return r, ok && err == nil, err
+		},
+	}
+}
+
+// confirm acts on a record that Do wrote if the instance in it no longer has the address, unless
+// somebody has written the record since. It makes the record name the node that has the address
+// now, whose own record Do may have overwritten. If there is no such node, it deletes the record. A
+// record with another value may be a late read, so confirm reads it twice.
 func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
+	var again Sighting
 	for i := 1; ; i++ {
-		again, err := v.again(ctx, r.Sighting)
+		var err error
+		again, err = v.again(ctx, r.Sighting)
 		if err != nil || again.Holder.Instance == r.Write.Instance {
 			return err
 		}
@@ -150,11 +172,23 @@ func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 		if i == 2 {
 			return nil
 		}
-		if err := ssmcoord.Sleep(ctx, ssmcoord.ReadLag); err != nil {
+		if err := pause.Sleep(ctx, ssmcoord.ReadLag); err != nil {
 			return err
 		}
 	}
 	ledger := v.ledger(r.Subnet)
+	if next, ok := r.nextRecord(again, v.Now()); ok {
+		step := Step{Sighting: again, Write: next}
+		written, err := ledger.Replace(ctx, r.Addr, next, v.guard(step))
+		if err == nil {
+			r.Write = written
+			v.notify(ssmcoord.EventRepaired, r.Addr, "%s names %s now, which got the address meanwhile", ledger.Name(r.Addr), written.Owner())
+		}
+		if errors.Is(err, ssmcoord.ErrChanged) || errors.Is(err, ssmcoord.ErrNoRecord) {
+			r.Outcome, r.Detail, err = TakenBack, err.Error(), nil
+		}
+		return err
+	}
 	deleted, err := ledger.Delete(ctx, r.Addr, func(e ssmcoord.Entry) bool { return e.Record.Instance == r.Write.Instance })
 	if err != nil || !deleted {
 		return err

@@ -103,6 +103,7 @@ func (v *Inventory) join(ctx context.Context, records map[place]Version, enis []
 				seen[at] = s
 			}
 			s.Holder, s.Device = ssmcoord.Holder{ENI: e.ID, Instance: e.Instance, Primary: primary}, e.Device
+			s.Beside = len(e.Secondary) - 1
 			ids = append(ids, e.Instance)
 		}
 		carry(e.Primary, true)
@@ -162,10 +163,10 @@ func (v *Inventory) again(ctx context.Context, s Sighting) (Sighting, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Holder, s.Device, s.By = ssmcoord.Holder{}, 0, Instance{}
+	s.Holder, s.Device, s.Beside, s.By = ssmcoord.Holder{}, 0, 0, Instance{}
 	for _, f := range found {
 		if f.Addr == s.Addr {
-			s.Holder, s.Device, s.By, s.Owner = f.Holder, f.Device, f.By, f.Owner
+			s.Holder, s.Device, s.Beside, s.By, s.Owner = f.Holder, f.Device, f.Beside, f.By, f.Owner
 		}
 	}
 	s.Record, err = v.read(ctx, at)

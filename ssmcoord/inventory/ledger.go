@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/identifier"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -86,7 +87,7 @@ func (v *Inventory) placeOf(name string) (place, bool) {
 	rest, ok := strings.CutPrefix(name, v.Prefix+"/")
 	subnet, ip, two := strings.Cut(rest, "/")
 	addr, err := netip.ParseAddr(ip)
-	if !ok || !two || !ssmcoord.IsIdentifier(subnet, "subnet-", true) || err != nil || !addr.Is4() || addr.String() != ip {
+	if !ok || !two || !identifier.EC2(subnet, "subnet-") || err != nil || !addr.Is4() || addr.String() != ip {
 		return place{}, false
 	}
 	return place{subnet, addr}, true

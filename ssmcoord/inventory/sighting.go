@@ -96,6 +96,7 @@ type Sighting struct {
 	Owner  Instance        // the instance in the record; zero if there is no readable record
 	Holder ssmcoord.Holder // the ENI that carries the address
 	Device int             // that ENI's device index on its instance; 0 is the primary one
+	Beside int             // how many other secondary addresses that ENI carries
 	By     Instance        // that ENI's instance
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/identifier"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -234,7 +235,7 @@ func FuzzNewVersion(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		v := NewVersion(text, 1, sightNow)
 		switch {
-		case v.State == ssmcoord.Claimed && (v.Problem != nil || v.Newer != 0 || !ssmcoord.IsIdentifier(v.Record.Instance, "i-", true)):
+		case v.State == ssmcoord.Claimed && (v.Problem != nil || v.Newer != 0 || !identifier.EC2(v.Record.Instance, "i-")):
 			t.Errorf("%+v", v)
 		case v.State == ssmcoord.Unreadable && (v.Problem == nil || v.Record != ssmcoord.Record{}):
 			t.Errorf("%+v", v)

@@ -113,7 +113,7 @@ func repair(s Sighting, reason string, now time.Time) Step {
 		step.Reason += fmt.Sprintf("; %s has the address outside the ledger, which takes no record", s.Holder)
 		return step
 	}
-	step.Write = ssmcoord.Record{Instance: s.By.ID, ENI: s.Holder.ENI, Cluster: s.By.Cluster, Role: s.By.Role, Time: now}
+	step.Write = s.holderRecord(now)
 	if _, err := ssmcoord.ParseRecord(step.Write.Render()); err != nil {
 		return leave(fmt.Sprintf("no record can be made from EC2's description of %s: %v", s.Holder.Instance, err))
 	}
@@ -122,6 +122,23 @@ func repair(s Sighting, reason string, now time.Time) Step {
 		step.Kind = Add
 	}
 	return step
+}
+
+// holderRecord returns the record that names the node that carries the address.
+func (s Sighting) holderRecord(now time.Time) ssmcoord.Record {
+	return ssmcoord.Record{Instance: s.By.ID, ENI: s.Holder.ENI, Cluster: s.By.Cluster, Role: s.By.Role, Time: now}
+}
+
+// nextRecord returns the record that is right at a later look than the step's: that of the node
+// which carries the address by then. False: no node does, or one that the step does not name
+// carries other addresses too, since only that node's own run knows which of them it uses.
+func (step Step) nextRecord(again Sighting, now time.Time) (ssmcoord.Record, bool) {
+	if !again.node() || again.By.ID != step.Write.Instance && again.Beside > 0 {
+		return ssmcoord.Record{}, false
+	}
+	r := again.holderRecord(now)
+	_, err := ssmcoord.ParseRecord(r.Render())
+	return r, err == nil
 }
 
 // Still reports whether the step holds after a second look: the record is unchanged, the same ENI

@@ -31,6 +31,8 @@ type Environment struct {
 	// Resolve looks up the addresses of a host. nil means the system's resolver. AWS and IMDS are
 	// not looked up with it.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	// NameServerAnswers reports whether a name server answers a question for a name. nil means DNS.
+	NameServerAnswers func(ctx context.Context, server netip.Addr, name string) bool
 	// Dial opens a TCP connection, from the given address if that is valid. nil means the system's.
 	// AWS and IMDS are not called with it.
 	Dial func(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -33,26 +32,6 @@ func TestProgress(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%q", got)
-		}
-	})
-}
-
-func TestPoll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		every := func() time.Duration { return time.Second }
-		calls := 0
-		done, err := Poll(t.Context(), every, func() (bool, error) { calls++; return calls == 3, nil })
-		if !done || err != nil || calls != 3 || time.Since(began) != 2*time.Second {
-			t.Errorf("%t, %v, %d calls in %s", done, err, calls, time.Since(began))
-		}
-		cause := errors.New("cause")
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 1500*time.Millisecond, cause)
-		defer cancel()
-		last := errors.New("last")
-		done, err = Poll(ctx, every, func() (bool, error) { return false, last })
-		if done || !errors.Is(err, last) || !errors.Is(err, cause) {
-			t.Errorf("cut short: %t, %v", done, err)
 		}
 	})
 }

@@ -3,7 +3,10 @@ package text
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/identifier"
 )
 
 // Form describes what a value must look like to be used. Values end up in parameter names and in
@@ -13,27 +16,16 @@ type Form struct {
 	Fits func(string) bool
 }
 
-// EMRID is an identifier of EMR. It has a prefix of a letter or two and a dash, then capital
-// letters and digits, today 13 of them.
+// EMRID returns the form of an identifier of EMR with one of the prefixes.
 func EMRID(name string, prefixes ...string) Form {
 	return Form{name, func(s string) bool {
-		for _, p := range prefixes {
-			rest, ok := strings.CutPrefix(s, p)
-			if ok && rest != "" && len(rest) <= 32 && strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == "" {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(prefixes, func(prefix string) bool { return identifier.EMR(s, prefix) })
 	}}
 }
 
-// EC2ID is an identifier of EC2. It has the prefix and 8 to 17 hexadecimal digits; it may
-// have 1 to 40 of them.
+// EC2ID returns the form of an identifier of EC2.
 func EC2ID(prefix string) Form {
-	return Form{prefix + " and hexadecimal digits", func(s string) bool {
-		rest, ok := strings.CutPrefix(s, prefix)
-		return ok && len(rest) >= 1 && len(rest) <= 40 && strings.Trim(rest, "0123456789abcdef") == ""
-	}}
+	return Form{prefix + " and hexadecimal digits", func(s string) bool { return identifier.EC2(s, prefix) }}
 }
 
 // Word is the name of a region, a release or an instance type: letters, digits, dots, dashes and

@@ -1,4 +1,5 @@
-package host
+// Package pause waits for a time, or until the context ends if that is earlier.
+package pause
 
 import (
 	"context"
