@@ -197,7 +197,6 @@ func TestBrokenScenario(t *testing.T) {
 	t.Parallel()
 	o := options(t)
 	o.KeepGoing = true
-	o.Seed = 1 // no node has the primary IP 10.0.1.99
 	text := "cluster --bucket-policy --core 1 -- 10.0.1.10 10.0.1.11\nsnapshot core-1 before\nlaunch\nsettled\n"
 	var want []string
 	for _, b := range broken {
