@@ -94,7 +94,7 @@ func siteCommands() []*cobra.Command {
 	ask := func(cmd *cobra.Command, r control.Request, interactive bool) error {
 		code, err := control.Ask(cmd.Context(), pid, r, interactive)
 		switch {
-		case errors.Is(err, control.ErrNone):
+		case errors.As(err, &control.ChoiceError{}):
 			return usageError{err}
 		case err != nil:
 			return err

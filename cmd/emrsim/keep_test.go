@@ -92,7 +92,7 @@ func TestKeep(t *testing.T) {
 	}
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		text, code := ask("", "nodes")
-		if code == 1 && strings.Contains(text, "there is no rehearsal of yours") {
+		if code == 2 && strings.Contains(text, "there is no rehearsal of yours") {
 			break
 		}
 		if time.Since(start) > 20*time.Second {

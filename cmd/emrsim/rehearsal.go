@@ -73,9 +73,6 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	defer r.cluster.Close()
-	if r.shell != "" && r.named(r.shell) == nil {
-		return fmt.Errorf("--shell: there is no node %q", r.shell)
-	}
 	r.describe()
 	r.screen.printf("%s", picture(r.cluster.Plan(), r.spec, r.cluster.Nodes()[0]))
 	for _, n := range r.cluster.Nodes() {
@@ -103,6 +100,9 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 		if err := r.save(ctx, nil); err != nil {
 			return err
 		}
+	}
+	if err := r.screen.err(); err != nil {
+		return err // nobody would see what is printed from here on
 	}
 	if r.shell != "" {
 		err = r.openShell(ctx)
@@ -148,6 +148,22 @@ func size(spec lab.ClusterSpec) string {
 		return parts[0]
 	}
 	return strings.Join(parts[:last], ", ") + " and " + parts[last]
+}
+
+// nodeNames returns the names that the nodes of a cluster will have.
+func nodeNames(spec lab.ClusterSpec) (names []string) {
+	for _, p := range []struct {
+		n    int
+		role string
+	}{{spec.Masters, "master"}, {spec.Cores, "core"}, {spec.Tasks, "task"}} {
+		for i := range p.n {
+			names = append(names, fmt.Sprintf("%s-%d", p.role, i+1))
+		}
+	}
+	if spec.Masters == 1 {
+		names[0] = "master"
+	}
+	return names
 }
 
 // lookBefore shows that the firewall does not admit any node yet.

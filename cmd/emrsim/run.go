@@ -119,12 +119,15 @@ func runScenarios(ctx context.Context, out io.Writer, o runOptions, args []strin
 			return usageError{err}
 		}
 	}
+	if err := positive("--timeout", o.timeout); err != nil {
+		return usageError{err}
+	}
 	if o.binary, err = findBinary(o.binary); err != nil {
-		return err
+		return usageError{err}
 	}
 	if o.other != "" {
 		if o.other, err = findBinary(o.other); err != nil {
-			return err
+			return usageError{err}
 		}
 	}
 	if err := isolate(ctx); err != nil {
@@ -280,6 +283,10 @@ func isolate(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
+	case !inside && ctx.Err() != nil && code == 2:
+		// The first process of a namespace cannot die of a signal. Before it waits for SIGTERM, Go's
+		// runtime ends it with this exit code.
+		return context.Cause(ctx)
 	case !inside:
 		return exitError(code)
 	}

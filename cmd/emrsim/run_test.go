@@ -102,7 +102,7 @@ func TestOutputCannotBeWritten(t *testing.T) {
 		t.Skip(err)
 	}
 	defer full.Close()
-	for _, args := range [][]string{{"list"}, {"list", "--commands"}, {"--help"}, {"run", "emr-6"}} {
+	for _, args := range [][]string{{"list"}, {"list", "--commands"}, {"--help"}, {"run", "emr-6"}, {"launch", "--virtual", "--", "10.0.1.10", "10.0.1.11"}, {"launch", "--keep", "--", "10.0.1.10", "10.0.1.11"}} {
 		cmd := command(t, args...)
 		cmd.Stdout = full
 		var problems lockedBuffer

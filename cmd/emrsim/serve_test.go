@@ -128,6 +128,7 @@ func TestServeRefuses(t *testing.T) {
 		"--release":     {"--release", "seven"},
 		"--masters":     {"--masters", "2"},
 		"--listen":      {"--listen", taken.Addr().String()},
+		"--latency":     {"--latency", "-1s"},
 		"--stale":       {"--stale", "3"},
 		"Insufficient":  {"--subnet", "10.0.1.0/28", "--core", "20"},
 		"nothing is ex": {"more"},

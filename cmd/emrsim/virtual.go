@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -28,7 +29,7 @@ const maxVirtual = 1000
 const virtualGC = 400
 
 // launchVirtual rehearses in virtual time, without namespaces.
-func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []string, wanted agent.Config) error {
+func launchVirtual(ctx context.Context, out io.Writer, o options, spec lab.ClusterSpec, args []string, wanted agent.Config) error {
 	subnet := spec.Subnet
 	nodes := spec.Masters + spec.Cores + spec.Tasks
 	for bits := subnet.Bits(); o.subnet == "" && bits >= 17 && 1<<(32-bits) < nodes+len(spec.Static)+16; bits-- {
@@ -53,7 +54,7 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 		debug.SetGCPercent(virtualGC)
 	}
 	began := time.Now()
-	fmt.Printf("%s in virtual time, in subnet %s; seed %d\n", size(spec), subnet, spec.Account.Seed)
+	fmt.Fprintf(out, "%s in virtual time, in subnet %s; seed %d\n", size(spec), subnet, spec.Account.Seed)
 	var rec *record.Recording
 	failed := errors.New("the simulation did not end")
 	// A goroutine that waits for a channel from outside would stop the bubble's clock, so the
@@ -89,14 +90,14 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 			throttled++
 		}
 	}
-	fmt.Printf("last address %.1f s, last record %.1f s, %s to AWS, %d of them throttled (it took %s)\n", programmed, recorded, lab.Count(len(rec.Calls), "call"), throttled, time.Since(began).Round(time.Second/10))
+	fmt.Fprintf(out, "last address %.1f s, last record %.1f s, %s to AWS, %d of them throttled (it took %s)\n", programmed, recorded, lab.Count(len(rec.Calls), "call"), throttled, time.Since(began).Round(time.Second/10))
 	if len(rec.Problems) > 0 {
-		fmt.Printf("\nFAILED: %s\n", lab.Count(len(rec.Problems), "problem"))
+		fmt.Fprintf(out, "\nFAILED: %s\n", lab.Count(len(rec.Problems), "problem"))
 		for _, p := range rec.Problems {
-			fmt.Print(describeProblem(p, nodes))
+			fmt.Fprint(out, describeProblem(p, nodes))
 		}
 	} else {
-		fmt.Println("every node whose role has addresses has one of its own")
+		fmt.Fprintln(out, "every node whose role has addresses has one of its own")
 	}
 	if o.report != "" {
 		if err := rec.Save(o.report); err != nil {
@@ -106,7 +107,7 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 		if err != nil {
 			path = o.report
 		}
-		fmt.Printf("\nthe report, for a browser:\n%s\n", path)
+		fmt.Fprintf(out, "\nthe report, for a browser:\n%s\n", path)
 	}
 	if len(rec.Problems) > 0 {
 		return exitError(1)

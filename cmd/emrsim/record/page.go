@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -182,6 +183,9 @@ func filled[T any](list []T) []T {
 	return list
 }
 
+// temporary is the pattern for names of files that become a report.
+const temporary = ".emrsim-*"
+
 // Check reports whether Save can write a file of that name, before a rehearsal begins.
 func Check(path string) error {
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {
@@ -196,7 +200,14 @@ func Check(path string) error {
 	if !info.IsDir() {
 		return fmt.Errorf("the folder of the report: %s is not a folder", filepath.Dir(path))
 	}
-	return nil
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("the report: %s is a folder", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), temporary)
+	if err != nil {
+		return fmt.Errorf("the folder of the report: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // Save writes the recording to a file: JSON if its name ends in .json, otherwise HTML. The file is
@@ -206,7 +217,7 @@ func (r *Recording) Save(path string) error {
 	if strings.EqualFold(filepath.Ext(path), ".json") {
 		write = r.JSON
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".emrsim-*")
+	f, err := os.CreateTemp(filepath.Dir(path), temporary)
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
