@@ -70,6 +70,9 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 	if err := r.recallClaims(ctx); err != nil {
 		return netip.Addr{}, err
 	}
+	if err := r.withdrawStrays(ctx); err != nil {
+		return netip.Addr{}, err
+	}
 	if err := r.finishGivenBack(ctx); err != nil {
 		return netip.Addr{}, err
 	}
@@ -99,6 +102,7 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 	}
 	return plan.Addr, r.save(state.Programmed, func(s *state.State) {
 		s.Static, s.Former, s.Intents, s.Named = plan.Addr, nil, c.Intents(), r.named
+		s.Lost = false
 	})
 }
 
@@ -162,8 +166,13 @@ func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 	for _, note := range append(fit.Notes, r.cfg.ScopeNotes(r.facts.ID)...) {
 		r.report.note(note)
 	}
-	for _, warning := range fit.Warnings {
-		r.report.warn(warning)
+	if last := r.memory.State().Settings; r.memory.Known() && DerivedPrivate(last) && !r.cfg.Given.Scope && r.cfg.Scope != last.Scope {
+		r.report.note(fmt.Sprintf("the node has no public IPv4 address any more: --snat-scope is %s (derived), and was %s", r.cfg.Scope, last.Scope))
+	}
+	for _, warning := range append(fit.Warnings, r.cfg.ScopeWarning(r.facts.ID)) {
+		if warning != "" {
+			r.report.warn(warning)
+		}
 	}
 	problems := []error{wrongRegion, r.checkPrefix(), unfit, r.cfg.CheckScope(r.facts.ID)}
 	if !carried && len(r.facts.ID.Addresses) > 1 { // every instance type allows two

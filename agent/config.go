@@ -104,8 +104,12 @@ func (c Config) Settings() Settings {
 	if onError == DefaultOnError {
 		onError = ""
 	}
+	from := ScopeDerived
+	if c.Given.Scope {
+		from = ScopeAsked
+	}
 	return Settings{
-		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
+		Pools: c.Pools, Role: c.Role, Scope: c.Scope, ScopeFrom: from, Only: c.Only, Exclude: c.Exclude,
 		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
 		NoShutdownAction: c.NoShutdownAction, OnError: onError, ClaimTags: c.ClaimTags,
 	}
@@ -123,7 +127,7 @@ func (c Config) Repeating(last Settings) Config {
 		c.Role = last.Role
 	}
 	if !c.Given.Scope {
-		c.Scope = last.Scope
+		c.Scope, c.Given.Scope = last.Scope, scopeAsked(last)
 	}
 	if !c.Given.Only {
 		c.Only = last.Only

@@ -45,21 +45,10 @@ func (r *run) foundAgain(a netip.Addr) {
 // A release, or a withdrawal, that was interrupted may have left its address there, where nothing
 // would watch it from here on.
 func (r *run) finishGivenBack(ctx context.Context) error {
-	if last := r.memory.State(); last.GivenBack() {
-		return r.unprogram(ctx, last.Touched())
+	if r.memory.State().GivenBack() {
+		return r.unprogram(ctx, r.past().Touched())
 	}
 	return nil
-}
-
-// recallClaims asks the ledger which addresses name this node, where its state file is lost and its
-// network interface has more than the primary IP.
-func (r *run) recallClaims(ctx context.Context) error {
-	if r.memory.Known() || len(r.facts.ID.Addresses) < 2 {
-		return nil
-	}
-	claims, err := ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID).Claims(ctx, r.facts.ID.InstanceID)
-	r.claims = without(claims, r.facts.ID.PrimaryIP)
-	return err
 }
 
 // takeBack undoes what this run did for an address whose record it may not write: a node whose

@@ -62,27 +62,12 @@ func (n *testNode) tag() string {
 }
 
 // deny makes EC2 or Parameter Store deny the node some actions.
-func (n *testNode) deny(actions ...string) {
-	n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
-		if slices.Contains(actions, c.Key()) {
-			if c.Service == "ec2" {
-				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation.", Status: 403}
-			}
-			return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AccessDeniedException", Message: "not authorized\x1b[2J", Status: 400}
-		}
-		return cloud.FaultAction{}
-	})
-}
+func (n *testNode) deny(actions ...string) { n.on().Deny(actions...) }
 
 var onErrorList = []string{"10.0.1.20", "10.0.1.21", "10.0.1.22"}
 
-// unitArgs is what the installed service starts the program with.
-func (n *testNode) unitArgs() []string {
-	n.t.Helper()
-	_, line, _ := strings.Cut(n.read(filepath.Join(systemd.Dir, systemd.RetryService)), "\nExecStart="+systemd.Program+" ")
-	line, _, _ = strings.Cut(line, "\n")
-	return strings.Fields(line)
-}
+// unitArgs returns what the installed service starts the program with.
+func (n *testNode) unitArgs() []string { return n.on().RetryArgs() }
 
 // A failure that is suppressed is loud in the log, in the tag and in status; the timer's run ends
 // it when the cause is gone, and then nothing of it is left.

@@ -1,15 +1,11 @@
 package agent
 
 import (
-	"context"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
@@ -68,27 +64,8 @@ func TestOnErrorCarriageReturn(t *testing.T) {
 				}
 			})
 			if text != "" {
-				verifyUnit(t, text)
+				agenttest.VerifyUnits(t, systemd.Unit{Name: systemd.RetryService, Text: text})
 			}
 		})
-	}
-}
-
-// verifyUnit has systemd judge a unit, where it is here.
-func verifyUnit(t *testing.T, text string) {
-	t.Helper()
-	program, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Log(err)
-		return
-	}
-	p := filepath.Join(t.TempDir(), systemd.RetryService)
-	if err := os.WriteFile(p, []byte(strings.ReplaceAll(text, systemd.Program, "/bin/true")), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, program, "verify", "--man=no", p).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("%v\n%s\n%q", err, out, text)
 	}
 }

@@ -39,9 +39,12 @@ func (r *run) plan(ctx context.Context) error {
 	if err := r.recallClaims(ctx); err != nil {
 		return err
 	}
-	last := r.past()
-	var gone []netip.Addr
-	if last.GivenBack() {
+	last := r.past().Resumed()
+	gone := r.strays.gone
+	for _, a := range gone {
+		r.report.warn(lostText(a)+", and the kernel has its rules", addressField(a))
+	}
+	if r.memory.State().GivenBack() {
 		gone = last.Touched()
 	}
 	r.joinGateways(ctx, r.askGateways(ctx))

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -18,9 +19,10 @@ import (
 // traffic flows already. So the run leaves the record to the timer, if there is one, where the
 // node's turn to write is far away, and where Parameter Store does not take the record in time.
 //
-// An unproven address is taken back if its record is denied, or if the rules cut off the endpoint
-// of Parameter Store, or EC2's, which the Name tag's call shows. The state file says what is
-// unproven, so that a run which goes on after a kill decides as the killed one would have.
+// An unproven address is taken back if its record is denied or a tag of it refused, or if the rules
+// cut off the endpoint of Parameter Store, or EC2's, which the Name tag's call shows. The state
+// file says what is unproven, so that a run which goes on after a kill decides as the killed one
+// would have.
 func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, due time.Time) error {
 	doubted := r.memory.State().Doubts(plan.Addr)
 	if time.Until(due) > ssmcoord.RecordSoon && r.timerWrites() {
@@ -38,7 +40,7 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 	defer stop()
 	written, err := c.Record(writing, plan)
 	switch {
-	case (ec2.IsPermission(err) || ec2.IsCutOff(err)) && doubted:
+	case recordRefused(err) && doubted:
 		return r.undo(ctx, c, plan, err)
 	case err != nil && doubted && r.nameCutOff() != nil:
 		return r.undo(ctx, c, plan, r.nameCutOff())
@@ -57,11 +59,18 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 	return r.save(state.Programmed, (*state.State).Prove)
 }
 
+// recordRefused reports whether no repetition writes the record before somebody acts: a permission
+// is missing, a tag is refused, or the rules cut off the endpoint.
+func recordRefused(err error) bool {
+	tag := (*ssmcoord.TagError)(nil)
+	return ec2.IsPermission(err) || ec2.IsCutOff(err) || errors.As(err, &tag)
+}
+
 // unrecorded deals with a record that could not be written. The state file says that it is due. If
 // Parameter Store was throttled or not reached, the node is in order but for the record, and the
 // timer writes it. After any other error the timer tries too, but somebody has to act.
 func (r *run) unrecorded(ctx context.Context, static netip.Addr, err, explained error) error {
-	if ctx.Err() != nil || ec2.IsPermission(err) || ec2.IsCutOff(err) || !r.timerWrites() {
+	if ctx.Err() != nil || recordRefused(err) || !r.timerWrites() {
 		return explained
 	}
 	r.install(ctx)

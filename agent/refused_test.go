@@ -43,7 +43,7 @@ func TestReleaseThatEC2Refuses(t *testing.T) {
 // EC2 refuses one address in words that are not known here, and shows nobody who has it: the node
 // takes the next one, says so, and a rerun keeps it.
 func TestRefusedInUnknownWords(t *testing.T) {
-	for _, code := range []string{"InvalidIPAddress.InUse", "InsufficientFreeAddressesInSubnet", "InvalidParameterValue"} {
+	for _, code := range []string{"InvalidIPAddress.InUse", "InsufficientFreeAddressesInSubnet", "InvalidParameterValue", "CodeOfTomorrow"} {
 		synctest.Test(t, func(t *testing.T) {
 			n := newTestNode(t, cloud.Options{})
 			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
@@ -58,6 +58,31 @@ func TestRefusedInUnknownWords(t *testing.T) {
 			}
 			if rep := n.apply(); rep.Static.String() != "10.0.1.22" || len(rep.Changes) > 0 {
 				t.Errorf("%s: then %s, %q", code, rep.Static, rep.Changes)
+			}
+		})
+	}
+}
+
+// EC2 refuses each address in words that are not known here and that name no address: the second
+// refusal ends the run at once, with EC2's words, and not the time for finding an address.
+func TestRefusedForEveryAddress(t *testing.T) {
+	for _, list := range []string{"10.0.1.21", "10.0.1.21-29"} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{})
+			calls := 0
+			n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+				if c.Action == "AssignPrivateIpAddresses" {
+					calls++
+					return cloud.FaultAction{Kind: cloud.FaultFail, Code: "CodeOfTomorrow", Message: "the interface is asleep", Status: 400}
+				}
+				return cloud.FaultAction{}
+			})
+			code, _, stderr := n.program(t.Context(), "10.0.1.20", list)
+			if code != ExitInternal || calls != 2 || !strings.Contains(stderr, "CodeOfTomorrow: the interface is asleep") || !strings.Contains(stderr, "refuses other addresses with this code too") {
+				t.Errorf("%s: exit code %v after %d calls: %s", list, code, calls, stderr)
+			}
+			if got := n.cloud.Parameters(); len(got) > 0 || len(n.uses()) > 0 {
+				t.Errorf("%s: records %v, in use %v", list, got, n.uses())
 			}
 		})
 	}

@@ -22,8 +22,9 @@ const releaseRetries = 10 * time.Second
 // Release gives the node's static IP back: rules and address out of the kernel first; then the
 // record; then EC2's assignment, so that nobody else has the address while this node changes its
 // record. It may be interrupted and run again, and a second run changes nothing. The addresses are
-// those that this node's state file names; without one, those of the ledger that name this node,
-// and those of the given pools that the network interface carries.
+// those that this node's state file names, and those of this program's rules in the kernel; without
+// a state file, those of the ledger that name this node, too, and those of the given pools that the
+// network interface carries.
 //
 // Before all that it ends what would give the node an address again: a release that fails is not
 // followed by a retry.
@@ -62,12 +63,27 @@ func (r *run) release(ctx context.Context) error {
 		return err
 	}
 	c := r.coordinator(last)
-	addrs := last.Touched()
-	if len(addrs) == 0 {
-		if last.Phase == state.Released {
-			return r.releasedAgain(ctx)
+	strays, err := r.strayStatics(ctx)
+	addrs := union(last.Touched(), strays)
+	// Where the state file has addresses, an error comes again when they are taken out.
+	if err != nil && len(addrs) == 0 && last.Phase != state.Released {
+		return err
+	}
+	c.Past.Used = union(c.Past.Used, strays)
+	switch {
+	case !r.memory.Known() || last.Lost:
+		if err := r.withdrawUnasked(ctx, addrs); err != nil {
+			return err
 		}
-		var err error
+		found, err := r.found(ctx, c)
+		if err != nil {
+			return err
+		}
+		addrs = union(addrs, found)
+	case len(addrs) > 0:
+	case last.Phase == state.Released:
+		return r.releasedAgain(ctx)
+	default:
 		if addrs, err = r.found(ctx, c); err != nil {
 			return err
 		}
@@ -82,16 +98,13 @@ func (r *run) release(ctx context.Context) error {
 	if r.memory.Known() || len(addrs) > 0 {
 		err := r.save(state.Releasing, func(s *state.State) {
 			s.Static, s.Former, s.Intents, s.RecordDue = last.Static, last.Former, addrs, time.Time{}
+			s.Lost = false
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if err := r.unprogram(ctx, addrs); errors.Is(err, netcfg.ErrLockFile) {
-		// The lock cannot be opened, so the rules stay. They do no harm: EC2 drops packets with an
-		// address that the node does not have.
-		r.report.warn(withRemedies(err) + "; rules of this program may be left in the kernel")
-	} else if err != nil {
+	if err := r.withdrawAll(ctx, addrs); err != nil {
 		return err
 	}
 	if err := r.giveBack(ctx, c, addrs, inUse); err != nil {
@@ -110,6 +123,30 @@ func (r *run) release(ctx context.Context) error {
 		return nil
 	}
 	return r.save(state.Released, func(s *state.State) { s.Static, s.Former, s.Intents = netip.Addr{}, nil, nil })
+}
+
+// withdrawUnasked takes out of the kernel what it has in use, before AWS is asked which addresses
+// are this node's: the rules may be what keeps the node from AWS. The state file then names them.
+func (r *run) withdrawUnasked(ctx context.Context, addrs []netip.Addr) error {
+	if len(addrs) == 0 {
+		return nil
+	}
+	if err := r.save(state.Releasing, func(s *state.State) { s.Intents, s.Lost = addrs, true }); err != nil {
+		return err
+	}
+	return r.withdrawAll(ctx, addrs)
+}
+
+// withdrawAll takes addresses, and all rules, out of the kernel.
+func (r *run) withdrawAll(ctx context.Context, addrs []netip.Addr) error {
+	err := r.unprogram(ctx, addrs)
+	if errors.Is(err, netcfg.ErrLockFile) {
+		// The lock cannot be opened, so the rules stay. They do no harm: EC2 drops packets with an
+		// address that the node does not have.
+		r.report.warn(withRemedies(err) + "; rules of this program may be left in the kernel")
+		return nil
+	}
+	return err
 }
 
 // releasedAgain is a release after a release: it does what that one could not do.
@@ -162,16 +199,12 @@ func (r *run) found(ctx context.Context, c *ssmcoord.Coordinator) ([]netip.Addr,
 	if err != nil {
 		return nil, err
 	}
-	programmed, err := r.programmedStatic(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, pool := range append(slices.Collect(maps.Values(c.Pools)), programmed) {
+	for pool := range maps.Values(c.Pools) {
 		for _, a := range pool {
 			if !slices.Contains(own, a) || slices.Contains(claims, a) {
 				continue
 			}
-			// On the interface, but claimed by nobody: the operator named it, or our rules do.
+			// On the interface, but claimed by nobody: the operator named it.
 			claims = append(claims, a)
 		}
 	}

@@ -41,7 +41,8 @@ type run struct {
 	memory  *state.Memory
 	report  *reporter
 
-	claims   []netip.Addr       // whose records name this node, where the state file is lost
+	claims   []netip.Addr       // addresses of this node that the state file does not name
+	strays   strays             // those of them that the kernel's rules name
 	list     string             // listDigest of the addresses that the operator named for this run
 	beside   beside             // calls beside the run's own
 	installs *systemd.Installer // once installer was called
@@ -150,12 +151,14 @@ func (r *run) explain(ctx context.Context, err error) error {
 }
 
 // past returns what earlier runs have left, as this one may use it. Without a state file these are
-// the addresses whose records name the node.
+// the addresses whose records name the node, and what the kernel has in use.
 func (r *run) past() state.State {
-	if !r.memory.Known() {
-		return state.State{Intents: slices.Clone(r.claims)}
+	s := r.memory.State().Usable()
+	s.Intents = union(s.Intents, r.claims)
+	if kept := r.strays.kept; len(kept) > 0 && !s.Static.IsValid() && !r.memory.State().GivenBack() {
+		s.Static, s.Phase = kept[0], state.Programmed
 	}
-	return r.memory.State().Usable()
+	return s
 }
 
 // save writes the state file: what the run has found, the phase, and what edit changes of the rest.
@@ -190,6 +193,10 @@ func (r *run) coordinator(last state.State) *ssmcoord.Coordinator {
 		// Of a run that is resumed, the record of either address may be written or deleted.
 		past.Recorded = last.Static.IsValid() && last.RecordDue.IsZero() && last.Static == r.memory.State().Static
 		past.Used = union(past.Used, []netip.Addr{r.memory.State().Static})
+	}
+	past.Used = union(past.Used, r.strays.kept)
+	if slices.Contains(r.strays.kept, last.Static) { // when it was assigned is not known
+		past.Written, past.Last = time.Now(), last.Static
 	}
 	switch last.Phase {
 	case state.Released:

@@ -334,3 +334,18 @@ func TestEndpointCutOffLater(t *testing.T) {
 		golden.Is(t, "cut-off-later.txt", err.Error()+"\n")
 	})
 }
+
+// Exceptions that leave nothing for the static IP are said to do so, by a run and by status.
+func TestExceptionsThatLeaveNothing(t *testing.T) {
+	const says = "no connection of this node leaves with the static IP"
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		for exclude, mute := range map[string]bool{"192.168.0.0/16": false, "0.0.0.0/0": true} {
+			_, stdout, stderr := n.program(t.Context(), "10.0.1.20", "10.0.1.21", "--exclude-cidr", exclude)
+			_, status, _ := n.program(t.Context(), "status")
+			if strings.Contains(stdout, says) != mute || strings.Contains(stderr, says) != mute || strings.Contains(status, says) != mute {
+				t.Errorf("%s: %s\n%s\n%s", exclude, stdout, stderr, status)
+			}
+		}
+	})
+}

@@ -16,21 +16,11 @@ import (
 
 // withSystemd makes the node look like one that systemd runs.
 func (n *testNode) withSystemd() *testNode {
-	n.t.Helper()
-	if err := os.MkdirAll(n.env.Path(systemd.RunDir), 0o755); err != nil {
-		n.t.Fatal(err)
-	}
+	n.on().WithSystemd()
 	return n
 }
 
-func (n *testNode) read(p string) string {
-	n.t.Helper()
-	data, err := os.ReadFile(n.env.Path(p))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return string(data)
-}
+func (n *testNode) read(p string) string { return n.on().Read(p) }
 
 func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

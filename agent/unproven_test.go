@@ -19,33 +19,24 @@ import (
 
 var errKilled = errors.New("killed by the test")
 
-// killer ends a run at one of its effects, before it or after it. From then on nothing of the run
-// has an effect, as after kill -9.
+// killer ends a run before one of its effects. From then on nothing of the run has an effect, as
+// after kill -9. To end it after an effect is to end it before the next one.
 type killer struct {
 	at, count int
 	dead      bool
 	kill      context.CancelFunc
 }
 
-// effect counts an effect, and ends the run before or after it.
 func (k *killer) effect(do func() error) error {
-	for _, after := range []bool{false, true} {
-		if k.dead {
-			return errKilled
-		}
-		if k.count++; k.count == k.at {
-			k.dead = true
-			k.kill()
-			return errKilled
-		}
-		if after {
-			return nil
-		}
-		if err := do(); err != nil {
-			return err
-		}
+	if k.dead {
+		return errKilled
 	}
-	return nil
+	if k.count++; k.count == k.at {
+		k.dead = true
+		k.kill()
+		return errKilled
+	}
+	return do()
 }
 
 // killedKernel is the node's kernel under a killer.

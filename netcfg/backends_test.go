@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -307,25 +308,31 @@ const nativeName = "nftables over netlink"
 // Auto takes nf_tables, whatever iptables is there. A named backend that cannot work names the one
 // that can.
 func TestOpenChooses(t *testing.T) {
-	for _, c := range []struct{ name, version, backend, want, wrong string }{
-		{"auto beside nft", "iptables v1.8.9 (nf_tables)", "auto", nativeName, ""},
-		{"auto beside legacy", "iptables v1.8.4 (legacy)", "", nativeName, ""},
-		{"auto beside something else", "busybox v1.36.1", "auto", nativeName, ""},
-		{"nft", "iptables v1.8.9 (nf_tables)", "iptables", "iptables v1.8.9 (nf_tables)", ""},
-		{"legacy", "iptables v1.8.4 (legacy)", "iptables", "iptables v1.8.4 (legacy)", ""},
-		{"before there were variants", "iptables v1.6.2", "iptables", "iptables v1.6.2", ""},
-		{"too old", "iptables v1.4.21", "iptables", "", "since 1.6.2; nf_tables works here: --nat-backend nftables"},
-		{"not an iptables", "busybox v1.36.1", "iptables", "", "not understood: busybox v1.36.1; nf_tables works here"},
-		{"nftables", "iptables v1.8.9 (nf_tables)", "nftables", nativeName, ""},
-		{"nonsense", "iptables v1.8.9 (nf_tables)", "pf", "", "not one of auto"},
+	messages := golden.Open(t, "open.txt")
+	for _, c := range []struct {
+		name, version, backend, want string
+		wrong                        bool
+	}{
+		{"auto beside nft", "iptables v1.8.9 (nf_tables)", "auto", nativeName, false},
+		{"auto beside legacy", "iptables v1.8.4 (legacy)", "", nativeName, false},
+		{"auto beside something else", "busybox v1.36.1", "auto", nativeName, false},
+		{"nft", "iptables v1.8.9 (nf_tables)", "iptables", "iptables v1.8.9 (nf_tables)", false},
+		{"legacy", "iptables v1.8.4 (legacy)", "iptables", "iptables v1.8.4 (legacy)", false},
+		{"before there were variants", "iptables v1.6.2", "iptables", "iptables v1.6.2", false},
+		{"too old", "iptables v1.4.21", "iptables", "", true},
+		{"not an iptables", "busybox v1.36.1", "iptables", "", true},
+		{"nftables", "iptables v1.8.9 (nf_tables)", "nftables", nativeName, false},
+		{"nonsense", "iptables v1.8.9 (nf_tables)", "pf", "", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			enter(t)
-			k, err := netcfg.Open(bounded(t), netcfg.Options{Backend: c.backend, Iptables: fakeProgram(t, "echo '"+c.version+"'", "exit 1")})
-			if c.wrong != "" {
-				if err == nil || !strings.Contains(err.Error(), c.wrong) {
-					t.Errorf("error %v, want %q", err, c.wrong)
+			path := fakeProgram(t, "echo '"+c.version+"'", "exit 1")
+			k, err := netcfg.Open(bounded(t), netcfg.Options{Backend: c.backend, Iptables: path})
+			if c.wrong {
+				if err == nil {
+					t.Fatalf("backend %v", k)
 				}
+				messages.Is(t, c.name, strings.ReplaceAll(err.Error(), path, "PROGRAM"))
 				return
 			}
 			if err != nil || k.Backend() != c.want {

@@ -126,6 +126,22 @@ func (c Config) targets() []netip.Prefix {
 	return sorted(list)
 }
 
+// Mute reports whether the exceptions cover every destination, so that no connection of the node
+// leaves with the static IP. The rules of a mute Config serve connections to the static IP alone.
+func (c Config) Mute() bool {
+	left := c.targets()
+	if len(left) == 0 {
+		left = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	}
+	except := slices.Clone(c.Exclude)
+	if c.scope() != ScopeAll {
+		except = append(except, c.VPC...)
+	}
+	return !slices.ContainsFunc(left, func(p netip.Prefix) bool {
+		return !slices.ContainsFunc(except, func(e netip.Prefix) bool { return e.Bits() <= p.Bits() && e.Contains(p.Addr()) })
+	})
+}
+
 // inPrivate returns the parts of a network that are private.
 func inPrivate(o netip.Prefix) []netip.Prefix {
 	var parts []netip.Prefix

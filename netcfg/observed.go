@@ -13,6 +13,9 @@ import (
 // ErrNoLink means that no link of this node has the wanted MAC address.
 var ErrNoLink = errors.New("no link has this MAC address")
 
+// ErrManyLinks means that several real devices of this node have the wanted MAC address.
+var ErrManyLinks = errors.New("several links have this MAC address")
+
 // Address is an IPv4 address of a link.
 type Address struct {
 	Prefix netip.Prefix // the address itself, not masked, with its prefix length
@@ -114,6 +117,6 @@ func FindLink(links []Link, mac net.HardwareAddr) (found Link, others []Link, er
 	case 1:
 		return found, others, nil
 	default:
-		return Link{}, nil, fmt.Errorf("finding the primary interface: MAC address %s is carried by several links: %s", mac, strings.Join(names, ", "))
+		return Link{}, nil, fmt.Errorf("finding the primary interface %s: %w: %s", mac, ErrManyLinks, strings.Join(names, ", "))
 	}
 }

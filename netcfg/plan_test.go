@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -151,7 +152,7 @@ func TestDifferences(t *testing.T) {
 	if got := strings.Join(change.Differences(), "\n"); got != want {
 		t.Errorf("differences:\n%s\nwant:\n%s", got, want)
 	}
-	if got := change.Summary(); got != "repair the iptables-legacy rules in one transaction: 2 added, 1 removed" {
+	if got := change.Summary(); !strings.Contains(got, "2 added, 1 removed") {
 		t.Error(got)
 	}
 }
@@ -169,7 +170,7 @@ func TestFindLink(t *testing.T) {
 		{"one", []netcfg.Link{stranger, of("ens5", "device", false)}, "ens5"},
 		{"what sits on top", []netcfg.Link{of("br0", "bridge", false), of("ens5", "device", false), of("ens5.7", "vlan", false), of("mv", "macvlan", false)}, "ens5"},
 		{"a bond", []netcfg.Link{of("eth0", "device", true), of("eth1", "device", true), of("bond0", "bond", false)}, "bond0"},
-		{"two", []netcfg.Link{of("eth0", "device", false), of("eth1", "veth", false)}, "several links: eth0, eth1"},
+		{"two", []netcfg.Link{of("eth0", "device", false), of("eth1", "veth", false)}, "several links have this MAC address: eth0, eth1"},
 		{"none", []netcfg.Link{stranger, {Name: "lo", Kind: "device"}}, "eth9 (device, 02:00:00:00:00:09)"},
 		{"none at all", nil, "02:00:00:00:00:05"},
 	}
@@ -185,22 +186,19 @@ func TestFindLink(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
+	messages := golden.Open(t, "validate.txt")
 	addr, cidr := netip.MustParseAddr, netip.MustParsePrefix
 	if err := config().Validate(); err != nil {
 		t.Error(err)
 	}
 	bad := netcfg.Config{MAC: net.HardwareAddr{1}, Primary: addr("10.0.1.5"), Static: addr("10.0.1.5"), Former: []netip.Addr{addr("10.0.1.5"), addr("::1")},
 		VPC: []netip.Prefix{cidr("fd00::/64"), cidr("10.0.0.0/16")}, Only: []netip.Prefix{cidr("10.0.7.0/24"), {}}, Exclude: []netip.Prefix{{}}}
-	want := []string{"MAC address", "static IP 10.0.1.5 is the primary IP", "former static IP 10.0.1.5", "former static IP ::1", "VPC CIDR fd00::/64",
-		"only-cidr invalid Prefix", "exclude-cidr invalid Prefix", "only-cidr 10.0.7.0/24 has no effect"}
-	err := bad.Validate()
-	for _, w := range want {
-		if err == nil || !strings.Contains(err.Error(), w) {
-			t.Errorf("%q is not among the problems:\n%v", w, err)
+	for name, c := range map[string]netcfg.Config{"everything wrong": bad, "empty but for a scope": {Scope: "some"}} {
+		err := c.Validate()
+		if err == nil {
+			t.Fatalf("%s: accepted", name)
 		}
-	}
-	if err := (netcfg.Config{Scope: "some"}).Validate(); err == nil || !strings.Contains(err.Error(), `scope "some"`) || !strings.Contains(err.Error(), "static IP is missing") {
-		t.Error(err)
+		messages.Is(t, name, err.Error())
 	}
 	for _, a := range []string{"0.0.0.0", "127.0.0.1", "224.0.0.1", "169.254.1.1", "255.255.255.255", "::ffff:10.0.1.9"} {
 		c := config()

@@ -98,10 +98,17 @@ func (c *Coordinator) assign(ctx context.Context, a netip.Addr, perhaps bool) (b
 	known := c.of(a)
 	known.skipped, known.refused = refused.Error(), time.Now()
 	c.notify(EventRefused, a, false, "%v", refused)
-	if known.lost = known.lost || refused.Repeated; known.lost || perhaps {
-		return false, nil // it is looked after when the node has another address
+	// An address that may be the node's is looked after when the node has another one.
+	if known.lost = known.lost || refused.Repeated; !known.lost && !perhaps {
+		if err := c.forget(ctx, a); err != nil {
+			return false, err
+		}
 	}
-	return false, c.forget(ctx, a)
+	if refused.Every != nil && c.vague == refused.Code {
+		return false, refused.Every
+	}
+	c.vague = refused.Code
+	return false, nil
 }
 
 // checkLast asks EC2 whether it still gives the node the address that it has in use, which the
@@ -125,7 +132,7 @@ func (c *Coordinator) checkLast(ctx context.Context, p *Plan) error {
 			return nil
 		}
 		refused, impossible := (*RefusedError)(nil), (*ImpossibleError)(nil)
-		definite := errors.As(err, &refused) || errors.As(err, &impossible)
+		definite := errors.As(err, &refused) && refused.Every == nil || errors.As(err, &impossible)
 		if ctx.Err() != nil || !definite && p.looked.Sub(c.Past.Written) < DescribeLag {
 			return err
 		}

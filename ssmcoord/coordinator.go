@@ -36,6 +36,10 @@ type RefusedError struct {
 	// Repeated says that EC2 refused a repeated attempt: an earlier one, whose answer was lost, may
 	// still have its effect.
 	Repeated bool
+	// Every is set if EC2's words do not tell a refusal of this address from one of every address.
+	// It is the error of a run that gets the same Code for another attempt.
+	Every error
+	Code  string
 }
 
 func (e *RefusedError) Error() string {
@@ -127,6 +131,7 @@ type Coordinator struct {
 	confirmed time.Time // when EC2 said that Past.Last is the node's
 	turn      int       // see Turn; 0 for a node that has its address
 	losses    int       // addresses that EC2 refused
+	vague     string    // code of a refusal that may be about every address
 	exhausted bool      // a scan saw every address taken, and none was to be had since
 	waited    waitLine
 }

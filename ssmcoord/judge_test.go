@@ -2,9 +2,10 @@ package ssmcoord
 
 import (
 	"errors"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 var (
@@ -19,6 +20,7 @@ func claimedBy(instance string, age time.Duration) Entry {
 // Every combination of what the ledger says, who carries the address, and whether the owner lives,
 // against the action that is safe. The expectation is written out by the rule, not by the code.
 func TestJudge(t *testing.T) {
+	messages := golden.Open(t, "judge.txt")
 	unreadable := Entry{State: Unreadable, Modified: clock.Add(-time.Hour), Problem: errors.New("no JSON")}
 	own := Holder{ENI: "eni-0aaa", Instance: "i-0aaa"}
 	other := Holder{ENI: "eni-0ccc", Instance: "i-0ccc"}
@@ -28,7 +30,6 @@ func TestJudge(t *testing.T) {
 		holder Holder
 		life   Life
 		want   Action
-		reason string
 	}{
 		{name: "free", want: Take},
 		{name: "own record, not assigned", entry: claimedBy("i-0aaa", time.Minute), want: Take},
@@ -36,24 +37,22 @@ func TestJudge(t *testing.T) {
 		{name: "no record, assigned here", holder: own, want: Keep},
 		{name: "record of a living node, assigned here", entry: claimedBy("i-0bbb", time.Minute), holder: own, life: Living, want: Keep},
 		{name: "unreadable, assigned here", entry: unreadable, holder: own, want: Keep},
-		{name: "living owner", entry: claimedBy("i-0bbb", 100*time.Hour), life: Living, want: Skip, reason: "claimed by i-0bbb of cluster j-OTHER"},
+		{name: "living owner", entry: claimedBy("i-0bbb", 100*time.Hour), life: Living, want: Skip},
 		{name: "terminated owner", entry: claimedBy("i-0bbb", time.Second), life: Terminated, want: TakeOver},
-		{name: "terminated owner, carried elsewhere", entry: claimedBy("i-0bbb", time.Hour), holder: other, life: Terminated, want: Skip, reason: "in use by i-0ccc (eni-0ccc)"},
+		{name: "terminated owner, carried elsewhere", entry: claimedBy("i-0bbb", time.Hour), holder: other, life: Terminated, want: Skip},
 		{name: "unseen owner, old record", entry: claimedBy("i-0bbb", DescribeLag), life: Unseen, want: TakeOver},
-		{name: "unseen owner, fresh record", entry: claimedBy("i-0bbb", DescribeLag-time.Second), life: Unseen, want: Skip, reason: "does not list yet"},
-		{name: "unreadable", entry: unreadable, want: Skip, reason: "cannot be read: no JSON"},
+		{name: "unseen owner, fresh record", entry: claimedBy("i-0bbb", DescribeLag-time.Second), life: Unseen, want: Skip},
+		{name: "unreadable", entry: unreadable, want: Skip},
 		{name: "unreadable, carried elsewhere", entry: unreadable, holder: other, want: Skip},
-		{name: "held outside the ledger", holder: other, want: Skip, reason: "in use by i-0ccc (eni-0ccc)"},
+		{name: "held outside the ledger", holder: other, want: Skip},
 		{name: "held outside, own record", entry: claimedBy("i-0aaa", time.Minute), holder: other, want: Skip},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			v := Judge(self, tt.entry, tt.holder, tt.life, clock)
-			if v.Action != tt.want || !strings.Contains(v.Reason, tt.reason) {
-				t.Errorf("got %s, %q; want %s, %q", v.Action, v.Reason, tt.want, tt.reason)
+			if v.Action != tt.want {
+				t.Errorf("got %s, want %s", v.Action, tt.want)
 			}
-			if v.Reason == "" {
-				t.Error("a verdict without a reason")
-			}
+			messages.Is(t, tt.name, v.Action.String()+": "+v.Reason)
 		})
 	}
 }

@@ -119,6 +119,7 @@ func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool
 		in := l.putInput(a, r, overwrite)
 		in.Tags = l.tags
 		_, err = l.api.PutParameter(ctx, in)
+		err = l.ofTags(err)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the record %s: %w", l.Name(a), err)

@@ -54,6 +54,7 @@ func (l *Ledger) Probe(ctx context.Context, by string) []Trial {
 		if exists := (*types.ParameterAlreadyExists)(nil); errors.As(put.Err, &exists) {
 			put.Err = nil // the probe was deleted before: the first answer was lost
 		}
+		put.Err = l.ofTags(put.Err)
 		// After an error too: the parameter may have been written, and only the answer was lost.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanup)
 		defer cancel()

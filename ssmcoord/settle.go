@@ -163,6 +163,9 @@ func (c *Coordinator) holds(ctx context.Context, a netip.Addr) (bool, error) {
 	err := c.EC2.Assign(ctx, a, true)
 	refused, impossible := (*RefusedError)(nil), (*ImpossibleError)(nil)
 	if errors.As(err, &refused) || errors.As(err, &impossible) {
+		if refused != nil {
+			return false, refused.Every
+		}
 		return false, nil
 	}
 	return err == nil, err

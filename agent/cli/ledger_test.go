@@ -9,6 +9,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
 
@@ -49,29 +50,32 @@ func TestLedgerCommands(t *testing.T) {
 			t.Errorf("%s: %s", test.args, stdout)
 		}
 	}
-	for args, problem := range map[string]string{
-		"ledger":                                "ledger needs a command: list, gc or repair",
-		"ledger lst":                            `ledger has no command "lst"`,
-		"ledger gc 10.0.1.10":                   "takes no addresses",
-		"ledger list --yes":                     "unknown flag \"--yes\"",
-		"ledger list --subnet vpc-1":            "--subnet \"vpc-1\" is no subnet",
-		"ledger list --region EU":               "--region \"EU\" is no region",
-		"ledger list --region x.evil/y-1":       "is no region",
-		"ledger list --subnet":                  "--subnet has no value",
-		"ledger repair 10.0.1.300 --role CORE":  `"10.0.1.300"`,
-		"status --subnet subnet-1":              "unknown flag",
-		"ledger list -o xml --region x --bogus": "unknown flag \"--bogus\"",
+	messages := golden.Open(t, "ledger-problems.txt")
+	for _, args := range []string{
+		"ledger",
+		"ledger lst",
+		"ledger gc 10.0.1.10",
+		"ledger list --yes",
+		"ledger list --subnet vpc-1",
+		"ledger list --region EU",
+		"ledger list --region x.evil/y-1",
+		"ledger list --subnet",
+		"ledger repair 10.0.1.300 --role CORE",
+		"status --subnet subnet-1",
+		"ledger list -o xml --region x --bogus",
 	} {
 		code, _, stderr, got := runMain(t, t.Context(), strings.Fields(args), nil, agent.Report{}, nil)
-		if code != exit.Usage || got.what != "" || !strings.Contains(stderr, problem) {
-			t.Errorf("%s: code %d, called %q\n%s", args, code, got.what, stderr)
+		if code != exit.Usage || got.what != "" {
+			t.Errorf("%s: code %d, called %q", args, code, got.what)
 		}
+		messages.Is(t, args, stderr)
 	}
 	done := agent.Report{Changes: []string{"removed 10.0.1.11"}}
 	code, _, stderr, _ := runMain(t, t.Context(), []string{"ledger", "gc", "--yes"}, nil, done, exit.With(exit.Permission, errors.New("denied"), "allow it"))
-	if code != exit.Permission || !strings.Contains(stderr, "changed before the failure, and kept\n  removed 10.0.1.11\n") || !strings.Contains(stderr, "allow it") {
-		t.Errorf("code %d\n%s", code, stderr)
+	if code != exit.Permission {
+		t.Errorf("code %d", code)
 	}
+	messages.Is(t, "a failure of ledger gc", stderr)
 }
 
 // The help of ledger's commands has the flags that they do something with.

@@ -1,10 +1,6 @@
 package cli
 
 import (
-	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
@@ -52,28 +49,8 @@ func TestRetryUnits(t *testing.T) {
 }
 
 func TestRetryUnitsVerify(t *testing.T) {
-	program, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		if os.Getenv("REQUIRE_NETNS") == "1" {
-			t.Fatal("REQUIRE_NETNS=1, and ", err)
-		}
-		t.Skip(err)
-	}
-	dir := t.TempDir()
 	list, _ := retryUnits([]string{"--prefix=/a b", "--", `10.0.1.1, 10.0.1.2`, "%n$x"}, []string{"AWS_REGION=eu-west-1", "AWS_ENDPOINT_URL=http://10.0.0.9/100%\"\\"})
-	var files []string
-	for _, u := range list {
-		p := filepath.Join(dir, u.Name)
-		if err := os.WriteFile(p, []byte(strings.ReplaceAll(u.Text, systemd.Program, "/bin/true")), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, p)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, program, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("%v\n%s", err, out)
-	}
+	agenttest.VerifyUnits(t, list...)
 }
 
 // unitLines returns the lines of a unit file as systemd reads them. They end at a newline, a

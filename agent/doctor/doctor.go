@@ -86,9 +86,20 @@ func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagn
 	return d, err
 }
 
-// wanted is the kernel's wanted state.
+// wanted is the kernel's wanted state: what the last run made it, where the next derives another
+// scope.
 func (d *examination) wanted(static netip.Addr, former []netip.Addr) netcfg.Config {
-	return d.facts.Wanted(d.cfg.Settings(), static, former)
+	s := d.cfg.Settings()
+	if d.derivesAnew() {
+		s.Scope = d.last.Settings.Scope
+	}
+	return d.facts.Wanted(s, static, former)
+}
+
+// derivesAnew reports whether the scope of the last run was derived from a public address that the
+// node has no more.
+func (d *examination) derivesAnew() bool {
+	return d.hasState && d.known && d.last.Static.IsValid() && !d.cfg.Given.Scope && agent.DerivedPrivate(d.last.Settings) && d.cfg.Scope != d.last.Settings.Scope
 }
 
 // explain gives an error its exit code and remedy.

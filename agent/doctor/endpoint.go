@@ -17,6 +17,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
@@ -173,6 +174,7 @@ func (d *examination) connectEndpoint(ctx context.Context, e endpoint, addrs []n
 	all.Wait()
 	var good, bad []string
 	var first error
+	var cut netip.Addr // by whose rules the packets leave
 	for i, a := range addrs {
 		at := netip.AddrPortFrom(a, uint16(port)).String()
 		if errs[i] == nil {
@@ -183,14 +185,31 @@ func (d *examination) connectEndpoint(ctx context.Context, e endpoint, addrs []n
 			first = errs[i]
 		}
 		bad = append(bad, at+": "+failureText(errs[i]))
+		if d.rerouted(a) {
+			cut = d.last.Static
+		}
+	}
+	remedy := d.connectRemedy(e, first)
+	if cut.IsValid() && verify.FailureOf(first) == verify.FailureTimeout {
+		remedy = fmt.Sprintf("the rules in the kernel give packets to it the static IP %s, which may lead nowhere. If other nodes reach it: emr-static-ip release takes the rules out; "+
+			"then run again with --only-cidr or --exclude-cidr. If not: %s", cut, remedy)
 	}
 	switch {
 	case len(good) == 0:
-		return failed(exit.Unreachable, "tcp", e.service, d.connectRemedy(e, first), "%s", strings.Join(bad, "; ")).took(slices.Max(append(took, 0)))
+		return failed(exit.Unreachable, "tcp", e.service, remedy, "%s", strings.Join(bad, "; ")).took(slices.Max(append(took, 0)))
 	case len(bad) > 0:
-		return warning("tcp", e.service, d.connectRemedy(e, first), "%s; but %s", strings.Join(good, ", "), strings.Join(bad, "; "))
+		return warning("tcp", e.service, remedy, "%s; but %s", strings.Join(good, ", "), strings.Join(bad, "; "))
 	}
 	return fine("tcp", e.service, "connected to %s", strings.Join(good, ", ")).took(slices.Max(took))
+}
+
+// rerouted reports whether the rules that the last run left give connections to the address the
+// static IP as their source.
+func (d *examination) rerouted(to netip.Addr) bool {
+	if !d.hasState || !d.last.Static.IsValid() || d.last.Phase != state.Attached && d.last.Phase != state.Programmed || !to.Is4() {
+		return false
+	}
+	return d.facts.Wanted(d.last.Settings, d.last.Static, nil).Translates(to)
 }
 
 func failureText(err error) string {

@@ -87,8 +87,14 @@ func (d *examination) placeFindings(at agent.Placement) (findings []Finding) {
 	if err := d.cfg.CheckScope(d.facts.ID); err != nil {
 		return append(findings, of(err, "scope", ""))
 	}
+	if d.derivesAnew() {
+		findings = append(findings, warning("scope", "", "run emr-static-ip again", "%s", agent.PublicGone(d.last.Settings)))
+	}
 	for _, text := range d.cfg.ScopeNotes(d.facts.ID) {
 		findings = append(findings, fine("scope", "", "%s", text))
+	}
+	if text := d.cfg.ScopeWarning(d.facts.ID); text != "" {
+		findings = append(findings, warning("scope", "", "", "%s", text))
 	}
 	return findings
 }

@@ -129,8 +129,8 @@ func permission(action string, err error) Finding {
 			f.Detail = "denied by an explicit deny (" + text.Clean(m, text.MaxLine) + ")"
 		}
 		return f
-	case exit.CodeOf(err) == exit.Permission || exit.CodeOf(err) == exit.Unreachable:
-		return of(err, "permission", action) // credentials or clock; no answer
+	case slices.Contains([]exit.Code{exit.Permission, exit.Unreachable, exit.Usage}, exit.CodeOf(err)):
+		return of(err, "permission", action) // credentials or clock; no answer; a tag that is refused
 	}
 	return unknown("permission", action, strings.Join(exit.Remedies(err), "; or "), "%v", err)
 }

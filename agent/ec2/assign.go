@@ -52,7 +52,7 @@ func (a *Node) Assign(ctx context.Context, addr netip.Addr, perhaps bool) error 
 func (a *Node) refusal(ctx context.Context, addr netip.Addr, perhaps, repeated bool, err error) error {
 	failed := fmt.Errorf("assigning %s to %s: %w", addr, a.ID.ENI, err)
 	switch {
-	case IsPermission(err):
+	case IsPermission(err), ctx.Err() != nil: // nobody can be asked any more
 		return failed
 	case isBadAddress(err):
 		return &ssmcoord.ImpossibleError{Err: exit.With(exit.Usage, failed, "take the address out of the list: EC2 will never give it")}
@@ -65,8 +65,14 @@ func (a *Node) refusal(ctx context.Context, addr netip.Addr, perhaps, repeated b
 		return errors.Join(failed, lookErr)
 	case own:
 		return nil
-	case isHeldElsewhere(err), h.ENI != "", isOfAddress(err, addr) && !isENIFull(err):
-		return &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: text.Clean(ErrorMessage(err), text.MaxQuoted), Repeated: repeated}
+	case isHeldElsewhere(err), h.ENI != "", isOfAddress(err, addr), isUnknownRefusal(err):
+		refused := &ssmcoord.RefusedError{Addr: addr, Holder: h, Text: text.Clean(ErrorMessage(err), text.MaxQuoted), Repeated: repeated}
+		if h.ENI == "" && !isHeldElsewhere(err) && !isOfAddress(err, addr) {
+			refused.Code = ErrorCode(err)
+			refused.Every = exit.With(exit.Internal, failed, "EC2 refuses other addresses with this code too, which is not one of those that this program knows: "+
+				"look it up at https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html, and ask AWS Support with the time of the call")
+		}
+		return refused
 	case isENIFull(err):
 		return &ssmcoord.ImpossibleError{Err: exit.With(exit.Usage, failed, "the network interface has as many addresses as its instance type "+
 			text.Quote(a.ID.InstanceType)+" allows: use a larger type, or unassign one that nobody needs")}

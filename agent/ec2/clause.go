@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
@@ -91,7 +92,9 @@ func cause(err error, within string) string {
 			via = "the proxy "
 			errors.As(op.Err, &op)
 		}
-		if op.Addr != nil {
+		if op.Op == "proxyconnect" { // it has no address
+			via = "the proxy"
+		} else if op.Addr != nil {
 			via += op.Addr.String()
 		}
 		if op.Op == "dial" {
@@ -100,6 +103,8 @@ func cause(err error, within string) string {
 	}
 	n := net.Error(nil)
 	switch {
+	case isCutShort(err):
+		return "it was stopped when the time ran out"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &n) && n.Timeout(),
 		// The SDK's errors about IMDS's token wrap nothing.
 		strings.HasSuffix(err.Error(), context.DeadlineExceeded.Error()), strings.HasSuffix(err.Error(), "timeout awaiting response headers"):
@@ -115,6 +120,13 @@ func cause(err error, within string) string {
 		text = fmt.Sprintf("HTTP %d, %s", status, text)
 	}
 	return strings.TrimPrefix(via+": "+text, ": ")
+}
+
+// isCutShort reports whether the deadline of the whole work ended a call, and not that of one
+// attempt. AWS may have answered earlier attempts.
+func isCutShort(err error) bool {
+	waiting, calling := (*aws.RequestCanceledError)(nil), (*smithy.CanceledError)(nil)
+	return (errors.As(err, &waiting) || errors.As(err, &calling)) && errors.Is(err, context.DeadlineExceeded)
 }
 
 // WithoutRequest returns the text of an error without the SDK's words that differ from call to

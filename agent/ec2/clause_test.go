@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -35,6 +36,8 @@ func TestClause(t *testing.T) {
 		"a refused connection":                 call("EC2", "DescribeInstances", dial(os.NewSyscallError("connect", syscall.ECONNREFUSED))),
 		"no answer":                            call("EC2", "DescribeInstances", sent(context.DeadlineExceeded)),
 		"stopped":                              call("EC2", "DescribeInstances", sent(context.Canceled)),
+		"out of time while it waits to repeat": call("EC2", "DescribeInstances", &aws.RequestCanceledError{Err: context.DeadlineExceeded}),
+		"out of time":                          call("EC2", "DescribeInstances", sent(&smithy.CanceledError{Err: context.DeadlineExceeded})),
 		"denied":                               call("SSM", "PutParameter", api),
 		"an unknown name":                      call("SSM", "PutParameter", dial(&net.DNSError{Err: "no such host", Name: "ssm.x", IsNotFound: true})),
 		"a silent name server":                 call("SSM", "PutParameter", dial(&net.DNSError{Err: "i/o timeout", Name: "ssm.x", IsTimeout: true})),

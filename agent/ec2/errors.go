@@ -124,17 +124,20 @@ func isBadAddress(err error) bool {
 // unknown code is about the address if its message names it.
 func isOfAddress(err error, addr netip.Addr) bool {
 	code := ErrorCode(err)
-	for _, prefix := range []string{"InvalidParameterValue", "InvalidIPAddress", "InvalidPrivateIpAddress", "InvalidAddress", "InsufficientFreeAddressesInSubnet"} {
+	for _, prefix := range []string{"InvalidIPAddress", "InvalidPrivateIpAddress", "InvalidAddress", "InsufficientFreeAddressesInSubnet"} {
 		if strings.HasPrefix(code, prefix) {
 			return true
 		}
 	}
-	_, definite := definiteRefusals[code]
-	if status := statusOf(err); definite || status < 400 || status >= 500 || IsPermission(err) || isCredentialError(code) || mayPass(status) || IsThrottle(err) {
-		return false
-	}
 	words := strings.FieldsFunc(ErrorMessage(err), func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
-	return slices.ContainsFunc(words, func(w string) bool { return strings.Trim(w, ".") == addr.String() })
+	return isUnknownRefusal(err) && slices.ContainsFunc(words, func(w string) bool { return strings.Trim(w, ".") == addr.String() })
+}
+
+// isUnknownRefusal reports whether EC2 refused the call for a reason that is not known here.
+func isUnknownRefusal(err error) bool {
+	code, status := ErrorCode(err), statusOf(err)
+	_, definite := definiteRefusals[code]
+	return status >= 400 && status < 500 && !definite && !IsPermission(err) && !isCredentialError(code) && !mayPass(status) && !IsThrottle(err) && !isENIFull(err)
 }
 
 // isENIFull reports whether the ENI has as many addresses as its instance type allows.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -54,6 +55,9 @@ func ExplainAt(err error, at iam.Place) error {
 		return exit.With(exit.Unreachable, err, fmt.Sprintf("let only the networks that need the static IP see it: --only-cidr NETWORK; or keep the endpoint's network out: --exclude-cidr NETWORK; "+
 			"or, if the endpoint is outside the VPC, create the VPC endpoint %s", EndpointService(at.Region, c.Service)))
 	}
+	if tag := (*ssmcoord.TagError)(nil); errors.As(err, &tag) {
+		return exit.With(exit.Usage, err, tagRemedy(tag))
+	}
 	service := innermostService(err, "")
 	if remedy := pathRemedy(err, service); remedy != "" {
 		return exit.With(exit.Unreachable, err, remedy)
@@ -80,6 +84,14 @@ func ExplainAt(err error, at iam.Place) error {
 		return exit.With(exit.Deadline, err, "AWS kept failing; run again")
 	}
 	return err
+}
+
+// tagRemedy is what to do about tags that Parameter Store refuses.
+func tagRemedy(err error) string {
+	if ErrorCode(err) == "TooManyTagsError" {
+		return "the record has other tags, and a parameter has 50 at most: remove some (aws ssm remove-tags-from-resource --resource-type Parameter), or name fewer with --claim-tag"
+	}
+	return "correct --claim-tag: look at the tag policies of the organization (aws organizations describe-effective-policy --policy-type TAG_POLICY) for the values that they admit"
 }
 
 // definiteRefusals are refusals that no repetition changes, by the code of the error, with who has
@@ -128,8 +140,10 @@ func unreachableRemedy(err error, region, service string) string {
 func pathRemedy(err error, service string) string {
 	unknownCA, noRoots, wrongName := x509.UnknownAuthorityError{}, x509.SystemRootsError{}, x509.HostnameError{}
 	invalid, plain, alert := x509.CertificateInvalidError{}, tls.RecordHeaderError{}, tls.AlertError(0)
-	proxy, odd := (*proxyError)(nil), (*oddAnswerError)(nil)
+	proxy, odd, broken, op := (*proxyError)(nil), (*oddAnswerError)(nil), (*brokenProxyError)(nil), (*net.OpError)(nil)
 	switch {
+	case errors.As(err, &broken):
+		return host.ProxyRemedy
 	case errors.As(err, &unknownCA), errors.As(err, &noRoots):
 		return "an authority that this node does not know has signed the certificate: something on the way replaces AWS's (a proxy that inspects TLS), or the node has no CA certificates. " +
 			"Name the file with the authority's certificate with AWS_CA_BUNDLE, or install ca-certificates"
@@ -137,6 +151,8 @@ func pathRemedy(err error, service string) string {
 		return "the certificate is another host's: look at AWS_ENDPOINT_URL (use a name that the certificate has), at the VPC's private DNS and at /etc/hosts"
 	case errors.As(err, &invalid) && invalid.Reason != x509.Expired:
 		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS) and at AWS_CA_BUNDLE"
+	case errors.As(err, &plain) && errors.As(err, &op) && op.Op == "proxyconnect":
+		return "the proxy does not speak TLS: HTTPS_PROXY has to begin with http://, which is the way to the proxy and not to AWS"
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
 		return "the server does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
 	case errors.As(err, &alert):

@@ -100,7 +100,10 @@ type refusedMetadata struct {
 }
 
 func (e *refusedMetadata) Error() string {
-	if e.token {
+	switch {
+	case e.token && e.status == http.StatusOK:
+		return fmt.Sprintf("reading %s from IMDS: what it answers to the request for a token is no token", e.path)
+	case e.token:
 		return fmt.Sprintf("reading %s from IMDS: it answers HTTP %d to the request for a token", e.path, e.status)
 	}
 	return fmt.Sprintf("reading %s from IMDS: it answers HTTP %d", e.path, e.status)
@@ -159,9 +162,18 @@ func imdsHost(env host.Environment) string {
 
 // IMDSRemedy returns what to do about an IMDS that did not answer as it should.
 func IMDSRemedy(err error) string {
-	refused := (*refusedMetadata)(nil)
-	if errors.As(err, &refused) && refused.token && (refused.status == http.StatusNotFound || refused.status == http.StatusMethodNotAllowed) {
+	refused, odd := (*refusedMetadata)(nil), (*oddMetadata)(nil)
+	switch answered := errors.As(err, &refused); {
+	case answered && refused.token && (refused.status == http.StatusNotFound || refused.status == http.StatusMethodNotAllowed):
 		return "the server at IMDS's address has version 1 only, and IMDSv2 is needed: let PUT /latest/api/token reach IMDS (an agent such as kube2iam may catch it)"
+	case answered && refused.status == http.StatusTooManyRequests:
+		return "IMDS throttles this node: find the program that asks it too often (ss -tnp dst 169.254.169.254), and run again"
+	case answered && refused.status >= http.StatusInternalServerError:
+		return "IMDS has a fault of its own: run again; if it lasts, stop and start the instance, or replace the node"
+	case answered && !refused.token && refused.status == http.StatusNotFound:
+		return "IMDS does not have this yet: run again. If it lasts, " + oddIMDSRemedy
+	case answered, errors.As(err, &odd):
+		return oddIMDSRemedy
 	}
 	return "this must run on an EC2 instance; in a container the hop limit may be too low: " +
 		"aws ec2 modify-instance-metadata-options --instance-id ... --http-put-response-hop-limit 2"

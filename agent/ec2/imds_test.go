@@ -53,7 +53,11 @@ func (a imdsAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	case a.at != "" && path == a.at && a.status == 0:
 		return nil, errors.New("connection reset by the test")
 	case a.at != "" && path == a.at:
-		return answer(a.status, a.body)
+		response, err := answer(a.status, a.body)
+		if path == "token" {
+			response.Header = http.Header{} // no token without a lifetime
+		}
+		return response, err
 	case path == "token":
 		return answer(http.StatusOK, "token")
 	case !found || !ok:
@@ -196,4 +200,35 @@ func FuzzIMDS(f *testing.F) {
 			}
 		}
 	})
+}
+
+// An IMDS that answers is not one that cannot be reached: what to do is about its answer.
+func TestRemediesOfAnswersOfIMDS(t *testing.T) {
+	for _, tt := range []struct {
+		at     string
+		status int
+		body   string
+		remedy string
+	}{
+		{"token", 429, "", "throttles"},
+		{"token", 503, "", "fault of its own"},
+		{"token", 400, "", "another server"},
+		{"token", 200, "", "another server"},
+		{"token", 404, "", "IMDSv2 is needed"},
+		{"mac", 429, "", "throttles"},
+		{"mac", 500, "", "fault of its own"},
+		{"mac", 404, "", "does not have this yet"},
+		{"mac", 401, "", "another server"},
+		{"instance-id", 200, "x y", "another server"},
+		{"local-ipv4", 200, "", "another server"},
+		{"token", 0, "", "hop limit"},
+	} {
+		a := goodIMDS()
+		a.at, a.status, a.body = tt.at, tt.status, tt.body
+		_, err := a.identity(t.Context(), time.Nanosecond)
+		remedy := strings.Join(exit.Remedies(err), "\n")
+		if !strings.Contains(remedy, tt.remedy) || tt.status != 0 && strings.Contains(remedy, "hop limit") || strings.Contains(err.Error(), "HTTP 200") {
+			t.Errorf("%s, HTTP %d %q: %v\n%s", tt.at, tt.status, tt.body, err, remedy)
+		}
+	}
 }

@@ -37,8 +37,12 @@ const maxAction = 64
 func PermissionRemedy(err error, at iam.Place) string {
 	action, message := IAMAction(err), ErrorMessage(err)
 	if strings.Contains(message, "explicit deny") {
+		tags := ""
+		if action == "ssm:PutParameter" {
+			tags = "; if it demands tags (aws:RequestTag), name them with --claim-tag KEY=VALUE"
+		}
 		return fmt.Sprintf("a policy denies %s: look for its Deny statement in the policies of the role and its permissions boundary, "+
-			"in the organization's service control policies, and in the policy of the VPC endpoint", action)
+			"in the organization's service control policies, and in the policy of the VPC endpoint%s", action, tags)
 	}
 	where := "the role of the instance profile (EMR: JobFlowRole)"
 	for _, kind := range []string{endpointPolicy, "permissions boundary", "session policy", "service control policy", "resource control policy"} {

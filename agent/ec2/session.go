@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 const (
@@ -88,7 +90,7 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 	if region != "" {
 		options = append(options, awsconfig.WithRegion(region))
 	}
-	cfg, err := awsconfig.LoadDefaultConfig(ctx, append(options, more...)...)
+	cfg, err := loadConfig(ctx, env, append(options, more...))
 	if err != nil {
 		return nil, exit.With(exit.Usage, fmt.Errorf("loading the AWS configuration: %w", err), configRemedy(env))
 	}
@@ -115,6 +117,35 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 	return s, nil
 }
 
+// configFiles are the variables that name a file which the SDK reads as a whole.
+var configFiles = []string{"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}
+
+// loadConfig is LoadDefaultConfig, and ends with ctx even if a file, such as a named pipe, does not
+// end. A device may give more than fits into memory, and is refused.
+func loadConfig(ctx context.Context, env host.Environment, options []func(*awsconfig.LoadOptions) error) (aws.Config, error) {
+	for _, name := range configFiles {
+		p := env.Getenv(name)
+		if info, err := os.Stat(p); err == nil && info.Mode()&os.ModeDevice != 0 && p != os.DevNull {
+			return aws.Config{}, fmt.Errorf("%s: %s is a device", name, text.Quote(p))
+		}
+	}
+	type loaded struct {
+		cfg aws.Config
+		err error
+	}
+	done := make(chan loaded, 1)
+	go func() {
+		cfg, err := awsconfig.LoadDefaultConfig(ctx, options...)
+		done <- loaded{cfg, err}
+	}()
+	select {
+	case l := <-done:
+		return l.cfg, l.err
+	case <-ctx.Done():
+		return aws.Config{}, fmt.Errorf("a file did not come to its end: %w", context.Cause(ctx))
+	}
+}
+
 // laterClient is an HTTP client that is replaced after those who use it were made.
 type laterClient struct{ aws.HTTPClient }
 
@@ -129,7 +160,7 @@ func buildableOr(env host.Environment, timeout time.Duration) aws.HTTPClient {
 // configRemedy is what to do about a configuration that the SDK cannot load.
 func configRemedy(env host.Environment) string {
 	remedy := "check the AWS_* environment variables and ~/.aws/config"
-	for _, name := range []string{"AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_CONFIG_FILE"} {
+	for _, name := range append([]string{"AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI"}, configFiles...) {
 		if env.Getenv(name) != "" {
 			remedy += "; " + name + " is set"
 		}

@@ -1,11 +1,14 @@
 package ec2
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
@@ -37,6 +40,10 @@ func TestSettings(t *testing.T) {
 		{[]string{"AWS_SESSION_TOKEN= token"}, true},
 		{[]string{"AWS_PROFILE=none "}, true},
 		{[]string{"AWS_CA_BUNDLE=/none.pem"}, true},
+		{[]string{"AWS_CA_BUNDLE=/dev/zero"}, true},
+		{[]string{"AWS_CONFIG_FILE=/dev/zero"}, true},
+		{[]string{"AWS_CONFIG_FILE=/dev/null"}, false},
+		{[]string{"AWS_WEB_IDENTITY_TOKEN_FILE=/none", "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, true},
 	} {
 		t.Run(strings.Join(tt.env, " "), func(t *testing.T) {
 			_, err := session(t, nil, tt.env...)
@@ -48,6 +55,27 @@ func TestSettings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A file of the settings that nobody writes to the end costs no more than the run's own time.
+func TestSettingsWithoutEnd(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "config")
+	if err := syscall.Mkfifo(p, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := variablesFor(t, nil, "AWS_CONFIG_FILE="+p)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := Load(ctx, env, "us-east-1")
+	if remedy := strings.Join(exit.Remedies(err), ""); exit.CodeOf(err) != exit.Usage || !strings.Contains(remedy, "AWS_CONFIG_FILE is set") {
+		t.Errorf("%v\n%s", err, remedy)
+	}
+	// The SDK waits for somebody who writes, and would do so until the tests end.
+	f, err := os.OpenFile(p, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
 }
 
 func TestIMDSEndpoint(t *testing.T) {

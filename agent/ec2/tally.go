@@ -206,5 +206,5 @@ func (s *failureRun) line(ctx context.Context, call string, err error) string {
 	if s.throttled == s.calls || IsThrottle(err) {
 		return fmt.Sprintf("AWS throttles %s: still trying, %s%s", call, text.Count(s.throttled, "throttled call so far", "throttled calls so far"), host.AtMost(ctx, 0))
 	}
-	return fmt.Sprintf("%s fails: still trying, %s%s: %s", call, text.Count(s.calls, "call so far", "calls so far"), host.AtMost(ctx, 0), text.Clean(Clause(err), 4*text.MaxQuoted))
+	return fmt.Sprintf("%s fails: still trying, %s%s: %s", call, text.Count(s.calls, "call so far", "calls so far"), host.AtMost(ctx, 0), text.Clean(cause(err, attemptTimeout.String()), 4*text.MaxQuoted))
 }

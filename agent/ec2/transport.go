@@ -50,7 +50,7 @@ func buildable(env host.Environment, timeout time.Duration) *awshttp.BuildableCl
 				if IsIMDS(env, r.URL.Hostname()) {
 					return nil, nil
 				}
-				return http.ProxyFromEnvironment(r)
+				return proxyOf(env, r, http.ProxyFromEnvironment)
 			}
 		})
 }
@@ -86,6 +86,22 @@ type proxyError struct {
 
 func (e *proxyError) Error() string {
 	return fmt.Sprintf("the proxy %s answers HTTP %d %s to CONNECT %s", e.proxy, e.status, http.StatusText(e.status), e.target)
+}
+
+// brokenProxyError is the error of a request for which the environment has a proxy variable that is
+// no URL.
+type brokenProxyError struct{ name string } // of the variable
+
+func (e *brokenProxyError) Error() string { return e.name + " is not a valid proxy URL" }
+
+// proxyOf returns the proxy for a request that rule takes from the environment. Where a variable is
+// broken, rule may return a proxy of another name. Waiting for that one would be in vain.
+func proxyOf(env host.Environment, r *http.Request, rule func(*http.Request) (*url.URL, error)) (*url.URL, error) {
+	proxy, err := rule(r)
+	if name := env.BrokenProxyFor(r.URL.Scheme); name != "" && (proxy != nil || err != nil) {
+		return nil, &brokenProxyError{name} // without the value, which may be secret
+	}
+	return proxy, err
 }
 
 // refusedByProxy returns a proxyError for an answer to CONNECT that is no success.

@@ -181,6 +181,54 @@ func TestProxyUnreachable(t *testing.T) {
 	}
 }
 
+// A proxy variable that is no URL ends a call at once, unless the request goes past the proxy.
+func TestProxyThatIsNone(t *testing.T) {
+	env := host.Environment{LookupEnv: func(name string) (string, bool) {
+		return map[string]string{"HTTPS_PROXY": "http://10.0.0.9:port"}[name], name == "HTTPS_PROXY"
+	}}
+	misread := func(*http.Request) (*url.URL, error) { return url.Parse("http://http:/10.0.0.9:port") }
+	past := func(*http.Request) (*url.URL, error) { return nil, nil }
+	request := httptest.NewRequest(http.MethodPost, "https://ssm.us-east-1.amazonaws.com/", nil)
+	if proxy, err := proxyOf(env, request, past); proxy != nil || err != nil {
+		t.Errorf("past the proxy: %v, %v", proxy, err)
+	}
+	if proxy, err := proxyOf(env, httptest.NewRequest(http.MethodPost, "http://ssm.us-east-1.amazonaws.com/", nil), misread); proxy == nil || err != nil {
+		t.Errorf("the proxy of another scheme: %v, %v", proxy, err)
+	}
+	transport := buildable(env, attemptTimeout).GetTransport()
+	transport.Proxy = func(r *http.Request) (*url.URL, error) { return proxyOf(env, r, misread) }
+	s, err := session(t, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err = ssmcoord.NewLedger(s.Config, "/emr-static-ip", "subnet-0a1").Read(ctx, []netip.Addr{netip.MustParseAddr("10.0.1.21")})
+	err = s.Explain(ctx, err, iam.Place{Region: "us-east-1"})
+	if said := steady(told(err)); ctx.Err() != nil || !strings.Contains(said, "HTTPS_PROXY is not a valid proxy URL") || !strings.Contains(said, host.ProxyRemedy) {
+		t.Error(said)
+	}
+}
+
+// A proxy that is named with https:// and does not speak TLS is not the endpoint.
+func TestProxyWithoutTLS(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer proxy.Close()
+	transport := buildable(host.Environment{}, attemptTimeout).GetTransport()
+	transport.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse("https://" + proxy.Listener.Addr().String()) }
+	s, err := session(t, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err = ssmcoord.NewLedger(s.Config, "/emr-static-ip", "subnet-0a1").Read(ctx, []netip.Addr{netip.MustParseAddr("10.0.1.21")})
+	err = s.Explain(ctx, err, iam.Place{Region: "us-east-1"})
+	if said := steady(told(err)); ctx.Err() != nil || !strings.Contains(said, "the proxy: tls: first record") || !strings.Contains(said, "the proxy does not speak TLS") {
+		t.Error(said)
+	}
+}
+
 // TestIMDSBounds: neither the token nor a value of IMDS is read without a limit, also where a small
 // body becomes a large one, and no redirect is followed.
 func TestIMDSBounds(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
+
+// took matches what depends on random waits.
+var took = regexp.MustCompile(`duration=\S+|AWS calls .*`)
+
+func untimed(text string) string { return took.ReplaceAllString(text, "N") }
 
 // furnish fills the ledger with one of everything.
 func (w *ledgerWorld) furnish() {
@@ -89,7 +95,7 @@ func TestLedgerOfAListForSubnets(t *testing.T) {
 			}
 		}
 		w.cfg.Subnet, w.cfg.Pools.Master, w.cfg.Pools.Core = w.other, nil, netiptest.Addrs("10.0.1.21")
-		if _, err := Run(t.Context(), List, w.cfg, w.env); exit.CodeOf(err) != exit.Usage || !strings.Contains(err.Error(), "none of the named addresses is in subnet "+w.other) {
+		if _, err := Run(t.Context(), List, w.cfg, w.env); exit.CodeOf(err) != exit.Usage || !strings.Contains(err.Error(), w.other) {
 			t.Error(err)
 		}
 	})
@@ -125,6 +131,7 @@ func TestLedgerListOfAllSubnets(t *testing.T) {
 }
 
 func TestLedgerGC(t *testing.T) {
+	messages := golden.Open(t, "gc.txt")
 	synctest.Test(t, func(t *testing.T) {
 		w := newLedgerWorld(t, cloud.Options{Seed: 7, Quotas: cloud.WithSSMBurst(cloud.DefaultQuotas(), 0)})
 		w.furnish()
@@ -133,11 +140,7 @@ func TestLedgerGC(t *testing.T) {
 		if got := len(w.cloud.Parameters()); got != before || l.Changed != 0 || len(l.Steps) != 2 || l.Steps[0].Outcome != outcomeToDo {
 			t.Fatalf("%d of %d records are left, %+v", got, before, l.Steps)
 		}
-		for _, want := range []string{"would change\n  remove the record of 10.0.1.20: its owner i-0dead1 no longer exists\n", "--yes makes the changes", "to-change=2 unchanged="} {
-			if !strings.Contains(text, want) {
-				t.Errorf("no %q in\n%s", want, text)
-			}
-		}
+		messages.Is(t, "without --yes", untimed(text))
 		w.cloud.ForgetCalls()
 		l, text = w.yes(GC, exit.OK)
 		if got := len(w.cloud.Parameters()); got != before-2 || l.Changed != 2 {
@@ -148,18 +151,17 @@ func TestLedgerGC(t *testing.T) {
 		if w.parameter(w.name(w.other, "10.0.2.9")) == "" {
 			t.Error("another subnet's record is gone")
 		}
-		if !strings.Contains(text, "removed 10.0.1.21: "+w.name(w.subnet, "10.0.1.21")) || !strings.Contains(text, "\nchanged=2 ") {
-			t.Error(text)
-		}
+		messages.Is(t, "with --yes", untimed(text))
 		for _, c := range w.cloud.Calls() {
 			if c.Throttled() && c.Action == "DeleteParameter" {
 				t.Errorf("throttled: %s", c)
 			}
 		}
 		w.cloud.ForgetCalls()
-		if l, text = w.yes(GC, exit.OK); l.Changed != 0 || !strings.Contains(text, "nothing to do: ") || !strings.Contains(text, "changed=0 ") {
+		if l, text = w.yes(GC, exit.OK); l.Changed != 0 {
 			t.Errorf("a second run: %s", text)
 		}
+		messages.Is(t, "again", untimed(text))
 		for _, c := range w.cloud.Calls() {
 			if c.Applied {
 				t.Errorf("a second run changes: %s", c)
@@ -218,6 +220,7 @@ func TestLedgerGCRaces(t *testing.T) {
 }
 
 func TestLedgerRepair(t *testing.T) {
+	messages := golden.Open(t, "repair.txt")
 	synctest.Test(t, func(t *testing.T) {
 		w := newLedgerWorld(t, cloud.Options{Seed: 9, StaleEC2: cloud.Staleness{Probability: 0.5, MaxAge: 3 * time.Second}})
 		w.furnish()
@@ -230,12 +233,7 @@ func TestLedgerRepair(t *testing.T) {
 		if got := fmt.Sprint(w.cloud.Parameters()); got != before || l.Changed != 0 {
 			t.Error("a dry run changes the ledger")
 		}
-		for _, want := range []string{"make the record of 10.0.1.11 name " + w.nodes[1].InstanceID, "remove the record of 10.0.1.23", "remove the record of 10.0.1.25",
-			"10.0.1.24 is left: its record has version 7", "--yes makes the changes"} {
-			if !strings.Contains(text, want) {
-				t.Errorf("no %q in\n%s", want, text)
-			}
-		}
+		messages.Is(t, "without --yes", untimed(text))
 		l, text = w.yes(Repair, exit.Drifted) // the record of the newer version is left
 		if l.Changed != 5 || len(l.Steps) != 6 {
 			t.Errorf("changed %d: %+v\n%s", l.Changed, l.Steps, text)
@@ -319,32 +317,31 @@ func TestOnANode(t *testing.T) {
 type onNode struct{ http.RoundTripper }
 
 func TestLedgerFailures(t *testing.T) {
+	messages := golden.Open(t, "failures.txt")
 	for _, test := range []struct {
 		name    string
 		command string
 		denied  string
 		setup   func(w *ledgerWorld)
 		code    exit.Code
-		text    string
-		remedy  string
 	}{
-		{"list the ledger", List, "ssm:GetParametersByPath", nil, exit.Permission, "reading the ledger", `{"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": ["arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip", "`},
-		{"list all subnets", List, "ssm:GetParametersByPath", func(w *ledgerWorld) { w.cfg.Subnet = "" }, exit.Permission, "reading the ledger", "name one subnet with --subnet, or leave out --region on a node"},
-		{"interfaces", List, "ec2:DescribeNetworkInterfaces", nil, exit.Permission, "network interfaces", `"Action": "ec2:DescribeNetworkInterfaces", "Resource": "*", "Condition": {`},
-		{"instances", List, "ec2:DescribeInstances", nil, exit.Permission, "instances of the ledger", `"Action": "ec2:DescribeInstances"`},
-		{"read a record", GC, "ssm:GetParameters", nil, exit.Permission, "reading the record", `"Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/*"}`},
-		{"delete a record", GC, "ssm:DeleteParameter", nil, exit.Permission, "deleting the record", `"Action": "ssm:DeleteParameter"`},
-		{"write a record", Repair, "ssm:PutParameter", nil, exit.Permission, "writing the record", `"Action": "ssm:PutParameter"`},
-		{"addresses without a subnet", Repair, "", func(w *ledgerWorld) { w.cfg.Subnet, w.cfg.Pools.Core = "", netiptest.Addrs("10.0.1.10") }, exit.Usage, "no subnet", "--subnet"},
+		{"list the ledger", List, "ssm:GetParametersByPath", nil, exit.Permission},
+		{"list all subnets", List, "ssm:GetParametersByPath", func(w *ledgerWorld) { w.cfg.Subnet = "" }, exit.Permission},
+		{"interfaces", List, "ec2:DescribeNetworkInterfaces", nil, exit.Permission},
+		{"instances", List, "ec2:DescribeInstances", nil, exit.Permission},
+		{"read a record", GC, "ssm:GetParameters", nil, exit.Permission},
+		{"delete a record", GC, "ssm:DeleteParameter", nil, exit.Permission},
+		{"write a record", Repair, "ssm:PutParameter", nil, exit.Permission},
+		{"addresses without a subnet", Repair, "", func(w *ledgerWorld) { w.cfg.Subnet, w.cfg.Pools.Core = "", netiptest.Addrs("10.0.1.10") }, exit.Usage},
 		{"no credentials", List, "", func(w *ledgerWorld) {
 			w.t.Setenv("AWS_ACCESS_KEY_ID", "")
 			w.t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 			w.env.HTTP = w.cloud.Transport("i-0none")
-		}, exit.Permission, "credentials", "AWS_PROFILE"},
+		}, exit.Permission},
 		{"no region", List, "", func(w *ledgerWorld) {
 			w.cfg.Region = ""
 			w.env.HTTP = w.cloud.Transport("i-0none")
-		}, exit.Usage, "no region is given", "--region"},
+		}, exit.Usage},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -360,7 +357,6 @@ func TestLedgerFailures(t *testing.T) {
 				if test.command == Repair && test.denied != "" { // no record yet, as none can be written
 					w.assign(w.nodes[1], "10.0.1.21")
 					w.cfg.Pools.Core = netiptest.Addrs("10.0.1.21")
-					test.text = "writing the record"
 				}
 				time.Sleep(time.Hour)
 				if test.setup != nil {
@@ -369,9 +365,10 @@ func TestLedgerFailures(t *testing.T) {
 				w.cfg.Yes = true
 				began := time.Now()
 				_, err := Run(t.Context(), test.command, w.cfg, w.env)
-				if err == nil || exit.CodeOf(err) != test.code || !strings.Contains(err.Error(), test.text) || !strings.Contains(strings.Join(exit.Remedies(err), " "), test.remedy) {
-					t.Errorf("code %d, %v\n%q\nwant code %d, %q, %q", exit.CodeOf(err), err, exit.Remedies(err), test.code, test.text, test.remedy)
+				if err == nil || exit.CodeOf(err) != test.code {
+					t.Fatalf("code %d, %v, want code %d", exit.CodeOf(err), err, test.code)
 				}
+				messages.Is(t, test.name, err.Error()+"\n"+strings.Join(exit.Remedies(err), "\n"))
 				if d := time.Since(began); d > time.Minute {
 					t.Errorf("took %s", d)
 				}

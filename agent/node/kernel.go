@@ -22,6 +22,10 @@ func KernelError(err error) error {
 		return exit.With(exit.Kernel, err, "use the backend that the message names, or --nat-backend auto, which takes one that works")
 	case errors.Is(err, netcfg.ErrInTheWay):
 		return exit.With(exit.Kernel, err, "put the address where the message says (ip -4 addr show) and run again: before that, no run succeeds")
+	case errors.Is(err, netcfg.ErrNoLink):
+		return exit.With(exit.Kernel, err, "IMDS names this MAC address, and no link has it (ip link): undo what changed it, or run this on the instance itself and not in a container with a network of its own")
+	case errors.Is(err, netcfg.ErrManyLinks):
+		return exit.With(exit.Kernel, err, "leave IMDS's MAC address to the network interface of EC2 alone (ip link), and run again")
 	case errors.Is(err, netcfg.ErrBusy):
 		return exit.With(exit.Kernel, err, "find the program that holds the lock (fuser -v /run/xtables.lock) and run again, or wait longer with --lock-wait")
 	case errors.Is(err, netcfg.ErrNoBackend):

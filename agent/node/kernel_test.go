@@ -23,6 +23,8 @@ func TestKernelRemedies(t *testing.T) {
 		{netcfg.ErrLockFile, exit.Kernel},
 		{netcfg.ErrBackend, exit.Kernel},
 		{netcfg.ErrNoBackend, exit.Kernel},
+		{netcfg.ErrNoLink, exit.Kernel},
+		{netcfg.ErrManyLinks, exit.Kernel},
 		{errors.ErrUnsupported, exit.Kernel},
 	} {
 		err := KernelError(fmt.Errorf("doing: %w", errors.Join(errors.New("another"), test.err)))

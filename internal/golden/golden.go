@@ -36,7 +36,8 @@ func Is(t testing.TB, name, got string) {
 //	== the title
 //	the text
 //
-// A run of some of a test's subtests compares, or writes, only their texts.
+// A run of some of a test's subtests compares, or writes, only their texts. A test whose subtests
+// are all skipped compares nothing.
 type Texts struct {
 	path     string
 	known    []text // as the file has them
@@ -86,6 +87,9 @@ func (f *Texts) Is(t testing.TB, title, got string) {
 // end writes the file, or reports the titles that were not compared. After a partial run they are
 // those of subtests that did not run.
 func (f *Texts) end(t testing.TB, partial bool) {
+	if len(f.compared) == 0 {
+		return
+	}
 	var content strings.Builder
 	for _, k := range f.known { // in the file's order: a test may compare in the order of a map
 		switch i := index(f.compared, k.title); {

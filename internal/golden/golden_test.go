@@ -91,6 +91,8 @@ func TestTexts(t *testing.T) {
 		{"another text", both, false, texts("a", "ONE", "b", "two\nlines"), `"a" differs`, both},
 		{"a new title", both, false, texts("a", "one", "b", "two\nlines", "c", ""), `no title "c"`, both},
 		{"a title that is gone", both, false, texts("b", "two\nlines"), `"a" any more`, both},
+		{"nothing compared", both, false, texts(), "", both},
+		{"nothing written", both, true, texts(), "", both},
 		{"no file", "", false, texts("a", "one"), "no such file", ""},
 		{"a title twice", both, false, texts("a", "one", "a", "one"), "two texts", both},
 		{"a text like a title", both, true, texts("a", "== one"), "cannot hold", both},

@@ -110,7 +110,7 @@ func repair(s Sighting, reason string, now time.Time) Step {
 		return leave(fmt.Sprintf("%s of %s (%s) still carries it by EC2: look again in a while", s.Holder.ENI, s.Holder.Instance, s.By.state()))
 	case !s.node():
 		step.Kind = Remove
-		step.Reason += fmt.Sprintf("; %s has the address outside the ledger, which takes no record", s.Holder)
+		step.Reason += fmt.Sprintf("; an address outside the ledger needs no record, and this one is in use by %s", s.Holder)
 		return step
 	}
 	step.Write = s.holderRecord(now)

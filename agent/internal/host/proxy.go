@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -25,13 +26,29 @@ func (e Environment) BrokenProxies() (names []string) {
 	return names
 }
 
+// BrokenProxyFor returns the proxy variable for URLs of this scheme if it is broken, or "".
+func (e Environment) BrokenProxyFor(scheme string) string {
+	for _, name := range e.BrokenProxies() {
+		if strings.EqualFold(name, scheme+"_proxy") {
+			return name
+		}
+	}
+	return ""
+}
+
 // isProxy reports whether value is the URL of a proxy.
 func isProxy(value string) bool {
 	if !strings.Contains(value, "://") {
 		value = "http://" + value
 	}
 	u, err := url.Parse(value)
-	return err == nil && u.Hostname() != "" && slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme)
+	if err != nil || u.Hostname() == "" {
+		return false
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return false
+	}
+	return slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme)
 }
 
 // BrokenProxyText returns the warning about a broken proxy variable. It leaves out the value, which

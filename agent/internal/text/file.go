@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// ErrTooLong is in the error of a file that is longer than its limit.
+var ErrTooLong = errors.New("is longer than")
+
 // ReadFile reads a regular file of at most limit bytes. It does not wait for the other end of a
 // named pipe. An error does not contain the path, which the caller names as the node knows it.
 func ReadFile(p string, limit int64) ([]byte, error) {
@@ -29,7 +32,7 @@ func ReadFile(p string, limit int64) ([]byte, error) {
 		return nil, WithoutPath(err)
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("is longer than %d bytes", limit)
+		return nil, fmt.Errorf("%w %d bytes", ErrTooLong, limit)
 	}
 	return data, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits for the filters of one EC2 call.
@@ -44,7 +45,7 @@ func (q *query) filters(known ...string) []filter {
 			q.fail("InvalidParameterValue", "The filter '"+printable(f.name)+"' is invalid")
 		}
 		for _, v := range f.values {
-			if len(v) > maxFilterLength {
+			if utf8.RuneCountInString(v) > maxFilterLength {
 				q.fail("FilterLimitExceeded", "The maximum length for a filter value is 255 characters")
 			}
 		}

@@ -3,6 +3,7 @@ package cloud
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
@@ -20,17 +21,28 @@ func (c *Cloud) ssmTagKeys(tags []ssmTag) iam.Keys {
 	return tagsAsked(list, func(int) bool { return true })
 }
 
-// checkSSMTags checks tags to set.
+// checkSSMTags checks tags to set. AWS counts characters, not bytes:
+// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_Tag.html
 func checkSSMTags(tags []ssmTag) *Error {
+	if len(tags) > maxTags {
+		return tooManyTags()
+	}
 	for _, t := range tags {
 		switch {
-		case t.Key == "" || len(t.Key) > 128 || len(t.Value) > 256:
+		case t.Key == "" || utf8.RuneCountInString(t.Key) > 128 || utf8.RuneCountInString(t.Value) > 256:
 			return validation("1 validation error detected: a tag key has 1 to 128 and a value at most 256 characters")
 		case strings.HasPrefix(strings.ToLower(t.Key), "aws:"):
 			return validation("aws: prefixed tag key names are not allowed for external use.")
 		}
 	}
 	return nil
+}
+
+// maxTags is how many tags a parameter has at most.
+const maxTags = 50
+
+func tooManyTags() *Error {
+	return ssmError("TooManyTagsError", "The maximum of 50 tags for a parameter is reached.")
 }
 
 // taggedParameter checks ResourceType. The returned function looks up the parameter when the
@@ -73,8 +85,8 @@ func prepareAddTags(r *request) (*operation, *Error) {
 		for _, t := range in.Tags {
 			merged.set(t.Key, t.Value)
 		}
-		if len(merged) > 50 {
-			return nil, false, ssmError("TooManyTagsError", "The maximum of 50 tags for a parameter is reached.")
+		if len(merged) > maxTags {
+			return nil, false, tooManyTags()
 		}
 		p.tags = merged
 		return []byte("{}"), true, nil
