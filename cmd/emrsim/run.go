@@ -284,8 +284,8 @@ func isolate(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !inside && ctx.Err() != nil && code == 2:
-		// The first process of a namespace cannot die of a signal. Before it waits for SIGTERM, Go's
-		// runtime ends it with this exit code.
+		// The first process of a namespace cannot die of a signal. Before it waits for SIGTERM,
+		// Go's runtime ends it with this exit code.
 		return context.Cause(ctx)
 	case !inside:
 		return exitError(code)
