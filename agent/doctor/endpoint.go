@@ -34,7 +34,7 @@ type endpoint struct {
 	kind    string   // and what kind of one
 }
 
-// reach is what reaching an endpoint found.
+// reach is the result of trying to reach an endpoint.
 type reach struct {
 	findings []Finding
 	answered bool
@@ -42,8 +42,8 @@ type reach struct {
 	dated    bool
 }
 
-// endpoints looks at each service's endpoint: ssm and ec2 are needed, s3 has what EMR itself loads.
-// The clock comes with their answers.
+// endpoints examines the endpoints of ssm and ec2, which a run needs, and of s3, from which EMR
+// loads. It takes AWS's clock from their answers.
 func (d *examination) endpoints(ctx context.Context) []Finding {
 	if d.session.AWS == nil {
 		const why = "the region is not known, or the AWS configuration cannot be loaded: see credentials"
@@ -82,8 +82,8 @@ func (d *examination) endpoints(ctx context.Context) []Finding {
 	return append(findings, clockFinding(clock.ahead, clock.dated))
 }
 
-// reach looks its name up, connects to each address, and has the SDK's own HTTP client send a
-// request, which is where TLS and proxies are.
+// reach looks the endpoint's name up, connects to each address, and sends a request with the SDK's
+// own HTTP client, which shows faults of TLS and proxies.
 func (d *examination) reach(ctx context.Context, e endpoint) (r reach) {
 	addrs, f := d.lookEndpointUp(ctx, &e)
 	r.findings = append(r.findings, f)
@@ -149,8 +149,8 @@ func (d *examination) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.
 	return list, fine("dns", e.service, "%s is %s (%s), %d ms", name, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
 }
 
-// connectEndpoint connects to every address, so that one of a VPC endpoint's interfaces, which are
-// in several zones, is not missed.
+// connectEndpoint connects to every address. A VPC endpoint has interfaces in several zones, and
+// one of them may be out of order.
 func (d *examination) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.Addr) Finding {
 	_, value := e.target()
 	port, err := strconv.ParseUint(value, 10, 16)
@@ -222,7 +222,7 @@ func failureText(err error) string {
 	return verify.Cause(err)
 }
 
-// connectRemedy is what to do where no connection to an endpoint comes about.
+// connectRemedy returns what to do if no connection to an endpoint can be made.
 func (d *examination) connectRemedy(e endpoint, err error) string {
 	_, port := e.target()
 	nodes := "the nodes"

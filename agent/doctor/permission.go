@@ -20,10 +20,10 @@ import (
 // trial is one EC2 action that a run calls.
 type trial struct {
 	action string
-	tag    string // key of the tag that it is about
-	what   string // it is tried for, where one action is tried for several things
-	node   bool   // it is about this node, which must be known
-	spare  string // what to do instead: without it a run succeeds with a warning; empty: it fails
+	tag    string // the tag's key, for CreateTags and DeleteTags
+	what   string // what it is tried for, if one action is tried for several things
+	node   bool   // it can be tried only if this node is known
+	spare  string // how to do without it: a run then ends with a warning; empty: the run fails
 	unused string // why it is not needed; empty: it is
 }
 
@@ -57,7 +57,7 @@ func (d *examination) ec2Trials() []trial {
 			spare: "without it the tag stays on the instance after a run that succeeds"})
 }
 
-// subject is what a finding calls the trial.
+// subject returns the trial's name in a finding.
 func (t trial) subject() string { return strings.TrimSpace("ec2:" + t.action + " " + t.what) }
 
 // ec2Permissions tries each EC2 action.
@@ -93,7 +93,7 @@ func (d *examination) ec2Permissions(ctx context.Context) []Finding {
 	return append(findings, d.optionsFinding(ctx))
 }
 
-// optionsFinding looks at the instance's metadata options, where EC2 shows the instance.
+// optionsFinding checks the instance's metadata options, if EC2 lists the instance.
 func (d *examination) optionsFinding(ctx context.Context) Finding {
 	if !d.known {
 		return Finding{}
@@ -113,7 +113,7 @@ func (d *examination) optionsFinding(ctx context.Context) Finding {
 	return metadataOptions(options)
 }
 
-// permission is what the outcome of a trial says about an action.
+// permission returns the finding on an action, by the outcome of its trial.
 func permission(action string, err error) Finding {
 	switch code := ec2.ErrorCode(err); {
 	case err == nil, code == "DryRunOperation":
@@ -169,7 +169,7 @@ func (d *examination) ssmPermissions(ctx context.Context) []Finding {
 	return findings
 }
 
-// reservation looks whether subnet CIDR reservations keep EC2 from handing the pool's addresses to
+// reservation checks that subnet CIDR reservations keep EC2 from handing the pool's addresses to
 // other instances.
 func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Finding {
 	var kept, prefixes []netip.Prefix

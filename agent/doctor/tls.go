@@ -47,7 +47,7 @@ func (d *examination) knockEndpoint(ctx context.Context, e endpoint, r *reach) F
 	return fine("tls", e.service, "%s, answered%s in %d ms", version, by, took.Milliseconds()).took(took)
 }
 
-// tlsFailure tells apart what keeps an endpoint that can be connected to from answering.
+// tlsFailure returns why an endpoint accepts connections and does not answer.
 func tlsFailure(e endpoint, err error) Finding {
 	var remedy string
 	unknownCA, wrongName := x509.UnknownAuthorityError{}, x509.HostnameError{}

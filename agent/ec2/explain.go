@@ -115,7 +115,7 @@ var definiteRefusals = map[string]verdict{
 	"NotImplemented":                       {exit.Unreachable, "the server is not AWS: look at AWS_ENDPOINT_URL"},
 }
 
-// unreachableRemedy is what to do about an endpoint that does not answer.
+// unreachableRemedy returns what to do about an endpoint that does not answer.
 func unreachableRemedy(err error, region, service string) string {
 	dns, op := (*net.DNSError)(nil), (*net.OpError)(nil)
 	named := errors.As(err, &dns)
@@ -135,8 +135,8 @@ func unreachableRemedy(err error, region, service string) string {
 	return fmt.Sprintf("in a subnet without NAT create the %s whose security group admits TCP 443 from the nodes; otherwise check routes, network ACLs, DNS and HTTPS_PROXY", vpce)
 }
 
-// pathRemedy returns what to do about something between the node and an endpoint that no repetition
-// repairs, or "": a certificate, a proxy that refuses, a page of a middlebox.
+// pathRemedy returns what to do about something between the node and an endpoint that persists: a
+// certificate, a proxy that refuses, a page of a middlebox. It returns "" for any other error.
 func pathRemedy(err error, service string) string {
 	unknownCA, noRoots, wrongName := x509.UnknownAuthorityError{}, x509.SystemRootsError{}, x509.HostnameError{}
 	invalid, plain, alert := x509.CertificateInvalidError{}, tls.RecordHeaderError{}, tls.AlertError(0)
@@ -167,7 +167,7 @@ func pathRemedy(err error, service string) string {
 	return ""
 }
 
-// modesOf adds what FIPS and dual-stack names need, if the name of an endpoint is one.
+// modesOf returns what else a name of a FIPS or dual-stack endpoint needs, or "".
 func modesOf(name string) string {
 	switch dual := strings.HasSuffix(name, ".api.aws") || strings.Contains(name, ".api."); {
 	case strings.Contains(name, "-fips."):

@@ -179,7 +179,8 @@ func IMDSRemedy(err error) string {
 		"aws ec2 modify-instance-metadata-options --instance-id ... --http-put-response-hop-limit 2"
 }
 
-// silent returns the exit code for an IMDS that has not answered, or not with what was asked for.
+// silent returns the exit code for an IMDS that has not answered, or has answered with something
+// else.
 func silent(err error) exit.Code {
 	if odd := (*oddMetadata)(nil); hasResponse(err) || errors.As(err, &odd) {
 		return exit.Identity

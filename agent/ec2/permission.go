@@ -29,11 +29,12 @@ func IAMAction(err error) string {
 // endpointPolicy is what AWS calls the policy of a VPC endpoint in its messages.
 const endpointPolicy = "VPC endpoint policy"
 
-// maxAction is more characters than the name of any action has that the product needs.
+// maxAction limits the name of an action that is taken from a message. The product's actions have
+// shorter names.
 const maxAction = 64
 
 // PermissionRemedy returns what to do about a denied call: the statement of the shipped policy that
-// allows the call, or where to look for the one that denies it.
+// allows it, or where to look for the statement that denies it.
 func PermissionRemedy(err error, at iam.Place) string {
 	action, message := IAMAction(err), ErrorMessage(err)
 	if strings.Contains(message, "explicit deny") {
