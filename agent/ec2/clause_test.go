@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -80,6 +81,18 @@ func TestRefusals(t *testing.T) {
 		messages.Is(t, strings.TrimSuffix(tt.code+": "+tt.message, ": "), remedy)
 		if exit.CodeOf(got) != tt.exit || tt.never != "" && strings.Contains(remedy, tt.never) {
 			t.Errorf("%s: code %d, %s", tt.code, exit.CodeOf(got), remedy)
+		}
+	}
+}
+
+// A refusal with a code that is not known is not answered with the advice to run again. AWS's own
+// failures and half an answer are.
+func TestUnknownRefusal(t *testing.T) {
+	for status, unknown := range map[int]bool{400: true, 403: true, 422: true, 429: false, 500: false} {
+		err := &smithy.OperationError{ServiceID: "SSM", OperationName: "PutParameter", Err: &smithyhttp.ResponseError{
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: &smithy.GenericAPIError{Code: "CodeOfTomorrow", Message: "no"}}}
+		if remedy := strings.Join(exit.Remedies(ExplainAt(err, iam.Place{})), ""); strings.Contains(remedy, "look CodeOfTomorrow up") != unknown {
+			t.Errorf("HTTP %d: %s", status, remedy)
 		}
 	}
 }

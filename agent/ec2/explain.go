@@ -80,6 +80,10 @@ func ExplainAt(err error, at iam.Place) error {
 	if IsThrottle(err) || statusOf(err) >= http.StatusInternalServerError {
 		return exit.With(exit.Deadline, err, "AWS kept failing; run again")
 	}
+	if status := statusOf(err); code != "" && status >= http.StatusBadRequest && !mayPass(status) {
+		return exit.With(exit.Internal, err, "AWS refuses this call, and will refuse it again, with a code that this program does not know: look "+text.Clean(code, text.MaxQuoted)+
+			" up among the common errors and those of the action in AWS's API reference")
+	}
 	return err
 }
 
