@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
@@ -18,6 +20,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 func TestClause(t *testing.T) {
@@ -93,6 +96,31 @@ func TestUnknownRefusal(t *testing.T) {
 			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: &smithy.GenericAPIError{Code: "CodeOfTomorrow", Message: "no"}}}
 		if remedy := strings.Join(exit.Remedies(ExplainAt(err, iam.Place{})), ""); strings.Contains(remedy, "look CodeOfTomorrow up") != unknown {
 			t.Errorf("HTTP %d: %s", status, remedy)
+		}
+	}
+}
+
+// A clock that agrees with AWS's by now is not called wrong by a second.
+func TestClockThatAgrees(t *testing.T) {
+	now := time.Now()
+	for ago, want := range map[time.Duration]string{0: "agree now", time.Hour: "1h0m0s ahead of AWS's"} {
+		header := http.Header{"Date": {now.Add(-ago).UTC().Format(http.TimeFormat)}}
+		err := &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 400, Header: header}}, Err: &smithy.GenericAPIError{Code: "RequestExpired"}}
+		if got := ClockError(err, now.Truncate(time.Second)); got == nil || !strings.Contains(got.Error(), want) || strings.Contains(got.Error(), "0s ") != (ago > 0) {
+			t.Errorf("%s: %v", ago, got)
+		}
+	}
+}
+
+// A document that is not the service's is another server's, and is not asked for again.
+func TestDocumentOfAnother(t *testing.T) {
+	for _, body := range []string{`{"Parameters":"<html>"}`, `{"Parameters":[{"Name":5}]}`} {
+		calls := 0
+		a := httpAnswer{status: 200, body: body, calls: &calls}
+		_, err := ssmcoord.NewLedger(a.config(), "/emr-static-ip", "subnet-0a1").Read(t.Context(), []netip.Addr{netip.MustParseAddr("10.0.1.21")})
+		err = Explain(err, "us-east-1", "/x")
+		if remedy := strings.Join(exit.Remedies(err), ""); exit.CodeOf(err) != exit.Unreachable || !strings.Contains(remedy, "another server answers instead of ssm") {
+			t.Errorf("%s: %v\n%s", body, err, remedy)
 		}
 	}
 }

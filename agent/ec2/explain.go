@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/smithy-go"
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
@@ -134,6 +135,7 @@ func pathRemedy(err error, service string) string {
 	unknownCA, noRoots, wrongName := x509.UnknownAuthorityError{}, x509.SystemRootsError{}, x509.HostnameError{}
 	invalid, plain, alert := x509.CertificateInvalidError{}, tls.RecordHeaderError{}, tls.AlertError(0)
 	proxy, odd, broken, op := (*proxyError)(nil), (*oddAnswerError)(nil), (*brokenProxyError)(nil), (*net.OpError)(nil)
+	unread := (*smithy.DeserializationError)(nil) // a document, but not AWS's
 	switch {
 	case errors.As(err, &broken):
 		return host.ProxyRemedy
@@ -154,7 +156,7 @@ func pathRemedy(err error, service string) string {
 		return "the proxy requires a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT; name hosts to be reached directly in NO_PROXY"
 	case errors.As(err, &proxy) && !mayPass(proxy.status):
 		return fmt.Sprintf("have the proxy admit CONNECT to %s, or name that host in NO_PROXY where a VPC endpoint leads to it (HTTPS_PROXY is set)", proxy.target)
-	case errors.As(err, &odd) && !mayPass(odd.status), isNoHTTP(err):
+	case errors.As(err, &odd) && !mayPass(odd.status), isNoHTTP(err), errors.As(err, &unread) && statusOf(err) == http.StatusOK:
 		return "another server answers instead of " + service + ": check HTTPS_PROXY, NO_PROXY, AWS_ENDPOINT_URL and DNS, and a firewall that blocks with pages of its own"
 	}
 	return ""
