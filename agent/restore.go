@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
@@ -147,6 +148,12 @@ func StateError(dir string, err error) error {
 
 // StateDirError is what to do about a state directory that cannot be written to.
 func StateDirError(dir string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
+		return exit.With(ExitInternal, err, "what has this name is no file of this program: find out who put it there, and remove it")
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return exit.With(ExitInternal, err, "raise the limit of open files (ulimit -n; LimitNOFILE= of a unit), or close files of other programs (fs.file-max), and run again")
+	}
 	return exit.With(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
 }
 

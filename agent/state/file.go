@@ -59,6 +59,9 @@ func loadState(dir, p string) (State, error) {
 		return State{}, err
 	}
 	data, err := text.ReadFile(p, maxState)
+	if errors.Is(err, text.ErrTooLong) || errors.Is(err, syscall.EIO) { // no run can ever read it
+		return State{}, fmt.Errorf("it %w: it %w", ErrCorrupt, err)
+	}
 	if err != nil {
 		return State{}, err
 	}
