@@ -19,13 +19,13 @@ func optional(ctx context.Context) time.Duration {
 	return optionalWait
 }
 
-// beside are calls that a run makes beside its own work, and can do without.
+// beside holds calls that a run makes while it goes on, and can do without.
 type beside struct {
 	all  sync.WaitGroup
 	stop []context.CancelFunc
 }
 
-// answer is the result of a call that a run makes beside its own work.
+// answer is the result of a call that a run makes while it goes on.
 type answer[T any] struct {
 	call string        // for messages
 	most time.Duration // how long wait waits
@@ -34,7 +34,7 @@ type answer[T any] struct {
 	err  error
 }
 
-// ask starts a call beside the run's own work.
+// ask starts a call while the run goes on.
 func ask[T any](ctx context.Context, b *beside, call string, do func(context.Context) (T, error)) *answer[T] {
 	a := &answer[T]{call: call, most: optional(ctx), done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(ctx)
@@ -57,7 +57,7 @@ func (a *answer[T]) wait() (T, error) {
 	}
 }
 
-// end waits for what goes on still, and ends it after optionalWait.
+// end waits for the calls that are still running, for optionalWait at most.
 func (b *beside) end() {
 	late := time.AfterFunc(optionalWait, func() {
 		for _, cancel := range b.stop {

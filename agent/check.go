@@ -18,8 +18,8 @@ import (
 // https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
 const reservedAddresses = 4
 
-// LeftAlone reports whether a node of this role gets no static IP, and returns why. That is a task
-// node without a pool, and a core node if only the master is to have an address.
+// LeftAlone reports whether a node of this role gets no static IP, and returns why: a task node
+// without a pool, or a core node if only the master is to have an address.
 func LeftAlone(p Pools, r Role) (bool, string) {
 	if r == RoleTask && len(p.Task) == 0 {
 		return true, "this is a task node, and no addresses are named for task nodes (--task-ips): it keeps its primary IP only"

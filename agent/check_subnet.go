@@ -22,7 +22,7 @@ func Placed(p Pools, id Identity) Placement { return Placement{p.In(id.Subnet, i
 // ownPools returns the addresses of the pools that nodes of this subnet use.
 func (r *run) ownPools() Pools { return Placed(r.cfg.Pools, r.facts.ID).Own }
 
-// Notes tells once of the addresses that are for other subnets.
+// Notes returns a note on the addresses for other subnets.
 func (at Placement) Notes() []string {
 	var all []netip.Addr
 	for _, p := range at.Others.Named() {
@@ -35,8 +35,8 @@ func (at Placement) Notes() []string {
 		text.Count(len(all), "address of the list is", "addresses of the list are"), pool.Spans(all), at.Subnet())}
 }
 
-// Missing returns the problem that the node's role has no address in this subnet. Where another
-// role has none, it returns a warning: its nodes here will be refused.
+// Missing returns a problem if the node's role has no address in this subnet. It returns a warning
+// for each other role that has none: its nodes here will be refused.
 func (at Placement) Missing(r Role) (warnings []string, problem error) {
 	for _, p := range at.Others.Named() {
 		role := roleOf(p.What)
@@ -63,7 +63,7 @@ func (at Placement) Needed(r Role, files emr.Files) string {
 	if from != "" && n > 0 {
 		many += fmt.Sprintf(" (%d in this cluster)", n)
 	}
-	return "name " + many + ", or launch the cluster in a subnet that the list has addresses of"
+	return "name " + many + ", or launch the cluster in a subnet of which the list has addresses"
 }
 
 // Subnet names the node's subnet in messages.

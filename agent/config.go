@@ -23,7 +23,7 @@ const (
 	DefaultTimeout     = 10 * time.Minute
 	DefaultIMDSTimeout = 2 * time.Minute // of apply, plan and release
 	DefaultLockWait    = 30 * time.Second
-	// Restore and status do not wait for an IMDS that does not answer, and doctor reports it.
+	// Restore and status do not wait for an IMDS that is late. Doctor reports such an IMDS.
 	DefaultRestoreIMDSTimeout = 5 * time.Second
 	DefaultDoctorIMDSTimeout  = 10 * time.Second
 	DefaultDoctorLockWait     = 5 * time.Second
@@ -36,7 +36,7 @@ const (
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
 type Config struct {
 	Pools   Pools          // empty: take the pools of the last run from the state file
-	Region  string         // that the node must be in; of ledger: where it is; empty: any, or found out
+	Region  string         // the region that the node must be in, or that the ledger is in; empty: any, or detected
 	Role    Role           // empty: detect it
 	Scope   string         // SNAT scope: external, private or all
 	Only    []netip.Prefix // SNAT only to these networks
@@ -46,7 +46,7 @@ type Config struct {
 	Prefix           string        // of the ledger in Parameter Store, with a leading slash: /emr-static-ip
 	NameTag          bool          // append the role to the Name tag
 	PutRate          float64       // PutParameter calls a second that the account allows, for pacing a launch
-	Verify           []Target      // services that the node must reach with its static IP
+	Verify           []Target      // services to be reached with the static IP
 	NoUnits          bool          // install no systemd units
 	NoShutdownAction bool          // install no EMR shutdown action, and remove one that is there
 	DryRun           bool          // say what would be changed, and change nothing
@@ -55,7 +55,7 @@ type Config struct {
 	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
 	Output           string        // of status and ledger: text or json
 	Subnet           string        // of ledger; empty: the node's own, or all
-	Yes              bool          // of ledger gc and repair: do it
+	Yes              bool          // of ledger gc and repair: make the changes
 	Timeout          time.Duration // bounds the whole run
 	IMDSTimeout      time.Duration // how long to wait for a late IMDS; 0: as long as the command does by default
 	LockWait         time.Duration // how long to wait for the xtables lock; 0: as long as the command does by default
@@ -69,14 +69,14 @@ type Config struct {
 }
 
 // Given says which settings the operator set, by arguments or in the environment. A run without
-// pools repeats the others from the last run.
+// pools takes the others from the last run.
 type Given struct {
 	Role, Scope, Only, Exclude, Backend, Prefix, NameTag bool
 	NoUnits, NoShutdownAction, PutRate, Verify           bool
 	OnError, ClaimTags                                   bool
 }
 
-// DefaultConfig is the configuration of a command line without arguments and flags.
+// DefaultConfig returns the configuration of a command line without arguments and flags.
 func DefaultConfig() Config {
 	return Config{
 		Scope:     DefaultScope,
@@ -98,22 +98,25 @@ func (c Config) Bound(ctx context.Context) (context.Context, context.CancelFunc)
 	return context.WithTimeoutCause(ctx, c.Timeout, over)
 }
 
-// Settings are what the state file keeps of c.
+// Settings returns the part of c that the state file keeps.
 func (c Config) Settings() Settings {
 	onError := c.OnError
 	if onError == DefaultOnError {
 		onError = ""
 	}
+	from := ScopeDerived
+	if c.Given.Scope {
+		from = ScopeAsked
+	}
 	return Settings{
-		Pools: c.Pools, Role: c.Role, Scope: c.Scope, Only: c.Only, Exclude: c.Exclude,
+		Pools: c.Pools, Role: c.Role, Scope: c.Scope, ScopeFrom: from, Only: c.Only, Exclude: c.Exclude,
 		Backend: c.Backend, Prefix: c.Prefix, NameTag: c.NameTag, NoUnits: c.NoUnits, PutRate: c.PutRate, Verify: c.Verify,
 		NoShutdownAction: c.NoShutdownAction, OnError: onError, ClaimTags: c.ClaimTags,
 	}
 }
 
-// Repeating is c completed from the last run. A run that names addresses says all there is to say,
-// and stays as it is; one that names none repeats the last run, except for the flags that it was
-// given.
+// Repeating returns c completed from the last run. If c names addresses, nothing is taken from the
+// last run. Otherwise everything is, except the settings that c gives.
 func (c Config) Repeating(last Settings) Config {
 	if !c.Pools.Empty() {
 		return c
@@ -123,7 +126,7 @@ func (c Config) Repeating(last Settings) Config {
 		c.Role = last.Role
 	}
 	if !c.Given.Scope {
-		c.Scope = last.Scope
+		c.Scope, c.Given.Scope = last.Scope, scopeAsked(last)
 	}
 	if !c.Given.Only {
 		c.Only = last.Only

@@ -54,7 +54,7 @@ func TestRepeating(t *testing.T) {
 func testSettings() Settings {
 	return Settings{
 		Pools: Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11 10.0.1.12"), Task: netiptest.Addrs("10.0.1.20")},
-		Role:  RoleCore, Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
+		Role:  RoleCore, Scope: "all", ScopeFrom: ScopeAsked, Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 		Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
 		Verify:           targetList("192.168.50.10:8020", "nn.example.com:443"),
 		NoShutdownAction: true, ClaimTags: []ssmcoord.Tag{{Key: "team", Value: "data"}},

@@ -130,6 +130,9 @@ func TestLockThatIsNoFile(t *testing.T) {
 			t.Errorf("exit code %d, uses %v\n%s", code, n.uses(), stderr)
 		}
 	}
+	if err := StateDirError("/mnt", &os.PathError{Op: "open", Path: "/mnt", Err: syscall.EROFS}); strings.Contains(strings.Join(exit.Remedies(err), ""), "make /mnt") {
+		t.Error(exit.Remedies(err))
+	}
 	if err := StateDirError("/x", &os.PathError{Op: "open", Path: "/x", Err: syscall.EMFILE}); !strings.Contains(strings.Join(exit.Remedies(err), ""), "ulimit -n") {
 		t.Error(err)
 	}

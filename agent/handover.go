@@ -11,15 +11,15 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// This file has what a run does about addresses that the node had before.
+// This file has a run's steps for addresses that the node had before.
 
-// lostStatic takes the last run's address out of the kernel: EC2 does not give it to this node any
-// more. From here on until another one is programmed the node has none.
+// lostStatic takes the last run's address out of the kernel, since EC2 no longer gives it to this
+// node. The node has no static IP until another one is programmed.
 func (r *run) lostStatic(ctx context.Context) error {
 	lost := r.past().Resumed().Static
 	r.lost = lost
 	r.report.warn(lostText(lost))
-	// On disk first: from here on a restore must not put it back.
+	// The state file comes first: a restore must not put the address back from now on.
 	if err := r.save(state.Withdrawn, func(s *state.State) {
 		*s = s.Resumed()
 		s.RecordDue = time.Time{}
@@ -41,9 +41,8 @@ func (r *run) foundAgain(a netip.Addr) {
 	}
 }
 
-// finishGivenBack takes out of the kernel what this node has given back, or does not have any more.
-// A release, or a withdrawal, that was interrupted may have left its address there, where nothing
-// would watch it from here on.
+// finishGivenBack takes addresses out of the kernel that this node has given back or lost. An
+// interrupted release or withdrawal may have left them there, and no later run would check them.
 func (r *run) finishGivenBack(ctx context.Context) error {
 	if r.memory.State().GivenBack() {
 		return r.unprogram(ctx, r.past().Touched())
@@ -51,11 +50,11 @@ func (r *run) finishGivenBack(ctx context.Context) error {
 	return nil
 }
 
-// takeBack undoes what this run did for an address whose record it may not write: a node whose
-// address nobody can see in the ledger would be a trap for the next cluster.
+// takeBack undoes what this run did for an address whose record it must not write: an address
+// without a record looks free to the next cluster.
 //
-// An address that the node had before is not given back yet: it is put into use again. perhaps says
-// that the record may have been written: its answer may be what was lost.
+// If the node had another address before, that one is put into use again instead. perhaps says that
+// the record may have been written, since its answer was lost.
 func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Addr, perhaps bool) error {
 	if before := c.Past.Last; before.IsValid() && before != a {
 		return r.takeBackFor(ctx, c, a, before, perhaps)
@@ -78,7 +77,7 @@ func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Add
 	})
 }
 
-// takeBackFor is takeBack where the node had another address before.
+// takeBackFor is takeBack for a node that had another address before.
 func (r *run) takeBackFor(ctx context.Context, c *ssmcoord.Coordinator, a, before netip.Addr, perhaps bool) error {
 	due := r.memory.State().BeforeDue // not zero: its record was left to the timer
 	again := func(s *state.State) {
@@ -101,8 +100,8 @@ func (r *run) takeBackFor(ctx context.Context, c *ssmcoord.Coordinator, a, befor
 	})
 }
 
-// giveUp gives an address up whose record this run could not write. If the record may have been
-// written all the same, it is looked at, and deleted first.
+// giveUp gives up an address whose record this run could not write. If the record may have been
+// written, giveUp reads it and deletes it first.
 func (r *run) giveUp(ctx context.Context, c *ssmcoord.Coordinator, a netip.Addr, perhaps bool) error {
 	if perhaps {
 		note, err := c.GiveBack(ctx, a, true)

@@ -42,9 +42,10 @@ func (c Config) wantedParts(env Environment) systemd.Wanted {
 	}
 }
 
-// install puts on the node what acts after this run. A failure is a warning: without units the node
-// is in order until its next reboot; without the shutdown action EC2 frees the address when the
-// instance has ended, and the next node that needs the address takes the record over.
+// install installs the units and the shutdown action, which act after this run. A failure is a
+// warning. Without units the node is in order until its next reboot. Without the shutdown action
+// EC2 frees the address when the instance has ended, and the next node that needs the address takes
+// the record over.
 func (r *run) install(ctx context.Context) {
 	w := r.cfg.wantedParts(r.env)
 	switch {

@@ -29,17 +29,16 @@ const tagError = ec2.ErrorTag
 // maxTag is how many characters EC2 allows in a tag's value.
 const maxTag = 256
 
-// Bounds of what is done after a failed run: each part of it is tried, whatever becomes of the
-// others.
+// Limits of what is done after a failed run. Each part is tried, whatever becomes of the others.
 const (
 	onErrorLock = 10 * time.Second // for another run on this node
 	onErrorIMDS = 5 * time.Second  // for IMDS, which may be what failed
 	onErrorTag  = 30 * time.Second // for EC2, which may be what failed
-	afterRetry  = 2 * time.Minute  // for all of that, after the limit of a run by the timer
+	afterRetry  = 2 * time.Minute  // for all of that, beyond the timeout of a run by the timer
 )
 
-// RepeatedOnError returns what a failed run does to the node: as c says, or, if c neither names
-// addresses nor says, as the last run did.
+// RepeatedOnError returns --on-error of this run. A run that neither names addresses nor sets
+// --on-error takes it from the last run.
 func (c Config) RepeatedOnError(env Environment) string {
 	if !c.Pools.Empty() || c.Given.OnError {
 		return c.OnError
@@ -68,7 +67,7 @@ type Failed struct {
 	Hopeless bool
 }
 
-// Suppressed is what was done about it, for the log.
+// Suppressed is what was done about the failure, for the log.
 type Suppressed struct {
 	Done     []string
 	Problems []string
@@ -76,7 +75,7 @@ type Suppressed struct {
 }
 
 // Suppress does what --on-error continue promises: it records the error in the state directory,
-// tags the instance with it, and installs the timer that tries again. It never fails: what it
+// tags the instance with it, and installs the timer that tries again. It returns no error. What it
 // cannot do is among the problems.
 func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppressed {
 	r := newRun(cfg, env)
@@ -160,8 +159,8 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	return s
 }
 
-// overtaken tells what has happened since a failed run gave its lock away that makes the failure
-// one of the past; empty: nothing. Call it with the lock held.
+// overtaken returns what has happened since the failed run released its lock that makes the failure
+// obsolete, or "". The caller holds the lock.
 func (r *run) overtaken(f Failed) string {
 	err := r.memory.Load("")
 	if last := r.memory.State(); err == nil && last.Released() && f.missed(last) {
@@ -190,11 +189,11 @@ func lockBriefly(ctx context.Context, dir string, atMost time.Duration) (func(),
 	return state.Lock(ctx, dir)
 }
 
-// earlierTimer says what is true of a timer that is left as it is.
+// earlierTimer is the message if the timer of an earlier run stays as it is.
 const earlierTimer = systemd.RetryTimer + " keeps retrying the earlier command line"
 
-// keepTrying installs the timer that repeats the failed run. True: a timer is there, and active, be
-// it one that an earlier run installed.
+// keepTrying installs the timer that repeats the failed run. It returns true if a timer is active
+// afterwards, this one or an earlier run's.
 func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 	const nothing = "no retry is scheduled"
 	problem := func(format string, args ...any) {
@@ -247,9 +246,9 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 	return true
 }
 
-// errorTag is the tag's value: what failed and since when, in characters that every AWS service
-// takes. It is the same while the error is: so a node that goes on failing does not go on calling
-// EC2.
+// errorTag returns the tag's value: the error and since when, in characters that every AWS service
+// takes. The value stays the same while the error does, so that a node that goes on failing does
+// not go on calling EC2.
 func errorTag(e LastError) string {
 	text := fmt.Sprintf("exit code %d, %s, since %s: %s", e.Code, e.Meaning, e.First.UTC().Format(time.RFC3339), ec2.WithoutRequest(e.Error))
 	text = strings.Map(func(r rune) rune {
@@ -271,8 +270,7 @@ func (r *run) setErrorTag(ctx context.Context, value string) error {
 	return r.asking(ctx, func(ctx context.Context) error { return r.session.EC2.SetErrorTag(ctx, value) })
 }
 
-// asking makes a call to EC2, of which the run does not depend, within a bound of its own. The
-// error is explained.
+// asking makes an optional call to EC2 within a limit of its own. Its error is explained.
 func (r *run) asking(ctx context.Context, call func(context.Context) error) error {
 	over := fmt.Errorf("%s are over: %w", onErrorTag, context.DeadlineExceeded)
 	ctx, cancel := context.WithTimeoutCause(ctx, onErrorTag, over)
@@ -288,7 +286,7 @@ func (r *run) asking(ctx context.Context, call func(context.Context) error) erro
 	return nil
 }
 
-// withRemedies is an error in one line, with what to do about it.
+// withRemedies returns an error and its remedies in one line.
 func withRemedies(err error) string {
 	return strings.Join(append([]string{err.Error()}, exit.Remedies(err)...), "; ")
 }

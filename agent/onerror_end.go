@@ -12,17 +12,17 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-// tellOfRetries says, after a run by hand that failed, that an earlier failure goes on being tried
-// again. With --on-error continue that is looked after later.
+// tellOfRetries says, after a failed run by hand, that the timer of an earlier failure keeps
+// retrying. With --on-error continue, Suppress says so.
 func (r *run) tellOfRetries(err error) {
 	if err != nil && !r.cfg.Retrying && r.cfg.OnError != OnErrorContinue && systemd.RetryPending(r.env) {
 		r.report.warn(earlierTimer + ", until that or a run by hand succeeds; emr-static-ip release ends it too")
 	}
 }
 
-// superseded reports whether a retry has nothing left to do. Another run has succeeded since, the
-// address was released, or a release has begun. Or the retry came with an image of another
-// instance. superseded removes the units of the retry. The caller holds the lock.
+// superseded reports whether a retry has nothing left to do: another run has succeeded since, a
+// release was begun or finished, or the retry came with an image of another instance. It then
+// removes the units of the retry. The caller holds the lock.
 func (r *run) superseded(ctx context.Context) (bool, error) {
 	if !systemd.RetryPending(r.env) {
 		r.report.leftAlone("no retry needed: another run has succeeded, or the address was released")
@@ -44,8 +44,8 @@ func (r *run) superseded(ctx context.Context) (bool, error) {
 	return true, r.forgetFailure(ctx)
 }
 
-// supersede ends the attempts to repeat a failed run where this one was given another list of
-// addresses: it takes the place of that one whether it succeeds or not.
+// supersede ends the retries of a failed run if this run was given another list of addresses. This
+// run replaces that one, whether it succeeds or not.
 func (r *run) supersede(ctx context.Context) {
 	if r.cfg.Retrying || r.list == "" || !systemd.RetryPending(r.env) {
 		return
@@ -58,8 +58,8 @@ func (r *run) supersede(ctx context.Context) {
 	}
 }
 
-// stopRetrying takes away the timer that repeats a failed run, and its service. False: it is still
-// there, which is a warning.
+// stopRetrying removes the timer that repeats a failed run, and its service. It returns false, with
+// a warning, if the timer is still there.
 func (r *run) stopRetrying(ctx context.Context) bool {
 	if !systemd.RetryPending(r.env) {
 		return true
@@ -71,10 +71,9 @@ func (r *run) stopRetrying(ctx context.Context) bool {
 	return true
 }
 
-// forgetFailure ends what an earlier failure that was suppressed has left: the instance's tag, the
-// timer, and last the record, so that a run that is killed in between is finished by the next.
-// Where nothing of the kind is there, it costs no call. A tag that cannot be removed keeps the
-// record, as a note for the next run.
+// forgetFailure removes what a suppressed failure has left: the instance's tag, then the timer, and
+// the record last, so that the next run can finish after a kill. It makes no call if nothing was
+// left. If the tag cannot be removed, the record stays, as a note for the next run.
 func (r *run) forgetFailure(ctx context.Context) error {
 	last, found, err := state.ReadLastError(r.dir)
 	if err != nil {
@@ -121,7 +120,7 @@ func (r *run) forgetFailure(ctx context.Context) error {
 
 func (r *run) removeErrorTag(ctx context.Context) error { return r.session.EC2.RemoveErrorTag(ctx) }
 
-// reportLastError adds what an earlier run failed with to a status.
+// reportLastError adds the last error of an earlier run to a status.
 func (r *run) reportLastError(s *Status) {
 	last, found, err := state.ReadLastError(r.dir)
 	switch {
@@ -139,7 +138,7 @@ func (r *run) reportLastError(s *Status) {
 	s.LastError = &last
 }
 
-// lines are the last error for people.
+// lastErrorLines returns the last error for people.
 func lastErrorLines(e LastError) []string {
 	if e.Count == 0 {
 		return []string{e.Error}

@@ -12,17 +12,17 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// Plan finds out what Apply would do now, in the words of ip, iptables and nft for the kernel, and
-// does none of it: it reads from EC2, Parameter Store, IMDS, the kernel and the node's files, takes
+// Plan reports what Apply would change, in the words of ip, iptables and nft for the kernel, and
+// changes nothing. It reads from EC2, Parameter Store, IMDS, the kernel and the node's files, takes
 // no lock, and writes nothing. The report's Changes are those to be made. Without root it says what
-// cannot be looked at.
+// it cannot look at.
 //
-// Other nodes go on meanwhile: the address that Apply gets may be another one.
+// Other nodes go on meanwhile, so Apply may get another address.
 func Plan(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, (*run).plan)
 }
 
-// unprivileged reports whether the kernel and the state file cannot be looked at.
+// unprivileged reports whether this process may read neither the kernel nor the state file.
 func unprivileged(env Environment) bool { return os.Geteuid() != 0 && env.Root == "" }
 
 func (r *run) plan(ctx context.Context) error {
@@ -85,7 +85,7 @@ func (r *run) plan(ctx context.Context) error {
 	return r.planName(ctx)
 }
 
-// planName adds what a run does with the Name tag.
+// planName adds the change of the Name tag.
 func (r *run) planName(ctx context.Context) error {
 	if !r.cfg.NameTag {
 		return nil
@@ -106,8 +106,8 @@ func (r *run) planName(ctx context.Context) error {
 	return nil
 }
 
-// planKernel adds the changes to the kernel, with those to the account between them as Apply makes
-// them.
+// planKernel adds the changes to the kernel, and between them the calls to AWS, in the order in
+// which Apply makes them.
 func (r *run) planKernel(ctx context.Context, gone []netip.Addr, static netip.Addr, steps []string, former []netip.Addr) error {
 	blind := unprivileged(r.env)
 	var o netcfg.Observed
@@ -148,7 +148,7 @@ func (r *run) planKernel(ctx context.Context, gone []netip.Addr, static netip.Ad
 	return nil
 }
 
-// planInstalled adds what a run installs on the node.
+// planInstalled adds the installation of units and shutdown action.
 func (r *run) planInstalled(ctx context.Context) error {
 	parts, err := InspectInstalled(ctx, r.cfg, r.env)
 	if err != nil {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -18,9 +19,10 @@ import (
 // traffic flows already. So the run leaves the record to the timer, if there is one, where the
 // node's turn to write is far away, and where Parameter Store does not take the record in time.
 //
-// An unproven address is taken back if its record is denied, or if the rules cut off the endpoint
-// of Parameter Store, or EC2's, which the Name tag's call shows. The state file says what is
-// unproven, so that a run which goes on after a kill decides as the killed one would have.
+// An unproven address is taken back if its record is denied or a tag of it refused, or if the rules
+// cut off the endpoint of Parameter Store, or EC2's, which the Name tag's call shows. The state
+// file says what is unproven, so that a run which goes on after a kill decides as the killed one
+// would have.
 func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, due time.Time) error {
 	doubted := r.memory.State().Doubts(plan.Addr)
 	if time.Until(due) > ssmcoord.RecordSoon && r.timerWrites() {
@@ -38,7 +40,7 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 	defer stop()
 	written, err := c.Record(writing, plan)
 	switch {
-	case (ec2.IsPermission(err) || ec2.IsCutOff(err)) && doubted:
+	case recordRefused(err) && doubted:
 		return r.undo(ctx, c, plan, err)
 	case err != nil && doubted && r.nameCutOff() != nil:
 		return r.undo(ctx, c, plan, r.nameCutOff())
@@ -57,11 +59,18 @@ func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord
 	return r.save(state.Programmed, (*state.State).Prove)
 }
 
-// unrecorded deals with a record that could not be written. The state file says that it is due. If
-// Parameter Store was throttled or not reached, the node is in order but for the record, and the
-// timer writes it. After any other error the timer tries too, but somebody has to act.
+// recordRefused reports whether no repetition writes the record before somebody acts: a permission
+// is missing, a tag is refused, or the rules cut off the endpoint.
+func recordRefused(err error) bool {
+	tag := (*ssmcoord.TagError)(nil)
+	return ec2.IsPermission(err) || ec2.IsCutOff(err) || errors.As(err, &tag)
+}
+
+// unrecorded handles a record that could not be written. The state file says when the record is
+// due. If Parameter Store throttled the call or was not reached, only the record is missing, and
+// the timer writes it. After any other error the timer tries too, but an operator has to act.
 func (r *run) unrecorded(ctx context.Context, static netip.Addr, err, explained error) error {
-	if ctx.Err() != nil || ec2.IsPermission(err) || ec2.IsCutOff(err) || !r.timerWrites() {
+	if ctx.Err() != nil || recordRefused(err) || !r.timerWrites() {
 		return explained
 	}
 	r.install(ctx)
@@ -91,8 +100,8 @@ func (r *run) reserveForTimer(ctx context.Context) (context.Context, context.Can
 // timerWrites reports whether the timer can write the node's record.
 func (r *run) timerWrites() bool { return r.cfg.wantedParts(r.env).Units && !r.hasOwnWay() }
 
-// leaveToTimer starts the service that writes the record when it is due. False: the timer is not
-// active, which goes on where the service fails.
+// leaveToTimer starts the service that writes the record when it is due. It returns false if the
+// timer, which goes on if the service fails, is not active.
 func (r *run) leaveToTimer(ctx context.Context) bool {
 	if systemd.Systemctl(ctx, r.env, "is-active", "--quiet", systemd.Timer) != nil {
 		return false
@@ -104,7 +113,7 @@ func (r *run) leaveToTimer(ctx context.Context) bool {
 }
 
 // hasOwnWay reports whether the run reaches AWS by settings of its environment, which the timer's
-// unit does not have.
+// unit lacks.
 func (r *run) hasOwnWay() bool {
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_CONFIG_FILE",
 		"AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
@@ -115,9 +124,9 @@ func (r *run) hasOwnWay() bool {
 	return false
 }
 
-// writePending writes the record that a run left to the timer, when it is due: it is the only AWS
-// call of a restore. It is called without the lock, which it takes for the write, so that a release
-// need not wait for it. A failure is a warning: the next restore tries again.
+// writePending writes the record that a run left to the timer, when it is due. It makes the only
+// AWS call of a restore. It runs without the lock and takes it for the write, so that a release
+// need not wait. A failure is a warning: the next restore tries again.
 func (r *run) writePending(ctx context.Context) {
 	last := r.memory.State()
 	wait := last.RecordWait(time.Now())
@@ -133,8 +142,8 @@ func (r *run) writePending(ctx context.Context) {
 	}
 }
 
-// recordWait is how long a restore waits for the node's turn: longer than the time between two. The
-// unit's time is longer still. recordTry bounds one attempt.
+// recordWait is how long a restore waits for the node's turn. It is longer than the time between
+// two restores, and shorter than the unit's limit. recordTry limits one attempt.
 const (
 	recordWait = 70 * time.Second
 	recordTry  = 5 * time.Second
@@ -142,7 +151,7 @@ const (
 
 func (r *run) recordNow(ctx context.Context) error {
 	before := r.memory.State()
-	// Briefly: a release may wait for the lock.
+	// A release may wait for the lock, so the attempt is short.
 	ctx, cancel := context.WithTimeout(ctx, recordTry)
 	defer cancel()
 	unlock, err := state.Lock(ctx, r.dir)

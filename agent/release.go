@@ -15,19 +15,20 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// releaseRetries bounds how long a release, which EMR gives 60 s at a node's end, waits for systemd
-// to stop the timer of a failed run.
+// releaseRetries limits how long a release waits for systemd to stop the retry timer. EMR gives a
+// release 60 s at a node's end.
 const releaseRetries = 10 * time.Second
 
-// Release gives the node's static IP back: rules and address out of the kernel first; then the
-// record; then EC2's assignment, so that nobody else has the address while this node changes its
-// record. It may be interrupted and run again, and a second run changes nothing. The addresses are
-// those that this node's state file names, and those of this program's rules in the kernel; without
-// a state file, those of the ledger that name this node, too, and those of the given pools that the
-// network interface carries.
+// Release gives the node's static IP back: it takes rules and address out of the kernel, deletes
+// the record, and then ends EC2's assignment, so that no other node has the address while this node
+// changes its record. It can be interrupted and run again. A second run changes nothing.
 //
-// Before all that it ends what would give the node an address again: a release that fails is not
-// followed by a retry.
+// It releases the addresses that the state file names, and those of this program's rules in the
+// kernel. Without a state file it also releases those whose records name this node, and those of
+// the given pools that the network interface carries.
+//
+// First it stops the retry timer: a release that fails must not be followed by a retry that gives
+// the node an address again.
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
 		r.gives = true
@@ -118,14 +119,14 @@ func (r *run) release(ctx context.Context) error {
 	if err := errors.Join(r.uninstall(ctx), state.ForgetAbsence(r.env.Root, r.dir)); err != nil {
 		return err
 	}
-	r.report.static(netip.Addr{}) // it is this node's no more
+	r.report.static(netip.Addr{}) // the node no longer has it
 	if !r.memory.Known() {
 		return nil
 	}
 	return r.save(state.Released, func(s *state.State) { s.Static, s.Former, s.Intents = netip.Addr{}, nil, nil })
 }
 
-// withdrawUnasked takes out of the kernel what it has in use, before AWS is asked which addresses
+// withdrawUnasked takes the addresses in use out of the kernel before AWS is asked which of them
 // are this node's: the rules may be what keeps the node from AWS. The state file then names them.
 func (r *run) withdrawUnasked(ctx context.Context, addrs []netip.Addr) error {
 	if len(addrs) == 0 {
@@ -149,7 +150,7 @@ func (r *run) withdrawAll(ctx context.Context, addrs []netip.Addr) error {
 	return err
 }
 
-// releasedAgain is a release after a release: it does what that one could not do.
+// releasedAgain is a release after a finished release: it does what that one could not do.
 func (r *run) releasedAgain(ctx context.Context) error {
 	return errors.Join(r.unprogram(ctx, nil), r.uninstall(ctx))
 }
@@ -165,8 +166,8 @@ func (r *run) uninstall(ctx context.Context) error {
 	return err
 }
 
-// giveBack deletes the records of the addresses and unassigns them. Nothing is forgotten on disk
-// before all is done: an interrupted release begins again with the whole list.
+// giveBack deletes the records of the addresses and unassigns them. The state file forgets nothing
+// before all is done, so an interrupted release begins again with the whole list.
 func (r *run) giveBack(ctx context.Context, c *ssmcoord.Coordinator, addrs []netip.Addr, inUse netip.Addr) error {
 	if len(addrs) == 0 {
 		return nil
@@ -188,8 +189,8 @@ func (r *run) giveBack(ctx context.Context, c *ssmcoord.Coordinator, addrs []net
 	return nil
 }
 
-// found looks for this node's addresses where no state file names them: those of the ledger that
-// name it, and those of the given pools that its network interface carries.
+// found returns this node's addresses if no state file names them: those whose records name the
+// node, and those of the given pools that its network interface carries.
 func (r *run) found(ctx context.Context, c *ssmcoord.Coordinator) ([]netip.Addr, error) {
 	claims, err := c.Ledger.Claims(ctx, r.facts.ID.InstanceID)
 	if err != nil {
@@ -204,7 +205,7 @@ func (r *run) found(ctx context.Context, c *ssmcoord.Coordinator) ([]netip.Addr,
 			if !slices.Contains(own, a) || slices.Contains(claims, a) {
 				continue
 			}
-			// On the interface, but claimed by nobody: the operator named it.
+			// It is on the interface and has no record. The operator named it.
 			claims = append(claims, a)
 		}
 	}

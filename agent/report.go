@@ -143,7 +143,7 @@ func (r Report) calls() string {
 	return fmt.Sprintf("%d (%s%s)", r.CallCount(), strings.Join(each, ", "), throttled)
 }
 
-// with is a value with an addition in parentheses; the addition alone where there is no value.
+// with returns a value with an addition in parentheses, or the addition alone if there is no value.
 func with(value, addition string, add bool) string {
 	switch {
 	case !add:

@@ -27,8 +27,8 @@ const (
 	stepVerify   = "verify"
 )
 
-// reporter writes the report of a run, and logs what it writes. The run does not read the report
-// back: what it decides follows from what it found.
+// reporter writes the report of a run, and logs what it writes. No decision of the run depends on
+// the report.
 type reporter struct {
 	rep   Report
 	steps []string // of each change
@@ -60,17 +60,17 @@ func (p *reporter) kernel(backend, link string) {
 	p.rep.Backend, p.rep.Link = backend, link
 }
 
-// left keeps when the state file was written that the run leaves.
+// left stores the time in the state file that the run leaves.
 func (p *reporter) left(m *state.Memory) {
 	if m.Known() {
 		p.rep.StateWritten = m.State().Written
 	}
 }
 
-// dryRun says that the changes are to be made, and were not.
+// dryRun marks the changes as not made.
 func (p *reporter) dryRun() { p.rep.DryRun = true }
 
-// static reports the node's static IP; the zero Addr: it has none.
+// static reports the node's static IP. The zero Addr means that it has none.
 func (p *reporter) static(a netip.Addr) { p.rep.Static = a }
 
 // leftAlone reports why nothing was to be done on this node.
@@ -119,7 +119,7 @@ func (p *reporter) warn(text string, fields ...zap.Field) {
 	p.log.Warn(text, fields...)
 }
 
-// retract takes back a warning that is true no more.
+// retract removes a warning that is no longer true.
 func (p *reporter) retract(text string) {
 	p.rep.Warnings = slices.DeleteFunc(p.rep.Warnings, func(w string) bool { return w == text })
 }

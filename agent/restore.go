@@ -22,8 +22,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// Bounds of the waits of a restore, which runs at boot and every minute: none of them is worth
-// holding up a boot for.
+// Limits of the waits of a restore, which runs at boot and every minute. No wait may hold up a
+// boot.
 const (
 	restoreLock = 10 * time.Second          // for another run on this node
 	restoreIMDS = DefaultRestoreIMDSTimeout // for IMDS, unless --imds-timeout says otherwise
@@ -35,17 +35,17 @@ const (
 const relistedAfter = 2 * time.Minute
 
 // Restore puts back into the kernel what the last run of Apply left there, by the state file. It
-// calls no AWS API but IMDS, and does without that where it does not answer. While a run has left
-// the node's record to the timer, Restore also writes that. What it finds lost, it reports as
-// changes.
+// reports as changes what it finds lost. It calls no AWS API but IMDS, and works without IMDS if
+// that does not answer. If a run has left the node's record to the timer, Restore also writes the
+// record.
 //
-// While IMDS, answering properly, does not list the static IP, nothing is put back; when it has not
-// listed it in absentChecks checks in a row, address and rules are taken out, the error has the
-// code ExitWithdrawn, and so has every later one until IMDS lists the address again or Apply is
-// run. An IMDS that fails or is late is no evidence of anything.
+// While IMDS, answering properly, does not list the static IP, Restore puts nothing back. After
+// absentChecks such checks in a row it takes address and rules out of the kernel. The error of that
+// restore, and of every later one, has the code ExitWithdrawn, until IMDS lists the address again
+// or Apply is run. An IMDS that fails or is late is no evidence.
 //
-// A node that was never given an address, or that has released it, a state file of another
-// instance, and another run that is at work are no errors.
+// These are no errors: a node that was never given an address or has released it, a state file of
+// another instance, and another run at work.
 func Restore(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
 		sure, err := r.restore(ctx)
@@ -57,7 +57,7 @@ func Restore(ctx context.Context, cfg Config, env Environment) (Report, error) {
 }
 
 // restore is Restore without the record. sure says that the static IP is this node's: IMDS lists
-// it, or a run has ended a moment ago, since IMDS may list a new address late.
+// it, or a run has ended a moment ago, so that IMDS may not list it yet.
 func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	// Without a state file there is nothing to lock, and no directory is made.
 	if known, err := r.recall(); err != nil {
@@ -102,8 +102,8 @@ func (r *run) recent() bool {
 // ago says how long ago the state file was written.
 func (r *run) ago() string { return time.Since(r.memory.State().Written).Round(time.Second).String() }
 
-// recall reads the state file, and reports what it says of the node. False: there is none, and the
-// node is left alone.
+// recall reads the state file, and reports what it says of the node. It returns false if there is
+// none: the node is then left alone.
 func (r *run) recall() (known bool, err error) {
 	if err := r.memory.Load(""); err != nil {
 		return false, StateError(r.dir, err)
@@ -124,7 +124,7 @@ func (r *run) recall() (known bool, err error) {
 	return true, nil
 }
 
-// notConfigured says that there is no state file.
+// notConfigured returns the message that there is no state file.
 func (r *run) notConfigured() string {
 	return "not configured: no run has given this node a static IP (there is no " + filepath.Join(r.dir, state.File) + ")"
 }
@@ -137,7 +137,7 @@ func lastRole(s state.State) emr.Decision {
 	return emr.Decision{Role: s.Role, Source: "the state file"}
 }
 
-// StateError is what to do about a state file that cannot be used.
+// StateError returns an error with what to do about a state file that cannot be used.
 func StateError(dir string, err error) error {
 	if errors.Is(err, state.ErrVersion) {
 		return exit.With(ExitInternal, err, "a newer emr-static-ip wrote it: run that version (the field tool of the file). To go back to this version, release the address with "+
@@ -146,7 +146,7 @@ func StateError(dir string, err error) error {
 	return exit.With(ExitInternal, err, "run emr-static-ip again with the list of addresses: it puts the file aside, and finds the node's address by EC2 and the ledger; or emr-static-ip release")
 }
 
-// StateDirError is what to do about a state directory that cannot be written to.
+// StateDirError returns an error with what to do about a state directory that cannot be written to.
 func StateDirError(dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
@@ -154,10 +154,13 @@ func StateDirError(dir string, err error) error {
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return exit.With(ExitInternal, err, "raise the limit of open files (ulimit -n; LimitNOFILE= of a unit), or close files of other programs (fs.file-max), and run again")
 	}
+	if filepath.Base(dir) != filepath.Base(DefaultStateDir) { // it may be somebody else's, such as /mnt
+		return exit.With(ExitInternal, err, "name a directory with --state-dir that is empty or does not exist, on a file system that is not read-only and has room")
+	}
 	return exit.With(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
 }
 
-// view is what IMDS says about the static IP of the state file.
+// view holds what IMDS says about the static IP of the state file.
 type view struct {
 	answers bool   // IMDS answers properly
 	lists   bool   // it lists the static IP
@@ -165,8 +168,7 @@ type view struct {
 	silent  error  // why IMDS does not answer properly
 }
 
-// askIMDS finds out who the node is: from IMDS where that answers properly, from the state file
-// where it does not.
+// askIMDS identifies the node, from IMDS, or from the state file if IMDS does not answer properly.
 func (r *run) askIMDS(ctx context.Context) (v view, err error) {
 	s := r.memory.State()
 	id, err := ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, restoreIMDS))
@@ -238,8 +240,8 @@ func (r *run) restoreBy(ctx context.Context, v view) error {
 	return r.putBack(ctx)
 }
 
-// finishKernel takes out of the kernel what a release that was interrupted has left there: nothing
-// would watch the address until somebody runs the release again.
+// finishKernel takes out of the kernel what an interrupted release has left there: until somebody
+// runs the release again, no run would check the address.
 func (r *run) finishKernel(ctx context.Context) error {
 	r.report.leftAlone("a release was started and has not finished: run emr-static-ip release again")
 	if err := r.openKernel(ctx); err != nil {
@@ -248,8 +250,8 @@ func (r *run) finishKernel(ctx context.Context) error {
 	return r.unprogram(ctx, r.memory.State().Touched())
 }
 
-// putBack makes the kernel what the last run left, and brings the state file in line with what IMDS
-// says now.
+// putBack brings the kernel into the state that the last run left, and updates the state file with
+// what IMDS says now.
 func (r *run) putBack(ctx context.Context) error {
 	if err := r.awaitLink(ctx); err != nil {
 		return err
@@ -275,8 +277,8 @@ func (r *run) putBack(ctx context.Context) error {
 	return r.store(s)
 }
 
-// awaitLink waits a moment, as at boot, for the primary interface and its address. What is missing
-// then is for others to report.
+// awaitLink waits a moment for the primary interface and its address, which may be late at boot.
+// Later steps report what is missing.
 func (r *run) awaitLink(ctx context.Context) error {
 	began := time.Now()
 	interval := func() time.Duration { return time.Second }
@@ -296,7 +298,7 @@ func (r *run) awaitLink(ctx context.Context) error {
 	return err
 }
 
-// unlisted is a check in which IMDS, answering properly, does not list the static IP.
+// unlisted handles a check in which IMDS, answering properly, does not list the static IP.
 func (r *run) unlisted(ctx context.Context) error {
 	s := r.memory.State()
 	a, err := state.CountAbsence(r.env.Root, r.dir, s.InstanceID, s.Static, time.Now())

@@ -1,5 +1,5 @@
-// Package agent is what runs on a node: it gives the node its static IP, keeps it there, and gives
-// it back. Apply, Restore and Release change the node; Plan and Inspect only look.
+// Package agent runs on a node: it gives the node its static IP, keeps it there, and gives it back.
+// Apply, Restore and Release change the node; Plan and Inspect only look.
 //
 // The protocol with EC2 and Parameter Store is in package ssmcoord, the kernel's rules are in
 // package netcfg. README.md describes a node's life.
@@ -27,9 +27,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// run is one run on one node. It holds four things, each with one owner: what it has found out
-// (facts), how it reaches AWS and the kernel (session), what the state file says (memory), and what
-// it tells (report).
+// run is one run on one node. It holds four things, each with one owner: the facts about the node,
+// the session with AWS and the kernel, the memory (the state file), and the report.
 type run struct {
 	cfg   Config
 	env   Environment
@@ -74,7 +73,7 @@ func conduct(ctx context.Context, cfg Config, env Environment, work func(*run, c
 	return r.report.end(r.began, r.session.AWS), err
 }
 
-// locked does the work of a run that changes something: it waits for the node's lock.
+// locked does the work of a run that changes something, with the node's lock.
 func (r *run) locked(ctx context.Context, work func(context.Context) error) error {
 	unlock, err := state.LockWith(ctx, r.dir, host.NewProgress(r.report.log, time.Now()))
 	if err != nil {
@@ -88,8 +87,8 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 	return work(ctx)
 }
 
-// identify finds out who this node is and what its last run left, without changing anything. A
-// state file that cannot be read is an error, unless blind.
+// identify reads who this node is and what its last run left. It changes nothing. A state file that
+// cannot be read is an error, unless blind is set.
 func (r *run) identify(ctx context.Context, blind bool) (err error) {
 	if r.facts.ID, err = ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout)); err != nil {
 		return err
@@ -116,7 +115,7 @@ func (r *run) identify(ctx context.Context, blind bool) (err error) {
 	return nil
 }
 
-// repeat takes over from the last run what this one does not find out again.
+// repeat takes those facts from the last run that this one does not look up again.
 func (r *run) repeat(last state.State) {
 	r.cfg = r.cfg.Repeating(last.Settings)
 	r.facts.Gateways, r.facts.GatewaysAt = last.Gateways, last.GatewaysAt
@@ -254,7 +253,7 @@ func (r *run) unprogram(ctx context.Context, addrs []netip.Addr) error {
 	return node.KernelError(err)
 }
 
-// wanted is the kernel's wanted state.
+// wanted returns the kernel's wanted state.
 func (r *run) wanted(static netip.Addr, former []netip.Addr) netcfg.Config {
 	return r.facts.Wanted(r.cfg.Settings(), static, former)
 }

@@ -14,13 +14,13 @@ import (
 )
 
 // After silenceFirst without a log line, a run logs that it is still running, and then again every
-// silenceEvery. Some waits are due to AWS's lags, and belong to no call.
+// silenceEvery. Some waits follow from AWS's lags and belong to no call.
 const (
 	silenceFirst = 10 * time.Second
 	silenceEvery = time.Minute
 )
 
-// silence watches a run's log, and tells of a run that says nothing.
+// silence watches a run's log, and logs that the run goes on if the run itself logs nothing.
 type silence struct {
 	mu   sync.Mutex
 	at   time.Time // of the last line
@@ -39,14 +39,14 @@ func (s *silence) note(e zapcore.Entry) error {
 	return nil
 }
 
-// spoke counts a line of silence's own.
+// spoke notes a line of silence's own.
 func (s *silence) spoke() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.at, s.told = time.Now(), true
 }
 
-// due returns how long it is until a line is due, and what was said last.
+// due returns the time until the next line, and the last line's text.
 func (s *silence) due() (wait time.Duration, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,6 +25,15 @@ const (
 	PhaseReleased   = state.Released
 )
 
+// ScopeOrigin is where a scope comes from.
+type ScopeOrigin = state.ScopeOrigin
+
+// The origins of a scope.
+const (
+	ScopeAsked   = state.ScopeAsked
+	ScopeDerived = state.ScopeDerived
+)
+
 // LastError is what is known of failed runs under --on-error continue.
 type LastError = state.LastError
 

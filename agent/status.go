@@ -121,6 +121,9 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	s.Primary, s.Static, s.Phase, s.Written, s.Pending = last.Primary, last.Static, last.Phase, last.Written, last.Intents
 	s.unfinished = last.Doubts(last.Static)
 	s.Notes = append(s.Notes, r.cfg.ScopeNotes(r.facts.ID)...)
+	if v.answers && len(r.facts.ID.Public) == 0 && last.Static.IsValid() && DerivedPrivate(last.Settings) && len(last.Settings.Only) == 0 {
+		s.Notes = append(s.Notes, PublicGone(last.Settings))
+	}
 	if warning := r.cfg.ScopeWarning(r.facts.ID); warning != "" {
 		s.Notes = append(s.Notes, warning)
 	}

@@ -48,7 +48,7 @@ func TestVerify(t *testing.T) {
 		{"as ordinary traffic goes", targetList("192.168.50.10:80"), nil, always(nil), []string{"->192.168.50.10:80"}, time.Second, ExitOK, nil},
 		{"by name", targetList("nn.example.com:8020"), nil, always(nil), []string{"->192.168.50.11:8020"}, time.Second, ExitOK, nil},
 		{"inside the VPC the socket is bound", targetList("10.0.9.9:80"), nil, always(nil), []string{"10.0.1.21>10.0.9.9:80"}, time.Second, ExitOK, nil},
-		{"scope all", targetList("10.0.9.9:80"), func(c *Config) { c.Scope = "all" }, always(nil), []string{"->10.0.9.9:80"}, time.Second, ExitOK, nil},
+		{"scope all", targetList("10.0.9.9:80"), func(c *Config) { c.Scope, c.Given.Scope = "all", true }, always(nil), []string{"->10.0.9.9:80"}, time.Second, ExitOK, nil},
 		{"outside --only-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Only = []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12")} }, always(nil), []string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
 		{"in --exclude-cidr", targetList("192.168.50.10:80"), func(c *Config) { c.Exclude = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")} }, always(nil), []string{"10.0.1.21>192.168.50.10:80"}, time.Second, ExitOK, nil},
 		{"black hole", targetList("192.168.50.10:80"), nil, always(agenttest.ErrNoAnswer), nil, 25 * time.Second, ExitVerify, nil},

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Change is one step from the observed to the wanted state. What is printed is what is done: the
-// same value is the dry run, the log line and the work order.
+// Change is one step from the observed to the wanted state. A dry run prints the value that Apply
+// carries out.
 type Change interface {
 	fmt.Stringer     // the equivalent commands, as an operator could type them; may have several lines
 	Summary() string // one line
@@ -30,9 +30,9 @@ type DeleteAddress struct {
 	Link   string
 	Index  int
 	Prefix netip.Prefix
-	// Promote asks for promote_secondaries to be on meanwhile. Without it the kernel, deleting the
-	// first address of a subnet, deletes all others of that subnet too, and the primary IP may be
-	// one of them.
+	// Promote switches promote_secondaries on for the deletion. Otherwise the kernel, deleting the
+	// first address of a subnet, deletes all other addresses of that subnet too. One of them may be
+	// the primary IP.
 	Promote bool
 	Peer    netip.Prefix // of a point-to-point address: the kernel wants it named
 }
@@ -77,13 +77,13 @@ type SetRules struct {
 	Want    RuleSet
 }
 
-// Differences lists what is added and taken away.
+// Differences lists what is added and removed.
 func (s SetRules) Differences() []string {
 	lines, _ := s.Have.Differences(s.Want)
 	return lines
 }
 
-// Summary says how many rules, chains and jumps come and go.
+// Summary says how many rules, chains and jumps are added and removed.
 func (s SetRules) Summary() string {
 	var plus, minus int
 	for _, l := range s.Differences() {

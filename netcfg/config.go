@@ -27,8 +27,8 @@ func PrivateNetworks() []netip.Prefix {
 	}
 }
 
-// MaxNetworks bounds the networks of a configuration. Each is one rule, and all rules must fit one
-// transaction, also where the kernel's default bounds its size.
+// MaxNetworks limits the networks of a configuration. Each is one rule, and all rules must fit into
+// one transaction, also with the kernel's default limit.
 const MaxNetworks = 1000
 
 // Config holds the facts that the wanted kernel state is made from.
@@ -111,7 +111,8 @@ func (c Config) scope() Scope {
 	return c.Scope
 }
 
-// targets returns the destinations that see the static IP, before exceptions. Empty: all.
+// targets returns the destinations that see the static IP, before exceptions. An empty list means
+// all.
 func (c Config) targets() []netip.Prefix {
 	switch {
 	case c.scope() != ScopePrivate:
@@ -157,8 +158,8 @@ func inPrivate(o netip.Prefix) []netip.Prefix {
 	return parts
 }
 
-// sorted returns the networks masked, each once, in a fixed order. IMDS promises none, and an order
-// that differs between two runs would look like drift.
+// sorted returns the networks masked, each once, in a fixed order. IMDS does not promise an order,
+// and another order would look like drift.
 func sorted(list []netip.Prefix) []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(list))
 	for _, p := range list {

@@ -22,18 +22,19 @@ import (
 // The kernel decides how to translate a connection when it sees the first packet, and keeps the
 // decision in conntrack. Three things follow.
 //
-// Before the first nat rule, conntrack is off: for the kernel every connection is a new one when
-// the rules come. TCP says itself what a first packet is, and the rules look at that. For all other
-// protocols conntrack is turned on first, with rules that translate nothing, and given settle to
-// see who talks. What it has seen lives on as it is.
+// Before the first nat rule, conntrack is off: when the rules come, the kernel takes every
+// connection for a new one. A TCP packet says whether it is the first of its connection, and the
+// rules check that. For other protocols conntrack is turned on first, with rules that translate
+// nothing, for the time settle. The connections that it sees meanwhile stay untranslated.
 //
 // When a static IP is given up, the entries that translate to or from it are deleted. Otherwise
 // their connections would go on with an address that the next node may have.
 //
-// What a connection is translated to can be looked up.
+// The translation of a connection can be looked up.
 
 // settle is how long conntrack watches before the rules translate. A connection of a protocol other
-// than TCP that sends nothing in that time, and whose socket is not connected, counts as new.
+// than TCP that sends nothing in that time, and whose socket is not connected, is taken for a new
+// one.
 var settle = 2 * time.Second
 
 // streamTime is how long conntrack keeps a UDP flow that is silent, by the kernel's default.
@@ -46,7 +47,7 @@ type Conntrack struct {
 	Max   int `json:"max"`   // of the kernel; beyond it, packets of new connections are dropped. 0: not loaded
 }
 
-// readConntrack reads both numbers. Where the kernel module is not loaded both are 0.
+// readConntrack reads both numbers. They are 0 if the kernel module is not loaded.
 func readConntrack() (Conntrack, error) {
 	number := func(name string) (int, error) {
 		b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_" + name)
@@ -73,18 +74,18 @@ type Connection struct {
 	Destination netip.AddrPort
 }
 
-// reversed returns the connection as its answers are addressed where nothing is translated.
+// reversed returns the addresses of the connection's answers, if nothing is translated.
 func (c Connection) reversed() Connection {
 	return Connection{c.Protocol, c.Destination, c.Source}
 }
 
-// Translation is what the kernel makes of a connection.
+// Translation is how the kernel translates a connection.
 type Translation struct {
 	Tracked     bool           // false: conntrack has no entry, so that no rule can have translated it
 	Source      netip.AddrPort // that the other side sees
 	Destination netip.AddrPort // that the packets reach
-	// Unanswered is set if no answer came to Source. If the connection has come about all the same,
-	// the other side sees another source: something changes the packets behind conntrack.
+	// Unanswered is set if no answer came to Source. If the connection works nevertheless, the
+	// other side sees another source: something changes the packets after conntrack.
 	Unanswered bool
 }
 
@@ -167,7 +168,7 @@ func forgetConnections(ctx context.Context, a netip.Addr) error {
 	return nil
 }
 
-// lookUp returns what conntrack makes of a connection.
+// lookUp returns how conntrack translates a connection.
 func lookUp(ctx context.Context, c Connection) (t Translation, err error) {
 	m, err := ctMessage(nl.IPCTNL_MSG_CT_GET, 0, c.tuple(nl.CTA_TUPLE_ORIG))
 	if err != nil {
@@ -202,9 +203,9 @@ func conntrackOn(ctx context.Context) bool {
 	return err == nil && t.Tracked
 }
 
-// watchFlows gives conntrack, which has just been turned on, the time to see who talks. Connected
-// UDP sockets are entered at once, however rarely they send. That an entry cannot be made is no
-// error: then the kernel has no ctnetlink, or the flow has sent something meanwhile.
+// watchFlows gives conntrack, which has just been turned on, the time to see active connections. It
+// enters connected UDP sockets at once, since they may send rarely. It ignores an entry that cannot
+// be made: the kernel has no ctnetlink, or the flow has sent something meanwhile.
 func watchFlows(ctx context.Context) error {
 	for _, c := range connectedUDP() {
 		m, err := ctMessage(nl.IPCTNL_MSG_CT_NEW, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
@@ -233,8 +234,8 @@ const (
 	statusConfirmed = 1 << 3
 )
 
-// connectedUDP lists the IPv4 flows of this node's connected UDP sockets. Sockets that cannot be
-// listed are none.
+// connectedUDP lists the IPv4 flows of this node's connected UDP sockets. It returns none if
+// sockets cannot be listed.
 func connectedUDP() (list []Connection) {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} { // Java's sockets are IPv6 ones
 		sockets, err := vnetlink.SocketDiagUDP(family)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// rounds bounds how often observe, plan, apply is repeated: once for the work, and again where
-// somebody else, such as another run of this program, changed the kernel meanwhile.
+// rounds limits how often Ensure observes, plans and applies: once for the work, and again if
+// another program, such as another run of this one, changed the kernel meanwhile.
 const rounds = 8
 
 // pause is the wait after a change that failed.
@@ -28,15 +28,15 @@ type Result struct {
 }
 
 // Ensure brings the kernel into the wanted state and verifies it: it observes, plans, applies, and
-// observes again until the difference is empty. Where nothing differs it changes nothing. Each
-// change that was made is passed to onChange, which may be nil.
+// observes again until the difference is empty. If there is no difference, it changes nothing. It
+// passes each change that was made to onChange, which may be nil.
 //
-// Connections that exist live on as they are, except those of c.Former: they end.
+// Existing connections stay as they are, except those of c.Former, which end.
 func Ensure(ctx context.Context, k Kernel, c Config, onChange func(Change)) (Result, error) {
 	return converge(ctx, k, c.MAC, c.Former, onChange, func(o Observed) ([]Change, int, error) { return Plan(c, o) })
 }
 
-// Remove takes all rules of ours out of the kernel, in every backend, ends the connections that are
+// Remove takes all our rules out of the kernel, in every backend, ends the connections that are
 // translated to or from these addresses, and takes the addresses off the link. A second call
 // changes nothing. If a backend could not be read, Remove does what it can and returns an error.
 func Remove(ctx context.Context, k Kernel, mac net.HardwareAddr, static []netip.Addr, onChange func(Change)) (Result, error) {
@@ -50,7 +50,7 @@ func Remove(ctx context.Context, k Kernel, mac net.HardwareAddr, static []netip.
 
 func converge(ctx context.Context, k Kernel, mac net.HardwareAddr, gone []netip.Addr, onChange func(Change), plan func(Observed) ([]Change, int, error)) (Result, error) {
 	result := Result{Backend: k.Backend()}
-	var failed error // of the last round: it does not matter if the state is right all the same
+	var failed error // of the last round: ignored if the state is right
 	for round := 0; ; round++ {
 		o, err := k.Observe(ctx, mac, gone...)
 		if err != nil {

@@ -100,8 +100,8 @@ func linkName(name string) []byte {
 	return b
 }
 
-// decodeExprs returns the rule of ours that the expressions are. It guesses a rule from what it
-// finds, encodes that rule again, and accepts it only if the two agree in everything.
+// decodeExprs returns the rule of ours that the expressions encode. It guesses a rule, encodes that
+// rule again, and accepts it only if both encodings are equal.
 func decodeExprs(list []nfExpr) Rule {
 	var r Rule
 	var seen []expr.Any
@@ -268,7 +268,7 @@ func equalExprs(a, b []expr.Any) bool {
 	return true
 }
 
-// normal removes what the kernel adds when it lists an expression.
+// normal removes what the kernel adds to an expression when it lists it.
 func normal(e expr.Any) expr.Any {
 	switch e := e.(type) {
 	case *expr.Counter:

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// FindingKind is how a thing differs from what is wanted.
+// FindingKind says how something differs from what is wanted.
 type FindingKind string
 
 // The kinds.
@@ -31,7 +31,7 @@ func (f Finding) String() string {
 	return text
 }
 
-// Line returns the finding as a difference: what has to be added (+) or taken away (-).
+// Line returns the finding as a difference: to be added (+) or removed (-).
 func (f Finding) Line() string {
 	switch f.Kind {
 	case Absent:
@@ -42,8 +42,8 @@ func (f Finding) Line() string {
 	return f.String()
 }
 
-// Findings lists what differs from want, each thing once. A jump of ours that lost its place is one
-// finding, where Differences lists it as missing and as surplus.
+// Findings lists what differs from want, each thing once. Findings reports a jump of ours that lost
+// its place as one finding. Differences lists it twice: as missing, and as surplus.
 func (s RuleSet) Findings(want RuleSet) (list []Finding) {
 	missing, surplus := s.jumpsAgainst(want)
 	moved := map[string]bool{} // lines of Differences that are said already
@@ -72,7 +72,7 @@ func (s RuleSet) Findings(want RuleSet) (list []Finding) {
 	return list
 }
 
-// inFront says what comes before a jump of ours.
+// inFront returns what comes before a jump of ours.
 func (s RuleSet) inFront(j Jump) string {
 	first, ok := s.First[j.Chain]
 	if !ok {

@@ -116,8 +116,8 @@ func sysctlFile(link string) string {
 	return filepath.Join("/proc/sys/net/ipv4/conf", filepath.Base(link), "promote_secondaries")
 }
 
-// sysctlOn reads promote_secondaries. What cannot be read counts as off, which is the careful
-// answer.
+// sysctlOn reads promote_secondaries. A setting that cannot be read counts as off, which is the
+// safe assumption.
 func sysctlOn(link string) bool {
 	b, err := os.ReadFile(sysctlFile(link))
 	return err == nil && strings.TrimSpace(string(b)) == "1"

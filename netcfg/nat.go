@@ -22,8 +22,8 @@ const natTableName = "nat"
 // nonRecursive makes the kernel refuse to delete a chain that is not empty (NLM_F_NONREC).
 const nonRecursive = 0x100
 
-// nfReadNat reads table `ip nat`; nil where it holds nothing of ours. Without a chain of ours there
-// is no jump to one, so that the rules of others need not be read.
+// nfReadNat reads table `ip nat`. It returns nil if the table has nothing of ours. Without a chain
+// of ours there is no jump to one, so the rules of others are not read then.
 func nfReadNat(ctx context.Context) (*nfTable, error) {
 	t, err := nfRead(ctx, natTableName)
 	if t == nil || err != nil || !slices.ContainsFunc(t.chains, func(c nfChain) bool { return ownChain(c.name) }) {

@@ -54,8 +54,8 @@ func readNative(ctx context.Context) (set RuleSet, dormant bool, err error) {
 	return nativeRules(t), t.flags&tableDormant != 0, err
 }
 
-// nativeRules returns what our own table means. Whatever the tool would not have made is listed as
-// extra.
+// nativeRules returns the rules in our own table. Whatever this program would not have made is
+// listed as extra.
 func nativeRules(t *nfTable) (set RuleSet) {
 	if t.flags != 0 {
 		set.Extra = append(set.Extra, fmt.Sprintf("table ip %s has flags %#x", Tag, t.flags))
@@ -98,8 +98,8 @@ func nativeRules(t *nfTable) (set RuleSet) {
 	return set
 }
 
-// writeNative replaces our own table as a whole in one transaction, whatever was there before. With
-// trial the kernel only checks whether it could.
+// writeNative replaces our own table as a whole in one transaction, whatever was there before. If
+// trial is set, the kernel only checks the transaction.
 func writeNative(ctx context.Context, want RuleSet, trial bool) error {
 	messages, err := nativeMessages(want)
 	if err == nil {

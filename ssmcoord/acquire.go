@@ -10,10 +10,10 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
-// Acquire gets the node an address of its role's pool. It returns when EC2 has given it to the
-// node's own ENI, with what is left to do: see Settle. While living owners have all addresses it
-// waits, until shortly before the deadline of ctx; then it returns an *ExhaustedError. It may be
-// killed at any point and called again.
+// Acquire gets the node an address of its role's pool. It returns when EC2 has given the address to
+// the node's own ENI. The plan has the steps that are left: see Settle. If living owners have all
+// addresses, it waits until shortly before the deadline of ctx, and then returns an
+// *ExhaustedError. A killed call can be repeated.
 func (c *Coordinator) Acquire(ctx context.Context) (Plan, error) {
 	search, stop := reserve(ctx)
 	defer stop()
@@ -25,8 +25,8 @@ func (c *Coordinator) Acquire(ctx context.Context) (Plan, error) {
 	}
 }
 
-// round looks, decides, and asks EC2 for the address. False: there is none, or another ENI has it,
-// and it is time for the next round.
+// round looks, decides, and asks EC2 for the address. It returns false if there is none, or if
+// another ENI has it, and it is time for the next round.
 func (c *Coordinator) round(ctx, search context.Context, n int) (Plan, bool, error) {
 	plan, err := c.choose(search, n)
 	if err == nil && plan.Doubt {
@@ -48,7 +48,8 @@ func (c *Coordinator) round(ctx, search context.Context, n int) (Plan, bool, err
 	return plan, false, pause.Sleep(search, time.Duration(c.Rand()*float64(time.Second)))
 }
 
-// claim carries out the steps of a plan before the kernel. False: another ENI has the address.
+// claim carries out the steps of a plan before the kernel. It returns false if another ENI has the
+// address.
 func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 	c.tellSkipped(p.Skipped)
 	perhaps := slices.Contains(c.past(), p.Addr)
@@ -77,7 +78,8 @@ func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 	return true, nil
 }
 
-// tellSkipped tells why the addresses before the chosen one were passed over, once for each reason.
+// tellSkipped reports why the addresses before the chosen one were passed over, once for each
+// reason.
 func (c *Coordinator) tellSkipped(list []Skipped) {
 	for _, s := range list {
 		if known := c.of(s.Addr); known.told != s.Reason {
@@ -87,7 +89,7 @@ func (c *Coordinator) tellSkipped(list []Skipped) {
 	}
 }
 
-// assign asks EC2 for an address. False: another ENI has it.
+// assign asks EC2 for an address. It returns false if another ENI has it.
 func (c *Coordinator) assign(ctx context.Context, a netip.Addr, perhaps bool) (bool, error) {
 	err := c.EC2.Assign(ctx, a, perhaps)
 	refused := (*RefusedError)(nil)
@@ -111,10 +113,10 @@ func (c *Coordinator) assign(ctx context.Context, a netip.Addr, perhaps bool) (b
 	return false, nil
 }
 
-// checkLast asks EC2 whether it still gives the node the address that it has in use, which the
-// look did not show: a describe call may be late, the answer of an assignment never is. An address
-// that is not the node's any more is taken out of use at once, since the search for another one may
-// take long. Without an answer the address stays in use, unless the look cannot have been late.
+// checkLast asks EC2 whether it still gives the node the address in use, if the look did not show
+// it: a describe call may be late, the answer to an assignment never is. If the address is no
+// longer the node's, it is taken out of use at once, since the search for another one may take
+// long. If EC2 does not answer, the address stays in use, unless the look cannot have been late.
 func (c *Coordinator) checkLast(ctx context.Context, p *Plan) error {
 	last := c.Past.Last
 	if !p.claimed { // by another living node
@@ -143,7 +145,7 @@ func (c *Coordinator) checkLast(ctx context.Context, p *Plan) error {
 	return c.loseLast(ctx)
 }
 
-// loseLast takes the address in use out of use.
+// loseLast takes Past.Last out of use.
 func (c *Coordinator) loseLast(ctx context.Context) error {
 	c.Past.Last = netip.Addr{}
 	return c.Lost(ctx)

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Plan returns what a run would do now, by reading only. Where every address is taken it returns an
-// *ExhaustedError. Other nodes go on meanwhile, and EC2 may refuse: it is no promise.
+// Plan returns what a run would do now. It only reads. If every address is taken, it returns an
+// *ExhaustedError. It is no promise: other nodes go on meanwhile, and EC2 may refuse.
 func (c *Coordinator) Plan(ctx context.Context) (Plan, error) {
 	p, err := c.choose(ctx, 0)
 	if err == nil && !p.Kept {
-		// A run asks EC2 for the address and learns who has it. A plan can only look.
+		// A run would ask EC2 for the address and learn who has it. A plan can only look.
 		p, err = c.choose(ctx, 1)
 	}
 	if err == nil && !p.Addr.IsValid() {
@@ -57,14 +57,14 @@ func (c *Coordinator) decide(ctx context.Context, v *View, round int) (Plan, err
 	}
 	pick := found[0]
 	if c.losses > 1 && pick.Action != Keep {
-		// Twice beaten: the ranks are not what they seem. Leave the order that others may share.
+		// After two refusals, leave the order, which other nodes may share.
 		pick = found[int(c.Rand()*float64(len(found)))%len(found)]
 	}
 	return c.planFor(v, pick, order), nil
 }
 
-// scan judges the node's order, ten addresses with one read, until some can be had. An address that
-// EC2 shows on another ENI costs no read of the ledger.
+// scan judges the node's order, ten addresses with one read, until one can be had. It does not read
+// the record of an address that EC2 shows on another ENI.
 func (c *Coordinator) scan(ctx context.Context, v *View, order []netip.Addr, round int) (found []candidate, err error) {
 	for rest, first := order, true; len(rest) > 0 && len(found) == 0; first = false {
 		if v.Holders == nil && !(first && round == 0) {

@@ -7,8 +7,8 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// Clock is Parameter Store's clock, by which the age of a record is judged: the node's own may be
-// minutes away from it. The zero value trusts the own one.
+// Clock is Parameter Store's clock. It gives the age of a record, since the node's own clock may be
+// minutes off. The zero value is the node's own clock.
 type Clock struct {
 	ahead time.Duration // of the own clock
 }
@@ -20,5 +20,5 @@ func (c *Clock) Observe(m middleware.Metadata) {
 	}
 }
 
-// Now is the time by Parameter Store's clock, as its last answer gave it.
+// Now returns the time by Parameter Store's clock, as its last answer gave it.
 func (c *Clock) Now() time.Time { return time.Now().Add(-c.ahead) }

@@ -19,22 +19,23 @@ type EC2 interface {
 	Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]Holder, error)
 	// Lives returns what EC2 says of the instances. One that EC2 does not list is Unseen.
 	Lives(ctx context.Context, instances []string) (map[string]Life, error)
-	// Assign asks EC2 to give a to the node's primary ENI, never taking it from another one. nil:
-	// the ENI has it, for certain. *RefusedError: another ENI has it. *ImpossibleError: the node
-	// can never have it. It may be called for an address that the ENI has already. perhaps says
-	// that an earlier run may have assigned it, so that a refusal may be about the node's own ENI.
+	// Assign asks EC2 to give a to the node's primary ENI. It never takes a from another ENI. The
+	// error is nil if the ENI certainly has the address, a *RefusedError if another ENI has it, and
+	// an *ImpossibleError if the node can never have it. The ENI may have the address already.
+	// perhaps says that an earlier run may have assigned it, so that a refusal may be about the
+	// node's own ENI.
 	Assign(ctx context.Context, a netip.Addr, perhaps bool) error
-	// Unassign takes a from the node's primary ENI. False: it was not there.
+	// Unassign takes a from the node's primary ENI. It returns false if the ENI did not have it.
 	Unassign(ctx context.Context, a netip.Addr) (bool, error)
 }
 
 // RefusedError is EC2's definite answer that another ENI has the address.
 type RefusedError struct {
 	Addr   netip.Addr
-	Holder Holder // zero: EC2 did not say whose
+	Holder Holder // zero: EC2 did not name it
 	Text   string // EC2's words
-	// Repeated says that EC2 refused a repeated attempt: an earlier one, whose answer was lost, may
-	// still have its effect.
+	// Repeated is set if EC2 refused a repeated attempt. The answer to an earlier attempt was lost,
+	// so that attempt may still have its effect.
 	Repeated bool
 	// Every is set if EC2's words do not tell a refusal of this address from one of every address.
 	// It is the error of a run that gets the same Code for another attempt.
@@ -49,14 +50,14 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("EC2 refused %s: it is in use by %s (%s)", e.Addr, e.Holder, e.Text)
 }
 
-// ImpossibleError is EC2's definite answer that this node cannot have the address, whoever has it:
-// the interface is full, or the address is not one of the subnet.
+// ImpossibleError is EC2's definite answer that this node cannot have the address, even if it is
+// free: the interface is full, or the address is outside the subnet.
 type ImpossibleError struct{ Err error }
 
 func (e *ImpossibleError) Error() string { return e.Err.Error() }
 func (e *ImpossibleError) Unwrap() error { return e.Err }
 
-// EventKind is what happened to an address.
+// EventKind says what happened to an address.
 type EventKind string
 
 // The events that a run reports while it goes on.
@@ -90,9 +91,10 @@ type Past struct {
 	Intents []netip.Addr
 	// Used are those of the intents that may have a record.
 	Used []netip.Addr
-	// Written is when an earlier run last said what it has. A look much later is not late about it.
+	// Written is when an earlier run last stored what it has. A look much later shows that run's
+	// changes.
 	Written time.Time
-	// Released is when an earlier run had given back what the node had; zero if none has.
+	// Released is when an earlier run had given back everything. It is zero if none has.
 	Released time.Time
 	// Recorded says that the record of Last was written and not deleted since, or that nothing is
 	// known of earlier runs. Otherwise a read that shows a record of this node may be late.
@@ -106,12 +108,12 @@ type Options struct {
 	Self   Self
 	Pools  Pools
 	Past   Past
-	// Quick says that a node which finds Past.Last on its ENI needs to know nothing else of EC2.
+	// Quick is set if a node that finds Past.Last on its ENI needs no other answer of EC2.
 	Quick bool
 
 	// Intend stores the addresses that this node may have assigned or recorded, durably, before it
-	// returns. asked is the one of them that EC2 is asked for next and did not show on the node's
-	// ENI, or the zero Addr.
+	// returns. asked is the address that EC2 is asked for next, if EC2 did not show it on the
+	// node's ENI, or the zero Addr.
 	Intend func(ctx context.Context, intents []netip.Addr, asked netip.Addr) error
 	// Lost takes Past.Last out of use: EC2 no longer assigns it to this node.
 	Lost func(ctx context.Context) error
@@ -139,7 +141,7 @@ type Coordinator struct {
 // address is what this run knows of one address of the pool.
 type address struct {
 	skipped string    // why it was passed over last
-	told    string    // what of that the operator was told
+	told    string    // the part of it that was reported
 	refused time.Time // when EC2 refused it
 	lost    bool      // and the answer to an attempt to get it was lost
 	record  time.Time // when a read last showed a record that names another node

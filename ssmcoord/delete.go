@@ -24,19 +24,19 @@ var errChanged = errors.New("the record was replaced meanwhile")
 // lookAgain is how old a look at a record may be when an attempt to delete it is repeated.
 const lookAgain = 2 * time.Second
 
-// Delete removes the record of a. A record that is not there is fine. DeleteParameter knows no
-// conditions: the caller has read right before whose record it is.
+// Delete removes the record of a. It is no error if there is none. DeleteParameter knows no
+// conditions: the caller has just read whose record it is.
 //
 // The SDK repeats an attempt that was throttled, perhaps for minutes, or whose answer was lost.
-// Meanwhile somebody else may have written the record. So Delete reads it again before an attempt
-// is repeated, and gives up if still does not hold for it. After an attempt of unknown outcome it
-// waits for ReadLag first: an earlier read may show the record as it was before the attempt, or
+// Meanwhile another node may have written the record. So Delete reads the record before each
+// repetition, and gives up if still returns false for it. After an attempt of unknown outcome it
+// first waits for ReadLag: an earlier read may show the record as it was before the attempt, or
 // even before it was written.
 //
-// A nil still says that nobody else can have written the record: EC2 has the address on the
+// still is nil if nobody else can have written the record, because EC2 has the address on the
 // caller's ENI.
 //
-// deleted is false if nothing was removed, as far as it can be known.
+// deleted is false if nothing was removed, as far as Delete can know.
 func (l *Ledger) Delete(ctx context.Context, a netip.Addr, still func(Entry) bool) (deleted bool, err error) {
 	perhaps := false
 	look := func(ctx context.Context, unknown bool) error {
@@ -69,8 +69,8 @@ func (l *Ledger) Delete(ctx context.Context, a netip.Addr, still func(Entry) boo
 	return true, nil
 }
 
-// beforeRepeating calls look before each attempt that follows one of unknown outcome, and before
-// each one that comes later than lookAgain after the last look. An error of look ends the attempts.
+// beforeRepeating calls look before an attempt that is repeated, if the outcome of the one before
+// is unknown, or if the last look is older than lookAgain. An error of look ends the attempts.
 func beforeRepeating(look func(ctx context.Context, unknown bool) error) func(*ssm.Options) {
 	return func(o *ssm.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {

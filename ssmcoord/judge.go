@@ -14,7 +14,7 @@ type Self struct {
 	Role     string
 }
 
-// record is the record of s at the given time.
+// record returns the record of s at the given time.
 func (s Self) record(now time.Time) Record {
 	return Record{Instance: s.Instance, ENI: s.ENI, Cluster: s.Cluster, Role: s.Role, Time: now}
 }
@@ -126,8 +126,8 @@ func (h Holder) String() string {
 	return s
 }
 
-// Unassign returns the command with which an operator frees a from an ENI that should not have
-// it; "" where no command can: a primary address ends with its ENI.
+// Unassign returns the command with which an operator takes a from an ENI that should not have it.
+// It returns "" for a primary address, which stays until its ENI is deleted.
 func (h Holder) Unassign(a netip.Addr) string {
 	if h.ENI == "" || h.Primary {
 		return ""

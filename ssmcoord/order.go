@@ -42,13 +42,13 @@ func byTurn(a, b Member) int {
 	return cmp.Or(cmp.Compare(roleOrder[a.Role], roleOrder[b.Role]), strings.Compare(a.Instance, b.Instance))
 }
 
-// launchSpan is how far apart EC2 starts instances of one launch at most. Members that were started
-// further away are taken for another launch, which needs no room any more.
+// launchSpan is the longest time between EC2's starts of instances of one launch. Members that were
+// started further apart belong to another launch, which no longer needs room.
 const launchSpan = 5 * time.Minute
 
-// Turn is the node's place among the members that were launched together with it and have a pool,
-// from 0. It is the same in every view, however many of them have an address by now: it tells how
-// many calls of the others to leave room for. A node that EC2 does not list yet takes a place by
+// Turn returns the node's place, from 0, among the members that were launched together with it and
+// have a pool. It is the same in every view, also after some of them have an address: it says how
+// many calls of other nodes to leave room for. A node that EC2 does not list yet gets a place by
 // its instance id.
 func Turn(self Self, members []Member, pools Pools) int {
 	own := slices.IndexFunc(members, func(m Member) bool { return m.Instance == self.Instance })
@@ -69,12 +69,12 @@ func Turn(self Self, members []Member, pools Pools) int {
 }
 
 // Order returns the node's pool in the order in which the node tries it. The addresses that no
-// other member carries come first, beginning with the one of the node's rank among the members of
-// its role that need one.
+// other member carries come first. They begin with the one of the node's rank among the members of
+// its role that need an address.
 //
-// The i-th needy member begins with the i-th free address. When a pair has found each other, both
-// leave their lists, and the others' pairs stay as they are: nodes that look at different times
-// still choose differently.
+// The i-th needy member begins with the i-th free address. When a member has got its address, both
+// leave their lists, and the others' pairs stay the same. So nodes that look at different times
+// still choose different addresses.
 func Order(self Self, members []Member, pools Pools) []netip.Addr {
 	pool := pools[self.Role]
 	used := map[netip.Addr]bool{}
@@ -112,7 +112,7 @@ func Order(self Self, members []Member, pools Pools) []netip.Addr {
 	return slices.Concat(free[start:], free[:start], rest)
 }
 
-// scatter spreads nodes that cannot know their rank.
+// scatter returns a number that spreads nodes which do not know their rank.
 func scatter(s string) uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(s))

@@ -17,11 +17,12 @@ const (
 )
 
 // share is the part of a quota that a launch uses for its first attempts. Calls arrive with jitter.
-// At the whole quota each call that comes too early is throttled, comes again, and delays others.
+// If a launch used the whole quota, a call that comes too early would be throttled, be repeated,
+// and delay others.
 const share = 0.95
 
-// slot returns how long after its start the node whose turn it is makes a call that burst nodes may
-// make at once, and then rate a second.
+// slot returns how long after its start a node makes its call, so that burst nodes call at once,
+// and the others at the rate, each at its turn.
 func slot(turn int, burst, rate float64) time.Duration {
 	if rate <= 0 {
 		return 0
@@ -45,8 +46,8 @@ func (c *Coordinator) recordTurn(p Plan) time.Duration {
 	return slot(c.turn, c.PutRate, c.PutRate)
 }
 
-// waitFor waits until due, but at most two thirds of the time that is left: the turn is a courtesy,
-// the deadline is a promise.
+// waitFor waits until due, but for at most two thirds of the time that is left: the deadline
+// matters more than the turn.
 func (c *Coordinator) waitFor(ctx context.Context, due time.Time, why string) error {
 	d := time.Until(due)
 	if deadline, ok := ctx.Deadline(); ok {

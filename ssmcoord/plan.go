@@ -25,11 +25,12 @@ type Step struct {
 	// Sure says that EC2 showed the address on the node's ENI, and that no earlier run was giving
 	// it back.
 	Sure bool
-	// Recorded and Assigned say what of an address that is given back was seen.
+	// Recorded and Assigned say whether a record and an assignment of an address that is given back
+	// were seen.
 	Recorded, Assigned bool
 }
 
-// Plan is what a run does in EC2 and the ledger: apply carries it out, and plan prints it.
+// Plan is what a run does in EC2 and the ledger. apply carries it out, and plan prints it.
 type Plan struct {
 	Addr    netip.Addr // the zero value: every address is taken
 	Kept    bool       // the node's ENI carries it
@@ -97,16 +98,16 @@ type candidate struct {
 	Verdict
 }
 
-// order is the pool as this round tries it: first what the node's ENI carries, then what earlier
-// runs may have assigned, then the node's own order.
+// order returns the pool as this round tries it: first the addresses that the node's ENI carries,
+// then those that earlier runs may have assigned, then the node's own order.
 func (c *Coordinator) order(v *View) []netip.Addr {
 	carried := c.inPool(v.Own)
 	slices.SortStableFunc(carried, func(a, b netip.Addr) int { return c.preference(v, b) - c.preference(v, a) })
 	return union(union(carried, c.inPool(c.past())), Order(c.Self, v.Members, c.Pools))
 }
 
-// preference says which of several addresses on the ENI stays: the one in use, or one whose record
-// names this node.
+// preference ranks several addresses on the ENI, of which one stays: the one in use comes first,
+// then one whose record names this node.
 func (c *Coordinator) preference(v *View, a netip.Addr) int {
 	switch {
 	case a == c.Past.Last:
@@ -131,7 +132,7 @@ func (c *Coordinator) held(v *View, a netip.Addr) bool {
 	return true
 }
 
-// judge returns the addresses that the node may have, and remembers why not the others.
+// judge returns the addresses that the node may have, and remembers why it passed the others over.
 func (c *Coordinator) judge(v *View, addrs []netip.Addr) []candidate {
 	var found []candidate
 	for _, a := range addrs {
@@ -160,7 +161,7 @@ func (c *Coordinator) judge(v *View, addrs []netip.Addr) []candidate {
 	return found
 }
 
-// planFor returns the steps to one address, and to give back what else this node has.
+// planFor returns the steps to one address, and those to give back what else this node has.
 func (c *Coordinator) planFor(v *View, pick candidate, order []netip.Addr) Plan {
 	a := pick.addr
 	p := Plan{Addr: a, Kept: pick.Action == Keep, Reason: pick.Reason}
@@ -200,8 +201,8 @@ func (c *Coordinator) others(v *View, a netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(all, func(b netip.Addr) bool { return a == b })
 }
 
-// written reports whether a record of a that names this node is to be believed. Where an earlier
-// run was interrupted, or has just given the address back, the read may be older than a deletion.
+// written reports whether a record of a that names this node can be trusted. If an earlier run was
+// interrupted, or has just given the address back, the read may be older than a deletion.
 func (c *Coordinator) written(a netip.Addr) bool {
 	if slices.Contains(c.past(), a) {
 		return c.Past.Recorded

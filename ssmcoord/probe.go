@@ -15,7 +15,7 @@ import (
 // probeMark begins the last part of a probe's name. No address begins with it.
 const probeMark = "doctor-"
 
-// probeCleanup bounds the removal of a probe, which goes on when the caller's context has ended.
+// probeCleanup limits the removal of a probe, which goes on after the caller's context has ended.
 const probeCleanup = 10 * time.Second
 
 // Trial has the result of one call of a probe.
@@ -29,10 +29,10 @@ type Trial struct {
 // removed again.
 var ErrNotTried = errors.New("not tried: the probe could not be removed again")
 
-// Probe makes each call of the protocol, on a parameter of its own beside the records. It removes
-// the parameter again, also if ctx ends meanwhile. It deletes first: without the permission to
-// delete it does not write, and nothing is left. The name by tells apart probes that run at the
-// same time. It has letters, digits and - only.
+// Probe makes each call of the protocol on a parameter of its own beside the records. It removes
+// the parameter again, also if ctx ends meanwhile. It deletes first: if the permission to delete is
+// missing, it writes nothing that would be left. by distinguishes probes that run at the same time.
+// It has letters, digits and - only.
 func (l *Ledger) Probe(ctx context.Context, by string) []Trial {
 	name := l.prefix + "/" + l.subnet + "/" + probeMark + by
 	get := Trial{Action: "ssm:GetParameters"}
@@ -54,6 +54,7 @@ func (l *Ledger) Probe(ctx context.Context, by string) []Trial {
 		if exists := (*types.ParameterAlreadyExists)(nil); errors.As(put.Err, &exists) {
 			put.Err = nil // the probe was deleted before: the first answer was lost
 		}
+		put.Err = l.ofTags(put.Err)
 		// After an error too: the parameter may have been written, and only the answer was lost.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanup)
 		defer cancel()

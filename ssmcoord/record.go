@@ -26,7 +26,7 @@ type Record struct {
 	Time     time.Time `json:"time"`              // when the record was written, by the owner's clock
 }
 
-// Render is the parameter value of r.
+// Render returns the parameter value of r.
 func (r Record) Render() string {
 	r.Version, r.Time = RecordVersion, r.Time.UTC().Truncate(time.Second)
 	b, err := json.Marshal(r)

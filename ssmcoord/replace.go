@@ -77,7 +77,7 @@ func (l *Ledger) writeTagged(ctx context.Context, a netip.Addr, r Record, g *Gua
 		create.Tags = l.tags
 		_, err = l.api.PutParameter(ctx, create)
 		if exists := (*types.ParameterAlreadyExists)(nil); !errors.As(err, &exists) {
-			return r, missing(err)
+			return r, missing(l.ofTags(err))
 		}
 		if deleted && g != nil {
 			return r, l.foreign(ctx, a, r)
@@ -89,7 +89,7 @@ func (l *Ledger) writeTagged(ctx context.Context, a netip.Addr, r Record, g *Gua
 			continue
 		}
 		if err != nil {
-			return r, err
+			return r, l.ofTags(err)
 		}
 		if _, err = l.api.PutParameter(ctx, l.putInput(a, r, true)); !isDenied(err) || round == tagRounds-1 {
 			return r, err

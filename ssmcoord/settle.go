@@ -11,8 +11,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
-// Settle carries out the steps of a plan after the kernel, but for the record: see Record. The
-// returned notes are for the operator.
+// Settle carries out the steps of a plan after the kernel, except the record, which Record writes.
+// The returned notes are for the operator.
 func (c *Coordinator) Settle(ctx context.Context, p Plan) (notes []string, err error) {
 	notes = p.Notes
 	for _, step := range p.Settle {
@@ -30,8 +30,8 @@ func (c *Coordinator) Settle(ctx context.Context, p Plan) (notes []string, err e
 	return notes, nil
 }
 
-// Due returns when the record of the plan should be written, so that a launch keeps within the
-// account's quota; the zero time if there is nothing to write.
+// Due returns when to write the record of the plan, so that a launch keeps within the account's
+// quota. It returns the zero time if there is nothing to write.
 func (c *Coordinator) Due(p Plan) time.Time {
 	if !p.records() {
 		return time.Time{}
@@ -76,13 +76,14 @@ func (c *Coordinator) Record(ctx context.Context, p Plan) (written bool, err err
 	return true, nil
 }
 
-// GiveBack gives an address up that this node does not use: the record first, then the assignment,
-// so that nobody else has the address while this node changes its record. The caller has taken the
-// address out of the kernel. It may be called again, and for addresses that this node never had.
+// GiveBack gives up an address that this node does not use: first the record, then the assignment,
+// so that no other node has the address while this node changes its record. The caller has taken
+// the address out of the kernel. GiveBack may be called again, and for addresses that this node
+// never had.
 //
-// sure says that EC2 showed the address on the node's ENI, which no earlier run was giving back.
-// Otherwise a record that names this node is deleted only after EC2 was asked for the address: its
-// answer to an assignment is never late.
+// sure says that EC2 showed the address on the node's ENI, and no earlier run was giving it back.
+// Otherwise GiveBack asks EC2 for the address before it deletes a record that names this node:
+// EC2's answer to an assignment is never late.
 func (c *Coordinator) GiveBack(ctx context.Context, a netip.Addr, sure bool) (note string, err error) {
 	e, err := c.readForGiveBack(ctx, a, sure)
 	if err != nil {
@@ -115,8 +116,8 @@ func (c *Coordinator) GiveBack(ctx context.Context, a netip.Addr, sure bool) (no
 	return note, c.forget(ctx, a)
 }
 
-// readForGiveBack reads the record of an address that is to be given back. A read that decides
-// whether a record is left behind, or another node's deleted, must not be late.
+// readForGiveBack reads the record of an address that is to be given back. A late read could leave
+// the record behind, or delete another node's, so it is repeated.
 func (c *Coordinator) readForGiveBack(ctx context.Context, a netip.Addr, sure bool) (Entry, error) {
 	e, err := c.Ledger.ReadOne(ctx, a)
 	if err != nil || sure && !c.isOthers(e) || !sure && !c.Self.owns(e) && !slices.Contains(c.Past.Used, a) {
@@ -128,8 +129,8 @@ func (c *Coordinator) readForGiveBack(ctx context.Context, a netip.Addr, sure bo
 	return c.Ledger.ReadOne(ctx, a)
 }
 
-// deleteRecord deletes the record of an address: any that can be read where EC2 has the address on
-// this node, and else only one that names it.
+// deleteRecord deletes the record of an address. If EC2 has the address on this node, it deletes
+// any record that can be read. Otherwise it deletes only a record that names this node.
 func (c *Coordinator) deleteRecord(ctx context.Context, a netip.Addr, e Entry, held bool) error {
 	if e.State == Unreadable || !held && !c.Self.owns(e) {
 		return nil
@@ -145,8 +146,7 @@ func (c *Coordinator) deleteRecord(ctx context.Context, a netip.Addr, e Entry, h
 	return err
 }
 
-// DeleteLate deletes a record of an address that the node has given back, which was still on its
-// way then.
+// DeleteLate deletes a record that was still being written when the node gave its address back.
 func (c *Coordinator) DeleteLate(ctx context.Context, a netip.Addr) error {
 	if err := pause.Sleep(ctx, ReadLag); err != nil {
 		return err

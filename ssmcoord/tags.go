@@ -89,6 +89,37 @@ func (l *Ledger) WithTags(tags []Tag) *Ledger {
 	return l
 }
 
+// TagError says that Parameter Store refuses a tag of a record.
+type TagError struct {
+	Tags string // that were to be set
+	Err  error
+}
+
+func (e *TagError) Error() string {
+	return fmt.Sprintf("AWS refuses the tags of the record (%s): %v", e.Tags, e.Err)
+}
+
+func (e *TagError) Unwrap() error { return e.Err }
+
+// ofTags returns a TagError if an error of a call that sets the ledger's tags is about them, and
+// otherwise the error as it is. TooManyTagsError is documented; what a tag policy of AWS
+// Organizations leads to is not, so every code with the word is taken for it.
+func (l *Ledger) ofTags(err error) error {
+	e := smithy.APIError(nil)
+	if len(l.tags) == 0 || !errors.As(err, &e) {
+		return err
+	}
+	invalid := e.ErrorCode() == "ValidationException" && strings.Contains(strings.ToLower(e.ErrorMessage()), "tag")
+	if !invalid && !strings.Contains(e.ErrorCode(), "Tag") {
+		return err
+	}
+	var tags []string
+	for _, t := range l.tags {
+		tags = append(tags, Tag{*t.Key, *t.Value}.String())
+	}
+	return &TagError{strings.Join(tags, ", "), err}
+}
+
 // isDenied reports whether a policy denies the call.
 func isDenied(err error) bool {
 	e := smithy.APIError(nil)

@@ -25,14 +25,15 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// Bounds of a doctor's waits: it is asked what is wrong now, and does not wait for it to pass.
+// The limits of doctor's waits. The operator asks what is wrong now, so doctor does not wait until
+// a fault passes.
 const (
 	doctorIMDS     = agent.DefaultDoctorIMDSTimeout // for IMDS, and then for credentials, unless --imds-timeout says otherwise
 	doctorCall     = 15 * time.Second               // one call to AWS with its retries
 	doctorAttempts = 4
 	doctorProbe    = 40 * time.Second            // the calls of the ledger's probe together, its removal apart
 	doctorLock     = agent.DefaultDoctorLockWait // for the xtables lock, unless --lock-wait says otherwise
-	doctorVerify   = 5 * time.Second             // one connection of --verify: EC2 is not behind with anything
+	doctorVerify   = 5 * time.Second             // one connection of --verify: no assignment is on its way, so it need not be repeated
 )
 
 // examination is one examination of a node. It changes nothing.
@@ -46,8 +47,8 @@ type examination struct {
 	last     state.State // what the last run left
 	hasState bool
 	stateErr error        // of the state file
-	usable   []pool.Named // the pools that concern this node, without what the subnet does not give
-	every    []netip.Addr // of all pools, the same
+	usable   []pool.Named // the pools of this node's role, without addresses that the subnet cannot give
+	every    []netip.Addr // the same of all pools
 	kernelOK bool         // the kernel can be looked at
 	known    bool         // who this node is: facts.ID is IMDS's
 	reached  map[string]bool
@@ -57,13 +58,14 @@ type examination struct {
 	diagnose *Diagnosis
 }
 
-// Doctor examines everything that Apply needs, on a node or on any EC2 instance of its subnet, with
-// Apply's arguments: identity, EMR's files, role, credentials, endpoints, clock, permissions, every
-// address of the pool, room, kernel, units, and the services of --verify. It changes nothing, but
-// for a probe parameter below the prefix of the ledger, which it removes again, also when ctx ends.
-// What fails does not keep it from the other checks. Without root it says what cannot be looked at.
+// Doctor examines everything that Apply needs, on a node or on any EC2 instance of its subnet:
+// identity, EMR's files, role, credentials, endpoints, clock, permissions, every address of the
+// pool, room, kernel, units, and the services of --verify. It takes Apply's arguments. It writes
+// one probe parameter below the ledger's prefix, and removes it again, also when ctx ends. It
+// changes nothing else. A check that fails does not prevent the others. Without root, Doctor says
+// what it cannot look at.
 //
-// The error is ctx's cause; the Diagnosis then has what was found before.
+// The error is ctx's cause. The Diagnosis then has what was found before.
 func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagnosis, error) {
 	began := time.Now()
 	d := Diagnosis{Version: DiagnosisVersion, Findings: []Finding{}}
@@ -86,9 +88,20 @@ func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagn
 	return d, err
 }
 
-// wanted is the kernel's wanted state.
+// wanted returns the kernel's wanted state. If the next run derives another scope, it is the state
+// that the last run programmed.
 func (d *examination) wanted(static netip.Addr, former []netip.Addr) netcfg.Config {
-	return d.facts.Wanted(d.cfg.Settings(), static, former)
+	s := d.cfg.Settings()
+	if d.derivesAnew() {
+		s.Scope = d.last.Settings.Scope
+	}
+	return d.facts.Wanted(s, static, former)
+}
+
+// derivesAnew reports whether the scope of the last run was derived from a public address that the
+// node has no more.
+func (d *examination) derivesAnew() bool {
+	return d.hasState && d.known && d.last.Static.IsValid() && !d.cfg.Given.Scope && agent.DerivedPrivate(d.last.Settings) && d.cfg.Scope != d.last.Settings.Scope
 }
 
 // explain gives an error its exit code and remedy.
@@ -96,9 +109,9 @@ func (d *examination) explain(ctx context.Context, err error) error {
 	return d.session.Explain(ctx, err, d.facts.Place(d.cfg.Prefix))
 }
 
-// examine makes the checks, those that do not need each other at the same time, and reports them in
-// the order in which a run meets what they are about: so the first that failed is what it would end
-// with. Last is what a run would repair.
+// examine runs independent checks at the same time, and reports them in the order in which a run
+// would hit them: the run would end with the first failed one. The last checks are about what a run
+// would repair.
 func (d *examination) examine(ctx context.Context) {
 	d.report(d.rights(), d.lastRun())
 	d.report(d.writable()...)
@@ -112,7 +125,7 @@ func (d *examination) examine(ctx context.Context) {
 	d.report(d.credentials(ctx)...)
 	endpoints := d.endpoints(ctx)
 	role := d.roleFinding(ctx)
-	if role.Result == resultFailed { // perhaps for want of EC2
+	if role.Result == resultFailed { // perhaps because EC2 did not answer
 		d.report(endpoints...)
 		endpoints = nil
 	}
@@ -156,7 +169,7 @@ func together(checks ...func() []Finding) []Finding {
 	return slices.Concat(results...)
 }
 
-// patience is how long IMDS is asked.
+// patience returns how long IMDS is asked.
 func (d *examination) patience() time.Duration {
 	return cmp.Or(d.cfg.IMDSTimeout, doctorIMDS)
 }
@@ -205,7 +218,7 @@ func (d *examination) credentials(ctx context.Context) []Finding {
 	return findings
 }
 
-// unasked is why AWS cannot be asked by a service's calls; empty where it can.
+// unasked returns why a service's calls cannot be made, or "" if they can.
 func (d *examination) unasked(service string) string {
 	switch {
 	case d.session.AWS == nil || !d.signs:

@@ -341,7 +341,7 @@ func TestWrongClock(t *testing.T) {
 	messages := golden.Open(t, "wrong-clock.txt")
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := newNode(t, cloud.Options{ClockSkew: 20 * time.Minute})
-		n.cfg.Scope = "all" // one call to EC2 at a time: a second one would profit from what the SDK learns of the first
+		n.cfg.Scope, n.cfg.Given.Scope = "all", true // one call to EC2 at a time: a second one would profit from what the SDK learns of the first
 		_, err := agent.Apply(t.Context(), n.cfg, n.Env)
 		messages.Is(t, "a run", err.Error())
 		if exit.CodeOf(err) != exit.Permission || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
@@ -352,7 +352,7 @@ func TestWrongClock(t *testing.T) {
 	for _, skew := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			n, _ := newNode(t, cloud.Options{ClockSkew: skew})
-			n.cfg.Scope = "all"
+			n.cfg.Scope, n.cfg.Given.Scope = "all", true
 			_, err := agent.Apply(t.Context(), n.cfg, n.Env)
 			if exit.CodeOf(err) != exit.Permission || !slices.Contains(exit.Remedies(err), ec2.ClockRemedy) {
 				t.Errorf("skew %v: %v (code %d), remedies %q", skew, err, exit.CodeOf(err), exit.Remedies(err))

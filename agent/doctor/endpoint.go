@@ -17,6 +17,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
@@ -33,7 +34,7 @@ type endpoint struct {
 	kind    string   // and what kind of one
 }
 
-// reach is what reaching an endpoint found.
+// reach is the result of trying to reach an endpoint.
 type reach struct {
 	findings []Finding
 	answered bool
@@ -41,8 +42,8 @@ type reach struct {
 	dated    bool
 }
 
-// endpoints looks at each service's endpoint: ssm and ec2 are needed, s3 has what EMR itself loads.
-// The clock comes with their answers.
+// endpoints examines the endpoints of ssm and ec2, which a run needs, and of s3, from which EMR
+// loads. It takes AWS's clock from their answers.
 func (d *examination) endpoints(ctx context.Context) []Finding {
 	if d.session.AWS == nil {
 		const why = "the region is not known, or the AWS configuration cannot be loaded: see credentials"
@@ -81,8 +82,8 @@ func (d *examination) endpoints(ctx context.Context) []Finding {
 	return append(findings, clockFinding(clock.ahead, clock.dated))
 }
 
-// reach looks its name up, connects to each address, and has the SDK's own HTTP client send a
-// request, which is where TLS and proxies are.
+// reach looks the endpoint's name up, connects to each address, and sends a request with the SDK's
+// own HTTP client, which shows faults of TLS and proxies.
 func (d *examination) reach(ctx context.Context, e endpoint) (r reach) {
 	addrs, f := d.lookEndpointUp(ctx, &e)
 	r.findings = append(r.findings, f)
@@ -148,8 +149,8 @@ func (d *examination) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.
 	return list, fine("dns", e.service, "%s is %s (%s), %d ms", name, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
 }
 
-// connectEndpoint connects to every address, so that one of a VPC endpoint's interfaces, which are
-// in several zones, is not missed.
+// connectEndpoint connects to every address. A VPC endpoint has interfaces in several zones, and
+// one of them may be out of order.
 func (d *examination) connectEndpoint(ctx context.Context, e endpoint, addrs []netip.Addr) Finding {
 	_, value := e.target()
 	port, err := strconv.ParseUint(value, 10, 16)
@@ -173,6 +174,7 @@ func (d *examination) connectEndpoint(ctx context.Context, e endpoint, addrs []n
 	all.Wait()
 	var good, bad []string
 	var first error
+	var cut netip.Addr // by whose rules the packets leave
 	for i, a := range addrs {
 		at := netip.AddrPortFrom(a, uint16(port)).String()
 		if errs[i] == nil {
@@ -183,14 +185,31 @@ func (d *examination) connectEndpoint(ctx context.Context, e endpoint, addrs []n
 			first = errs[i]
 		}
 		bad = append(bad, at+": "+failureText(errs[i]))
+		if d.rerouted(a) {
+			cut = d.last.Static
+		}
+	}
+	remedy := d.connectRemedy(e, first)
+	if cut.IsValid() && verify.FailureOf(first) == verify.FailureTimeout {
+		remedy = fmt.Sprintf("the rules in the kernel give packets to it the static IP %s, which may lead nowhere. If other nodes reach it: emr-static-ip release takes the rules out; "+
+			"then run again with --only-cidr or --exclude-cidr. If not: %s", cut, remedy)
 	}
 	switch {
 	case len(good) == 0:
-		return failed(exit.Unreachable, "tcp", e.service, d.connectRemedy(e, first), "%s", strings.Join(bad, "; ")).took(slices.Max(append(took, 0)))
+		return failed(exit.Unreachable, "tcp", e.service, remedy, "%s", strings.Join(bad, "; ")).took(slices.Max(append(took, 0)))
 	case len(bad) > 0:
-		return warning("tcp", e.service, d.connectRemedy(e, first), "%s; but %s", strings.Join(good, ", "), strings.Join(bad, "; "))
+		return warning("tcp", e.service, remedy, "%s; but %s", strings.Join(good, ", "), strings.Join(bad, "; "))
 	}
 	return fine("tcp", e.service, "connected to %s", strings.Join(good, ", ")).took(slices.Max(took))
+}
+
+// rerouted reports whether the rules that the last run left give connections to the address the
+// static IP as their source.
+func (d *examination) rerouted(to netip.Addr) bool {
+	if !d.hasState || !d.last.Static.IsValid() || d.last.Phase != state.Attached && d.last.Phase != state.Programmed || !to.Is4() {
+		return false
+	}
+	return d.facts.Wanted(d.last.Settings, d.last.Static, nil).Translates(to)
 }
 
 func failureText(err error) string {
@@ -203,7 +222,7 @@ func failureText(err error) string {
 	return verify.Cause(err)
 }
 
-// connectRemedy is what to do where no connection to an endpoint comes about.
+// connectRemedy returns what to do if no connection to an endpoint can be made.
 func (d *examination) connectRemedy(e endpoint, err error) string {
 	_, port := e.target()
 	nodes := "the nodes"

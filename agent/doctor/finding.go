@@ -77,15 +77,16 @@ func (d *Diagnosis) add(findings ...Finding) {
 	}
 }
 
-// ExitCode is exit.OK where nothing failed, otherwise that of the first finding that did.
+// ExitCode returns the exit code of the first finding that failed, or exit.OK.
 func (d Diagnosis) ExitCode() exit.Code { return d.Code }
 
-// Summary is the last line; scripts may rely on its form.
+// Summary returns the last line of the text form. Scripts may rely on its form.
 func (d Diagnosis) Summary() string {
 	return fmt.Sprintf("ok=%d warnings=%d failed=%d unknown=%d duration=%.1fs", d.OK, d.Warnings, d.Failed, d.Unknown, d.Seconds)
 }
 
-// widest bounds the column of checks: what is longer moves its own line only.
+// widest limits the width of the column of checks. A longer name moves the rest of its own line
+// only.
 const widest = 42
 
 // Render writes the diagnosis for people, one line for each check with its remedy indented below,
@@ -137,7 +138,7 @@ func (f Finding) name() string {
 	return text.Clean(strings.TrimSpace(f.Check+" "+f.Subject), text.MaxQuoted)
 }
 
-// found makes a Finding.
+// found returns a Finding.
 func found(result, check, subject, format string, args ...any) Finding {
 	return Finding{Check: check, Subject: subject, Result: result, Detail: text.Clean(fmt.Sprintf(format, args...), text.MaxLine)}
 }
@@ -170,8 +171,7 @@ func (f Finding) took(d time.Duration) Finding {
 	return f
 }
 
-// of is a failed finding made of an error: its exit code, its text in one line, and what to do
-// about it.
+// of returns a failed finding for an error, with the error's exit code, text and remedies.
 func of(err error, check, subject string) Finding {
 	return failed(exit.CodeOf(err), check, subject, strings.Join(exit.Remedies(err), "; or "), "%s", text.Line(err.Error()))
 }
@@ -179,7 +179,7 @@ func of(err error, check, subject string) Finding {
 // spans writes addresses for people.
 func spans(addrs []netip.Addr) string { return pool.Spans(addrs) }
 
-// blocks are the fewest CIDRs that hold exactly these addresses.
+// blocks returns the fewest CIDRs that hold exactly these addresses.
 func blocks(addrs []netip.Addr) []netip.Prefix {
 	var list []netip.Prefix
 	sortedAddrs := slices.Clone(addrs)

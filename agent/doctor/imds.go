@@ -12,7 +12,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 )
 
-// identity asks IMDSv2 who this node is and, where that fails, finds out why.
+// identity asks IMDSv2 who this node is. If that fails, it examines why.
 func (d *examination) identity(ctx context.Context) []Finding {
 	id, err := ec2.OpenIMDS(d.env).Identity(ctx, d.env, d.patience())
 	if err != nil {
@@ -29,15 +29,15 @@ func (d *examination) identity(ctx context.Context) []Finding {
 		d.ownState()...)
 }
 
-// knock is how IMDS answers to one request for a token, and to one without a token, as version 1
-// takes it.
+// knock holds IMDS's answers to two requests: one for a token (version 2), and one without a token
+// (version 1).
 type knock struct {
 	token, plain       int   // HTTP status; 0: none
 	tokenErr, plainErr error // why there is none
 }
 
-// knockIMDS asks IMDS by hand: the SDK's errors do not tell version 1, a hop limit and nothing at
-// all apart.
+// knockIMDS asks IMDS without the SDK, whose errors do not distinguish an IMDS of version 1, a hop
+// limit that is too low, and no IMDS at all.
 func (d *examination) knockIMDS(ctx context.Context) (k knock) {
 	base := d.env.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")
 	if base == "" {
@@ -68,7 +68,8 @@ func (d *examination) knockIMDS(ctx context.Context) (k knock) {
 	return k
 }
 
-// explain is what the answers mean, and what to do; empty where they say no more than the error.
+// explain returns what the answers mean, and what to do. Both are empty if the answers say no more
+// than the error does.
 func (k knock) explain() (why, remedy string) {
 	const hops = "aws ec2 modify-instance-metadata-options --instance-id ... --http-put-response-hop-limit 2"
 	plain := k.plain == http.StatusOK || k.plain == http.StatusUnauthorized

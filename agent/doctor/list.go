@@ -12,9 +12,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
-// listFindings judges the list of addresses by itself, as a run does before it calls anything:
-// region, counts, subnet. It leaves the pools that concern this node in d.usable: its role's, or
-// all where the role is not known.
+// listFindings checks the list of addresses by itself, as a run does before its first call: region,
+// counts, subnet. It stores the pools of this node's role in d.usable, or all pools if the role is
+// unknown.
 func (d *examination) listFindings() []Finding {
 	var findings []Finding
 	if err := agent.CheckRegion(d.cfg.Region, d.facts.ID); err != nil && d.known {
@@ -66,8 +66,8 @@ func (d *examination) listFindings() []Finding {
 	return findings
 }
 
-// placeFindings tells of the addresses that are not this subnet's, and of the scope that a public
-// address leaves.
+// placeFindings reports the addresses of other subnets, and the SNAT scope that a public address
+// requires.
 func (d *examination) placeFindings(at agent.Placement) (findings []Finding) {
 	for _, set := range at.Outside.Named() {
 		for _, a := range set.Addrs {
@@ -87,6 +87,9 @@ func (d *examination) placeFindings(at agent.Placement) (findings []Finding) {
 	if err := d.cfg.CheckScope(d.facts.ID); err != nil {
 		return append(findings, of(err, "scope", ""))
 	}
+	if d.derivesAnew() {
+		findings = append(findings, warning("scope", "", "run emr-static-ip again", "%s", agent.PublicGone(d.last.Settings)))
+	}
 	for _, text := range d.cfg.ScopeNotes(d.facts.ID) {
 		findings = append(findings, fine("scope", "", "%s", text))
 	}
@@ -96,8 +99,8 @@ func (d *examination) placeFindings(at agent.Placement) (findings []Finding) {
 	return findings
 }
 
-// misplaced is the finding on an address that this subnet does not give to nodes; none where it
-// does.
+// misplaced returns the finding on an address that this subnet does not give to nodes, or an empty
+// one.
 func (d *examination) misplaced(a netip.Addr) Finding {
 	const remedy = "correct the list of addresses"
 	switch {
@@ -109,7 +112,7 @@ func (d *examination) misplaced(a netip.Addr) Finding {
 	return Finding{}
 }
 
-// room looks whether the network interface can take one more address.
+// room checks that the network interface can take one more address.
 func (d *examination) room(ctx context.Context) Finding {
 	if len(d.every) == 0 {
 		return Finding{}

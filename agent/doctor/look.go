@@ -9,8 +9,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// views are what ledger and EC2 say about addresses; an error in the place of what could not be
-// asked.
+// views holds the answers of ledger and EC2 about addresses, or the error of a call that failed.
 type views struct {
 	ssmcoord.View
 	ledgerErr, eniErr error

@@ -50,7 +50,7 @@ func (d *examination) lastRun() Finding {
 	return fine("state", "", "%s", text)
 }
 
-// writable finds out whether a run could save its state.
+// writable checks that a run could save its state.
 func (d *examination) writable() []Finding {
 	if d.notRoot {
 		return nil // said by rights
@@ -201,8 +201,8 @@ func (d *examination) unitFinding(ctx context.Context) Finding {
 	return fine("units", "", "%s and %s are installed, enabled and active", systemd.Service, systemd.Timer)
 }
 
-// verifyFindings makes the connections of --verify: with the static IP where the node has one, and
-// else with the primary IP, which says less.
+// verifyFindings makes the connections of --verify: with the static IP if the node has one.
+// Otherwise it uses the primary IP, which proves less.
 func (d *examination) verifyFindings(ctx context.Context) []Finding {
 	static := d.last.Static
 	if !d.hasState || d.last.Phase != state.Programmed || !d.known {
@@ -215,17 +215,17 @@ func (d *examination) verifyFindings(ctx context.Context) []Finding {
 		case v.Err == nil && static.IsValid():
 			findings = append(findings, fine("verify", name, "%s", text).took(v.Took))
 		case v.Err == nil:
-			findings = append(findings, warning("verify", name, "run doctor again when the node has its static IP", "%s, and this node has no static IP yet: what a firewall does with that is not known", text).took(v.Took))
+			findings = append(findings, warning("verify", name, "run doctor again when the node has its static IP", "%s, and this node has no static IP yet: a firewall may treat the static IP differently", text).took(v.Took))
 		case static.IsValid() || verify.FailureOf(v.Err) == verify.FailureName:
 			findings = append(findings, failed(exit.Verify, "verify", name, v.Remedy(), "%s", text))
 		default:
-			findings = append(findings, unknown("verify", name, v.Remedy(), "%s, as it must where a firewall admits static IPs only; this node has none yet", text))
+			findings = append(findings, unknown("verify", name, v.Remedy(), "%s. That is right if a firewall admits static IPs only: this node has none yet", text))
 		}
 	}
 	return findings
 }
 
-// emrFileRemedy is what to do about one of EMR's files.
+// emrFileRemedy returns what to do about one of EMR's files.
 func emrFileRemedy(problem error) string {
 	if errors.Is(problem, fs.ErrPermission) {
 		return "root alone may read it: run doctor as root"

@@ -10,9 +10,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-// lastError tells of runs that failed under --on-error continue, none of which has succeeded since:
-// the node is without what they were for, though their exit code was 0. No finding where there is
-// nothing of the kind.
+// lastError reports runs that failed under --on-error continue, if none has succeeded since. Their
+// exit code was 0, and the node has no static IP. It returns an empty finding if there was no such
+// run.
 func (d *examination) lastError(ctx context.Context) Finding {
 	last, recorded, err := state.ReadLastError(d.dir)
 	pending := systemd.RetryPending(d.env)

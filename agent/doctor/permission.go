@@ -20,21 +20,21 @@ import (
 // trial is one EC2 action that a run calls.
 type trial struct {
 	action string
-	tag    string // key of the tag that it is about
-	what   string // it is tried for, where one action is tried for several things
-	node   bool   // it is about this node, which must be known
-	spare  string // what to do instead: without it a run succeeds with a warning; empty: it fails
+	tag    string // the tag's key, for CreateTags and DeleteTags
+	what   string // what it is tried for, if one action is tried for several things
+	node   bool   // it can be tried only if this node is known
+	spare  string // how to do without it: a run then ends with a warning; empty: the run fails
 	unused string // why it is not needed; empty: it is
 }
 
 // ec2Trials are the EC2 actions that a run calls.
 func (d *examination) ec2Trials() []trial {
 	naming := trial{action: "CreateTags", tag: ec2.TagName, node: true,
-		spare: "use --no-name-tag: without it a run succeeds, and the Name tag stays as it is"}
+		spare: "use --no-name-tag: without this permission a run succeeds, and leaves the Name tag as it is"}
 	if !d.cfg.NameTag {
 		naming.unused = "not needed with --no-name-tag"
 	}
-	gateways := trial{action: "DescribePrefixLists", spare: "name the networks of S3 and DynamoDB with --exclude-cidr: without either a run succeeds, and they see the static IP"}
+	gateways := trial{action: "DescribePrefixLists", spare: "name the networks of S3 and DynamoDB with --exclude-cidr: without this permission a run succeeds, and they see the static IP"}
 	if !node.WantsGateways(d.cfg.Settings()) {
 		gateways.unused = "not needed with this --snat-scope or --only-cidr"
 	}
@@ -52,12 +52,12 @@ func (d *examination) ec2Trials() []trial {
 	}
 	return append(all,
 		trial{action: "CreateTags", tag: ec2.ErrorTag, what: ec2.ErrorTag, node: true,
-			spare: "without it a failure that --on-error continue suppresses is told by the log and by status alone"},
+			spare: "without this permission only the log and status show a failure that --on-error continue suppresses"},
 		trial{action: "DeleteTags", tag: ec2.ErrorTag, what: ec2.ErrorTag, node: true,
-			spare: "without it the tag stays on the instance after a run that succeeds"})
+			spare: "without this permission the tag stays on the instance after a later run succeeds"})
 }
 
-// subject is what a finding calls the trial.
+// subject returns the trial's name in a finding.
 func (t trial) subject() string { return strings.TrimSpace("ec2:" + t.action + " " + t.what) }
 
 // ec2Permissions tries each EC2 action.
@@ -93,7 +93,7 @@ func (d *examination) ec2Permissions(ctx context.Context) []Finding {
 	return append(findings, d.optionsFinding(ctx))
 }
 
-// optionsFinding looks at the instance's metadata options, where EC2 shows the instance.
+// optionsFinding checks the instance's metadata options, if EC2 lists the instance.
 func (d *examination) optionsFinding(ctx context.Context) Finding {
 	if !d.known {
 		return Finding{}
@@ -113,7 +113,7 @@ func (d *examination) optionsFinding(ctx context.Context) Finding {
 	return metadataOptions(options)
 }
 
-// permission is what the outcome of a trial says about an action.
+// permission returns the finding on an action, by the outcome of its trial.
 func permission(action string, err error) Finding {
 	switch code := ec2.ErrorCode(err); {
 	case err == nil, code == "DryRunOperation":
@@ -129,8 +129,8 @@ func permission(action string, err error) Finding {
 			f.Detail = "denied by an explicit deny (" + text.Clean(m, text.MaxLine) + ")"
 		}
 		return f
-	case exit.CodeOf(err) == exit.Permission || exit.CodeOf(err) == exit.Unreachable:
-		return of(err, "permission", action) // credentials or clock; no answer
+	case slices.Contains([]exit.Code{exit.Permission, exit.Unreachable, exit.Usage}, exit.CodeOf(err)):
+		return of(err, "permission", action) // credentials or clock; no answer; a tag that is refused
 	}
 	return unknown("permission", action, strings.Join(exit.Remedies(err), "; or "), "%v", err)
 }
@@ -169,7 +169,7 @@ func (d *examination) ssmPermissions(ctx context.Context) []Finding {
 	return findings
 }
 
-// reservation looks whether subnet CIDR reservations keep EC2 from handing the pool's addresses to
+// reservation checks that subnet CIDR reservations keep EC2 from handing the pool's addresses to
 // other instances.
 func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Finding {
 	var kept, prefixes []netip.Prefix
@@ -203,7 +203,7 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 		}
 	}
 	if len(bare) == 0 {
-		return fine("reservation", "", "explicit subnet CIDR reservations keep all %d, so that EC2 gives them only on request: %s", len(pool), strings.Join(names, ", "))
+		return fine("reservation", "", "all %d are in explicit subnet CIDR reservations, so EC2 gives them only on request: %s", len(pool), strings.Join(names, ", "))
 	}
 	var cidrs []string
 	for _, p := range blocks(bare) {
@@ -211,7 +211,7 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 	}
 	more := ""
 	if wrongType {
-		more = "; a reservation of type prefix, which there is, is for prefix delegation only"
+		more = "; the existing reservation of type prefix is for prefix delegation only"
 	}
 	if n := len(cidrs) - 6; n > 0 {
 		more += fmt.Sprintf(" (and for %d more CIDRs)", n)

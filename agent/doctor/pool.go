@@ -15,7 +15,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// pools looks at who holds the addresses that this subnet can give, and at their reservation.
+// pools examines who holds the addresses that this subnet can give, and whether they are reserved.
 func (d *examination) pools(ctx context.Context) []Finding {
 	if len(d.every) == 0 {
 		return nil
@@ -27,8 +27,8 @@ func (d *examination) pools(ctx context.Context) []Finding {
 	return append(findings, d.reservation(ctx, d.every))
 }
 
-// holders says of each address whether a run can have it, by the decision that a run itself makes,
-// and whether there are enough.
+// holders says of each address whether a run can have it, with the run's own decision
+// (ssmcoord.Judge), and whether there are enough.
 func (d *examination) holders(ctx context.Context, pools []pool.Named) []Finding {
 	var all []netip.Addr
 	for _, p := range pools {
@@ -79,8 +79,8 @@ func (d *examination) holders(ctx context.Context, pools []pool.Named) []Finding
 	return findings
 }
 
-// holder is the finding on one address: what a run would do with it, and whether a node of this
-// cluster has it; outside EMR, a node of any.
+// holder returns the finding on one address: whether a run could take it. node reports whether a
+// node of this cluster has it, or, outside EMR, a node of any cluster.
 func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, action ssmcoord.Action) {
 	name := a.String()
 	e, h := v.Entries[a], v.Holders[a]
@@ -121,7 +121,7 @@ func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, actio
 	case judged.Action == ssmcoord.Keep && (!claimed || e.Record.Instance != d.facts.ID.InstanceID):
 		f = warning("address", name, "run emr-static-ip: it makes the record name this node", "on this node's interface %s, but %s", d.facts.ID.ENI, record)
 	case judged.Action == ssmcoord.TakeOver:
-		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over anyhow", "stale record: %s (%s)", judged.Reason, record)
+		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over in any case", "stale record: %s (%s)", judged.Reason, record)
 	case judged.Action != ssmcoord.Skip:
 		f = fine("address", name, "%s", judged.Reason)
 	case h.Primary:
@@ -136,9 +136,9 @@ func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, actio
 	return f, node, judged.Action
 }
 
-// enough judges whether a pool has addresses for as many nodes as the cluster was asked to have.
-// can is how many a node could have that starts now, nodes how many others the nodes of its cluster
-// have; outside EMR, those of any cluster, which may be the one that doctor is run for.
+// enough checks that a pool has addresses for as many nodes as the cluster was asked to have. can
+// counts the addresses that a new node could get, nodes those that other nodes of the cluster have.
+// Outside EMR, nodes counts those of every cluster: doctor may be run for one of them.
 func (d *examination) enough(p pool.Named, can, nodes int) Finding {
 	wanted, from := d.facts.Files.Requested(emr.Role(strings.ToUpper(p.What)))
 	if p.What == "master" {

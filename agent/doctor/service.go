@@ -13,7 +13,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// endpoint finds out where the SDK calls a service.
+// endpoint returns where the SDK calls a service.
 func (d *examination) endpoint(ctx context.Context, service string) (endpoint, error) {
 	e := endpoint{service: service, vpce: ec2.EndpointService(d.facts.ID.Region, service), kind: "interface, private DNS on"}
 	var err error
@@ -46,7 +46,7 @@ func (d *examination) s3Endpoint(ctx context.Context) (*url.URL, error) {
 	return ec2.S3Endpoint(ctx, d.session.AWS.Config)
 }
 
-// target is the host and port that is connected to: the proxy's where there is one.
+// target returns the host and port to connect to: the proxy's, if there is one.
 func (e endpoint) target() (host, port string) {
 	u := e.url
 	if e.proxy != nil {
@@ -59,7 +59,7 @@ func (e endpoint) target() (host, port string) {
 	return u.Hostname(), cmp.Or(port, "1080") // socks5
 }
 
-// via is how messages call what is connected to.
+// via returns what messages call the target.
 func (e endpoint) via() string {
 	if e.proxy != nil {
 		return "the proxy " + host.ProxyName(e.proxy) + " of the environment"
@@ -67,7 +67,7 @@ func (e endpoint) via() string {
 	return e.url.Hostname()
 }
 
-// connected is the URL of what is connected to.
+// connected returns the target's URL.
 func (e endpoint) connected() string {
 	if e.proxy != nil {
 		return e.via()
@@ -75,7 +75,7 @@ func (e endpoint) connected() string {
 	return e.url.Redacted()
 }
 
-// proxyFindings tell of settings that look like a proxy and are none.
+// proxyFindings reports settings that look like a proxy and are none.
 func (d *examination) proxyFindings() (findings []Finding) {
 	for _, name := range d.env.BrokenProxies() {
 		findings = append(findings, warning("proxy", name, host.ProxyRemedy, "%s", host.BrokenProxyText(name)))

@@ -15,17 +15,17 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 )
 
-// imdsBehind is how long after a run IMDS may not list the address yet that EC2 has attached: up to
-// about 30 s.
+// imdsBehind is how long after a run IMDS may lack an address that EC2 has assigned: up to about 30
+// s.
 const imdsBehind = time.Minute
 
-// staticFinding compares what the last run left with what EC2, IMDS and the kernel have now, as
-// status does.
+// staticFinding compares the state that the last run left with what EC2, IMDS and the kernel have
+// now, as status does.
 func (d *examination) staticFinding(ctx context.Context) Finding {
 	static := d.last.Static
 	switch {
 	case d.stateErr != nil || !d.hasState && !d.known:
-		return Finding{} // said by state, or by imds
+		return Finding{} // state or imds reports it
 	case d.hasState && d.last.Phase == state.Released:
 		return fine("static-ip", "", "this node has none: it was released")
 	case !d.hasState || !static.IsValid():
@@ -64,14 +64,14 @@ func (d *examination) staticFinding(ctx context.Context) Finding {
 	return fine("static-ip", "", "%s and its rules are programmed on %s; %s", static, o.Link.Name, given)
 }
 
-// tracking looks for rules of others that keep what is to be translated from connection tracking.
+// tracking reports rules of others that keep the translated traffic from connection tracking.
 func (d *examination) tracking(ctx context.Context) (findings []Finding) {
 	if !d.hasState || d.last.Phase != state.Programmed || !d.known || !d.kernelOK {
 		return nil
 	}
 	o, err := d.session.Kernel.Observe(ctx, d.facts.ID.MAC)
 	if err != nil {
-		return nil // said by static-ip
+		return nil // static-ip reports it
 	}
 	items, notes := agent.UntrackedItems(ctx, d.session.Kernel, d.wanted(d.last.Static, nil), o.Link.Name)
 	for _, i := range items {
@@ -88,9 +88,9 @@ func (d *examination) tracking(ctx context.Context) (findings []Finding) {
 	return findings
 }
 
-// given tells in words who says that the static IP is this node's; a finding where it is not. EC2
-// decides: IMDS goes on listing an address for a while that is gone, and may not list a new one
-// yet.
+// given returns in words who says that the static IP is this node's. If it is not, given returns a
+// finding. EC2 decides: IMDS may list an address for a while after EC2 has taken it away, and may
+// not list a new one yet.
 func (d *examination) given(ctx context.Context, static netip.Addr) (string, Finding) {
 	listed := slices.Contains(d.facts.ID.Addresses, static)
 	shown, err := false, error(nil)
@@ -144,5 +144,5 @@ func (d *examination) programmed(ctx context.Context, static netip.Addr) (bool, 
 	return err == nil && len(o.Link.Find(static)) > 0, err
 }
 
-// doctorLook is how long doctor looks whether EC2 comes to show the static IP.
+// doctorLook is how long doctor waits for EC2 to show the static IP.
 const doctorLook = 10 * time.Second

@@ -12,9 +12,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
-// otherSubnets looks at the addresses that are for nodes in other subnets of the VPC: whether the
-// subnets exist, who holds the addresses there, and whether reservations keep them. None of it
-// concerns this node, so nothing of it is worse than a warning.
+// otherSubnets examines the addresses for nodes in other subnets of the VPC: whether the subnets
+// exist, who holds the addresses there, and whether they are reserved. A fault there does not
+// affect this node, so it is a warning.
 func (d *examination) otherSubnets(ctx context.Context) []Finding {
 	if !d.known || d.cfg.Pools.Empty() {
 		return nil
@@ -55,7 +55,7 @@ func (d *examination) otherSubnets(ctx context.Context) []Finding {
 	return findings
 }
 
-// otherSubnet looks at the addresses of one other subnet, with the eyes of a node there.
+// otherSubnet examines the addresses of one other subnet as a node there would.
 func (d *examination) otherSubnet(ctx context.Context, id string, cidr netip.Prefix, own agent.Pools) []Finding {
 	there := *d
 	there.facts.ID.SubnetID, there.facts.ID.Subnet, there.facts.ID.ENI = id, cidr, ""

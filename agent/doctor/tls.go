@@ -47,7 +47,7 @@ func (d *examination) knockEndpoint(ctx context.Context, e endpoint, r *reach) F
 	return fine("tls", e.service, "%s, answered%s in %d ms", version, by, took.Milliseconds()).took(took)
 }
 
-// tlsFailure tells apart what keeps an endpoint that can be connected to from answering.
+// tlsFailure returns why an endpoint accepts connections and does not answer.
 func tlsFailure(e endpoint, err error) Finding {
 	var remedy string
 	unknownCA, wrongName := x509.UnknownAuthorityError{}, x509.HostnameError{}
@@ -74,7 +74,7 @@ func tlsFailure(e endpoint, err error) Finding {
 func clockFinding(ahead time.Duration, dated bool) Finding {
 	switch off := ahead.Abs(); {
 	case !dated:
-		return unknown("clock", "", "", "no answer of AWS has the time")
+		return unknown("clock", "", "", "no answer of AWS has a date")
 	case off >= ec2.ClockLimit:
 		return failed(exit.Permission, "clock", "", ec2.ClockRemedy,
 			"this node's clock is %s AWS's, and beyond 5 minutes AWS refuses requests", ec2.SkewText(ahead))

@@ -23,7 +23,8 @@ import (
 // with all their tags has a fourth of that.
 const maxAnswer = 64 << 20
 
-// oddAnswerError is an answer of something else than AWS. A proxy may send a page of its own.
+// oddAnswerError is the error if something other than AWS answered, such as a proxy with a page of
+// its own.
 type oddAnswerError struct {
 	service, operation string
 	status             int    // of HTTP
@@ -34,7 +35,7 @@ func (e *oddAnswerError) Error() string {
 	return fmt.Sprintf("%s:%s was answered with something else (HTTP %d), %s", e.service, e.operation, e.status, e.what)
 }
 
-// brokenAnswerError is an answer that breaks off. Whether the call had its effect is not known.
+// brokenAnswerError is the error of an answer that breaks off. The call may have had its effect.
 type brokenAnswerError struct {
 	service, operation string
 	err                error
@@ -50,8 +51,9 @@ func (e *brokenAnswerError) Unwrap() error { return e.err }
 var errCut = errors.New("it is not complete")
 
 // readAnswers reads the whole of each answer before the SDK does, within maxAnswer. An answer that
-// breaks off or that is not AWS's is an error. The SDK accepts any document of EC2, also an empty
-// one, and reads an empty list from it: nobody has the address, no such instance lives.
+// breaks off, or that is not AWS's, is an error. Otherwise the SDK would accept any document as
+// EC2's, also an empty one, and read an empty list from it: "no interface has the address", "no
+// such instance exists".
 func readAnswers(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("ReadAnswer", readAnswer), middleware.After)
 }

@@ -21,11 +21,11 @@ import (
 
 // Assign asks EC2 for addr as a secondary private IP of the primary ENI, never with reassignment.
 //
-// Success of a first attempt is EC2's confirmation: nobody else can have the address then. Success
-// of a repeated one is confirmed by looking, since the answer may be about an earlier state.
+// Success of a first attempt proves that no other ENI has the address. Success of a repeated
+// attempt is confirmed by looking, since the answer may be about an earlier state.
 //
-// An ENI that has the address already gets success from EC2 (not verified on AWS). So a refusal is
-// held against what EC2 shows: see whose. perhaps says that an earlier run may have got the
+// EC2 reports success if the ENI has the address already (not verified on AWS). So a refusal is
+// compared with what EC2 shows: see whose. perhaps says that an earlier run may have got the
 // address.
 func (a *Node) Assign(ctx context.Context, addr netip.Addr, perhaps bool) error {
 	for {
@@ -48,11 +48,12 @@ func (a *Node) Assign(ctx context.Context, addr netip.Addr, perhaps bool) error 
 	}
 }
 
-// refusal is what an error of AssignPrivateIpAddresses means; nil if the ENI has the address.
+// refusal returns what an error of AssignPrivateIpAddresses means. It returns nil if the ENI has
+// the address.
 func (a *Node) refusal(ctx context.Context, addr netip.Addr, perhaps, repeated bool, err error) error {
 	failed := fmt.Errorf("assigning %s to %s: %w", addr, a.ID.ENI, err)
 	switch {
-	case IsPermission(err), ctx.Err() != nil: // nobody can be asked any more
+	case IsPermission(err), ctx.Err() != nil: // EC2 cannot be asked any more
 		return failed
 	case isBadAddress(err):
 		return &ssmcoord.ImpossibleError{Err: exit.With(exit.Usage, failed, "take the address out of the list: EC2 will never give it")}
@@ -80,8 +81,7 @@ func (a *Node) refusal(ctx context.Context, addr netip.Addr, perhaps, repeated b
 	return failed
 }
 
-// noting sets repeated if the SDK repeats a call of which an earlier attempt may have had its
-// effect.
+// noting sets repeated if the SDK repeats a call and an earlier attempt may have had its effect.
 func noting(repeated *bool) func(*ec2.Options) {
 	return func(o *ec2.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
@@ -97,8 +97,8 @@ func noting(repeated *bool) func(*ec2.Options) {
 	}
 }
 
-// unanswered sets pending if an attempt of the call may have its effect later: it got no answer of
-// EC2 that refuses it.
+// unanswered sets pending if an attempt of the call got no refusal from EC2, so that it may still
+// have its effect later.
 func unanswered(pending *bool) func(*ec2.Options) {
 	return func(o *ec2.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
@@ -142,8 +142,8 @@ func (a *Node) whose(ctx context.Context, addr netip.Addr, perhaps, repeated boo
 	return own, h, nil
 }
 
-// Shows looks whether the primary ENI has addr (wanted true) or is without it, until it is as
-// wanted or the time is over, and returns what it saw last.
+// Shows waits until the primary ENI has addr (wanted true) or lacks it, for within at most, and
+// returns what it saw last.
 func (a *Node) Shows(ctx context.Context, addr netip.Addr, wanted bool, within time.Duration) (shown bool, err error) {
 	began := time.Now()
 	done, err := pause.Poll(ctx, a.backoff(), func() (done bool, err error) {
@@ -160,8 +160,9 @@ func (a *Node) Shows(ctx context.Context, addr netip.Addr, wanted bool, within t
 	return shown, nil
 }
 
-// Unassign takes addr from the primary ENI. False: it was not there. An error counts only if EC2
-// goes on showing the address: the answer to an earlier attempt may have been lost.
+// Unassign takes addr from the primary ENI. It returns false if the ENI did not have it. An error
+// counts only if EC2 goes on showing the address, since the answer to an earlier attempt may have
+// been lost.
 func (a *Node) Unassign(ctx context.Context, addr netip.Addr) (bool, error) {
 	_, err := a.API.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{
 		NetworkInterfaceId: aws.String(a.ID.ENI),

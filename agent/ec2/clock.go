@@ -13,12 +13,12 @@ import (
 )
 
 // AWS refuses a signature whose time is more than 5 minutes from its own clock. The SDK corrects
-// the times of its signatures by the dates of AWS's answers (unless
-// AWS_DISABLE_CLOCK_SKEW_CORRECTION is set) and tries again, but not after RequestExpired, which is
-// what EC2 may say.
+// the times of its signatures by the dates of AWS's answers, and tries again, unless
+// AWS_DISABLE_CLOCK_SKEW_CORRECTION is set. It does not do so after RequestExpired, an answer of
+// EC2.
 const (
 	ClockLimit = 5 * time.Minute
-	ClockNear  = time.Minute // from where on it is worth a word
+	ClockNear  = time.Minute // a smaller difference is not reported
 )
 
 // AheadOf returns by how much the clock that dated an answer is ahead of this node's. It returns

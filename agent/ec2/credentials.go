@@ -78,7 +78,7 @@ func WaitForCredentials(ctx context.Context, cfg aws.Config, env host.Environmen
 	return err
 }
 
-// verdict is the exit code and the remedy of an error.
+// verdict holds the exit code and the remedy of an error.
 type verdict struct {
 	code   exit.Code
 	remedy string
@@ -132,7 +132,7 @@ func noCredentials(err error, cfg aws.Config) (verdict, time.Duration) {
 	return verdict{exit.Permission, "look at the credential settings in the AWS_* environment variables, ~/.aws/config and ~/.aws/credentials; without any, the instance profile is used"}, forGood
 }
 
-// trustRemedy is what to do about a role that EC2 cannot assume.
+// trustRemedy returns what to do about a role that EC2 cannot assume.
 func trustRemedy(region string) string {
 	service := "ec2.amazonaws.com"
 	if Partition(region) == "aws-cn" {

@@ -17,7 +17,7 @@ func Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
 	return endpoint(ctx, cfg, false)
 }
 
-// endpoint is Endpoint. plain leaves out what the operator's settings make of it.
+// endpoint is Endpoint. If plain is set, it ignores the operator's settings.
 func endpoint(ctx context.Context, cfg aws.Config, plain bool) (*url.URL, error) {
 	o := ec2.NewFromConfig(cfg).Options()
 	p := ec2.EndpointParameters{Region: aws.String(o.Region), UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false)}

@@ -119,9 +119,9 @@ func isBadAddress(err error) bool {
 	return strings.Contains(m, "does not fall within") || strings.Contains(m, "reserved range")
 }
 
-// isOfAddress reports whether EC2 refused the address in words that are not known here: the next
-// address of the list may be fine. Such are delegated prefixes and InvalidIPAddress.InUse. An
-// unknown code is about the address if its message names it.
+// isOfAddress reports whether EC2 refused this address with an unknown message: the next address of
+// the list may be fine. Delegated prefixes and InvalidIPAddress.InUse are such cases. An unknown
+// code is about the address if its message names the address.
 func isOfAddress(err error, addr netip.Addr) bool {
 	code := ErrorCode(err)
 	for _, prefix := range []string{"InvalidIPAddress", "InvalidPrivateIpAddress", "InvalidAddress", "InsufficientFreeAddressesInSubnet"} {
@@ -143,8 +143,8 @@ func isUnknownRefusal(err error) bool {
 // isENIFull reports whether the ENI has as many addresses as its instance type allows.
 func isENIFull(err error) bool { return ErrorCode(err) == "PrivateIpAddressLimitExceeded" }
 
-// isCredentialError reports whether AWS does not accept the credentials. A wrong clock is told by
-// ClockError.
+// isCredentialError reports whether AWS does not accept the credentials. ClockError reports a wrong
+// clock.
 func isCredentialError(code string) bool {
 	switch code {
 	case "ExpiredToken", "ExpiredTokenException", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure",
@@ -172,14 +172,14 @@ func isEmptyRoleList(err error) bool {
 	return strings.Contains(err.Error(), "empty EC2 IMDS role list")
 }
 
-// isOddCredentials reports whether something else than IMDS has answered in its place, or with
-// something else than credentials.
+// isOddCredentials reports whether something other than IMDS answered in its place, or IMDS gave
+// something other than credentials.
 func isOddCredentials(err error) bool {
 	m := err.Error()
 	return isPageError(err) || strings.Contains(m, "failed to decode") && strings.Contains(m, "EC2 IMDS role credentials")
 }
 
-// isNoHTTP reports whether what answered does not speak HTTP.
+// isNoHTTP reports whether the server that answered does not speak HTTP.
 func isNoHTTP(err error) bool {
 	m := err.Error()
 	return strings.Contains(m, "malformed HTTP ")

@@ -56,6 +56,9 @@ func ExplainAt(err error, at iam.Place) error {
 		return exit.With(exit.Unreachable, err, fmt.Sprintf("let only the networks that need the static IP see it: --only-cidr NETWORK; or keep the endpoint's network out: --exclude-cidr NETWORK; "+
 			"or, if the endpoint is outside the VPC, create the VPC endpoint %s", EndpointService(at.Region, c.Service)))
 	}
+	if tag := (*ssmcoord.TagError)(nil); errors.As(err, &tag) {
+		return exit.With(exit.Usage, err, tagRemedy(tag))
+	}
 	service := innermostService(err, "")
 	if remedy := pathRemedy(err, service); remedy != "" {
 		return exit.With(exit.Unreachable, err, remedy)
@@ -88,6 +91,14 @@ func ExplainAt(err error, at iam.Place) error {
 	return err
 }
 
+// tagRemedy is what to do about tags that Parameter Store refuses.
+func tagRemedy(err error) string {
+	if ErrorCode(err) == "TooManyTagsError" {
+		return "the record has other tags, and a parameter has 50 at most: remove some (aws ssm remove-tags-from-resource --resource-type Parameter), or name fewer with --claim-tag"
+	}
+	return "correct --claim-tag: look at the tag policies of the organization (aws organizations describe-effective-policy --policy-type TAG_POLICY) for the values that they admit"
+}
+
 // definiteRefusals are refusals that no repetition changes, by the code of the error, with who has
 // to act and how.
 var definiteRefusals = map[string]verdict{
@@ -109,7 +120,7 @@ var definiteRefusals = map[string]verdict{
 	"NotImplemented":                       {exit.Unreachable, "the server is not AWS: look at AWS_ENDPOINT_URL"},
 }
 
-// unreachableRemedy is what to do about an endpoint that does not answer.
+// unreachableRemedy returns what to do about an endpoint that does not answer.
 func unreachableRemedy(err error, region, service string) string {
 	dns, op := (*net.DNSError)(nil), (*net.OpError)(nil)
 	named := errors.As(err, &dns)
@@ -129,8 +140,8 @@ func unreachableRemedy(err error, region, service string) string {
 	return fmt.Sprintf("in a subnet without NAT create the %s whose security group admits TCP 443 from the nodes; otherwise check routes, network ACLs, DNS and HTTPS_PROXY", vpce)
 }
 
-// pathRemedy returns what to do about something between the node and an endpoint that no repetition
-// repairs, or "": a certificate, a proxy that refuses, a page of a middlebox.
+// pathRemedy returns what to do about something between the node and an endpoint that persists: a
+// certificate, a proxy that refuses, a page of a middlebox. It returns "" for any other error.
 func pathRemedy(err error, service string) string {
 	unknownCA, noRoots, wrongName := x509.UnknownAuthorityError{}, x509.SystemRootsError{}, x509.HostnameError{}
 	invalid, plain, alert := x509.CertificateInvalidError{}, tls.RecordHeaderError{}, tls.AlertError(0)
@@ -145,7 +156,7 @@ func pathRemedy(err error, service string) string {
 	case errors.As(err, &wrongName):
 		return "the certificate is another host's: look at AWS_ENDPOINT_URL (use a name that the certificate has), at the VPC's private DNS and at /etc/hosts"
 	case errors.As(err, &invalid) && invalid.Reason != x509.Expired:
-		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS) and at AWS_CA_BUNDLE"
+		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS), and AWS_CA_BUNDLE"
 	case errors.As(err, &plain) && errors.As(err, &op) && op.Op == "proxyconnect":
 		return "the proxy does not speak TLS: HTTPS_PROXY has to begin with http://, which is the way to the proxy and not to AWS"
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
@@ -162,7 +173,7 @@ func pathRemedy(err error, service string) string {
 	return ""
 }
 
-// modesOf adds what FIPS and dual-stack names need, if the name of an endpoint is one.
+// modesOf returns what else a name of a FIPS or dual-stack endpoint needs, or "".
 func modesOf(name string) string {
 	switch dual := strings.HasSuffix(name, ".api.aws") || strings.Contains(name, ".api."); {
 	case strings.Contains(name, "-fips."):

@@ -102,7 +102,7 @@ type refusedMetadata struct {
 func (e *refusedMetadata) Error() string {
 	switch {
 	case e.token && e.status == http.StatusOK:
-		return fmt.Sprintf("reading %s from IMDS: what it answers to the request for a token is no token", e.path)
+		return fmt.Sprintf("reading %s from IMDS: its answer to the request for a token is not a token", e.path)
 	case e.token:
 		return fmt.Sprintf("reading %s from IMDS: it answers HTTP %d to the request for a token", e.path, e.status)
 	}
@@ -179,7 +179,8 @@ func IMDSRemedy(err error) string {
 		"aws ec2 modify-instance-metadata-options --instance-id ... --http-put-response-hop-limit 2"
 }
 
-// silent returns the exit code for an IMDS that has not answered, or not with what was asked for.
+// silent returns the exit code for an IMDS that has not answered, or has answered with something
+// else.
 func silent(err error) exit.Code {
 	if odd := (*oddMetadata)(nil); hasResponse(err) || errors.As(err, &odd) {
 		return exit.Identity

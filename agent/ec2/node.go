@@ -139,7 +139,7 @@ func (a *Node) backoff() func() time.Duration {
 	}
 }
 
-// Tags are the node's own tags. EC2 may not list a new instance yet: then it is asked again, for a
+// Tags returns the node's own tags. EC2 may not list a new instance yet, so Tags asks again for a
 // while.
 func (a *Node) Tags(ctx context.Context) (map[string]string, error) {
 	began := time.Now()
@@ -191,7 +191,7 @@ func (a *Node) Holders(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]
 	return holders, nil
 }
 
-// Lives tells which of the instances exist.
+// Lives returns which of the instances exist.
 func (a *Node) Lives(ctx context.Context, instances []string) (map[string]ssmcoord.Life, error) {
 	lives := map[string]ssmcoord.Life{}
 	for chunk := range slices.Chunk(instances, filterValues) {
@@ -209,8 +209,8 @@ func (a *Node) Lives(ctx context.Context, instances []string) (map[string]ssmcoo
 	return lives, nil
 }
 
-// Own lists all addresses of the node's primary ENI, the primary IP included. IMDS has named the
-// ENI, so that EC2 does not know it can only mean that EC2's describe calls do not show it yet.
+// Own returns all addresses of the node's primary ENI, the primary IP included. If EC2 does not
+// know the ENI, its describe calls are late: IMDS has named it.
 func (a *Node) Own(ctx context.Context) (own []netip.Addr, err error) {
 	began := time.Now()
 	_, err = pause.Poll(ctx, a.backoff(), func() (done bool, err error) {
@@ -225,7 +225,7 @@ func (a *Node) Own(ctx context.Context) (own []netip.Addr, err error) {
 	return own, err
 }
 
-// addresses are those of the node's own among the interfaces.
+// addresses returns the addresses of the node's own ENI among the interfaces.
 func (a *Node) addresses(interfaces []types.NetworkInterface) ([]netip.Addr, error) {
 	var own []netip.Addr
 	for _, n := range interfaces {
@@ -246,8 +246,8 @@ func (a *Node) addresses(interfaces []types.NetworkInterface) ([]netip.Addr, err
 	return own, nil
 }
 
-// Capacity is how many private IPv4 addresses, the primary one included, the instance type allows
-// on one ENI.
+// Capacity returns how many private IPv4 addresses the instance type allows on one ENI, the primary
+// one included.
 func (a *Node) Capacity(ctx context.Context) (int, error) {
 	out, err := a.API.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{InstanceTypes: []types.InstanceType{types.InstanceType(a.ID.InstanceType)}})
 	if err != nil {
@@ -273,8 +273,8 @@ func (a *Node) Rename(ctx context.Context, name string) error {
 	return nil
 }
 
-// NewName returns the Name tag that the instance should have, with the role appended; empty where
-// it should stay as it is.
+// NewName returns the Name tag that the instance should have: its name with the role appended. It
+// returns "" if the tag should stay as it is.
 func (a *Node) NewName(tags map[string]string) string {
 	name, suffix := tags[TagName], "-"+string(a.Role)
 	if name == "" || strings.HasSuffix(name, suffix) || a.NameTooLong(tags) != "" {
@@ -309,7 +309,7 @@ func tagsOf(tags []types.Tag) map[string]string {
 	return m
 }
 
-// span names a list of addresses in a message.
+// span returns a list of addresses as text for a message.
 func span(addrs []netip.Addr) string {
 	if len(addrs) == 1 {
 		return addrs[0].String()

@@ -29,16 +29,21 @@ func IAMAction(err error) string {
 // endpointPolicy is what AWS calls the policy of a VPC endpoint in its messages.
 const endpointPolicy = "VPC endpoint policy"
 
-// maxAction is more characters than the name of any action has that the product needs.
+// maxAction limits the name of an action that is taken from a message. The product's actions have
+// shorter names.
 const maxAction = 64
 
 // PermissionRemedy returns what to do about a denied call: the statement of the shipped policy that
-// allows the call, or where to look for the one that denies it.
+// allows it, or where to look for the statement that denies it.
 func PermissionRemedy(err error, at iam.Place) string {
 	action, message := IAMAction(err), ErrorMessage(err)
 	if strings.Contains(message, "explicit deny") {
+		tags := ""
+		if action == "ssm:PutParameter" {
+			tags = "; if it demands tags (aws:RequestTag), name them with --claim-tag KEY=VALUE"
+		}
 		return fmt.Sprintf("a policy denies %s: look for its Deny statement in the policies of the role and its permissions boundary, "+
-			"in the organization's service control policies, and in the policy of the VPC endpoint", action)
+			"in the organization's service control policies, and in the policy of the VPC endpoint%s", action, tags)
 	}
 	where := "the role of the instance profile (EMR: JobFlowRole)"
 	for _, kind := range []string{endpointPolicy, "permissions boundary", "session policy", "service control policy", "resource control policy"} {

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// cutOffCalls and cutOffAfter are how many connections in a row must time out, and for how long,
-// until an endpoint that has answered before the rules counts as cut off by them. An address that
-// EC2 has just assigned may lead nowhere for some seconds: the assignment is asynchronous.
+// An endpoint that answered before the rules counts as cut off by them if cutOffCalls connections
+// in a row time out, over at least cutOffAfter. EC2 assigns an address asynchronously, so a new
+// address may lead nowhere for some seconds.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignPrivateIpAddresses.html
 const (
 	cutOffCalls = 2
 	cutOffAfter = 20 * time.Second
 )
 
-// CutOffError is the error of an endpoint that answered before the rules were programmed, and to
-// which no connection comes about with them.
+// CutOffError is the error of an endpoint that answered before the rules were programmed, and
+// cannot be connected to since.
 type CutOffError struct {
 	Service string // ssm, ec2
 	Err     error
@@ -41,9 +41,9 @@ func IsCutOff(err error) bool {
 	return errors.As(err, &e)
 }
 
-// Rerouted tells the session that new connections may leave with another source address from now
-// on: rules were programmed. Connections that exist keep their address, so the session gives them
-// up. Its next call then shows whether the endpoint can be reached by the rules.
+// Rerouted tells the session that rules were programmed: new connections may leave with another
+// source address. Existing connections keep theirs, so the session closes them. The next call then
+// shows whether the endpoint can be reached through the rules.
 func (s *Session) Rerouted() {
 	s.giveUp()
 	s.Tally.reroute(time.Now())
@@ -55,14 +55,14 @@ func (s *Session) Restored() {
 	s.Tally.reroute(time.Time{})
 }
 
-// giveUp closes the connections that no call uses.
+// giveUp closes idle connections.
 func (s *Session) giveUp() {
 	if c, ok := s.Config.HTTPClient.(*http.Client); ok {
 		c.CloseIdleConnections()
 	}
 }
 
-// route is what the tally knows about connections since the rules were programmed.
+// route holds what the tally knows about connections since the rules were programmed.
 type route struct {
 	since    time.Time       // when the rules were programmed; zero: not in this session
 	answered map[string]bool // services that have answered since
@@ -75,8 +75,8 @@ func (t *Tally) reroute(since time.Time) {
 	t.route = route{since: since, answered: map[string]bool{}, timeouts: map[string]int{}}
 }
 
-// judge returns a CutOffError in the place of err if the rules are its cause. began is when the
-// attempt began. The lock is held.
+// judge returns a CutOffError instead of err if the rules are its cause. began is when the attempt
+// began. The caller holds the lock.
 func (r *route) judge(service string, before bool, began time.Time, err error) error {
 	switch {
 	case r.since.IsZero() || began.Before(r.since):
@@ -92,7 +92,7 @@ func (r *route) judge(service string, before bool, began time.Time, err error) e
 	return err
 }
 
-// connectTimedOut reports whether no connection came about because nothing answered.
+// connectTimedOut reports whether a connection attempt got no answer.
 func connectTimedOut(err error) bool {
 	op, dns := (*net.OpError)(nil), (*net.DNSError)(nil)
 	return errors.As(err, &op) && op.Op == "dial" && op.Timeout() && !errors.As(err, &dns)

@@ -79,8 +79,8 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 		return nil, err
 	}
 	t := newTally(env.Logger())
-	// The clients that the SDK makes for credentials are made while it loads, before the CA bundle
-	// of the operator is known. So the client proper is put behind them afterwards.
+	// The SDK makes its clients for credentials while it loads, before it knows the operator's CA
+	// bundle. So they send through a client that is set afterwards.
 	behind := &laterClient{HTTPClient: HTTPClient(env, attemptTimeout)}
 	options := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithHTTPClient(buildableOr(env, attemptTimeout)),
@@ -146,7 +146,7 @@ func loadConfig(ctx context.Context, env host.Environment, options []func(*awsco
 	}
 }
 
-// laterClient is an HTTP client that is replaced after those who use it were made.
+// laterClient is an HTTP client whose transport is set after its users were made.
 type laterClient struct{ aws.HTTPClient }
 
 // buildableOr returns the SDK's client, or one with env's transport.
@@ -157,7 +157,7 @@ func buildableOr(env host.Environment, timeout time.Duration) aws.HTTPClient {
 	return buildable(env, timeout)
 }
 
-// configRemedy is what to do about a configuration that the SDK cannot load.
+// configRemedy returns what to do about a configuration that the SDK cannot load.
 func configRemedy(env host.Environment) string {
 	remedy := "check the AWS_* environment variables and ~/.aws/config"
 	for _, name := range append([]string{"AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI"}, configFiles...) {

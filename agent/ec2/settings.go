@@ -21,8 +21,8 @@ import (
 // imdsEndpoint is the variable that names another IMDS.
 const imdsEndpoint = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
-// checkVariables refuses credentials in the environment that have blanks around them or control
-// characters in them. No signature with these is right.
+// checkVariables refuses credentials in the environment with blanks around them or control
+// characters in them: AWS rejects every signature made with these.
 func checkVariables(env host.Environment) error {
 	var errs []error
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
@@ -67,7 +67,7 @@ func checkURL(u *url.URL) error {
 	return nil
 }
 
-// endpointRemedy names the settings that make the endpoint of a service.
+// endpointRemedy names the settings that determine a service's endpoint.
 func endpointRemedy(env host.Environment, service string) string {
 	var own, modes []string
 	for _, name := range []string{"AWS_ENDPOINT_URL_" + strings.ToUpper(service), "AWS_ENDPOINT_URL"} {

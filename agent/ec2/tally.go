@@ -25,11 +25,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// newRetryer retries whatever may pass until the context ends: throttling, 5xx, 408, 425 and 429,
-// lost connections, slow answers, answers that break off, and concurrent updates of one parameter.
-// It ends at once what no repetition repairs: see lasting. The SDK's own limits (three attempts, a
-// retry quota, an adaptive mode) give up or stall too early for a launch in which all nodes share
-// one quota.
+// newRetryer returns a Retryer that repeats a call until the context ends, if the fault may pass:
+// throttling, 5xx, 408, 425 and 429, lost connections, slow answers, answers that break off, and
+// concurrent updates of one parameter. It does not repeat a call after a lasting error. The SDK's
+// own limits (three attempts, a retry quota, an adaptive mode) give up or stall too early for a
+// launch in which all nodes share one quota.
 func newRetryer(random func() float64, t *Tally) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = math.MaxInt32
@@ -129,9 +129,9 @@ func (t *Tally) persisting(ctx context.Context, name string, began time.Time, er
 	}
 }
 
-// retryable reports whether the SDK repeats a call. It does not after an error that lasts, or if
-// the endpoint has never answered or the rules cut it off. It does after half of an answer, and if
-// a middlebox refused the call for now.
+// retryable reports whether the SDK repeats a call. It does not if the error lasts, if the endpoint
+// has never answered, or if the rules cut the endpoint off. It does if an answer broke off, or if a
+// middlebox refused the call for now.
 func (t *Tally) retryable(err error) aws.Ternary {
 	broken := (*brokenAnswerError)(nil)
 	switch u := (*UnreachableError)(nil); {
@@ -143,9 +143,9 @@ func (t *Tally) retryable(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
-// Overdue gives err, with which the time for it has ended, its exit code and its remedy. The SDK
-// reports that it was cancelled. What the operator needs is what it was trying in vain: the last
-// errors of the services that err is about, or of all if it names none.
+// Overdue gives err its exit code and remedy, if the time of the work ran out. The SDK then reports
+// only that it was cancelled. Overdue adds what was tried in vain: the last errors of the services
+// that err is about, or of all services if err names none.
 func (t *Tally) Overdue(err error, at iam.Place) error {
 	t.mu.Lock()
 	about := servicesOf(err)

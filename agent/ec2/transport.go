@@ -21,8 +21,8 @@ import (
 const maxHeader = 64 << 10
 
 // HTTPClient returns env's transport, or the SDK's with a proxy rule that never sends a request for
-// IMDS to a proxy. The client follows no redirects: AWS sends none, and what a middlebox sends
-// leads elsewhere. timeout limits the wait for an answer. Looking a name up is not counted.
+// IMDS to a proxy. The client follows no redirects: AWS sends none, and those of a middlebox lead
+// elsewhere. timeout limits the wait for an answer, without the time to look the name up.
 func HTTPClient(env host.Environment, timeout time.Duration) aws.HTTPClient {
 	if env.HTTP != nil {
 		return direct(env.HTTP, timeout)
@@ -37,7 +37,8 @@ func direct(t http.RoundTripper, timeout time.Duration) *http.Client {
 	}}
 }
 
-// buildable returns the SDK's client. Only to this one the SDK adds the file of AWS_CA_BUNDLE.
+// buildable returns the SDK's client. The SDK adds the file of AWS_CA_BUNDLE to this type of client
+// only.
 func buildable(env host.Environment, timeout time.Duration) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTimeout(timeout + host.LookupWait).
 		WithTransportOptions(func(t *http.Transport) {
@@ -94,8 +95,9 @@ type brokenProxyError struct{ name string } // of the variable
 
 func (e *brokenProxyError) Error() string { return e.name + " is not a valid proxy URL" }
 
-// proxyOf returns the proxy for a request that rule takes from the environment. Where a variable is
-// broken, rule may return a proxy of another name. Waiting for that one would be in vain.
+// proxyOf returns the proxy for a request, which rule takes from the environment. If a proxy
+// variable is broken, rule may return a proxy under a wrong name, and waiting for that one would be
+// in vain.
 func proxyOf(env host.Environment, r *http.Request, rule func(*http.Request) (*url.URL, error)) (*url.URL, error) {
 	proxy, err := rule(r)
 	if name := env.BrokenProxyFor(r.URL.Scheme); name != "" && (proxy != nil || err != nil) {

@@ -17,10 +17,9 @@ var nowhere = [...]netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.Addr
 // Try calls an action in a way that changes nothing. tag is the key for CreateTags and DeleteTags.
 // The error says whether the caller may call the action: see Allowed.
 //
-// If the action knows DryRun, EC2 answers by it. Assign- and UnassignPrivateIpAddresses do not.
-// They are called for an address outside the subnet, which EC2 refuses if the caller may call. That
-// it looks at permissions first is not verified on AWS; in no case is anything changed. TryAssign
-// has a better proof.
+// If the action supports DryRun, Try uses it. Assign- and UnassignPrivateIpAddresses do not. Try
+// calls them for an address outside the subnet, which EC2 refuses if the caller has the permission.
+// Whether EC2 checks permissions first is not verified on AWS. TryAssign is a better proof.
 func (a *Node) Try(ctx context.Context, action, tag string) (err error) {
 	dry := aws.Bool(true)
 	outside := nowhere[0]
@@ -53,9 +52,9 @@ func (a *Node) Try(ctx context.Context, action, tag string) (err error) {
 }
 
 // TryAssign assigns an address that the interface has. A success proves the permission, and changes
-// nothing. That EC2 takes such a call for a success is not verified on AWS.
+// nothing. That EC2 reports success for such a call is not verified on AWS.
 //
-// pending says that an attempt got no answer, also if a later one did: EC2 may carry it out up to
+// pending is set if any attempt got no answer: EC2 may carry that attempt out up to
 // ssmcoord.DescribeLag later.
 func (a *Node) TryAssign(ctx context.Context, own netip.Addr) (pending bool, err error) {
 	_, err = a.API.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{

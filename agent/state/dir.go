@@ -50,27 +50,51 @@ func CheckDir(dir string) error {
 	switch _, err := loadState(dir, filepath.Join(dir, File)); {
 	case err == nil, errors.Is(err, ErrVersion):
 		return nil // somebody keeps something beside a state
-	case errors.Is(err, ErrUnsafe):
+	case errors.Is(err, ErrUnsafe) && filepath.Base(dir) == ownDirName:
 		return err
 	}
-	return notOurs(dir, foreign)
+	return notOurs(dir, foreign) // the state may be another program's, too
 }
 
-// checkOwnDir is checkOwn for dir. A directory with files of others and without a state is somebody
-// else's: its mode and its owner are as they have to be, as those of /tmp.
+// checkOwnDir is checkOwn for dir. Only of a directory that is surely this program's does the error
+// say how to change it. The mode and the owner of another one are as they have to be, as those of
+// /tmp are, also if it has a state.
 func checkOwnDir(dir string) error {
 	err := checkOwn(dir, fs.ModeDir)
 	if !errors.Is(err, ErrUnsafe) {
 		return err
 	}
-	if _, stateErr := os.Lstat(filepath.Join(dir, File)); !errors.Is(stateErr, fs.ErrNotExist) {
+	foreign, readErr := foreignIn(dir)
+	if readErr == nil && isOwnDir(dir, len(foreign) == 0) {
 		return err
 	}
-	if foreign, readErr := foreignIn(dir); readErr == nil && len(foreign) > 0 {
+	if readErr == nil && len(foreign) > 0 {
 		return notOurs(dir, foreign)
 	}
-	return err
+	_, why, _ := strings.Cut(err.Error(), ErrUnsafe.Error())
+	return notStateDir(dir, fmt.Errorf("it %w%s", ErrUnsafe, why))
 }
+
+// isOwnDir reports whether dir certainly belongs to this program: it has the program's name or a
+// state, and no file of others, others may not write it, and it is not directly below the root.
+func isOwnDir(dir string, alone bool) bool {
+	named := filepath.Base(dir) == ownDirName
+	info, err := os.Lstat(dir)
+	switch {
+	case err != nil:
+		return false
+	case !info.IsDir():
+		return named // a link or a file in the place of the directory
+	case info.Mode()&fs.ModeSticky != 0, filepath.Dir(filepath.Dir(dir)) == filepath.Dir(dir):
+		return false
+	}
+	_, err = os.Lstat(filepath.Join(dir, File))
+	hasState := err == nil
+	return alone && hasState || named && (alone || hasState)
+}
+
+// ownDirName is the last part of the name of the default state directory.
+const ownDirName = "emr-static-ip"
 
 // foreignIn lists the names in dir that this package does not give its files, quoted.
 func foreignIn(dir string) (names []string, err error) {
@@ -88,8 +112,16 @@ func notOurs(dir string, foreign []string) error {
 	if more := len(foreign) - 3; more > 0 {
 		foreign = append(foreign[:3], fmt.Sprintf("%d more", more))
 	}
-	return exit.With(exit.Usage, fmt.Errorf("%s %w: it has %s", dir, ErrNotOurs, strings.Join(foreign, ", ")),
-		"name a directory with --state-dir that is empty or does not exist")
+	return notStateDir(dir, errors.New("it has "+strings.Join(foreign, ", ")))
+}
+
+// notStateDir returns the error for a directory that is not to be used, and not to be changed.
+func notStateDir(dir string, why error) error {
+	remedy := "name a directory with --state-dir that is empty or does not exist"
+	if _, err := os.Lstat(filepath.Join(dir, File)); err == nil {
+		remedy += fmt.Sprintf("; if the %s in %s is this program's, run again with the list of addresses: the node's address is found by EC2 and the ledger", File, dir)
+	}
+	return exit.With(exit.Usage, fmt.Errorf("%s %w: %w", dir, ErrNotOurs, why), remedy)
 }
 
 // ours reports whether name is one of the names that this package gives its files.

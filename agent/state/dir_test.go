@@ -48,6 +48,17 @@ func TestExistingDirectoryIsNotChanged(t *testing.T) {
 		{"a hidden file", 0o755, file(".profile"), true},
 		{"as /tmp", 0o777 | fs.ModeSticky, file("socket"), true},
 		{"writable by its group", 0o775, file("data"), true},
+		{"as /tmp, with a state", 0o777 | fs.ModeSticky, func(dir string) error { return errors.Join(valid(dir), file("socket")(dir)) }, true},
+		{"as /tmp, with a state alone", 0o777 | fs.ModeSticky, valid, true},
+		{"as an empty /tmp", 0o777 | fs.ModeSticky, nil, true},
+		{"writable by all, with a state and files of others", 0o777, func(dir string) error { return errors.Join(valid(dir), file("data")(dir)) }, true},
+		{"writable by all, with another program's state", 0o777, func(dir string) error { return errors.Join(file(File)(dir), file("data")(dir)) }, true},
+		{"a state that others write, beside other files", 0o755, func(dir string) error {
+			return errors.Join(valid(dir), file("data")(dir), os.Chmod(filepath.Join(dir, File), 0o666))
+		}, true},
+		{"of another user, with a state", 0o755, func(dir string) error { return errors.Join(valid(dir), file("data")(dir), chown(dir)) }, true},
+		{"empty, of another user", 0o755, chown, true},
+		{"empty, writable by all", 0o777, nil, true},
 		{"of another user", 0o755, func(dir string) error { return errors.Join(file("data")(dir), chown(dir)) }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -88,12 +88,25 @@ type State struct {
 // Released reports whether a release has begun or ended, and no run came after it.
 func (s State) Released() bool { return s.Phase == Releasing || s.Phase == Released }
 
+// ScopeOrigin is where a scope comes from.
+type ScopeOrigin string
+
+// The origins. Files of older versions have none.
+const (
+	ScopeAsked   ScopeOrigin = "asked"
+	ScopeDerived ScopeOrigin = "derived"
+)
+
 // Settings are the part of a Config that a later run without addresses repeats. They leave out what
 // belongs to one run only, such as timeouts and logging.
 type Settings struct {
-	Pools   pool.Pools      `json:"pools"`
-	Role    emr.Role        `json:"role,omitempty"` // of --role, not as detected
-	Scope   string          `json:"snat_scope"`
+	Pools pool.Pools `json:"pools"`
+	Role  emr.Role   `json:"role,omitempty"` // of --role, not as detected
+	Scope string     `json:"snat_scope"`
+	// ScopeFrom says whether the operator asked for the scope, or whether the run derived it. A run
+	// that is not asked for one derives it again.
+	ScopeFrom ScopeOrigin `json:"snat_scope_from,omitempty"`
+
 	Only    []netip.Prefix  `json:"only_cidr,omitempty"`
 	Exclude []netip.Prefix  `json:"exclude_cidr,omitempty"`
 	Backend string          `json:"nat_backend"`

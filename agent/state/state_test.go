@@ -33,7 +33,7 @@ func testState() State {
 		Unproven: netiptest.Addrs("10.0.1.11 10.0.1.13"), Before: netip.MustParseAddr("10.0.1.12"), BeforeDue: time.Date(2025, 1, 2, 3, 5, 4, 0, time.UTC),
 		Settings: Settings{
 			Pools: pool.Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11 10.0.1.12"), Task: netiptest.Addrs("10.0.1.20")},
-			Role:  emr.Core, OnError: "continue", Scope: "all", Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
+			Role:  emr.Core, OnError: "continue", Scope: "all", ScopeFrom: ScopeDerived, Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 			Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
 			Verify:           []verify.Target{{Host: "192.168.50.10", Port: 8020}, {Host: "nn.example.com", Port: 443}},
 			NoShutdownAction: true, ClaimTags: []ssmcoord.Tag{{Key: "team", Value: "data"}, {Key: "empty"}},

@@ -15,7 +15,7 @@ import (
 // PutParameter calls a second that an account has. The rest is for the nodes.
 const stepPause = 500 * time.Millisecond
 
-// Outcome is what became of a step.
+// Outcome says how a step ended.
 type Outcome string
 
 // The outcomes.
@@ -25,7 +25,7 @@ const (
 	TakenBack Outcome = "taken back"
 )
 
-// StepResult is a step and what became of it.
+// StepResult is a step and its outcome.
 type StepResult struct {
 	Step
 	Outcome Outcome

@@ -151,8 +151,8 @@ func (v *Inventory) instances(ctx context.Context, ids []string) (map[string]Ins
 	return known, nil
 }
 
-// again looks once more at one address. It reads the record last, because the caller changes the
-// record next, without a condition.
+// again reads one address once more. It reads the record last, because the caller then changes the
+// record without a condition.
 func (v *Inventory) again(ctx context.Context, s Sighting) (Sighting, error) {
 	enis, err := v.EC2.Interfaces(ctx, []string{s.Subnet}, []netip.Addr{s.Addr})
 	if err != nil {

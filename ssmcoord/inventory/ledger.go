@@ -81,8 +81,8 @@ func (v *Inventory) ledger(subnet string) *ssmcoord.Ledger {
 	return ssmcoord.OpenLedger(v.API, v.Prefix, subnet).WithTags(v.Tags)
 }
 
-// placeOf returns the subnet and address in a parameter's name. False: the name is not one of a
-// record.
+// placeOf returns the subnet and address in a parameter's name. It returns false if the name is not
+// a record's.
 func (v *Inventory) placeOf(name string) (place, bool) {
 	rest, ok := strings.CutPrefix(name, v.Prefix+"/")
 	subnet, ip, two := strings.Cut(rest, "/")

@@ -19,7 +19,7 @@ const (
 	Leave   StepKind = "leave"
 )
 
-// Step is one change of the ledger, or one that is not made, and the reason.
+// Step is one change of the ledger, or, if its kind is Leave, the reason why there is none.
 type Step struct {
 	Kind   StepKind
 	Reason string
@@ -107,7 +107,7 @@ func repair(s Sighting, reason string, now time.Time) Step {
 	case s.Holder.Instance == "":
 		return leave(s.Holder.ENI + " is attached to no instance: attach it, unassign the address, or delete it")
 	case s.By.Life() != ssmcoord.Living:
-		return leave(fmt.Sprintf("%s of %s (%s) still carries it by EC2: look again in a while", s.Holder.ENI, s.Holder.Instance, s.By.state()))
+		return leave(fmt.Sprintf("EC2 still shows it on %s of %s (%s): look again later", s.Holder.ENI, s.Holder.Instance, s.By.state()))
 	case !s.node():
 		step.Kind = Remove
 		step.Reason += fmt.Sprintf("; an address outside the ledger needs no record, and this one is in use by %s", s.Holder)
@@ -129,9 +129,10 @@ func (s Sighting) holderRecord(now time.Time) ssmcoord.Record {
 	return ssmcoord.Record{Instance: s.By.ID, ENI: s.Holder.ENI, Cluster: s.By.Cluster, Role: s.By.Role, Time: now}
 }
 
-// nextRecord returns the record that is right at a later look than the step's: that of the node
-// which carries the address by then. False: no node does, or one that the step does not name
-// carries other addresses too, since only that node's own run knows which of them it uses.
+// nextRecord returns the record that is right at a later look than the step's: the one of the node
+// that carries the address by then. It returns false if no node does, or if that node is not the
+// one of the step and carries other addresses too, since only its own run knows which of them it
+// uses.
 func (step Step) nextRecord(again Sighting, now time.Time) (ssmcoord.Record, bool) {
 	if !again.node() || again.By.ID != step.Write.Instance && again.Beside > 0 {
 		return ssmcoord.Record{}, false

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 )
 
-// Limits of Parameter Store's standard tier.
+// Limits of Parameter Store's standard tier. AWS documents 4 KB for a value, and its message says
+// characters. The model counts bytes, which is the stricter one.
 const (
 	maxValue      = 4096
 	maxParameters = 10000
@@ -29,7 +31,7 @@ func checkNewName(name string) *Error {
 	switch first := strings.ToLower(strings.TrimPrefix(name, "/")); {
 	case name == "":
 		return validation("1 validation error detected: Value '' at 'name' failed to satisfy constraint: Member must have length greater than or equal to 1.")
-	case len(name) > maxName:
+	case utf8.RuneCountInString(name) > maxName:
 		return validation("Parameter name must not be longer than %d characters.", maxName)
 	case strings.HasPrefix(first, "aws"):
 		if strings.HasPrefix(name, "/") {

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
@@ -110,6 +113,52 @@ func TestPutWithTags(t *testing.T) {
 	if _, err := c.ssm.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: aws.String("/none"),
 		Tags: in.Tags}); code(err) != "InvalidResourceId" {
 		t.Errorf("tagging a missing parameter: %v", err)
+	}
+}
+
+// TestLengthsAreCharacters checks that limits of tags and filters count characters, as AWS does.
+func TestLengthsAreCharacters(t *testing.T) {
+	w := newWorld(t, Options{})
+	c, ctx := w.on(""), ctxFor(t)
+	for _, test := range []struct {
+		key, value string
+		refused    bool
+	}{
+		{strings.Repeat("ü", 128), strings.Repeat("語", 256), false},
+		{"k", "", false},
+		{strings.Repeat("ü", 129), "", true},
+		{"k", strings.Repeat("語", 257), true},
+		{"", "v", true},
+	} {
+		tags := []ssmtypes.Tag{{Key: aws.String(test.key), Value: aws.String(test.value)}}
+		in := putInput("/x", "v")
+		in.Tags = tags
+		_, put := c.ssm.PutParameter(ctx, in)
+		if put != nil {
+			c.ssm.PutParameter(ctx, putInput("/x", "v"))
+		}
+		_, add := c.ssm.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: aws.String("/x"), Tags: tags})
+		for call, err := range map[string]error{"PutParameter": put, "AddTagsToResource": add} {
+			if (code(err) == "ValidationException") != test.refused || !test.refused && err != nil {
+				t.Errorf("%s with a key of %d and a value of %d characters: %v", call, utf8.RuneCountInString(test.key), utf8.RuneCountInString(test.value), err)
+			}
+		}
+		if _, err := c.ssm.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String("/x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := putInput("/x", "v")
+	for n := range 51 {
+		in.Tags = append(in.Tags, ssmtypes.Tag{Key: aws.String(fmt.Sprint(n)), Value: aws.String("")})
+	}
+	if _, err := c.ssm.PutParameter(ctx, in); code(err) != "TooManyTagsError" {
+		t.Errorf("51 tags: %v", err)
+	}
+	for n, refused := range map[int]bool{255: false, 256: true} {
+		_, err := c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{{Name: aws.String("tag:Name"), Values: []string{strings.Repeat("ü", n)}}}})
+		if (code(err) == "FilterLimitExceeded") != refused || !refused && err != nil {
+			t.Errorf("a filter of %d characters: %v", n, err)
+		}
 	}
 }
 

@@ -1,15 +1,75 @@
 package lab
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // tagsDemanded is an organization's rule: nobody writes a parameter without the tag team.
 const tagsDemanded = `{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ssm:PutParameter", "Resource": "*",
 	"Condition": {"Null": {"aws:RequestTag/team": "true"}}}]}`
+
+// tagFailures are what can be wrong with tags of the records: permissions, the policies of an
+// organization, the arguments, and what AWS makes of a tag.
+func tagFailures() []failure {
+	tagged := func(tag string) []string { return append([]string{"--claim-tag", tag}, list...) }
+	nothing := func(t *testing.T, s *site, got Result) {
+		nothingLeft(t, s, got)
+		s.Cloud.Fault(nil)
+		goesOn(t, s, got)
+	}
+	refuses := func(code, message string) func(*testing.T, *site) {
+		return func(_ *testing.T, s *site) {
+			s.faults(func(c cloud.Call) bool { return c.Action == "PutParameter" }, cloud.FaultAction{Kind: cloud.FaultFail, Code: code, Message: message, Status: 400})
+		}
+	}
+	const policy = "The tag policy does not allow the specified value for the following tag key: 'team'."
+	wrong := []string{"arguments or addresses are wrong"}
+	return []failure{
+		{name: "denied ssm AddTagsToResource", code: 4, args: tagged("team=data"), changed: true, after: nothing,
+			told:    append(allowed("ssm:AddTagsToResource"), "parameter/emr-static-ip/", "was taken back"),
+			prepare: func(_ *testing.T, s *site) { s.deny("ssm:AddTagsToResource") }},
+		{name: "tags demanded by the organization", code: 4, changed: true, after: nothingLeft,
+			cluster: func(s *ClusterSpec) { s.Policies = append(s.Policies, tagsDemanded) },
+			told: []string{"a permission is missing", "with an explicit deny", "a policy denies ssm:PutParameter: look for its Deny statement", "service control policies",
+				"if it demands tags (aws:RequestTag), name them with --claim-tag KEY=VALUE", "was taken back"}},
+		{name: "tag without a value", code: 2, args: tagged("team"), told: append(slices.Clip(wrong), `--claim-tag "team" is not KEY=VALUE`, "nothing was changed")},
+		{name: "tag that AWS reserves", code: 2, args: tagged("aws:team=data"), told: append(slices.Clip(wrong), `--claim-tag "aws:team=data" has a key that begins with aws:, which AWS reserves`, "nothing was changed")},
+		{name: "tag of a wrong character", code: 2, args: tagged("team=a;b"), told: append(slices.Clip(wrong), `"team=a;b" has a character other than letters, digits, blanks and _ . : / = + - @`)},
+		{name: "tag that a tag policy refuses", code: 2, args: tagged("team=data"), changed: true, prepare: refuses("TagPolicyException", policy), after: nothing,
+			told: append(slices.Clip(wrong), "AWS refuses the tags of the record (team=data)", policy, "correct --claim-tag: look at the tag policies of the organization", "was taken back")},
+		{name: "tag that AWS does not understand", code: 2, args: tagged("team=data"), changed: true, prepare: refuses("ValidationException", "Tag keys are not valid"), after: nothing,
+			told: append(slices.Clip(wrong), "AWS refuses the tags of the record (team=data)", "Tag keys are not valid", "correct --claim-tag", "was taken back")},
+		{name: "record with too many tags", code: 2, args: tagged("team=data"), changed: true,
+			cluster: func(s *ClusterSpec) { s.Policies = append(s.Policies, iam.Place{}.Policy(iam.ClaimTags)) },
+			told:    append(slices.Clip(wrong), "TooManyTagsError", "a parameter has 50 at most", "remove some (aws ssm remove-tags-from-resource", "was taken back"),
+			prepare: func(t *testing.T, s *site) {
+				gone := s.stranger(t, "")
+				s.Cloud.TerminateNow(gone.InstanceID)
+				s.put(t, "10.0.1.11", ssmcoord.Record{Instance: gone.InstanceID, ENI: gone.ENI, Time: time.Now()}.Render())
+				var tags []types.Tag
+				for i := range 50 {
+					tags = append(tags, types.Tag{Key: aws.String(fmt.Sprintf("other-%d", i)), Value: aws.String("")})
+				}
+				_, err := ssm.NewFromConfig(s.operator()).AddTagsToResource(t.Context(), &ssm.AddTagsToResourceInput{
+					ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: aws.String("/emr-static-ip/" + s.SubnetID + "/10.0.1.11"), Tags: tags})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}},
+	}
+}
 
 // TestClaimTag runs the program in an account whose policies demand tags on parameters.
 func TestClaimTag(t *testing.T) {

@@ -75,7 +75,7 @@ var list = []string{"10.0.1.10", "10.0.1.11"}
 
 // failures returns the whole matrix.
 func failures() []failure {
-	return slices.Concat(argumentFailures(), identityFailures(), permissionFailures(), endpointFailures(), settingsFailures(), addressFailures(), nodeFailures(), endings())
+	return slices.Concat(argumentFailures(), identityFailures(), permissionFailures(), tagFailures(), endpointFailures(), settingsFailures(), addressFailures(), nodeFailures(), endings())
 }
 
 // TestFailures runs the real program into each failure. Cause, remedy and exit code must be as
