@@ -121,7 +121,7 @@ func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, actio
 	case judged.Action == ssmcoord.Keep && (!claimed || e.Record.Instance != d.facts.ID.InstanceID):
 		f = warning("address", name, "run emr-static-ip: it makes the record name this node", "on this node's interface %s, but %s", d.facts.ID.ENI, record)
 	case judged.Action == ssmcoord.TakeOver:
-		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over anyhow", "stale record: %s (%s)", judged.Reason, record)
+		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over in any case", "stale record: %s (%s)", judged.Reason, record)
 	case judged.Action != ssmcoord.Skip:
 		f = fine("address", name, "%s", judged.Reason)
 	case h.Primary:

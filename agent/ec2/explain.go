@@ -150,7 +150,7 @@ func pathRemedy(err error, service string) string {
 	case errors.As(err, &wrongName):
 		return "the certificate is another host's: look at AWS_ENDPOINT_URL (use a name that the certificate has), at the VPC's private DNS and at /etc/hosts"
 	case errors.As(err, &invalid) && invalid.Reason != x509.Expired:
-		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS) and at AWS_CA_BUNDLE"
+		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS), and AWS_CA_BUNDLE"
 	case errors.As(err, &plain) && errors.As(err, &op) && op.Op == "proxyconnect":
 		return "the proxy does not speak TLS: HTTPS_PROXY has to begin with http://, which is the way to the proxy and not to AWS"
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):

@@ -178,7 +178,7 @@ func (r *rehearsal) compare(ctx context.Context) {
 	if n, err := r.cluster.Spoofed(ctx); err != nil {
 		r.problem("", "%v", err)
 	} else if n > 0 {
-		r.problem("", "the VPC dropped %d packets whose source address EC2 had not given to the sending interface", n)
+		r.problem("", "the VPC dropped %s with a source address that EC2 had not given to the sending interface", lab.Count(n, "packet"))
 	}
 }
 

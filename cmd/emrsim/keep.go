@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -82,11 +81,10 @@ func attach(use func(tty *os.File) error) error {
 		}
 	}()
 	go func() { _, _ = io.Copy(master, os.Stdin) }() // ends with the process
-	var copied sync.WaitGroup
-	copied.Go(func() { _, _ = io.Copy(os.Stdout, master) }) // ends with EIO when the last program has closed the terminal
+	finish := terminal.Copy(os.Stdout, master)
 	err = use(tty)
 	tty.Close()
-	copied.Wait()
+	finish()
 	return err
 }
 
@@ -96,7 +94,7 @@ func siteCommands() []*cobra.Command {
 	ask := func(cmd *cobra.Command, r control.Request, interactive bool) error {
 		code, err := control.Ask(cmd.Context(), pid, r, interactive)
 		switch {
-		case errors.Is(err, control.ErrNone):
+		case errors.As(err, &control.ChoiceError{}):
 			return usageError{err}
 		case err != nil:
 			return err

@@ -92,7 +92,7 @@ func TestKeep(t *testing.T) {
 	}
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		text, code := ask("", "nodes")
-		if code == 1 && strings.Contains(text, "there is no rehearsal of yours") {
+		if code == 2 && strings.Contains(text, "there is no rehearsal of yours") {
 			break
 		}
 		if time.Since(start) > 20*time.Second {
@@ -130,7 +130,7 @@ func TestKeepKilled(t *testing.T) {
 }
 
 // TestShellInTerminal opens a shell of a rehearsal in a terminal. The shell has job control, and
-// its end leaves no message.
+// its end leaves no message. A program that it left in the background does not delay the end.
 func TestShellInTerminal(t *testing.T) {
 	t.Parallel()
 	master, tty, err := terminal.Open()
@@ -172,8 +172,12 @@ func TestShellInTerminal(t *testing.T) {
 	if _, err := master.Write([]byte("stty size; sleep 100 & jobs; echo $((6 * 7))\nexit\n")); err != nil {
 		t.Fatal(err)
 	}
+	begun := time.Now()
 	<-read
 	err = cmd.Wait()
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("the rehearsal ended %s after its shell", took)
+	}
 	text := out.String()
 	_, shell, _ := strings.Cut(text, "a shell on core-1")
 	for _, want := range []string{"33 99", "sleep 100", "\r\n42\r\n", "emr-static-ip status"} {

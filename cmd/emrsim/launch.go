@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,7 +65,9 @@ func launchCommand() *cobra.Command {
 		Short:   "Launch a cluster, run emr-static-ip on its nodes, check the outcome",
 		Long:    launchText,
 		Example: "  emrsim launch -- 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13\n  emrsim launch --release emr-6.x --masters 3 --core 2 -- --master-ips 10.0.1.10-12 --core-ips 10.0.1.20-29",
-		RunE:    func(cmd *cobra.Command, args []string) error { return launch(cmd.Context(), o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return launch(cmd.Context(), cmd.OutOrStdout(), o, args)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.release, "release", "emr-7.x", "EMR release: decides on interface names (eth0, ens5) and iptables (legacy, nft)")
@@ -83,7 +87,7 @@ func launchCommand() *cobra.Command {
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
 	f.StringVar(&o.shell, "shell", "", "afterwards, open a shell on this node: master, core-1, ...")
 	f.StringVar(&o.report, "report", "", "write what happened to this file: .html is a page that needs no network, .json the same as data")
-	f.BoolVar(&o.virtual, "virtual", false, "in virtual time: up to 500 nodes, with kernels in memory and without packets; needs no root")
+	f.BoolVar(&o.virtual, "virtual", false, "in virtual time: up to 1000 nodes, with kernels in memory and without packets; needs no root")
 	f.BoolVar(&o.log, "log", false, "write a log also where stdout is a terminal")
 	f.BoolVar(&o.keep, "keep", false, "afterwards, keep the cluster for other terminals until Ctrl-C: emrsim nodes, shell, exec, end, add")
 	f.BoolVar(&o.verbose, "verbose", false, "show whole lines of the agents' logs, and their reports")
@@ -91,7 +95,7 @@ func launchCommand() *cobra.Command {
 }
 
 // launch checks the flags, moves into its own namespaces, and rehearses.
-func launch(ctx context.Context, o options, args []string) error {
+func launch(ctx context.Context, out io.Writer, o options, args []string) error {
 	wanted, err := scenario.Understand(args)
 	if err != nil {
 		return usageError{err}
@@ -112,7 +116,7 @@ func launch(ctx context.Context, o options, args []string) error {
 		if !reflect.DeepEqual(spec.Shape, lab.Shape{}) {
 			return usageError{errors.New("--virtual has one private subnet and no packets: not with --subnets, --vpc-cidr, --data-centre, --public, --shared, --bucket-policy")}
 		}
-		return launchVirtual(ctx, o, spec, args, wanted)
+		return launchVirtual(ctx, out, o, spec, args, wanted)
 	}
 	if o.binary, err = findBinary(o.binary); err != nil {
 		return usageError{err}
@@ -150,7 +154,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 		NameTag: "rehearsal", Args: args, IMDSDelay: o.imdsDelay, Iptables: lab.Iptables(o.iptables),
 		Static: slices.Concat(pools.Master, pools.Core, pools.Task),
 	}
-	var problems []error
+	problems := []error{positive("--timeout", o.timeout)}
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if o.core < 0 {
 		spec.Cores = len(pools.Core)
@@ -159,6 +163,9 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	if o.masters != 1 && o.masters != 3 {
 		problem("--masters %d: EMR has clusters with 1 and with 3", o.masters)
 	}
+	if o.imdsDelay < 0 {
+		problem("--imds-delay %s: less than none", o.imdsDelay)
+	}
 	if o.tasks < 0 {
 		problem("--tasks %d: less than none", o.tasks)
 	}
@@ -166,6 +173,8 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 		problem("%d nodes: more than %d do not fit on one machine; --virtual takes %d", nodes, maxNodes, maxVirtual)
 	} else if nodes > maxVirtual {
 		problem("%d nodes: more than %d are not rehearsed", nodes, maxVirtual)
+	} else if names := nodeNames(spec); o.shell != "" && !slices.Contains(names, o.shell) {
+		problem("--shell %s: there are %s", o.shell, strings.Join(names, ", "))
 	}
 	if !known {
 		problem("--release %q: a release label such as emr-7.x, emr-6.15.0 or emr-spark-8.1.0", o.release)
@@ -194,7 +203,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 			problem("--subnet: %w", err)
 		}
 	}
-	if len(problems) == 0 && len(spec.Shape.Subnets) == 0 {
+	if errors.Join(problems...) == nil && len(spec.Shape.Subnets) == 0 {
 		if err := spec.Shape.Check(spec.Subnet); err != nil && !o.virtual { // in virtual time the subnet may grow
 			problems = append(problems, err)
 		}

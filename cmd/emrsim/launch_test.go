@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 	case err == nil && !inside:
 		os.Exit(code)
 	}
+	exec.Command("ip", "link", "set", "lo", "up").Run() // of the tests' own network; without root lo is up
 	// A rehearsal waits far more than it computes, so more of them than processors run at once.
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
@@ -106,6 +107,7 @@ func skipWithoutNamespaces(t *testing.T, output string) {
 var node = regexp.MustCompile(`(?m)^(master|core|task)(?:-\d+)? +([0-9.]+) +(\w+) +([0-9.]+|-) +([0-9.]+|-) +(\w+) +[0-9.]+s +\d+ +(\S+)$`)
 
 func TestLaunch(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		args  []string
 		roles map[string]int // nodes with a static IP by role
@@ -159,6 +161,7 @@ func TestLaunch(t *testing.T) {
 
 // TestLaunchFindsProblems rehearses faulty programs. The rehearsal must find each fault.
 func TestLaunchFindsProblems(t *testing.T) {
+	t.Parallel()
 	const done = "echo changed=0 unchanged=1 duration=0.1s\n"
 	for _, test := range []struct {
 		name, script, problem string
@@ -239,6 +242,7 @@ func TestLaunchOpensShell(t *testing.T) {
 }
 
 func TestLaunchRefusesArguments(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		args []string
 		says []string
@@ -270,8 +274,10 @@ func TestLaunchRefusesArguments(t *testing.T) {
 
 // TestLaunchLeavesNothing ends a rehearsal while the agents run, by each signal.
 func TestLaunchLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			// No other process has this name in its command line.
 			name := fmt.Sprintf("agent-%d-%d.sh", os.Getpid(), signal)

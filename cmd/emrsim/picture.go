@@ -11,7 +11,7 @@ import (
 func picture(plan lab.Plan, spec lab.ClusterSpec, first *lab.Node) string {
 	rows := [][3]string{
 		{" " + size(spec), " admits", ""},
-		{fmt.Sprintf(" in subnet %s", plan.Subnet), " " + counted(len(spec.Static), "static IP"), ""},
+		{fmt.Sprintf(" in subnet %s", plan.Subnet), " " + lab.Count(len(spec.Static), "static IP"), ""},
 		{fmt.Sprintf(" before, from the primary IP %s ", first.Primary.Address), "", " " + plan.Server.String()},
 		{fmt.Sprintf(" after,  from the static IP  %s ", spec.Static[0]), "", ""},
 	}

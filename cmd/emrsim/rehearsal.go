@@ -73,9 +73,6 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	defer r.cluster.Close()
-	if r.shell != "" && r.named(r.shell) == nil {
-		return fmt.Errorf("--shell: there is no node %q", r.shell)
-	}
 	r.describe()
 	r.screen.printf("%s", picture(r.cluster.Plan(), r.spec, r.cluster.Nodes()[0]))
 	for _, n := range r.cluster.Nodes() {
@@ -103,6 +100,9 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 		if err := r.save(ctx, nil); err != nil {
 			return err
 		}
+	}
+	if err := r.screen.err(); err != nil {
+		return err // nobody would see what is printed from here on
 	}
 	if r.shell != "" {
 		err = r.openShell(ctx)
@@ -137,26 +137,38 @@ func size(spec lab.ClusterSpec) string {
 	var parts []string
 	for _, p := range []struct {
 		n    int
-		role string
-	}{{spec.Masters, "master"}, {spec.Cores, "core"}, {spec.Tasks, "task"}} {
+		noun string
+	}{{spec.Masters, "master"}, {spec.Cores, "core node"}, {spec.Tasks, "task node"}} {
 		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.role))
+			parts = append(parts, lab.Count(p.n, p.noun))
 		}
 	}
 	last := len(parts) - 1
-	noun := " nodes"
-	if spec.Masters+spec.Cores+spec.Tasks == 1 {
-		noun = " node"
-	}
 	if last == 0 {
-		return parts[0] + noun
+		return parts[0]
 	}
-	return strings.Join(parts[:last], ", ") + " and " + parts[last] + noun
+	return strings.Join(parts[:last], ", ") + " and " + parts[last]
+}
+
+// nodeNames returns the names that the nodes of a cluster will have.
+func nodeNames(spec lab.ClusterSpec) (names []string) {
+	for _, p := range []struct {
+		n    int
+		role string
+	}{{spec.Masters, "master"}, {spec.Cores, "core"}, {spec.Tasks, "task"}} {
+		for i := range p.n {
+			names = append(names, fmt.Sprintf("%s-%d", p.role, i+1))
+		}
+	}
+	if spec.Masters == 1 {
+		names[0] = "master"
+	}
+	return names
 }
 
 // lookBefore shows that the firewall does not admit any node yet.
 func (r *rehearsal) lookBefore(ctx context.Context) {
-	r.phase("before: every node downloads from the data centre, %s, whose firewall admits %d static IPs only", r.cluster.Plan().Server, len(r.spec.Static))
+	r.phase("before: every node downloads from the data centre, %s, whose firewall admits %s only", r.cluster.Plan().Server, lab.Count(len(r.spec.Static), "static IP"))
 	r.each(func(w *row) {
 		_, w.before = r.cluster.Download(ctx, w.node)
 		dropped := 0
@@ -178,7 +190,7 @@ func (r *rehearsal) lookBefore(ctx context.Context) {
 		} else if dropped == 0 {
 			r.problem(w.node.Name, "the download was refused, but not by the firewall: it has seen nothing from %s", w.node.Primary.Address)
 		}
-		r.say(w.node.Name, "download refused: the firewall dropped %s from %s", counted(dropped, "packet"), w.node.Primary.Address)
+		r.say(w.node.Name, "download refused: the firewall dropped %s from %s", lab.Count(dropped, "packet"), w.node.Primary.Address)
 	})
 	each(r.spec.Static, func(a netip.Addr) {
 		if answer, err := r.cluster.CallNode(ctx, a); err == nil {
@@ -242,7 +254,7 @@ func (r *rehearsal) those(which func(*row) bool) string {
 	case n == len(r.rows):
 		return "every node"
 	}
-	return fmt.Sprintf("%d of %s", n, counted(len(r.rows), "node"))
+	return fmt.Sprintf("%d of %s", n, lab.Count(len(r.rows), "node"))
 }
 
 // runAgent runs the agent on one node and reports a failure.

@@ -119,12 +119,15 @@ func runScenarios(ctx context.Context, out io.Writer, o runOptions, args []strin
 			return usageError{err}
 		}
 	}
+	if err := positive("--timeout", o.timeout); err != nil {
+		return usageError{err}
+	}
 	if o.binary, err = findBinary(o.binary); err != nil {
-		return err
+		return usageError{err}
 	}
 	if o.other != "" {
 		if o.other, err = findBinary(o.other); err != nil {
-			return err
+			return usageError{err}
 		}
 	}
 	if err := isolate(ctx); err != nil {
@@ -145,10 +148,10 @@ func runScenarios(ctx context.Context, out io.Writer, o runOptions, args []strin
 		}
 	}
 	if failed > 0 {
-		fmt.Fprintf(out, "\nFAILED: %s of %d\n", counted(failed, "scenario"), len(all))
+		fmt.Fprintf(out, "\nFAILED: %s of %d\n", lab.Count(failed, "scenario"), len(all))
 		return exitError(1)
 	}
-	fmt.Fprintf(out, "\n%s: all as expected\n", counted(len(all), "scenario"))
+	fmt.Fprintf(out, "\n%s: all as expected\n", lab.Count(len(all), "scenario"))
 	return nil
 }
 
@@ -280,6 +283,10 @@ func isolate(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
+	case !inside && ctx.Err() != nil && code == 2:
+		// The first process of a namespace cannot die of a signal. Before it waits for SIGTERM,
+		// Go's runtime ends it with this exit code.
+		return context.Cause(ctx)
 	case !inside:
 		return exitError(code)
 	}
@@ -326,12 +333,4 @@ func listCommands(out io.Writer) error {
 		}
 	}
 	return nil
-}
-
-// counted returns a number with a noun: 1 node, 2 nodes.
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -10,6 +10,7 @@ import (
 
 // TestRunScenario runs a shipped scenario, a file, and both with the wrong words.
 func TestRunScenario(t *testing.T) {
+	t.Parallel()
 	write := func(name, text string) string {
 		path := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -60,6 +61,7 @@ func TestRunScenario(t *testing.T) {
 
 // TestRunLeavesNothing interrupts a scenario, and kills another one.
 func TestRunLeavesNothing(t *testing.T) {
+	t.Parallel()
 	temporary := t.TempDir()
 	path := filepath.Join(t.TempDir(), "long.txtar")
 	if err := os.WriteFile(path, []byte("cluster --core 0 -- 10.0.1.10\non master sleep 60\n"), 0o644); err != nil {
@@ -94,12 +96,13 @@ func TestRunLeavesNothing(t *testing.T) {
 
 // TestOutputCannotBeWritten checks that a full disk is not taken for success.
 func TestOutputCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Skip(err)
 	}
 	defer full.Close()
-	for _, args := range [][]string{{"list"}, {"list", "--commands"}, {"--help"}, {"run", "emr-6"}} {
+	for _, args := range [][]string{{"list"}, {"list", "--commands"}, {"--help"}, {"run", "emr-6"}, {"launch", "--virtual", "--", "10.0.1.10", "10.0.1.11"}, {"launch", "--keep", "--", "10.0.1.10", "10.0.1.11"}} {
 		cmd := command(t, args...)
 		cmd.Stdout = full
 		var problems lockedBuffer

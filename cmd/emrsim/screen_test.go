@@ -157,6 +157,19 @@ func TestRenderKeepsToItsColumns(t *testing.T) {
 	}
 }
 
+func TestSize(t *testing.T) {
+	for want, spec := range map[string]lab.ClusterSpec{
+		"1 master":                               {Masters: 1},
+		"1 master and 1 core node":               {Masters: 1, Cores: 1},
+		"3 masters and 20 core nodes":            {Masters: 3, Cores: 20},
+		"1 master, 2 core nodes and 1 task node": {Masters: 1, Cores: 2, Tasks: 1},
+	} {
+		if got := size(spec); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestDescribeProblem(t *testing.T) {
 	many := []string{"a", "b", "c", "d", "e", "f", "g"}
 	for _, test := range []struct {
@@ -277,6 +290,7 @@ func TestRunReport(t *testing.T) {
 
 // TestVirtual rehearses a launch in virtual time, and one that cannot work.
 func TestVirtual(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r.json")
 	start := time.Now()
 	output, code := emrsim(t, "launch", "--virtual", "--subnet", "10.0.0.0/19", "--report", path, "--", "10.0.16.0", "10.0.16.1-119")
@@ -312,7 +326,7 @@ func TestVirtual(t *testing.T) {
 	if code != 1 || !strings.Contains(output, "\n - every node: emr-static-ip ended with exit code 2: Insufficient arguments") {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
-	for _, args := range [][]string{{"--shell", "core-1", "--", "10.0.1.10", "10.0.1.11"}, {"--core", "500", "--", "10.0.1.10", "10.0.1.11"}, {"--subnet", "10.0.1.0/28", "--", "10.0.1.10", "10.0.1.11-14", "--task-ips", "10.0.1.4-9"}} {
+	for _, args := range [][]string{{"--shell", "core-1", "--", "10.0.1.10", "10.0.1.11"}, {"--core", "1000", "--", "10.0.1.10", "10.0.1.11"}, {"--subnet", "10.0.1.0/28", "--", "10.0.1.10", "10.0.1.11-14", "--task-ips", "10.0.1.4-9"}} {
 		if output, code := emrsim(t, append([]string{"launch", "--virtual"}, args...)...); code != 2 {
 			t.Errorf("%q: exit code %d\n%s", args, code, output)
 		}

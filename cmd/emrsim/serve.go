@@ -180,6 +180,9 @@ func (o serveOptions) account() (*cloud.Cloud, *cloud.Cluster, error) {
 	if o.core < 0 || o.tasks < 0 {
 		problems = append(problems, errors.New("--core and --tasks: not less than none"))
 	}
+	if o.latency < 0 || o.describe < 0 {
+		problems = append(problems, errors.New("--latency and --describe-lag: not less than none"))
+	}
 	if o.stale < 0 || o.stale > 1 {
 		problems = append(problems, fmt.Errorf("--stale %v: a probability from 0 to 1", o.stale))
 	}

@@ -16,7 +16,6 @@ import (
 // served starts emrsim serve and returns its output and the environment that it prints.
 func served(t *testing.T, args ...string) (cmd *exec.Cmd, text string, env []string) {
 	t.Helper()
-	exec.Command("ip", "link", "set", "lo", "up").Run() // the test's own network; without root lo is up
 	cmd = command(t, append([]string{"serve"}, args...)...)
 	var out, problems lockedBuffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
@@ -58,6 +57,7 @@ func aws(t *testing.T, env []string, args ...string) (stdout string, err error) 
 
 // TestServe lets the AWS CLI use the model.
 func TestServe(t *testing.T) {
+	t.Parallel()
 	cmd, text, env := served(t, "--quotas", "none", "--describe-lag", "0s")
 	m := regexp.MustCompile(`(?m)^# CORE +(i-\w+) (eni-\w+) (\S+)$`).FindStringSubmatch(text)
 	if m == nil {
@@ -99,6 +99,7 @@ func TestServe(t *testing.T) {
 
 // TestServeFaults checks that a fault and a quota of the command line reach the caller.
 func TestServeFaults(t *testing.T) {
+	t.Parallel()
 	_, text, env := served(t, "--fault", "ec2:AssignPrivateIpAddresses=throttle", "--quota", "ssm:PutParameter=0/1")
 	eni := regexp.MustCompile(`eni-\w+`).FindString(text)
 	if out, err := aws(t, env, "ec2", "assign-private-ip-addresses", "--network-interface-id", eni, "--private-ip-addresses", "10.0.1.11"); err == nil || !strings.Contains(out, "RequestLimitExceeded") {
@@ -112,6 +113,7 @@ func TestServeFaults(t *testing.T) {
 }
 
 func TestServeRefuses(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Skip(err)
@@ -126,6 +128,7 @@ func TestServeRefuses(t *testing.T) {
 		"--release":     {"--release", "seven"},
 		"--masters":     {"--masters", "2"},
 		"--listen":      {"--listen", taken.Addr().String()},
+		"--latency":     {"--latency", "-1s"},
 		"--stale":       {"--stale", "3"},
 		"Insufficient":  {"--subnet", "10.0.1.0/28", "--core", "20"},
 		"nothing is ex": {"more"},

@@ -52,7 +52,7 @@ func (r *rehearsal) table() {
 		case w.changed == 0:
 			again = "same"
 		case w.changed > 0:
-			again = counted(w.changed, "change")
+			again = lab.Count(w.changed, "change")
 		}
 		rows = append(rows, []string{
 			w.node.Name, w.node.Primary.Address.String(), outcome(w.before), dash(w.static), dash(w.seen), outcome(w.after),
@@ -71,7 +71,7 @@ func (r *rehearsal) table() {
 	}
 	r.screen.printf("\n%s", r.screen.render(rows))
 	took := time.Since(r.start).Round(100 * time.Millisecond)
-	size := counted(len(r.rows), "node")
+	size := lab.Count(len(r.rows), "node")
 	if len(r.problems) == 0 {
 		iptables := string(r.cluster.Iptables())
 		if r.cluster.Iptables() == lab.IptablesNone {
@@ -80,7 +80,7 @@ func (r *rehearsal) table() {
 		r.screen.printf("\n%s (%s, %s, %s iptables, %s)\n", r.screen.paint(green, "all is as it should be"), size, r.spec.Release, iptables, took)
 		return
 	}
-	r.screen.printf("\n%s (%s, %s)\n", r.screen.paint(red, "FAILED: "+counted(len(r.problems), "problem")), size, took)
+	r.screen.printf("\n%s (%s, %s)\n", r.screen.paint(red, "FAILED: "+lab.Count(len(r.problems), "problem")), size, took)
 	var nodes []*record.Node
 	for _, w := range r.rows {
 		nodes = append(nodes, &record.Node{Name: w.node.Name})

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -17,12 +19,17 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/simulation"
 )
 
-// maxVirtual is the maximum number of nodes in virtual time: what takes less than a minute of a
-// processor. The effort grows with the square, since each node asks EC2 for all of them.
-const maxVirtual = 500
+// maxVirtual is the maximum number of nodes in virtual time: what takes about two minutes of a
+// processor. The effort grows with the square, since each node asks EC2 for all of them, and the
+// AWS SDK decodes each answer.
+const maxVirtual = 1000
+
+// virtualGC is the percentage by which the heap may grow before garbage is collected, see GOGC.
+// Answers of EC2 are most of the heap and become garbage at once.
+const virtualGC = 400
 
 // launchVirtual rehearses in virtual time, without namespaces.
-func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []string, wanted agent.Config) error {
+func launchVirtual(ctx context.Context, out io.Writer, o options, spec lab.ClusterSpec, args []string, wanted agent.Config) error {
 	subnet := spec.Subnet
 	nodes := spec.Masters + spec.Cores + spec.Tasks
 	for bits := subnet.Bits(); o.subnet == "" && bits >= 17 && 1<<(32-bits) < nodes+len(spec.Static)+16; bits-- {
@@ -33,7 +40,7 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 		return usageError{err}
 	}
 	if room := 1<<(32-subnet.Bits()) - 5; room < nodes+len(spec.Static) {
-		return usageError{fmt.Errorf("subnet %s has %d addresses, and %d nodes with %d static IPs need %d: name another one with --subnet", subnet, room, nodes, len(spec.Static), nodes+len(spec.Static))}
+		return usageError{fmt.Errorf("subnet %s has room for %d addresses, and %s with %s need %d: name another one with --subnet", subnet, room, lab.Count(nodes, "node"), lab.Count(len(spec.Static), "static IP"), nodes+len(spec.Static))}
 	}
 	// AWS settings of this machine must not reach the simulated nodes.
 	for _, kv := range os.Environ() {
@@ -43,8 +50,11 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 	}
 	os.Setenv("AWS_CONFIG_FILE", os.DevNull)
 	os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(virtualGC)
+	}
 	began := time.Now()
-	fmt.Printf("%s in virtual time, in subnet %s; seed %d\n", size(spec), subnet, spec.Account.Seed)
+	fmt.Fprintf(out, "%s in virtual time, in subnet %s; seed %d\n", size(spec), subnet, spec.Account.Seed)
 	var rec *record.Recording
 	failed := errors.New("the simulation did not end")
 	// A goroutine that waits for a channel from outside would stop the bubble's clock, so the
@@ -80,14 +90,14 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 			throttled++
 		}
 	}
-	fmt.Printf("last address %.1f s, last record %.1f s, %d calls to AWS, %d of them throttled (it took %s)\n", programmed, recorded, len(rec.Calls), throttled, time.Since(began).Round(time.Second/10))
+	fmt.Fprintf(out, "last address %.1f s, last record %.1f s, %s to AWS, %d of them throttled (it took %s)\n", programmed, recorded, lab.Count(len(rec.Calls), "call"), throttled, time.Since(began).Round(time.Second/10))
 	if len(rec.Problems) > 0 {
-		fmt.Printf("\nFAILED: %s\n", counted(len(rec.Problems), "problem"))
+		fmt.Fprintf(out, "\nFAILED: %s\n", lab.Count(len(rec.Problems), "problem"))
 		for _, p := range rec.Problems {
-			fmt.Print(describeProblem(p, nodes))
+			fmt.Fprint(out, describeProblem(p, nodes))
 		}
 	} else {
-		fmt.Println("every node whose role has addresses has one of its own")
+		fmt.Fprintln(out, "every node whose role has addresses has one of its own")
 	}
 	if o.report != "" {
 		if err := rec.Save(o.report); err != nil {
@@ -97,7 +107,7 @@ func launchVirtual(ctx context.Context, o options, spec lab.ClusterSpec, args []
 		if err != nil {
 			path = o.report
 		}
-		fmt.Printf("\nthe report, for a browser:\n%s\n", path)
+		fmt.Fprintf(out, "\nthe report, for a browser:\n%s\n", path)
 	}
 	if len(rec.Problems) > 0 {
 		return exitError(1)

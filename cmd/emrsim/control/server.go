@@ -173,12 +173,11 @@ func (t *talk) session(ctx context.Context) (int, error) {
 		defer cancel()
 		t.input(control, func() {}, func(size terminal.Size) { _ = terminal.Resize(control, size) })
 	}()
-	var copied sync.WaitGroup
-	copied.Go(func() { _, _ = io.Copy(t.stdout, control) }) // ends with EIO when the last program has closed the terminal
+	finish := terminal.Copy(t.stdout, control)
 	s.Terminal = tty
 	code, err := t.Cluster.Session(ctx, n, s)
 	tty.Close()
-	copied.Wait()
+	finish()
 	return code, err
 }
 

@@ -63,8 +63,11 @@ func listener() (*net.UnixListener, error) {
 	return l.(*net.UnixListener), nil
 }
 
-// ErrNone means that no rehearsal stays.
-var ErrNone = errors.New("no rehearsal of yours is running: emrsim launch --keep -- MASTER_IP CORE_IP")
+// A ChoiceError means that there is no rehearsal to talk to, or that it must be chosen by its
+// process id.
+type ChoiceError struct{ error }
+
+func (e ChoiceError) Unwrap() error { return e.error }
 
 var socketLine = regexp.MustCompile(`(?m) @emrsim-(\d+)-(\d+)$`)
 
@@ -93,15 +96,15 @@ func dial(pid int) (*net.UnixConn, error) {
 		case err != nil:
 			return nil, err
 		case len(pids) == 0:
-			return nil, ErrNone
+			return nil, ChoiceError{errors.New("no rehearsal of yours is running: emrsim launch --keep -- MASTER_IP CORE_IP")}
 		case len(pids) > 1:
-			return nil, fmt.Errorf("%d rehearsals are running: choose one of them by --pid: %s", len(pids), strings.Trim(fmt.Sprint(pids), "[]"))
+			return nil, ChoiceError{fmt.Errorf("%d rehearsals are running: choose one of them by --pid: %s", len(pids), strings.Trim(fmt.Sprint(pids), "[]"))}
 		}
 		pid = pids[0]
 	}
 	c, err := net.Dial("unix", socketName(pid))
 	if err != nil {
-		return nil, fmt.Errorf("there is no rehearsal of yours with process id %d: %w", pid, err)
+		return nil, ChoiceError{fmt.Errorf("there is no rehearsal of yours with process id %d: %w", pid, err)}
 	}
 	conn := c.(*net.UnixConn)
 	if uid, err := peer(conn); err != nil || uid != os.Geteuid() {

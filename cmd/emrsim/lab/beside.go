@@ -23,7 +23,7 @@ func (c *Cluster) Beside(ctx context.Context, prefix string, spec ClusterSpec) (
 		spec.Release = c.Lab.spec.Release
 	}
 	for _, a := range spec.Static {
-		if c.Plan().Subnet.Contains(a) && !slices.Contains(c.Lab.spec.Admitted, a) {
+		if c.Plan().Subnet.Contains(a) && !slices.Contains(c.Reserved, a) {
 			c.Cloud.ReserveCIDR(c.SubnetID, netip.PrefixFrom(a, 32), "explicit")
 		}
 	}

@@ -41,6 +41,8 @@ type ClusterSpec struct {
 	// Static are the static IPs. A reservation in the subnet keeps them from new instances. Without
 	// it, a new instance may get one of them as its primary IP.
 	Static []netip.Addr
+	// Kept are further addresses that are kept from new instances, such as those of later clusters.
+	Kept []netip.Addr
 	// Admitted are the addresses that the firewall admits. nil: Static.
 	Admitted []netip.Addr
 
@@ -57,7 +59,7 @@ type Cluster struct {
 	Cloud    *cloud.Cloud
 	ID       string // j-...
 	SubnetID string
-	Reserved []netip.Addr // the static IPs inside the subnet
+	Reserved []netip.Addr // the addresses inside the subnets that are kept from new instances
 
 	prefix string // of the nodes' names
 	files  cloud.FileStyle
@@ -104,7 +106,10 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 		policies = append(policies, policy)
 	}
 	var reserved []netip.Addr
-	for _, a := range spec.Static {
+	for _, a := range slices.Concat(spec.Static, spec.Kept) {
+		if slices.Contains(reserved, a) {
+			continue
+		}
 		if i := slices.IndexFunc(plan.Subnets, func(p netip.Prefix) bool { return p.Contains(a) }); i >= 0 {
 			account.ReserveCIDR(subnets[i], netip.PrefixFrom(a, 32), "explicit")
 			reserved = append(reserved, a)

@@ -57,7 +57,15 @@ func Isolate(ctx context.Context) (inside bool, code int, err error) {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		attributes.Pdeathsig = syscall.SIGKILL
 		cmd.SysProcAttr = &attributes
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.Cancel = func() error {
+			// The first process of a namespace gets no signal before it asks for signals.
+			go func() {
+				for cmd.Process.Signal(syscall.SIGTERM) == nil {
+					time.Sleep(50 * time.Millisecond)
+				}
+			}()
+			return nil
+		}
 		cmd.WaitDelay = 30 * time.Second
 		if err := cmd.Start(); err != nil {
 			failed = errors.Join(failed, err)

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"sync"
 	"unicode"
@@ -64,4 +65,12 @@ func printable(text string) string {
 			return r
 		}
 	}, strings.ToValidUTF8(text, "?"))
+}
+
+// Count returns a number with its noun: 1 node, 2 nodes.
+func Count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

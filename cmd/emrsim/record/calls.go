@@ -41,17 +41,27 @@ func (c *Recorder) addCalls(calls []cloud.Call) {
 		}
 	}
 	slices.SortStableFunc(c.r.Calls, func(a, b Call) int { return compare(a.From, b.From) })
+	byNode := c.r.byNode()
 	for _, n := range c.r.Nodes {
 		for i := range n.Runs {
 			run := &n.Runs[i]
 			run.Calls = 0
-			for _, call := range c.r.Calls {
-				if call.Node == n.Name && call.From >= run.From && (run.Until < 0 || call.From <= run.Until) {
+			for _, call := range byNode[n.Name] {
+				if call.From >= run.From && (run.Until < 0 || call.From <= run.Until) {
 					run.Calls++
 				}
 			}
 		}
 	}
+}
+
+// byNode returns the calls of each node.
+func (r *Recording) byNode() map[string][]Call {
+	calls := map[string][]Call{}
+	for _, c := range r.Calls {
+		calls[c.Node] = append(calls[c.Node], c)
+	}
+	return calls
 }
 
 // changes returns what a call that took effect has changed.

@@ -6,12 +6,16 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 )
 
 var (
@@ -26,7 +30,7 @@ var (
 		"anchor":  anchor,
 		"seconds": seconds,
 		"at":      func(s float64) string { return fmt.Sprintf("%.2f", s) },
-		"calls":   func(n int) string { return plural(n, "call") + " to AWS" },
+		"calls":   func(n int) string { return lab.Count(n, "call") + " to AWS" },
 		"took": func(s Step) string {
 			if isMoment(s.Kind) {
 				return ""
@@ -83,6 +87,27 @@ func (r *Recording) legend() []sign {
 	return list
 }
 
+// inGroup is the number of nodes up to which the page lists all of them. More are in groups of this
+// size, which can be opened.
+const inGroup = 100
+
+// A group is a part of the nodes, in their order.
+type group struct {
+	Name  string // "core-1 to core-100"; empty if there is only one group
+	Nodes []nodePart
+}
+
+// groups returns the nodes in groups.
+func groups(nodes []nodePart) (list []group) {
+	if len(nodes) <= inGroup {
+		return []group{{Nodes: nodes}}
+	}
+	for part := range slices.Chunk(nodes, inGroup) {
+		list = append(list, group{part[0].Name + " to " + part[len(part)-1].Name, part})
+	}
+	return list
+}
+
 // nodePart is what the page shows about one node.
 type nodePart struct {
 	*Node
@@ -96,16 +121,15 @@ func (r *Recording) HTML(w io.Writer) error {
 	if len(r.Nodes) > inRows || len(r.Topology.VPCs) > 1 {
 		columns = 3
 	}
-	nodes := make([]nodePart, len(r.Nodes))
+	nodes, calls := make([]nodePart, len(r.Nodes)), r.byNode()
 	for i, n := range r.Nodes {
-		nodes[i].Node = n
-		for _, c := range r.Calls {
-			if c.Node == n.Name {
-				nodes[i].Calls = append(nodes[i].Calls, c)
-			}
-		}
+		nodes[i] = nodePart{n, calls[n.Name]}
 	}
 	facts := append([]Fact{{"Nodes", fmt.Sprint(len(r.Nodes))}, {"Duration", seconds(r.Seconds)}, {"Calls to AWS", fmt.Sprint(len(r.Calls))}}, r.Facts...)
+	rows := ""
+	if len(r.Table.Rows) > inGroup {
+		rows = lab.Count(len(r.Table.Rows), "node") + " as a table"
+	}
 	var b bytes.Buffer
 	err := page.Execute(&b, struct {
 		R                              *Recording
@@ -114,15 +138,17 @@ func (r *Recording) HTML(w io.Writer) error {
 		ScriptSum                      string
 		Wide, Narrow, Timeline, Ledger *drawing
 		Legend                         []sign
-		Nodes                          []nodePart
+		Groups                         []group
 		Facts                          []Fact
 		WithCalls                      bool
+		Sorted                         bool
 		ProblemCount, ChangeCount      string
+		RowCount                       string // of the results, if they are too many to be always shown
 		Started                        string
 	}{
 		r, template.CSS(pageStyle), template.JS(pageScript), base64.StdEncoding.EncodeToString(sum[:]),
-		r.topology(wide, columns), r.topology(narrow, 1), r.timeline(), r.ledger(), r.legend(), nodes, facts, len(r.Nodes) <= withCalls,
-		plural(len(r.Problems), "problem"), plural(len(r.Ledger), "change"), r.Start.UTC().Format("2006-01-02 15:04:05 UTC"),
+		r.topology(wide, columns), r.topology(narrow, 1), r.timeline(), r.ledger(), r.legend(), groups(nodes), facts, len(r.Nodes) <= withCalls, laneHeight(len(r.Nodes)) < thin,
+		lab.Count(len(r.Problems), "problem"), lab.Count(len(r.Ledger), "change"), rows, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"),
 	})
 	if err != nil {
 		return fmt.Errorf("making the page: %w", err)
@@ -157,6 +183,9 @@ func filled[T any](list []T) []T {
 	return list
 }
 
+// temporary is the pattern for names of files that become a report.
+const temporary = ".emrsim-*"
+
 // Check reports whether Save can write a file of that name, before a rehearsal begins.
 func Check(path string) error {
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {
@@ -171,7 +200,14 @@ func Check(path string) error {
 	if !info.IsDir() {
 		return fmt.Errorf("the folder of the report: %s is not a folder", filepath.Dir(path))
 	}
-	return nil
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("the report: %s is a folder", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), temporary)
+	if err != nil {
+		return fmt.Errorf("the folder of the report: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // Save writes the recording to a file: JSON if its name ends in .json, otherwise HTML. The file is
@@ -181,7 +217,7 @@ func (r *Recording) Save(path string) error {
 	if strings.EqualFold(filepath.Ext(path), ".json") {
 		write = r.JSON
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".emrsim-*")
+	f, err := os.CreateTemp(filepath.Dir(path), temporary)
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}

@@ -1,11 +1,13 @@
 "use strict";
 // The page can be read without this: it opens the node to which a link leads, and all nodes at once.
 (function () {
-  var all = document.querySelectorAll("details.node");
+  var all = document.querySelectorAll("details.node, details.group");
   function follow() {
     var target = document.getElementById(location.hash.slice(1));
     if (target && target.tagName === "DETAILS") {
-      target.open = true;
+      for (var outer = target; outer; outer = outer.parentElement.closest("details")) {
+        outer.open = true;
+      }
       target.querySelector("summary").focus();
     }
   }

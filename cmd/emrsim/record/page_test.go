@@ -138,6 +138,26 @@ func TestPageStructure(t *testing.T) {
 	}
 }
 
+// TestManyNodes checks that a launch of many nodes is a page with groups and an ordered time line.
+func TestManyNodes(t *testing.T) {
+	r := launched(1000)
+	for i := range r.Ledger {
+		r.Ledger[i].At = float64(len(r.Ledger) - i) // the last node is the first to get its address
+	}
+	text := html(t, r)
+	for _, want := range []string{"<summary>core-0 to core-99</summary>", "<summary>core-900 to core-999</summary>", "<summary>1000 nodes as a table</summary>", "in the order in which the nodes got their addresses"} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if at, last := strings.Index(text, ">core-999</text>"), strings.Index(text, ">core-3</text>"); at < 0 || last < at {
+		t.Errorf("the lane of core-999 is at %d, that of core-3 at %d", at, last)
+	}
+	if text := html(t, launched(61)); strings.Contains(text, `class="group"`) || strings.Contains(text, "as a table</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Results") {
+		t.Error("61 nodes are in groups")
+	}
+}
+
 // TestPageEscapes puts markup into every text of a recording.
 func TestPageEscapes(t *testing.T) {
 	const evil = `</script></style></title><script>alert(1)</script><b onload="x">'"&`

@@ -88,14 +88,6 @@ func anchor(name string) string {
 	}, strings.ToLower(name))
 }
 
-// plural returns the number with its noun.
-func plural(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %ss", n, one)
-}
-
 // seconds returns a duration for people.
 func seconds(s float64) string {
 	switch {

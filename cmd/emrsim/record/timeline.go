@@ -62,14 +62,16 @@ func (r *Recording) timeline() *drawing {
 	d.Desc = "The steps and the calls of each node are also tables, in the part about the node below."
 	r.drawPhases(d, a)
 	a.ticks(d, 42, d.H)
-	calls := map[string][]Call{}
-	for _, c := range r.Calls {
-		calls[c.Node] = append(calls[c.Node], c)
+	calls := r.byNode()
+	nodes := r.Nodes
+	if h < thin {
+		nodes = r.byAddress()
+		d.Desc = "The nodes are in the order in which they got their addresses. " + d.Desc
 	}
 	every := max(1, int(math.Ceil(12/h))) // not each thin lane has a label
-	for i, n := range r.Nodes {
+	for i, n := range nodes {
 		y := top + h*float64(i)
-		if i%2 == 1 && h >= 6 {
+		if i%2 == 1 && h >= thin {
 			d.rect(0, y, wide, h, 0, "stripe", "")
 		}
 		if i%every == 0 {
@@ -78,6 +80,34 @@ func (r *Recording) timeline() *drawing {
 		drawLane(d, a, n, calls[n.Name], y, h)
 	}
 	return d
+}
+
+// thin is the height below which a lane is too thin to be found by its node's name. Thin lanes are
+// in the order in which their nodes got an address, so that the drawing shows how a launch goes on.
+const thin = 6
+
+// byAddress returns the nodes in the order in which EC2 gave them their last address. Nodes without
+// an address come last.
+func (r *Recording) byAddress() []*Node {
+	got := map[string]float64{}
+	for _, ch := range r.Ledger {
+		if ch.What == ChangeAssigned {
+			got[ch.Node] = ch.At
+		}
+	}
+	nodes := slices.Clone(r.Nodes)
+	slices.SortStableFunc(nodes, func(a, b *Node) int {
+		one, has := got[a.Name]
+		other, also := got[b.Name]
+		switch {
+		case has && !also:
+			return -1
+		case !has && also:
+			return 1
+		}
+		return compare(one, other)
+	})
+	return nodes
 }
 
 // drawPhases names the phases of the rehearsal above the axis. A phase too short for its name has

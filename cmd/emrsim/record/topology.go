@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 )
 
 // view is what the drawings need to know about one node.
@@ -90,6 +92,18 @@ func (r *Recording) topology(width float64, columns int) *drawing {
 
 // topologyText says in words what the drawing shows.
 func (r *Recording) topologyText(nodes []view) string {
+	if len(nodes) > inGrid {
+		static, failed := 0, 0
+		for _, v := range nodes {
+			if v.Static.IsValid() {
+				static++
+			}
+			if !v.ok {
+				failed++
+			}
+		}
+		return fmt.Sprintf("%s: %d with a static IP, %d with a problem. The part Results has a line for each.", lab.Count(len(nodes), "node"), static, failed)
+	}
 	var b strings.Builder
 	for _, v := range nodes {
 		fmt.Fprintf(&b, "%s: primary IP %s, static IP %s", v.Name, v.Primary, v.static())
@@ -230,7 +244,7 @@ func (r *Recording) drawPackets(d *drawing, nodes []view, row map[string]float64
 				d.line(from, y-12, to-9, y-12, "stop")
 				title := ""
 				if v.before.Dropped > 0 {
-					title = plural(v.before.Dropped, "packet") + " dropped"
+					title = lab.Count(v.before.Dropped, "packet") + " dropped"
 				}
 				d.cross(to, y-12, 6, "cross", title)
 			}

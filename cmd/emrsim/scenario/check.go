@@ -3,6 +3,8 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -38,6 +40,22 @@ func script(text string) string {
 		return text[:at+1]
 	}
 	return text
+}
+
+// address matches an address, a range of addresses, or a network, which ends in a slash.
+var address = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+(-[\d.]*\d)?/?`)
+
+// named returns all addresses that a scenario names. If EC2 gave one of them to a new node as its
+// primary IP, the outcome would depend on chance.
+func named(text string) (all []netip.Addr) {
+	for line := range strings.Lines(script(text)) {
+		for _, word := range address.FindAllString(line, -1) {
+			if list, err := addresses([]string{word}); err == nil {
+				all = append(all, list...)
+			}
+		}
+	}
+	return all
 }
 
 func checkLine(line string, words []string) error {

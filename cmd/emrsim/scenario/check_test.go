@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,14 @@ import (
 
 // TestCheck checks that everything that can be refused without a cluster is refused, all problems
 // at once, with file and line.
+// TestNamed checks that the addresses of all lines are found, and networks are not.
+func TestNamed(t *testing.T) {
+	text := "# 10.0.1.9\ncluster --subnets 10.0.1.0/24 -- --core-ips=10.0.1.10-11,10.0.1.13 --only-cidr 0.0.0.0/0\nstranger 10.0.1.300 10.0.1.40\n-- f --\n10.0.1.50\n"
+	if got := fmt.Sprint(named(text)); got != "[10.0.1.9 10.0.1.10 10.0.1.11 10.0.1.13 10.0.1.40]" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for line, says := range map[string]string{
 		"clusters -- 10.0.1.10":                  `unknown command "clusters"`,
@@ -30,7 +39,7 @@ func TestCheck(t *testing.T) {
 		"agent --user bob core-1":                `--user "bob"`,
 		"! launch":                               "! is for expectations",
 		"has core-1 10.0.1.10 &":                 "has cannot be left in the background",
-		"has core-1":                             "1 words after the command",
+		"has core-1":                             "1 word after the command",
 		"has core-1 10.0.1.10-9":                 "no range of addresses",
 		"grow BOSS":                              `"BOSS" is no role`,
 		"grow CORE 0":                            `"0" nodes`,
@@ -49,7 +58,7 @@ func TestCheck(t *testing.T) {
 		"calls core-1 many":                      `"many": a number`,
 		"within 5s launch":                       "within is for expectations",
 		"within soon records 1":                  "invalid duration",
-		"within 5s has core-1":                   "1 words after the command",
+		"within 5s has core-1":                   "1 word after the command",
 		"[windows] launch":                       "unknown condition [windows]",
 		"[!nft]":                                 "no command after the condition",
 		"!":                                      "no command after !",

@@ -9,6 +9,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/pflag"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 )
 
 // A Command is a word that begins a line of a scenario.
@@ -159,7 +161,7 @@ func flagged(words []string, least, most int, define func(*pflag.FlagSet)) ([]st
 
 func counted(words []string, least, most int) ([]string, error) {
 	if len(words) < least || (most >= 0 && len(words) > most) {
-		return nil, fmt.Errorf("%d words after the command", len(words))
+		return nil, fmt.Errorf("%s after the command", lab.Count(len(words), "word"))
 	}
 	return slices.Clone(words), nil
 }

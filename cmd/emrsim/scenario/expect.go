@@ -189,7 +189,7 @@ func parseRecords(words []string) (step, error) {
 			for _, r := range list {
 				names = append(names, r.Name)
 			}
-			return mismatched("the ledger has %d records, expected %d: %v", len(list), want, names)
+			return mismatched("the ledger has %s, expected %d: %v", lab.Count(len(list), "record"), want, names)
 		}
 		return nil
 	}, nil
@@ -247,19 +247,20 @@ func parseCalls(words []string) (step, error) {
 		return nil, err
 	}
 	return onEach(words[0], func(p *play, n *lab.Node) error {
-		got, what := 0, "calls"
+		got := 0
 		for _, c := range p.cluster.Calls(n) {
 			if len(words) == 2 || c.Key() == words[1] {
 				got++
 			}
 		}
+		what := lab.Count(got, "call")
 		if len(words) == 3 {
-			what = "calls of " + words[1]
+			what += " of " + words[1]
 		}
 		if (m[1] == "" && got == want) || (m[1] == "<" && got < want) || (m[1] == ">" && got > want) {
 			return nil
 		}
-		return mismatched("%s has made %d %s, expected %s%d", n.Name, got, what, m[1], want)
+		return mismatched("%s has made %s, expected %s%d", n.Name, what, m[1], want)
 	}), nil
 }
 

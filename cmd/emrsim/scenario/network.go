@@ -180,7 +180,7 @@ func parseSpoofed(words []string) (step, error) {
 		}
 		n, err := c.Spoofed(p.ctx)
 		if err == nil && fmt.Sprint(n) != words[0] {
-			err = mismatched("the VPC dropped %d packets with a source address that is not the sender's, expected %s", n, words[0])
+			err = mismatched("the VPC dropped %s with a source address that is not the sender's, expected %s", lab.Count(n, "packet"), words[0])
 		}
 		return err
 	}, nil

@@ -58,6 +58,7 @@ func Run(ctx context.Context, file string, o Options) (Result, error) {
 	}
 	p := newPlay(ctx, o)
 	defer p.close()
+	p.spec.Kept = named(string(text))
 	r := &runner{}
 	params := testscript.Params{
 		Files: []string{file}, WorkdirRoot: o.WorkDir, RequireUniqueNames: true, ContinueOnError: o.KeepGoing,

@@ -67,7 +67,7 @@ func (s Shape) Apply(spec *lab.ClusterSpec, pools pool.Pools, counted bool) (pro
 		spec.Fleets = true
 		shape.Subnets = networks("--subnets", s.subnets)
 		if s.chosen < 0 || s.chosen > len(shape.Subnets) {
-			problem("--chosen %d: there are %d subnets", s.chosen, len(shape.Subnets))
+			problem("--chosen %d: of %s", s.chosen, lab.Count(len(shape.Subnets), "subnet"))
 		}
 	} else if s.chosen != 0 {
 		problem("--chosen: only with --subnets")
