@@ -119,7 +119,7 @@ func permission(action string, err error) Finding {
 	case err == nil, code == "DryRunOperation":
 		return fine("permission", action, "allowed")
 	case strings.HasSuffix(strings.ToLower(action), "assignprivateipaddresses") && ec2.HasStatus(err, http.StatusBadRequest) && exit.CodeOf(err) == exit.Internal && !ec2.IsThrottle(err):
-		return fine("permission", action, "not refused for want of a permission, but for the address, as intended (%s)", text.Clean(code, text.MaxQuoted))
+		return fine("permission", action, "not denied: EC2 refused only the trial address, as expected (%s)", text.Clean(code, text.MaxQuoted))
 	case errors.Is(err, ssmcoord.ErrNotTried):
 		return unknown("permission", action, "", "%v", ssmcoord.ErrNotTried)
 	case ec2.IsPermission(err):

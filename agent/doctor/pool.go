@@ -127,7 +127,7 @@ func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, actio
 	case h.Primary:
 		f = warning("address", name, "take it out of the list, or end that instance; a subnet CIDR reservation of type explicit keeps EC2 from handing it out", "in use by %s", h)
 	case h.ENI != "" && (!claimed || e.Record.Instance != h.Instance):
-		f = warning("address", name, "free it: "+h.Unassign(a)+"; or take it out of the list", "in use by %s, outside the ledger (%s)", h, record)
+		f = warning("address", name, "free it: "+h.Unassign(a)+"; or take it out of the list", "in use by %s; %s", h, record)
 	case h.ENI != "":
 		f = fine("address", name, "in use by %s (%s)", h, record)
 	default:
