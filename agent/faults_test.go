@@ -117,7 +117,11 @@ func TestDamagedStateFile(t *testing.T) {
 
 // A lock that is no file is named, with what to do about it, and nothing is changed.
 func TestLockThatIsNoFile(t *testing.T) {
-	for _, make := range []func(p string) error{func(p string) error { return os.Mkdir(p, 0o700) }, func(p string) error { return os.Symlink("/etc/hostname", p) }} {
+	messages := golden.Open(t, "lock-that-is-no-file.txt")
+	for name, make := range map[string]func(p string) error{
+		"a directory": func(p string) error { return os.Mkdir(p, 0o700) },
+		"a link":      func(p string) error { return os.Symlink("/etc/hostname", p) },
+	} {
 		n := newTestNode(t, cloud.Options{})
 		if err := os.MkdirAll(n.env.Path(DefaultStateDir), 0o700); err != nil {
 			t.Fatal(err)
@@ -126,9 +130,10 @@ func TestLockThatIsNoFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, _, stderr := n.program(t.Context(), "10.0.1.20", "10.0.1.21")
-		if code != ExitInternal || !strings.Contains(stderr, "find out who put it there, and remove it") || len(n.uses()) > 0 {
+		if code != ExitInternal || len(n.uses()) > 0 {
 			t.Errorf("exit code %d, uses %v\n%s", code, n.uses(), stderr)
 		}
+		messages.Is(t, name, n.told(stderr))
 	}
 	if err := StateDirError("/mnt", &os.PathError{Op: "open", Path: "/mnt", Err: syscall.EROFS}); strings.Contains(strings.Join(exit.Remedies(err), ""), "make /mnt") {
 		t.Error(exit.Remedies(err))
