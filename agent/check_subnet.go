@@ -63,7 +63,7 @@ func (at Placement) Needed(r Role, files emr.Files) string {
 	if from != "" && n > 0 {
 		many += fmt.Sprintf(" (%d in this cluster)", n)
 	}
-	return "name " + many + ", or launch the cluster in a subnet that the list has addresses of"
+	return "name " + many + ", or launch the cluster in a subnet of which the list has addresses"
 }
 
 // Subnet names the node's subnet in messages.

@@ -86,6 +86,7 @@ func TestCheckPools(t *testing.T) {
 func TestCountsThatOnlyWarn(t *testing.T) {
 	pools := Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11")}
 	const extra = `{"haEnabled":true,"instanceGroups":{"MASTER":[{"instanceCount":3}],"CORE":[{"instanceCount":2}]}}`
+	const flag = `{"haEnabled":true,"instanceGroups":{"MASTER":[{"instanceCount":1}],"CORE":[{"instanceCount":1}]}}`
 	const fleet = `{"instanceGroups":{"MASTER":[{"instanceCount":1}],"CORE":[{"instanceCount":2},{"instanceCount":8}]}}`
 	tests := []struct {
 		name, file, content string
@@ -95,6 +96,7 @@ func TestCountsThatOnlyWarn(t *testing.T) {
 		{"certain", emr.FileJobFlow, jobFlowJSON, false, true, false},
 		{"certain, and it has its address", emr.FileJobFlow, jobFlowJSON, true, false, true},
 		{"suggested", emr.FileExtra, extra, false, false, true},
+		{"three masters by the flag alone", emr.FileExtra, flag, false, false, true},
 		{"units of a fleet", emr.FileExtra, fleet, false, false, false},
 	}
 	messages := golden.Open(t, "check-counts.txt")

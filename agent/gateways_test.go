@@ -48,3 +48,21 @@ func TestGatewaysAreRefreshed(t *testing.T) {
 		}
 	})
 }
+
+// A call that the run can do without takes no more than a part of a short run's time.
+func TestOptionalCallsInAShortRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Action == "DescribePrefixLists" || c.Action == "CreateTags" {
+				return cloud.FaultAction{Kind: cloud.FaultFail, Code: "InternalError", Status: 500}
+			}
+			return cloud.FaultAction{}
+		})
+		began := time.Now()
+		code, stdout, stderr := n.program(t.Context(), "10.0.1.20", "10.0.1.21", "--timeout", "45s")
+		if code != ExitOK || time.Since(began) > 45*time.Second || !strings.Contains(stderr, "EC2 has not answered DescribePrefixLists with success in ") {
+			t.Errorf("exit code %d after %s: %s\n%s", code, time.Since(began), stdout, stderr)
+		}
+	})
+}

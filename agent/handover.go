@@ -59,7 +59,9 @@ func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Add
 	if before := c.Past.Last; before.IsValid() && before != a {
 		return r.takeBackFor(ctx, c, a, before, perhaps)
 	}
-	releasing := func(s *state.State) { s.Static, s.Intents, s.RecordDue = a, c.Intents(), time.Time{} }
+	releasing := func(s *state.State) {
+		s.Static, s.Intents, s.RecordDue, s.TakingBack = a, c.Intents(), time.Time{}, true
+	}
 	if err := r.save(state.Releasing, releasing); err != nil {
 		return err
 	}
@@ -75,6 +77,11 @@ func (r *run) takeBack(ctx context.Context, c *ssmcoord.Coordinator, a netip.Add
 	return r.save(state.Claiming, func(s *state.State) {
 		s.Static, s.Former, s.Intents, s.RecordDue = netip.Addr{}, nil, without(c.Intents(), a), time.Time{}
 	})
+}
+
+// takingBackText says that takeBack was interrupted.
+func takingBackText(a netip.Addr) string {
+	return fmt.Sprintf("a run was interrupted while it took %s back", a)
 }
 
 // takeBackFor is takeBack for a node that had another address before.

@@ -99,7 +99,7 @@ func (r *run) release(ctx context.Context) error {
 	if r.memory.Known() || len(addrs) > 0 {
 		err := r.save(state.Releasing, func(s *state.State) {
 			s.Static, s.Former, s.Intents, s.RecordDue = last.Static, last.Former, addrs, time.Time{}
-			s.Lost = false
+			s.Lost, s.TakingBack = false, false
 		})
 		if err != nil {
 			return err
@@ -132,7 +132,7 @@ func (r *run) withdrawUnasked(ctx context.Context, addrs []netip.Addr) error {
 	if len(addrs) == 0 {
 		return nil
 	}
-	if err := r.save(state.Releasing, func(s *state.State) { s.Intents, s.Lost = addrs, true }); err != nil {
+	if err := r.save(state.Releasing, func(s *state.State) { s.Intents, s.Lost, s.TakingBack = addrs, true, false }); err != nil {
 		return err
 	}
 	return r.withdrawAll(ctx, addrs)

@@ -126,13 +126,11 @@ func (p *reporter) retract(text string) {
 
 // event reports one line of the claim protocol.
 func (p *reporter) event(e ssmcoord.Event) {
-	line := string(e.Kind)
-	fields := []zap.Field{zap.String("event", line)}
+	line := e.Line(text.Clean(e.Detail, text.MaxLine))
+	fields := []zap.Field{zap.String("event", string(e.Kind))}
 	if e.Addr.IsValid() {
-		line += " " + e.Addr.String()
 		fields = append(fields, addressField(e.Addr))
 	}
-	line += ": " + text.Clean(e.Detail, text.MaxLine)
 	if e.Change {
 		p.change(stepClaim, line, fields...)
 		return

@@ -243,7 +243,11 @@ func (r *run) restoreBy(ctx context.Context, v view) error {
 // finishKernel takes out of the kernel what an interrupted release has left there: until somebody
 // runs the release again, no run would check the address.
 func (r *run) finishKernel(ctx context.Context) error {
-	r.report.leftAlone("a release was started and has not finished: run emr-static-ip release again")
+	if s := r.memory.State(); s.TakingBack {
+		r.report.leftAlone(takingBackText(s.Static) + ": run emr-static-ip again")
+	} else {
+		r.report.leftAlone("a release was started and has not finished: run emr-static-ip release again")
+	}
 	if err := r.openKernel(ctx); err != nil {
 		return err
 	}

@@ -68,6 +68,7 @@ type Status struct {
 	Ledger    *Item            `json:"ledger,omitempty"`
 	Notes     []string         `json:"notes,omitempty"`
 
+	takingBack bool // see state.State
 	unfinished bool // no run has come to its end with Static
 
 	LastError *LastError `json:"last_error,omitempty"` // of runs that failed under --on-error continue; none has succeeded since
@@ -119,6 +120,7 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	last := r.memory.State()
 	s.Instance, s.Cluster, s.Role, s.Subnet, s.ENI, s.Link, s.Backend = last.InstanceID, last.ClusterID, last.Role, last.SubnetID, last.ENI, last.Link, last.Backend
 	s.Primary, s.Static, s.Phase, s.Written, s.Pending = last.Primary, last.Static, last.Phase, last.Written, last.Intents
+	s.takingBack = last.TakingBack
 	s.unfinished = last.Doubts(last.Static)
 	s.Notes = append(s.Notes, r.cfg.ScopeNotes(r.facts.ID)...)
 	if v.answers && len(r.facts.ID.Public) == 0 && last.Static.IsValid() && DerivedPrivate(last.Settings) && len(last.Settings.Only) == 0 {

@@ -67,6 +67,10 @@ func (s *Status) judge() {
 			s.Reasons = append(s.Reasons, fmt.Sprintf("no run has finished with %s: run it again", s.Static))
 		}
 	default:
+		if s.takingBack {
+			s.Reasons = append(s.Reasons, takingBackText(s.Static)+": run emr-static-ip again")
+			break
+		}
 		s.Reasons = append(s.Reasons, "the last run did not finish ("+string(s.Phase)+"): run it again")
 	}
 	if !s.Static.IsValid() {

@@ -52,6 +52,8 @@ func (s *Status) remedy() {
 		s.Remedy = "emr-static-ip MASTER_IP CORE_IP... gives this node a static IP"
 	case s.Verdict == VerdictWithdrawn:
 		s.Remedy = "emr-static-ip, to get an address of the list again; or emr-static-ip release"
+	case s.takingBack:
+		s.Remedy = "emr-static-ip, without arguments"
 	case s.Phase == state.Released, s.Phase == state.Releasing:
 		s.Remedy = "emr-static-ip release"
 	case has(s.Kernel, func(i Item) bool { return strings.HasPrefix(i.What, "link ") }):

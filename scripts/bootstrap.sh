@@ -84,14 +84,19 @@ s3_copy() {
 # fetch URL FILE tries once. Where it fails, $said is what was said, and $problem what that means: denied, credentials (there are none),
 # missing, unreachable, other.
 fetch() {
+	local status=0
 	case $1 in
 	s3://*)
 		[ -n "$region" ] || find_region
-		said=$(s3_copy "$1" "$2" 2>&1) && return 0
+		said=$(s3_copy "$1" "$2" 2>&1) || status=$?
 		;;
-	*) said=$(curl --silent --show-error --fail --location --connect-timeout 10 --max-time "$attempt_seconds" --output "$2" "$1" 2>&1) && return 0 ;;
+	*) said=$(curl --silent --show-error --fail --location --connect-timeout 10 --max-time "$attempt_seconds" --output "$2" "$1" 2>&1) || status=$? ;;
 	esac
+	[ "$status" != 0 ] || return 0
 	refused "$1"
+	case $status in
+	12[67] | 132 | 134 | 139) problem=broken said=${said:-it ended with exit code $status} ;; # not started, or ended by a signal of its own
+	esac
 	said=${said//[[:space:]]/ }
 	[ "${#said}" -le 600 ] || said="${said:0:300} ... ${said: -300}"
 	return 1
@@ -104,9 +109,12 @@ refused() {
 	text=${text//"$key"/}
 	text=${text//"$bucket"/}
 	case $text in
-	*Traceback* | *ImportError* | *"No module named"* | *"bad interpreter"* | *"failed to run command"* | *"shared libraries"*) problem=broken ;;
+	*Traceback* | *ImportError* | *"No module named"* | *"bad interpreter"* | *"failed to run command"* | *"shared libraries"* | *"GLIBC_"* | *"env: "*": No such file or directory"*) problem=broken ;;
+	*"roxy after CONNECT"* | *"unnel connection failed"* | *"to proxy URL"* | *"resolve proxy"*) problem=proxy ;;
 	*TimeTooSkewed* | *"request time and the current time"* | *"ignature expired"* | *"ignature not yet current"*) problem=clock ;;
 	*"not yet valid"* | *"certificate has expired"*) problem=certificate ;;
+	*"certificate verify failed"* | *"certificate problem"* | *"issuer certificate"* | *"CA bundle"*) problem=authority ;;
+	*"artial credentials"* | *custom-process* | *"onfig profile"* | *"parse config file"* | *"SSO "* | *assume-role*) problem=settings ;;
 	*"(301)"* | *PermanentRedirect* | *AuthorizationHeaderMalformed* | *"is wrong; expecting"* | *IllegalLocation* | *region_name*) problem=region ;;
 	*"(403)"* | *" 403"* | *AccessDenied* | *"Access Denied"* | *InvalidAccessKeyId* | *ExpiredToken*) problem=denied ;;
 	*"(404)"* | *" 404"* | *NoSuchBucket* | *NoSuchKey*) problem=missing ;;
@@ -147,7 +155,7 @@ download() {
 			continue
 		fi
 		case $problem in
-		broken | missing | region | clock) break ;; # for good
+		broken | missing | region | clock | authority | settings) break ;; # for good
 		esac
 		[ "$attempt" -lt "$attempts" ] || break
 		say "attempt $attempt of $attempts at $1: ${said:-failed}; next in $pause s"
@@ -159,6 +167,9 @@ download() {
 	broken) fail 1 "the AWS CLI (aws) of this node does not work, for $1: $said" "look at what an earlier bootstrap action has installed (pip with another version of botocore or urllib3?); put this one before it, or give an https:// address as the first argument, which needs curl alone" ;;
 	clock) fail 4 "this node's clock is wrong, for $1: $said" "set it: chronyc makestep, then chronyc tracking (Amazon Time Sync is at 169.254.169.123; systemctl status chronyd)" ;;
 	certificate) fail 5 "by this node's clock ($(date -u '+%F %TZ')) the certificate is not valid, for $1: $said" "look at the clock (chronyc tracking), then at a proxy that has a certificate of its own" ;;
+	proxy) fail 5 "the proxy does not lead to $1: $said" "look at HTTPS_PROXY and HTTP_PROXY (407: http://USER:PASSWORD@HOST:PORT), have the proxy admit the host, or name the host in NO_PROXY where a VPC endpoint leads to it" ;;
+	authority) fail 5 "an authority that this node does not know has signed the certificate, for $1: $said" "something on the way replaces AWS's certificate (a proxy that inspects TLS): name the file with its authority's certificate with AWS_CA_BUNDLE (curl: CURL_CA_BUNDLE)" ;;
+	settings) fail 4 "the credential settings of this node cannot work, for $1: $said" "look at the AWS_* variables and at ~/.aws/config and ~/.aws/credentials of $(id -un); without any, the instance profile is used" ;;
 	region) fail 1 "the bucket is not in the region ${region:-of the AWS CLI}, for $1: $said" "publish to a bucket in the cluster's region (publish.sh): the S3 gateway endpoint leads to no other; where AWS_REGION or AWS_DEFAULT_REGION is set on the node, it must be that region" ;;
 	checksum) fail 1 "wrong checksum of $1: $said; it was not run" "find out who has replaced it, then publish this version again (publish.sh)" ;;
 	denied) fail 4 "no access to $1: $said" "allow s3:GetObject on ${base#s3://}/* to the role of the cluster's instance profile (JobFlowRole), and kms:Decrypt where the bucket is encrypted with a key; S3 says 403 also for a missing object where s3:ListBucket is not allowed: was all of it published (publish.sh)?" ;;

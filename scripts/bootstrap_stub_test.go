@@ -268,6 +268,15 @@ func TestBootstrapRefused(t *testing.T) {
 		{"a clock that is behind", "s3://bucket/prefix", forbidden, at(-20 * time.Minute), 4, 4, "this node's clock is wrong"},
 		{"no permission, by a right clock", "s3://bucket/prefix", forbidden, at(time.Minute), 4, 4, "s3:GetObject"},
 		{"no permission, by a clock that nobody knows", "s3://bucket/prefix", forbidden, "Date: nonsense", 4, 4, "s3:GetObject"},
+		{"a CLI of another interpreter", "s3://bucket/prefix", "/usr/bin/env: ‘python3.7’: No such file or directory", "", 1, 1, "does not work"},
+		{"a CLI of a newer C library", "s3://bucket/prefix", "/usr/local/bin/aws: /lib64/libc.so.6: version `GLIBC_2.28' not found", "", 1, 1, "does not work"},
+		{"half of the credentials", "s3://bucket/prefix", "fatal error: Partial credentials found in env, missing: AWS_SECRET_ACCESS_KEY", "", 4, 1, "~/.aws/credentials"},
+		{"a process without credentials", "s3://bucket/prefix", "fatal error: Error when retrieving credentials from custom-process: no", "", 4, 1, "~/.aws/credentials"},
+		{"no such profile", "s3://bucket/prefix", "The config profile (etl) could not be found", "", 4, 1, "~/.aws/config"},
+		{"an unknown authority", "s3://bucket/prefix", "fatal error: SSL validation failed for https://s3.eu-west-1.amazonaws.com/ [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer certificate", "", 5, 1, "AWS_CA_BUNDLE"},
+		{"a proxy that refuses", "s3://bucket/prefix", "curl: (56) Received HTTP code 403 from proxy after CONNECT", "", 5, 4, "NO_PROXY"},
+		{"a proxy that wants a password", "s3://bucket/prefix", "Tunnel connection failed: 407 Proxy Authentication Required", "", 5, 4, "USER:PASSWORD"},
+		{"a proxy that is not there", "s3://bucket/prefix", `fatal error: Failed to connect to proxy URL: "http://proxy:3128/"`, "", 5, 4, "HTTPS_PROXY"},
 		{"a certificate of the future", "s3://bucket/prefix", "fatal error: SSL validation failed: certificate verify failed: certificate is not yet valid", "", 5, 4, "look at the clock"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -280,10 +289,22 @@ func TestBootstrapRefused(t *testing.T) {
 			if code != test.code || s.calls(t) != test.calls || !strings.Contains(stderr, test.want) {
 				t.Errorf("exit code %d, want %d; %d calls, want %d; want %q\n%s", code, test.code, s.calls(t), test.calls, test.want, stderr)
 			}
-			if strings.Contains(stderr, "instance profile") != strings.Contains(stderr, "s3:GetObject") {
+			if strings.Contains(stderr, "role of the cluster's instance profile") != strings.Contains(stderr, "s3:GetObject") || strings.Contains(stderr, "give the cluster") {
 				t.Errorf("wrong advice:\n%s", stderr)
 			}
 		})
+	}
+}
+
+// TestBootstrapCLIThatCrashes checks that an AWS CLI that says nothing and is ended by a signal, or
+// cannot be started, is called broken, and is not tried again.
+func TestBootstrapCLIThatCrashes(t *testing.T) {
+	for _, end := range []string{"kill -SEGV $$", "kill -ILL $$", "exit 127", "exit 126"} {
+		s := stub(t, told7)
+		s.write(t, s.dir+"/bin/aws", "#!/bin/bash\necho call >>\"$STUB/calls\"\n"+end+"\n")
+		if code, _, stderr := s.run(t.Context()); code != 1 || s.calls(t) != 1 || !strings.Contains(stderr, "the AWS CLI (aws) of this node does not work") {
+			t.Errorf("%s: exit code %d, %d calls\n%s", end, code, s.calls(t), stderr)
+		}
 	}
 }
 

@@ -73,7 +73,11 @@ func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 	if p.Kept {
 		c.notify(EventKept, p.Addr, false, "%s", p.Reason)
 	} else {
-		c.notify(EventAssigned, p.Addr, true, "to %s (%s)", c.Self.ENI, p.Reason)
+		why := p.Reason
+		if why == free {
+			why = "it was free"
+		}
+		c.notify(EventAssigned, p.Addr, true, "to %s: %s", c.Self.ENI, why)
 	}
 	return true, nil
 }

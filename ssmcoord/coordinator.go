@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -81,6 +82,18 @@ type Event struct {
 	Addr   netip.Addr // may be zero
 	Detail string
 	Change bool // something outside the node was changed
+}
+
+// Line returns the event for people, in a line, with this form of its detail.
+func (e Event) Line(detail string) string {
+	line := string(e.Kind)
+	if e.Addr.IsValid() {
+		line += " " + e.Addr.String()
+	}
+	if !strings.HasPrefix(detail, "to ") && !strings.HasPrefix(detail, "from ") {
+		line += ":"
+	}
+	return line + " " + detail
 }
 
 // Past is what earlier runs of this node have left, by its state file.

@@ -97,7 +97,7 @@ func Judge(self Self, e Entry, h Holder, life Life, now time.Time) Verdict {
 	case h.ENI != "":
 		return Verdict{Skip, "in use by " + h.String()}
 	case e.State == Absent:
-		return Verdict{Take, "free"}
+		return Verdict{Take, free}
 	case self.owns(e):
 		return Verdict{Take, "its record names this node"}
 	case life == Terminated:
@@ -144,3 +144,6 @@ func (r Record) Owner() string {
 	}
 	return s
 }
+
+// free is the reason to take an address that nobody has and no record names.
+const free = "free"

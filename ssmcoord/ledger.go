@@ -60,7 +60,11 @@ func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]E
 		}
 		out, err := l.api.GetParameters(ctx, &ssm.GetParametersInput{Names: names})
 		if err != nil {
-			return nil, fmt.Errorf("reading the records of %s to %s in %s/%s: %w", chunk[0], chunk[len(chunk)-1], l.prefix, l.subnet, err)
+			what := "record " + names[0]
+			if len(chunk) > 1 {
+				what = fmt.Sprintf("records of %s to %s in %s/%s", chunk[0], chunk[len(chunk)-1], l.prefix, l.subnet)
+			}
+			return nil, fmt.Errorf("reading the %s: %w", what, err)
 		}
 		l.Observe(out.ResultMetadata)
 		for _, p := range out.Parameters {

@@ -53,6 +53,9 @@ func ParseRecord(value string) (Record, error) {
 		return Record{}, fmt.Errorf("the record is not a JSON object: %w", err)
 	}
 	var problems []error
+	if r.Version > RecordVersion { // its fields may mean something else
+		return r, fmt.Errorf("the record has version %d, which a newer release wrote; this release knows %d", r.Version, RecordVersion)
+	}
 	if r.Version != RecordVersion {
 		problems = append(problems, fmt.Errorf("the record has version %d, this release knows %d", r.Version, RecordVersion))
 	}
@@ -70,8 +73,8 @@ func ParseRecord(value string) (Record, error) {
 	default:
 		problems = append(problems, fmt.Errorf("%.40q is no role", r.Role))
 	}
-	if y := r.Time.UTC().Year(); y < 2000 || y > 9998 {
-		problems = append(problems, fmt.Errorf("the record's time is %d", y))
+	if y := r.Time.UTC().Year(); y < 2000 || y > 9998 { // the zero time is in year 1
+		problems = append(problems, errors.New("the record has no valid time"))
 	}
 	return r, errors.Join(problems...)
 }

@@ -68,5 +68,8 @@ func (c console) Write(e zapcore.Entry, fields []zapcore.Field) error {
 			kept = append(kept, f)
 		}
 	}
+	if strings.Contains(e.Message, "\n") { // joined errors: an escape would be no sentence
+		e.Message = text.Line(e.Message)
+	}
 	return c.Core.Write(e, kept)
 }

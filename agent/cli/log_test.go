@@ -46,6 +46,17 @@ func TestLogger(t *testing.T) {
 	}
 }
 
+// An error of several lines is one line for people, and what it is for programs.
+func TestLoggerLines(t *testing.T) {
+	for format, want := range map[string]string{"console": "WARN skipped: no version; no instance", "json": `"skipped: no version\nno instance"`} {
+		var b bytes.Buffer
+		NewLogger(&b, format, false).Warn("skipped: " + errors.Join(errors.New("no version"), errors.New("no instance")).Error())
+		if got := strings.TrimSpace(b.String()); !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %s", format, got, want)
+		}
+	}
+}
+
 // TestLoggerFields checks that programs get every field, and people none that the message repeats.
 func TestLoggerFields(t *testing.T) {
 	for format, want := range map[string]string{

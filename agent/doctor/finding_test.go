@@ -22,7 +22,7 @@ func TestDiagnosisForm(t *testing.T) {
 	d.add(
 		fine("imds", "", "IMDSv2: i-0a1 in subnet-1"),
 		failed(exit.Unreachable, "tcp", "ssm", "the security group must admit TCP 443", "10.0.0.10:443: no answer").took(5*time.Second),
-		unknown("clock", "", "", "no answer of AWS has the time"),
+		unknown("clock", "", "", "no answer of AWS has a date"),
 		failed(exit.Permission, "permission", "ssm:PutParameter", denied, "denied"),
 		failed(exit.Permission, "permission", "ssm:DeleteParameter", denied, "denied"),
 		free,

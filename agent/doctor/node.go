@@ -215,11 +215,11 @@ func (d *examination) verifyFindings(ctx context.Context) []Finding {
 		case v.Err == nil && static.IsValid():
 			findings = append(findings, fine("verify", name, "%s", text).took(v.Took))
 		case v.Err == nil:
-			findings = append(findings, warning("verify", name, "run doctor again when the node has its static IP", "%s, and this node has no static IP yet: what a firewall does with that is not known", text).took(v.Took))
+			findings = append(findings, warning("verify", name, "run doctor again when the node has its static IP", "%s, and this node has no static IP yet: a firewall may treat the static IP differently", text).took(v.Took))
 		case static.IsValid() || verify.FailureOf(v.Err) == verify.FailureName:
 			findings = append(findings, failed(exit.Verify, "verify", name, v.Remedy(), "%s", text))
 		default:
-			findings = append(findings, unknown("verify", name, v.Remedy(), "%s, as it must where a firewall admits static IPs only; this node has none yet", text))
+			findings = append(findings, unknown("verify", name, v.Remedy(), "%s. That is right if a firewall admits static IPs only: this node has none yet", text))
 		}
 	}
 	return findings

@@ -30,11 +30,11 @@ type trial struct {
 // ec2Trials are the EC2 actions that a run calls.
 func (d *examination) ec2Trials() []trial {
 	naming := trial{action: "CreateTags", tag: ec2.TagName, node: true,
-		spare: "use --no-name-tag: without it a run succeeds, and the Name tag stays as it is"}
+		spare: "use --no-name-tag: without this permission a run succeeds, and leaves the Name tag as it is"}
 	if !d.cfg.NameTag {
 		naming.unused = "not needed with --no-name-tag"
 	}
-	gateways := trial{action: "DescribePrefixLists", spare: "name the networks of S3 and DynamoDB with --exclude-cidr: without either a run succeeds, and they see the static IP"}
+	gateways := trial{action: "DescribePrefixLists", spare: "name the networks of S3 and DynamoDB with --exclude-cidr: without this permission a run succeeds, and they see the static IP"}
 	if !node.WantsGateways(d.cfg.Settings()) {
 		gateways.unused = "not needed with this --snat-scope or --only-cidr"
 	}
@@ -52,9 +52,9 @@ func (d *examination) ec2Trials() []trial {
 	}
 	return append(all,
 		trial{action: "CreateTags", tag: ec2.ErrorTag, what: ec2.ErrorTag, node: true,
-			spare: "without it a failure that --on-error continue suppresses is told by the log and by status alone"},
+			spare: "without this permission only the log and status show a failure that --on-error continue suppresses"},
 		trial{action: "DeleteTags", tag: ec2.ErrorTag, what: ec2.ErrorTag, node: true,
-			spare: "without it the tag stays on the instance after a run that succeeds"})
+			spare: "without this permission the tag stays on the instance after a later run succeeds"})
 }
 
 // subject returns the trial's name in a finding.
@@ -119,7 +119,7 @@ func permission(action string, err error) Finding {
 	case err == nil, code == "DryRunOperation":
 		return fine("permission", action, "allowed")
 	case strings.HasSuffix(strings.ToLower(action), "assignprivateipaddresses") && ec2.HasStatus(err, http.StatusBadRequest) && exit.CodeOf(err) == exit.Internal && !ec2.IsThrottle(err):
-		return fine("permission", action, "not refused for want of a permission, but for the address, as intended (%s)", text.Clean(code, text.MaxQuoted))
+		return fine("permission", action, "not denied: EC2 refused only the trial address, as expected (%s)", text.Clean(code, text.MaxQuoted))
 	case errors.Is(err, ssmcoord.ErrNotTried):
 		return unknown("permission", action, "", "%v", ssmcoord.ErrNotTried)
 	case ec2.IsPermission(err):
@@ -203,7 +203,7 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 		}
 	}
 	if len(bare) == 0 {
-		return fine("reservation", "", "explicit subnet CIDR reservations keep all %d, so that EC2 gives them only on request: %s", len(pool), strings.Join(names, ", "))
+		return fine("reservation", "", "all %d are in explicit subnet CIDR reservations, so EC2 gives them only on request: %s", len(pool), strings.Join(names, ", "))
 	}
 	var cidrs []string
 	for _, p := range blocks(bare) {
@@ -211,7 +211,7 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 	}
 	more := ""
 	if wrongType {
-		more = "; a reservation of type prefix, which there is, is for prefix delegation only"
+		more = "; the existing reservation of type prefix is for prefix delegation only"
 	}
 	if n := len(cidrs) - 6; n > 0 {
 		more += fmt.Sprintf(" (and for %d more CIDRs)", n)

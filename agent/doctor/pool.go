@@ -121,13 +121,13 @@ func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, actio
 	case judged.Action == ssmcoord.Keep && (!claimed || e.Record.Instance != d.facts.ID.InstanceID):
 		f = warning("address", name, "run emr-static-ip: it makes the record name this node", "on this node's interface %s, but %s", d.facts.ID.ENI, record)
 	case judged.Action == ssmcoord.TakeOver:
-		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over anyhow", "stale record: %s (%s)", judged.Reason, record)
+		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over in any case", "stale record: %s (%s)", judged.Reason, record)
 	case judged.Action != ssmcoord.Skip:
 		f = fine("address", name, "%s", judged.Reason)
 	case h.Primary:
 		f = warning("address", name, "take it out of the list, or end that instance; a subnet CIDR reservation of type explicit keeps EC2 from handing it out", "in use by %s", h)
 	case h.ENI != "" && (!claimed || e.Record.Instance != h.Instance):
-		f = warning("address", name, "free it: "+h.Unassign(a)+"; or take it out of the list", "in use by %s, outside the ledger (%s)", h, record)
+		f = warning("address", name, "free it: "+h.Unassign(a)+"; or take it out of the list", "in use by %s; %s", h, record)
 	case h.ENI != "":
 		f = fine("address", name, "in use by %s (%s)", h, record)
 	default:

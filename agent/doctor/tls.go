@@ -74,7 +74,7 @@ func tlsFailure(e endpoint, err error) Finding {
 func clockFinding(ahead time.Duration, dated bool) Finding {
 	switch off := ahead.Abs(); {
 	case !dated:
-		return unknown("clock", "", "", "no answer of AWS has the time")
+		return unknown("clock", "", "", "no answer of AWS has a date")
 	case off >= ec2.ClockLimit:
 		return failed(exit.Permission, "clock", "", ec2.ClockRemedy,
 			"this node's clock is %s AWS's, and beyond 5 minutes AWS refuses requests", ec2.SkewText(ahead))

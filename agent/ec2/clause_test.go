@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
@@ -17,6 +20,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 func TestClause(t *testing.T) {
@@ -80,6 +84,43 @@ func TestRefusals(t *testing.T) {
 		messages.Is(t, strings.TrimSuffix(tt.code+": "+tt.message, ": "), remedy)
 		if exit.CodeOf(got) != tt.exit || tt.never != "" && strings.Contains(remedy, tt.never) {
 			t.Errorf("%s: code %d, %s", tt.code, exit.CodeOf(got), remedy)
+		}
+	}
+}
+
+// A refusal with a code that is not known is not answered with the advice to run again. AWS's own
+// failures and half an answer are.
+func TestUnknownRefusal(t *testing.T) {
+	for status, unknown := range map[int]bool{400: true, 403: true, 422: true, 429: false, 500: false} {
+		err := &smithy.OperationError{ServiceID: "SSM", OperationName: "PutParameter", Err: &smithyhttp.ResponseError{
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: &smithy.GenericAPIError{Code: "CodeOfTomorrow", Message: "no"}}}
+		if remedy := strings.Join(exit.Remedies(ExplainAt(err, iam.Place{})), ""); strings.Contains(remedy, "look CodeOfTomorrow up") != unknown {
+			t.Errorf("HTTP %d: %s", status, remedy)
+		}
+	}
+}
+
+// A clock that agrees with AWS's by now is not called wrong by a second.
+func TestClockThatAgrees(t *testing.T) {
+	now := time.Now()
+	for ago, want := range map[time.Duration]string{0: "agree now", time.Hour: "1h0m0s ahead of AWS's"} {
+		header := http.Header{"Date": {now.Add(-ago).UTC().Format(http.TimeFormat)}}
+		err := &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 400, Header: header}}, Err: &smithy.GenericAPIError{Code: "RequestExpired"}}
+		if got := ClockError(err, now.Truncate(time.Second)); got == nil || !strings.Contains(got.Error(), want) || strings.Contains(got.Error(), "0s ") != (ago > 0) {
+			t.Errorf("%s: %v", ago, got)
+		}
+	}
+}
+
+// A document that is not the service's is another server's, and is not asked for again.
+func TestDocumentOfAnother(t *testing.T) {
+	for _, body := range []string{`{"Parameters":"<html>"}`, `{"Parameters":[{"Name":5}]}`} {
+		calls := 0
+		a := httpAnswer{status: 200, body: body, calls: &calls}
+		_, err := ssmcoord.NewLedger(a.config(), "/emr-static-ip", "subnet-0a1").Read(t.Context(), []netip.Addr{netip.MustParseAddr("10.0.1.21")})
+		err = Explain(err, "us-east-1", "/x")
+		if remedy := strings.Join(exit.Remedies(err), ""); exit.CodeOf(err) != exit.Unreachable || !strings.Contains(remedy, "another server answers instead of ssm") {
+			t.Errorf("%s: %v\n%s", body, err, remedy)
 		}
 	}
 }

@@ -64,8 +64,13 @@ func ClockError(err error, now time.Time) error {
 		return nil
 	}
 	what := "this node's clock is wrong: AWS refuses requests that are more than 5 minutes from its own time"
-	if known {
+	remedy := ClockRemedy
+	switch {
+	case known && ahead.Abs() < ClockNear:
+		what = "AWS finds the time of the request wrong, and its clock and this node's agree now"
+		remedy = "run again: the clock was set meanwhile, or something on the way held the request back (a proxy). If it lasts, " + ClockRemedy
+	case known:
 		what = fmt.Sprintf("this node's clock is wrong, %s AWS's: AWS refuses requests that are more than 5 minutes from its own time", SkewText(ahead))
 	}
-	return exit.With(exit.Permission, fmt.Errorf("%s: %w", what, err), ClockRemedy)
+	return exit.With(exit.Permission, fmt.Errorf("%s: %w", what, err), remedy)
 }

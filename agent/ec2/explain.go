@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/smithy-go"
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
@@ -83,6 +84,10 @@ func ExplainAt(err error, at iam.Place) error {
 	if IsThrottle(err) || statusOf(err) >= http.StatusInternalServerError {
 		return exit.With(exit.Deadline, err, "AWS kept failing; run again")
 	}
+	if status := statusOf(err); code != "" && status >= http.StatusBadRequest && !mayPass(status) {
+		return exit.With(exit.Internal, err, "AWS refuses this call, and will refuse it again, with a code that this program does not know: look "+text.Clean(code, text.MaxQuoted)+
+			" up among the common errors and those of the action in AWS's API reference")
+	}
 	return err
 }
 
@@ -141,6 +146,7 @@ func pathRemedy(err error, service string) string {
 	unknownCA, noRoots, wrongName := x509.UnknownAuthorityError{}, x509.SystemRootsError{}, x509.HostnameError{}
 	invalid, plain, alert := x509.CertificateInvalidError{}, tls.RecordHeaderError{}, tls.AlertError(0)
 	proxy, odd, broken, op := (*proxyError)(nil), (*oddAnswerError)(nil), (*brokenProxyError)(nil), (*net.OpError)(nil)
+	unread := (*smithy.DeserializationError)(nil) // a document, but not AWS's
 	switch {
 	case errors.As(err, &broken):
 		return host.ProxyRemedy
@@ -150,7 +156,7 @@ func pathRemedy(err error, service string) string {
 	case errors.As(err, &wrongName):
 		return "the certificate is another host's: look at AWS_ENDPOINT_URL (use a name that the certificate has), at the VPC's private DNS and at /etc/hosts"
 	case errors.As(err, &invalid) && invalid.Reason != x509.Expired:
-		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS) and at AWS_CA_BUNDLE"
+		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS), and AWS_CA_BUNDLE"
 	case errors.As(err, &plain) && errors.As(err, &op) && op.Op == "proxyconnect":
 		return "the proxy does not speak TLS: HTTPS_PROXY has to begin with http://, which is the way to the proxy and not to AWS"
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
@@ -161,7 +167,7 @@ func pathRemedy(err error, service string) string {
 		return "the proxy requires a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT; name hosts to be reached directly in NO_PROXY"
 	case errors.As(err, &proxy) && !mayPass(proxy.status):
 		return fmt.Sprintf("have the proxy admit CONNECT to %s, or name that host in NO_PROXY where a VPC endpoint leads to it (HTTPS_PROXY is set)", proxy.target)
-	case errors.As(err, &odd) && !mayPass(odd.status), isNoHTTP(err):
+	case errors.As(err, &odd) && !mayPass(odd.status), isNoHTTP(err), errors.As(err, &unread) && statusOf(err) == http.StatusOK:
 		return "another server answers instead of " + service + ": check HTTPS_PROXY, NO_PROXY, AWS_ENDPOINT_URL and DNS, and a firewall that blocks with pages of its own"
 	}
 	return ""

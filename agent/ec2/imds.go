@@ -102,7 +102,7 @@ type refusedMetadata struct {
 func (e *refusedMetadata) Error() string {
 	switch {
 	case e.token && e.status == http.StatusOK:
-		return fmt.Sprintf("reading %s from IMDS: what it answers to the request for a token is no token", e.path)
+		return fmt.Sprintf("reading %s from IMDS: its answer to the request for a token is not a token", e.path)
 	case e.token:
 		return fmt.Sprintf("reading %s from IMDS: it answers HTTP %d to the request for a token", e.path, e.status)
 	}

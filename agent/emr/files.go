@@ -172,7 +172,10 @@ func (e Files) Requested(r Role) (count int, from string) {
 
 // Certain reports whether a count is what the cluster was asked to have. from is the file that
 // Requested or Masters returned. extraInstanceData.json alone is no certainty: nobody has published
-// one of an instance fleet or of a cluster with three masters.
+// one of an instance fleet or of a cluster with three masters. All published ones have haEnabled
+// false and numCandidates 1, so that what true means is not verified. A refusal by mistake would
+// end every node of a cluster that works. A warning costs nothing: masters without an address end
+// with exit code 6.
 func (e Files) Certain(from string) bool {
 	return from != "" && path.Base(from) != FileExtra
 }

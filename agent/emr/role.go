@@ -187,7 +187,7 @@ func isMasterOnRole(master bool, from string, files Files) (o roleSource, warnin
 	}
 	switch {
 	case otherCore:
-		return roleSource{Task, fmt.Sprintf("%s (isMaster: false, and the core group is another one than this node's %s)", from, own)}, ""
+		return roleSource{Task, fmt.Sprintf("%s (isMaster: false, and this node's group %s is not the core group)", from, own)}, ""
 	case !hasTask:
 		return roleSource{Core, from + " (isMaster: false, and no task group is known)"},
 			"the role CORE is only inferred: isMaster is false and no task group is known; --role makes it certain"

@@ -150,11 +150,7 @@ func (c *call) named(ctx context.Context, census *ec2.Census) ([]netip.Addr, err
 
 // event logs a line of the inventory, and reports a change.
 func (c *call) event(e ssmcoord.Event) {
-	line := string(e.Kind)
-	if e.Addr.IsValid() {
-		line += " " + e.Addr.String()
-	}
-	line += ": " + text.Clean(e.Detail, text.MaxLine)
+	line := e.Line(text.Clean(e.Detail, text.MaxLine))
 	if e.Change {
 		c.report.Work.Changes = append(c.report.Work.Changes, line)
 	}

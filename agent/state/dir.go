@@ -75,8 +75,8 @@ func checkOwnDir(dir string) error {
 	return notStateDir(dir, fmt.Errorf("it %w%s", ErrUnsafe, why))
 }
 
-// isOwnDir reports whether dir is surely a directory of this program: it has the program's name or a
-// state, and no file of others, where others do not write, and not directly below the root.
+// isOwnDir reports whether dir certainly belongs to this program: it has the program's name or a
+// state, and no file of others, others may not write it, and it is not directly below the root.
 func isOwnDir(dir string, alone bool) bool {
 	named := filepath.Base(dir) == ownDirName
 	info, err := os.Lstat(dir)

@@ -75,6 +75,7 @@ func (m *Memory) Save(s State) error {
 	if !s.Doubts(s.Static) {
 		s.Before, s.BeforeDue = netip.Addr{}, time.Time{}
 	}
+	s.TakingBack = s.TakingBack && s.Phase == Releasing
 	s.Version, s.Tool, s.Written = Version, m.tool, time.Now().UTC()
 	if m.known && !m.spare && !m.state.Written.After(s.Written) && s.repeats(m.state) {
 		return nil

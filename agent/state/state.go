@@ -69,6 +69,9 @@ type State struct {
 	// run has come to its end since. A run gives such an address back if the rules cut an endpoint
 	// off. Files of older versions have none: what they name is kept.
 	Unproven []netip.Addr `json:"unproven,omitempty"`
+	// TakingBack is set with the phase Releasing if no release has begun: a run takes back what it
+	// did.
+	TakingBack bool `json:"taking_back,omitempty"`
 	// Lost is set by a release that found no state file, until it has asked the ledger and EC2
 	// which addresses are this node's.
 	Lost bool `json:"lost,omitempty"`
@@ -86,7 +89,7 @@ type State struct {
 }
 
 // Released reports whether a release has begun or ended, and no run came after it.
-func (s State) Released() bool { return s.Phase == Releasing || s.Phase == Released }
+func (s State) Released() bool { return s.Phase == Releasing && !s.TakingBack || s.Phase == Released }
 
 // ScopeOrigin is where a scope comes from.
 type ScopeOrigin string

@@ -29,7 +29,7 @@ func testState() State {
 		InstanceID: "i-0a1", ClusterID: "j-1", Role: emr.Core, SubnetID: "subnet-1", ENI: "eni-1", MAC: "02:00:00:00:00:01", Link: "ens5",
 		Backend: "iptables v1.8.9 (nf_tables)", Primary: netip.MustParseAddr("10.0.1.99"), Static: netip.MustParseAddr("10.0.1.11"),
 		VPC:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("10.1.0.0/16")},
-		Former: netiptest.Addrs("10.0.1.12"), Intents: netiptest.Addrs("10.0.1.13 10.0.1.14"), Gateways: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, GatewaysAt: time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC), RecordDue: time.Date(2025, 1, 2, 3, 5, 5, 0, time.UTC), Named: true, Lost: true,
+		Former: netiptest.Addrs("10.0.1.12"), Intents: netiptest.Addrs("10.0.1.13 10.0.1.14"), Gateways: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, GatewaysAt: time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC), RecordDue: time.Date(2025, 1, 2, 3, 5, 5, 0, time.UTC), Named: true, Lost: true, TakingBack: true,
 		Unproven: netiptest.Addrs("10.0.1.11 10.0.1.13"), Before: netip.MustParseAddr("10.0.1.12"), BeforeDue: time.Date(2025, 1, 2, 3, 5, 4, 0, time.UTC),
 		Settings: Settings{
 			Pools: pool.Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11 10.0.1.12"), Task: netiptest.Addrs("10.0.1.20")},

@@ -64,7 +64,7 @@ func (e *sourceError) Error() string {
 		return fmt.Sprintf("it comes from %s and not from %s: conntrack does not track it, as with a NOTRACK rule", e.seen.Source.Addr(), e.static)
 	}
 	if e.seen.Source.Addr() == e.static {
-		return fmt.Sprintf("it does not come from %s: the answer came for another source, so that a rule behind conntrack changes the packets", e.static)
+		return fmt.Sprintf("it does not come from %s: the answer went to another source, so a rule behind conntrack changes the packets", e.static)
 	}
 	return fmt.Sprintf("it comes from %s and not from %s, says conntrack", e.seen.Source.Addr(), e.static)
 }

@@ -200,7 +200,7 @@ func (v Result) String() string {
 		service += " (" + v.to.Addr().String() + ")"
 	}
 	if v.bound {
-		service += ", by a socket bound to it: the rules leave ordinary traffic to there alone"
+		service += ", by a socket bound to it: ordinary traffic to there keeps the primary IP"
 	}
 	if v.Err == nil && v.static.IsValid() && !v.known {
 		return fmt.Sprintf("not verified: a connection to %s succeeds (%d ms), but conntrack cannot be asked whether it comes from %s", service, v.Took.Milliseconds(), who)
@@ -215,7 +215,7 @@ func (v Result) String() string {
 	case FailureResolver:
 		return fmt.Sprintf("verify: no name server answers for the host name of %s: %s", v.Target, text.Clean(v.Err.Error(), text.MaxLine))
 	case FailureSource:
-		return fmt.Sprintf("verify: a TCP connection to %s succeeds, but %s", service, text.Clean(v.Err.Error(), text.MaxQuoted))
+		return fmt.Sprintf("verify: a TCP connection to %s succeeds, but %s", service, text.Clean(v.Err.Error(), text.MaxLine))
 	case FailureTimeout:
 		why = "gets no answer"
 	case FailureRefused:

@@ -91,6 +91,14 @@ func TestProgram(t *testing.T) {
 			t.Errorf("%v\n%.2000s", cmd.ProcessState, stderr)
 		}
 	})
+	t.Run("a crash before main has no final block", func(t *testing.T) {
+		// The Go runtime needs more address space than this, and ends before main can say how.
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -v 200000 && exec "$0" --bananas`, bin)
+		out, err := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); err == nil || code != 2 || strings.Contains(string(out), "emr-static-ip failed") || !strings.Contains(string(out), "fatal error:") {
+			t.Errorf("exit code %d, %.300s", code, out)
+		}
+	})
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run("ends with "+signal.String(), func(t *testing.T) { testSignal(t, bin, signal) })
 	}

@@ -113,7 +113,7 @@ func (s Sighting) Standing(now time.Time) (Standing, string) {
 	case s.Record.State == ssmcoord.Absent && s.node():
 		return Unrecorded, s.Holder.String() + " carries it without a record"
 	case s.Record.State == ssmcoord.Absent:
-		return Outside, "outside the ledger, in use by " + s.Holder.String()
+		return Outside, "no record; in use by " + s.Holder.String()
 	case held && s.Holder.Instance == s.Record.Record.Instance:
 		return InUse, ""
 	case held:

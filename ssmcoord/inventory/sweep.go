@@ -107,10 +107,10 @@ func repair(s Sighting, reason string, now time.Time) Step {
 	case s.Holder.Instance == "":
 		return leave(s.Holder.ENI + " is attached to no instance: attach it, unassign the address, or delete it")
 	case s.By.Life() != ssmcoord.Living:
-		return leave(fmt.Sprintf("%s of %s (%s) still carries it by EC2: look again in a while", s.Holder.ENI, s.Holder.Instance, s.By.state()))
+		return leave(fmt.Sprintf("EC2 still shows it on %s of %s (%s): look again later", s.Holder.ENI, s.Holder.Instance, s.By.state()))
 	case !s.node():
 		step.Kind = Remove
-		step.Reason += fmt.Sprintf("; an address outside the ledger needs no record, and this one is in use by %s", s.Holder)
+		step.Reason += fmt.Sprintf("; no record belongs there: the address is no static IP of an EMR node, but in use by %s", s.Holder)
 		return step
 	}
 	step.Write = s.holderRecord(now)

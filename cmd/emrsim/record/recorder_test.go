@@ -45,7 +45,7 @@ func recorded() *Recording {
 	c.wait(second)
 	r.Event("core-1", line(`identified the node {"instance": "i-1"}`))
 	c.wait(4 * second)
-	r.Event("core-1", line("assigned 10.0.1.11: to eni-1 (free)"))
+	r.Event("core-1", line("assigned 10.0.1.11 to eni-1: it was free"))
 	c.wait(second)
 	r.Event("core-1", line("ip addr add 10.0.1.11/32 dev ens5"))
 	c.wait(2 * second)

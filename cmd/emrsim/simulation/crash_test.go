@@ -211,6 +211,36 @@ func crashCases() []crashCase {
 			return s
 		})
 	}
+	// The kernel's rules are all that names the address.
+	for _, run := range []string{"apply", "another list", "release"} {
+		for _, moved := range []bool{false, true} {
+			name := "the state file was lost/" + run
+			if moved {
+				name = "the state file was lost, and EC2 took the address away/" + run
+			}
+			add(name, func(t *testing.T) *crashSetup {
+				s := newCrashSetup(t, cloud.RoleCore, cloud.Options{})
+				s.before = func(t *testing.T) {
+					succeed(t, s.node.Apply(t.Context(), Kill{}))
+					if err := os.Remove(filepath.Join(s.node.root, agent.DefaultStateDir, "state.json")); err != nil {
+						t.Fatal(err)
+					}
+					if moved {
+						s.w.Step = nil // CheckSafety would report the move itself
+						s.moveToStranger(t, s.node.Kernel.Uses(s.node.primaries()...)[0])
+						time.Sleep(time.Minute)
+					}
+					if run == "another list" {
+						s.node.Config.Pools.Core = addrs("10.0.1.24", "10.0.1.25")
+					}
+				}
+				if run == "release" {
+					s.run = s.node.Release
+				}
+				return s
+			})
+		}
+	}
 	add("the ledger was lost/CORE", func(t *testing.T) *crashSetup {
 		s := newCrashSetup(t, cloud.RoleCore, cloud.Options{})
 		s.before = func(t *testing.T) {
