@@ -188,6 +188,19 @@ func TestDescribeProblem(t *testing.T) {
 	}
 }
 
+// recorded reads a report. text is its content.
+func recorded(t *testing.T, path string) (r record.Recording, text []byte) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, text
+}
+
 // TestReport rehearses with a report: what the table says is in it.
 func TestReport(t *testing.T) {
 	t.Parallel()
@@ -196,14 +209,7 @@ func TestReport(t *testing.T) {
 	if code != 0 || !strings.HasSuffix(output, "\n"+path+"\n") {
 		t.Errorf("exit code %d, and the path is not the last line\n%s", code, output)
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r record.Recording
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
+	r, text := recorded(t, path)
 	if r.Outcome != record.Passed || len(r.Nodes) != 2 || len(r.Table.Rows) != 2 || len(r.Sightings) != 4 || len(r.Phases) < 4 || len(r.Calls) < 8 {
 		t.Errorf("the report has not what happened: %s", text)
 	}
@@ -258,14 +264,7 @@ func TestRunReport(t *testing.T) {
 	if code != 0 || !strings.Contains(output, path) {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r record.Recording
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
+	r, text := recorded(t, path)
 	nodes := map[string]*record.Node{}
 	for _, n := range r.Nodes {
 		nodes[n.Name] = n
@@ -297,14 +296,7 @@ func TestVirtual(t *testing.T) {
 	if code != 0 || !strings.HasSuffix(output, "\n"+path+"\n") {
 		t.Fatalf("exit code %d\n%s", code, output)
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r record.Recording
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
+	r, _ := recorded(t, path)
 	if holders := r.Holders(); !r.Virtual || r.Outcome != record.Passed || len(r.Nodes) != 120 || len(holders) != 120 || len(r.Table.Rows) != 120 || r.Seconds < 20 {
 		t.Errorf("%s: %d nodes, %d addresses held, %g s; the test took %s", r.Outcome, len(r.Nodes), len(holders), r.Seconds, time.Since(start))
 	}

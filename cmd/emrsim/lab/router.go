@@ -21,7 +21,7 @@ import (
 //   - It drops a packet whose source address is not on the sending ENI (source/destination check).
 //     Strict reverse-path filtering does this: the only route to an address leads to its ENI.
 //   - In a public subnet it drops a packet for the Internet whose source is not the primary IP of a
-//     node (Internet gateway).
+//     node (Internet gateway). Gateways can be detached: see [Lab.SetGateway].
 //   - It answers ARP for the gateway and for all neighbours.
 //
 // So a node cannot use an address that EC2 has not assigned to it.
@@ -30,10 +30,11 @@ type router struct {
 	plan Plan
 	log  func(node, text string)
 
-	mu     sync.Mutex
-	ports  map[string]port       // by ENI id
-	routes map[netip.Addr]string // address -> id of the ENI that gets its packets
-	made   int                   // number of ports so far, so that names are unique
+	mu       sync.Mutex
+	ports    map[string]port       // by ENI id
+	routes   map[netip.Addr]string // address -> id of the ENI that gets its packets
+	detached map[Gateway]bool
+	made     int // number of ports so far, so that names are unique
 }
 
 // port is the router's end of an ENI's cable.
@@ -48,7 +49,7 @@ func newRouter(ctx context.Context, plan Plan, log func(node, text string)) (*ro
 	if err != nil {
 		return nil, err
 	}
-	r := &router{namespace: ns, plan: plan, log: log, ports: map[string]port{}, routes: map[netip.Addr]string{}}
+	r := &router{namespace: ns, plan: plan, log: log, ports: map[string]port{}, detached: map[Gateway]bool{}, routes: map[netip.Addr]string{}}
 	lines := []string{
 		"addr add " + plan.Gateway.String() + "/32 dev lo",
 		"addr add " + metadata.String() + "/32 dev lo",
@@ -98,7 +99,7 @@ func (r *router) plug(ctx context.Context, node *namespace, link string, p Port)
 	}
 	r.ports[p.ENI] = port{Port: p, node: node.name, device: device}
 	if r.plan.Public {
-		return device, r.openGateway(ctx)
+		return device, r.loadGateways(ctx)
 	}
 	return device, nil
 }

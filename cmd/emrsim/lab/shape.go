@@ -93,25 +93,6 @@ func (s Shape) pick(subnets []string) string {
 	return ""
 }
 
-// openGateway loads the Internet gateway's rules: what leaves for the Internet must have the
-// primary IP of a node as its source. The gateway knows no other address of a node.
-//
-//	-A INPUT -d INTERNET -j GATEWAY
-//	-A GATEWAY -s PRIMARY -j RETURN    for each node
-//	-A GATEWAY -j DROP
-func (r *router) openGateway(ctx context.Context) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "*filter\n:INPUT ACCEPT [0:0]\n:GATEWAY - [0:0]\n-A INPUT -d %s -j GATEWAY\n", r.plan.Internet())
-	for _, p := range r.ports {
-		fmt.Fprintf(&b, "-A GATEWAY -s %s/32 -j RETURN\n", p.Address)
-	}
-	b.WriteString("-A GATEWAY -j DROP\nCOMMIT\n")
-	if _, err := r.output(ctx, command{path: filterTool("restore"), stdin: b.String()}); err != nil {
-		return fmt.Errorf("loading the rules of the Internet gateway: %w", err)
-	}
-	return nil
-}
-
 // openS3 serves S3 at one of its addresses, as a gateway endpoint of the VPC leads there.
 func (l *Lab) openS3(ctx context.Context) error {
 	if err := l.router.ip(ctx, "addr add "+cloud.S3Address.String()+"/32 dev lo"); err != nil {

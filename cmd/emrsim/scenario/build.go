@@ -18,9 +18,9 @@ import (
 // buildCommands describe what a scenario starts with.
 func buildCommands() map[string]Command {
 	return map[string]Command{
-		"subnet":  {Usage: "subnet CIDR", About: "The cluster's subnet. Without: 10.0.1.0/24.", parse: parseSubnet},
-		"account": {Usage: "account [--quotas default|paid|none] [--describe-lag D] [--imds-lag D] [--stale P] [--shutdown D] [--clock D]", About: "The AWS account: its quotas, how late describe calls and IMDS show an address, how probable a stale read is, how long an instance shuts down, how far AWS's clock is ahead.", parse: parseAccount},
-		"cluster": {Usage: "cluster [--name N] [--release R] [--masters N] [--core N] [--task N] [--fleets] [--type T] [--iptables legacy|nft|none] [--files full|minimal] [--imds-delay D] [--endpoint-blocked] [--policy FILE] [--subnets CIDRS] [--chosen N] [--vpc-cidr CIDRS] [--data-centre CIDR] [--public] [--shared] [--bucket-policy] -- ARGUMENT...", About: "Builds a cluster with these arguments of its bootstrap action. Nothing runs yet. A second cluster needs a name, which begins the names of its nodes. Of several subnets EMR picks one for an instance fleet, the one that is chosen; the VPC's CIDRs are the /16 around the subnet without --vpc-cidr; the data centre, the network behind the firewall, stands for a second VPC, too; public subnets have an Internet gateway; shared ones are another account's; the bucket policy denies S3 to other addresses than the primary IP.", parse: parseCluster},
+		"subnet":  {Usage: "subnet CIDR", About: "The cluster's subnet. Without: 10.0.1.0/24.", least: 1, most: 1, parse: parseSubnet},
+		"account": {Usage: "account [--quotas default|paid|none] [--describe-lag D] [--imds-lag D] [--stale P] [--shutdown D] [--clock D]", About: "The AWS account: its quotas, how late describe calls and IMDS show an address, how probable a stale read is, how long an instance shuts down, how far AWS's clock is ahead.", flags: accountFlags},
+		"cluster": {Usage: "cluster [--name N] [--release R] [--masters N] [--core N] [--task N] [--fleets] [--type T] [--iptables legacy|nft|none] [--files full|minimal] [--imds-delay D] [--endpoint-blocked] [--policy FILE] [--subnets CIDRS] [--chosen N] [--vpc-cidr CIDRS] [--data-centre CIDR] [--public] [--shared] [--bucket-policy] -- ARGUMENT...", About: "Builds a cluster with these arguments of its bootstrap action. Nothing runs yet. A second cluster needs a name, which begins the names of its nodes. Of several subnets EMR picks one for an instance fleet, the one that is chosen; the VPC's CIDRs are the /16 around the subnet without --vpc-cidr; the data centre, the network behind the firewall, stands for a second VPC, too; public subnets have an Internet gateway; shared ones are another account's; the bucket policy denies S3 to other addresses than the primary IP.", least: 1, most: -1, flags: clusterFlags},
 	}
 }
 
@@ -35,10 +35,6 @@ func early(do func(p *play) error) step {
 }
 
 func parseSubnet(words []string) (step, error) {
-	words, err := counted(words, 1, 1)
-	if err != nil {
-		return nil, err
-	}
 	cidr, err := netip.ParsePrefix(words[0])
 	if err != nil {
 		return nil, err
@@ -52,50 +48,54 @@ func parseSubnet(words []string) (step, error) {
 	}), nil
 }
 
-func parseAccount(words []string) (step, error) {
-	var quotas string
-	var describe, imds, shutdown, clock time.Duration
-	var stale float64
-	var set *pflag.FlagSet
-	if _, err := flagged(words, 0, 0, func(f *pflag.FlagSet) {
-		set = f
-		f.StringVar(&quotas, "quotas", "", "")
-		f.DurationVar(&describe, "describe-lag", 0, "")
-		f.DurationVar(&imds, "imds-lag", 0, "")
-		f.DurationVar(&shutdown, "shutdown", 0, "")
-		f.DurationVar(&clock, "clock", 0, "")
-		f.Float64Var(&stale, "stale", 0, "")
-	}); err != nil {
-		return nil, err
+// An accountLine is a parsed line of the command account.
+type accountLine struct {
+	set                             *pflag.FlagSet
+	quotas                          string
+	describe, imds, shutdown, clock time.Duration
+	stale                           float64
+}
+
+func accountFlags(f *pflag.FlagSet) reader {
+	l := &accountLine{set: f}
+	f.StringVar(&l.quotas, "quotas", "", "")
+	f.DurationVar(&l.describe, "describe-lag", 0, "")
+	f.DurationVar(&l.imds, "imds-lag", 0, "")
+	f.DurationVar(&l.shutdown, "shutdown", 0, "")
+	f.DurationVar(&l.clock, "clock", 0, "")
+	f.Float64Var(&l.stale, "stale", 0, "")
+	return l.parse
+}
+
+func (l *accountLine) parse([]string) (step, error) {
+	if !slices.Contains([]string{"", "default", "paid", "none"}, l.quotas) {
+		return nil, fmt.Errorf("--quotas %q: default, paid or none", l.quotas)
 	}
-	if !slices.Contains([]string{"", "default", "paid", "none"}, quotas) {
-		return nil, fmt.Errorf("--quotas %q: default, paid or none", quotas)
-	}
-	if stale < 0 || stale > 1 {
-		return nil, fmt.Errorf("--stale %v: a probability from 0 to 1", stale)
+	if l.stale < 0 || l.stale > 1 {
+		return nil, fmt.Errorf("--stale %v: a probability from 0 to 1", l.stale)
 	}
 	return early(func(p *play) error {
 		a := &p.spec.Account
-		switch quotas {
+		switch l.quotas {
 		case "none":
 			a.Quotas = nil
 		case "paid":
 			a.Quotas = cloud.PaidQuotas()
 		}
-		if set.Changed("describe-lag") {
-			a.RemapDelay = cloud.Range{Max: describe}
+		if l.set.Changed("describe-lag") {
+			a.RemapDelay = cloud.Range{Max: l.describe}
 		}
-		if set.Changed("imds-lag") {
-			a.IMDSDelay = cloud.Range{Max: imds}
+		if l.set.Changed("imds-lag") {
+			a.IMDSDelay = cloud.Range{Max: l.imds}
 		}
-		if set.Changed("shutdown") {
-			a.ShutdownTime = cloud.Exactly(shutdown)
+		if l.set.Changed("shutdown") {
+			a.ShutdownTime = cloud.Exactly(l.shutdown)
 		}
-		if stale > 0 {
-			a.StaleEC2 = cloud.Staleness{Probability: stale, MaxAge: 2 * time.Second}
-			a.StaleSSM = cloud.Staleness{Probability: stale, MaxAge: time.Second}
+		if l.stale > 0 {
+			a.StaleEC2 = cloud.Staleness{Probability: l.stale, MaxAge: 2 * time.Second}
+			a.StaleSSM = cloud.Staleness{Probability: l.stale, MaxAge: time.Second}
 		}
-		a.ClockSkew = clock
+		a.ClockSkew = l.clock
 		return nil
 	}), nil
 }
@@ -110,26 +110,25 @@ type clusterLine struct {
 	args                                         []string
 }
 
-func parseCluster(words []string) (step, error) {
-	var l clusterLine
-	args, err := flagged(words, 1, -1, func(f *pflag.FlagSet) {
-		f.StringVar(&l.name, "name", "", "")
-		f.StringVar(&l.release, "release", "emr-7.x", "")
-		f.IntVar(&l.masters, "masters", 1, "")
-		f.IntVar(&l.cores, "core", 1, "")
-		f.IntVar(&l.tasks, "task", 0, "")
-		f.BoolVar(&l.fleets, "fleets", false, "")
-		f.StringVar(&l.kind, "type", "", "")
-		f.StringVar(&l.iptables, "iptables", "", "")
-		f.StringVar(&l.files, "files", "full", "")
-		f.DurationVar(&l.imdsDelay, "imds-delay", 0, "")
-		f.BoolVar(&l.blocked, "endpoint-blocked", false, "")
-		f.StringVar(&l.policy, "policy", "", "")
-		l.shape.Define(f)
-	})
-	if err != nil {
-		return nil, err
-	}
+func clusterFlags(f *pflag.FlagSet) reader {
+	l := &clusterLine{}
+	f.StringVar(&l.name, "name", "", "")
+	f.StringVar(&l.release, "release", "emr-7.x", "")
+	f.IntVar(&l.masters, "masters", 1, "")
+	f.IntVar(&l.cores, "core", 1, "")
+	f.IntVar(&l.tasks, "task", 0, "")
+	f.BoolVar(&l.fleets, "fleets", false, "")
+	f.StringVar(&l.kind, "type", "", "")
+	f.StringVar(&l.iptables, "iptables", "", "")
+	f.StringVar(&l.files, "files", "full", "")
+	f.DurationVar(&l.imdsDelay, "imds-delay", 0, "")
+	f.BoolVar(&l.blocked, "endpoint-blocked", false, "")
+	f.StringVar(&l.policy, "policy", "", "")
+	l.shape.Define(f)
+	return l.parse
+}
+
+func (l *clusterLine) parse(args []string) (step, error) {
 	l.args = args
 	wanted, err := Understand(args)
 	if err != nil {
@@ -188,7 +187,7 @@ func parseCluster(words []string) (step, error) {
 }
 
 // spec returns the cluster to launch.
-func (l clusterLine) spec(p *play) (lab.ClusterSpec, error) {
+func (l *clusterLine) spec(p *play) (lab.ClusterSpec, error) {
 	spec := p.spec
 	spec.Release, spec.Masters, spec.Cores, spec.Tasks, spec.Fleets, spec.InstanceType = l.release, l.masters, l.cores, l.tasks, l.fleets, l.kind
 	spec.Iptables, spec.IMDSDelay, spec.EndpointBlocked = lab.Iptables(l.iptables), l.imdsDelay, l.blocked

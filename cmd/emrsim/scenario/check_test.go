@@ -66,6 +66,8 @@ func TestCheck(t *testing.T) {
 		"stranger --primary 10.0.1.10 10.0.1.11": "2 words after the command",
 		"stranger --primary 10.0.1.10-11":        "one primary address",
 		"clock late":                             "invalid duration",
+		"gateway s3 gone":                        `"gone": attached or detached`,
+		"gateway nat attached":                   `"nat": internet or s3`,
 		"replace":                                "0 words after the command",
 	} {
 		err := Check("file.txtar", []byte("# comment\n\n"+line+"\nanother\n"))

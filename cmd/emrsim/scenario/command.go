@@ -25,10 +25,16 @@ type Command struct {
 
 	// patient is set for expectations of connections: a busy machine may be too slow for one of
 	// them, so the expectation is tried up to three times before it counts as not met.
-	patient bool
-	// parse checks the words after the command's name, without a cluster.
-	parse func(words []string) (step, error)
+	patient     bool
+	least, most int // number of words behind the flags; a negative most means any number
+	// parse checks the words without a cluster. A command with flags has flags in its place, which
+	// defines them.
+	parse reader
+	flags func(*pflag.FlagSet) reader
 }
+
+// A reader checks the words of a line and returns what the line does.
+type reader func(words []string) (step, error)
 
 // A step is a parsed line. It returns a mismatch if an expectation is not met.
 type step func(p *play) error
@@ -100,7 +106,11 @@ func (c Command) prepare(name string, negative bool, words []string) (step, erro
 		}
 		words = words[:len(words)-1]
 	}
-	do, err := c.parse(words)
+	words, read, err := c.words(words)
+	var do step
+	if err == nil {
+		do, err = read(words)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w (usage: %s)", name, err, c.Usage)
 	}
@@ -143,25 +153,23 @@ func inverted(name string, words []string, do step) step {
 	}
 }
 
-// flagged parses the flags of a line up to its first other word, and checks the number of the words
-// that are left. A negative most means any number.
-func flagged(words []string, least, most int, define func(*pflag.FlagSet)) ([]string, error) {
-	f := pflag.NewFlagSet("", pflag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	f.SetInterspersed(false)
-	f.Usage = func() {}
-	if define != nil {
-		define(f)
+// words returns the words of a line behind its flags, which end at the first other word, and a
+// reader for them.
+func (c Command) words(line []string) ([]string, reader, error) {
+	words, read := slices.Clone(line), c.parse
+	if c.flags != nil {
+		f := pflag.NewFlagSet("", pflag.ContinueOnError)
+		f.SetOutput(io.Discard)
+		f.SetInterspersed(false)
+		f.Usage = func() {}
+		read = c.flags(f)
+		if err := f.Parse(line); err != nil {
+			return nil, nil, err
+		}
+		words = f.Args()
 	}
-	if err := f.Parse(words); err != nil {
-		return nil, err
+	if len(words) < c.least || (c.most >= 0 && len(words) > c.most) {
+		return nil, nil, fmt.Errorf("%s after the command", lab.Count(len(words), "word"))
 	}
-	return counted(f.Args(), least, most)
-}
-
-func counted(words []string, least, most int) ([]string, error) {
-	if len(words) < least || (most >= 0 && len(words) > most) {
-		return nil, fmt.Errorf("%s after the command", lab.Count(len(words), "word"))
-	}
-	return slices.Clone(words), nil
+	return words, read, nil
 }

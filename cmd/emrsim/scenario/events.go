@@ -17,42 +17,38 @@ import (
 // eventCommands are what happens to a cluster, its nodes and its account.
 func eventCommands() map[string]Command {
 	return map[string]Command{
-		"grow":      {Usage: "grow [--cluster NAME] MASTER|CORE|TASK [N]", About: "Adds nodes, as a resize does. Nothing runs on them yet.", parse: parseGrow},
-		"end":       {Usage: "end [--abrupt] NODES", About: "Ends nodes: EMR's shutdown actions run, then the instances terminate. With --abrupt no shutdown action runs, as in a failure of the hardware.", parse: parseEnd},
-		"terminate": {Usage: "terminate [CLUSTER]", About: "Ends a whole cluster, without shutdown actions.", parse: parseTerminate},
-		"replace":   {Usage: "replace [--keep] MASTER", About: "Ends one of three masters and starts another on the same primary interface. With --keep the interface keeps its secondary addresses.", parse: parseReplace},
-		"reboot":    {Usage: "reboot NODES", About: "Reboots nodes: programs, links and rules are gone, the files stay. Nothing is started: there is no systemd.", parse: onNodes((*play).reboot)},
-		"dhcp":      {Usage: "dhcp NODES", About: "Renews the lease of DHCP as a client does that drops the secondary addresses of the link.", parse: onNodes(func(p *play, n *lab.Node) error { return n.RenewDHCP(p.ctx) })},
-		"flush":     {Usage: "flush NODES", About: "Deletes all rules of iptables and nftables, as a restarted firewall does.", parse: onNodes(func(p *play, n *lab.Node) error { return n.FlushRules(p.ctx) })},
-		"load":      {Usage: "load NODES iptables|nft FILE", About: "Adds another program's rules from an embedded file, by the node's iptables-restore --noflush or by nft -f.", parse: parseLoad},
-		"container": {Usage: "container NODES", About: "Starts a container with the address 172.17.0.2 behind docker0 on nodes. Rules for it are loaded by the scenario. Its name is NODE/container.", parse: onNodes((*play).container)},
-		"stranger":  {Usage: "stranger [--primary] ADDRESS", About: "Starts an instance outside EMR that has an address as a secondary one, or as its primary one.", parse: parseStranger},
-		"move":      {Usage: "move ADDRESS [NODE]", About: "Moves an address by force to a node (AllowReassignment). Without NODE it is only taken away from its holder.", parse: parseMove},
-		"record":    {Usage: "record ADDRESS [TEXT]", About: "Writes the record of an address in the ledger by hand. Without TEXT the record is deleted.", parse: parseRecord},
-		"clock":     {Usage: "clock DURATION", About: "Sets how far AWS's clock is ahead of the nodes' clock.", parse: parseClock},
-		"snapshot":  {Usage: "snapshot NODES NAME", About: "Remembers the addresses, routes and rules of nodes, for the expectation same.", parse: parseSnapshot},
+		"grow":      {Usage: "grow [--cluster NAME] MASTER|CORE|TASK [N]", About: "Adds nodes, as a resize does. Nothing runs on them yet.", least: 1, most: 2, flags: growFlags},
+		"end":       {Usage: "end [--abrupt] NODES", About: "Ends nodes: EMR's shutdown actions run, then the instances terminate. With --abrupt no shutdown action runs, as in a failure of the hardware.", least: 1, most: 1, flags: endFlags},
+		"terminate": {Usage: "terminate [CLUSTER]", About: "Ends a whole cluster, without shutdown actions.", most: 1, parse: parseTerminate},
+		"replace":   {Usage: "replace [--keep] MASTER", About: "Ends one of three masters and starts another on the same primary interface. With --keep the interface keeps its secondary addresses.", least: 1, most: 1, flags: replaceFlags},
+		"reboot":    {Usage: "reboot NODES", About: "Reboots nodes: programs, links and rules are gone, the files stay. Nothing is started: there is no systemd.", least: 1, most: 1, parse: onNodes((*play).reboot)},
+		"dhcp":      {Usage: "dhcp NODES", About: "Renews the lease of DHCP as a client does that drops the secondary addresses of the link.", least: 1, most: 1, parse: onNodes(func(p *play, n *lab.Node) error { return n.RenewDHCP(p.ctx) })},
+		"flush":     {Usage: "flush NODES", About: "Deletes all rules of iptables and nftables, as a restarted firewall does.", least: 1, most: 1, parse: onNodes(func(p *play, n *lab.Node) error { return n.FlushRules(p.ctx) })},
+		"load":      {Usage: "load NODES iptables|nft FILE", About: "Adds another program's rules from an embedded file, by the node's iptables-restore --noflush or by nft -f.", least: 3, most: 3, parse: parseLoad},
+		"container": {Usage: "container NODES", About: "Starts a container with the address 172.17.0.2 behind docker0 on nodes. Rules for it are loaded by the scenario. Its name is NODE/container.", least: 1, most: 1, parse: onNodes((*play).container)},
+		"stranger":  {Usage: "stranger [--primary] ADDRESS", About: "Starts an instance outside EMR that has an address as a secondary one, or as its primary one.", least: 1, most: 1, flags: strangerFlags},
+		"move":      {Usage: "move ADDRESS [NODE]", About: "Moves an address by force to a node (AllowReassignment). Without NODE it is only taken away from its holder.", least: 1, most: 2, parse: parseMove},
+		"record":    {Usage: "record ADDRESS [TEXT]", About: "Writes the record of an address in the ledger by hand. Without TEXT the record is deleted.", least: 1, most: 2, parse: parseRecord},
+		"clock":     {Usage: "clock DURATION", About: "Sets how far AWS's clock is ahead of the nodes' clock.", least: 1, most: 1, parse: parseClock},
+		"gateway":   {Usage: "gateway internet|s3 attached|detached", About: "Detaches a gateway from the VPC with its routes, or attaches it again: the Internet gateway of public subnets, or the gateway endpoint of S3 of private ones. In the beginning all are there.", least: 2, most: 2, parse: parseGateway},
+		"snapshot":  {Usage: "snapshot NODES NAME", About: "Remembers the addresses, routes and rules of nodes, for the expectation same.", least: 2, most: 2, parse: parseSnapshot},
 	}
 }
 
 // onNodes returns the parser of a command whose only word selects nodes, and which does the same on
 // each.
-func onNodes(do func(*play, *lab.Node) error) func([]string) (step, error) {
-	return func(words []string) (step, error) {
-		words, err := counted(words, 1, 1)
+func onNodes(do func(*play, *lab.Node) error) reader {
+	return func(words []string) (step, error) { return onEach(words[0], do), nil }
+}
+
+// onCluster returns a step for the first cluster.
+func onCluster(do func(*play, *lab.Cluster) error) step {
+	return func(p *play) error {
+		c, err := p.built()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return func(p *play) error {
-			nodes, err := p.nodes(words[0])
-			if err != nil {
-				return err
-			}
-			var failed error
-			for _, n := range nodes {
-				failed = errors.Join(failed, do(p, n))
-			}
-			return failed
-		}, nil
+		return do(p, c)
 	}
 }
 
@@ -69,12 +65,13 @@ func (p *play) named(name string) (*group, error) {
 	return nil, fmt.Errorf("no cluster %q", name)
 }
 
-func parseGrow(words []string) (step, error) {
-	cluster, count := "", 1
-	words, err := flagged(words, 1, 2, func(f *pflag.FlagSet) { f.StringVar(&cluster, "cluster", "", "") })
-	if err != nil {
-		return nil, err
-	}
+func growFlags(f *pflag.FlagSet) reader {
+	cluster := f.String("cluster", "", "")
+	return func(words []string) (step, error) { return parseGrow(*cluster, words) }
+}
+
+func parseGrow(cluster string, words []string) (step, error) {
+	count, err := 1, error(nil)
 	role := strings.ToUpper(words[0])
 	switch role {
 	case cloud.RoleMaster, cloud.RoleCore, cloud.RoleTask:
@@ -97,26 +94,15 @@ func parseGrow(words []string) (step, error) {
 	}, nil
 }
 
-func parseEnd(words []string) (step, error) {
-	abrupt := false
-	words, err := flagged(words, 1, 1, func(f *pflag.FlagSet) { f.BoolVar(&abrupt, "abrupt", false, "") })
-	if err != nil {
-		return nil, err
-	}
-	return func(p *play) error {
-		nodes, err := p.nodes(words[0])
-		if err != nil {
-			return err
+func endFlags(f *pflag.FlagSet) reader {
+	abrupt := f.Bool("abrupt", false, "")
+	return onNodes(func(p *play, n *lab.Node) (err error) {
+		if !*abrupt {
+			err = p.shutdown(n)
 		}
-		problems := make([]error, len(nodes))
-		each(nodes, func(n *lab.Node) {
-			if !abrupt {
-				problems[indexOf(nodes, n)] = p.shutdown(n)
-			}
-			p.cluster.Terminate(n)
-		})
-		return errors.Join(problems...)
-	}, nil
+		p.cluster.Terminate(n)
+		return err
+	})
 }
 
 func indexOf(nodes []*lab.Node, n *lab.Node) int {
@@ -140,10 +126,6 @@ func (p *play) shutdown(n *lab.Node) error {
 }
 
 func parseTerminate(words []string) (step, error) {
-	words, err := counted(words, 0, 1)
-	if err != nil {
-		return nil, err
-	}
 	return func(p *play) error {
 		name := ""
 		if len(words) == 1 {
@@ -158,25 +140,25 @@ func parseTerminate(words []string) (step, error) {
 	}, nil
 }
 
-func parseReplace(words []string) (step, error) {
-	keep := false
-	words, err := flagged(words, 1, 1, func(f *pflag.FlagSet) { f.BoolVar(&keep, "keep", false, "") })
-	if err != nil {
-		return nil, err
-	}
-	return func(p *play) error {
-		n, err := p.node(words[0])
-		if err != nil {
+func replaceFlags(f *pflag.FlagSet) reader {
+	keep := f.Bool("keep", false, "")
+	return func(words []string) (step, error) {
+		return func(p *play) error {
+			n, err := p.node(words[0])
+			if err != nil {
+				return err
+			}
+			_, err = p.cluster.Replace(p.ctx, n, *keep)
 			return err
-		}
-		_, err = p.cluster.Replace(p.ctx, n, keep)
-		return err
-	}, nil
+		}, nil
+	}
 }
 
 func (p *play) reboot(n *lab.Node) error { return p.cluster.Reboot(p.ctx, n) }
 
 func (p *play) container(n *lab.Node) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.boxes[n.Name] != nil {
 		return fmt.Errorf("%s has a container already", n.Name)
 	}
@@ -188,10 +170,6 @@ func (p *play) container(n *lab.Node) error {
 }
 
 func parseLoad(words []string) (step, error) {
-	words, err := counted(words, 3, 3)
-	if err != nil {
-		return nil, err
-	}
 	if words[1] != "iptables" && words[1] != "nft" {
 		return nil, fmt.Errorf("%q: iptables or nft", words[1])
 	}
@@ -200,28 +178,21 @@ func parseLoad(words []string) (step, error) {
 		if err != nil {
 			return err
 		}
-		nodes, err := p.nodes(words[0])
-		if err != nil {
-			return err
-		}
-		var failed error
-		for _, n := range nodes {
+		return onEach(words[0], func(p *play, n *lab.Node) error {
 			if words[1] == "nft" {
-				failed = errors.Join(failed, n.LoadNFT(p.ctx, rules))
-			} else {
-				failed = errors.Join(failed, n.LoadIptables(p.ctx, rules))
+				return n.LoadNFT(p.ctx, rules)
 			}
-		}
-		return failed
+			return n.LoadIptables(p.ctx, rules)
+		})(p)
 	}, nil
 }
 
-func parseStranger(words []string) (step, error) {
-	primary := false
-	words, err := flagged(words, 1, 1, func(f *pflag.FlagSet) { f.BoolVar(&primary, "primary", false, "") })
-	if err != nil {
-		return nil, err
-	}
+func strangerFlags(f *pflag.FlagSet) reader {
+	primary := f.Bool("primary", false, "")
+	return func(words []string) (step, error) { return parseStranger(*primary, words) }
+}
+
+func parseStranger(primary bool, words []string) (step, error) {
 	list, err := addresses(words)
 	if err != nil {
 		return nil, err
@@ -229,11 +200,7 @@ func parseStranger(words []string) (step, error) {
 	if primary && len(list) > 1 {
 		return nil, errors.New("an instance has one primary address")
 	}
-	return func(p *play) error {
-		c, err := p.built()
-		if err != nil {
-			return err
-		}
+	return onCluster(func(p *play, c *lab.Cluster) error {
 		spec := cloud.InstanceSpec{Subnet: c.SubnetID, Name: "stranger"}
 		if primary {
 			spec.PrimaryIP = list[0]
@@ -242,7 +209,7 @@ func parseStranger(words []string) (step, error) {
 		}
 		_, err = c.Cloud.RunInstance(spec)
 		return err
-	}, nil
+	}), nil
 }
 
 // oneAddress parses a word that is an address.
@@ -255,19 +222,11 @@ func oneAddress(word string) (netip.Addr, error) {
 }
 
 func parseMove(words []string) (step, error) {
-	words, err := counted(words, 1, 2)
-	if err != nil {
-		return nil, err
-	}
 	a, err := oneAddress(words[0])
 	if err != nil {
 		return nil, err
 	}
-	return func(p *play) error {
-		c, err := p.built()
-		if err != nil {
-			return err
-		}
+	return onCluster(func(p *play, c *lab.Cluster) error {
 		if len(words) == 1 {
 			return c.Cloud.Unassign(a)
 		}
@@ -276,23 +235,15 @@ func parseMove(words []string) (step, error) {
 			return err
 		}
 		return c.Cloud.Move(a, n.Primary.ENI)
-	}, nil
+	}), nil
 }
 
 func parseRecord(words []string) (step, error) {
-	words, err := counted(words, 1, 2)
-	if err != nil {
-		return nil, err
-	}
 	a, err := oneAddress(words[0])
 	if err != nil {
 		return nil, err
 	}
-	return func(p *play) error {
-		c, err := p.built()
-		if err != nil {
-			return err
-		}
+	return onCluster(func(p *play, c *lab.Cluster) error {
 		name := p.groups[0].wanted.Prefix + "/" + c.SubnetID + "/" + a.String()
 		if len(words) == 2 {
 			return c.Cloud.SetParameter(name, words[1])
@@ -301,44 +252,28 @@ func parseRecord(words []string) (step, error) {
 			return fmt.Errorf("there is no record %s", name)
 		}
 		return nil
-	}, nil
+	}), nil
 }
 
 func parseClock(words []string) (step, error) {
-	words, err := counted(words, 1, 1)
-	if err != nil {
-		return nil, err
-	}
 	d, err := time.ParseDuration(words[0])
 	if err != nil {
 		return nil, err
 	}
-	return func(p *play) error {
-		c, err := p.built()
-		if err == nil {
-			c.Cloud.SetClockSkew(d)
-		}
-		return err
-	}, nil
+	return onCluster(func(_ *play, c *lab.Cluster) error {
+		c.Cloud.SetClockSkew(d)
+		return nil
+	}), nil
 }
 
 func parseSnapshot(words []string) (step, error) {
-	words, err := counted(words, 2, 2)
-	if err != nil {
-		return nil, err
-	}
-	return func(p *play) error {
-		nodes, err := p.nodes(words[0])
-		if err != nil {
-			return err
-		}
-		for _, n := range nodes {
-			text, err := n.Snapshot(p.ctx)
-			if err != nil {
-				return err
-			}
+	return onEach(words[0], func(p *play, n *lab.Node) error {
+		text, err := n.Snapshot(p.ctx)
+		if err == nil {
+			p.mu.Lock()
+			defer p.mu.Unlock()
 			p.kept[n.Name+" "+words[1]] = text
 		}
-		return nil
-	}, nil
+		return err
+	}), nil
 }

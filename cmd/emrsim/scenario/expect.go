@@ -16,15 +16,15 @@ import (
 // expectations are about EC2, the ledger, and the runs of programs.
 func expectations() map[string]Command {
 	return map[string]Command{
-		"has":      {Usage: "has NODES ADDRESS...|none", About: "EC2 has assigned exactly one of these addresses to each node, beside its primary IP, and the link has it as /32.", Negatable: true, parse: parseHas},
-		"distinct": {Usage: "distinct NODES", About: "Each node has one static IP, and no two have the same one.", Negatable: true, parse: parseDistinct},
-		"ledger":   {Usage: "ledger ADDRESS [NODE]", About: "The ledger has a record of the address; with NODE: of this node's instance.", Negatable: true, parse: parseLedger},
-		"records":  {Usage: "records N", About: "The ledger has exactly N records.", Negatable: true, parse: parseRecords},
-		"exited":   {Usage: "exited NODES CODE", About: "The last program on each node ended with this exit code.", Negatable: true, parse: parseExited},
-		"said":     {Usage: "said NODES PATTERN", About: "The last program on each node printed text that matches a regular expression, to stdout or stderr. (?m) makes ^ and $ match at lines.", Negatable: true, parse: parseSaid},
-		"calls":    {Usage: "calls NODES [CALL] N|<N|>N", About: "Each node has made so many calls to AWS so far, IMDS not counted; with CALL: calls of this action.", Negatable: true, parse: parseCalls},
-		"tag":      {Usage: "tag NODES NAME [VALUE]", About: "Each node's instance has this tag; with VALUE: with this value.", Negatable: true, parse: parseTag},
-		"within":   {Usage: "within DURATION EXPECTATION...", About: "The expectation is met before the time is over. It is tried again and again.", parse: parseWithin},
+		"has":      {Usage: "has NODES ADDRESS...|none", About: "EC2 has assigned exactly one of these addresses to each node, beside its primary IP, and the link has it as /32.", Negatable: true, least: 2, most: -1, parse: parseHas},
+		"distinct": {Usage: "distinct NODES", About: "Each node has one static IP, and no two have the same one.", Negatable: true, least: 1, most: 1, parse: parseDistinct},
+		"ledger":   {Usage: "ledger ADDRESS [NODE]", About: "The ledger has a record of the address; with NODE: of this node's instance.", Negatable: true, least: 1, most: 2, parse: parseLedger},
+		"records":  {Usage: "records N", About: "The ledger has exactly N records.", Negatable: true, least: 1, most: 1, parse: parseRecords},
+		"exited":   {Usage: "exited NODES CODE", About: "The last program on each node ended with this exit code.", Negatable: true, least: 2, most: 2, parse: parseExited},
+		"said":     {Usage: "said NODES PATTERN", About: "The last program on each node printed text that matches a regular expression, to stdout or stderr. (?m) makes ^ and $ match at lines.", Negatable: true, least: 2, most: 2, parse: parseSaid},
+		"calls":    {Usage: "calls NODES [CALL] N|<N|>N", About: "Each node has made so many calls to AWS so far, IMDS not counted; with CALL: calls of this action.", Negatable: true, least: 2, most: 3, parse: parseCalls},
+		"tag":      {Usage: "tag NODES NAME [VALUE]", About: "Each node's instance has this tag; with VALUE: with this value.", Negatable: true, least: 2, most: 3, parse: parseTag},
+		"within":   {Usage: "within DURATION EXPECTATION...", About: "The expectation is met before the time is over. It is tried again and again.", least: 2, most: -1, parse: parseWithin},
 	}
 }
 
@@ -66,11 +66,8 @@ func combined(problems []error) error {
 }
 
 func parseHas(words []string) (step, error) {
-	words, err := counted(words, 2, -1)
-	if err != nil {
-		return nil, err
-	}
 	var allowed []netip.Addr
+	var err error
 	if len(words) != 2 || words[1] != "none" {
 		if allowed, err = addresses(words[1:]); err != nil {
 			return nil, err
@@ -101,10 +98,6 @@ func (p *play) has(n *lab.Node, allowed []netip.Addr) error {
 }
 
 func parseDistinct(words []string) (step, error) {
-	words, err := counted(words, 1, 1)
-	if err != nil {
-		return nil, err
-	}
 	return func(p *play) error {
 		nodes, err := p.nodes(words[0])
 		if err != nil {
@@ -129,10 +122,6 @@ func (p *play) distinct(nodes []*lab.Node) error {
 }
 
 func parseLedger(words []string) (step, error) {
-	words, err := counted(words, 1, 2)
-	if err != nil {
-		return nil, err
-	}
 	a, err := oneAddress(words[0])
 	if err != nil {
 		return nil, err
@@ -171,19 +160,11 @@ func (p *play) recorded(a netip.Addr, n *lab.Node) error {
 }
 
 func parseRecords(words []string) (step, error) {
-	words, err := counted(words, 1, 1)
-	if err != nil {
-		return nil, err
-	}
 	want, err := strconv.Atoi(words[0])
 	if err != nil || want < 0 {
 		return nil, fmt.Errorf("%q is no number", words[0])
 	}
-	return func(p *play) error {
-		c, err := p.built()
-		if err != nil {
-			return err
-		}
+	return onCluster(func(p *play, c *lab.Cluster) error {
 		if list := c.Cloud.Parameters(); len(list) != want {
 			var names []string
 			for _, r := range list {
@@ -192,14 +173,10 @@ func parseRecords(words []string) (step, error) {
 			return mismatched("the ledger has %s, expected %d: %v", lab.Count(len(list), "record"), want, names)
 		}
 		return nil
-	}, nil
+	}), nil
 }
 
 func parseExited(words []string) (step, error) {
-	words, err := counted(words, 2, 2)
-	if err != nil {
-		return nil, err
-	}
 	code, err := strconv.Atoi(words[1])
 	if err != nil {
 		return nil, fmt.Errorf("%q is no exit code", words[1])
@@ -214,10 +191,6 @@ func parseExited(words []string) (step, error) {
 }
 
 func parseSaid(words []string) (step, error) {
-	words, err := counted(words, 2, 2)
-	if err != nil {
-		return nil, err
-	}
 	pattern, err := regexp.Compile(words[1])
 	if err != nil {
 		return nil, err
@@ -234,10 +207,6 @@ func parseSaid(words []string) (step, error) {
 var number = regexp.MustCompile(`^([<>]?)(\d+)$`)
 
 func parseCalls(words []string) (step, error) {
-	words, err := counted(words, 2, 3)
-	if err != nil {
-		return nil, err
-	}
 	m := number.FindStringSubmatch(words[len(words)-1])
 	if m == nil {
 		return nil, fmt.Errorf("%q: a number, with < or > before it", words[len(words)-1])
@@ -265,10 +234,6 @@ func parseCalls(words []string) (step, error) {
 }
 
 func parseTag(words []string) (step, error) {
-	words, err := counted(words, 2, 3)
-	if err != nil {
-		return nil, err
-	}
 	return onEach(words[0], func(p *play, n *lab.Node) error {
 		for _, i := range p.cluster.Cloud.Instances() {
 			if i.InstanceID != n.Instance {
@@ -287,10 +252,6 @@ func parseTag(words []string) (step, error) {
 }
 
 func parseWithin(words []string) (step, error) {
-	words, err := counted(words, 2, -1)
-	if err != nil {
-		return nil, err
-	}
 	limit, err := time.ParseDuration(words[0])
 	if err != nil {
 		return nil, err

@@ -18,11 +18,11 @@ import (
 // faultCommands are failures of AWS, of the network to it, and of nodes in the middle of a run.
 func faultCommands() map[string]Command {
 	return map[string]Command{
-		"when":     {Usage: "when [--nth N] NODES CALL|log:PATTERN kill|kill-before|lose|throttle|fail|deny|cut SERVICE", About: "Arms a fault for the next call of each node: CALL is SERVICE:ACTION as in IAM policies, imds:GetMetadata, or any. With log:PATTERN it waits for a line of the node's log that matches a regular expression, as after a change of the kernel, and the fault can only be kill. kill ends all programs of the node when the call has had its effect, kill-before ends them before it. lose loses the answer. cut SERVICE answers nothing more from then on.", parse: parseWhen},
-		"cut":      {Usage: "cut NODES SERVICE...", About: "Answers no call of nodes to ssm, ec2 or imds any more.", parse: parseCut},
-		"heal":     {Usage: "heal [NODES]", About: "Ends all faults, of nodes or of all nodes: cut, when, deny.", parse: parseHeal},
-		"deny":     {Usage: "deny ACTION...", About: "Lets IAM deny actions to all nodes: ec2:CreateTags.", parse: parseDeny},
-		"throttle": {Usage: "throttle BUCKET RATE", About: "Lets other users of the account use RATE calls per second of a quota from now on, and empties it now: ssm:PutParameter 2.5.", parse: parseThrottle},
+		"when":     {Usage: "when [--nth N] NODES CALL|log:PATTERN kill|kill-before|lose|throttle|fail|deny|cut SERVICE", About: "Arms a fault for the next call of each node: CALL is SERVICE:ACTION as in IAM policies, imds:GetMetadata, or any. With log:PATTERN it waits for a line of the node's log that matches a regular expression, as after a change of the kernel, and the fault can only be kill. kill ends all programs of the node when the call has had its effect, kill-before ends them before it. lose loses the answer. cut SERVICE answers nothing more from then on.", least: 3, most: 4, flags: whenFlags},
+		"cut":      {Usage: "cut NODES SERVICE...", About: "Answers no call of nodes to ssm, ec2 or imds any more.", least: 2, most: -1, parse: parseCut},
+		"heal":     {Usage: "heal [NODES]", About: "Ends all faults, of nodes or of all nodes: cut, when, deny.", most: 1, parse: parseHeal},
+		"deny":     {Usage: "deny ACTION...", About: "Lets IAM deny actions to all nodes: ec2:CreateTags.", least: 1, most: -1, parse: parseDeny},
+		"throttle": {Usage: "throttle BUCKET RATE", About: "Lets other users of the account use RATE calls per second of a quota from now on, and empties it now: ssm:PutParameter 2.5.", least: 2, most: 2, parse: parseThrottle},
 	}
 }
 
@@ -117,12 +117,13 @@ func (f *faults) authorize(r cloud.AccessRequest) error {
 	return nil
 }
 
-func parseWhen(words []string) (step, error) {
-	nth := 1
-	words, err := flagged(words, 3, 4, func(f *pflag.FlagSet) { f.IntVar(&nth, "nth", 1, "") })
-	if err != nil {
-		return nil, err
-	}
+func whenFlags(f *pflag.FlagSet) reader {
+	nth := f.Int("nth", 1, "")
+	return func(words []string) (step, error) { return parseWhen(*nth, words) }
+}
+
+func parseWhen(nth int, words []string) (step, error) {
+	var err error
 	a := armed{call: words[1], nth: nth, action: words[2]}
 	if pattern, isLog := strings.CutPrefix(a.call, "log:"); isLog {
 		if a.log, err = regexp.Compile(pattern); err != nil {
@@ -167,10 +168,6 @@ func parseWhen(words []string) (step, error) {
 }
 
 func parseCut(words []string) (step, error) {
-	words, err := counted(words, 2, -1)
-	if err != nil {
-		return nil, err
-	}
 	for _, s := range words[1:] {
 		if !slices.Contains(services, s) {
 			return nil, fmt.Errorf("%q: one of %v", s, services)
@@ -191,10 +188,6 @@ func parseCut(words []string) (step, error) {
 }
 
 func parseHeal(words []string) (step, error) {
-	words, err := counted(words, 0, 1)
-	if err != nil {
-		return nil, err
-	}
 	return func(p *play) error {
 		pattern := "all"
 		if len(words) == 1 {
@@ -218,10 +211,6 @@ func parseHeal(words []string) (step, error) {
 }
 
 func parseDeny(words []string) (step, error) {
-	words, err := counted(words, 1, -1)
-	if err != nil {
-		return nil, err
-	}
 	return func(p *play) error {
 		p.faults.mu.Lock()
 		defer p.faults.mu.Unlock()
@@ -231,24 +220,16 @@ func parseDeny(words []string) (step, error) {
 }
 
 func parseThrottle(words []string) (step, error) {
-	words, err := counted(words, 2, 2)
-	if err != nil {
-		return nil, err
-	}
 	rate, err := strconv.ParseFloat(words[1], 64)
 	if err != nil || rate < 0 {
 		return nil, fmt.Errorf("%q calls per second", words[1])
 	}
-	return func(p *play) error {
-		c, err := p.built()
-		if err != nil {
-			return err
-		}
+	return onCluster(func(p *play, c *lab.Cluster) error {
 		if quotas := p.spec.Account.Quotas; quotas[words[0]] == (cloud.Quota{}) {
 			return errors.New("the account has no quota " + words[0])
 		}
 		c.Cloud.Drain(words[0], rate)
 		c.Cloud.Exhaust(words[0])
 		return nil
-	}, nil
+	}), nil
 }

@@ -15,15 +15,15 @@ import (
 // networkExpectations are about packets and the kernel.
 func networkExpectations() map[string]Command {
 	return map[string]Command{
-		"seen":    {Usage: "seen NODES[/container] [ADDRESS]", About: "Each node downloads a file from the data centre, through its firewall, and the file server sees this source address. Without ADDRESS: the static IP that EC2 has assigned.", Negatable: true, patient: true, parse: parseSeen},
-		"refused": {Usage: "refused NODES[/container]", About: "The firewall refuses a download of each node.", Negatable: true, parse: parseRefused},
-		"reached": {Usage: "reached ADDRESS NODE", About: "A connection from the data centre to the address reaches the node, whose service is bound to the primary IP.", Negatable: true, patient: true, parse: parseReached},
-		"inside":  {Usage: "inside NODE OTHER primary|static", About: "Inside the VPC the other node sees the node's primary or static IP.", Negatable: true, patient: true, parse: parseInside},
-		"s3":      {Usage: "s3 NODES", About: "Each node reads from S3 by the gateway endpoint, S3 sees its primary IP, and the bucket policy admits it.", Negatable: true, patient: true, parse: parseS3},
-		"spoofed": {Usage: "spoofed N", About: "The VPC has dropped N packets whose source address EC2 had not given to the sending interface.", Negatable: true, parse: parseSpoofed},
-		"rule":    {Usage: "rule NODES PATTERN", About: "The rules of iptables and nftables on each node match a regular expression.", Negatable: true, parse: parseRule},
-		"same":    {Usage: "same NODES NAME", About: "Addresses, routes and rules of nodes are as at the snapshot.", Negatable: true, parse: parseSame},
-		"settled": {Usage: "settled [NODES]", About: "All is as it should be: each node whose role has a pool has one of its addresses in EC2, on the link, in the ledger and seen on premises, no two have the same, the data centre reaches each by it, and another run changes nothing. Other nodes have none and are refused.", Negatable: true, patient: true, parse: parseSettled},
+		"seen":    {Usage: "seen NODES[/container] [ADDRESS]", About: "Each node downloads a file from the data centre, through its firewall, and the file server sees this source address. Without ADDRESS: the static IP that EC2 has assigned.", Negatable: true, patient: true, least: 1, most: 2, parse: parseSeen},
+		"refused": {Usage: "refused NODES[/container]", About: "The firewall refuses a download of each node.", Negatable: true, least: 1, most: 1, parse: parseRefused},
+		"reached": {Usage: "reached ADDRESS NODE", About: "A connection from the data centre to the address reaches the node, whose service is bound to the primary IP.", Negatable: true, patient: true, least: 2, most: 2, parse: parseReached},
+		"inside":  {Usage: "inside NODE OTHER primary|static", About: "Inside the VPC the other node sees the node's primary or static IP.", Negatable: true, patient: true, least: 3, most: 3, parse: parseInside},
+		"s3":      {Usage: "s3 NODES", About: "Each node reads from S3 by the gateway endpoint, S3 sees its primary IP, and the bucket policy admits it.", Negatable: true, patient: true, least: 1, most: 1, parse: parseS3},
+		"spoofed": {Usage: "spoofed N", About: "The VPC has dropped N packets whose source address EC2 had not given to the sending interface.", Negatable: true, least: 1, most: 1, parse: parseSpoofed},
+		"rule":    {Usage: "rule NODES PATTERN", About: "The rules of iptables and nftables on each node match a regular expression.", Negatable: true, least: 2, most: 2, parse: parseRule},
+		"same":    {Usage: "same NODES NAME", About: "Addresses, routes and rules of nodes are as at the snapshot.", Negatable: true, least: 2, most: 2, parse: parseSame},
+		"settled": {Usage: "settled [NODES]", About: "All is as it should be: each node whose role has a pool has one of its addresses in EC2, on the link, in the ledger and seen on premises, no two have the same, the data centre reaches each by it, and another run changes nothing. Other nodes have none and are refused.", Negatable: true, patient: true, most: 1, parse: parseSettled},
 	}
 }
 
@@ -32,7 +32,9 @@ func (p *play) download(n *lab.Node, container bool) (netip.Addr, error) {
 	if !container {
 		return p.cluster.Download(p.ctx, n)
 	}
+	p.mu.Lock()
 	c := p.boxes[n.Name]
+	p.mu.Unlock()
 	if c == nil {
 		return netip.Addr{}, fmt.Errorf("%s %w", n.Name, errNoContainer)
 	}
@@ -42,11 +44,8 @@ func (p *play) download(n *lab.Node, container bool) (netip.Addr, error) {
 var errNoContainer = errors.New("has no container")
 
 func parseSeen(words []string) (step, error) {
-	words, err := counted(words, 1, 2)
-	if err != nil {
-		return nil, err
-	}
 	var want netip.Addr
+	var err error
 	if len(words) == 2 {
 		if want, err = oneAddress(words[1]); err != nil {
 			return nil, err
@@ -79,10 +78,6 @@ func (p *play) seen(n *lab.Node, container bool, want netip.Addr) error {
 }
 
 func parseRefused(words []string) (step, error) {
-	words, err := counted(words, 1, 1)
-	if err != nil {
-		return nil, err
-	}
 	pattern, container := strings.CutSuffix(words[0], "/container")
 	return onEach(pattern, func(p *play, n *lab.Node) error {
 		source, err := p.download(n, container)
@@ -99,10 +94,6 @@ func parseRefused(words []string) (step, error) {
 }
 
 func parseReached(words []string) (step, error) {
-	words, err := counted(words, 2, 2)
-	if err != nil {
-		return nil, err
-	}
 	a, err := oneAddress(words[0])
 	if err != nil {
 		return nil, err
@@ -130,10 +121,6 @@ func (p *play) reached(a netip.Addr, n *lab.Node) error {
 }
 
 func parseInside(words []string) (step, error) {
-	words, err := counted(words, 3, 3)
-	if err != nil {
-		return nil, err
-	}
 	if words[2] != "primary" && words[2] != "static" {
 		return nil, fmt.Errorf("%q: primary or static", words[2])
 	}
@@ -166,31 +153,19 @@ func parseInside(words []string) (step, error) {
 }
 
 func parseSpoofed(words []string) (step, error) {
-	words, err := counted(words, 1, 1)
-	if err != nil {
-		return nil, err
-	}
 	if !number.MatchString(words[0]) {
 		return nil, fmt.Errorf("%q is no number", words[0])
 	}
-	return func(p *play) error {
-		c, err := p.built()
-		if err != nil {
-			return err
-		}
+	return onCluster(func(p *play, c *lab.Cluster) error {
 		n, err := c.Spoofed(p.ctx)
 		if err == nil && fmt.Sprint(n) != words[0] {
 			err = mismatched("the VPC dropped %s with a source address that is not the sender's, expected %s", lab.Count(n, "packet"), words[0])
 		}
 		return err
-	}, nil
+	}), nil
 }
 
 func parseRule(words []string) (step, error) {
-	words, err := counted(words, 2, 2)
-	if err != nil {
-		return nil, err
-	}
 	pattern, err := regexp.Compile("(?m)" + words[1])
 	if err != nil {
 		return nil, err
@@ -205,12 +180,10 @@ func parseRule(words []string) (step, error) {
 }
 
 func parseSame(words []string) (step, error) {
-	words, err := counted(words, 2, 2)
-	if err != nil {
-		return nil, err
-	}
 	return onEach(words[0], func(p *play, n *lab.Node) error {
+		p.mu.Lock()
 		before, kept := p.kept[n.Name+" "+words[1]]
+		p.mu.Unlock()
 		if !kept {
 			return fmt.Errorf("there is no snapshot %s of %s", words[1], n.Name)
 		}
@@ -223,10 +196,6 @@ func parseSame(words []string) (step, error) {
 }
 
 func parseSettled(words []string) (step, error) {
-	words, err := counted(words, 0, 1)
-	if err != nil {
-		return nil, err
-	}
 	pattern := "all"
 	if len(words) == 1 {
 		pattern = words[0]

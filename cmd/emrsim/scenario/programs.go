@@ -16,9 +16,9 @@ import (
 // programCommands run programs on nodes.
 func programCommands() map[string]Command {
 	return map[string]Command{
-		"launch": {Usage: "launch [--exit CODES] [--other] [NODES]", About: "Runs the bootstrap action on nodes, on all of them at once. Without NODES: on those on which it has not been started yet. Each must end with one of the exit codes (without: 0).", Prints: true, parse: parseLaunch},
-		"agent":  {Usage: "agent [--exit CODES] [--other] [--env NAME=VALUE] [--user root|hadoop] NODES [ARGUMENT...]", About: "Runs emr-static-ip with other arguments on nodes, on all of them at once.", Prints: true, parse: parseAgent},
-		"on":     {Usage: "on [--exit CODES] NODES PROGRAM [ARGUMENT...]", About: "Runs a program of the machine on nodes.", Prints: true, parse: parseOn},
+		"launch": {Usage: "launch [--exit CODES] [--other] [NODES]", About: "Runs the bootstrap action on nodes, on all of them at once. Without NODES: on those on which it has not been started yet. Each must end with one of the exit codes (without: 0).", Prints: true, most: 1, flags: launchFlags},
+		"agent":  {Usage: "agent [--exit CODES] [--other] [--env NAME=VALUE] [--user root|hadoop] NODES [ARGUMENT...]", About: "Runs emr-static-ip with other arguments on nodes, on all of them at once.", Prints: true, least: 1, most: -1, flags: agentFlags},
+		"on":     {Usage: "on [--exit CODES] NODES PROGRAM [ARGUMENT...]", About: "Runs a program of the machine on nodes.", Prints: true, least: 2, most: -1, flags: onFlags},
 		"await":  {Usage: "await", About: "Waits for all programs in the background. It fails if one of their lines has failed.", parse: parseAwait},
 	}
 }
@@ -62,12 +62,13 @@ func (g *program) check() error {
 	return nil
 }
 
-func parseLaunch(words []string) (step, error) {
-	var g program
-	words, err := flagged(words, 0, 1, g.agentFlags)
-	if err != nil {
-		return nil, err
-	}
+func launchFlags(f *pflag.FlagSet) reader {
+	g := &program{}
+	g.agentFlags(f)
+	return g.parseLaunch
+}
+
+func (g *program) parseLaunch(words []string) (step, error) {
 	if err := g.check(); err != nil {
 		return nil, err
 	}
@@ -100,28 +101,26 @@ func parseLaunch(words []string) (step, error) {
 			p.begun[n.Instance] = true
 			return group.args, nil
 		}
-		return p.run(g, nodes, byCluster)
+		return p.run(*g, nodes, byCluster)
 	}, nil
 }
 
-func parseAgent(words []string) (step, error) {
-	var g program
-	words, err := flagged(words, 1, -1, g.agentFlags)
-	if err != nil {
-		return nil, err
+func agentFlags(f *pflag.FlagSet) reader {
+	g := &program{}
+	g.agentFlags(f)
+	return func(words []string) (step, error) {
+		g.args = words[1:]
+		return g.step(words[0])
 	}
-	g.args = words[1:]
-	return g.step(words[0])
 }
 
-func parseOn(words []string) (step, error) {
-	g := program{on: true}
-	words, err := flagged(words, 2, -1, g.flags)
-	if err != nil {
-		return nil, err
+func onFlags(f *pflag.FlagSet) reader {
+	g := &program{on: true}
+	g.flags(f)
+	return func(words []string) (step, error) {
+		g.path, g.args = words[1], words[2:]
+		return g.step(words[0])
 	}
-	g.path, g.args = words[1], words[2:]
-	return g.step(words[0])
 }
 
 // step returns the step that runs the program on the nodes that a pattern selects.
@@ -197,10 +196,7 @@ func reason(log string) string {
 	return last
 }
 
-func parseAwait(words []string) (step, error) {
-	if _, err := counted(words, 0, 0); err != nil {
-		return nil, err
-	}
+func parseAwait([]string) (step, error) {
 	return func(p *play) error {
 		p.waiting.Wait()
 		p.mu.Lock()

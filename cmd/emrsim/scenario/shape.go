@@ -90,14 +90,10 @@ func (s Shape) Apply(spec *lab.ClusterSpec, pools pool.Pools, counted bool) (pro
 }
 
 func parseS3(words []string) (step, error) {
-	words, err := counted(words, 1, 1)
-	if err != nil {
-		return nil, err
-	}
 	return onEach(words[0], func(p *play, n *lab.Node) error {
 		source, err := p.cluster.GetObject(p.ctx, n)
 		switch {
-		case errors.Is(err, lab.ErrDenied):
+		case errors.Is(err, lab.ErrDenied), errors.Is(err, lab.ErrRefused):
 			return mismatch{err.Error()}
 		case err != nil:
 			return err
@@ -105,5 +101,18 @@ func parseS3(words []string) (step, error) {
 			return mismatched("%s: S3 saw %s, expected %s", n.Name, source, n.Primary.Address)
 		}
 		return nil
+	}), nil
+}
+
+func parseGateway(words []string) (step, error) {
+	gateway := lab.Gateway(words[0])
+	if gateway != lab.InternetGateway && gateway != lab.S3Gateway {
+		return nil, fmt.Errorf("%q: internet or s3", words[0])
+	}
+	if words[1] != "attached" && words[1] != "detached" {
+		return nil, fmt.Errorf("%q: attached or detached", words[1])
+	}
+	return onCluster(func(p *play, c *lab.Cluster) error {
+		return c.SetGateway(p.ctx, gateway, words[1] == "attached")
 	}), nil
 }
