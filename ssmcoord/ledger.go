@@ -118,7 +118,7 @@ func (l *Ledger) Write(ctx context.Context, a netip.Addr, r Record) error {
 func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool) error {
 	var err error
 	if overwrite && len(l.tags) > 0 {
-		_, err = l.writeTagged(ctx, a, r, nil)
+		err = l.writeTagged(ctx, a, r)
 	} else {
 		in := l.putInput(a, r, overwrite)
 		in.Tags = l.tags
