@@ -17,21 +17,20 @@ import (
 // others meanwhile.
 const tagRounds = 3
 
-// OverwriteError says that a policy denies overwriting the record of an operator's command. A policy
-// that demands tags in each PutParameter does so: https://github.com/aws/aws-cli/issues/5162
+// OverwriteError says that a policy denies overwriting a record that has tags. A policy that demands
+// tags in each PutParameter does so: https://github.com/aws/aws-cli/issues/5162
+//
+// The node that has the address can write the record all the same: its run deletes and creates it.
 type OverwriteError struct{ Err error }
 
-// Error says what writes the record all the same.
 func (e *OverwriteError) Error() string {
-	return e.Err.Error() + ": a policy denies overwriting a record that has tags. Run emr-static-ip on the node that has the address: " +
-		"it deletes the record and creates it. Or let the policy demand tags only where ssm:Overwrite is not true"
+	return e.Err.Error() + ": a policy denies overwriting a record that has tags"
 }
 
-// Unwrap returns the error of the call.
 func (e *OverwriteError) Unwrap() error { return e.Err }
 
-// Overwrite sets the record of a to r for an operator's command, which does not hold the address. It
-// never deletes a record.
+// Overwrite sets the record of a to r for an operator's command, which does not hold the address.
+// It never deletes a record.
 func (l *Ledger) Overwrite(ctx context.Context, a netip.Addr, r Record) error {
 	if len(l.tags) == 0 {
 		return l.Write(ctx, a, r)
@@ -47,24 +46,24 @@ func (l *Ledger) Overwrite(ctx context.Context, a netip.Addr, r Record) error {
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 //
 // A new record is created with its tags. One that exists gets the tags first, and is overwritten
-// then, so that a missing permission leaves the record as it was. If that is denied, the error is an
-// OverwriteError.
+// then, so that a missing permission leaves the record as it was. If that is denied, the error is
+// an OverwriteError.
 func (l *Ledger) overwriteTagged(ctx context.Context, a netip.Addr, r Record) (err error) {
 	for range tagRounds {
 		create := l.putInput(a, r, false)
-		create.Tags = l.tags
+		create.Tags = ForSDK(l.tags)
 		_, err = l.api.PutParameter(ctx, create)
 		if exists := (*types.ParameterAlreadyExists)(nil); !errors.As(err, &exists) {
-			return l.ofTags(err)
+			return OfTags(err, l.tags)
 		}
 		_, err = l.api.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{
-			ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: create.Name, Tags: l.tags,
+			ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: create.Name, Tags: create.Tags,
 		})
 		if gone := (*types.InvalidResourceId)(nil); errors.As(err, &gone) {
 			continue
 		}
 		if err != nil {
-			return l.ofTags(err)
+			return OfTags(err, l.tags)
 		}
 		if _, err = l.api.PutParameter(ctx, l.putInput(a, r, true)); isDenied(err) {
 			err = &OverwriteError{err}
