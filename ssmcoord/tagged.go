@@ -17,8 +17,8 @@ import (
 // others meanwhile.
 const tagRounds = 3
 
-// OverwriteError says that a policy denies overwriting a record that has tags. A policy that demands
-// tags in each PutParameter does so: https://github.com/aws/aws-cli/issues/5162
+// OverwriteError says that a policy denies overwriting a record that has tags. A policy that
+// demands tags in each PutParameter does so: https://github.com/aws/aws-cli/issues/5162
 //
 // The node that has the address can write the record all the same: its run deletes and creates it.
 type OverwriteError struct{ Err error }
