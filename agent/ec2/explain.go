@@ -49,6 +49,10 @@ func ExplainAt(err error, at iam.Place) error {
 	if clock := ClockError(err, time.Now()); clock != nil {
 		return clock
 	}
+	if denied := (*ssmcoord.OverwriteError)(nil); errors.As(err, &denied) {
+		return exit.With(exit.Permission, err, "run emr-static-ip on the node that has the address: it deletes the record and creates it; "+
+			"or let the policy demand tags only where ssm:Overwrite is not true")
+	}
 	if IsPermission(err) {
 		// The statement stands at the end of a remedy, so that it can be copied.
 		return &exit.Error{Code: exit.Permission, Remedy: PermissionRemedy(err, at), Err: &exit.Error{Code: exit.Permission, Remedy: InForceRemedy(err), Err: err}}
