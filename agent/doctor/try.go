@@ -54,8 +54,8 @@ const attemptPause = 5 * time.Second
 //
 // The node has the address. So an attempt that took effect changed nothing, unless somebody had
 // taken the address from the node shortly before, and describe calls did not show it yet. Then the
-// address vanishes and comes back, and watchAttempt unassigns it. Looks before settled do not count:
-// they may be older than the assignment of the last run.
+// address vanishes and comes back, and watchAttempt unassigns it. Looks before settled do not
+// count: they may be older than the assignment of the last run.
 func (d *examination) watchAttempt(ctx context.Context, api *ec2.Node, own netip.Addr, settled time.Time, f Finding) Finding {
 	began, vanished, shown := time.Now(), false, false
 	for {
