@@ -115,26 +115,43 @@ func TestDamagedStateFile(t *testing.T) {
 	}
 }
 
-// A lock that is no file is named, with what to do about it, and nothing is changed.
+// A lock that is a directory keeps no run from its work, and excludes other runs. A link is named,
+// with what to do about it.
 func TestLockThatIsNoFile(t *testing.T) {
-	for _, make := range []func(p string) error{func(p string) error { return os.Mkdir(p, 0o700) }, func(p string) error { return os.Symlink("/etc/hostname", p) }} {
+	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		if err := os.MkdirAll(n.env.Path(DefaultStateDir), 0o700); err != nil {
+		dir := n.env.Path(DefaultStateDir)
+		lock := filepath.Join(dir, "lock")
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Mkdir(lock, 0o700)); err != nil {
 			t.Fatal(err)
 		}
-		if err := make(n.env.Path(filepath.Join(DefaultStateDir, "lock"))); err != nil {
+		n.apply()
+		unlock, err := state.Lock(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if _, err := state.Lock(ctx, dir); err == nil {
+			t.Error("two runs at a time")
+		}
+		cancel()
+		unlock()
+		if _, err := Release(t.Context(), n.cfg, n.env); err != nil || len(n.uses()) > 0 {
+			t.Errorf("%v, uses %v", err, n.uses())
+		}
+		if err := errors.Join(os.Remove(lock), os.Symlink("/etc/hostname", lock)); err != nil {
 			t.Fatal(err)
 		}
 		code, _, stderr := n.program(t.Context(), "10.0.1.20", "10.0.1.21")
-		if code != ExitInternal || !strings.Contains(stderr, "find out who put it there, and remove it") || len(n.uses()) > 0 {
-			t.Errorf("exit code %d, uses %v\n%s", code, n.uses(), stderr)
+		if code != ExitInternal {
+			t.Errorf("a link: exit code %d", code)
 		}
-	}
-	if err := StateDirError("/mnt", &os.PathError{Op: "open", Path: "/mnt", Err: syscall.EROFS}); strings.Contains(strings.Join(exit.Remedies(err), ""), "make /mnt") {
-		t.Error(exit.Remedies(err))
-	}
-	if err := StateDirError("/x", &os.PathError{Op: "open", Path: "/x", Err: syscall.EMFILE}); !strings.Contains(strings.Join(exit.Remedies(err), ""), "ulimit -n") {
-		t.Error(err)
+		golden.Is(t, "lock-that-is-a-link.txt", n.told(stderr))
+	})
+	for reason, remedy := range map[syscall.Errno]string{syscall.EISDIR: "remove it", syscall.EMFILE: "ulimit -n"} {
+		if err := StateDirError("/x", &os.PathError{Op: "open", Path: "/x", Err: reason}); !strings.Contains(strings.Join(exit.Remedies(err), ""), remedy) {
+			t.Errorf("%v: %v", reason, err)
+		}
 	}
 }
 

@@ -150,7 +150,7 @@ func StateError(dir string, err error) error {
 func StateDirError(dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
-		return exit.With(ExitInternal, err, "what has this name is no file of this program: find out who put it there, and remove it")
+		return exit.With(ExitInternal, err, "something else has this name: find out who put it there, and remove it")
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return exit.With(ExitInternal, err, "raise the limit of open files (ulimit -n; LimitNOFILE= of a unit), or close files of other programs (fs.file-max), and run again")
 	}

@@ -170,7 +170,7 @@ func TestFindLink(t *testing.T) {
 		{"one", []netcfg.Link{stranger, of("ens5", "device", false)}, "ens5"},
 		{"what sits on top", []netcfg.Link{of("br0", "bridge", false), of("ens5", "device", false), of("ens5.7", "vlan", false), of("mv", "macvlan", false)}, "ens5"},
 		{"a bond", []netcfg.Link{of("eth0", "device", true), of("eth1", "device", true), of("bond0", "bond", false)}, "bond0"},
-		{"two", []netcfg.Link{of("eth0", "device", false), of("eth1", "veth", false)}, "several links have this MAC address: eth0, eth1"},
+		{"two", []netcfg.Link{of("eth0", "device", false), of("eth1", "veth", false)}, "eth0, eth1"},
 		{"none", []netcfg.Link{stranger, {Name: "lo", Kind: "device"}}, "eth9 (device, 02:00:00:00:00:09)"},
 		{"none at all", nil, "02:00:00:00:00:05"},
 	}

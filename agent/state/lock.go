@@ -42,7 +42,7 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 	if err == nil {
 		f, err = os.OpenFile(p, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	}
-	if Unwritable(err) {
+	if Unwritable(err) || errors.Is(err, syscall.EISDIR) {
 		f, err = lockless(dir)
 	}
 	if err != nil {
@@ -76,8 +76,9 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 	}, nil
 }
 
-// lockless is called when the lock file cannot be created or written. It opens the existing lock
-// file for reading, or else the nearest directory that exists. The kernel can lock both.
+// lockless is called when the lock file cannot be created or written, or is a directory. It
+// opens what is there for reading, or else the nearest directory that exists, and follows no link.
+// The kernel can lock files and directories.
 func lockless(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err == nil {
