@@ -41,10 +41,12 @@ func (r *run) apply(ctx context.Context) error {
 		}
 	}
 	static, err := r.giveAddress(ctx)
-	if again, why := r.setAside(ctx, err); why != nil {
+	if aside, why := r.setAside(ctx, err); why != nil {
 		return errors.Join(r.explain(ctx, err), why)
-	} else if again {
-		static, err = r.giveAddress(ctx)
+	} else if len(aside) > 0 {
+		if static, err = r.giveAddress(ctx); err != nil {
+			return errors.Join(r.explain(ctx, err), r.putAsideBack(ctx, aside))
+		}
 	}
 	if err == nil && static.IsValid() {
 		err = r.verify(ctx, static)
@@ -96,6 +98,9 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 			r.joinName(ctx) // the instance may be renamed, whatever else failed
 		}
 		return netip.Addr{}, err
+	}
+	if !r.joined && r.nameEnded() { // a record that was not taken left no time to wait
+		r.joinName(ctx)
 	}
 	if err := state.ForgetAbsence(r.env.Root, r.dir); err != nil {
 		return netip.Addr{}, err

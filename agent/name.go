@@ -38,17 +38,23 @@ func (r *run) joinName(ctx context.Context) (cutOff error) {
 	return cutOff
 }
 
-// nameCutOff is the error of joinName as far as it is known yet.
-func (r *run) nameCutOff() error {
+// nameEnded reports whether joinName would not have to wait.
+func (r *run) nameEnded() bool {
 	if r.naming == nil {
-		return nil
+		return !r.cfg.NameTag || r.memory.State().Named
 	}
 	select {
 	case <-r.naming.done:
-		if ec2.IsCutOff(r.naming.err) {
-			return r.naming.err
-		}
+		return true
 	default:
+		return false
+	}
+}
+
+// nameCutOff is the error of joinName as far as it is known yet.
+func (r *run) nameCutOff() error {
+	if r.naming != nil && r.nameEnded() && ec2.IsCutOff(r.naming.err) {
+		return r.naming.err
 	}
 	return nil
 }

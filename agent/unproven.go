@@ -6,25 +6,33 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // This file is about addresses with which no run has come to its end.
 
-// setAside takes the rules of an unproven address out of the kernel if an endpoint did not answer
+// outOfTheWay limits how long a run that failed puts back what it had set aside.
+const outOfTheWay = 30 * time.Second
+
+// setAside takes the rules of unproven addresses out of the kernel if an endpoint did not answer
 // because of err: the rules may be the cause, and the run that programmed them was killed before it
-// could notice. True: the run begins again, and finds the endpoint as the killed one had found it.
+// could notice. If it returns addresses, the run begins again, and finds the endpoint as the killed
+// one had found it.
 //
-// The address stays this node's, and the state file stays as it is.
-func (r *run) setAside(ctx context.Context, err error) (bool, error) {
+// The addresses stay this node's, and the state file stays as it is. See putAsideBack.
+func (r *run) setAside(ctx context.Context, err error) ([]netip.Addr, error) {
 	if !ec2.IsUnreachable(err) || ctx.Err() != nil {
-		return false, nil
+		return nil, nil
 	}
 	named, lookErr := r.programmedStatic(ctx)
 	if lookErr != nil {
-		return false, lookErr
+		return nil, lookErr
 	}
 	doubted := slices.DeleteFunc(slices.Clone(named), func(a netip.Addr) bool { return !r.past().Doubts(a) })
 	if len(doubted) == 0 {
@@ -32,15 +40,35 @@ func (r *run) setAside(ctx context.Context, err error) (bool, error) {
 			r.report.warn(fmt.Sprintf("the kernel has the rules of %s. If they keep the node from the endpoint: emr-static-ip release takes them out before it calls AWS; "+
 				"then run again with --only-cidr or --exclude-cidr", addresses(named)))
 		}
-		return false, nil
+		return nil, nil
 	}
 	r.report.note(fmt.Sprintf("an endpoint of AWS does not answer, and the kernel has the rules of %s from a run that was interrupted: "+
 		"they are taken out, and this run begins again", addresses(doubted)))
 	if err := r.unprogram(ctx, doubted); err != nil {
-		return false, err
+		return nil, err
 	}
 	r.session.AWS.Restored()
-	return true, nil
+	return doubted, nil
+}
+
+// putAsideBack puts the address of the state file into use again, if setAside took it out and the
+// run that began again has failed and left the state file with it. An outage of AWS is not the
+// address's fault, and where no timer runs, nothing else would put it back.
+//
+// It does what a restore would do, also if the run's time is over.
+func (r *run) putAsideBack(ctx context.Context, aside []netip.Addr) error {
+	s := r.memory.State()
+	if s.Phase != state.Attached && s.Phase != state.Programmed || !slices.Contains(aside, s.Static) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outOfTheWay)
+	defer cancel()
+	res, err := netcfg.Ensure(ctx, r.session.Kernel, r.facts.Wanted(s.Settings, s.Static, r.former(s.Former, s.Static)), r.report.changed)
+	r.report.programmed(res)
+	if err == nil {
+		r.report.note(fmt.Sprintf("the rules of %s are in the kernel again: the run failed without them, too", s.Static))
+	}
+	return node.KernelError(err)
 }
 
 // undo takes the address of the plan back because of err. The error that undo returns says so.

@@ -70,16 +70,21 @@ func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 			return false, err
 		}
 	}
-	if p.Kept {
-		c.notify(EventKept, p.Addr, false, "%s", p.Reason)
-	} else {
-		why := p.Reason
-		if why == free {
-			why = "it was free"
-		}
-		c.notify(EventAssigned, p.Addr, true, "to %s: %s", c.Self.ENI, why)
-	}
+	c.tellClaimed(p)
 	return true, nil
+}
+
+// tellClaimed reports the address of a plan, which EC2 has given to the node.
+func (c *Coordinator) tellClaimed(p *Plan) {
+	why := p.Reason
+	switch {
+	case p.Kept:
+		c.notify(EventKept, p.Addr, false, "%s", why)
+		return
+	case why == free:
+		why = "it was free"
+	}
+	c.notify(EventAssigned, p.Addr, true, "to %s: %s", c.Self.ENI, why)
 }
 
 // tellSkipped reports why the addresses before the chosen one were passed over, once for each

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -29,8 +30,8 @@ type Ledger struct {
 	api    API
 	prefix string
 	subnet string
-	tags   []types.Tag // of the records that are written
-	Clock              // as of the last read
+	tags   []Tag // of the records that are written
+	Clock        // as of the last read
 }
 
 // OpenLedger returns the ledger of a subnet below a prefix such as /emr-static-ip. It makes no
@@ -118,12 +119,12 @@ func (l *Ledger) Write(ctx context.Context, a netip.Addr, r Record) error {
 func (l *Ledger) put(ctx context.Context, a netip.Addr, r Record, overwrite bool) error {
 	var err error
 	if overwrite && len(l.tags) > 0 {
-		_, err = l.writeTagged(ctx, a, r, nil)
+		err = l.writeTagged(ctx, a, r)
 	} else {
 		in := l.putInput(a, r, overwrite)
-		in.Tags = l.tags
+		in.Tags = ForSDK(l.tags)
 		_, err = l.api.PutParameter(ctx, in)
-		err = l.ofTags(err)
+		err = OfTags(err, l.tags)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the record %s: %w", l.Name(a), err)
@@ -171,4 +172,19 @@ func (l *Ledger) Create(ctx context.Context, a netip.Addr, r Record) (bool, erro
 // Repair returns the command that repairs the record of an address.
 func (l *Ledger) Repair(a netip.Addr) string {
 	return "emr-static-ip ledger repair --prefix " + l.prefix + " --subnet " + l.subnet + " " + a.String()
+}
+
+// Endpoint returns the URL at which the SDK calls Parameter Store with cfg.
+func Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
+	o := ssm.NewFromConfig(cfg).Options()
+	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, ssm.EndpointParameters{
+		Region:       aws.String(o.Region),
+		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		Endpoint:     o.BaseEndpoint,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("finding the endpoint of Parameter Store: %w", err)
+	}
+	return &e.URI, nil
 }

@@ -82,42 +82,43 @@ func notInTag(r rune) bool {
 
 // WithTags makes the ledger write tags on its records, and returns it.
 func (l *Ledger) WithTags(tags []Tag) *Ledger {
-	l.tags = nil
-	for _, t := range tags {
-		l.tags = append(l.tags, types.Tag{Key: aws.String(t.Key), Value: aws.String(t.Value)})
-	}
+	l.tags = tags
 	return l
+}
+
+// ForSDK returns the tags as the SDK has them.
+func ForSDK(tags []Tag) (list []types.Tag) {
+	for _, t := range tags {
+		list = append(list, types.Tag{Key: aws.String(t.Key), Value: aws.String(t.Value)})
+	}
+	return list
 }
 
 // TagError says that Parameter Store refuses a tag of a record.
 type TagError struct {
-	Tags string // that were to be set
+	Tags []Tag // that were to be set
 	Err  error
 }
 
 func (e *TagError) Error() string {
-	return fmt.Sprintf("AWS refuses the tags of the record (%s): %v", e.Tags, e.Err)
+	return fmt.Sprintf("AWS refuses the tags of the record (%s): %v", strings.Trim(fmt.Sprint(e.Tags), "[]"), e.Err)
 }
 
 func (e *TagError) Unwrap() error { return e.Err }
 
-// ofTags returns a TagError if an error of a call that sets the ledger's tags is about them, and
-// otherwise the error as it is. TooManyTagsError is documented; what a tag policy of AWS
+// OfTags returns a TagError if the error of a call that sets the tags is about them, and otherwise
+// the error as it is. TooManyTagsError is documented; what a tag policy of AWS
 // Organizations leads to is not, so every code with the word is taken for it.
-func (l *Ledger) ofTags(err error) error {
+func OfTags(err error, tags []Tag) error {
 	e := smithy.APIError(nil)
-	if len(l.tags) == 0 || !errors.As(err, &e) {
+	if len(tags) == 0 || !errors.As(err, &e) {
 		return err
 	}
 	invalid := e.ErrorCode() == "ValidationException" && strings.Contains(strings.ToLower(e.ErrorMessage()), "tag")
 	if !invalid && !strings.Contains(e.ErrorCode(), "Tag") {
 		return err
 	}
-	var tags []string
-	for _, t := range l.tags {
-		tags = append(tags, Tag{*t.Key, *t.Value}.String())
-	}
-	return &TagError{strings.Join(tags, ", "), err}
+	return &TagError{tags, err}
 }
 
 // isDenied reports whether a policy denies the call.

@@ -157,21 +157,3 @@ func TestTagsOwnRecord(t *testing.T) {
 		}
 	})
 }
-
-// TestProbeWithTags checks that doctor's probe writes with tags, as a run does.
-func TestProbeWithTags(t *testing.T) {
-	s := &tagStore{denied: "overwrite", tags: map[string]string{}}
-	s.API = listed{}
-	for _, trial := range OpenLedger(s, "/x", "subnet-1").WithTags([]Tag{{"team", "data"}}).Probe(t.Context(), "i-1") {
-		if trial.Err != nil {
-			t.Errorf("%s: %v", trial.Action, trial.Err)
-		}
-	}
-}
-
-// listed is a Parameter Store without parameters.
-type listed struct{ API }
-
-func (listed) GetParametersByPath(context.Context, *ssm.GetParametersByPathInput, ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error) {
-	return &ssm.GetParametersByPathOutput{}, nil
-}

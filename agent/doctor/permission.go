@@ -14,7 +14,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
 // trial is one EC2 action that a run calls.
@@ -120,8 +120,8 @@ func permission(action string, err error) Finding {
 		return fine("permission", action, "allowed")
 	case strings.HasSuffix(strings.ToLower(action), "assignprivateipaddresses") && ec2.HasStatus(err, http.StatusBadRequest) && exit.CodeOf(err) == exit.Internal && !ec2.IsThrottle(err):
 		return fine("permission", action, "not denied: EC2 refused only the trial address, as expected (%s)", text.Clean(code, text.MaxQuoted))
-	case errors.Is(err, ssmcoord.ErrNotTried):
-		return unknown("permission", action, "", "%v", ssmcoord.ErrNotTried)
+	case errors.Is(err, inventory.ErrNotTried):
+		return unknown("permission", action, "", "%v", inventory.ErrNotTried)
 	case ec2.IsPermission(err):
 		f := of(err, "permission", action)
 		f.Detail = "denied"
@@ -155,9 +155,9 @@ func (d *examination) ssmPermissions(ctx context.Context) []Finding {
 	bounded, cancel := context.WithTimeout(ctx, doctorProbe)
 	defer cancel()
 	var findings []Finding
-	for _, t := range ssmcoord.NewLedger(d.api, d.cfg.Prefix, d.facts.ID.SubnetID).WithTags(d.cfg.ClaimTags).Probe(bounded, d.facts.ID.InstanceID) {
+	for _, t := range inventory.Probe(bounded, inventory.NewAPI(d.api), d.cfg.Prefix, d.facts.ID.SubnetID, d.cfg.ClaimTags, d.facts.ID.InstanceID) {
 		err := t.Err
-		if err != nil && !errors.Is(err, ssmcoord.ErrNotTried) {
+		if err != nil && !errors.Is(err, inventory.ErrNotTried) {
 			err = d.explain(ctx, err)
 		}
 		f := permission(t.Action, err)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -96,6 +97,24 @@ func TestUnknownRefusal(t *testing.T) {
 			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: &smithy.GenericAPIError{Code: "CodeOfTomorrow", Message: "no"}}}
 		if remedy := strings.Join(exit.Remedies(ExplainAt(err, iam.Place{})), ""); strings.Contains(remedy, "look CodeOfTomorrow up") != unknown {
 			t.Errorf("HTTP %d: %s", status, remedy)
+		}
+	}
+}
+
+// An endpoint of the operator's own is named as such, with the settings that lead to it.
+func TestUnreachableOwnEndpoint(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	unknown := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}}
+	for address, own := range map[string]bool{
+		"http://10.0.0.10:4566/": true, "https://api.corp.test/": true,
+		"https://ssm.us-east-1.amazonaws.com/": false, "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com/": false, "https://ssm.us-east-1.api.aws/": false,
+	} {
+		for _, cause := range []error{refused, unknown} {
+			err := &smithy.OperationError{ServiceID: "SSM", OperationName: "GetParameters", Err: &smithyhttp.RequestSendError{Err: &url.Error{Op: "Post", URL: address, Err: cause}}}
+			remedy := strings.Join(exit.Remedies(ExplainAt(err, iam.Place{Region: "us-east-1"})), "")
+			if strings.Contains(remedy, "AWS_ENDPOINT_URL_SSM") != own || !strings.Contains(remedy, "VPC endpoint") {
+				t.Errorf("%s, %v: %s", address, cause, remedy)
+			}
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -47,6 +48,10 @@ func ExplainAt(err error, at iam.Place) error {
 	}
 	if clock := ClockError(err, time.Now()); clock != nil {
 		return clock
+	}
+	if denied := (*ssmcoord.OverwriteError)(nil); errors.As(err, &denied) {
+		return exit.With(exit.Permission, err, "run emr-static-ip on the node that has the address: it deletes the record and creates it; "+
+			"or let the policy demand tags only where ssm:Overwrite is not true")
 	}
 	if IsPermission(err) {
 		// The statement stands at the end of a remedy, so that it can be copied.
@@ -125,6 +130,11 @@ func unreachableRemedy(err error, region, service string) string {
 	dns, op := (*net.DNSError)(nil), (*net.OpError)(nil)
 	named := errors.As(err, &dns)
 	proxied := errors.As(err, &op) && op.Op == "proxyconnect"
+	own := ownEndpoint(err, region)
+	if own != "" {
+		own = fmt.Sprintf("the settings lead to %s: look whether a server listens there, or take AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_%s and endpoint_url in ~/.aws/config away. With AWS's own endpoint: ",
+			text.Quote(own), strings.ToUpper(service))
+	}
 	vpce := fmt.Sprintf("VPC endpoint %s (interface, private DNS on)", EndpointService(region, service))
 	switch {
 	case proxied && named:
@@ -134,10 +144,24 @@ func unreachableRemedy(err error, region, service string) string {
 	case named && (dns.IsTimeout || dns.IsTemporary):
 		return "no name server answers for the name of the endpoint: look at /etc/resolv.conf, at the VPC's DHCP options and enableDnsSupport, and at network ACLs for port 53"
 	case named:
-		return fmt.Sprintf("the name of the endpoint (%s) cannot be resolved: in a subnet without NAT create the %s, with enableDnsSupport and enableDnsHostnames on in the VPC; "+
+		return own + fmt.Sprintf("the name of the endpoint (%s) cannot be resolved: in a subnet without NAT create the %s, with enableDnsSupport and enableDnsHostnames on in the VPC; "+
 			"otherwise check the resolver of the node (/etc/resolv.conf, DHCP options)%s", text.Clean(dns.Name, text.MaxQuoted), vpce, modesOf(dns.Name))
 	}
-	return fmt.Sprintf("in a subnet without NAT create the %s whose security group admits TCP 443 from the nodes; otherwise check routes, network ACLs, DNS and HTTPS_PROXY", vpce)
+	return own + fmt.Sprintf("in a subnet without NAT create the %s whose security group admits TCP 443 from the nodes; otherwise check routes, network ACLs, DNS and HTTPS_PROXY", vpce)
+}
+
+// ownEndpoint returns the host of a failed request if it is none of AWS's, or "". The names of AWS's
+// endpoints, and of VPC endpoints, have the region in them.
+func ownEndpoint(err error, region string) string {
+	request := (*url.Error)(nil)
+	if region == "" || !errors.As(err, &request) {
+		return ""
+	}
+	u, parseErr := url.Parse(request.URL)
+	if parseErr != nil || strings.Contains(u.Hostname(), "."+region+".") {
+		return ""
+	}
+	return u.Host
 }
 
 // pathRemedy returns what to do about something between the node and an endpoint that persists: a

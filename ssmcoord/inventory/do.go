@@ -120,14 +120,9 @@ func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, 
 		}
 		v.notify(EventRemoved, step.Addr, "%s: %s", name, step.Reason)
 	case Rewrite:
-		written, err := ledger.Replace(ctx, step.Addr, step.Write, v.guard(step))
-		if errors.Is(err, ssmcoord.ErrChanged) || errors.Is(err, ssmcoord.ErrNoRecord) {
-			return StepResult{step, Passed, err.Error()}, nil
-		}
-		if err != nil {
+		if err := ledger.Overwrite(ctx, step.Addr, step.Write); err != nil {
 			return StepResult{}, err
 		}
-		step.Write = written
 		v.notify(ssmcoord.EventRepaired, step.Addr, "%s names %s now", name, step.Write.Owner())
 	case Add:
 		created, err := ledger.Create(ctx, step.Addr, step.Write)
@@ -142,22 +137,11 @@ func (v *Inventory) do(ctx context.Context, step Step, rule Sweep) (StepResult, 
 	return StepResult{step, Done, ""}, nil
 }
 
-// guard looks again at the step's address while its record is replaced by deleting it first.
-func (v *Inventory) guard(step Step) ssmcoord.Guard {
-	return ssmcoord.Guard{
-		Still: step.Record.unchanged,
-		Next: func(ctx context.Context) (ssmcoord.Record, bool, error) {
-			again, err := v.again(ctx, step.Sighting)
-			r, ok := step.nextRecord(again, v.Now())
-			return r, ok && err == nil, err
-		},
-	}
-}
-
 // confirm acts on a record that Do wrote if the instance in it no longer has the address, unless
 // somebody has written the record since. It makes the record name the node that has the address
-// now, whose own record Do may have overwritten. If there is no such node, it deletes the record. A
-// record with another value may be a late read, so confirm reads it twice.
+// now, whose own record Do may have overwritten. If there is no such node, or if overwriting is
+// denied, it deletes the record. A record with another value may be a late read, so confirm reads
+// it twice.
 func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 	var again Sighting
 	for i := 1; ; i++ {
@@ -178,16 +162,14 @@ func (v *Inventory) confirm(ctx context.Context, r *StepResult) error {
 	}
 	ledger := v.ledger(r.Subnet)
 	if next, ok := r.nextRecord(again, v.Now()); ok {
-		step := Step{Sighting: again, Write: next}
-		written, err := ledger.Replace(ctx, r.Addr, next, v.guard(step))
-		if err == nil {
-			r.Write = written
-			v.notify(ssmcoord.EventRepaired, r.Addr, "%s names %s now, which got the address meanwhile", ledger.Name(r.Addr), written.Owner())
+		err := ledger.Overwrite(ctx, r.Addr, next)
+		if denied := (*ssmcoord.OverwriteError)(nil); !errors.As(err, &denied) {
+			if err == nil {
+				r.Write = next
+				v.notify(ssmcoord.EventRepaired, r.Addr, "%s names %s now, which got the address meanwhile", ledger.Name(r.Addr), next.Owner())
+			}
+			return err
 		}
-		if errors.Is(err, ssmcoord.ErrChanged) || errors.Is(err, ssmcoord.ErrNoRecord) {
-			r.Outcome, r.Detail, err = TakenBack, err.Error(), nil
-		}
-		return err
 	}
 	deleted, err := ledger.Delete(ctx, r.Addr, func(e ssmcoord.Entry) bool { return e.Record.Instance == r.Write.Instance })
 	if err != nil || !deleted {
