@@ -227,8 +227,8 @@ func (r scaleResult) targets(t *testing.T) {
 		if answered := calls - throttled; answered > 2*r.n+r.n/10+2 {
 			t.Errorf("%d nodes made %d calls of %s*, throttled ones not included", r.n, answered, prefix)
 		}
-		// Nodes that start together ask together, and those that are throttled come again. EC2 admits
-		// 20 describe calls a second, so that 2000 of them take 100 seconds.
+		// Nodes that start together ask together, and those that are throttled come again.
+		// EC2 admits 20 describe calls a second: 2000 of them take 100 seconds.
 		if most := map[bool]int{true: 5, false: 20}[r.n <= 200]; calls > most*r.n {
 			t.Errorf("%d nodes made %d calls of %s*, throttled ones included", r.n, calls, prefix)
 		}
