@@ -71,6 +71,21 @@ func (r *run) putAsideBack(ctx context.Context, aside []netip.Addr) error {
 	return node.KernelError(err)
 }
 
+// probe calls EC2 by the rules if the plan gives other addresses back. The error says that the rules
+// cut EC2's endpoint off, and is nothing else. Giving back is the first call to EC2 that the run
+// cannot do without, and there is no way back after it.
+func (r *run) probe(ctx context.Context, plan ssmcoord.Plan) error {
+	if !slices.ContainsFunc(plan.Settle, func(s ssmcoord.Step) bool { return s.Op == ssmcoord.OpGiveBack }) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, optional(ctx))
+	defer cancel()
+	if _, err := r.session.EC2.Own(ctx); ec2.IsCutOff(err) {
+		return err
+	}
+	return nil
+}
+
 // undo takes the address of the plan back because of err. The error that undo returns says so.
 func (r *run) undo(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, err error) error {
 	if backErr := r.takeBack(ctx, c, plan.Addr, ec2.IsCutOff(err)); backErr != nil {
