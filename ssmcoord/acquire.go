@@ -62,7 +62,8 @@ func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 	return true, nil
 }
 
-// ask carries out one step of claim. perhaps says that an earlier run may have assigned the address.
+// ask carries out one step of claim. perhaps says that an earlier run may have assigned the
+// address.
 func (c *Coordinator) ask(ctx context.Context, step Step, perhaps bool) (bool, error) {
 	if err := c.intend(ctx, step.Addr, step.Sure); err != nil {
 		return false, err
