@@ -171,7 +171,7 @@ func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 	for _, note := range append(fit.Notes, r.cfg.ScopeNotes(r.facts.ID)...) {
 		r.report.note(note)
 	}
-	if last := r.memory.State().Settings; r.memory.Known() && DerivedPrivate(last) && !r.cfg.Given.Scope && r.cfg.Scope != last.Scope {
+	if last := r.memory.State().Settings; len(r.facts.ID.Public) == 0 && r.memory.Known() && DerivedPrivate(last) && !r.cfg.Given.Scope && r.cfg.Scope != last.Scope {
 		r.report.note(fmt.Sprintf("the node has no public IPv4 address any more: --snat-scope is %s (derived), and was %s", r.cfg.Scope, last.Scope))
 	}
 	for _, warning := range append(fit.Warnings, r.cfg.ScopeWarning(r.facts.ID)) {

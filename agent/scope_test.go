@@ -111,3 +111,22 @@ func TestScopeAskedForIsRefusedLater(t *testing.T) {
 		}
 	})
 }
+
+// A run that names networks derives the scope again, though the node has its public address still.
+// It does not say that the address is gone.
+func TestScopeOfOnlyCIDROnAPublicNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newPublicNode(t)
+		n.apply()
+		time.Sleep(time.Minute)
+		n.cfg = DefaultConfig()
+		n.cfg.Only, n.cfg.Given.Only = netiptest.Prefixes("192.168.50.0/24"), true
+		rep := n.apply()
+		if got := n.state().Settings; got.Scope != "external" || got.ScopeFrom != ScopeDerived {
+			t.Errorf("the scope is %s (%s)", got.Scope, got.ScopeFrom)
+		}
+		if notes := strings.Join(rep.Notes, "\n"); strings.Contains(notes, "no public IPv4 address any more") {
+			t.Errorf("notes %s", notes)
+		}
+	})
+}

@@ -17,8 +17,8 @@ import (
 
 // This file is about addresses with which no run has come to its end.
 
-// outOfTheWay limits how long a run that failed puts back what it had set aside.
-const outOfTheWay = 30 * time.Second
+// asideLimit limits how long a run that failed puts back what it had set aside.
+const asideLimit = 30 * time.Second
 
 // setAside takes the rules of unproven addresses out of the kernel if an endpoint did not answer
 // because of err: the rules may be the cause, and the run that programmed them was killed before it
@@ -61,7 +61,7 @@ func (r *run) putAsideBack(ctx context.Context, aside []netip.Addr) error {
 	if s.Phase != state.Attached && s.Phase != state.Programmed || !slices.Contains(aside, s.Static) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outOfTheWay)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), asideLimit)
 	defer cancel()
 	res, err := netcfg.Ensure(ctx, r.session.Kernel, r.facts.Wanted(s.Settings, s.Static, r.former(s.Former, s.Static)), r.report.changed)
 	r.report.programmed(res)

@@ -24,7 +24,7 @@ const tryLock = time.Second
 func (d *examination) try(ctx context.Context, api *ec2.Node, t trial) Finding {
 	subject := "ec2:" + t.action
 	if t.action == "AssignPrivateIpAddresses" {
-		own, unlock := d.ownAddress(ctx, api)
+		own, settled, unlock := d.ownAddress(ctx, api)
 		defer unlock()
 		if own.IsValid() {
 			pending := false
@@ -37,7 +37,7 @@ func (d *examination) try(ctx context.Context, api *ec2.Node, t trial) Finding {
 				f = fine("permission", subject, "allowed: EC2 assigned %s again, which the node has", own)
 			}
 			if pending {
-				return d.watchAttempt(ctx, api, own, f)
+				return d.watchAttempt(ctx, api, own, settled, f)
 			}
 			return f
 		}
@@ -54,8 +54,9 @@ const attemptPause = 5 * time.Second
 //
 // The node has the address. So an attempt that took effect changed nothing, unless somebody had
 // taken the address from the node shortly before, and describe calls did not show it yet. Then the
-// address vanishes and comes back, and watchAttempt unassigns it.
-func (d *examination) watchAttempt(ctx context.Context, api *ec2.Node, own netip.Addr, f Finding) Finding {
+// address vanishes and comes back, and watchAttempt unassigns it. Looks before settled do not
+// count: they may be older than the assignment of the last run.
+func (d *examination) watchAttempt(ctx context.Context, api *ec2.Node, own netip.Addr, settled time.Time, f Finding) Finding {
 	began, vanished, shown := time.Now(), false, false
 	for {
 		var addrs []netip.Addr
@@ -65,7 +66,7 @@ func (d *examination) watchAttempt(ctx context.Context, api *ec2.Node, own netip
 		})
 		if ctx.Err() == nil && err == nil {
 			shown = slices.Contains(addrs, own)
-			vanished = vanished || !shown
+			vanished = vanished || !shown && time.Now().After(settled)
 		}
 		over := time.Since(began) > ssmcoord.DescribeLag
 		switch {
@@ -114,17 +115,18 @@ func (f Finding) remedied(remedy string) Finding {
 }
 
 // ownAddress returns the static IP if EC2, IMDS and the last run say that the node has it, or no
-// address. Until unlock is called, no other run on this node can give the address back.
-func (d *examination) ownAddress(ctx context.Context, api *ec2.Node) (own netip.Addr, unlock func()) {
+// address. From settled on, EC2's describe calls are not older than what the last run did. Until
+// unlock is called, no other run on this node can give the address back.
+func (d *examination) ownAddress(ctx context.Context, api *ec2.Node) (own netip.Addr, settled time.Time, unlock func()) {
 	nothing := func() {}
 	if !d.hasState || d.last.Phase != state.Programmed || d.notRoot {
-		return netip.Addr{}, nothing
+		return netip.Addr{}, settled, nothing
 	}
 	bounded, cancel := context.WithTimeout(ctx, tryLock)
 	defer cancel()
 	unlock, err := state.Lock(bounded, d.dir)
 	if err != nil {
-		return netip.Addr{}, nothing // another run is at work; the other way to try needs no lock
+		return netip.Addr{}, settled, nothing // another run is at work; the other way to try needs no lock
 	}
 	last, has, err := state.LoadLatest(d.env.Root, d.dir, d.facts.ID.InstanceID)
 	if err == nil && has && last.Phase == state.Programmed && slices.Contains(d.facts.ID.Addresses, last.Static) {
@@ -134,9 +136,9 @@ func (d *examination) ownAddress(ctx context.Context, api *ec2.Node) (own netip.
 			return err
 		})
 		if err == nil && slices.Contains(shown, last.Static) {
-			return last.Static, unlock
+			return last.Static, last.Written.Add(ssmcoord.DescribeLag), unlock
 		}
 	}
 	unlock()
-	return netip.Addr{}, nothing
+	return netip.Addr{}, settled, nothing
 }

@@ -1,7 +1,10 @@
 package doctor
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -133,4 +136,47 @@ func TestAssignmentWithoutAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAssignmentWithoutAnswerSoon runs doctor right after a run, when a look at EC2 may still be
+// older than the assignment of that run. Such a look does not make doctor unassign the address.
+func TestAssignmentWithoutAnswerSoon(t *testing.T) {
+	own := netip.MustParseAddr("10.0.1.21")
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newNode(t, cloud.Options{VerifyInProcess: true})
+		n.apply()
+		time.Sleep(2 * time.Second)
+		attempts, late, began := 0, false, time.Now()
+		n.Cloud.Fault(func(c cloud.Call) cloud.FaultAction {
+			if c.Key() != "ec2:AssignPrivateIpAddresses" || !strings.Contains(c.Params, own.String()) {
+				return cloud.FaultAction{}
+			}
+			if attempts++; attempts > 1 {
+				return cloud.FaultAction{}
+			}
+			return cloud.FaultAction{Kind: cloud.FaultLose}
+		})
+		through := n.Env.HTTP
+		n.Env.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+			res, err := through.RoundTrip(r)
+			if err != nil || attempts < 2 || time.Since(began) > 8*time.Second || !strings.HasPrefix(r.URL.Host, "ec2.") {
+				return res, err
+			}
+			body, err := io.ReadAll(res.Body)
+			if bytes.Contains(body, []byte("<DescribeNetworkInterfacesResponse")) {
+				late = true
+				body = bytes.ReplaceAll(body, []byte(own.String()+"<"), []byte("10.0.1.99<"))
+			}
+			res.Body = io.NopCloser(bytes.NewReader(body))
+			res.ContentLength = int64(len(body))
+			return res, err
+		})
+		d, err := Doctor(t.Context(), n.cfg, n.Env)
+		if err != nil || attempts < 2 || !late {
+			t.Fatalf("%v; %d attempts, a late look %t", err, attempts, late)
+		}
+		if said := said(d, "permission ec2:AssignPrivateIpAddresses"); len(n.Cloud.Holders(n.SubnetID, own)) == 0 {
+			t.Errorf("the node has lost %s: %s", own, said)
+		}
+	})
 }

@@ -221,6 +221,57 @@ func (d *describe) page(n int) (from, to int, token string) {
 	return from, to, token
 }
 
+// An inventory is what a describe call may list.
+type inventory[T any] struct {
+	set        string // name of the response's list
+	all        []T
+	find       func(id string) (found T, ok bool)
+	code, noun string // of the error for ids that do not exist
+	tags       func(T) tagSet
+	field      func(item T, name string, yield func(string) bool) // for filters
+	write      func(T)
+	size       int // of an item in the response, in bytes, if it is worth a thought
+}
+
+// list writes one page of what the call asks for by ids and filters.
+func list[T any](d *describe, x *xmlWriter, l inventory[T]) *Error {
+	if len(d.ids) > 0 {
+		l.all = nil
+		var missing []string
+		for _, id := range d.ids {
+			if item, ok := l.find(id); ok {
+				l.all = append(l.all, item)
+			} else {
+				missing = append(missing, id)
+			}
+		}
+		if missing != nil {
+			return notFound(l.code, l.noun, missing)
+		}
+	}
+	var found []T
+	for _, item := range l.all {
+		var tags tagSet
+		if l.tags != nil {
+			tags = l.tags(item)
+		}
+		if matches(d.filters, tags, func(name string, yield func(string) bool) { l.field(item, name, yield) }) {
+			found = append(found, item)
+		}
+	}
+	from, to, token := d.page(len(found))
+	if l.size > 0 {
+		x.b = make([]byte, 0, 64+l.size*(to-from))
+	}
+	x.open(l.set)
+	for _, item := range found[from:to] {
+		l.write(item)
+	}
+	x.close(l.set)
+	x.text("nextToken", token)
+	return nil
+}
+
 // notFound returns EC2's error for ids that do not exist.
 func notFound(code, noun string, missing []string) *Error {
 	if len(missing) == 1 {

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,36 +20,16 @@ func prepareDescribeInstances(r *request) (*operation, *Error) {
 	}
 	return d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
 		c := r.cloud
-		list := c.instances
-		if len(d.ids) > 0 {
-			var missing []string
-			list = nil
-			for _, id := range d.ids {
-				if i := c.byID[id]; i != nil && i.visible(t, c.opts.TerminatedVisible) {
-					list = append(list, i)
-				} else {
-					missing = append(missing, id)
-				}
-			}
-			if missing != nil {
-				return notFound("InvalidInstanceID.NotFound", "instance", missing)
-			}
+		visible := slices.DeleteFunc(slices.Clone(c.instances), func(i *instance) bool { return !i.visible(t, c.opts.TerminatedVisible) })
+		find := func(id string) (*instance, bool) {
+			i := c.byID[id]
+			return i, i != nil && i.visible(t, c.opts.TerminatedVisible)
 		}
-		var found []*instance
-		for _, i := range list {
-			if i.visible(t, c.opts.TerminatedVisible) && matches(d.filters, i.tags, func(name string, yield func(string) bool) { i.field(name, t, yield) }) {
-				found = append(found, i)
-			}
-		}
-		from, to, token := d.page(len(found))
-		x.b = make([]byte, 0, 64+2000*(to-from))
-		x.open("reservationSet")
-		for _, i := range found[from:to] {
-			i.append(x, c, t)
-		}
-		x.close("reservationSet")
-		x.text("nextToken", token)
-		return nil
+		field := func(i *instance, name string, yield func(string) bool) { i.field(name, t, yield) }
+		return list(&d, x, inventory[*instance]{
+			"reservationSet", visible, find, "InvalidInstanceID.NotFound", "instance",
+			func(i *instance) tagSet { return i.tags }, field, func(i *instance) { i.append(x, c, t) }, 2000,
+		})
 	})
 }
 

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,35 +18,13 @@ func prepareDescribeNetworkInterfaces(r *request) (*operation, *Error) {
 	}
 	return d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
 		c := r.cloud
-		list := c.enis
-		if len(d.ids) > 0 {
-			var missing []string
-			list = nil
-			for _, id := range d.ids {
-				if e := c.eniByID[id]; e != nil && e.listed(t) {
-					list = append(list, e)
-				} else {
-					missing = append(missing, id)
-				}
-			}
-			if missing != nil {
-				return notFound("InvalidNetworkInterfaceID.NotFound", "networkInterface", missing)
-			}
-		}
-		var found []*eni
-		for _, e := range list {
-			if e.listed(t) && matches(d.filters, e.tags, func(name string, yield func(string) bool) { e.field(c, name, t, yield) }) {
-				found = append(found, e)
-			}
-		}
-		from, to, token := d.page(len(found))
-		x.open("networkInterfaceSet")
-		for _, e := range found[from:to] {
-			e.write(x, c, t)
-		}
-		x.close("networkInterfaceSet")
-		x.text("nextToken", token)
-		return nil
+		listed := slices.DeleteFunc(slices.Clone(c.enis), func(e *eni) bool { return !e.listed(t) })
+		find := func(id string) (*eni, bool) { e := c.eniByID[id]; return e, e != nil && e.listed(t) }
+		field := func(e *eni, name string, yield func(string) bool) { e.field(c, name, t, yield) }
+		return list(&d, x, inventory[*eni]{
+			"networkInterfaceSet", listed, find, "InvalidNetworkInterfaceID.NotFound", "networkInterface",
+			func(e *eni) tagSet { return e.tags }, field, func(e *eni) { e.write(x, c, t) }, 0,
+		})
 	})
 }
 

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -24,22 +25,23 @@ func (c *Cloud) prefixLists() []PrefixList {
 func prepareDescribePrefixLists(r *request) (*operation, *Error) {
 	d := r.query.describeInput("PrefixListId", 5, 1000, "prefix-list-id", "prefix-list-name")
 	return d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
-		var found []PrefixList
-		for _, l := range r.cloud.prefixLists() {
-			if matches(d.filters, nil, func(field string, yield func(string) bool) {
-				switch field {
-				case "prefix-list-id":
-					yield(l.ID)
-				case "prefix-list-name":
-					yield(l.Name)
-				}
-			}) {
-				found = append(found, l)
+		lists := r.cloud.prefixLists()
+		find := func(id string) (PrefixList, bool) {
+			i := slices.IndexFunc(lists, func(l PrefixList) bool { return l.ID == id })
+			if i < 0 {
+				return PrefixList{}, false
+			}
+			return lists[i], true
+		}
+		field := func(l PrefixList, name string, yield func(string) bool) {
+			switch name {
+			case "prefix-list-id":
+				yield(l.ID)
+			case "prefix-list-name":
+				yield(l.Name)
 			}
 		}
-		from, to, token := d.page(len(found))
-		x.open("prefixListSet")
-		for _, l := range found[from:to] {
+		return list(&d, x, inventory[PrefixList]{"prefixListSet", lists, find, "InvalidPrefixListId.NotFound", "prefix list", nil, field, func(l PrefixList) {
 			x.open("item")
 			x.text("prefixListId", l.ID)
 			x.text("prefixListName", l.Name)
@@ -49,9 +51,6 @@ func prepareDescribePrefixLists(r *request) (*operation, *Error) {
 			}
 			x.close("cidrSet")
 			x.close("item")
-		}
-		x.close("prefixListSet")
-		x.text("nextToken", token)
-		return nil
+		}, 0})
 	})
 }

@@ -9,39 +9,22 @@ func prepareDescribeSubnets(r *request) (*operation, *Error) {
 	d := r.query.describeInput("SubnetId", 5, 1000, "tag:", "tag-key", "subnet-id", "vpc-id", "cidr-block", "availability-zone", "state")
 	return d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
 		c := r.cloud
-		list := c.subnets
-		if len(d.ids) > 0 {
-			list = nil
-			for _, id := range d.ids {
-				s := c.findSubnet(id)
-				if s == nil {
-					return notFound("InvalidSubnetID.NotFound", "subnet", []string{id})
-				}
-				list = append(list, s)
+		find := func(id string) (*subnet, bool) { s := c.findSubnet(id); return s, s != nil }
+		field := func(s *subnet, name string, yield func(string) bool) {
+			switch name {
+			case "subnet-id":
+				yield(s.id)
+			case "vpc-id":
+				yield(s.vpc.id)
+			case "cidr-block":
+				yield(s.cidr.String())
+			case "availability-zone":
+				yield(s.az)
+			case "state":
+				yield("available")
 			}
 		}
-		var found []*subnet
-		for _, s := range list {
-			if matches(d.filters, s.seenTags(), func(name string, yield func(string) bool) {
-				switch name {
-				case "subnet-id":
-					yield(s.id)
-				case "vpc-id":
-					yield(s.vpc.id)
-				case "cidr-block":
-					yield(s.cidr.String())
-				case "availability-zone":
-					yield(s.az)
-				case "state":
-					yield("available")
-				}
-			}) {
-				found = append(found, s)
-			}
-		}
-		from, to, token := d.page(len(found))
-		x.open("subnetSet")
-		for _, s := range found[from:to] {
+		return list(&d, x, inventory[*subnet]{"subnetSet", c.subnets, find, "InvalidSubnetID.NotFound", "subnet", (*subnet).seenTags, field, func(s *subnet) {
 			x.open("item")
 			x.text("subnetId", s.id)
 			x.text("subnetArn", c.subnetARN(s))
@@ -54,10 +37,7 @@ func prepareDescribeSubnets(r *request) (*operation, *Error) {
 			x.flag("mapPublicIpOnLaunch", s.public)
 			x.tags(s.seenTags())
 			x.close("item")
-		}
-		x.close("subnetSet")
-		x.text("nextToken", token)
-		return nil
+		}, 0})
 	})
 }
 
@@ -65,39 +45,22 @@ func prepareDescribeVpcs(r *request) (*operation, *Error) {
 	d := r.query.describeInput("VpcId", 5, 1000, "tag:", "tag-key", "vpc-id", "cidr", "cidr-block-association.cidr-block", "state")
 	return d.operation(r, func(x *xmlWriter, now, t time.Time) *Error {
 		c := r.cloud
-		list := c.vpcs
-		if len(d.ids) > 0 {
-			list = nil
-			for _, id := range d.ids {
-				v := c.findVPC(id)
-				if v == nil {
-					return notFound("InvalidVpcID.NotFound", "vpc", []string{id})
+		find := func(id string) (*vpc, bool) { v := c.findVPC(id); return v, v != nil }
+		field := func(v *vpc, name string, yield func(string) bool) {
+			switch name {
+			case "vpc-id":
+				yield(v.id)
+			case "cidr":
+				yield(v.cidrs[0].String())
+			case "cidr-block-association.cidr-block":
+				for _, p := range v.cidrs {
+					yield(p.String())
 				}
-				list = append(list, v)
+			case "state":
+				yield("available")
 			}
 		}
-		var found []*vpc
-		for _, v := range list {
-			if matches(d.filters, v.seenTags(), func(name string, yield func(string) bool) {
-				switch name {
-				case "vpc-id":
-					yield(v.id)
-				case "cidr":
-					yield(v.cidrs[0].String())
-				case "cidr-block-association.cidr-block":
-					for _, p := range v.cidrs {
-						yield(p.String())
-					}
-				case "state":
-					yield("available")
-				}
-			}) {
-				found = append(found, v)
-			}
-		}
-		from, to, token := d.page(len(found))
-		x.open("vpcSet")
-		for _, v := range found[from:to] {
+		return list(&d, x, inventory[*vpc]{"vpcSet", c.vpcs, find, "InvalidVpcID.NotFound", "vpc", (*vpc).seenTags, field, func(v *vpc) {
 			x.open("item")
 			x.text("vpcId", v.id)
 			x.text("ownerId", c.ownerOf(v))
@@ -118,10 +81,7 @@ func prepareDescribeVpcs(r *request) (*operation, *Error) {
 			x.flag("isDefault", false)
 			x.tags(v.seenTags())
 			x.close("item")
-		}
-		x.close("vpcSet")
-		x.text("nextToken", token)
-		return nil
+		}, 0})
 	})
 }
 
@@ -134,24 +94,17 @@ func prepareGetSubnetCidrReservations(r *request) (*operation, *Error) {
 		if s == nil {
 			return notFound("InvalidSubnetID.NotFound", "subnet", []string{id})
 		}
-		var found []reservation
-		for _, v := range s.reservations {
-			if matches(d.filters, nil, func(name string, yield func(string) bool) {
-				switch name {
-				case "subnetCidrReservationId":
-					yield(v.id)
-				case "reservationType":
-					yield(v.kind)
-				case "subnet-id":
-					yield(s.id)
-				}
-			}) {
-				found = append(found, v)
+		field := func(v reservation, name string, yield func(string) bool) {
+			switch name {
+			case "subnetCidrReservationId":
+				yield(v.id)
+			case "reservationType":
+				yield(v.kind)
+			case "subnet-id":
+				yield(s.id)
 			}
 		}
-		from, to, token := d.page(len(found))
-		x.open("subnetIpv4CidrReservationSet")
-		for _, v := range found[from:to] {
+		return list(&d, x, inventory[reservation]{set: "subnetIpv4CidrReservationSet", all: s.reservations, field: field, write: func(v reservation) {
 			x.open("item")
 			x.text("subnetCidrReservationId", v.id)
 			x.text("subnetId", s.id)
@@ -159,10 +112,7 @@ func prepareGetSubnetCidrReservations(r *request) (*operation, *Error) {
 			x.text("reservationType", v.kind)
 			x.text("ownerId", c.opts.Account)
 			x.close("item")
-		}
-		x.close("subnetIpv4CidrReservationSet")
-		x.text("nextToken", token)
-		return nil
+		}})
 	})
 	op.unfiltered = false // the subnet acts as an id
 	op.params = printable(id) + " " + op.params
