@@ -54,24 +54,30 @@ func (c *Coordinator) claim(ctx context.Context, p *Plan) (bool, error) {
 	c.tellSkipped(p.Skipped)
 	perhaps := slices.Contains(c.past(), p.Addr)
 	for _, step := range p.Claim {
-		if err := c.intend(ctx, step.Addr, step.Sure); err != nil {
-			return false, err
-		}
-		if !perhaps && !step.Sure {
-			if err := c.pace(ctx); err != nil {
-				return false, err
-			}
-		}
-		won, err := c.assign(ctx, step.Addr, perhaps || step.Sure)
-		if err == nil && !won && step.Addr == c.Past.Last {
-			err = c.loseLast(ctx)
-		}
-		if err != nil || !won {
+		if won, err := c.ask(ctx, step, perhaps); err != nil || !won {
 			return false, err
 		}
 	}
 	c.tellClaimed(p)
 	return true, nil
+}
+
+// ask carries out one step of claim. perhaps says that an earlier run may have assigned the
+// address.
+func (c *Coordinator) ask(ctx context.Context, step Step, perhaps bool) (bool, error) {
+	if err := c.intend(ctx, step.Addr, step.Sure); err != nil {
+		return false, err
+	}
+	if !perhaps && !step.Sure {
+		if err := c.pace(ctx); err != nil {
+			return false, err
+		}
+	}
+	won, err := c.assign(ctx, step.Addr, perhaps || step.Sure)
+	if err == nil && !won && step.Addr == c.Past.Last {
+		err = c.loseLast(ctx)
+	}
+	return won, err
 }
 
 // tellClaimed reports the address of a plan, which EC2 has given to the node.
