@@ -71,9 +71,9 @@ func (r *run) putAsideBack(ctx context.Context, aside []netip.Addr) error {
 	return node.KernelError(err)
 }
 
-// probe calls EC2 by the rules if the plan gives other addresses back. The error says that the rules
-// cut EC2's endpoint off, and is nothing else. Giving back is the first call to EC2 that the run
-// cannot do without, and there is no way back after it.
+// probe calls EC2 by the rules if the plan gives other addresses back. The error says that the
+// rules cut EC2's endpoint off, and is nothing else. Giving back is the first call to EC2 that the
+// run cannot do without, and there is no way back after it.
 func (r *run) probe(ctx context.Context, plan ssmcoord.Plan) error {
 	if !slices.ContainsFunc(plan.Settle, func(s ssmcoord.Step) bool { return s.Op == ssmcoord.OpGiveBack }) {
 		return nil
