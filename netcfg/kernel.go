@@ -27,6 +27,8 @@ var (
 	// ErrInTheWay means that an address of the node is in a place where the program cannot work
 	// with it and may not change it. The text names the place.
 	ErrInTheWay = errors.New("an address is in the way")
+	// ErrNoEffect means that a network of Config.Only never sees the static IP in the scope.
+	ErrNoEffect = errors.New("a network has no effect")
 	// ErrTooMany means that a configuration names more than MaxNetworks networks.
 	ErrTooMany = errors.New("too many networks")
 )
