@@ -533,6 +533,39 @@ func TestReadmeFacts(t *testing.T) {
 	}
 }
 
+// settings are the fields of the model's Options that say nothing about AWS: names, randomness,
+// time, and what the model demands of its clients.
+var settings = []string{"Region", "Account", "Seed", "Latency", "UniqueTimes", "VerifyInProcess", "AnyCredentials", "Now"}
+
+// TestFactsCoverTheModel checks that the table of facts has a row for every behaviour of AWS that
+// the model can be set to.
+func TestFactsCoverTheModel(t *testing.T) {
+	facts, behaviours := page(t, factsPage), 0
+	for _, file := range parsed(t, "../cmd/emrsim/cloud/options.go") {
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok || spec.Name.Name != "Options" {
+				return true
+			}
+			for _, field := range spec.Type.(*ast.StructType).Fields.List {
+				for _, name := range field.Names {
+					if slices.Contains(settings, name.Name) {
+						continue
+					}
+					behaviours++
+					if !strings.Contains(facts, "`Options."+name.Name+"`") {
+						t.Errorf("the table of facts has no row with Options.%s", name.Name)
+					}
+				}
+			}
+			return false
+		})
+	}
+	if behaviours < 15 {
+		t.Errorf("found only %d behaviours", behaviours)
+	}
+}
+
 // TestReadmePolicy checks that the table of permissions has each statement of the policy and its
 // actions.
 func TestReadmePolicy(t *testing.T) {
