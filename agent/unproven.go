@@ -51,21 +51,25 @@ func (r *run) setAside(ctx context.Context, err error) ([]netip.Addr, error) {
 	return doubted, nil
 }
 
-// putAsideBack puts the address of the state file into use again, if setAside took it out and the
-// run that began again has failed and left the state file with it. An outage of AWS is not the
-// address's fault, and where no timer runs, nothing else would put it back.
+// putAsideBack puts the address that is in use by the state file into use again, after setAside and
+// a run that began again and failed. An outage of AWS is not the address's fault, and where no
+// timer runs, nothing else would put it back. It need not be one that setAside took out: all rules
+// went with that one.
 //
 // It does what a restore would do, also if the run's time is over.
-func (r *run) putAsideBack(ctx context.Context, aside []netip.Addr) error {
+func (r *run) putAsideBack(ctx context.Context) error {
 	s := r.memory.State()
-	if s.Phase != state.Attached && s.Phase != state.Programmed || !slices.Contains(aside, s.Static) {
+	if s.Phase != state.Attached && s.Phase != state.Programmed || !s.Static.IsValid() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), asideLimit)
 	defer cancel()
-	res, err := netcfg.Ensure(ctx, r.session.Kernel, r.facts.Wanted(s.Settings, s.Static, r.former(s.Former, s.Static)), r.report.changed)
-	r.report.programmed(res)
-	if err == nil {
+	changed := false
+	_, err := netcfg.Ensure(ctx, r.session.Kernel, r.facts.Wanted(s.Settings, s.Static, r.former(s.Former, s.Static)), func(c netcfg.Change) {
+		changed = true
+		r.report.changed(c)
+	})
+	if err == nil && changed {
 		r.report.note(fmt.Sprintf("the rules of %s are in the kernel again: the run failed without them, too", s.Static))
 	}
 	return node.KernelError(err)
