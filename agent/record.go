@@ -20,11 +20,16 @@ import (
 // node's turn to write is far away, and where Parameter Store does not take the record in time.
 //
 // An unproven address is taken back if its record is denied or a tag of it refused, or if the rules
-// cut off the endpoint of Parameter Store, or EC2's, which the Name tag's call shows. The state
-// file says what is unproven, so that a run which goes on after a kill decides as the killed one
-// would have.
+// cut off the endpoint of Parameter Store, or EC2's, which the Name tag's call and probe show. The
+// state file says what is unproven, so that a run which goes on after a kill decides as the killed
+// one would have.
 func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, due time.Time) error {
 	doubted := r.memory.State().Doubts(plan.Addr)
+	if doubted {
+		if err := r.probe(ctx, plan); err != nil {
+			return r.undo(ctx, c, plan, err)
+		}
+	}
 	if time.Until(due) > ssmcoord.RecordSoon && r.timerWrites() {
 		if err := r.joinName(ctx); err != nil && doubted {
 			return r.undo(ctx, c, plan, err)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -89,7 +90,14 @@ func KernelItems(o netcfg.Observed, want netcfg.Config, active bool) (items []It
 	if same > 0 {
 		add(fmt.Sprintf("%d of %d chains and jumps (%s)", same, len(rules.Chains)+len(rules.Jumps), o.Backend), itemPresent, "")
 	}
-	for _, f := range o.Rules.Findings(rules) {
+	findings := o.Rules.Findings(rules)
+	if hidden := hiddenChains(o.Rules); active && o.Unusable != nil && len(hidden) > 0 {
+		findings = slices.DeleteFunc(findings, func(f netcfg.Finding) bool {
+			return f.Kind != netcfg.NotFirst && slices.Contains(hidden, chainOf(f.What))
+		})
+		add("rules of "+strings.Join(hidden, " and "), itemUnknown, "they are there, and the backend does not show them")
+	}
+	for _, f := range findings {
 		add(f.What, string(f.Kind), f.Detail)
 	}
 	if active && o.Link.Down {
@@ -110,4 +118,23 @@ func KernelItems(o netcfg.Observed, want netcfg.Config, active bool) (items []It
 		}
 	}
 	return items
+}
+
+// hiddenChains returns the chains with rules that could not be read. They may be those that are
+// wanted.
+func hiddenChains(rules netcfg.RuleSet) (names []string) {
+	for _, c := range rules.Chains {
+		if slices.ContainsFunc(c.Rules, netcfg.Rule.Hidden) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// chainOf returns the chain of a rule in the words of iptables, "-A CHAIN ...".
+func chainOf(rule string) string {
+	if words := strings.Fields(rule); len(words) > 1 {
+		return words[1]
+	}
+	return ""
 }

@@ -127,6 +127,10 @@ func TestCutOffAndKilled(t *testing.T) {
 			n.apply()
 			n.cfg.Pools.Core = []netip.Addr{reviewA22}
 		}},
+		"another list, ec2": {only: "ec2.", unless: "10.0.1.21", keeps: []netip.Addr{reviewA21}, before: func(n *testNode) {
+			n.apply()
+			n.cfg.Pools.Core = []netip.Addr{reviewA22}
+		}},
 		"another list, all": {unless: "10.0.1.21", keeps: []netip.Addr{reviewA21}, before: func(n *testNode) {
 			n.apply()
 			n.cfg.Pools.Core = []netip.Addr{reviewA22}

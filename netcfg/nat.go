@@ -45,7 +45,7 @@ func readNat(ctx context.Context) (set RuleSet, err error) {
 		chain := Chain{Name: c.name}
 		for _, r := range t.rules {
 			if r.chain == c.name {
-				chain.Rules = append(chain.Rules, Rule{Unknown: fmt.Sprintf("(rule handle %d)", r.handle)})
+				chain.Rules = append(chain.Rules, Rule{Unknown: fmt.Sprintf(hiddenRule+"%d)", r.handle)})
 			}
 		}
 		set.Chains = append(set.Chains, chain)

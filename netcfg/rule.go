@@ -94,3 +94,10 @@ func (r Rule) String() string {
 	}
 	return b.String()
 }
+
+// hiddenRule begins the Unknown of a rule of which only the handle could be read.
+const hiddenRule = "(rule handle "
+
+// Hidden reports whether only the handle of the rule could be read: it may be any rule, also the
+// wanted one.
+func (r Rule) Hidden() bool { return strings.HasPrefix(r.Unknown, hiddenRule) }

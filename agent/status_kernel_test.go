@@ -1,0 +1,40 @@
+package agent
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
+)
+
+// Rules that the backend does not show are unknown. They are not missing and foreign at once.
+func TestRulesThatTheBackendHides(t *testing.T) {
+	want := netcfg.Config{Primary: netip.MustParseAddr("10.0.1.5"), Static: netip.MustParseAddr("10.0.1.20"), VPC: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}}
+	o := netcfg.Observed{Backend: netcfg.IptablesNFT, Rules: want.Desired("eth0"), Unusable: errors.New("table nat is incompatible")}
+	for i := range o.Rules.Chains {
+		o.Rules.Chains[i].Rules = []netcfg.Rule{{Unknown: "(rule handle 22)"}, {Unknown: "(rule handle 23)"}}
+	}
+	states := func(items []Item) (list []string) {
+		for _, item := range items {
+			list = append(list, item.State+" "+item.What)
+		}
+		return list
+	}
+	got := states(KernelItems(o, want, true))
+	bad := func(s string) bool {
+		return strings.Contains(s, "handle") || strings.HasPrefix(s, itemMissing+" -A") || strings.HasPrefix(s, itemForeign)
+	}
+	if slices.ContainsFunc(got, bad) || !slices.Contains(got, itemUnknown+" rules of EMR-STATIC-IP-IN and EMR-STATIC-IP-OUT") {
+		t.Errorf("in use: %q", got)
+	}
+	if got := states(KernelItems(o, want, false)); !slices.ContainsFunc(got, bad) {
+		t.Errorf("after a release: %q", got)
+	}
+	o.Unusable = nil
+	if got := states(KernelItems(o, want, true)); !slices.ContainsFunc(got, bad) {
+		t.Errorf("a backend that works: %q", got)
+	}
+}
