@@ -144,6 +144,9 @@ ifneq ($(filter publish,$(MAKECMDGOALS)),)
 ifeq ($(TO),)
 $(error where to? make publish TO=s3://BUCKET/PREFIX)
 endif
+ifeq ($(filter s3://%,$(TO)),)
+$(error TO=$(TO) does not begin with s3://: make publish TO=s3://BUCKET/PREFIX)
+endif
 endif
 
 .PHONY: publish
