@@ -75,19 +75,32 @@ func (r *run) putAsideBack(ctx context.Context) error {
 	return node.KernelError(err)
 }
 
-// probe calls EC2 by the rules if the plan gives other addresses back. The error says that the
-// rules cut EC2's endpoint off, and is nothing else. Giving back is the first call to EC2 that the
-// run cannot do without, and there is no way back after it.
-func (r *run) probe(ctx context.Context, plan ssmcoord.Plan) error {
-	if !slices.ContainsFunc(plan.Settle, func(s ssmcoord.Step) bool { return s.Op == ssmcoord.OpGiveBack }) {
-		return nil
-	}
+// cutOff makes a call by the rules. The error says that the rules cut the endpoint off, and is
+// nothing else: the run can do without the answer.
+func (r *run) cutOff(ctx context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, optional(ctx))
 	defer cancel()
-	if _, err := r.session.EC2.Own(ctx); ec2.IsCutOff(err) {
+	if err := call(ctx); ec2.IsCutOff(err) {
 		return err
 	}
 	return nil
+}
+
+// probe makes the calls to AWS that the run would make after the address is proven, when there is
+// no way back. It calls EC2 if the plan gives other addresses back, and Parameter Store if the
+// record is left to the timer. See cutOff for the error.
+func (r *run) probe(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, pending bool) error {
+	gives := slices.ContainsFunc(plan.Settle, func(s ssmcoord.Step) bool { return s.Op == ssmcoord.OpGiveBack })
+	if gives {
+		err := r.cutOff(ctx, func(ctx context.Context) error { _, err := r.session.EC2.Own(ctx); return err })
+		if err != nil {
+			return err
+		}
+	}
+	if !pending {
+		return nil
+	}
+	return r.cutOff(ctx, func(ctx context.Context) error { _, err := c.Ledger.ReadOne(ctx, plan.Addr); return err })
 }
 
 // undo takes the address of the plan back because of err. The error that undo returns says so.

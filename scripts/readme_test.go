@@ -279,6 +279,34 @@ func TestReadmeTargets(t *testing.T) {
 	}
 }
 
+// TestReadmeSkips checks that the table of tests names the programs without which a test of make
+// test is skipped.
+func TestReadmeSkips(t *testing.T) {
+	files, err := sources(os.DirFS(".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `make test` .*").FindString(page(t, rehearsalPage))
+	skip, found := regexp.MustCompile(`Skipf?\("(?:the )?(?:(AWS CLI|\S+) is not installed|no (\S+) here[:"])`), map[string]bool{}
+	for _, file := range files {
+		source, err := os.ReadFile("../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range skip.FindAllStringSubmatch(string(source), -1) {
+			found[strings.TrimSuffix(m[1]+m[2], "-aarch64-static")] = true
+		}
+	}
+	for program := range found {
+		if !strings.Contains(row, program) {
+			t.Errorf("make test skips tests where %s is not installed, and the table does not say so: %s", program, row)
+		}
+	}
+	if len(found) < 5 {
+		t.Errorf("found only %v", found)
+	}
+}
+
 // TestReadmeLinks checks that every link between the pages leads to an existing file and heading.
 func TestReadmeLinks(t *testing.T) {
 	links := 0
