@@ -56,7 +56,7 @@ setup-test:
 	@scripts/setup.sh run test
 
 .PHONY: test
-test: setup-test lint ## all tests, with kernel and end-to-end tests; none of them is skipped
+test: setup-test lint ## all tests, with kernel and end-to-end tests; none of these is skipped
 	@# -count=1: the end-to-end tests build the program themselves, which the cache of test results does not see.
 	REQUIRE_NETNS=1 scripts/test.sh -count=1 -timeout $(TEST_TIMEOUT) ./...
 	go -C scripts/templates test -count=1 -timeout $(TEST_TIMEOUT) ./...
@@ -143,6 +143,9 @@ dist-check: dist ## dist/ again from a copy of the sources elsewhere: the same b
 ifneq ($(filter publish,$(MAKECMDGOALS)),)
 ifeq ($(TO),)
 $(error where to? make publish TO=s3://BUCKET/PREFIX)
+endif
+ifeq ($(filter s3://%,$(TO)),)
+$(error TO=$(TO) does not begin with s3://: make publish TO=s3://BUCKET/PREFIX)
 endif
 endif
 

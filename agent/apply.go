@@ -45,7 +45,7 @@ func (r *run) apply(ctx context.Context) error {
 		return errors.Join(r.explain(ctx, err), why)
 	} else if len(aside) > 0 {
 		if static, err = r.giveAddress(ctx); err != nil {
-			return errors.Join(r.explain(ctx, err), r.putAsideBack(ctx, aside))
+			return errors.Join(r.explain(ctx, err), r.putAsideBack(ctx))
 		}
 	}
 	if err == nil && static.IsValid() {

@@ -147,7 +147,7 @@ func (r *run) withdrawStrays(ctx context.Context) error {
 }
 
 // strayStatics returns what programmedStatic does, without what is in use by the state file, or is
-// taken out of use because of it.
+// withdrawn because of it.
 func (r *run) strayStatics(ctx context.Context) ([]netip.Addr, error) {
 	if unprivileged(r.env) {
 		return nil, nil // a plan, which has said that the kernel cannot be read

@@ -98,3 +98,29 @@ func TestNameWithARecordThatIsNotTaken(t *testing.T) {
 		}
 	})
 }
+
+// A run that was killed at any point, and meets an outage when it is run again, leaves in use what
+// the state file says is in use.
+func TestKilledAndThenAnOutage(t *testing.T) {
+	run := func(at int) (points int) {
+		synctest.Test(t, func(t *testing.T) {
+			n := newTestNode(t, cloud.Options{})
+			n.apply()
+			n.cfg.Pools.Core = []netip.Addr{reviewA22}
+			time.Sleep(5 * time.Minute)
+			n.env.HTTP = &dropping{testNode: n, only: "ssm.", unless: "10.0.1.21"}
+			points, _ = n.killAt(at, Apply)
+			time.Sleep(time.Minute)
+			env := n.env
+			env.HTTP = roundTrip(n.away)
+			_, err := Apply(t.Context(), n.cfg, env)
+			if _, ruled := n.kernel.RuleStatic(); !ruled {
+				t.Errorf("killed at %d: no rules are left, %s is %s: %v", at, n.state().Static, n.state().Phase, err)
+			}
+		})
+		return points
+	}
+	for at, points := 1, run(0); at <= points; at++ {
+		run(at)
+	}
+}

@@ -25,12 +25,13 @@ import (
 // one would have.
 func (r *run) record(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, due time.Time) error {
 	doubted := r.memory.State().Doubts(plan.Addr)
+	pending := time.Until(due) > ssmcoord.RecordSoon && r.timerWrites()
 	if doubted {
-		if err := r.probe(ctx, plan); err != nil {
+		if err := r.probe(ctx, c, plan, pending); err != nil {
 			return r.undo(ctx, c, plan, err)
 		}
 	}
-	if time.Until(due) > ssmcoord.RecordSoon && r.timerWrites() {
+	if pending {
 		if err := r.joinName(ctx); err != nil && doubted {
 			return r.undo(ctx, c, plan, err)
 		}

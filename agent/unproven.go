@@ -51,39 +51,56 @@ func (r *run) setAside(ctx context.Context, err error) ([]netip.Addr, error) {
 	return doubted, nil
 }
 
-// putAsideBack puts the address of the state file into use again, if setAside took it out and the
-// run that began again has failed and left the state file with it. An outage of AWS is not the
-// address's fault, and where no timer runs, nothing else would put it back.
+// putAsideBack puts the address that is in use by the state file into use again, after setAside and
+// a run that began again and failed. An outage of AWS is not the address's fault, and where no
+// timer runs, nothing else would put it back. It need not be one that setAside took out: all rules
+// went with that one.
 //
 // It does what a restore would do, also if the run's time is over.
-func (r *run) putAsideBack(ctx context.Context, aside []netip.Addr) error {
+func (r *run) putAsideBack(ctx context.Context) error {
 	s := r.memory.State()
-	if s.Phase != state.Attached && s.Phase != state.Programmed || !slices.Contains(aside, s.Static) {
+	if s.Phase != state.Attached && s.Phase != state.Programmed || !s.Static.IsValid() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), asideLimit)
 	defer cancel()
-	res, err := netcfg.Ensure(ctx, r.session.Kernel, r.facts.Wanted(s.Settings, s.Static, r.former(s.Former, s.Static)), r.report.changed)
-	r.report.programmed(res)
-	if err == nil {
+	changed := false
+	_, err := netcfg.Ensure(ctx, r.session.Kernel, r.facts.Wanted(s.Settings, s.Static, r.former(s.Former, s.Static)), func(c netcfg.Change) {
+		changed = true
+		r.report.changed(c)
+	})
+	if err == nil && changed {
 		r.report.note(fmt.Sprintf("the rules of %s are in the kernel again: the run failed without them, too", s.Static))
 	}
 	return node.KernelError(err)
 }
 
-// probe calls EC2 by the rules if the plan gives other addresses back. The error says that the
-// rules cut EC2's endpoint off, and is nothing else. Giving back is the first call to EC2 that the
-// run cannot do without, and there is no way back after it.
-func (r *run) probe(ctx context.Context, plan ssmcoord.Plan) error {
-	if !slices.ContainsFunc(plan.Settle, func(s ssmcoord.Step) bool { return s.Op == ssmcoord.OpGiveBack }) {
-		return nil
-	}
+// cutOff makes a call by the rules. The error says that the rules cut the endpoint off, and is
+// nothing else: the run can do without the answer.
+func (r *run) cutOff(ctx context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, optional(ctx))
 	defer cancel()
-	if _, err := r.session.EC2.Own(ctx); ec2.IsCutOff(err) {
+	if err := call(ctx); ec2.IsCutOff(err) {
 		return err
 	}
 	return nil
+}
+
+// probe makes the calls to AWS that the run would make after the address is proven, when there is
+// no way back. It calls EC2 if the plan gives other addresses back, and Parameter Store if the
+// record is left to the timer. See cutOff for the error.
+func (r *run) probe(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, pending bool) error {
+	gives := slices.ContainsFunc(plan.Settle, func(s ssmcoord.Step) bool { return s.Op == ssmcoord.OpGiveBack })
+	if gives {
+		err := r.cutOff(ctx, func(ctx context.Context) error { _, err := r.session.EC2.Own(ctx); return err })
+		if err != nil {
+			return err
+		}
+	}
+	if !pending {
+		return nil
+	}
+	return r.cutOff(ctx, func(ctx context.Context) error { _, err := c.Ledger.ReadOne(ctx, plan.Addr); return err })
 }
 
 // undo takes the address of the plan back because of err. The error that undo returns says so.

@@ -112,6 +112,12 @@ func (n *testNode) left() string {
 	return b.String()
 }
 
+// launchedWithMany makes the node's turn to write its record so late that the timer writes it.
+func (n *testNode) launchedWithMany() {
+	n.withSystemd()
+	n.cfg.PutRate = 0.01
+}
+
 // A run whose endpoint the rules cut off takes back what it did. Killed at any point and run again,
 // it ends in the same way.
 func TestCutOffAndKilled(t *testing.T) {
@@ -134,6 +140,12 @@ func TestCutOffAndKilled(t *testing.T) {
 		"another list, all": {unless: "10.0.1.21", keeps: []netip.Addr{reviewA21}, before: func(n *testNode) {
 			n.apply()
 			n.cfg.Pools.Core = []netip.Addr{reviewA22}
+		}},
+		"first run, ssm, record pending": {only: "ssm.", before: (*testNode).launchedWithMany},
+		"another list, ssm, record pending": {only: "ssm.", unless: "10.0.1.21", keeps: []netip.Addr{reviewA21}, before: func(n *testNode) {
+			n.apply()
+			n.cfg.Pools.Core = []netip.Addr{reviewA22}
+			n.launchedWithMany()
 		}},
 		"after a release, ssm": {only: "ssm.", before: func(n *testNode) {
 			n.apply()

@@ -17,6 +17,8 @@ import (
 	vnetlink "github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // The kernel decides how to translate a connection when it sees the first packet, and keeps the
@@ -219,12 +221,10 @@ func watchFlows(ctx context.Context) error {
 			return err
 		}
 	}
-	select {
-	case <-ctx.Done():
+	if pause.Sleep(ctx, settle) != nil {
 		return ctx.Err()
-	case <-time.After(settle):
-		return nil
 	}
+	return nil
 }
 
 // Status bits of a conntrack entry (IPS_*).

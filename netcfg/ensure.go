@@ -7,14 +7,16 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // rounds limits how often Ensure observes, plans and applies: once for the work, and again if
 // another program, such as another run of this one, changed the kernel meanwhile.
 const rounds = 8
 
-// pause is the wait after a change that failed.
-const pause = 100 * time.Millisecond
+// retryPause is the wait after a change that failed.
+const retryPause = 100 * time.Millisecond
 
 // Result says what was done.
 type Result struct {
@@ -92,10 +94,8 @@ func converge(ctx context.Context, k Kernel, mac net.HardwareAddr, gone []netip.
 		case errors.Is(failed, ErrBusy) || ctx.Err() != nil:
 			return result, errors.Join(failed, ctx.Err())
 		default:
-			select {
-			case <-ctx.Done():
+			if pause.Sleep(ctx, retryPause) != nil {
 				return result, errors.Join(failed, ctx.Err())
-			case <-time.After(pause):
 			}
 		}
 	}

@@ -15,7 +15,7 @@ import (
 //	-A EMR-STATIC-IP-OUT ...
 //	-D POSTROUTING ...                jumps that lost their place, in the same transaction
 //	-I POSTROUTING 1 ...
-//	-F EMR-STATIC-IP-NEW              chains of ours that nobody wants any more
+//	-F EMR-STATIC-IP-NEW              chains of an earlier version
 //	-X EMR-STATIC-IP-NEW
 //	COMMIT
 func renderRestore(have, want RuleSet) string {

@@ -33,6 +33,17 @@ clock_seconds=900 # S3 refuses requests whose time is farther from its own
 
 scratch='' staged='' # what this run has to remove
 
+help() {
+	cat <<-'END'
+		usage: bootstrap.sh [BASE] MASTER_IP CORE_IP...
+
+		The EMR bootstrap action of emr-static-ip. It fetches the program for this node's architecture, checks its SHA-256, installs it as
+		/usr/local/sbin/emr-static-ip, and runs it with the arguments, which emr-static-ip --help explains.
+
+		  BASE  where the binaries are: s3://BUCKET/PREFIX or an http(s) address. The copy that scripts/publish.sh uploads knows it.
+	END
+}
+
 # say prints a line, in which control characters and whatever else a terminal may take for more than text are question marks.
 say() {
 	local LC_ALL=C text="emr-static-ip bootstrap: $*"
@@ -252,6 +263,12 @@ main() {
 	s3://* | http://* | https://*)
 		base=$1
 		shift
+		;;
+	esac
+	case ${1:-} in
+	-h | --help)
+		help
+		return
 		;;
 	esac
 	base=${base%/}

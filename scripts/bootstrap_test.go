@@ -43,6 +43,15 @@ func awsEnvironment(t *testing.T, endpoint string) []string {
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+dir+"/config", "AWS_SHARED_CREDENTIALS_FILE="+dir+"/credentials", "AWS_MAX_ATTEMPTS=1")
 }
 
+// TestBootstrapHelp checks that bootstrap.sh explains itself, also as a copy that fetches nothing.
+func TestBootstrapHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"s3://bucket/prefix", "--help"}} {
+		if code, out := runScript(t, nil, "./bootstrap.sh", args...); code != 0 || !strings.HasPrefix(out, "usage: bootstrap.sh [BASE] MASTER_IP CORE_IP...\n") {
+			t.Errorf("%q: exit code %d\n%s", args, code, out)
+		}
+	}
+}
+
 // TestBootstrapWithAWSCLI runs bootstrap.sh with the real AWS CLI. The other tests in
 // cmd/emrsim/lab use a stand-in for the CLI.
 func TestBootstrapWithAWSCLI(t *testing.T) {

@@ -45,13 +45,18 @@ for argument; do
 	-*) usage "unknown flag '$argument'" ;;
 	*)
 		[ -z "$base" ] || usage "more than one place: '$base' and '$argument'"
-		base=${argument%/}
+		base=$argument
 		;;
 	esac
 done
 [ -n "$base" ] || usage "where to?"
 # What stands in bootstrap.sh between quotation marks, and in IAM policies without escapes.
-[[ $base =~ ^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._=-]+)*$ ]] || usage "'$base' is not s3://BUCKET/PREFIX (letters, digits and . _ = - in the prefix)"
+if ! [[ ${base%/} =~ ^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._=-]+)*$ ]]; then
+	bucket=${base#s3://} bucket=${bucket%%/*}
+	[[ $base != s3://* || $bucket != *[A-Z]* ]] || usage "a bucket's name has no capital letters: put your bucket in the place of '$bucket'"
+	usage "'$base' does not have the form s3://BUCKET/PREFIX (bucket: 3 to 63 lower-case letters, digits, dots, hyphens; prefix: letters, digits and . _ = -)"
+fi
+base=${base%/}
 
 [ -f "$dist/SHA256SUMS" ] || fail "there is no $dist/SHA256SUMS: run make dist first"
 (cd "$dist" && sha256sum --quiet --check SHA256SUMS) || fail "$dist is not what make dist made: run it again"

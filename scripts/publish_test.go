@@ -260,9 +260,11 @@ func TestPublishRefuses(t *testing.T) {
 		{nil, dist, 2, "usage:"},
 		{[]string{"--help"}, dist, 0, "DIST=DIRECTORY"},
 		{[]string{"s3://bucket/x", "-h"}, dist, 0, "usage: publish.sh s3://BUCKET/PREFIX [--dry-run]\n"},
-		{[]string{"bucket/prefix"}, dist, 2, "is not s3://"},
-		{[]string{"s3://bucket/pre'fix"}, dist, 2, "is not s3://"},
-		{[]string{"s3://bucket/a b"}, dist, 2, "is not s3://"},
+		{[]string{"bucket/prefix"}, dist, 2, "does not have the form s3://BUCKET/PREFIX"},
+		{[]string{"s3://bucket/pre'fix"}, dist, 2, "does not have the form s3://BUCKET/PREFIX"},
+		{[]string{"s3://bucket/a b"}, dist, 2, "does not have the form s3://BUCKET/PREFIX"},
+		{[]string{"s3://"}, dist, 2, "'s3://' does not have the form"},
+		{[]string{"s3://BUCKET/PREFIX"}, dist, 2, "put your bucket in the place of 'BUCKET'"},
 		{[]string{"s3://bucket/x", "s3://bucket/y"}, dist, 2, "more than one"},
 		{[]string{"s3://bucket/x", "--dryrun"}, dist, 2, "unknown flag"},
 		{[]string{"s3://bucket/x"}, t.TempDir(), 1, "make dist"},
@@ -285,6 +287,9 @@ func TestMakePublish(t *testing.T) {
 	}
 	if code, out := runScript(t, nil, "make", "-C", "..", "--dry-run", "publish"); code == 0 || !strings.Contains(out, "make publish TO=s3://BUCKET/PREFIX") || strings.Contains(out, "go build") {
 		t.Errorf("make publish without TO: exit code %d\n%s", code, out)
+	}
+	if code, out := runScript(t, nil, "make", "-C", "..", "--dry-run", "publish", "TO=bucket/x"); code == 0 || !strings.Contains(out, "TO=bucket/x does not begin with s3://") || strings.Contains(out, "build.sh") {
+		t.Errorf("make publish to no place in S3: exit code %d\n%s", code, out)
 	}
 	if code, out := runScript(t, nil, "make", "-C", "..", "--dry-run", "publish", "TO=s3://bucket/x"); code != 0 || !strings.Contains(out, "publish.sh 's3://bucket/x'") {
 		t.Errorf("make publish with TO: exit code %d\n%s", code, out)

@@ -279,6 +279,34 @@ func TestReadmeTargets(t *testing.T) {
 	}
 }
 
+// TestReadmeSkips checks that the table of tests names the programs without which a test of make
+// test is skipped.
+func TestReadmeSkips(t *testing.T) {
+	files, err := sources(os.DirFS(".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `make test` .*").FindString(page(t, rehearsalPage))
+	skip, found := regexp.MustCompile(`Skipf?\("(?:the )?(?:(AWS CLI|\S+) is not installed|no (\S+) here[:"])`), map[string]bool{}
+	for _, file := range files {
+		source, err := os.ReadFile("../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range skip.FindAllStringSubmatch(string(source), -1) {
+			found[strings.TrimSuffix(m[1]+m[2], "-aarch64-static")] = true
+		}
+	}
+	for program := range found {
+		if !strings.Contains(row, program) {
+			t.Errorf("make test skips tests where %s is not installed, and the table does not say so: %s", program, row)
+		}
+	}
+	if len(found) < 5 {
+		t.Errorf("found only %v", found)
+	}
+}
+
 // TestReadmeLinks checks that every link between the pages leads to an existing file and heading.
 func TestReadmeLinks(t *testing.T) {
 	links := 0
@@ -530,6 +558,39 @@ func TestReadmeFacts(t *testing.T) {
 	}
 	if named < 20 {
 		t.Errorf("found only %d names", named)
+	}
+}
+
+// settings are the fields of the model's Options that say nothing about AWS: names, randomness,
+// time, and what the model demands of its clients.
+var settings = []string{"Region", "Account", "Seed", "Latency", "UniqueTimes", "VerifyInProcess", "AnyCredentials", "Now"}
+
+// TestFactsCoverTheModel checks that the table of facts has a row for every behaviour of AWS that
+// the model can be set to.
+func TestFactsCoverTheModel(t *testing.T) {
+	facts, behaviours := page(t, factsPage), 0
+	for _, file := range parsed(t, "../cmd/emrsim/cloud/options.go") {
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok || spec.Name.Name != "Options" {
+				return true
+			}
+			for _, field := range spec.Type.(*ast.StructType).Fields.List {
+				for _, name := range field.Names {
+					if slices.Contains(settings, name.Name) {
+						continue
+					}
+					behaviours++
+					if !strings.Contains(facts, "`Options."+name.Name+"`") {
+						t.Errorf("the table of facts has no row with Options.%s", name.Name)
+					}
+				}
+			}
+			return false
+		})
+	}
+	if behaviours < 15 {
+		t.Errorf("found only %d behaviours", behaviours)
 	}
 }
 

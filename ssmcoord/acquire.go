@@ -130,7 +130,7 @@ func (c *Coordinator) assign(ctx context.Context, a netip.Addr, perhaps bool) (b
 
 // checkLast asks EC2 whether it still gives the node the address in use, if the look did not show
 // it: a describe call may be late, the answer to an assignment never is. If the address is no
-// longer the node's, it is taken out of use at once, since the search for another one may take
+// longer the node's, it is withdrawn at once, since the search for another one may take
 // long. If EC2 does not answer, the address stays in use, unless the look cannot have been late.
 func (c *Coordinator) checkLast(ctx context.Context, p *Plan) error {
 	last := c.Past.Last
@@ -160,7 +160,7 @@ func (c *Coordinator) checkLast(ctx context.Context, p *Plan) error {
 	return c.loseLast(ctx)
 }
 
-// loseLast takes Past.Last out of use.
+// loseLast withdraws Past.Last.
 func (c *Coordinator) loseLast(ctx context.Context) error {
 	c.Past.Last = netip.Addr{}
 	return c.Lost(ctx)

@@ -128,7 +128,7 @@ type Options struct {
 	// returns. asked is the address that EC2 is asked for next, if EC2 did not show it on the
 	// node's ENI, or the zero Addr.
 	Intend func(ctx context.Context, intents []netip.Addr, asked netip.Addr) error
-	// Lost takes Past.Last out of use: EC2 no longer assigns it to this node.
+	// Lost withdraws Past.Last: EC2 no longer assigns it to this node.
 	Lost func(ctx context.Context) error
 
 	PutRate float64 // PutParameter calls a second that a launch may use; 0: no pacing

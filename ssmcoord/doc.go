@@ -62,7 +62,7 @@
 //     So is a refusal of an address that the node may have got by an earlier attempt or run.
 //   - An address on the ENI that the last run did not leave there is asked for again: the describe
 //     call may be older than a release. So is the address in use if it is not shown, or if its
-//     record names another node. If EC2 refuses that one, it is taken out of use at once; without
+//     record names another node. If EC2 refuses that one, it is withdrawn at once; without
 //     an answer it stays in use, unless the last run is longer ago than DescribeLag.
 //   - A record whose owner EC2 does not list is stale only after DescribeLag: a new instance may
 //     not be listed yet.

@@ -167,7 +167,7 @@ func TestHelpAndVersion(t *testing.T) {
 		if other := strings.Index(stdout, "release"); bootstrap < 0 || other < bootstrap {
 			t.Errorf("%q: the bootstrap form does not come first:\n%s", args, stdout)
 		}
-		for _, c := range []exit.Code{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 130, 143} {
+		for _, c := range []exit.Code{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 130, 134, 143} {
 			if !slices.Contains(strings.Fields(stdout), fmt.Sprint(int(c))) {
 				t.Errorf("%q: exit code %d is not explained", args, c)
 			}
@@ -179,6 +179,17 @@ func TestHelpAndVersion(t *testing.T) {
 	if _, stdout, _, _ := runMain(t, t.Context(), []string{"release", "--help"}, nil, agent.Report{}, nil); !strings.Contains(stdout, "emr-static-ip release") ||
 		!strings.Contains(stdout, "--timeout") || strings.Contains(stdout, "--role") {
 		t.Errorf("release --help:\n%s", stdout)
+	}
+	for words, want := range map[string]string{"relase": "emr-static-ip has no command \"relase\": did you mean release?", "bananas": "emr-static-ip has no command \"bananas\"\n",
+		"ledger lst": "emr-static-ip ledger has no command \"lst\": did you mean list?"} {
+		if code, stdout, stderr, _ := runMain(t, t.Context(), append([]string{"help"}, strings.Fields(words)...), nil, agent.Report{}, nil); code != exit.Usage || stdout != "" || !strings.Contains(stderr, want) {
+			t.Errorf("help %s: code %d, %q, %q", words, code, stdout, stderr)
+		}
+	}
+	for _, words := range []string{"release", "ledger gc", "completion bash", "help"} {
+		if code, stdout, _, _ := runMain(t, t.Context(), append([]string{"help"}, strings.Fields(words)...), nil, agent.Report{}, nil); code != exit.OK || !strings.Contains(stdout, "Usage:") {
+			t.Errorf("help %s: code %d, %q", words, code, stdout)
+		}
 	}
 	for _, arg := range []string{"version", "--version"} {
 		if code, stdout, _, got := runMain(t, t.Context(), []string{arg}, nil, agent.Report{}, nil); code != exit.OK || got.what != "" || stdout != versionLine()+"\n" {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 const usageHint = "emr-static-ip --help explains the arguments"
@@ -33,6 +34,43 @@ Anywhere with AWS credentials, for the ledger of records:
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
+
+// refuseTopics makes the command help refuse words that are no commands. cobra's own answers them
+// with the text of the nearest command above, as if it were the one that was asked for.
+func refuseTopics(root *cobra.Command) {
+	for _, help := range root.Commands() {
+		if help.Name() != "help" {
+			continue
+		}
+		help.Run = nil
+		help.RunE = func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 && cmd.HasSubCommands() {
+				err = unknownCommand(cmd, rest[0])
+			}
+			if err != nil {
+				return exit.Invalid(err, usageHint)
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		}
+	}
+}
+
+// unknownCommand says that there is no such command below cmd, and which one was probably meant.
+func unknownCommand(cmd *cobra.Command, word string) error {
+	var names []string
+	for _, below := range cmd.Commands() {
+		if below.IsAvailableCommand() {
+			names = append(names, below.Name())
+		}
+	}
+	problem := fmt.Errorf("%s has no command %s", cmd.CommandPath(), text.Quote(word))
+	if likely := text.Nearest(word, names); likely != "" {
+		problem = fmt.Errorf("%w: did you mean %s?", problem, likely)
+	}
+	return problem
+}
 
 // help prints a command's help text. It does so without cobra's templates: with text/template the
 // linker must keep every method of the EC2 client, 36 MB of them.

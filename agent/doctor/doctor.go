@@ -169,8 +169,8 @@ func together(checks ...func() []Finding) []Finding {
 	return slices.Concat(results...)
 }
 
-// patience returns how long IMDS is asked.
-func (d *examination) patience() time.Duration {
+// imdsTimeout returns how long IMDS is asked.
+func (d *examination) imdsTimeout() time.Duration {
 	return cmp.Or(d.cfg.IMDSTimeout, doctorIMDS)
 }
 
@@ -197,9 +197,9 @@ func (d *examination) credentials(ctx context.Context) []Finding {
 		d.api.Retryer = func() aws.Retryer { return retry.AddWithMaxAttempts(retryer(), doctorAttempts) }
 	}
 	d.session.EC2 = ec2.NewNode(d.api, d.facts.ID, d.facts.Cluster, d.env)
-	ctx, cancel := context.WithTimeout(ctx, d.patience())
+	ctx, cancel := context.WithTimeout(ctx, d.imdsTimeout())
 	defer cancel()
-	if err := ec2.WaitForCredentials(ctx, d.api, d.env, d.patience()/2); err != nil {
+	if err := ec2.WaitForCredentials(ctx, d.api, d.env, d.imdsTimeout()/2); err != nil {
 		return []Finding{of(err, "credentials", "")}
 	}
 	d.signs = true

@@ -14,7 +14,7 @@ import (
 
 // identity asks IMDSv2 who this node is. If that fails, it examines why.
 func (d *examination) identity(ctx context.Context) []Finding {
-	id, err := ec2.OpenIMDS(d.env).Identity(ctx, d.env, d.patience())
+	id, err := ec2.OpenIMDS(d.env).Identity(ctx, d.env, d.imdsTimeout())
 	if err != nil {
 		f := of(err, "imds", "")
 		if ctx.Err() == nil {

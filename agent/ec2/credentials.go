@@ -60,15 +60,15 @@ func WaitForCredentials(ctx context.Context, cfg aws.Config, env host.Environmen
 			last = err
 		}
 		waited := time.Since(began)
-		final, patience := noCredentials(last, cfg)
-		if limit := min(patience, atMost); waited >= limit {
+		final, limit := noCredentials(last, cfg)
+		if limit = min(limit, atMost); waited >= limit {
 			what := "getting AWS credentials"
 			if limit > 0 {
 				what += ", for " + waited.Round(time.Second).String()
 			}
 			return true, exit.With(final.code, Plain(fmt.Errorf("%s: %w", what, last)), final.remedy)
 		}
-		wait.Waiting(ctx, min(patience, atMost), "for AWS credentials: %s", Clause(err))
+		wait.Waiting(ctx, limit, "for AWS credentials: %s", Clause(err))
 		return false, err
 	})
 	if !done {

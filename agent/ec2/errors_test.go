@@ -219,7 +219,7 @@ func FuzzEC2Answer(f *testing.F) {
 	})
 }
 
-// whole tells whether text begins with one XML element of this name that is complete.
+// whole reports whether text begins with one XML element of this name that is complete.
 func whole(text, root string) bool {
 	d := xml.NewDecoder(strings.NewReader(text))
 	for {

@@ -81,7 +81,7 @@ func (c *call) run(ctx context.Context) error {
 		return exit.With(exit.Usage, errors.New("addresses are named, but no subnet"), "name their subnet: --subnet subnet-...")
 	}
 	var err error
-	if c.aws, err = ec2.Open(ctx, c.env, c.region, c.patience(), awsconfig.WithRegion(c.region)); err != nil {
+	if c.aws, err = ec2.Open(ctx, c.env, c.region, c.imdsTimeout(), awsconfig.WithRegion(c.region)); err != nil {
 		if c.node == "" {
 			err = credentialsOutside(err)
 		}
@@ -161,8 +161,8 @@ func (c *call) event(e ssmcoord.Event) {
 	c.log.Info(line, fields...)
 }
 
-// patience returns how long the command waits for IMDS.
-func (c *call) patience() time.Duration { return cmp.Or(c.cfg.IMDSTimeout, DefaultIMDSTimeout) }
+// imdsTimeout returns how long the command waits for IMDS.
+func (c *call) imdsTimeout() time.Duration { return cmp.Or(c.cfg.IMDSTimeout, DefaultIMDSTimeout) }
 
 // place finds the region and the subnet.
 func (c *call) place(ctx context.Context) error {
@@ -178,7 +178,7 @@ func (c *call) place(ctx context.Context) error {
 	if c.region != "" {
 		return nil
 	}
-	id, err := ec2.OpenIMDS(c.env).Identity(ctx, c.env, c.patience())
+	id, err := ec2.OpenIMDS(c.env).Identity(ctx, c.env, c.imdsTimeout())
 	if err != nil {
 		return &exit.Error{Code: exit.Usage, Err: fmt.Errorf("no region is given, and IMDS does not name one: %w", err),
 			Remedy: "name it: --region eu-central-1 (or AWS_REGION, AWS_PROFILE), and the subnet: --subnet subnet-..."}

@@ -71,7 +71,7 @@ func (l Report) renderList(b *strings.Builder) {
 	case len(l.Addresses) == 0:
 		fmt.Fprintf(b, "no record in %s (%s)\n", where, text.Clean(l.Region, text.MaxQuoted))
 	default:
-		fmt.Fprintf(b, "%d addresses: %s\n", len(l.Addresses), strings.Join(counts, ", "))
+		fmt.Fprintf(b, "%s: %s\n", text.Count(len(l.Addresses), "address", "addresses"), strings.Join(counts, ", "))
 	}
 	if n := l.Counts[string(inventory.Stale)]; n > 0 {
 		fmt.Fprintf(b, "%d stale: nodes take these over themselves; this removes their records: %s\n", n, l.command(GC))
@@ -83,7 +83,7 @@ func (l Report) renderList(b *strings.Builder) {
 		}
 	}
 	if n := l.Problems - len(missing); n > 0 {
-		fmt.Fprintf(b, "%d need attention; this shows what can be repaired: %s\n", n, l.command(Repair))
+		fmt.Fprintf(b, "%s attention; this shows what can be repaired: %s\n", text.Count(n, "needs", "need"), l.command(Repair))
 	}
 	if len(missing) > 0 {
 		fmt.Fprintf(b, "%d without a record: %s %s\n", len(missing), l.command(Repair), strings.Join(missing, " "))

@@ -8,6 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
@@ -67,6 +70,32 @@ func TestLedgerRepairTags(t *testing.T) {
 			if p.Tags["team"] != "data" {
 				t.Errorf("%s has the tags %v", p.Name, p.Tags)
 			}
+		}
+	})
+}
+
+// TestLedgerOfOne checks the words for a ledger with one address, and that a repair says what it
+// waits for: ten seconds without a word look like a program that hangs.
+func TestLedgerOfOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLedgerWorld(t, cloud.Options{})
+		core, logged := observer.New(zap.InfoLevel)
+		w.env.Log = zap.New(core)
+		w.put(w.name(w.subnet, "10.0.1.20"), "blank")
+		w.assign(w.nodes[1], "10.0.1.20")
+		time.Sleep(time.Hour)
+		_, text := w.run(List, exit.Drifted)
+		for _, want := range []string{"\n1 address: 1 unreadable\n", "\n1 needs attention; "} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the list lacks %q:\n%s", want, text)
+			}
+		}
+		w.yes(Repair, exit.OK)
+		if waits := logged.FilterMessage("waiting: 10s, then a look at whether the records still name who has the addresses").Len(); waits != 1 {
+			t.Errorf("the repair says %d times what it waits for: %v", waits, logged.All())
+		}
+		if _, text := w.run(List, exit.OK); !strings.Contains(text, "\n1 address: 1 in use\n") {
+			t.Errorf("after the repair:\n%s", text)
 		}
 	})
 }

@@ -218,6 +218,9 @@ func (v Result) String() string {
 	if v.Err == nil && v.static.IsValid() && !v.known {
 		return fmt.Sprintf("not verified: a connection to %s succeeds (%d ms), but conntrack cannot be asked whether it comes from %s", service, v.Took.Milliseconds(), who)
 	}
+	if v.Err == nil && !v.static.IsValid() { // verified is said of the static IP alone
+		return fmt.Sprintf("%s reaches %s (%d ms)", who, service, v.Took.Milliseconds())
+	}
 	if v.Err == nil {
 		return fmt.Sprintf("verified: %s reaches %s (%d ms)", who, service, v.Took.Milliseconds())
 	}

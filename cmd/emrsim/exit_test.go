@@ -24,6 +24,7 @@ func TestUsageErrors(t *testing.T) {
 		"run --binary /none emr-6": "/none",
 		"run --other /none emr-6":  "/none",
 		"run --timeout 0s emr-6":   "--timeout 0s",
+		"launch --mastres 3 -- 10.0.1.10 10.0.1.11":                       "unknown flag: --mastres: emrsim launch --help",
 		"launch --timeout -1s -- 10.0.1.10 10.0.1.11":                     "--timeout -1s",
 		"launch --imds-delay -1s -- 10.0.1.10 10.0.1.11":                  "--imds-delay -1s",
 		"launch --shell core-2 -- 10.0.1.10 10.0.1.11":                    "--shell core-2: there are master, core-1",

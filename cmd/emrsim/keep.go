@@ -110,8 +110,8 @@ func siteCommands() []*cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(cmd, control.Request{Command: "shell", Node: args[0]}, true)
 		}}
-	execute := &cobra.Command{Use: "exec NODE -- COMMAND [ARGUMENT...]", Short: "Run a command on a node of a rehearsal that stays; the exit code is the command's",
-		Example: "  emrsim exec core-1 -- emr-static-ip status\n  emrsim exec core-1 -- iptables -t nat -F",
+	execute := &cobra.Command{Use: "exec [flags] NODE -- COMMAND [ARGUMENT...]", Short: "Run a command on a node of a rehearsal that stays; the exit code is the command's",
+		Example: "  emrsim exec core-1 -- emr-static-ip status\n  emrsim exec core-1 -- ip addr del 10.0.1.11/32 dev ens5",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 || (len(args) == 2 && args[1] == "--") {
 				return usageError{errors.New("a node and a command: emrsim exec core-1 -- emr-static-ip status")}

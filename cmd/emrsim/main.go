@@ -45,7 +45,9 @@ func run() int {
 	stdout := &checkedWriter{out: os.Stdout}
 	root.AddCommand(siteCommands()...)
 	root.SetOut(stdout)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w: %s --help", err, cmd.CommandPath())}
+	})
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		err = stdout.failed()

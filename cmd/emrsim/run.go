@@ -53,9 +53,9 @@ func runCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "all scenarios that emrsim ships")
-	f.StringVar(&o.binary, "binary", "", "the emr-static-ip to run (without: the one beside emrsim, or in PATH)")
+	f.StringVar(&o.binary, "binary", "", "the emr-static-ip to run (default: the one beside emrsim, or in PATH)")
 	f.StringVar(&o.other, "other", "", "another version of it, for upgrades and rollbacks")
-	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (without: another one each time)")
+	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (default: a new one each time)")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "bound for each scenario")
 	f.StringVar(&o.report, "report", "", "write what happened to this file: .html is a page that needs no network, .json the same as data; for one scenario")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "run the commands of a scenario after one that failed, too")

@@ -69,7 +69,7 @@ func serveCommand() *cobra.Command {
 	f.IntVar(&o.masters, "masters", 1, "masters: 1 or 3")
 	f.IntVar(&o.core, "core", 2, "core nodes")
 	f.IntVar(&o.tasks, "tasks", 0, "task nodes")
-	f.Uint64Var(&o.seed, "seed", 0, "of everything random (without: another one each time)")
+	f.Uint64Var(&o.seed, "seed", 0, "of everything random (default: a new one each time)")
 	f.StringVar(&o.quotas, "quotas", "default", "request limits of the account: default, paid (Parameter Store's paid throughput) or none")
 	f.StringArrayVar(&o.quota, "quota", nil, "one limit, CALL=RATE/BURST: ssm:PutParameter=1/3")
 	f.StringArrayVar(&o.faults, "fault", nil, "a fault, CALL=ACTION or CALL=ACTION:PROBABILITY: ssm:PutParameter=throttle:0.5")

@@ -6,8 +6,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -35,7 +37,29 @@ func write(version, dir string) error {
 		Source:  "emr-static-ip " + version,
 		Manual:  "System Administration",
 	}
-	return doc.GenManTree(root, header, dir)
+	if err := doc.GenManTree(root, header, dir); err != nil {
+		return err
+	}
+	return switches(dir)
+}
+
+// switches removes the values that cobra shows for flags without a value: --yes[=false] reads as if
+// the flag had to be given one.
+func switches(dir string) error {
+	pages, err := filepath.Glob(filepath.Join(dir, "*.8"))
+	if err != nil {
+		return err
+	}
+	for _, name := range pages {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, bytes.ReplaceAll(page, []byte("[=false]"), nil), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prepare makes the pages reproducible, and shows the type of each flag that has no default.

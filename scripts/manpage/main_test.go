@@ -48,6 +48,9 @@ func TestPages(t *testing.T) {
 			if !strings.Contains(string(page), `\fB--`+flag.Name+`\fP`) {
 				t.Errorf("%s does not show --%s", name, flag.Name)
 			}
+			if flag.NoOptDefVal != "" && strings.Contains(string(page), `\fB--`+flag.Name+`\fP[`) {
+				t.Errorf("%s shows a value of the switch --%s", name, flag.Name)
+			}
 		})
 		for _, below := range cmd.Commands() {
 			check(below)

@@ -85,6 +85,9 @@ func (v *Inventory) confirmAll(ctx context.Context, results []StepResult) error 
 	if len(written) == 0 {
 		return nil
 	}
+	if v.Notify != nil {
+		v.Notify(ssmcoord.Event{Kind: ssmcoord.EventWaiting, Detail: fmt.Sprintf("%s, then a look at whether the records still name who has the addresses", ssmcoord.ReadLag)})
+	}
 	err := pause.Sleep(ctx, ssmcoord.ReadLag)
 	var problems []error
 	for _, r := range written {

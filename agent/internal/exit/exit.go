@@ -30,6 +30,7 @@ const (
 	Withdrawn   Code = 12  // of restore, status and doctor
 	Verify      Code = 13  // the static IP itself is in order
 	Interrupt   Code = 130 // SIGINT
+	Crash       Code = 134 // SIGABRT, by the Go runtime: no statement returns it
 	Terminate   Code = 143 // SIGTERM
 )
 
@@ -53,6 +54,7 @@ var codeMeanings = []struct {
 	{Withdrawn, "the static IP no longer belongs to this node"},
 	{Verify, "the static IP is in order, but a service of --verify cannot be reached"},
 	{Interrupt, "ended by a signal"},
+	{Crash, "the program crashed"},
 	{Terminate, "ended by a signal"},
 }
 

@@ -212,8 +212,7 @@ func (t *talk) end(ctx context.Context) (int, error) {
 		if err != nil {
 			return 1, err
 		}
-		io.WriteString(t.stdout, got.Stdout)
-		io.WriteString(t.stderr, got.Stderr)
+		t.show(got)
 	}
 	t.Cluster.Terminate(n)
 	fmt.Fprintf(t.stdout, "%s: instance %s is terminated\n", n.Name, n.Instance)
@@ -231,7 +230,12 @@ func (t *talk) add(ctx context.Context) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	io.WriteString(t.stdout, got.Stdout)
-	io.WriteString(t.stderr, got.Stderr)
+	t.show(got)
 	return got.ExitCode, nil
+}
+
+// show passes on what a program has printed: the log, and then the report, as on the node.
+func (t *talk) show(got lab.Result) {
+	io.WriteString(t.stderr, got.Stderr)
+	io.WriteString(t.stdout, got.Stdout)
 }

@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,6 +108,17 @@ func endpointFailures() []failure {
 				prepare: func(_ *testing.T, s *site) { s.faults(ofService(service), cloud.FaultAction{Kind: cloud.FaultHang}) }},
 		)
 	}
+	for _, status := range []int{408, 429} { // once for each action, without a code that the SDK knows
+		all = append(all, failure{name: fmt.Sprintf("one answer with HTTP %d", status), changed: true, told: []string{"static IP  10.0.1.11"},
+			prepare: func(_ *testing.T, s *site) {
+				var once sync.Map
+				s.faults(func(call cloud.Call) bool {
+					_, again := once.LoadOrStore(call.Key(), true)
+					return call.Service != "imds" && !again
+				}, cloud.FaultAction{Kind: cloud.FaultFail, Status: status, Code: "Unknown", Message: "slower"})
+			},
+			after: func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) }})
+	}
 	return append(all,
 		failure{name: "endpoint that the rules cut off", code: 5, cluster: func(s *ClusterSpec) { s.Shape.Public = true }, args: []string{"--only-cidr", "0.0.0.0/0", "10.0.1.10", "10.0.1.11"}, changed: true,
 			told: []string{"the ssm endpoint answered before the rules were programmed and does not with them", "the static IP does not reach it", "was taken back", "--only-cidr", "com.amazonaws.us-east-1.ssm"},
@@ -138,6 +151,15 @@ func identityFailures() []failure {
 	refused := func(status int) func(*testing.T, *site) {
 		return token(cloud.FaultAction{Kind: cloud.FaultFail, Status: status, Message: "no"})
 	}
+	// IMDS has the roles' names in a list, and the credentials below the name.
+	credentials := func(is func(name string) bool, action cloud.FaultAction) func(*testing.T, *site) {
+		return func(_ *testing.T, s *site) {
+			s.faults(func(call cloud.Call) bool {
+				_, name, found := strings.Cut(call.Params, "/iam/security-credentials")
+				return call.Service == "imds" && found && is(strings.Trim(name, "/"))
+			}, action)
+		}
+	}
 	short := append(slices.Clip(list), "--imds-timeout", "2s")
 	return []failure{
 		{name: "IMDS late", cluster: func(s *ClusterSpec) { s.IMDSDelay = 2e9 }, changed: true, told: []string{"static IP  10.0.1.11"},
@@ -155,6 +177,12 @@ func identityFailures() []failure {
 					return call.Service == "imds" && strings.HasSuffix(call.Params, "/subnet-id")
 				}, cloud.FaultAction{Kind: cloud.FaultFail})
 			}},
+		{name: "role that EC2 may not assume", code: 4, within: 20 * time.Second,
+			told: []string{"getting AWS credentials", "AssumeRoleUnauthorizedAccess", "trust policy", "ec2.amazonaws.com"},
+			prepare: credentials(func(name string) bool { return name != "" }, cloud.FaultAction{Kind: cloud.FaultFail, Status: 200,
+				Message: `{"Code":"AssumeRoleUnauthorizedAccess","Message":"EC2 cannot assume the role EMR_EC2_DefaultRole."}`})},
+		{name: "instance without a role", code: 4, within: 20 * time.Second, told: []string{"getting AWS credentials", "instance profile"},
+			prepare: credentials(func(name string) bool { return name == "" }, cloud.FaultAction{Kind: cloud.FaultFail, Status: 404, Message: "Not Found"})},
 		{name: "role not to be told", code: 3, told: []string{"the node's identity or role is unknown", "none of EMR's files exists here", "--role CORE"},
 			prepare: func(t *testing.T, s *site) { s.outsideEMR(t, nil) }},
 		{name: "role not to be told from unreadable files", code: 3, told: []string{"is not a JSON object", "job-flow.json", "--role CORE"},

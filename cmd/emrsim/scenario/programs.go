@@ -16,7 +16,7 @@ import (
 // programCommands run programs on nodes.
 func programCommands() map[string]Command {
 	return map[string]Command{
-		"launch": {Usage: "launch [--exit CODES] [--other] [NODES]", About: "Runs the bootstrap action on nodes, on all of them at once. Without NODES: on those on which it has not been started yet. Each must end with one of the exit codes (without: 0).", Prints: true, most: 1, flags: launchFlags},
+		"launch": {Usage: "launch [--exit CODES] [--other] [NODES]", About: "Runs the bootstrap action on nodes, on all of them at once. Without NODES: on those on which it has not been started yet. Each must end with one of the exit codes (default: 0).", Prints: true, most: 1, flags: launchFlags},
 		"agent":  {Usage: "agent [--exit CODES] [--other] [--env NAME=VALUE] [--user root|hadoop] NODES [ARGUMENT...]", About: "Runs emr-static-ip with other arguments on nodes, on all of them at once.", Prints: true, least: 1, most: -1, flags: agentFlags},
 		"on":     {Usage: "on [--exit CODES] NODES PROGRAM [ARGUMENT...]", About: "Runs a program of the machine on nodes.", Prints: true, least: 2, most: -1, flags: onFlags},
 		"await":  {Usage: "await", About: "Waits for all programs in the background. It fails if one of their lines has failed.", parse: parseAwait},

@@ -27,9 +27,9 @@ type Shape struct {
 // Define adds the flags.
 func (s *Shape) Define(f *pflag.FlagSet) {
 	f.StringVar(&s.subnets, "subnets", "", "subnets of one VPC, separated by commas: EMR picks one of them for an instance fleet")
-	f.IntVar(&s.chosen, "chosen", 0, "number of the subnet that EMR picks, from 1 (without: the seed picks)")
-	f.StringVar(&s.vpc, "vpc-cidr", "", "CIDRs of the VPC, separated by commas, the primary one first (without: the /16 around the subnet)")
-	f.StringVar(&s.centre, "data-centre", "", "network behind the firewall (without: 192.168.50.0/24, or another one if the VPC has that)")
+	f.IntVar(&s.chosen, "chosen", 0, "number of the subnet that EMR picks, from 1 (default: the seed picks)")
+	f.StringVar(&s.vpc, "vpc-cidr", "", "CIDRs of the VPC, separated by commas, the primary one first (default: the /16 around the subnet)")
+	f.StringVar(&s.centre, "data-centre", "", "network behind the firewall (default: 192.168.50.0/24, or another one if the VPC has that)")
 	f.BoolVar(&s.public, "public", false, "public subnets: an Internet gateway, and AWS's endpoints outside the VPC")
 	f.BoolVar(&s.shared, "shared", false, "the subnets are another account's, which shares them")
 	f.BoolVar(&s.bucket, "bucket-policy", false, "S3 denies requests that do not come from a node's primary IP")
