@@ -3,12 +3,14 @@ package cloud
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,9 +21,10 @@ import (
 )
 
 // side is one of the two implementations that are compared: the model, or the emulator moto
-// (https://docs.getmoto.org).
+// (https://docs.getmoto.org), or the judge that TestJudge is given.
 type side struct {
 	clients
+	image       string // of the instances that furnish starts
 	vpc, subnet string
 	node        [2]struct{ id, eni, primary string }
 }
@@ -75,16 +78,17 @@ func startMoto(t *testing.T) *side {
 			t.Fatal("moto_server does not answer within 60 s")
 		}
 	}
-	s := &side{clients: newClients(aws.Config{Region: "us-east-1", BaseEndpoint: &url, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+	s := &side{image: emulatorsImage, clients: newClients(aws.Config{Region: "us-east-1", BaseEndpoint: &url, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: static(aws.Credentials{AccessKeyID: "moto", SecretAccessKey: "moto"})})}
 	s.furnish(t)
 	return s
 }
 
-// furnish makes a VPC, a subnet and two instances in moto.
+// furnish makes a VPC, a subnet and two instances that run.
 func (s *side) furnish(t *testing.T) {
 	t.Helper()
-	ctx := ctxFor(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
 	v, err := s.ec2.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String("10.0.0.0/16")})
 	if err != nil {
 		t.Fatal(err)
@@ -95,18 +99,27 @@ func (s *side) furnish(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.subnet = *sub.Subnet.SubnetId
-	run, err := s.ec2.RunInstances(ctx, &ec2.RunInstancesInput{ImageId: aws.String("ami-12c6146b"), InstanceType: "m5.xlarge", SubnetId: &s.subnet, MinCount: aws.Int32(2), MaxCount: aws.Int32(2)})
+	run, err := s.ec2.RunInstances(ctx, &ec2.RunInstancesInput{ImageId: &s.image, InstanceType: "m5.xlarge", SubnetId: &s.subnet, MinCount: aws.Int32(2), MaxCount: aws.Int32(2)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n, i := range run.Instances {
 		s.node[n].id, s.node[n].eni, s.node[n].primary = *i.InstanceId, *i.NetworkInterfaces[0].NetworkInterfaceId, *i.PrivateIpAddress
 	}
+	started := &ec2.DescribeInstancesInput{InstanceIds: []string{s.node[0].id, s.node[1].id}}
+	if err := ec2.NewInstanceRunningWaiter(s.ec2).Wait(ctx, started, 4*time.Minute); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func modelSide(t *testing.T) *side {
 	t.Helper()
-	c := New(Options{})
+	return modelOf(t, Options{})
+}
+
+func modelOf(t *testing.T, o Options) *side {
+	t.Helper()
+	c := New(o)
 	s := &side{vpc: c.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"))}
 	s.subnet = c.CreateSubnet(s.vpc, netip.MustParsePrefix("10.0.1.0/24"))
 	c.ReserveCIDR(s.subnet, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
@@ -123,6 +136,8 @@ func modelSide(t *testing.T) *side {
 	return s
 }
 
+var accountOfARN = regexp.MustCompile(`:[a-z0-9-]+:[0-9]{12}:`)
+
 // outcome returns the outcome of a step in a comparable form: ids are replaced by names.
 func (s *side) outcome(ctx context.Context, st step) string {
 	text, err := st.call(ctx, s)
@@ -135,6 +150,7 @@ func (s *side) outcome(ctx context.Context, st step) string {
 	for n, node := range s.node {
 		text = strings.NewReplacer(node.id, fmt.Sprintf("INSTANCE%d", n), node.eni, fmt.Sprintf("ENI%d", n), node.primary, fmt.Sprintf("PRIMARY%d", n)).Replace(text)
 	}
+	text = accountOfARN.ReplaceAllString(text, ":REGION:ACCOUNT:")
 	return strings.NewReplacer(s.subnet, "SUBNET", s.vpc, "VPC").Replace(text)
 }
 
@@ -143,12 +159,16 @@ func (s *side) outcome(ctx context.Context, st step) string {
 // test, and so does a row without a difference.
 func TestConformance(t *testing.T) {
 	moto := startMoto(t)
-	model := modelSide(t)
-	ctx := ctxFor(t)
-	table := differences()
-	same := 0
+	compare(ctxFor(t), t, modelSide(t), moto, differences(), 0)
+}
+
+// compare makes the same calls to the model and to another side, with a pause after each.
+func compare(ctx context.Context, t testing.TB, model, other *side, known map[string]difference, pause time.Duration) {
+	t.Helper()
+	table, same := maps.Clone(known), 0
 	for _, st := range steps() {
-		a, b := model.outcome(ctx, st), moto.outcome(ctx, st)
+		a, b := model.outcome(ctx, st), other.outcome(ctx, st)
+		time.Sleep(pause)
 		want, known := table[st.name]
 		delete(table, st.name)
 		switch {
@@ -157,17 +177,17 @@ func TestConformance(t *testing.T) {
 		case a == b:
 			t.Errorf("%s: both outcomes are the same now: %s", st.name, a)
 		case !known:
-			t.Errorf("%s:\n  model %s\n  moto  %s", st.name, a, b)
+			t.Errorf("%s:\n  model %s\n  other %s", st.name, a, b)
 		case !strings.HasPrefix(a, want.model) || !strings.HasPrefix(b, want.moto):
-			t.Errorf("%s:\n  model %s\n  want  %s\n  moto  %s\n  want  %s", st.name, a, want.model, b, want.moto)
+			t.Errorf("%s:\n  model %s\n  want  %s\n  other %s\n  want  %s", st.name, a, want.model, b, want.moto)
 		default:
-			t.Logf("%s: known difference, %s is right\n  model %.150s\n  moto  %.150s", st.name, want.right, a, b)
+			t.Logf("%s: known difference, %s is right\n  model %.150s\n  other %.150s", st.name, want.right, a, b)
 		}
 	}
 	for name := range table {
 		t.Errorf("the table has a row for %q, but there is no such step", name)
 	}
-	t.Logf("%d calls with the same outcome, %d known differences", same, len(differences()))
+	t.Logf("%d calls with the same outcome, %d known differences", same, len(known))
 }
 
 // difference is an expected difference. model and moto are the beginnings of the outcomes.
