@@ -35,8 +35,8 @@ Anywhere with AWS credentials, for the ledger of records:
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
 
-// setHelp makes the command help propose commands, and refuse words that are none. cobra's own answers them
-// with the text of the nearest command above, as if it were the one that was asked for.
+// setHelp makes the command help propose commands, and refuse words that are none. cobra's own
+// answers such words with the text of the command above, as if that had been asked for.
 func setHelp(root *cobra.Command) {
 	for _, help := range root.Commands() {
 		if help.Name() != "help" {
