@@ -100,6 +100,30 @@ func TestWaitsAreTold(t *testing.T) {
 	}
 }
 
+// A list with one address for a role is the usual one for masters.
+func TestWaitForTheOnlyAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		other, err := n.cloud.RunInstance(cloud.InstanceSpec{Subnet: n.SubnetID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.cfg.Pools.Core = n.cfg.Pools.Core[:1]
+		stranger := &testNode{Node: other, t: t, cloud: n.cloud, env: n.env, cfg: n.cfg}
+		stranger.env.HTTP = stranger
+		stranger.assign(n.cfg.Pools.Core[0])
+		log := n.logged()
+		n.cfg.Timeout = 5 * time.Minute
+		_, err = Apply(t.Context(), n.cfg, n.env)
+		if CodeOf(err) != ExitNoAddress {
+			t.Fatal(err)
+		}
+		if got := lines(log, "waiting"); len(got) == 0 || !strings.Contains(got[0], "the only address for role CORE is taken: 10.0.1.21 in use by") {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
 // Nodes that wait for an address, for several minutes, say so once a minute and in one line.
 func TestWaitForAddressIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

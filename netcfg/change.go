@@ -63,6 +63,9 @@ func (f ForgetConnections) String() string {
 
 // Summary says how many connections there are.
 func (f ForgetConnections) Summary() string {
+	if f.Count == 1 {
+		return fmt.Sprintf("end the translation of a connection that uses %s", f.Addr)
+	}
 	return fmt.Sprintf("end the translation of %d connections that use %s", f.Count, f.Addr)
 }
 

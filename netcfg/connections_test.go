@@ -359,4 +359,8 @@ func TestForgetConnectionsIsPrinted(t *testing.T) {
 	if !strings.Contains(f.String(), "conntrack -D --src-nat 10.0.1.20\n") || !strings.Contains(f.Summary(), " 3 connections ") {
 		t.Errorf("%s; %s", f, f.Summary())
 	}
+	f.Count = 1
+	if got := f.Summary(); got != "end the translation of a connection that uses 10.0.1.20" {
+		t.Error(got)
+	}
 }

@@ -96,7 +96,11 @@ func (c *Coordinator) waitingFor() string {
 			parts = append(parts, a.String()+" "+reason)
 		}
 	}
-	line := fmt.Sprintf("all %d addresses for role %s are taken: %s", len(pool), c.Self.Role, strings.Join(parts, "; "))
+	all := fmt.Sprintf("all %d addresses for role %s are", len(pool), c.Self.Role)
+	if len(pool) == 1 {
+		all = fmt.Sprintf("the only address for role %s is", c.Self.Role)
+	}
+	line := fmt.Sprintf("%s taken: %s", all, strings.Join(parts, "; "))
 	if more := len(pool) - len(parts); more > 0 {
 		line += fmt.Sprintf("; and %d more", more)
 	}

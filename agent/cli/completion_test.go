@@ -53,6 +53,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"--core-i"}, []string{"--core-ips", noFiles}},
 		{[]string{"10.0.1.10", ""}, []string{noFiles}},
 		{[]string{"--state-dir", ""}, []string{":16"}},
+		{[]string{"help", "re"}, []string{"release", "restore", noFiles}},
 		{[]string{"completion", ""}, []string{"bash", "zsh", noFiles}},
 		{[]string{"--on-error", "\x1b[2J"}, []string{noFiles}},
 	} {

@@ -35,14 +35,14 @@ Anywhere with AWS credentials, for the ledger of records:
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
 
-// refuseTopics makes the command help refuse words that are no commands. cobra's own answers them
-// with the text of the nearest command above, as if it were the one that was asked for.
-func refuseTopics(root *cobra.Command) {
+// setHelp makes the command help propose commands, and refuse words that are none. cobra's own
+// answers such words with the text of the command above, as if that had been asked for.
+func setHelp(root *cobra.Command) {
 	for _, help := range root.Commands() {
 		if help.Name() != "help" {
 			continue
 		}
-		help.Run = nil
+		help.Run, help.ValidArgs = nil, available(root)
 		help.RunE = func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)
 			if err == nil && len(rest) > 0 && cmd.HasSubCommands() {
@@ -59,17 +59,21 @@ func refuseTopics(root *cobra.Command) {
 
 // unknownCommand says that there is no such command below cmd, and which one was probably meant.
 func unknownCommand(cmd *cobra.Command, word string) error {
-	var names []string
+	problem := fmt.Errorf("%s has no command %s", cmd.CommandPath(), text.Quote(word))
+	if likely := text.Nearest(word, available(cmd)); likely != "" {
+		problem = fmt.Errorf("%w: did you mean %s?", problem, likely)
+	}
+	return problem
+}
+
+// available returns the names of the commands below cmd that are shown.
+func available(cmd *cobra.Command) (names []string) {
 	for _, below := range cmd.Commands() {
 		if below.IsAvailableCommand() {
 			names = append(names, below.Name())
 		}
 	}
-	problem := fmt.Errorf("%s has no command %s", cmd.CommandPath(), text.Quote(word))
-	if likely := text.Nearest(word, names); likely != "" {
-		problem = fmt.Errorf("%w: did you mean %s?", problem, likely)
-	}
-	return problem
+	return names
 }
 
 // help prints a command's help text. It does so without cobra's templates: with text/template the

@@ -97,7 +97,7 @@ func (c *commandLine) execute(ctx context.Context) error {
 	root := c.tree()
 	root.InitDefaultHelpFlag()
 	root.InitDefaultHelpCmd()
-	refuseTopics(root)
+	setHelp(root)
 	kept := slices.Clone(c.args)
 	if completes(kept) {
 		if err := complete(root); err != nil {

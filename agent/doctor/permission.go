@@ -203,7 +203,7 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 		}
 	}
 	if len(bare) == 0 {
-		return fine("reservation", "", "all %d are in explicit subnet CIDR reservations, so EC2 gives them only on request: %s", len(pool), strings.Join(names, ", "))
+		return fine("reservation", "", "%s on request: %s", reserved(len(pool)), strings.Join(names, ", "))
 	}
 	var cidrs []string
 	for _, p := range blocks(bare) {
@@ -221,4 +221,12 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 		"EC2 may hand %s to any new instance of the subnet", spans(bare))
 	f.Addresses = bare
 	return f
+}
+
+// reserved says of all addresses of the list that they are reserved.
+func reserved(n int) string {
+	if n == 1 {
+		return "the address is in an explicit subnet CIDR reservation, so EC2 gives it only"
+	}
+	return fmt.Sprintf("all %d are in explicit subnet CIDR reservations, so EC2 gives them only", n)
 }

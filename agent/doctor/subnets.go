@@ -9,6 +9,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
@@ -94,5 +95,5 @@ func (d *examination) otherSubnet(ctx context.Context, id string, cidr netip.Pre
 			f.Subject = id
 		}
 	}
-	return append([]Finding{fine("subnets", id, "%s: %d addresses of the list", cidr, len(all))}, findings...)
+	return append([]Finding{fine("subnets", id, "%s: %s of the list", cidr, text.Count(len(all), "address", "addresses"))}, findings...)
 }

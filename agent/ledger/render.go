@@ -174,9 +174,9 @@ func (l Report) renderSteps(b *strings.Builder) error {
 	r.Unchanged = len(l.Addresses) - len(l.Steps)
 	switch {
 	case len(l.Steps) == 0 && l.Command == GC:
-		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %d addresses, no stale record", len(l.Addresses)))
+		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %s, no stale record", text.Count(len(l.Addresses), "address", "addresses")))
 	case len(l.Steps) == 0:
-		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %d addresses, nothing to repair", len(l.Addresses)))
+		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %s, nothing to repair", text.Count(len(l.Addresses), "address", "addresses")))
 	case l.DryRun && len(r.Changes) > 0:
 		r.Notes = append(r.Notes, "nothing was changed: --yes makes the changes")
 	}

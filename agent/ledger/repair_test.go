@@ -94,6 +94,11 @@ func TestLedgerOfOne(t *testing.T) {
 		if waits := logged.FilterMessage("waiting: 10s, then a look at whether the records still name who has the addresses").Len(); waits != 1 {
 			t.Errorf("the repair says %d times what it waits for: %v", waits, logged.All())
 		}
+		for command, want := range map[string]string{Repair: "nothing to do: 1 address, nothing to repair", GC: "nothing to do: 1 address, no stale record"} {
+			if _, text := w.run(command, exit.OK); !strings.Contains(text, want) {
+				t.Errorf("%s lacks %q:\n%s", command, want, text)
+			}
+		}
 		if _, text := w.run(List, exit.OK); !strings.Contains(text, "\n1 address: 1 in use\n") {
 			t.Errorf("after the repair:\n%s", text)
 		}

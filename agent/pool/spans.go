@@ -1,9 +1,10 @@
 package pool
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // Spans writes addresses for people: neighbours in the list as a range, at most twelve ranges.
@@ -23,7 +24,7 @@ func Spans(addrs []netip.Addr) string {
 	}
 	const most = 12
 	if more := len(parts) - most; more > 0 {
-		parts = append(parts[:most], fmt.Sprintf("and %d more ranges", more))
+		parts = append(parts[:most], "and "+text.Count(more, "more range", "more ranges"))
 	}
 	return strings.Join(parts, ", ")
 }

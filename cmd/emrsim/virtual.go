@@ -90,7 +90,7 @@ func launchVirtual(ctx context.Context, out io.Writer, o options, spec lab.Clust
 			throttled++
 		}
 	}
-	fmt.Fprintf(out, "last address %.1f s, last record %.1f s, %s to AWS, %d of them throttled; computed in %s\n", programmed, recorded, lab.Count(len(rec.Calls), "call"), throttled, time.Since(began).Round(time.Second/10))
+	fmt.Fprintf(out, "last address %.1f s, last record %.1f s, %s to AWS, %d of them throttled; computed in %.2f s\n", programmed, recorded, lab.Count(len(rec.Calls), "call"), throttled, time.Since(began).Seconds())
 	if len(rec.Problems) > 0 {
 		fmt.Fprintf(out, "\nFAILED: %s\n", lab.Count(len(rec.Problems), "problem"))
 		for _, p := range rec.Problems {

@@ -131,5 +131,5 @@ func Limit(problems []error) []error {
 		return problems
 	}
 	more := len(problems) - MaxProblems
-	return append(problems[:MaxProblems:MaxProblems], fmt.Errorf("and %d more problems of this kind", more))
+	return append(problems[:MaxProblems:MaxProblems], fmt.Errorf("and %s of this kind", Count(more, "more problem", "more problems")))
 }
