@@ -211,7 +211,7 @@ func TestReleaseUnderAWrongClock(t *testing.T) {
 			// As if the clock had been set since.
 			s := n.state()
 			s.Written = s.Written.Add(-jump)
-			if err := SaveState(n.env.Path(DefaultStateDir), s); err != nil {
+			if err := state.Save(n.env.Path(DefaultStateDir), s); err != nil {
 				t.Fatal(err)
 			}
 			n.deny("ssm:PutParameter")
