@@ -3,6 +3,7 @@ package ssmcoord
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,5 +79,13 @@ func TestInUseBesideSelf(t *testing.T) {
 		if !c.held(v, a) || c.of(a).skipped != tt.want {
 			t.Errorf("%v: %q, want %q", tt.holder, c.of(a).skipped, tt.want)
 		}
+	}
+}
+
+// A record may be younger than the server's clock says, which has whole seconds.
+func TestExhaustedByAYoungRecord(t *testing.T) {
+	e := &ExhaustedError{Role: "CORE", now: clock, Addresses: []HeldAddress{{Addr: netip.MustParseAddr("10.0.1.20"), Reason: "taken", Since: clock.Add(900 * time.Millisecond)}}}
+	if text := e.Error(); !strings.HasSuffix(text, "taken, for 0s") {
+		t.Error(text)
 	}
 }

@@ -55,7 +55,7 @@ func (e *ExhaustedError) Error() string {
 			fmt.Fprintf(&b, ", cluster %s", a.Cluster)
 		}
 		if !a.Since.IsZero() {
-			fmt.Fprintf(&b, ", for %s", e.now.Sub(a.Since).Round(time.Second))
+			fmt.Fprintf(&b, ", for %s", max(0, e.now.Sub(a.Since)).Round(time.Second))
 		}
 	}
 	return b.String()
