@@ -25,7 +25,11 @@ func (r *run) tellOfRetries(err error) {
 // removes the units of the retry. The caller holds the lock.
 func (r *run) superseded(ctx context.Context) (bool, error) {
 	if !systemd.RetryPending(r.env) {
-		r.report.leftAlone("no retry needed: another run has succeeded, or the address was released")
+		why := "no retry needed: another run has succeeded, or the address was released"
+		if _, found, err := state.ReadLastError(r.dir); found && err == nil { // the run had --no-units
+			why = "no retry is scheduled, though the last run failed: run emr-static-ip when the cause is repaired"
+		}
+		r.report.leftAlone(why)
 		return true, nil
 	}
 	last, found, err := state.ReadLastError(r.dir)

@@ -28,6 +28,21 @@ func (n *testNode) failing(args ...string) {
 	n.cloud.Fault(nil)
 }
 
+// Where no timer retries, a retry by hand does not say that another run has succeeded.
+func TestRetryByHandWithoutATimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.deny("ec2:AssignPrivateIpAddresses")
+		if code, _, stderr := n.program(t.Context(), "--on-error=continue", "--no-units", "10.0.1.20", "10.0.1.21"); code != ExitOK || systemd.RetryPending(n.env) {
+			t.Fatalf("exit code %d\n%s", code, stderr)
+		}
+		code, stdout, _ := n.program(t.Context(), "retry", "--on-error=continue", "--no-units", "--", "10.0.1.20", "10.0.1.21")
+		if code != ExitOK || !strings.Contains(stdout, "left alone no retry is scheduled") || strings.Contains(stdout, "succeeded") {
+			t.Errorf("exit code %d\n%s", code, stdout)
+		}
+	})
+}
+
 // A release ends the timer first: one that fails, or is killed or timed out in the middle, is not
 // followed by a retry that gives the node an address again.
 func TestReleaseThatFailsEndsRetries(t *testing.T) {
