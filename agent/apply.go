@@ -132,6 +132,13 @@ func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Pl
 	if err := r.program(ctx, plan.Addr, former, r.report.changed); err != nil {
 		return err
 	}
+	items, notes := WayOutItems(ctx, r.session.Kernel, r.wanted(plan.Addr, nil), r.facts.Link)
+	for _, i := range items {
+		r.report.warn(i.Detail + "; " + WayOutRemedy)
+	}
+	for _, note := range notes {
+		r.report.warn(note)
+	}
 	r.session.AWS.Rerouted()
 	if err := r.save(state.Programmed, inUse); err != nil {
 		return err

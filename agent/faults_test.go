@@ -211,7 +211,7 @@ func TestReleaseUnderAWrongClock(t *testing.T) {
 			// As if the clock had been set since.
 			s := n.state()
 			s.Written = s.Written.Add(-jump)
-			if err := SaveState(n.env.Path(DefaultStateDir), s); err != nil {
+			if err := state.Save(n.env.Path(DefaultStateDir), s); err != nil {
 				t.Fatal(err)
 			}
 			n.deny("ssm:PutParameter")
@@ -257,6 +257,14 @@ func TestStatusNamesThings(t *testing.T) {
 		{"one name server is silent", func(n *testNode) { n.nameServers("10.0.0.2", "10.0.0.53") }, ExitOK,
 			[]string{"what to do"}},
 		{"moved", func(n *testNode) { n.unassign(static) }, ExitDrifted, []string{"because"}},
+		{"no way out", func(n *testNode) { n.kernel.SetRoute(netip.Addr{}, netcfg.Route{Link: "tun0"}) }, ExitDrifted, []string{"because", "emr-static-ip restore"}},
+		{"another way for some", func(n *testNode) {
+			n.kernel.SetRoute(netip.Addr{}, netcfg.Route{Link: testLink, Source: netip.MustParseAddr("10.0.1.99")})
+			n.kernel.SetRoute(netip.MustParseAddr("192.168.0.1"), netcfg.Route{Link: "tun0"})
+		}, ExitOK, []string{"what to do", "differs"}},
+		{"the kernel's own source", func(n *testNode) {
+			n.kernel.SetRoute(netip.Addr{}, netcfg.Route{Link: testLink, Source: netip.MustParseAddr("10.0.1.21")})
+		}, ExitOK, []string{"what to do", "differs"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := newTestNode(t, cloud.Options{}).withSystemd()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
@@ -93,7 +94,7 @@ func (n *testNode) restore(code ExitCode) Report {
 // state is the node's state file.
 func (n *testNode) state() State {
 	n.t.Helper()
-	s, ok, err := LoadState(n.env.Path(n.cfg.StateDir), "")
+	s, ok, err := state.Load(n.env.Path(n.cfg.StateDir), "")
 	if err != nil || !ok {
 		n.t.Fatalf("state file: %v, %v", ok, err)
 	}

@@ -47,7 +47,7 @@ func TestStrayAddress(t *testing.T) {
 		"another directory, released": func(n *testNode) {
 			n.cfg.StateDir = "/var/lib/another"
 			s := State{Version: 1, Phase: PhaseReleased, InstanceID: n.InstanceID, Settings: n.cfg.Settings()}
-			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
 		},
@@ -167,7 +167,7 @@ func TestLostStateAndKilled(t *testing.T) {
 					if err != nil {
 						t.Errorf("killed at %d: code %d, %v", at, CodeOf(err), err)
 					}
-					if _, known, _ := LoadState(n.env.Path(n.cfg.StateDir), ""); known {
+					if _, known, _ := state.Load(n.env.Path(n.cfg.StateDir), ""); known {
 						left = n.left()
 					}
 				})

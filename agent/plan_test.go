@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
@@ -46,7 +47,7 @@ func TestPlanIsWhatApplyDoes(t *testing.T) {
 			n.apply()
 			st := n.state()
 			st.Phase = PhaseReleasing
-			if err := SaveState(n.env.Path(n.cfg.StateDir), st); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), st); err != nil {
 				n.t.Fatal(err)
 			}
 		}, []string{"iptables-legacy-restore", "ip addr del 10.0.1.21/32", "ip addr add 10.0.1.21/32", "iptables-legacy-restore"}},

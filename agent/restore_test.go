@@ -34,7 +34,7 @@ func TestRestoreRepairsDrift(t *testing.T) {
 		{"a former address comes back", func(n *testNode, _ netip.Addr) {
 			s := n.state()
 			s.Former = netiptest.Addrs("10.0.1.29")
-			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
 			n.kernel.AddAddress(testLink, netip.MustParsePrefix("10.0.1.29/32"))
@@ -229,7 +229,7 @@ func TestRestoreLeavesAlone(t *testing.T) {
 			n.kernel.FlushNAT()
 			s := n.state()
 			s.Phase = p
-			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
 		}
@@ -251,7 +251,7 @@ func TestRestoreLeavesAlone(t *testing.T) {
 			n.apply()
 			s := n.state()
 			s.InstanceID = "i-0123456789abcdef0"
-			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
 			n.kernel.FlushNAT()
@@ -259,7 +259,7 @@ func TestRestoreLeavesAlone(t *testing.T) {
 		{"another run is at work", func(n *testNode) {
 			n.apply()
 			n.kernel.FlushNAT()
-			unlock, err := Lock(n.t.Context(), n.env.Path(n.cfg.StateDir))
+			unlock, err := state.Lock(n.t.Context(), n.env.Path(n.cfg.StateDir))
 			if err != nil {
 				n.t.Fatal(err)
 			}
@@ -294,7 +294,7 @@ func TestRestoreAfterAReleaseWasBegun(t *testing.T) {
 		n.apply()
 		s := n.state()
 		s.Phase = PhaseReleasing
-		if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+		if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 			t.Fatal(err)
 		}
 		for _, changes := range []bool{true, false} {
@@ -318,7 +318,7 @@ func TestRestoreOfAnOldStateFile(t *testing.T) {
 			t.Errorf("apply writes the VPC %v, want %v", s.VPC, want)
 		}
 		s.VPC = nil
-		if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+		if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 			t.Fatal(err)
 		}
 		n.kernel.FlushNAT()

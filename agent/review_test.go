@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
@@ -187,7 +188,7 @@ func TestReviewTimerProgramsAndNeverRecords(t *testing.T) {
 			if text := string(content); strings.Contains(text, `"phase": "programmed"`) && strings.Contains(text, `"static": "10.0.1.22"`) {
 				return context.Canceled
 			}
-			return WriteState(dir, content)
+			return state.Write(dir, content)
 		}
 		if _, err := Apply(t.Context(), n.cfg, n.env); err == nil {
 			t.Fatal("not killed")

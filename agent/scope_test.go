@@ -112,6 +112,23 @@ func TestScopeAskedForIsRefusedLater(t *testing.T) {
 	})
 }
 
+// Networks that have no effect in the scope are the arguments' fault, also where one of the two is
+// the last run's.
+func TestOnlyCIDRWithoutEffect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newPublicNode(t)
+		n.cfg.Only, n.cfg.Given.Only = netiptest.Prefixes("192.0.2.0/24"), true
+		n.apply()
+		rules := n.kernel.Rules()
+		time.Sleep(time.Minute)
+		n.cfg = DefaultConfig()
+		n.cfg.Scope, n.cfg.Given.Scope = "private", true
+		if _, err := Apply(t.Context(), n.cfg, n.env); CodeOf(err) != ExitUsage || n.kernel.Rules() != rules {
+			t.Errorf("code %d, %v", CodeOf(err), err)
+		}
+	})
+}
+
 // A run that names networks derives the scope again, though the node has its public address still.
 // It does not say that the address is gone.
 func TestScopeOfOnlyCIDROnAPublicNode(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
@@ -196,7 +197,7 @@ func TestShutdownReleaseIsBounded(t *testing.T) {
 					return cloud.FaultAction{}
 				})
 				if test.another {
-					unlock, err := Lock(t.Context(), n.env.Path(n.cfg.StateDir))
+					unlock, err := state.Lock(t.Context(), n.env.Path(n.cfg.StateDir))
 					if err != nil {
 						t.Fatal(err)
 					}

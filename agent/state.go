@@ -1,10 +1,6 @@
 package agent
 
-import (
-	"context"
-
-	"github.com/emr-static-ip/emr-static-ip/agent/state"
-)
+import "github.com/emr-static-ip/emr-static-ip/agent/state"
 
 // State is what a run leaves behind for the next.
 type State = state.State
@@ -36,15 +32,3 @@ const (
 
 // LastError is what is known of failed runs under --on-error continue.
 type LastError = state.LastError
-
-// LoadState reads the state file in dir.
-func LoadState(dir, instanceID string) (State, bool, error) { return state.Load(dir, instanceID) }
-
-// SaveState replaces the state file in dir.
-func SaveState(dir string, s State) error { return state.Save(dir, s) }
-
-// WriteState replaces the state file in dir by content.
-func WriteState(dir string, content []byte) error { return state.Write(dir, content) }
-
-// Lock makes sure that one agent at a time works on this node.
-func Lock(ctx context.Context, dir string) (unlock func(), err error) { return state.Lock(ctx, dir) }

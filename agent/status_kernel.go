@@ -29,6 +29,8 @@ func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
 	}
 	items, notes := UntrackedItems(ctx, r.session.Kernel, r.wanted(s.Static, nil), o.Link.Name)
 	s.Kernel, s.Notes = append(s.Kernel, items...), append(s.Notes, notes...)
+	items, notes = WayOutItems(ctx, r.session.Kernel, r.wanted(s.Static, nil), o.Link.Name)
+	s.Kernel, s.Notes = append(s.Kernel, items...), append(s.Notes, notes...)
 	others, err := r.session.Kernel.Redirections(ctx, s.Static)
 	if err != nil {
 		others = []string{"the rules of others for " + s.Static.String() + " could not be read: " + err.Error()}
@@ -56,6 +58,27 @@ func UntrackedItems(ctx context.Context, k netcfg.Kernel, want netcfg.Config, li
 		items = append(items, Item{What: itemTracking, State: itemUnknown, Detail: text.Line(err.Error())})
 	}
 	return items, text.Limited(notes)
+}
+
+// itemWayOut is about the node's routes.
+const itemWayOut = "way out"
+
+// WayOutRemedy says what to do about routes that leave the static IP nothing.
+const WayOutRemedy = "let the networks that are to see the static IP leave by the primary interface (ip route, ip rule)"
+
+// WayOutItems says what the node's routes keep from getting the static IP. If they leave it
+// nothing, that is a difference: nobody sees the static IP, whatever the rules are. If they lead
+// elsewhere in part, as those of a VPN do, that may be the operator's will: a note.
+func WayOutItems(ctx context.Context, k netcfg.Kernel, want netcfg.Config, link string) (items []Item, notes []string) {
+	out, err := netcfg.FindWayOut(ctx, k, want, link)
+	switch {
+	case err != nil:
+		notes = append(notes, "the routes could not be read: "+text.Line(err.Error()))
+	case out.None:
+		items = append(items, Item{What: itemWayOut, State: itemDiffers, Detail: out.Notes[0]})
+		out.Notes = out.Notes[1:]
+	}
+	return items, append(notes, out.Notes...)
 }
 
 // KernelItems compares what the kernel has with what is wanted of it: want if the static IP is in

@@ -60,6 +60,8 @@ func (s *Status) remedy() {
 		s.Remedy = "ip link set " + s.Link + " up"
 	case has(s.Kernel, func(i Item) bool { return i.What == itemTracking }):
 		s.Remedy = "remove the rule that keeps the traffic from connection tracking, or let it spare what is to have the static IP"
+	case has(s.Kernel, func(i Item) bool { return i.What == itemWayOut }):
+		s.Remedy = WayOutRemedy
 	case has(cloud, all):
 		s.Remedy = "emr-static-ip, without arguments: it asks EC2 for the address again; emr-static-ip doctor says who has it"
 	case s.Phase != state.Programmed, len(s.Pending) > 0, s.unfinished, s.LastError != nil, has(s.Units, all):

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
@@ -71,7 +72,7 @@ func TestStatus(t *testing.T) {
 			n.apply()
 			s := n.state()
 			s.Phase = PhaseWithdrawn
-			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
 		}, VerdictWithdrawn, ExitWithdrawn},
@@ -79,7 +80,7 @@ func TestStatus(t *testing.T) {
 			n.apply()
 			s := n.state()
 			s.InstanceID = "i-0123456789abcdef0"
-			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
 		}, VerdictNotConfigured, ExitNotGiven},
@@ -87,7 +88,7 @@ func TestStatus(t *testing.T) {
 			n.apply()
 			s := n.state()
 			s.Phase = PhaseAttached
-			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
 		}, VerdictDrifted, ExitDrifted},
@@ -95,7 +96,7 @@ func TestStatus(t *testing.T) {
 			n.apply()
 			s := n.state()
 			s.Unproven = []netip.Addr{s.Static}
-			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
 		}, VerdictDrifted, ExitDrifted},
@@ -103,7 +104,7 @@ func TestStatus(t *testing.T) {
 			n.apply()
 			s := n.state()
 			s.Intents = []netip.Addr{netip.MustParseAddr("10.0.1.24")}
-			if err := SaveState(n.env.Path(n.cfg.StateDir), s); err != nil {
+			if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
 				n.t.Fatal(err)
 			}
 		}, VerdictDrifted, ExitDrifted},

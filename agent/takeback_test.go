@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -21,7 +22,7 @@ func TestTakingBackIsNoRelease(t *testing.T) {
 			time.Sleep(time.Minute)
 			var err error
 			if points, err = n.killAt(at, Apply); at > 0 {
-				if _, known, _ := LoadState(n.env.Path(n.cfg.StateDir), ""); known && n.state().Phase == PhaseReleasing {
+				if _, known, _ := state.Load(n.env.Path(n.cfg.StateDir), ""); known && n.state().Phase == PhaseReleasing {
 					releasing = true
 					s := n.inspect()
 					told := strings.Join(append(s.Reasons, n.restore(ExitOK).LeftAlone), "\n")

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
@@ -65,7 +66,7 @@ func (n *testNode) killAt(at int, do operation) (int, error) {
 	k := &killer{at: at, kill: cancel}
 	env := n.env
 	env.SaveState = func(dir string, content []byte) error {
-		return k.effect(func() error { return WriteState(dir, content) })
+		return k.effect(func() error { return state.Write(dir, content) })
 	}
 	env.OpenKernel = func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return killedKernel{n.kernel, k}, nil }
 	env.HTTP = roundTrip(func(req *http.Request) (res *http.Response, err error) {

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
@@ -70,7 +71,7 @@ func TestWaitsAreTold(t *testing.T) {
 			time.AfterFunc(100*time.Second, func() { n.silent.Store(false) })
 		}, "waiting", 2},
 		{"another run is at work", func(n *testNode) {
-			unlock, err := Lock(n.t.Context(), n.env.Path(n.cfg.StateDir))
+			unlock, err := state.Lock(n.t.Context(), n.env.Path(n.cfg.StateDir))
 			if err != nil {
 				n.t.Fatal(err)
 			}

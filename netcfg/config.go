@@ -91,11 +91,11 @@ func (c Config) Validate() error {
 		for _, o := range c.Only {
 			for _, v := range c.VPC {
 				if o.IsValid() && v.IsValid() && v.Contains(o.Addr()) && v.Bits() <= o.Bits() {
-					bad("only-cidr %s has no effect: it is inside VPC CIDR %s, which scope %s leaves alone", o, v, c.scope())
+					errs = append(errs, noEffect("only-cidr %s has no effect: it is inside VPC CIDR %s, which scope %s leaves alone", o, v, c.scope()))
 				}
 			}
 			if o.IsValid() && o.Addr().Is4() && c.scope() == ScopePrivate && len(inPrivate(o)) == 0 {
-				bad("only-cidr %s has no effect: it has no private address, and scope %s leaves others alone", o, ScopePrivate)
+				errs = append(errs, noEffect("only-cidr %s has no effect: it has no private address, and scope %s leaves others alone", o, ScopePrivate))
 			}
 		}
 	default:
@@ -103,6 +103,14 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// ineffective is an error that is ErrNoEffect and has a text of its own.
+type ineffective string
+
+func (e ineffective) Error() string      { return string(e) }
+func (ineffective) Is(target error) bool { return target == ErrNoEffect }
+
+func noEffect(format string, args ...any) error { return ineffective(fmt.Sprintf(format, args...)) }
 
 func (c Config) scope() Scope {
 	if c.Scope == "" {

@@ -3,8 +3,21 @@ package netcfg
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 )
+
+// ParseRules parses a whole text.
+func ParseRules(text string) (RuleSet, error) {
+	p := newRuleParser()
+	for line := range strings.Lines(text) {
+		if err := p.line(line); err != nil {
+			return RuleSet{}, err
+		}
+	}
+	p.set.sort()
+	return p.set, nil
+}
 
 // Settle is how long conntrack watches before the rules translate. Most tests have nothing to
 // watch.

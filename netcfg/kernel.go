@@ -27,6 +27,8 @@ var (
 	// ErrInTheWay means that an address of the node is in a place where the program cannot work
 	// with it and may not change it. The text names the place.
 	ErrInTheWay = errors.New("an address is in the way")
+	// ErrNoEffect means that a network of Config.Only never sees the static IP in the scope.
+	ErrNoEffect = errors.New("a network has no effect")
 	// ErrTooMany means that a configuration names more than MaxNetworks networks.
 	ErrTooMany = errors.New("too many networks")
 )
@@ -51,6 +53,9 @@ type Kernel interface {
 	// Untracked lists the rules of others that keep from connection tracking what the wanted rules
 	// would translate on the link. What cannot be read is an error, never "none".
 	Untracked(ctx context.Context, want Config, link string) ([]Untracking, error)
+	// Route returns the way to an address, for a socket that is bound to nothing. The zero Route
+	// means that there is none.
+	Route(ctx context.Context, to netip.Addr) (Route, error)
 	// Backend names what holds the rules, for people: "iptables v1.8.9 (nf_tables)".
 	Backend() string
 }

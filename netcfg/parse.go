@@ -10,22 +10,11 @@ import (
 // maxLine bounds a line of foreign text that is kept or shown.
 const maxLine = 512
 
-// ParseRules reads the output of `iptables -t nat -S`. Of other people's chains only jumps to ours
-// matter, and whether a rule changes the source of packets. A rule of ours that the tool would
-// never write becomes an Unknown one. A line that names one of our chains and cannot be understood
-// is an error: it must not read as absent.
-func ParseRules(text string) (RuleSet, error) {
-	p := newRuleParser()
-	for line := range strings.Lines(text) {
-		if err := p.line(line); err != nil {
-			return RuleSet{}, err
-		}
-	}
-	p.set.sort()
-	return p.set, nil
-}
-
-// ruleParser reads the output line by line, so that only what is ours is kept of a large table.
+// ruleParser reads the output of `iptables -t nat -S`, line by line, so that only what is ours is
+// kept of a large table. Of other people's chains only jumps to ours matter, and whether a rule
+// changes the source of packets. A rule of ours that the tool would never write becomes an Unknown
+// one. A line that names one of our chains and cannot be understood is an error: it must not read
+// as absent.
 type ruleParser struct {
 	set   RuleSet
 	place map[string]int    // of the last rule, by chain

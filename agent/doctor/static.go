@@ -64,7 +64,8 @@ func (d *examination) staticFinding(ctx context.Context) Finding {
 	return fine("static-ip", "", "%s and its rules are programmed on %s; %s", static, o.Link.Name, given)
 }
 
-// tracking reports rules of others that keep the translated traffic from connection tracking.
+// tracking reports rules of others that keep the translated traffic from connection tracking, and
+// routes that lead past the rules.
 func (d *examination) tracking(ctx context.Context) (findings []Finding) {
 	if !d.hasState || d.last.Phase != state.Programmed || !d.known || !d.kernelOK {
 		return nil
@@ -84,6 +85,13 @@ func (d *examination) tracking(ctx context.Context) (findings []Finding) {
 	}
 	for _, note := range notes {
 		findings = append(findings, fine("tracking", "", "%s", note))
+	}
+	items, notes = agent.WayOutItems(ctx, d.session.Kernel, d.wanted(d.last.Static, nil), o.Link.Name)
+	for _, i := range items {
+		findings = append(findings, failed(exit.Drifted, "routes", "", agent.WayOutRemedy, "%s", i.Detail))
+	}
+	for _, note := range notes {
+		findings = append(findings, fine("routes", "", "%s", note))
 	}
 	return findings
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
@@ -252,7 +253,7 @@ func TestOddAnswers(t *testing.T) {
 					t.Fatal(err)
 				}
 				err = call(t.Context(), s, NewNode(s.Config, anIdentity(), "", host.Environment{}), ssmcoord.NewLedger(s.Config, "/emr-static-ip", "subnet-0a1"))
-				err = Plain(Explain(err, "us-east-1", "/emr-static-ip"))
+				err = Plain(ExplainAt(err, iam.Place{Region: "us-east-1", Prefix: "/emr-static-ip"}))
 				if exit.CodeOf(err) != exit.Unreachable || x.count(action) != 1 {
 					t.Errorf("code %d after %v: %v", exit.CodeOf(err), x.calls, err)
 				}

@@ -137,7 +137,7 @@ func TestDocumentOfAnother(t *testing.T) {
 		calls := 0
 		a := httpAnswer{status: 200, body: body, calls: &calls}
 		_, err := ssmcoord.NewLedger(a.config(), "/emr-static-ip", "subnet-0a1").Read(t.Context(), []netip.Addr{netip.MustParseAddr("10.0.1.21")})
-		err = Explain(err, "us-east-1", "/x")
+		err = ExplainAt(err, iam.Place{Region: "us-east-1", Prefix: "/x"})
 		if remedy := strings.Join(exit.Remedies(err), ""); exit.CodeOf(err) != exit.Unreachable || !strings.Contains(remedy, "another server answers instead of ssm") {
 			t.Errorf("%s: %v\n%s", body, err, remedy)
 		}

@@ -133,7 +133,7 @@ func FuzzAPIError(f *testing.F) {
 			if kinds > 1 && !(isHeldElsewhere(err) && isBadAddress(err)) {
 				t.Fatalf("%d kinds of error: %v", kinds, err)
 			}
-			explained := Explain(err, "eu-west-1", "/emr-static-ip")
+			explained := ExplainAt(err, iam.Place{Region: "eu-west-1", Prefix: "/emr-static-ip"})
 			odd, broken := (*oddAnswerError)(nil), (*brokenAnswerError)(nil)
 			something := errors.As(err, &odd) || errors.As(err, &broken) // else has answered
 			if code := exit.CodeOf(explained); code == exit.Unreachable && !something && definiteRefusals[ErrorCode(err)].code != exit.Unreachable || !hasResponse(err) {
@@ -209,7 +209,7 @@ func FuzzEC2Answer(f *testing.F) {
 			empty, err := call.do(ctx, a)
 			cancel()
 			if err != nil {
-				checkShown(t, Explain(err, "eu-west-1", "/emr-static-ip"))
+				checkShown(t, ExplainAt(err, iam.Place{Region: "eu-west-1", Prefix: "/emr-static-ip"}))
 				continue
 			}
 			if empty && calls == 1 && !whole(body, call.root) {
@@ -241,7 +241,7 @@ func TestOddAnswer(t *testing.T) {
 		a := NewNode(httpAnswer{status: 200, body: body, calls: &calls}.config(), anIdentity(), "", host.Environment{})
 		if lives, err := a.Lives(t.Context(), []string{"i-0b"}); err == nil {
 			t.Errorf("%q: read as %v", body, lives)
-		} else if code := exit.CodeOf(Explain(err, "eu-west-1", "/x")); !strings.HasPrefix(body, "<Desc") && code != exit.Unreachable {
+		} else if code := exit.CodeOf(ExplainAt(err, iam.Place{Region: "eu-west-1", Prefix: "/x"})); !strings.HasPrefix(body, "<Desc") && code != exit.Unreachable {
 			t.Errorf("%q: code %d for %v", body, code, err)
 		}
 	}

@@ -36,12 +36,7 @@ func (s *Session) Explain(ctx context.Context, err error, at iam.Place) error {
 	return Plain(ExplainAt(err, at))
 }
 
-// Explain gives an error of a call to AWS its exit code and its remedy.
-func Explain(err error, region, prefix string) error {
-	return ExplainAt(err, iam.Place{Region: region, Prefix: prefix})
-}
-
-// ExplainAt is Explain for a known subnet.
+// ExplainAt gives an error of a call to AWS its exit code and its remedy.
 func ExplainAt(err error, at iam.Place) error {
 	if err == nil || exit.HasCode(err) {
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -39,7 +40,7 @@ func TestRefusedAddress(t *testing.T) {
 		if next := errors.As(err, &refused); next != test.next {
 			t.Errorf("%s %q: next address %t: %v", test.code, test.message, next, err)
 		}
-		if said := Plain(Explain(err, "eu-west-1", "/x")).Error(); !strings.Contains(said, test.says) || strings.Contains(said, "UnknownError") {
+		if said := Plain(ExplainAt(err, iam.Place{Region: "eu-west-1", Prefix: "/x"})).Error(); !strings.Contains(said, test.says) || strings.Contains(said, "UnknownError") {
 			t.Errorf("%s %q: %s", test.code, test.message, said)
 		}
 	}

@@ -16,6 +16,8 @@ func KernelError(err error) error {
 		return nil
 	case errors.Is(err, netcfg.ErrTooMany):
 		return exit.With(exit.Usage, err, "name fewer or larger networks with --only-cidr and --exclude-cidr")
+	case errors.Is(err, netcfg.ErrNoEffect):
+		return exit.With(exit.Usage, err, "correct --only-cidr, or name another --snat-scope; a run without addresses takes both from the last run")
 	case errors.Is(err, netcfg.ErrLockFile):
 		return exit.With(exit.Kernel, err, "look at /run/xtables.lock (ls -ld): if a container that mounts it made a directory there, rmdir /run/xtables.lock; or use --nat-backend nftables")
 	case errors.Is(err, netcfg.ErrBackend):

@@ -25,6 +25,7 @@ const (
 	FailureRoute    Failure = "route"   // no route, here or further on; or a firewall that says so
 	FailureLocal    Failure = "local"   // this node's kernel did not let it out
 	FailureSource   Failure = "source"  // it succeeds, but not with the static IP
+	FailureOwn      Failure = "own"     // the address is this node's own
 	FailureOther    Failure = "other"
 )
 
@@ -34,6 +35,8 @@ func FailureOf(err error) Failure {
 	switch {
 	case errors.As(err, &source):
 		return FailureSource
+	case errors.Is(err, errOwn):
+		return FailureOwn
 	case errors.As(err, &dns) && (dns.IsTimeout || dns.IsTemporary):
 		return FailureResolver
 	case errors.As(err, &dns):
@@ -52,6 +55,9 @@ func FailureOf(err error) Failure {
 	}
 	return FailureOther
 }
+
+// errOwn is in the error of a connection from this node to itself.
+var errOwn = errors.New("the address is this node's own")
 
 // sourceError is a connection that succeeds, but not with the static IP.
 type sourceError struct {

@@ -51,12 +51,14 @@ type Prober struct {
 	Translation func(ctx context.Context, c netcfg.Connection) (netcfg.Translation, error)
 	// Static is the node's static IP. If it is the zero Addr, the node uses its primary IP.
 	Static netip.Addr
+	// Primary is the node's primary IP, if known.
+	Primary netip.Addr
 }
 
 // NewProber returns the Prober of a node. kernel may be nil. want is the wanted state of the
 // kernel, which has the static IP.
 func NewProber(env host.Environment, kernel netcfg.Kernel, want netcfg.Config) Prober {
-	p := Prober{Resolve: env.LookupHost, Dial: env.DialTCP, Translates: want.Translates, Static: want.Static}
+	p := Prober{Resolve: env.LookupHost, Dial: env.DialTCP, Translates: want.Translates, Static: want.Static, Primary: want.Primary}
 	if kernel != nil {
 		p.Translation = kernel.Translation
 	}
@@ -95,13 +97,13 @@ func (p Prober) probe(ctx context.Context, t Target, within time.Duration) Resul
 		if next.Err == nil || bounded.Err() == nil || v.Err == nil {
 			v = next
 		}
-		over := v.Err == nil || time.Until(until) <= attemptPause || pause.Sleep(bounded, attemptPause) != nil
+		over := v.Err == nil || v.Err == errOwn || time.Until(until) <= attemptPause || pause.Sleep(bounded, attemptPause) != nil
 		cancel()
 		if over {
 			break
 		}
 	}
-	if v.Err != nil && FailureOf(v.Err) != FailureSource && ctx.Err() == nil && p.Static.IsValid() && v.to.IsValid() && !v.bound {
+	if v.Err != nil && FailureOf(v.Err) != FailureSource && ctx.Err() == nil && FailureOf(v.Err) != FailureOwn && p.Static.IsValid() && v.to.IsValid() && !v.bound {
 		v.direct = p.dial(ctx, p.Static, v.to, attemptTime) == nil
 	}
 	return v
@@ -119,10 +121,18 @@ func (p Prober) attempt(ctx context.Context, v *Result, addrs []netip.Addr) (err
 		if v.bound = p.Static.IsValid() && !p.Translates(a); v.bound {
 			from = p.Static
 		}
+		if a.IsLoopback() {
+			err = errOwn // what it would show says nothing about the static IP
+			continue
+		}
 		began := time.Now()
 		if err = p.dialAndAsk(ctx, v, from, share); err == nil {
 			v.Took = time.Since(began)
 			return nil
+		}
+		// A master whose clients verify it names itself, too: that holds once its service runs.
+		if a == p.Static || a == p.Primary {
+			err = fmt.Errorf("%w: %w", errOwn, err)
 		}
 	}
 	return err
@@ -199,6 +209,9 @@ func (v Result) String() string {
 	if v.to.IsValid() && v.to.String() != service {
 		service += " (" + v.to.Addr().String() + ")"
 	}
+	if FailureOf(v.Err) == FailureOwn {
+		return fmt.Sprintf("verify: %s is this node itself: a connection to itself does not show that %s reaches others", service, who)
+	}
 	if v.bound {
 		service += ", by a socket bound to it: ordinary traffic to there keeps the primary IP"
 	}
@@ -222,7 +235,7 @@ func (v Result) String() string {
 	case FailureTimeout:
 		why = "gets no answer"
 	case FailureRefused:
-		why = "is refused: the packets are answered with a reset"
+		why = "is refused: a reset, or an ICMP message that the port cannot be reached, is the answer"
 	case FailureRoute:
 		why = "finds no route: " + text.Clean(Cause(v.Err), text.MaxQuoted)
 	case FailureLocal:
@@ -249,7 +262,9 @@ func (v Result) Remedy() string {
 	case FailureResolver:
 		return "the name may be right: look at the name servers in /etc/resolv.conf (the VPC's DHCP options, enableDnsSupport), and at network ACLs for port 53"
 	case FailureRefused:
-		return fmt.Sprintf("the way there is open; either nothing listens at %s (is the service up, is the port right?), or a firewall rejects %s with a reset", v.Target, who)
+		return fmt.Sprintf("either nothing listens at %s (is the service up, is the port right?), or a firewall rejects %s: one on the way, or the filter rules of this node itself (iptables -S OUTPUT, nft list ruleset)", v.Target, who)
+	case FailureOwn:
+		return "name a service of another host with --verify, in a network that is to see the static IP"
 	case FailureRoute:
 		return fmt.Sprintf("look at the route table of the node's subnet (a route to %s by peering, transit gateway or VPN) and at ip route get %[1]s; a firewall that rejects with ICMP looks the same", v.to.Addr())
 	case FailureLocal:

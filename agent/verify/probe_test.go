@@ -86,6 +86,51 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// TestOwn: a connection from the node to itself says nothing about the way to others. One to the
+// loopback network is not tried. One to the node's own address may succeed: a list of services that
+// serves all nodes can name one of them.
+func TestOwn(t *testing.T) {
+	static, primary := netip.MustParseAddr("10.0.1.21"), netip.MustParseAddr("10.0.1.99")
+	messages := golden.Open(t, "own.txt")
+	for _, tt := range []struct {
+		name, to string
+		err      error
+		dials    bool
+		kind     verify.Failure
+	}{
+		{"localhost", "127.0.0.1", nil, false, verify.FailureOwn},
+		{"a name of loopback", "127.0.1.1", nil, false, verify.FailureOwn},
+		{"primary, refused", "10.0.1.99", syscall.ECONNREFUSED, true, verify.FailureOwn},
+		{"static, refused", "10.0.1.21", syscall.ECONNREFUSED, true, verify.FailureOwn},
+		{"static, open", "10.0.1.21", nil, true, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dialed := false
+				p := verify.Prober{
+					Resolve: func(context.Context, string) ([]netip.Addr, error) {
+						return []netip.Addr{netip.MustParseAddr(tt.to)}, nil
+					},
+					Dial: func(context.Context, netip.Addr, netip.AddrPort) (net.Conn, error) {
+						if dialed = true; tt.err != nil {
+							return nil, tt.err
+						}
+						c, other := net.Pipe()
+						return conn{c}, other.Close()
+					},
+					Translates: func(netip.Addr) bool { return false },
+					Static:     static, Primary: primary,
+				}
+				r := p.Probe(t.Context(), []verify.Target{{Host: "me", Port: 1}}, 3*time.Second)[0]
+				messages.Is(t, tt.name, r.String()+"\n"+r.Remedy())
+				if failed := r.Err != nil; failed != (tt.kind != "") || failed && verify.FailureOf(r.Err) != tt.kind || dialed != tt.dials {
+					t.Errorf("error %v, want %q; dialed %v", r.Err, tt.kind, dialed)
+				}
+			})
+		})
+	}
+}
+
 // TestSlowLookup: a look-up that asks a silent name server first does not use up the time for the
 // connection, and one that nobody answers says nothing about the name.
 func TestSlowLookup(t *testing.T) {

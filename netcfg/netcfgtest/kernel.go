@@ -33,6 +33,7 @@ type Kernel struct {
 	translated map[netip.Addr]int // connections that a translation keeps alive, by static IP
 	untracked  []netcfg.Untracking
 	rawError   error
+	routes     map[netip.Addr]netcfg.Route
 }
 
 // rule is one rule of a built-in chain. to is the chain of ours that it jumps to, or "" if the rule

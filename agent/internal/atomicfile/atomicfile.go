@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -51,14 +50,4 @@ func (d *Dir) Replace(name string, content io.Reader, mode fs.FileMode) error {
 		return err
 	}
 	return d.Sync()
-}
-
-// SyncDir makes the entries of a directory durable. A rename is in the directory, not in the file.
-// https://man7.org/linux/man-pages/man2/fsync.2.html
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -122,7 +123,7 @@ func (l *Launch) awaitRecords(ctx context.Context) error {
 
 // pending reports whether the state file says that the node's record has yet to be written.
 func (n *Node) pending() bool {
-	s, found, err := agent.LoadState(filepath.Join(n.root, agent.DefaultStateDir), n.InstanceID)
+	s, found, err := state.Load(filepath.Join(n.root, agent.DefaultStateDir), n.InstanceID)
 	if err != nil {
 		n.world.violate("truth: the state file of %s: %v", n.InstanceID, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/netcfg/netcfgtest"
@@ -224,7 +225,7 @@ func (n *Node) run(ctx context.Context, kill Kill, work func(context.Context, ag
 		LookupEnv:  func(string) (string, bool) { return "", false },
 		OpenKernel: func(context.Context, netcfg.Options) (netcfg.Kernel, error) { return processKernel{n.Kernel, p}, nil },
 		SaveState: func(dir string, content []byte) error {
-			return p.step(false, func() error { return agent.WriteState(dir, content) })
+			return p.step(false, func() error { return state.Write(dir, content) })
 		},
 		Log: n.world.log(n, number),
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 )
 
@@ -46,12 +47,12 @@ func TestWithdrawnByAClockThatWasAhead(t *testing.T) {
 		n := c.launch(1, 0, smallPools)[0]
 		c.mustAll([]*Node{n})
 		dir := filepath.Join(n.root, agent.DefaultStateDir)
-		s, _, err := agent.LoadState(dir, n.InstanceID)
+		s, _, err := state.Load(dir, n.InstanceID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.Phase, s.Written = agent.PhaseWithdrawn, time.Now().Add(24*time.Hour)
-		if err := agent.SaveState(dir, s); err != nil {
+		if err := state.Save(dir, s); err != nil {
 			t.Fatal(err)
 		}
 		n.Kernel.Reboot(n.primaries()...)
