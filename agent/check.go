@@ -66,8 +66,11 @@ func CheckPools(p Pools, r Role, id Identity, files emr.Files, has bool) (Fit, e
 	counts, hints := CheckCounts(p, at.Own, r, files, has)
 	fit.Warnings = append(fit.Warnings, hints...)
 	remedy := "correct the list of addresses"
-	if missing != nil {
+	switch {
+	case missing != nil:
 		remedy = at.Needed(r, files)
+	case len(problems) == 0:
+		remedy = MoreAddresses
 	}
 	return fit, exit.Invalid(errors.Join(append(problems, counts...)...), remedy)
 }
@@ -129,6 +132,9 @@ func Reserved(subnet netip.Prefix, a netip.Addr) bool {
 	return pool.Number(a) < begin+reservedAddresses || pool.Number(a) == end
 }
 
+// MoreAddresses is what to do about a list that is too short.
+const MoreAddresses = "name more addresses of this subnet: one for each node, and spare ones for nodes that come later"
+
 // CheckCounts compares the pools with the counts in EMR's files. named is the whole list, own what
 // nodes of this subnet use of it.
 func CheckCounts(named, own Pools, r Role, files emr.Files, has bool) (problems []error, warnings []string) {
@@ -160,7 +166,7 @@ func CheckCounts(named, own Pools, r Role, files emr.Files, has bool) (problems 
 		insufficient(true, "this is a core node, and no address is named for core nodes%s", requested(cores, coresFrom))
 	case r == RoleCore && len(own.Core) == 0: // said of the role
 	case (r == RoleMaster || len(named.Core) > 0) && len(own.Core) < cores:
-		insufficient(files.Certain(coresFrom), "%s%s for core nodes, but %s says that %d are requested", text.Count(len(own.Core), "address", "addresses"), here, coresFrom, cores)
+		insufficient(files.Certain(coresFrom), "%s%s for core nodes, but %s asks for %d", text.Count(len(own.Core), "address", "addresses"), here, coresFrom, cores)
 	}
 	return problems, warnings
 }
@@ -169,7 +175,7 @@ func requested(n int, from string) string {
 	if from == "" {
 		return ""
 	}
-	return fmt.Sprintf(" (0 addresses; %s says that %d are requested)", from, n)
+	return fmt.Sprintf(" (0 addresses; %s asks for %d)", from, n)
 }
 
 // CheckRoom checks that the ENI can take one more address. limit is the number of addresses that

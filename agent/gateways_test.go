@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"bytes"
+	"io"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -45,6 +48,40 @@ func TestGatewaysAreRefreshed(t *testing.T) {
 		}
 		if got := asked(); got != 0 {
 			t.Errorf("%d calls after that", got)
+		}
+	})
+}
+
+// An answer without networks is no answer: the run warns, keeps an earlier list, and the next run
+// asks again.
+func TestGatewaysWithoutNetworks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		empty := roundTrip(func(req *http.Request) (*http.Response, error) {
+			if req.Body == nil {
+				return n.RoundTrip(req)
+			}
+			body, _ := io.ReadAll(req.Body)
+			if req.Body = io.NopCloser(bytes.NewReader(body)); !bytes.Contains(body, []byte("Action=DescribePrefixLists")) {
+				return n.RoundTrip(req)
+			}
+			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/xml"}},
+				Body: io.NopCloser(strings.NewReader("<DescribePrefixListsResponse><prefixListSet/></DescribePrefixListsResponse>"))}, nil
+		})
+		there := n.env.HTTP
+		n.env.HTTP = empty
+		if rep := n.apply(); !strings.Contains(strings.Join(rep.Warnings, ""), "EC2 has none under the names com.amazonaws.us-east-1.s3 and") {
+			t.Errorf("warnings %q", rep.Warnings)
+		}
+		n.env.HTTP = there
+		time.Sleep(time.Minute)
+		if rep := n.apply(); rep.Calls["ec2:DescribePrefixLists"] != 1 || len(n.state().Gateways) == 0 {
+			t.Errorf("calls %v, networks %v", rep.Calls, n.state().Gateways)
+		}
+		n.env.HTTP = empty
+		time.Sleep(8 * 24 * time.Hour)
+		if rep := n.apply(); len(n.state().Gateways) == 0 || len(rep.Changes) > 0 {
+			t.Errorf("later: networks %v, changes %q", n.state().Gateways, rep.Changes)
 		}
 	})
 }

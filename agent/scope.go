@@ -93,7 +93,8 @@ func (c Config) ScopeNotes(id Identity) []string {
 
 // ScopeWarning warns of exceptions that leave nothing for the static IP, or returns "".
 func (c Config) ScopeWarning(id Identity) string {
-	if !(netcfg.Config{Scope: netcfg.Scope(c.Scope), Only: c.Only, Exclude: c.Exclude, VPC: id.VPC}).Mute() {
+	// Without exceptions the networks of --only-cidr are at fault, which are refused.
+	if len(c.Exclude) == 0 || !(netcfg.Config{Scope: netcfg.Scope(c.Scope), Only: c.Only, Exclude: c.Exclude, VPC: id.VPC}).Mute() {
 		return ""
 	}
 	return "no connection of this node leaves with the static IP, for --exclude-cidr covers every network that --snat-scope " + c.Scope +

@@ -126,6 +126,12 @@ func TestOnlyCIDRWithoutEffect(t *testing.T) {
 		if _, err := Apply(t.Context(), n.cfg, n.env); CodeOf(err) != ExitUsage || n.kernel.Rules() != rules {
 			t.Errorf("code %d, %v", CodeOf(err), err)
 		}
+		n.cfg = DefaultConfig()
+		n.cfg.Only, n.cfg.Given.Only = netiptest.Prefixes("10.0.5.0/24"), true // in the VPC
+		rep, err := Apply(t.Context(), n.cfg, n.env)
+		if CodeOf(err) != ExitUsage || strings.Contains(strings.Join(rep.Warnings, ""), "--exclude-cidr") {
+			t.Errorf("code %d, %v; warnings %q", CodeOf(err), err, rep.Warnings)
+		}
 	})
 }
 

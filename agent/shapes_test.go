@@ -103,7 +103,7 @@ func TestResizedBeyondTheList(t *testing.T) {
 		for _, pools := range []Pools{n.cfg.Pools, {}} {
 			n.cfg.Pools = pools
 			r := n.apply()
-			if r.Static != static || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "says that 2 are requested") {
+			if r.Static != static || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "job-flow.json asks for 2") {
 				t.Errorf("%s, warnings %q", r.Static, r.Warnings)
 			}
 		}

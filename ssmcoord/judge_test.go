@@ -2,6 +2,7 @@ package ssmcoord
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -54,5 +55,28 @@ func TestJudge(t *testing.T) {
 			}
 			messages.Is(t, tt.name, v.Action.String()+": "+v.Reason)
 		})
+	}
+}
+
+// An address on another interface of the node itself is not freed by waiting: the reason names the
+// command that does it, although the node is a member of the cluster.
+func TestInUseBesideSelf(t *testing.T) {
+	c := New(Options{Self: Self{Instance: "i-1", ENI: "eni-1", Cluster: "j-1"}})
+	a := netip.MustParseAddr("10.0.1.20")
+	free := "; to free it: aws ec2 unassign-private-ip-addresses --network-interface-id eni-2 --private-ip-addresses 10.0.1.20"
+	beside := "in use by eni-2, which is another interface of this node and not its primary one"
+	for _, tt := range []struct {
+		holder Holder
+		want   string
+	}{
+		{Holder{ENI: "eni-2", Instance: "i-1", Cluster: "j-1"}, beside + free},
+		{Holder{ENI: "eni-2", Instance: "i-1", Primary: true}, beside + ", as its primary IP"},
+		{Holder{ENI: "eni-2", Instance: "i-2"}, "in use by i-2 (eni-2)" + free},
+		{Holder{ENI: "eni-2", Instance: "i-3", Cluster: "j-1"}, "in use by i-3 (eni-2) of cluster j-1"}, // a member, as it ends
+	} {
+		v := &View{Holders: map[netip.Addr]Holder{a: tt.holder}, Members: []Member{{Instance: "i-1"}, {Instance: "i-3"}}}
+		if !c.held(v, a) || c.of(a).skipped != tt.want {
+			t.Errorf("%v: %q, want %q", tt.holder, c.of(a).skipped, tt.want)
+		}
 	}
 }

@@ -124,12 +124,30 @@ func (c *Coordinator) held(v *View, a netip.Addr) bool {
 	if !held || h.ENI == c.Self.ENI || slices.Contains(v.Own, a) {
 		return false
 	}
-	reason := "in use by " + h.String()
-	if free := h.Unassign(a); free != "" && !slices.ContainsFunc(v.Members, func(m Member) bool { return m.Instance == h.Instance }) {
+	reason := c.inUse(h, a)
+	if free := h.Unassign(a); free != "" && !c.besideSelf(h) && !slices.ContainsFunc(v.Members, func(m Member) bool { return m.Instance == h.Instance }) {
 		reason += "; to free it: " + free
 	}
 	c.of(a).skipped = reason
 	return true
+}
+
+// inUse says who holds an address. If that is another interface of this node, nothing frees the
+// address by itself, and waiting does not help: inUse names the command.
+func (c *Coordinator) inUse(h Holder, a netip.Addr) string {
+	if !c.besideSelf(h) {
+		return "in use by " + h.String()
+	}
+	reason := "in use by " + h.ENI + ", which is another interface of this node and not its primary one"
+	if free := h.Unassign(a); free != "" {
+		return reason + "; to free it: " + free
+	}
+	return reason + ", as its primary IP"
+}
+
+// besideSelf reports whether the holder is an interface of this node beside the primary one.
+func (c *Coordinator) besideSelf(h Holder) bool {
+	return h.Instance != "" && h.Instance == c.Self.Instance && h.ENI != c.Self.ENI
 }
 
 // judge returns the addresses that the node may have, and remembers why it passed the others over.

@@ -129,8 +129,8 @@ func (c *Coordinator) ended(ctx, search context.Context, err error) error {
 		if entry := entries[a]; entry.State == Claimed {
 			held.Cluster, held.Since = entry.Record.Cluster, entry.Modified
 		}
-		if h, ok := holders[a]; ok && !strings.Contains(held.Reason, h.ENI) {
-			held.Reason = "in use by " + h.String()
+		if h, ok := holders[a]; ok && (c.besideSelf(h) || !strings.Contains(held.Reason, h.ENI)) {
+			held.Reason = c.inUse(h, a)
 		}
 		e.Addresses = append(e.Addresses, held)
 	}

@@ -40,10 +40,10 @@ func (d *examination) listFindings() []Finding {
 	has := slices.ContainsFunc(d.facts.ID.Addresses, func(a netip.Addr) bool { return slices.Contains(own, a) }) || slices.Contains(own, d.last.Static)
 	problems, hints := agent.CheckCounts(d.cfg.Pools, at.Own, role, d.facts.Files, has)
 	for _, problem := range problems {
-		findings = append(findings, failed(exit.Usage, "addresses", "", "correct the list of addresses", "%v", problem))
+		findings = append(findings, failed(exit.Usage, "addresses", "", agent.MoreAddresses, "%v", problem))
 	}
 	for _, hint := range hints {
-		findings = append(findings, warning("addresses", "", "name more addresses", "%s", hint))
+		findings = append(findings, warning("addresses", "", agent.MoreAddresses, "%s", hint))
 	}
 	if !d.known {
 		return append(findings, unknown("addresses", "", "", "the subnet is not known"))

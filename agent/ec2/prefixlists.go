@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -48,6 +49,9 @@ func (a *Node) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
 				}
 			}
 		}
+	}
+	if len(networks) == 0 { // no region is without: the names are others there, or something hides them
+		return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: EC2 has none under the names %s", strings.Join(names, " and "))
 	}
 	if len(networks) > maxPrefixes {
 		return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: EC2 names %d of them, at most %d are expected", len(networks), maxPrefixes)

@@ -99,7 +99,7 @@ func (c *call) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.Time, l.named = v.Now().UTC().Truncate(time.Second), len(named) > 0
+	l.Time, l.named = v.Now().UTC().Truncate(time.Second), len(named)
 	l.take(view)
 	var rule inventory.Sweep
 	switch l.Command {
@@ -111,7 +111,7 @@ func (c *call) run(ctx context.Context) error {
 		return nil
 	}
 	steps := rule(view.Seen, v.Now())
-	if l.named {
+	if l.named > 0 {
 		steps = slices.DeleteFunc(steps, func(s inventory.Step) bool { return !slices.Contains(named, s.Addr) })
 	}
 	if l.DryRun {

@@ -254,7 +254,7 @@ func TestLedgerRepair(t *testing.T) {
 			}
 		}
 		w.cfg.Pools.Core = netiptest.Addrs("10.0.1.11 10.0.1.12")
-		if _, text := w.yes(Repair, exit.OK); !strings.Contains(text, "nothing to do: ") {
+		if _, text := w.yes(Repair, exit.OK); !strings.Contains(text, "nothing to do: 2 addresses, nothing to repair") || !strings.Contains(text, "unchanged=2 ") {
 			t.Errorf("of two addresses: %s", text)
 		}
 	})

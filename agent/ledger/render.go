@@ -171,12 +171,16 @@ func (l Report) renderSteps(b *strings.Builder) error {
 	fmt.Fprintf(b, "%-10s %s\n", "region", text.Clean(l.Region, text.MaxQuoted))
 	r := l.Work
 	r.SubnetID = l.Subnet
-	r.Unchanged = len(l.Addresses) - len(l.Steps)
+	n := len(l.Addresses)
+	if l.named > 0 { // the others were looked at, and not asked for
+		n = l.named
+	}
+	r.Unchanged = n - len(l.Steps)
 	switch {
 	case len(l.Steps) == 0 && l.Command == GC:
-		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %s, no stale record", text.Count(len(l.Addresses), "address", "addresses")))
+		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %s, no stale record", text.Count(n, "address", "addresses")))
 	case len(l.Steps) == 0:
-		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %s, nothing to repair", text.Count(len(l.Addresses), "address", "addresses")))
+		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %s, nothing to repair", text.Count(n, "address", "addresses")))
 	case l.DryRun && len(r.Changes) > 0:
 		r.Notes = append(r.Notes, "nothing was changed: --yes makes the changes")
 	}

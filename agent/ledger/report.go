@@ -28,7 +28,7 @@ type Report struct {
 	Changed   int            `json:"changed"`  // records
 
 	Work  agent.Report `json:"-"` // what was changed, and the calls to AWS
-	named bool         // addresses were named
+	named int          // addresses that were named
 }
 
 // Address is one address as Parameter Store and EC2 show it.

@@ -166,7 +166,7 @@ func TestDoctorFailures(t *testing.T) {
 		}, Command{Args: list}, 4, "permission ssm:PutParameter", []string{"failed: denied", `"Action": "ssm:PutParameter"`}},
 		{"clock", func(s *ClusterSpec) { s.Account.ClockSkew = -12 * time.Minute }, Command{Args: list}, 4, "clock", []string{"ahead of AWS's", "chronyc makestep"}},
 		{"reserved", nil, Command{Args: []string{"10.0.1.10", "10.0.1.11", "10.0.1.3"}}, 2, "address 10.0.1.3", []string{"failed: reserved by AWS"}},
-		{"too few", nil, Command{Args: list[:2]}, 2, "addresses", []string{"1 address for core nodes", "2 are requested"}},
+		{"too few", nil, Command{Args: list[:2]}, 2, "addresses", []string{"1 address for core nodes", "asks for 2", "name more addresses"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := launch(t, test.change)

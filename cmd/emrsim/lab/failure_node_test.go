@@ -28,7 +28,7 @@ func argumentFailures() []failure {
 		refused("twice in the list", []string{`argument 3 "10.0.1.11-12" names 10.0.1.11, which argument 2 "10.0.1.11" names too`}, "10.0.1.10", "10.0.1.11", "10.0.1.11-12"),
 		refused("IPv6", []string{`"fd00::11" is IPv6`, "IPv4 addresses of the node's subnet"}, "10.0.1.10", "fd00::11"),
 		refused("not an address", []string{`"10.0.1.300"`, `"ten"`}, "10.0.1.10", "10.0.1.300", "ten"),
-		refused("too few for the core nodes", []string{"Insufficient arguments", "job-flow.json", "requested"}, "--role", "CORE", "--task-ips", "10.0.1.12"),
+		refused("too few for the core nodes", []string{"Insufficient arguments", "job-flow.json asks for 1"}, "--role", "CORE", "--task-ips", "10.0.1.12"),
 		refused("no list at all", []string{"Insufficient arguments: no static IPs are named", "emr-static-ip MASTER_IP CORE_IP"}, "--no-units"),
 		refused("unknown role", []string{`"banana" is not a role (MASTER, CORE or TASK)`}, "10.0.1.10", "10.0.1.11", "--role", "banana"),
 		refused("unknown flag", []string{"--bananas", "emr-static-ip --help"}, "10.0.1.10", "10.0.1.11", "--bananas"),
@@ -37,9 +37,9 @@ func argumentFailures() []failure {
 		{name: "scope that the Internet gateway drops", code: 2, cluster: func(s *ClusterSpec) { s.Shape.Public = true }, args: []string{"--snat-scope", "external", "10.0.1.10", "10.0.1.11"},
 			told: []string{"this node has the public IPv4 address 198.18.0.", "The Internet gateway knows the primary IP only", "leave --snat-scope out", "--only-cidr"}},
 		{name: "more core nodes than addresses here", code: 2, cluster: func(s *ClusterSpec) { s.Cores = 2 }, args: []string{"10.0.1.10", "10.0.1.11", "10.0.2.12"},
-			told: []string{"1 address in this node's subnet for core nodes", "2 are requested", "correct the list"}},
+			told: []string{"1 address in this node's subnet for core nodes", "asks for 2", "name more addresses of this subnet"}},
 		{name: "more core nodes than addresses", code: 2, cluster: func(s *ClusterSpec) { s.Cores = 3 },
-			told: []string{"Insufficient arguments", "1 address for core nodes", "3 are requested", "correct the list"}},
+			told: []string{"Insufficient arguments", "1 address for core nodes", "asks for 3", "name more addresses of this subnet"}},
 	}
 }
 
