@@ -18,8 +18,6 @@ TEST_TIMEOUT ?= 15m
 SIMULATE_TIMEOUT ?= 4h
 BENCH_TIMEOUT ?= 1h
 BENCH ?= .
-# Without ST1005: messages that are known by their words (AWS's, the old script's) keep their capital letter.
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.13.2
 
 # One set of flags for all of vet, test and build, so that the AWS SDK is compiled once and not three times. The version goes
@@ -98,18 +96,12 @@ bench: setup ## benchmarks: cost of the rules, of a call, of the model; BENCH se
 	scripts/test.sh -timeout $(BENCH_TIMEOUT) -run '^$$' -bench '$(BENCH)' -count=1 ./...
 
 .PHONY: lint
-lint: ## gofmt, go vet; staticcheck and shellcheck where they can be had
+lint: ## gofmt, go vet; golangci-lint and shellcheck where they can be had
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go -C scripts/templates vet ./...
-	@if timeout 10m go run $(STATICCHECK) -version; then set -x; timeout 10m go run $(STATICCHECK) -checks inherit,-ST1005 ./...; else echo "staticcheck cannot be fetched here: not run"; fi
+	@if timeout 10m go run $(GOLANGCI_LINT) version; then set -x; timeout 10m go run $(GOLANGCI_LINT) run --timeout 10m ./...; else echo "golangci-lint cannot be fetched here: not run"; fi
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh agent/systemd/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
-
-# Not part of lint: on a clean machine it compiles golangci-lint, which takes longer than all the rest of lint. The workflow check
-# runs it beside the tests. Tests in scripts hold the import rules and the width of comments in any case.
-.PHONY: golangci
-golangci: ## golangci-lint by .golangci.yml; the first run compiles it, which takes some minutes
-	timeout 15m go run $(GOLANGCI_LINT) run --timeout 10m ./...
 
 .PHONY: build
 build: bin/emr-static-ip bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## the static binary for this machine, for amd64 and for arm64, in bin/

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing for the work named by its arguments, and nothing that is there already:
 #   run        what the demo and the tests need: ip, nft, both variants of iptables, unshare, sysctl
-#   test       for a full check: make, file, git, shellcheck, curl; systemd-nspawn and debootstrap for the test that boots a machine; qemu for arm64
+#   test       for a full check: make, file, git, shellcheck, curl; systemd-nspawn and debootstrap for the test that boots a machine; qemu for arm64;
+#              a headless browser for the rehearsal's report
 #   container  podman with buildah, and debootstrap for a base image without a registry
 # Debian and Ubuntu (apt-get), Amazon Linux 2023 (dnf) and 2 (yum). As root, or through sudo.
 set -euo pipefail
@@ -34,6 +35,7 @@ package_for() {
 	dnf:sysctl | yum:sysctl) echo procps-ng ;;
 	apt-get:shellcheck) echo shellcheck ;;
 	apt-get:qemu-aarch64-static) echo qemu-user-static ;;
+	apt-get:chromium-headless-shell) echo chromium-headless-shell ;;
 	*:systemd-nspawn) echo systemd-container ;;
 	apt-get:curl | *:file | *:git | *:make | *:tar | apt-get:podman | apt-get:buildah | apt-get:runc | apt-get:debootstrap) echo "$1" ;;
 	esac
@@ -49,7 +51,7 @@ for work in "$@"; do
 		;;
 	test)
 		need+=(make)
-		wanted+=(curl file git shellcheck systemd-nspawn debootstrap qemu-aarch64-static)
+		wanted+=(curl file git shellcheck systemd-nspawn debootstrap qemu-aarch64-static chromium-headless-shell)
 		;;
 	container) need+=(podman buildah runc debootstrap tar) ;;
 	*) fail "unknown work '$work'; known: run, test, container" ;;
@@ -108,7 +110,13 @@ for program in "${lacking[@]}"; do
 done
 if [ "${#packages[@]}" -gt 0 ]; then
 	echo "setup: missing: ${lacking[*]}; installing: ${packages[*]}"
-	install "${packages[@]}" || echo "setup: installing ${packages[*]} failed" >&2
+	install "${packages[@]}" || {
+		# One that this system does not have must not keep the others out.
+		echo "setup: installing ${packages[*]} failed; trying one after the other" >&2
+		for package in "${packages[@]}"; do
+			install "$package" || echo "setup: installing $package failed" >&2
+		done
+	}
 fi
 
 mapfile -t lacking < <(missing "${need[@]}")

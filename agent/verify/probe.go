@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -97,7 +98,7 @@ func (p Prober) probe(ctx context.Context, t Target, within time.Duration) Resul
 		if next.Err == nil || bounded.Err() == nil || v.Err == nil {
 			v = next
 		}
-		over := v.Err == nil || v.Err == errOwn || time.Until(until) <= attemptPause || pause.Sleep(bounded, attemptPause) != nil
+		over := v.Err == nil || errors.Is(v.Err, errOwn) || time.Until(until) <= attemptPause || pause.Sleep(bounded, attemptPause) != nil
 		cancel()
 		if over {
 			break

@@ -337,7 +337,7 @@ func TestInBrowser(t *testing.T) {
 	}
 	t.Parallel()
 	browser := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
 			browser = path
 			break
