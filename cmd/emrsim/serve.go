@@ -48,7 +48,8 @@ The first lines are shell commands that let the AWS CLI and the SDKs use it; the
 exit code 0.
 
 A fault is CALL=ACTION or CALL=ACTION:PROBABILITY, where CALL is SERVICE:ACTION as in IAM policies, and ACTION is throttle, deny, fail,
-lose (the effect takes place, the answer is lost), reset (the connection is reset before any effect) or hang.`
+lose (the effect takes place, the answer is lost), break (the effect takes place, the answer ends in the middle), reset (the connection is
+reset before any effect) or hang.`
 
 func serveCommand() *cobra.Command {
 	var o serveOptions
@@ -83,6 +84,7 @@ func serveCommand() *cobra.Command {
 var faultKinds = map[string]cloud.FaultAction{
 	"fail":  {Kind: cloud.FaultFail},
 	"lose":  {Kind: cloud.FaultLose},
+	"break": {Kind: cloud.FaultBreak},
 	"reset": {Kind: cloud.FaultReset},
 	"hang":  {Kind: cloud.FaultHang},
 	"deny":  {Kind: cloud.FaultFail, Status: http.StatusForbidden, Code: "AccessDeniedException", Message: "User is not authorized to perform this action"},

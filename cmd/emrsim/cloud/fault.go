@@ -20,10 +20,11 @@ const (
 	FaultHang                // no effect and no answer; the caller has to give up
 	FaultHangAfter           // the effect takes place, but no answer; the caller has to give up
 	FaultLate                // the connection is reset; the effect takes place later, after the caller has its error
+	FaultBreak               // the effect takes place; the answer breaks off in the middle of its body
 )
 
 func (k FaultKind) String() string {
-	names := [...]string{"none", "fail", "reset", "lose", "fail-after", "hang", "hang-after", "late"}
+	names := [...]string{"none", "fail", "reset", "lose", "fail-after", "hang", "hang-after", "late", "break"}
 	if k < 0 || int(k) >= len(names) {
 		return "unknown"
 	}
@@ -64,9 +65,9 @@ func (c *Cloud) Watch(hook func(Call)) {
 
 // FaultRates are probabilities for [RandomFaults].
 type FaultRates struct {
-	Fail, Reset, Lose, Hang float64
-	Slow                    float64 // an extra delay of up to MaxSlow
-	MaxSlow                 time.Duration
+	Fail, Reset, Lose, Hang, Break float64
+	Slow                           float64 // an extra delay of up to MaxSlow
+	MaxSlow                        time.Duration
 }
 
 // RandomFaults returns a hook that draws faults from each call's own random stream. It affects only
@@ -85,7 +86,7 @@ func RandomFaults(rates FaultRates, only func(Call) bool) func(Call) FaultAction
 		for _, f := range []struct {
 			kind FaultKind
 			p    float64
-		}{{FaultFail, rates.Fail}, {FaultReset, rates.Reset}, {FaultLose, rates.Lose}, {FaultHang, rates.Hang}} {
+		}{{FaultFail, rates.Fail}, {FaultReset, rates.Reset}, {FaultLose, rates.Lose}, {FaultHang, rates.Hang}, {FaultBreak, rates.Break}} {
 			if x < f.p {
 				a.Kind = f.kind
 				return a

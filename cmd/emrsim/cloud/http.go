@@ -51,6 +51,11 @@ func (c *Cloud) answer(w http.ResponseWriter, req *http.Request, serve func(*inb
 	}
 	r.headers(w.Header())
 	w.WriteHeader(r.status)
+	if r.broken {
+		_, _ = w.Write(r.body[:len(r.body)/2])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler) // the server closes the connection
+	}
 	_, _ = w.Write(r.body) // the caller may have gone
 }
 

@@ -72,6 +72,7 @@ type reply struct {
 	errorType   string
 	tokenTTL    string // of an IMDS token
 	date        string // by the services' clock
+	broken      bool   // half of the body arrives
 }
 
 // serve answers an AWS API call. Its error is an error of the connection or of the context.
@@ -210,7 +211,11 @@ func (c *Cloud) perform(ctx context.Context, call *Call, effect func(time.Time) 
 		c.lost(place)
 		return nil, err
 	}
-	return render(call, body, failure), nil
+	r := render(call, body, failure)
+	if r.broken = f.Kind == FaultBreak; r.broken {
+		c.lost(place)
+	}
+	return r, nil
 }
 
 // carryOut makes a call take effect, records it, and calls the Watch hook.

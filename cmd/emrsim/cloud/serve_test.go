@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http/httptest"
 	"strings"
@@ -110,6 +111,7 @@ func TestFaults(t *testing.T) {
 		{FaultAction{Kind: FaultFailAfter, Status: 503}, true, true, func(err error) bool { return statusOf(err) == 503 }},
 		{FaultAction{Kind: FaultHang}, false, false, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
 		{FaultAction{Kind: FaultHangAfter}, true, true, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
+		{FaultAction{Kind: FaultBreak}, true, true, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
 		{FaultAction{Delay: 2 * time.Second}, false, false, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
 	} {
 		run := func(t *testing.T, w *world, c clients) {
@@ -212,7 +214,7 @@ func TestThen(t *testing.T) {
 }
 
 func TestRandomFaults(t *testing.T) {
-	hook := RandomFaults(FaultRates{Fail: 0.1, Reset: 0.1, Lose: 0.1, Slow: 0.5, MaxSlow: time.Second}, func(c Call) bool { return c.Service == "ssm" })
+	hook := RandomFaults(FaultRates{Fail: 0.1, Reset: 0.1, Lose: 0.1, Break: 0.1, Slow: 0.5, MaxSlow: time.Second}, func(c Call) bool { return c.Service == "ssm" })
 	n := map[FaultKind]int{}
 	for seed := range uint64(1000) {
 		a := hook(Call{Service: "ssm", Seed: mixNumber(seed, 1)})
@@ -221,7 +223,7 @@ func TestRandomFaults(t *testing.T) {
 			t.Fatal("the same call got another fault")
 		}
 	}
-	for _, k := range []FaultKind{FaultFail, FaultReset, FaultLose} {
+	for _, k := range []FaultKind{FaultFail, FaultReset, FaultLose, FaultBreak} {
 		if n[k] < 60 || n[k] > 140 {
 			t.Errorf("fault %v: %d of 1000 calls, want about 100", k, n[k])
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"testing/iotest"
 )
 
 // maxBody is the maximum size of a request body.
@@ -86,9 +87,13 @@ func (r *reply) headers(h http.Header) {
 func (r *reply) response(req *http.Request) *http.Response {
 	h := make(http.Header, 4)
 	r.headers(h)
+	var body io.Reader = bytes.NewReader(r.body)
+	if r.broken { // http.Transport returns the same error
+		body = io.MultiReader(bytes.NewReader(r.body[:len(r.body)/2]), iotest.ErrReader(io.ErrUnexpectedEOF))
+	}
 	return &http.Response{
 		Status: strconv.Itoa(r.status) + " " + http.StatusText(r.status), StatusCode: r.status,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: h, Body: io.NopCloser(bytes.NewReader(r.body)),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: h, Body: io.NopCloser(body),
 		ContentLength: int64(len(r.body)), Request: req,
 	}
 }

@@ -18,7 +18,7 @@ import (
 // faultCommands are failures of AWS, of the network to it, and of nodes in the middle of a run.
 func faultCommands() map[string]Command {
 	return map[string]Command{
-		"when":     {Usage: "when [--nth N] NODES CALL|log:PATTERN kill|kill-before|lose|throttle|fail|deny|cut SERVICE", About: "Arms a fault for the next call of each node: CALL is SERVICE:ACTION as in IAM policies, imds:GetMetadata, or any. With log:PATTERN it waits for a line of the node's log that matches a regular expression, as after a change of the kernel, and the fault can only be kill. kill ends all programs of the node when the call has had its effect, kill-before ends them before it. lose loses the answer. cut SERVICE answers nothing more from then on.", least: 3, most: 4, flags: whenFlags},
+		"when":     {Usage: "when [--nth N] NODES CALL|log:PATTERN kill|kill-before|lose|break|throttle|fail|deny|cut SERVICE", About: "Arms a fault for the next call of each node: CALL is SERVICE:ACTION as in IAM policies, imds:GetMetadata, or any. With log:PATTERN it waits for a line of the node's log that matches a regular expression, as after a change of the kernel, and the fault can only be kill. kill ends all programs of the node when the call has had its effect, kill-before ends them before it. lose loses the answer, break ends it in the middle. cut SERVICE answers nothing more from then on.", least: 3, most: 4, flags: whenFlags},
 		"cut":      {Usage: "cut NODES SERVICE...", About: "Answers no call of nodes to ssm, ec2 or imds any more.", least: 2, most: -1, parse: parseCut},
 		"heal":     {Usage: "heal [NODES]", About: "Ends all faults, of nodes or of all nodes: cut, when, deny.", most: 1, parse: parseHeal},
 		"deny":     {Usage: "deny ACTION...", About: "Lets IAM deny actions to all nodes: ec2:CreateTags.", least: 1, most: -1, parse: parseDeny},
@@ -70,6 +70,8 @@ func (f *faults) decide(call cloud.Call) cloud.FaultAction {
 			return cloud.FaultAction{Kind: cloud.FaultHang}
 		case "lose":
 			return cloud.FaultAction{Kind: cloud.FaultLose}
+		case "break":
+			return cloud.FaultAction{Kind: cloud.FaultBreak}
 		case "fail":
 			return cloud.FaultAction{Kind: cloud.FaultFail}
 		case "deny":
@@ -144,12 +146,12 @@ func parseWhen(nth int, words []string) (step, error) {
 			return nil, fmt.Errorf("cut what? one of %v", services)
 		}
 		a.cut = words[3]
-	case "kill", "kill-before", "lose", "throttle", "fail", "deny":
+	case "kill", "kill-before", "lose", "break", "throttle", "fail", "deny":
 		if len(words) == 4 {
 			return nil, fmt.Errorf("%q after %s", words[3], a.action)
 		}
 	default:
-		return nil, fmt.Errorf("%q: kill, kill-before, lose, throttle, fail, deny or cut", a.action)
+		return nil, fmt.Errorf("%q: kill, kill-before, lose, break, throttle, fail, deny or cut", a.action)
 	}
 	return func(p *play) error {
 		nodes, err := p.nodes(words[0])

@@ -64,6 +64,7 @@ func (l *Launch) faults() func(cloud.Call) cloud.FaultAction {
 		Fail: l.rng.Float64() * 0.1, Reset: l.rng.Float64() * 0.1, Lose: l.rng.Float64() * 0.1, Hang: l.rng.Float64() * 0.02,
 		Slow: l.rng.Float64() * 0.1, MaxSlow: 15 * time.Second,
 	}
+	rates.Break = rates.Lose / 3
 	random := cloud.RandomFaults(rates, func(c cloud.Call) bool { return c.Caller != "" })
 	return func(c cloud.Call) cloud.FaultAction {
 		if l.calm.Load() {
