@@ -170,6 +170,8 @@ func IMDSRemedy(err error) string {
 		return "IMDS throttles this node: find the program that asks it too often (ss -tnp dst 169.254.169.254), and run again"
 	case answered && refused.status >= http.StatusInternalServerError:
 		return "IMDS has a fault of its own: run again; if it lasts, stop and start the instance, or replace the node"
+	case answered && !refused.token && refused.status == http.StatusNotFound && strings.Contains(refused.path, "ipv4"):
+		return "IMDS does not have this yet: run again. If it lasts, the node has no IPv4 address, as in an IPv6-only subnet: launch it in a subnet with IPv4, since static IPs are IPv4 addresses"
 	case answered && !refused.token && refused.status == http.StatusNotFound:
 		return "IMDS does not have this yet: run again. If it lasts, " + oddIMDSRemedy
 	case answered, errors.As(err, &odd):

@@ -218,6 +218,8 @@ func TestRemediesOfAnswersOfIMDS(t *testing.T) {
 		{"mac", 429, ""},
 		{"mac", 500, ""},
 		{"mac", 404, ""},
+		{"local-ipv4", 404, ""},
+		{"network/interfaces/macs/02:00:00:00:00:05/subnet-ipv4-cidr-block", 404, ""},
 		{"mac", 401, ""},
 		{"instance-id", 200, "x y"},
 		{"local-ipv4", 200, ""},
