@@ -238,7 +238,7 @@ func TestReportOfAFailure(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.html")
 	output, code := emrsim(t, "launch", "--core", "3", "--report", path, "--", "10.0.1.10", "10.0.1.11")
 	const cause = "\n - every node: emr-static-ip ended with exit code 2: Insufficient arguments: 1 address for core nodes"
-	if code != 1 || !strings.Contains(output, cause) || strings.Index(output, cause) > strings.LastIndex(output, "correct the list") || strings.Count(output, "\n - ") != 1 {
+	if code != 1 || !strings.Contains(output, cause) || strings.Index(output, cause) > strings.LastIndex(output, "name more addresses") || strings.Count(output, "\n - ") != 1 {
 		t.Errorf("exit code %d, or not one problem with its cause\n%s", code, output)
 	}
 	for _, never := range []string{"after: the same", "a second run", "problems"} {
