@@ -173,13 +173,7 @@ func TestLostStateAndKilled(t *testing.T) {
 				})
 				return points, left
 			}
-			points, want := run(0)
-			for at := 1; at <= points && !t.Failed(); at++ {
-				if _, got := run(at); got != want {
-					t.Errorf("killed at %d:\n%s\nundisturbed:\n%s", at, got, want)
-				}
-			}
-			t.Logf("%d points", points)
+			killedEverywhere(t, run)
 		})
 	}
 }

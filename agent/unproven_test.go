@@ -96,6 +96,20 @@ func (n *testNode) killAt(at int, do operation) (int, error) {
 	return k.count, err
 }
 
+// killedEverywhere compares what a run leaves that is killed at each of its effects, and repeated,
+// with what an undisturbed one leaves. run takes the number of the effect; 0: it is not killed. It
+// returns how many effects there were, and what is left.
+func killedEverywhere(t *testing.T, run func(at int) (points int, left string)) {
+	t.Helper()
+	points, want := run(0)
+	for at := 1; at <= points && !t.Failed(); at++ {
+		if _, got := run(at); got != want {
+			t.Errorf("killed at %d:\n%s\nundisturbed:\n%s", at, got, want)
+		}
+	}
+	t.Logf("%d points", points)
+}
+
 // left is what a run has left outside the state file and in it, without times.
 func (n *testNode) left() string {
 	var b strings.Builder
@@ -176,13 +190,7 @@ func TestCutOffAndKilled(t *testing.T) {
 				})
 				return points, left
 			}
-			points, want := run(0)
-			for at := 1; at <= points && !t.Failed(); at++ {
-				if _, got := run(at); got != want {
-					t.Errorf("killed at %d:\n%s\nundisturbed:\n%s", at, got, want)
-				}
-			}
-			t.Logf("%d points", points)
+			killedEverywhere(t, run)
 		})
 	}
 }

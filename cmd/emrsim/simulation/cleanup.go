@@ -11,6 +11,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // cleanUp lets two operators clean up independently while clusters are launched. At random times
@@ -25,7 +26,7 @@ func (l *Launch) cleanUp(ctx context.Context) error {
 		rng := rand.New(rand.NewPCG(l.w.Seed, hash(bastion.InstanceID)))
 		l.pending.Go(func() {
 			for range 6 {
-				if sleep(ctx, time.Duration(rng.Float64()*float64(time.Minute))) != nil {
+				if pause.Sleep(ctx, time.Duration(rng.Float64()*float64(time.Minute))) != nil {
 					return
 				}
 				command := ledger.GC

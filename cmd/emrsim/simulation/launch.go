@@ -12,6 +12,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // Launch is one simulated scenario: clusters in one subnet, events on their nodes, and a cloud with
@@ -98,7 +99,7 @@ func (l *Launch) play(ctx context.Context) error {
 	}
 	l.pending.Wait()
 	l.calm.Store(true)
-	if err := sleep(ctx, time.Minute); err != nil {
+	if err := pause.Sleep(ctx, time.Minute); err != nil {
 		return err
 	}
 	if err := l.awaitRecords(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // shutdown is how long an instance keeps its interface while it shuts down.
@@ -45,7 +46,7 @@ func (l *Launch) start(ctx context.Context, cn *cloud.Node, pools agent.Pools, k
 
 func (l *Launch) runNode(n *Node, rng *rand.Rand, kills float64) {
 	// Boot times differ, so that no two nodes start at the same nanosecond.
-	if sleep(n.life.Load(), time.Duration(rng.Float64()*float64(40*time.Second))) != nil {
+	if pause.Sleep(n.life.Load(), time.Duration(rng.Float64()*float64(40*time.Second))) != nil {
 		return
 	}
 	tries := 0
@@ -75,7 +76,7 @@ func (l *Launch) runNode(n *Node, rng *rand.Rand, kills float64) {
 				return
 			}
 		}
-		if sleep(n.life.Load(), time.Duration(rng.Float64()*float64(30*time.Second))) != nil {
+		if pause.Sleep(n.life.Load(), time.Duration(rng.Float64()*float64(30*time.Second))) != nil {
 			return
 		}
 	}
@@ -84,7 +85,7 @@ func (l *Launch) runNode(n *Node, rng *rand.Rand, kills float64) {
 // keepRestoring is the systemd timer of a node. It runs restore every minute, at the same time as
 // other runs on the node.
 func (l *Launch) keepRestoring(ctx context.Context, n *Node, rng *rand.Rand) {
-	for d := time.Duration(rng.Float64() * float64(time.Minute)); sleep(ctx, d) == nil && !l.quiet.Load() && !n.gone.Load(); d = time.Minute {
+	for d := time.Duration(rng.Float64() * float64(time.Minute)); pause.Sleep(ctx, d) == nil && !l.quiet.Load() && !n.gone.Load(); d = time.Minute {
 		if !n.alive() {
 			continue // the node is rebooting
 		}
@@ -114,7 +115,7 @@ func (l *Launch) awaitRecords(ctx context.Context) error {
 			l.w.violate("truth: after %d quiet minutes the record of %s is still pending", atMost, late[0].InstanceID)
 			return nil
 		}
-		if err := sleep(ctx, time.Minute); err != nil {
+		if err := pause.Sleep(ctx, time.Minute); err != nil {
 			return err
 		}
 	}
@@ -152,17 +153,6 @@ func (l *Launch) terminate(n *Node) {
 		n.stop()
 		n.gone.Store(true)
 	})
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 func (w *World) node(id string) *Node {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -50,7 +51,7 @@ func (l *Launch) startEvents(ctx context.Context) error {
 		return err
 	}
 	// A read that is older than an obstacle would not show it, and nobody could know.
-	if err := sleep(ctx, ssmcoord.ReadLag); err != nil {
+	if err := pause.Sleep(ctx, ssmcoord.ReadLag); err != nil {
 		return err
 	}
 	l.spare = take(1)[0]
@@ -91,7 +92,7 @@ func (l *Launch) startEvents(ctx context.Context) error {
 		}
 	}
 	for range l.rng.IntN(3) {
-		if err := sleep(ctx, time.Duration(l.rng.Float64()*float64(90*time.Second))); err != nil {
+		if err := pause.Sleep(ctx, time.Duration(l.rng.Float64()*float64(90*time.Second))); err != nil {
 			return err
 		}
 		if err := l.event(ctx, first, &nodes, kills, launch); err != nil {
@@ -181,14 +182,14 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 		}
 	case 3: // the node reboots with an empty kernel, and somebody runs the agent again
 		n.stop()
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := pause.Sleep(ctx, time.Second); err != nil {
 			return err
 		}
 		n.Kernel.Reboot(n.primaries()...)
 		l.revive(ctx, n, kills)
 	case 5: // an operator releases the node's address and then runs the agent again
 		n.stop()
-		if err := sleep(ctx, time.Millisecond); err != nil {
+		if err := pause.Sleep(ctx, time.Millisecond); err != nil {
 			return err
 		}
 		l.count(n.Release(ctx, Kill{}))
@@ -201,7 +202,7 @@ func (l *Launch) event(ctx context.Context, first *cloud.Cluster, nodes *[]*Node
 			k, d := l.shutdownKill(), time.Duration(l.rng.Float64()*float64(time.Minute))
 			n.ending = true
 			l.pending.Go(func() {
-				if sleep(ctx, d) == nil {
+				if pause.Sleep(ctx, d) == nil {
 					l.shutdownAction(ctx, n, k)
 					l.terminate(n)
 				}
@@ -235,7 +236,7 @@ func (l *Launch) shutdownKill() (k Kill) {
 // way.
 func (l *Launch) shutdownAction(ctx context.Context, n *Node, k Kill) {
 	n.stop() // EMR kills running processes
-	if sleep(ctx, time.Millisecond) != nil {
+	if pause.Sleep(ctx, time.Millisecond) != nil {
 		return
 	}
 	released, cancel := context.WithTimeout(ctx, time.Minute)
@@ -247,7 +248,7 @@ func (l *Launch) shutdownAction(ctx context.Context, n *Node, k Kill) {
 // it. Then the list also has the spare address, because another node may have taken the old one.
 func (l *Launch) changeList(ctx context.Context, n *Node) error {
 	n.stop()
-	if err := sleep(ctx, time.Millisecond); err != nil {
+	if err := pause.Sleep(ctx, time.Millisecond); err != nil {
 		return err
 	}
 	had := n.Static()
@@ -256,7 +257,7 @@ func (l *Launch) changeList(ctx context.Context, n *Node) error {
 	n.list(changed)
 	n.begin(ctx)
 	l.count(n.Apply(ctx, Kill{}))
-	if err := sleep(ctx, time.Duration(l.rng.Float64()*float64(time.Second))); err != nil {
+	if err := pause.Sleep(ctx, time.Duration(l.rng.Float64()*float64(time.Second))); err != nil {
 		return err
 	}
 	back := l.pools
