@@ -50,7 +50,7 @@ setup: ## install the programs that the demo and the tests need and that are mis
 # Before lint, which checks the scripts with shellcheck.
 .PHONY: setup-test
 setup-test:
-	@echo "make test: about 15 minutes on two cores, the first time 20; 'make test-unit' takes 3 and installs nothing"
+	@echo "make test: about 9 minutes on two cores, the first time 15; 'make test-unit' takes 3 and installs nothing"
 	@scripts/setup.sh run test
 
 .PHONY: test

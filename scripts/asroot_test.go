@@ -70,7 +70,7 @@ func TestMakeDemo(t *testing.T) {
 		if target == "demo" && !strings.Contains(out, "scripts/as-root.sh --namespaces-first bin/emrsim launch") {
 			t.Errorf("make demo:\n%s", out)
 		}
-		if target == "test" && (!strings.Contains(out, "setup.sh run test") || !strings.Contains(out, "about 15 minutes")) {
+		if target == "test" && (!strings.Contains(out, "setup.sh run test") || !strings.Contains(out, "about 9 minutes")) {
 			t.Errorf("make test does not install all before the work, or does not say how long it takes:\n%s", out)
 		}
 	}
