@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
 
 // Pools are the static IPs offered to each role, in the operator's order.
@@ -63,7 +63,7 @@ type Config struct {
 	Verbose          bool
 	LogFormat        string // console or json
 
-	ClaimTags []ssmcoord.Tag // of the node's record in Parameter Store
+	ClaimTags []tag.Tag // of the node's record in Parameter Store
 
 	Given Given // the settings that the operator set
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
 
 func TestRepeating(t *testing.T) {
@@ -57,6 +57,6 @@ func testSettings() Settings {
 		Role:  RoleCore, Scope: "all", ScopeFrom: ScopeAsked, Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 		Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
 		Verify:           targetList("192.168.50.10:8020", "nn.example.com:443"),
-		NoShutdownAction: true, ClaimTags: []ssmcoord.Tag{{Key: "team", Value: "data"}},
+		NoShutdownAction: true, ClaimTags: []tag.Tag{{Key: "team", Value: "data"}},
 	}
 }

@@ -524,7 +524,7 @@ func TestReadmeDemo(t *testing.T) {
 // TestReadmeFacts checks that the constants in the table of facts exist.
 func TestReadmeFacts(t *testing.T) {
 	declared := map[string]bool{}
-	for _, file := range slices.Concat(parsed(t, "../ssmcoord/*.go"), parsed(t, "../cmd/emrsim/cloud/*.go")) {
+	for _, file := range slices.Concat(parsed(t, "../ssmcoord/*.go"), parsed(t, "../internal/tag/*.go"), parsed(t, "../cmd/emrsim/cloud/*.go")) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.ValueSpec:

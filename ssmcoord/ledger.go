@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
 
 // NamesPerRead is how many parameters one GetParameters call may ask for.
@@ -30,8 +32,8 @@ type Ledger struct {
 	api    API
 	prefix string
 	subnet string
-	tags   []Tag // of the records that are written
-	Clock        // as of the last read
+	tags   []tag.Tag // of the records that are written
+	Clock            // as of the last read
 }
 
 // OpenLedger returns the ledger of a subnet below a prefix such as /emr-static-ip. It makes no

@@ -14,31 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
 
-	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
-
-func TestParseTags(t *testing.T) {
-	tags, err := ParseTags([]string{"team=data", "cost centre=a=b:c/d+e-f@g_h.i", "empty=", "größe=7"})
-	if want := "[team=data cost centre=a=b:c/d+e-f@g_h.i empty= größe=7]"; err != nil || fmt.Sprint(tags) != want {
-		t.Errorf("%v, %v, want %s", tags, err, want)
-	}
-	long := strings.Repeat("k", 129) + "=v"
-	_, err = ParseTags([]string{"team", "=x", "a=1,2", "a=\x1b", "a=\xff", "AWS:x=y", long, "b=" + strings.Repeat("ü", 257), "c=1", "c=2"})
-	messages := golden.Open(t, "tags.txt")
-	messages.Is(t, "everything wrong", err.Error())
-	if n := strings.Count(err.Error(), "\n"); n != 8 {
-		t.Errorf("%d line breaks:\n%v", n, err)
-	}
-	var many []string
-	for i := range 51 {
-		many = append(many, fmt.Sprintf("k%d=", i))
-	}
-	if _, err := ParseTags(many); err == nil {
-		t.Error("51 tags are accepted")
-	} else {
-		messages.Is(t, "too many", err.Error())
-	}
-}
 
 // tagStore is a Parameter Store with one parameter. It keeps AWS's rule about tags.
 type tagStore struct {
@@ -125,7 +102,7 @@ func TestTags(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &tagStore{exists: test.exists, denied: test.denied, value: "before", tags: map[string]string{"old": "1"}}
-				ledger := OpenLedger(s, "/x", "subnet-1").WithTags([]Tag{{"team", "data"}, {"empty", ""}})
+				ledger := OpenLedger(s, "/x", "subnet-1").WithTags([]tag.Tag{{Key: "team", Value: "data"}, {Key: "empty"}})
 				err := ledger.Record(t.Context(), a, self)
 				if (err != nil) != test.fail {
 					t.Errorf("%v", err)
@@ -149,7 +126,7 @@ func TestTags(t *testing.T) {
 func TestTagsOwnRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &tagStore{exists: true, denied: "overwrite", value: self.record(time.Now()).Render(), tags: map[string]string{}}
-		if err := OpenLedger(s, "/x", "subnet-1").WithTags([]Tag{{"team", "data"}}).Record(t.Context(), netip.MustParseAddr("10.0.1.21"), self); err != nil {
+		if err := OpenLedger(s, "/x", "subnet-1").WithTags([]tag.Tag{{Key: "team", Value: "data"}}).Record(t.Context(), netip.MustParseAddr("10.0.1.21"), self); err != nil {
 			t.Error(err)
 		}
 		if got, want := strings.Join(s.calls, ", "), "put overwrite=false tags=1, tag, put overwrite=true tags=0, get"; got != want {

@@ -22,7 +22,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
 
 // called is what a test program was asked to do.
@@ -109,7 +109,7 @@ func TestCommandLine(t *testing.T) {
 				Only:    []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("10.9.0.1/32")},
 				Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "nftables", Prefix: "/team/x", PutRate: 10,
 				Timeout: 90 * time.Second, IMDSTimeout: time.Minute, LockWait: 5 * time.Second, StateDir: "/var/tmp/x", LogFormat: "json", Output: "text", Verbose: true, NoUnits: true, OnError: "continue",
-				ClaimTags: []ssmcoord.Tag{{Key: "team", Value: "data"}, {Key: "cost"}, {Key: "a", Value: "b=c"}},
+				ClaimTags: []tag.Tag{{Key: "team", Value: "data"}, {Key: "cost"}, {Key: "a", Value: "b=c"}},
 				Given:     agent.Given{Only: true, Exclude: true, Role: true, Scope: true, Backend: true, Prefix: true, PutRate: true, NoUnits: true, NameTag: true, OnError: true, ClaimTags: true},
 			}},
 		{"from the environment", "", map[string]string{"EMR_STATIC_IP_MASTER_IPS": "10.0.1.10", "EMR_STATIC_IP_CORE_IPS": "10.0.1.11", "EMR_STATIC_IP_VERBOSE": "1",

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
 
 // The functions below return parsers of one flag's value. A parser stores the value, or returns
@@ -127,14 +127,14 @@ func parseSubnet(into *string) func(name, text string) error {
 }
 
 // parseTags reads tags, several of them with commas between, which no tag has.
-func parseTags(name string, texts []string) ([]ssmcoord.Tag, error) {
+func parseTags(name string, texts []string) ([]tag.Tag, error) {
 	var items []string
 	for _, list := range texts {
 		for item := range strings.SplitSeq(list, ",") {
 			items = append(items, strings.TrimSpace(item))
 		}
 	}
-	tags, err := ssmcoord.ParseTags(items)
+	tags, err := tag.ParseList(items)
 	if err != nil {
 		var problems []error
 		for line := range strings.Lines(err.Error()) {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
 
 // TestLedgerRepairCutShort lets a step fail. The repair ends, and still looks again at what it
@@ -63,7 +63,7 @@ func TestLedgerRepairTags(t *testing.T) {
 		w.put(w.name(w.subnet, "10.0.1.20"), "blank")
 		w.assign(w.nodes[1], "10.0.1.20")
 		time.Sleep(time.Hour)
-		w.cfg.ClaimTags = []ssmcoord.Tag{{Key: "team", Value: "data"}}
+		w.cfg.ClaimTags = []tag.Tag{{Key: "team", Value: "data"}}
 		w.yes(Repair, exit.OK)
 		w.expectRecord("10.0.1.20", w.nodes[1])
 		for _, p := range w.cloud.Parameters() {

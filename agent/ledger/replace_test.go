@@ -10,6 +10,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -76,7 +77,7 @@ func TestLedgerRepairLosesNoRecord(t *testing.T) {
 						}
 						return cloud.FaultAction{Then: move}
 					})
-					w.cfg.ClaimTags = []ssmcoord.Tag{{Key: "team", Value: "data"}}
+					w.cfg.ClaimTags = []tag.Tag{{Key: "team", Value: "data"}}
 					w.cfg.Yes = true
 					l, err := Run(t.Context(), Repair, w.cfg, w.env)
 					w.cloud.Fault(nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
 
 // Version is the format of the state file that this version writes, and the only one that it reads.
@@ -123,5 +123,5 @@ type Settings struct {
 
 	NoShutdownAction bool `json:"no_shutdown_action,omitempty"`
 
-	ClaimTags []ssmcoord.Tag `json:"claim_tags,omitempty"`
+	ClaimTags []tag.Tag `json:"claim_tags,omitempty"`
 }

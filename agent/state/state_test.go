@@ -19,7 +19,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/agent/verify"
 	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
 
 // testState has a value in every field, so that a test notices one that is not kept.
@@ -36,7 +36,7 @@ func testState() State {
 			Role:  emr.Core, OnError: "continue", Scope: "all", ScopeFrom: ScopeDerived, Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
 			Exclude: []netip.Prefix{netip.MustParsePrefix("192.168.9.0/24")}, Backend: "iptables", Prefix: "/x", NameTag: true, NoUnits: true, PutRate: 5,
 			Verify:           []verify.Target{{Host: "192.168.50.10", Port: 8020}, {Host: "nn.example.com", Port: 443}},
-			NoShutdownAction: true, ClaimTags: []ssmcoord.Tag{{Key: "team", Value: "data"}, {Key: "empty"}},
+			NoShutdownAction: true, ClaimTags: []tag.Tag{{Key: "team", Value: "data"}, {Key: "empty"}},
 		},
 	}
 }

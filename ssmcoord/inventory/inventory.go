@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -36,9 +37,9 @@ type Inventory struct {
 	API    ssmcoord.API
 	EC2    Census
 	Prefix string
-	Subnet string         // empty for all subnets that have a record
-	Tags   []ssmcoord.Tag // of the records that are written
-	Named  []netip.Addr   // addresses of the subnet to look at even if they have no record
+	Subnet string       // empty for all subnets that have a record
+	Tags   []tag.Tag    // of the records that are written
+	Named  []netip.Addr // addresses of the subnet to look at even if they have no record
 	Notify func(ssmcoord.Event)
 
 	ssmcoord.Clock // Parameter Store's, since an operator's own clock may be wrong

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -33,7 +34,7 @@ var ErrNotTried = errors.New("not tried: the probe could not be removed again")
 // the parameter again, also if ctx ends meanwhile. It deletes first: if the permission to delete is
 // missing, it writes nothing that would be left. by distinguishes probes that run at the same time.
 // It has letters, digits and - only. The parameter gets the tags that records get.
-func Probe(ctx context.Context, api ssmcoord.API, prefix, subnet string, tags []ssmcoord.Tag, by string) []Trial {
+func Probe(ctx context.Context, api ssmcoord.API, prefix, subnet string, tags []tag.Tag, by string) []Trial {
 	root := prefix + "/" + subnet + "/"
 	name := root + probeMark + by
 	get := Trial{Action: "ssm:GetParameters"}

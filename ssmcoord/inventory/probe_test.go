@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -41,7 +42,7 @@ func (s *tagged) PutParameter(_ context.Context, in *ssm.PutParameterInput, _ ..
 // TestProbeWithTags checks that doctor's probe writes with tags, as a run does.
 func TestProbeWithTags(t *testing.T) {
 	s := &tagged{}
-	for _, trial := range Probe(t.Context(), s, "/x", "subnet-1", []ssmcoord.Tag{{Key: "team", Value: "data"}}, "i-1") {
+	for _, trial := range Probe(t.Context(), s, "/x", "subnet-1", []tag.Tag{{Key: "team", Value: "data"}}, "i-1") {
 		if trial.Err != nil {
 			t.Errorf("%s: %v", trial.Action, trial.Err)
 		}
