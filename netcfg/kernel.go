@@ -53,8 +53,8 @@ type Kernel interface {
 	// Untracked lists the rules of others that keep from connection tracking what the wanted rules
 	// would translate on the link. What cannot be read is an error, never "none".
 	Untracked(ctx context.Context, want Config, link string) ([]Untracking, error)
-	// Route returns the way to an address, for a socket that is bound to nothing. The zero Route
-	// means that there is none.
+	// Route returns the way to an address, for a socket that is bound to nothing. It returns
+	// the zero Route if there is no way.
 	Route(ctx context.Context, to netip.Addr) (Route, error)
 	// Backend names what holds the rules, for people: "iptables v1.8.9 (nf_tables)".
 	Backend() string

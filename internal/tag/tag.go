@@ -13,7 +13,8 @@ import (
 // Tag is a tag of a parameter.
 type Tag struct{ Key, Value string }
 
-// Bounds of tags, in characters: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_Tag.html
+// Bounds of tags, in characters:
+// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_Tag.html
 const (
 	maxTags     = 50 // of a parameter
 	maxTagKey   = 128
