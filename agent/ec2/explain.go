@@ -145,8 +145,8 @@ func unreachableRemedy(err error, region, service string) string {
 	return own + fmt.Sprintf("in a subnet without NAT create the %s whose security group admits TCP 443 from the nodes; otherwise check routes, network ACLs, DNS and HTTPS_PROXY", vpce)
 }
 
-// ownEndpoint returns the host of a failed request. It returns "" if the host is AWS's: the names of
-// AWS's endpoints, and of VPC endpoints, contain the region.
+// ownEndpoint returns the host of a failed request. It returns "" if the host is AWS's: the names
+// of AWS's endpoints, and of VPC endpoints, contain the region.
 func ownEndpoint(err error, region string) string {
 	request := (*url.Error)(nil)
 	if region == "" || !errors.As(err, &request) {
