@@ -102,8 +102,8 @@ func (d *examination) askable(service string) aws.Config {
 	return cfg
 }
 
-// programmedStatics returns the static IPs that the rules in the kernel name. It returns none if the
-// kernel cannot be looked at, as a plan that is not made by root.
+// programmedStatics returns the static IPs that the rules in the kernel name. It returns none if
+// the kernel cannot be looked at, as a plan that is not made by root.
 func (d *examination) programmedStatics(ctx context.Context) ([]netip.Addr, error) {
 	if !d.kernelOK {
 		return nil, nil
