@@ -40,7 +40,7 @@ func (r *run) plan(ctx context.Context) error {
 		return err
 	}
 	last := r.past().Resumed()
-	gone := r.strays.gone
+	gone := r.unnamed.Gone
 	for _, a := range gone {
 		r.report.warn(lostText(a)+", and the kernel has its rules", addressField(a))
 	}
@@ -58,7 +58,7 @@ func (r *run) plan(ctx context.Context) error {
 		r.report.note(note)
 	}
 	if p.Doubt {
-		r.report.warn(fmt.Sprintf("EC2 does not show %s on this node: a run asks EC2 for it, and withdraws it where another network interface has it", last.Static))
+		r.report.warn(DoubtText(last.Static))
 		if p.Addr != last.Static {
 			gone = union(gone, []netip.Addr{last.Static})
 		}
