@@ -66,7 +66,7 @@ func (h *handover) finishGivenBack(ctx context.Context) error {
 // The state file names the addresses first: EC2's describe calls may be late, and an address of
 // this node that nothing names any more would stay on its network interface.
 func (h *handover) withdrawStrays(ctx context.Context) error {
-	gone := h.memory.strays.gone
+	gone := h.memory.unnamed.Gone
 	if len(gone) == 0 {
 		return nil
 	}

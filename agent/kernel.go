@@ -79,11 +79,6 @@ func (k *kernel) observe(ctx context.Context) (netcfg.Observed, error) {
 	return o, node.KernelError(err)
 }
 
-// ruleSets returns the rules of this program that were observed, those of the backend first.
-func ruleSets(o netcfg.Observed) []netcfg.RuleSet {
-	return []netcfg.RuleSet{o.Rules, o.Strays[netcfg.IptablesLegacy], o.Strays[netcfg.IptablesNFT], o.Strays[netcfg.Nftables]}
-}
-
 // statics returns the static IPs that the rules in the kernel name. It returns none to a plan that
 // may not look at the kernel, and has said so.
 func (k *kernel) statics(ctx context.Context) ([]netip.Addr, error) {
@@ -96,13 +91,7 @@ func (k *kernel) statics(ctx context.Context) ([]netip.Addr, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	var list []netip.Addr
-	for _, set := range ruleSets(o) {
-		if static, ok := set.Static(); ok && static != k.facts.ID.PrimaryIP && !slices.Contains(list, static) {
-			list = append(list, static)
-		}
-	}
-	return list, nil
+	return ProgrammedStatics(o, k.facts.ID.PrimaryIP), nil
 }
 
 // carries says what the kernel has of this program. It returns "" if there is nothing, or if that

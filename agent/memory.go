@@ -2,16 +2,12 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // memory is what a run knows of earlier runs, and what it leaves for later ones: the state file,
@@ -23,27 +19,29 @@ type memory struct {
 	facts   *node.Facts
 	session *node.Session
 
-	claims []netip.Addr // addresses of this node that the state file does not name
-	strays strays       // those of them that the kernel's rules name
+	unnamed Unnamed // addresses of this node that the state file does not name
 }
 
-// strays are addresses that the rules of this program in the kernel name, and that are not in use
-// by the state file: it is lost, or the run that programmed them had another state directory.
-type strays struct {
-	kept []netip.Addr // EC2 gives them to this node
-	gone []netip.Addr // EC2 does not
-}
-
-// past returns what earlier runs have left, as this one may use it. Without a state file these are
-// the addresses whose records name the node, and what the kernel has in use.
-func (m *memory) past() state.State {
-	s := m.State().Usable()
-	s.Intents = union(s.Intents, m.claims)
-	if kept := m.strays.kept; len(kept) > 0 && !s.Static.IsValid() && !m.State().GivenBack() {
-		s.Static, s.Phase = kept[0], state.Programmed
+// claimant returns what this node's coordinator is made of.
+func (m *memory) claimant() *Claimant {
+	c := &Claimant{Config: *m.cfg, Facts: *m.facts, EC2: m.session.EC2, File: m.State(), Known: m.Known(), Unnamed: m.unnamed}
+	if m.session.AWS != nil {
+		c.AWS = m.session.AWS.Config
 	}
-	return s
+	return c
 }
+
+// findUnnamed finds the addresses of this node that the state file does not name. programmed are
+// the static IPs that the kernel's rules name. It changes nothing on the node.
+func (m *memory) findUnnamed(ctx context.Context, programmed []netip.Addr) error {
+	c := m.claimant()
+	err := c.FindUnnamed(ctx, programmed)
+	m.unnamed = c.Unnamed
+	return err
+}
+
+// past returns what earlier runs have left, as this one may use it.
+func (m *memory) past() state.State { return m.claimant().State() }
 
 // save writes the state file: what the run has found, the phase, and what edit changes of the rest.
 func (m *memory) save(phase state.Phase, edit func(*state.State)) error {
@@ -82,83 +80,6 @@ func (m *memory) intend(_ context.Context, intents []netip.Addr, asked netip.Add
 			s.Unproven = union(s.Unproven, []netip.Addr{asked})
 		}
 	})
-}
-
-// unnamed returns those of the kernel's static IPs that are neither in use by the state file nor
-// withdrawn because of it.
-func (m *memory) unnamed(statics []netip.Addr) []netip.Addr {
-	s := m.State()
-	known := []netip.Addr{s.Static, s.Before}
-	if s.GivenBack() {
-		known = s.Touched()
-	}
-	return slices.DeleteFunc(slices.Clone(statics), func(a netip.Addr) bool { return slices.Contains(known, a) })
-}
-
-// recall finds the addresses of this node that the state file does not name: those of the kernel's
-// rules, which statics are, and, if the state file is lost and the network interface has more than
-// the primary IP, those whose records name this node. It changes nothing on the node.
-func (m *memory) recall(ctx context.Context, statics []netip.Addr) error {
-	m.claims, m.strays = m.unnamed(statics), strays{}
-	if len(m.claims) > 0 {
-		own, err := m.session.EC2.Own(ctx)
-		if err != nil {
-			return err
-		}
-		for _, a := range m.claims {
-			if slices.Contains(own, a) {
-				m.strays.kept = append(m.strays.kept, a)
-			} else {
-				m.strays.gone = append(m.strays.gone, a)
-			}
-		}
-	}
-	if m.Known() && !m.State().Lost || len(m.facts.ID.Addresses) < 2 {
-		return nil
-	}
-	claims, err := ssmcoord.NewLedger(m.session.AWS.Config, m.cfg.Prefix, m.facts.ID.SubnetID).Claims(ctx, m.facts.ID.InstanceID)
-	m.claims = union(m.claims, without(claims, m.facts.ID.PrimaryIP))
-	return err
-}
-
-// claimed returns what the claim protocol needs to know of earlier runs. last is what they have
-// left.
-func (m *memory) claimed(last state.State) ssmcoord.Past {
-	past := ssmcoord.Past{Intents: last.Touched(), Used: last.Former, Recorded: true}
-	if m.Known() {
-		past.Written, past.Last = last.Written, last.Static
-		// Of a run that is resumed, the record of either address may be written or deleted.
-		past.Recorded = last.Static.IsValid() && last.RecordDue.IsZero() && last.Static == m.State().Static
-		past.Used = union(past.Used, []netip.Addr{m.State().Static})
-	}
-	past.Used = union(past.Used, m.strays.kept)
-	if slices.Contains(m.strays.kept, last.Static) { // when it was assigned is not known
-		past.Written, past.Last = time.Now(), last.Static
-	}
-	switch last.Phase {
-	case state.Released:
-		past.Released = last.Written
-	case state.Releasing: // an interrupted release may have deleted a record later than it said so
-		past.Released = time.Now()
-	}
-	return past
-}
-
-// prefixChanged reports whether this node has addresses in the ledger of another prefix, and which.
-func (m *memory) prefixChanged() (bool, string) {
-	last := m.State()
-	former := last.Settings.Prefix
-	return m.Known() && len(last.Touched()) > 0 && former != "" && former != m.cfg.Prefix, former
-}
-
-// checkPrefix refuses a run under another prefix while this node has an address in that ledger.
-func (m *memory) checkPrefix() error {
-	changed, former := m.prefixChanged()
-	if !changed {
-		return nil
-	}
-	return exit.With(ExitUsage, fmt.Errorf("--prefix %s: this node has its address in the ledger %s", text.Quote(m.cfg.Prefix), text.Quote(former)),
-		"emr-static-ip release first, then run this again")
 }
 
 // recent reports whether the state file was written a moment ago.

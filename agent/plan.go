@@ -35,7 +35,7 @@ func (r *run) plan(ctx context.Context) error {
 		return err
 	}
 	last := r.memory.past().Resumed()
-	gone := r.memory.strays.gone
+	gone := r.memory.unnamed.Gone
 	for _, a := range gone {
 		r.report.warn(lostText(a)+", and the kernel has its rules", addressField(a))
 	}
@@ -53,7 +53,7 @@ func (r *run) plan(ctx context.Context) error {
 		r.report.note(note)
 	}
 	if p.Doubt {
-		r.report.warn(fmt.Sprintf("EC2 does not show %s on this node: a run asks EC2 for it, and withdraws it where another network interface has it", last.Static))
+		r.report.warn(DoubtText(last.Static))
 		if p.Addr != last.Static {
 			gone = union(gone, []netip.Addr{last.Static})
 		}

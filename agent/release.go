@@ -41,7 +41,7 @@ func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 			if err := r.identify(ctx, false); err != nil {
 				return err
 			}
-			if changed, prefix := r.memory.prefixChanged(); changed {
+			if prefix := r.memory.claimant().formerPrefix(); prefix != "" {
 				r.report.note("the record of this node is below the prefix " + text.Quote(prefix) + ": --prefix is ignored")
 				r.cfg.Prefix = prefix
 			}
@@ -64,8 +64,8 @@ func (r *run) release(ctx context.Context) error {
 		return err
 	}
 	c := r.coordinator(last)
-	statics, err := r.kernel.statics(ctx)
-	strays := r.memory.unnamed(statics)
+	programmed, err := r.kernel.statics(ctx)
+	strays := strayStatics(programmed, last)
 	addrs := union(last.Touched(), strays)
 	// Where the state file has addresses, an error comes again when they are taken out.
 	if err != nil && len(addrs) == 0 && last.Phase != state.Released {

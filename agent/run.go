@@ -14,7 +14,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/check"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
@@ -145,21 +144,9 @@ func (r *run) explain(ctx context.Context, err error) error {
 
 // coordinator returns this node's side of the claim protocol. last is what earlier runs have left.
 func (r *run) coordinator(last state.State) *ssmcoord.Coordinator {
-	pools := check.Placed(r.cfg.Pools, r.facts.ID).Own
-	past := r.memory.claimed(last)
-	return ssmcoord.New(ssmcoord.Options{
-		Ledger:  ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID).WithTags(r.cfg.ClaimTags),
-		EC2:     r.session.EC2,
-		Self:    r.facts.Self(),
-		Pools:   ssmcoord.Pools{string(RoleMaster): pools.Master, string(RoleCore): pools.Core, string(RoleTask): pools.Task},
-		Past:    past,
-		Quick:   last.Finished() && (last.Named || !r.cfg.NameTag) && len(past.Intents) == 1,
-		PutRate: r.cfg.PutRate,
-		Rand:    r.env.Random(),
-		Notify:  r.report.event,
-		Intend:  r.memory.intend,
-		Lost:    r.handover.lostStatic,
-	})
+	o := r.memory.claimant().Options(last)
+	o.Rand, o.Notify, o.Intend, o.Lost = r.env.Random(), r.report.event, r.memory.intend, r.handover.lostStatic
+	return ssmcoord.New(o)
 }
 
 // newNaming returns what looks after the Name tag.
@@ -178,7 +165,7 @@ func (r *run) recallAddresses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.memory.recall(ctx, statics)
+	return r.memory.findUnnamed(ctx, statics)
 }
 
 // logIdentity logs who the node is, once its role is known.

@@ -61,8 +61,8 @@ func prepareDescribeCluster(r *request) (*operation, *Error) {
 			"Id": cl.id, "Name": cl.spec.Name, "ReleaseLabel": cl.spec.ReleaseLabel,
 			"ClusterArn":             "arn:aws:elasticmapreduce:" + c.opts.Region + ":" + c.opts.Account + ":cluster/" + cl.id,
 			"Status":                 status(cl.state(now), cl.created, cl.ending),
-			"InstanceCollectionType": cl.groupKey("INSTANCE_GROUP", "INSTANCE_FLEET"),
-			"AutoTerminate":          false, "TerminationProtected": cl.highlyAvailable(), "VisibleToAllUsers": true,
+			"InstanceCollectionType": cl.groupKey(FilesByAPI, "INSTANCE_GROUP", "INSTANCE_FLEET"),
+			"AutoTerminate":          false, "TerminationProtected": cl.highlyAvailable(FilesByAPI), "VisibleToAllUsers": true,
 			"NormalizedInstanceHours": 0, "ServiceRole": "EMR_DefaultRole",
 			"Applications": []object{}, "Tags": []object{}, "Configurations": []object{},
 		}
@@ -182,7 +182,7 @@ func prepareListInstances(r *request) (*operation, *Error) {
 			}
 			v := object{"Id": "ci-" + i.InstanceID[len("i-"):], "Ec2InstanceId": i.InstanceID, "PrivateIpAddress": i.PrimaryIP.String(), "PrivateDnsName": i.Hostname,
 				"PublicDnsName": "", "InstanceType": i.InstanceType, "Market": "ON_DEMAND", "EbsVolumes": []object{}, "Status": status(state, i.launched, ended)}
-			v[cl.groupKey("InstanceGroupId", "InstanceFleetId")] = i.GroupID
+			v[cl.groupKey(FilesByAPI, "InstanceGroupId", "InstanceFleetId")] = i.GroupID
 			list = append(list, v)
 		}
 		page, marker, err := emrPage(list, in.Marker, 2000)
