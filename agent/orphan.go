@@ -14,7 +14,6 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
-	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // This file is about a node whose state file is lost or damaged, or cannot be written.
@@ -85,41 +84,19 @@ func (r *run) look(ctx context.Context) (netcfg.Observed, error) {
 	return o, node.KernelError(err)
 }
 
-// strays are addresses that the rules of this program in the kernel name, and that are not in use
-// by the state file: it is lost, or the run that programmed them had another state directory.
-type strays struct {
-	kept []netip.Addr // EC2 gives them to this node
-	gone []netip.Addr // EC2 does not
-}
-
-// recallClaims finds the addresses of this node that the state file does not name: those of the
-// kernel's rules, and, if the state file is lost and the network interface has more than the
-// primary IP, those whose records name this node. It changes nothing.
+// recallClaims finds the addresses of this node that the state file does not name. It changes
+// nothing.
 func (r *run) recallClaims(ctx context.Context) error {
-	named, err := r.strayStatics(ctx)
-	if err != nil {
-		return err
-	}
-	r.strays = strays{}
-	if len(named) > 0 {
-		own, err := r.session.EC2.Own(ctx)
-		if err != nil {
+	var programmed []netip.Addr
+	if !unprivileged(r.env) { // otherwise a plan, which has said that the kernel cannot be read
+		var err error
+		if programmed, err = r.programmedStatics(ctx); err != nil {
 			return err
 		}
-		for _, a := range named {
-			if slices.Contains(own, a) {
-				r.strays.kept = append(r.strays.kept, a)
-			} else {
-				r.strays.gone = append(r.strays.gone, a)
-			}
-		}
 	}
-	r.claims = named
-	if r.memory.Known() && !r.memory.State().Lost || len(r.facts.ID.Addresses) < 2 {
-		return nil
-	}
-	claims, err := ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID).Claims(ctx, r.facts.ID.InstanceID)
-	r.claims = union(r.claims, without(claims, r.facts.ID.PrimaryIP))
+	c := r.claimant()
+	err := c.FindUnnamed(ctx, programmed)
+	r.unnamed = c.Unnamed
 	return err
 }
 
@@ -129,7 +106,7 @@ func (r *run) recallClaims(ctx context.Context) error {
 // The state file names the addresses first: EC2's describe calls may be late, and an address of
 // this node that nothing names any more would stay on its network interface.
 func (r *run) withdrawStrays(ctx context.Context) error {
-	gone := r.strays.gone
+	gone := r.unnamed.Gone
 	if len(gone) == 0 {
 		return nil
 	}
@@ -139,41 +116,20 @@ func (r *run) withdrawStrays(ctx context.Context) error {
 	for _, a := range gone {
 		r.report.warn(lostText(a)+", and the kernel has its rules", addressField(a))
 	}
-	named, err := r.programmedStatic(ctx)
+	named, err := r.programmedStatics(ctx)
 	if err != nil || slices.Contains(named, r.past().Static) {
 		return err
 	}
 	return r.unprogram(ctx, gone)
 }
 
-// strayStatics returns what programmedStatic does, without what is in use by the state file, or is
-// withdrawn because of it.
-func (r *run) strayStatics(ctx context.Context) ([]netip.Addr, error) {
-	if unprivileged(r.env) {
-		return nil, nil // a plan, which has said that the kernel cannot be read
-	}
-	named, err := r.programmedStatic(ctx)
-	s := r.memory.State()
-	known := []netip.Addr{s.Static, s.Before}
-	if s.GivenBack() {
-		known = s.Touched()
-	}
-	return slices.DeleteFunc(named, func(a netip.Addr) bool { return slices.Contains(known, a) }), err
-}
-
-// programmedStatic returns the static IP that the rules in the kernel name, if there are any.
-func (r *run) programmedStatic(ctx context.Context) ([]netip.Addr, error) {
+// programmedStatics returns the static IPs that the rules in the kernel name.
+func (r *run) programmedStatics(ctx context.Context) ([]netip.Addr, error) {
 	o, err := r.look(ctx)
 	if errors.Is(err, netcfg.ErrNoLink) {
 		return nil, nil // others report that
 	} else if err != nil {
 		return nil, err
 	}
-	var list []netip.Addr
-	for _, set := range []netcfg.RuleSet{o.Rules, o.Strays[netcfg.IptablesLegacy], o.Strays[netcfg.IptablesNFT], o.Strays[netcfg.Nftables]} {
-		if static, ok := set.Static(); ok && static != r.facts.ID.PrimaryIP && !slices.Contains(list, static) {
-			list = append(list, static)
-		}
-	}
-	return list, nil
+	return ProgrammedStatics(o, r.facts.ID.PrimaryIP), nil
 }

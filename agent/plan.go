@@ -40,7 +40,7 @@ func (r *run) plan(ctx context.Context) error {
 		return err
 	}
 	last := r.past().Resumed()
-	gone := r.strays.gone
+	gone := r.unnamed.Gone
 	for _, a := range gone {
 		r.report.warn(lostText(a)+", and the kernel has its rules", addressField(a))
 	}

@@ -64,7 +64,8 @@ func (r *run) release(ctx context.Context) error {
 		return err
 	}
 	c := r.coordinator(last)
-	strays, err := r.strayStatics(ctx)
+	programmed, err := r.programmedStatics(ctx)
+	strays := strayStatics(programmed, last)
 	addrs := union(last.Touched(), strays)
 	// Where the state file has addresses, an error comes again when they are taken out.
 	if err != nil && len(addrs) == 0 && last.Phase != state.Released {

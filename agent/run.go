@@ -40,8 +40,7 @@ type run struct {
 	memory  *state.Memory
 	report  *reporter
 
-	claims   []netip.Addr       // addresses of this node that the state file does not name
-	strays   strays             // those of them that the kernel's rules name
+	unnamed  Unnamed            // addresses of this node that the state file does not name
 	list     string             // listDigest of the addresses that the operator named for this run
 	beside   beside             // calls beside the run's own
 	installs *systemd.Installer // once installer was called
@@ -149,16 +148,20 @@ func (r *run) explain(ctx context.Context, err error) error {
 	return r.session.Explain(ctx, err, r.facts.Place(r.cfg.Prefix))
 }
 
-// past returns what earlier runs have left, as this one may use it. Without a state file these are
-// the addresses whose records name the node, and what the kernel has in use.
-func (r *run) past() state.State {
-	s := r.memory.State().Usable()
-	s.Intents = union(s.Intents, r.claims)
-	if kept := r.strays.kept; len(kept) > 0 && !s.Static.IsValid() && !r.memory.State().GivenBack() {
-		s.Static, s.Phase = kept[0], state.Programmed
+// claimant returns what this node's coordinator is made of.
+func (r *run) claimant() *Claimant {
+	c := &Claimant{
+		Config: r.cfg, Facts: r.facts, EC2: r.session.EC2,
+		File: r.memory.State(), Known: r.memory.Known(), Unnamed: r.unnamed,
 	}
-	return s
+	if r.session.AWS != nil {
+		c.AWS = r.session.AWS.Config
+	}
+	return c
 }
+
+// past returns what earlier runs have left, as this one may use it.
+func (r *run) past() state.State { return r.claimant().State() }
 
 // save writes the state file: what the run has found, the phase, and what edit changes of the rest.
 func (r *run) save(phase state.Phase, edit func(*state.State)) error {
@@ -185,37 +188,9 @@ func (r *run) store(s state.State) error {
 
 // coordinator returns this node's side of the claim protocol. last is what earlier runs have left.
 func (r *run) coordinator(last state.State) *ssmcoord.Coordinator {
-	pools := r.ownPools()
-	past := ssmcoord.Past{Intents: last.Touched(), Used: last.Former, Recorded: true}
-	if r.memory.Known() {
-		past.Written, past.Last = last.Written, last.Static
-		// Of a run that is resumed, the record of either address may be written or deleted.
-		past.Recorded = last.Static.IsValid() && last.RecordDue.IsZero() && last.Static == r.memory.State().Static
-		past.Used = union(past.Used, []netip.Addr{r.memory.State().Static})
-	}
-	past.Used = union(past.Used, r.strays.kept)
-	if slices.Contains(r.strays.kept, last.Static) { // when it was assigned is not known
-		past.Written, past.Last = time.Now(), last.Static
-	}
-	switch last.Phase {
-	case state.Released:
-		past.Released = last.Written
-	case state.Releasing: // an interrupted release may have deleted a record later than it said so
-		past.Released = time.Now()
-	}
-	return ssmcoord.New(ssmcoord.Options{
-		Ledger:  ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, r.facts.ID.SubnetID).WithTags(r.cfg.ClaimTags),
-		EC2:     r.session.EC2,
-		Self:    r.facts.Self(),
-		Pools:   ssmcoord.Pools{string(RoleMaster): pools.Master, string(RoleCore): pools.Core, string(RoleTask): pools.Task},
-		Past:    past,
-		Quick:   last.Finished() && (last.Named || !r.cfg.NameTag) && len(past.Intents) == 1,
-		PutRate: r.cfg.PutRate,
-		Rand:    r.env.Random(),
-		Notify:  r.report.event,
-		Intend:  r.intend,
-		Lost:    r.lostStatic,
-	})
+	o := r.claimant().Options(last)
+	o.Rand, o.Notify, o.Intend, o.Lost = r.env.Random(), r.report.event, r.intend, r.lostStatic
+	return ssmcoord.New(o)
 }
 
 // intend stores the addresses that EC2 may have assigned to this node, or is about to be asked for.

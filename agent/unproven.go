@@ -30,7 +30,7 @@ func (r *run) setAside(ctx context.Context, err error) ([]netip.Addr, error) {
 	if !ec2.IsUnreachable(err) || ctx.Err() != nil {
 		return nil, nil
 	}
-	named, lookErr := r.programmedStatic(ctx)
+	named, lookErr := r.programmedStatics(ctx)
 	if lookErr != nil {
 		return nil, lookErr
 	}
