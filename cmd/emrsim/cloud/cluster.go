@@ -36,6 +36,9 @@ type ClusterSpec struct {
 	Args         []string // of the bootstrap action
 	OtherActions []BootstrapAction
 	FleetWeight  int // units of capacity that one node has in a fleet; default 1
+	// InstancePage is how many instances one page of ListInstances has. The default is 2,000, which
+	// AWS documents.
+	InstancePage int
 	// SecondENIOnMaster gives each master the second interface that EMR attaches in private
 	// subnets. In a public subnet it has none.
 	SecondENIOnMaster bool
@@ -133,6 +136,9 @@ func (s *ClusterSpec) defaults() {
 	}
 	if s.FleetWeight == 0 {
 		s.FleetWeight = 1
+	}
+	if s.InstancePage == 0 {
+		s.InstancePage = 2000
 	}
 	s.Args = slices.Clone(s.Args)
 }

@@ -181,7 +181,6 @@ func prepareListInstances(r *request) (*operation, *Error) {
 	if err := r.decode(&in); err != nil {
 		return nil, err
 	}
-	c := r.cloud
 	return emrOperation(r, in.ClusterId, func(cl *cluster, now time.Time) (any, *Error) {
 		wanted := func(g *group, state string) bool {
 			return !(in.InstanceGroupId != "" && (in.InstanceGroupId != g.id || cl.spec.Fleets) ||
@@ -212,7 +211,7 @@ func prepareListInstances(r *request) (*operation, *Error) {
 				}
 			}
 		}
-		page, marker, err := emrPage(list, in.Marker, c.opts.EMRPage)
+		page, marker, err := emrPage(list, in.Marker, cl.spec.InstancePage)
 		if err != nil {
 			return nil, err
 		}

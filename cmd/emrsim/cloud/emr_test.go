@@ -135,13 +135,13 @@ func TestEMRStates(t *testing.T) {
 
 // TestEMRPages reads lists of several pages, and asks for pages that do not exist.
 func TestEMRPages(t *testing.T) {
-	bothWays(t, Options{EMRPage: 2, Quotas: DefaultQuotas()}, func(t *testing.T, w *world, c clients) {
+	bothWays(t, Options{Quotas: DefaultQuotas()}, func(t *testing.T, w *world, c clients) {
 		ctx := ctxFor(t)
 		var actions []BootstrapAction
 		for i := range 15 {
 			actions = append(actions, BootstrapAction{Name: "a", Path: "s3://b/" + strconv.Itoa(i), Args: []string{"x", "y"}})
 		}
-		fleet, err := w.LaunchCluster(ClusterSpec{Subnet: w.subnet, Cores: 4, Fleets: true, FleetWeight: 3, Args: []string{"10.0.1.20"}, OtherActions: actions})
+		fleet, err := w.LaunchCluster(ClusterSpec{Subnet: w.subnet, Cores: 4, Fleets: true, FleetWeight: 3, InstancePage: 2, Args: []string{"10.0.1.20"}, OtherActions: actions})
 		if err != nil {
 			t.Fatal(err)
 		}

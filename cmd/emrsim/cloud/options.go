@@ -54,9 +54,6 @@ type Options struct {
 	Recreate Recreate
 	// EmptyPages is the probability that GetParametersByPath returns an empty page with a token.
 	EmptyPages float64
-	// EMRPage is how many instances one page of ListInstances has. AWS documents 2,000, the
-	// default.
-	EMRPage int
 	// NoArbiter lets EC2 assign one address to two ENIs, which AWS never does. It is for showing
 	// that a test can fail.
 	NoArbiter bool
@@ -91,9 +88,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ShutdownTime == (Range{}) {
 		o.ShutdownTime = Exactly(30 * time.Second)
-	}
-	if o.EMRPage == 0 {
-		o.EMRPage = 2000
 	}
 	if o.TerminatedVisible == 0 {
 		o.TerminatedVisible = time.Hour
