@@ -186,7 +186,7 @@ func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 			r.report.warn(warning)
 		}
 	}
-	problems := []error{wrongRegion, r.checkPrefix(), unfit, r.cfg.CheckScope(r.facts.ID)}
+	problems := []error{wrongRegion, r.claimant().CheckPrefix(), unfit, r.cfg.CheckScope(r.facts.ID)}
 	if !carried && len(r.facts.ID.Addresses) > 1 { // every instance type allows two
 		limit, err := r.session.EC2.Capacity(ctx)
 		if err != nil {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
@@ -116,6 +119,26 @@ func (c *Claimant) Options(last state.State) ssmcoord.Options {
 	}
 }
 
+// formerPrefix returns the prefix of the ledger that has this node's record, if it is another one
+// than the configuration's, or "".
+func (c *Claimant) formerPrefix() string {
+	if former := c.File.Settings.Prefix; c.Known && len(c.File.Touched()) > 0 && former != c.Config.Prefix {
+		return former
+	}
+	return ""
+}
+
+// CheckPrefix refuses a run under another prefix while this node has an address in the ledger of a
+// former one.
+func (c *Claimant) CheckPrefix() error {
+	former := c.formerPrefix()
+	if former == "" {
+		return nil
+	}
+	return exit.With(ExitUsage, fmt.Errorf("--prefix %s: this node has its address in the ledger %s", text.Quote(c.Config.Prefix), text.Quote(former)),
+		"emr-static-ip release first, then run this again")
+}
+
 // past returns what earlier runs have left as the protocol needs it.
 func (c *Claimant) past(last state.State) ssmcoord.Past {
 	past := ssmcoord.Past{Intents: last.Touched(), Used: last.Former, Recorded: true}
@@ -136,4 +159,9 @@ func (c *Claimant) past(last state.State) ssmcoord.Past {
 		past.Released = time.Now()
 	}
 	return past
+}
+
+// DoubtText says that the address in use is not on the node's interface by EC2's describe calls.
+func DoubtText(a netip.Addr) string {
+	return fmt.Sprintf("EC2 does not show %s on this node: a run asks EC2 for it, and withdraws it where another network interface has it", a)
 }

@@ -58,7 +58,7 @@ func (r *run) plan(ctx context.Context) error {
 		r.report.note(note)
 	}
 	if p.Doubt {
-		r.report.warn(fmt.Sprintf("EC2 does not show %s on this node: a run asks EC2 for it, and withdraws it where another network interface has it", last.Static))
+		r.report.warn(DoubtText(last.Static))
 		if p.Addr != last.Static {
 			gone = union(gone, []netip.Addr{last.Static})
 		}

@@ -41,7 +41,7 @@ func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 			if err := r.identify(ctx, false); err != nil {
 				return err
 			}
-			if changed, prefix := r.prefixChanged(); changed {
+			if prefix := r.claimant().formerPrefix(); prefix != "" {
 				r.report.note("the record of this node is below the prefix " + text.Quote(prefix) + ": --prefix is ignored")
 				r.cfg.Prefix = prefix
 			}

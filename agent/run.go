@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,9 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
@@ -252,23 +249,6 @@ func union(a, b []netip.Addr) []netip.Addr {
 // without returns list without a.
 func without(list []netip.Addr, a netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(list), func(b netip.Addr) bool { return a == b })
-}
-
-// prefixChanged reports whether this node has addresses in the ledger of another prefix, and which.
-func (r *run) prefixChanged() (bool, string) {
-	last := r.memory.State()
-	former := last.Settings.Prefix
-	return r.memory.Known() && len(last.Touched()) > 0 && former != "" && former != r.cfg.Prefix, former
-}
-
-// checkPrefix refuses a run under another prefix while this node has an address in that ledger.
-func (r *run) checkPrefix() error {
-	changed, former := r.prefixChanged()
-	if !changed {
-		return nil
-	}
-	return exit.With(ExitUsage, fmt.Errorf("--prefix %s: this node has its address in the ledger %s", text.Quote(r.cfg.Prefix), text.Quote(former)),
-		"emr-static-ip release first, then run this again")
 }
 
 // logIdentity logs who the node is, once its role is known.

@@ -17,6 +17,7 @@ const (
 	VerdictDrifted       Verdict = "drifted"        // ExitDrifted
 	VerdictNotConfigured Verdict = "not configured" // ExitNotGiven
 	VerdictWithdrawn     Verdict = "withdrawn"      // ExitWithdrawn
+	VerdictUnknown       Verdict = "unknown"        // the status could not be found: the exit code is the error's
 )
 
 // ExitCode is the verdict's.

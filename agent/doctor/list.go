@@ -15,8 +15,12 @@ import (
 // listFindings checks the list of addresses by itself, as a run does before its first call: region,
 // counts, subnet. It stores the pools of this node's role in d.usable, or all pools if the role is
 // unknown.
-func (d *examination) listFindings() []Finding {
-	var findings []Finding
+//
+// d.refused says whether a run would refuse the list.
+func (d *examination) listFindings() (findings []Finding) {
+	defer func() {
+		d.refused = slices.ContainsFunc(findings, func(f Finding) bool { return f.Result == resultFailed })
+	}()
 	if err := agent.CheckRegion(d.cfg.Region, d.facts.ID); err != nil && d.known {
 		findings = append(findings, of(err, "region", ""))
 	} else if d.cfg.Region != "" && d.known {
@@ -30,6 +34,10 @@ func (d *examination) listFindings() []Finding {
 		return append(findings, unknown("addresses", "", command, "none are named, and those of the last run cannot be read"))
 	case d.cfg.Pools.Empty():
 		return append(findings, failed(exit.Usage, "addresses", "", command, "none are named, and no earlier run on this node named any"))
+	}
+	claimant := d.claimant()
+	if err := claimant.CheckPrefix(); err != nil {
+		findings = append(findings, of(err, "prefix", ""))
 	}
 	at := agent.Placement{Placement: pool.Placement{Own: d.cfg.Pools}}
 	if d.known {

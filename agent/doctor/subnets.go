@@ -58,7 +58,8 @@ func (d *examination) otherSubnets(ctx context.Context) []Finding {
 
 // otherSubnet examines the addresses of one other subnet as a node there would.
 func (d *examination) otherSubnet(ctx context.Context, id string, cidr netip.Prefix, own agent.Pools) []Finding {
-	there := *d
+	there := examination{cfg: d.cfg, env: d.env, facts: d.facts, api: d.api, signs: d.signs, reached: d.reached, elsewhere: true}
+	there.session.AWS = d.session.AWS
 	there.facts.ID.SubnetID, there.facts.ID.Subnet, there.facts.ID.ENI = id, cidr, ""
 	there.session.EC2 = ec2.NewNode(d.api, there.facts.ID, d.facts.Cluster, d.env)
 	there.session.EC2.Role = d.facts.Role.Role

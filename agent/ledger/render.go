@@ -1,16 +1,15 @@
 package ledger
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
@@ -18,14 +17,7 @@ import (
 // Render writes the report for people, or as JSON.
 func (l Report) Render(w io.Writer, format string) error {
 	if format == "json" {
-		var b strings.Builder
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		if err := e.Encode(l); err != nil {
-			return err
-		}
-		_, err := io.WriteString(w, text.Clean(strings.TrimSuffix(b.String(), "\n"), math.MaxInt)+"\n")
-		return err
+		return output.Write(w, &l)
 	}
 	var b strings.Builder
 	if l.Command == List {

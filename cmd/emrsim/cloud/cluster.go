@@ -191,7 +191,7 @@ func (cl *cluster) instanceSpec(g *group, primary netip.Addr) InstanceSpec {
 func (c *Cloud) join(cl *cluster, g *group, i *instance, now time.Time) error {
 	i.cluster, i.Role, i.ClusterID, i.GroupID = cl, g.role, cl.id, g.id
 	cl.members = append(cl.members, i)
-	if g.role != RoleMaster || !cl.spec.SecondENIOnMaster || i.subnet.public {
+	if g.role != RoleMaster || !cl.spec.SecondENIOnMaster || i.subnet.public && !c.opts.Unverified.PublicSecondENI {
 		return nil
 	}
 	a, err := i.subnet.free(c.nextRand("second"))

@@ -73,8 +73,8 @@ func prepareDescribeCluster(r *request) (*operation, *Error) {
 			"Id": cl.id, "Name": cl.spec.Name, "ReleaseLabel": cl.spec.ReleaseLabel,
 			"ClusterArn":             "arn:aws:elasticmapreduce:" + c.opts.Region + ":" + c.opts.Account + ":cluster/" + cl.id,
 			"Status":                 status(cl.state(now), cl.reason, cl.created, cl.ready(now), cl.ended(now)),
-			"InstanceCollectionType": cl.groupKey("INSTANCE_GROUP", "INSTANCE_FLEET"),
-			"AutoTerminate":          false, "TerminationProtected": cl.highlyAvailable(), "VisibleToAllUsers": true,
+			"InstanceCollectionType": cl.groupKey(FilesByAPI, "INSTANCE_GROUP", "INSTANCE_FLEET"),
+			"AutoTerminate":          false, "TerminationProtected": cl.highlyAvailable(FilesByAPI), "VisibleToAllUsers": true,
 			"NormalizedInstanceHours": 0, "ServiceRole": "EMR_DefaultRole",
 			"Applications": []object{}, "Tags": []object{}, "Configurations": []object{},
 		}
@@ -198,7 +198,7 @@ func prepareListInstances(r *request) (*operation, *Error) {
 			v := object{"Id": "ci-" + i.InstanceID[len("i-"):], "Ec2InstanceId": i.InstanceID, "PrivateIpAddress": i.PrimaryIP.String(), "PrivateDnsName": i.Hostname,
 				"PublicDnsName": "", "InstanceType": i.InstanceType, "Market": "ON_DEMAND", "EbsVolumes": []object{},
 				"Status": status(state, i.reason, i.launched, i.ready(now), ended)}
-			v[cl.groupKey("InstanceGroupId", "InstanceFleetId")] = i.GroupID
+			v[cl.groupKey(FilesByAPI, "InstanceGroupId", "InstanceFleetId")] = i.GroupID
 			list = append(list, v)
 		}
 		for _, g := range cl.groups {
@@ -206,7 +206,7 @@ func prepareListInstances(r *request) (*operation, *Error) {
 				if cl.ending.IsZero() && wanted(g, emrAwaiting) {
 					v := object{"Id": "ci-" + strings.ToLower(g.id[len("ig-"):]) + strconv.Itoa(n), "InstanceType": cl.spec.InstanceType, "Market": "ON_DEMAND",
 						"EbsVolumes": []object{}, "Status": status(emrAwaiting, reason{}, g.asked, time.Time{}, time.Time{})}
-					v[cl.groupKey("InstanceGroupId", "InstanceFleetId")] = g.id
+					v[cl.groupKey(FilesByAPI, "InstanceGroupId", "InstanceFleetId")] = g.id
 					list = append(list, v)
 				}
 			}
