@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/cluster"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
@@ -54,6 +55,9 @@ func runMain(t *testing.T, ctx context.Context, args []string, env map[string]st
 	}, Ledger: func(_ context.Context, command string, cfg agent.Config, _ agent.Environment) (ledger.Report, error) {
 		got.what, got.cfg = "ledger "+command, cfg
 		return ledger.Report{Command: command, Region: "us-east-1", Prefix: cfg.Prefix, Problems: 1, Work: report}, err
+	}, Cluster: func(_ context.Context, cfg agent.Config, _ agent.Environment, _ cluster.ReadArguments) (cluster.Report, error) {
+		got.what, got.cfg = "cluster check", cfg
+		return cluster.Report{Cluster: cfg.Cluster, Region: "us-east-1", Prefix: cfg.Prefix, Nodes: []cluster.Node{{Instance: "i-0a1", State: cluster.Starting}}}, err
 	}, Elevate: func(_ context.Context, args []string) error {
 		got.root = args
 		return nil
