@@ -69,7 +69,9 @@ func (p Program) Main(ctx context.Context, args []string, env agent.Environment)
 	code := exit.CodeOf(err)
 	if signal := (*SignalError)(nil); errors.As(context.Cause(ctx), &signal) {
 		code = signal.ExitCode()
-		err = fmt.Errorf("%w: %w", signal, err)
+		if !errors.Is(err, signal) {
+			err = fmt.Errorf("%w: %w", signal, err)
+		}
 		if len(c.report.Changes) > 0 {
 			err = &exit.Error{Code: code, Err: err, Remedy: "run the same command again: it continues where this run stopped"}
 		}
