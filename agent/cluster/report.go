@@ -15,7 +15,7 @@ import (
 type Report struct {
 	output.Head
 
-	Cluster   string         `json:"cluster,omitempty"`
+	Cluster   string         `json:"cluster"`
 	Name      string         `json:"name,omitempty"`
 	Release   string         `json:"release,omitempty"`
 	State     string         `json:"state,omitempty"`  // EMR's word; empty if EMR cannot be asked
@@ -63,7 +63,7 @@ type Node struct {
 
 // Record is the record of a node's address, or one that names the node.
 type Record struct {
-	Name     string    `json:"name,omitempty"`
+	Name     string    `json:"name"`
 	Instance string    `json:"instance,omitempty"`
 	Cluster  string    `json:"cluster,omitempty"`
 	Modified time.Time `json:"modified"`
