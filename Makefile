@@ -120,6 +120,7 @@ man: ## the manual pages in bin/man, from the source of --help
 	rm -rf bin/man
 	mkdir -p bin/man
 	go run ./scripts/manpage '$(VERSION)' bin/man
+	@echo "manual pages: $$(ls bin/man | wc -l) files in bin/man; read one with: man -l bin/man/emr-static-ip.8"
 
 .PHONY: dist
 dist: bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## what is published, in dist/: binaries, bootstrap.sh, bills of materials, licences, manual pages, policies, templates, checksums
