@@ -41,7 +41,7 @@ func DefaultQuotas() map[string]Quota {
 		"elasticmapreduce:ListInstanceFleets": {0.5, 5},
 	}
 	for _, action := range []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeTags", "DescribePrefixLists", "DescribeInstanceTypes",
-		"DescribeSubnets", "DescribeVpcs", "GetSubnetCidrReservations"} {
+		"DescribeSubnets", "DescribeVpcs", "DescribeVpcEndpoints", "DescribeRouteTables", "DescribeSecurityGroups", "GetSubnetCidrReservations"} {
 		q["ec2:"+action] = Quota{20, 100}
 		q["ec2:"+action+unfilteredSuffix] = Quota{10, 50}
 	}
