@@ -41,6 +41,12 @@ const (
 	flagYes       = "yes"
 )
 
+// The values of flagOutput.
+const (
+	formatText = "text"
+	formatJSON = "json"
+)
+
 // variablePrefix begins the names of the environment variables.
 const variablePrefix = "EMR_STATIC_IP_"
 

@@ -72,7 +72,7 @@ type examination struct {
 // The error is ctx's cause. The Diagnosis then has what was found before.
 func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagnosis, error) {
 	began := time.Now()
-	d := Diagnosis{Version: DiagnosisVersion, Findings: []Finding{}}
+	d := Diagnosis{Findings: []Finding{}}
 	e := &examination{
 		cfg: cfg, env: env, dir: env.Path(cfg.StateDir), diagnose: &d, reached: map[string]bool{},
 		notRoot: os.Geteuid() != 0 && env.Root == "",

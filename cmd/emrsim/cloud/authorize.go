@@ -96,6 +96,9 @@ func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.T
 		if e := c.eniByID[id]; e != nil && e.exists(now) {
 			tags = e.tags
 			keys.Set(iam.KeySubnet, c.subnetARN(e.subnet))
+			if c.opts.Unverified.ShareARNOwn {
+				keys.Set(iam.KeySubnet, c.ec2ARN("subnet", e.subnet.id))
+			}
 			keys.Set(iam.KeyVPC, c.vpcARN(e.subnet.vpc))
 			keys.Set(iam.KeyZone, e.subnet.az)
 		}
