@@ -72,9 +72,17 @@ func emrView(ctx context.Context, c *emr.Client, id string) (lines []string, err
 	return lines, nil
 }
 
-// TestEMRConformance compares what the model's EMR and moto's show of the same cluster.
-func TestEMRConformance(t *testing.T) {
-	s, ctx := startMoto(t), ctxFor(t)
+// TestEMROnMoto compares the model's EMR with moto's, and runs the product's check of a cluster on
+// moto.
+func TestEMROnMoto(t *testing.T) {
+	s := startMoto(t)
+	t.Run("calls", func(t *testing.T) { compareEMR(t, s) })
+	t.Run("cluster check", func(t *testing.T) { checkOnMoto(t, s) })
+}
+
+// compareEMR compares what the model's EMR and moto's show of the same cluster.
+func compareEMR(t *testing.T, s *side) {
+	ctx := ctxFor(t)
 	theirs, err := emrView(ctx, s.emr, motoCluster(ctx, t, s))
 	if err != nil {
 		t.Fatal(err)
@@ -94,10 +102,10 @@ func TestEMRConformance(t *testing.T) {
 	}
 }
 
-// TestClusterCheckOnMoto runs the product's check of a cluster on moto. Moto does not tag EC2
-// instances as EMR does: they are found by EMR's list.
-func TestClusterCheckOnMoto(t *testing.T) {
-	s, ctx := startMoto(t), ctxFor(t)
+// checkOnMoto runs the check. Moto does not tag EC2 instances as EMR does: they are found by EMR's
+// list.
+func checkOnMoto(t *testing.T, s *side) {
+	ctx := ctxFor(t)
 	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "moto", "AWS_SECRET_ACCESS_KEY": "moto", "AWS_ENDPOINT_URL": s.endpoint} {
 		t.Setenv(name, value)
 	}
