@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -11,13 +10,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // Report is what a run found and did. A run that fails returns the report of what it did until
 // then. cmd/emr-static-ip/README.md documents the JSON form; fields are only ever added.
 type Report struct {
-	Tool       string     `json:"tool,omitempty"` // version of the program; the command line fills it in
+	output.Head
+
 	Role       Role       `json:"role,omitempty"`
 	RoleSource string     `json:"role_source,omitempty"` // where the role was found: "job-flow.json"
 	InstanceID string     `json:"instance,omitempty"`
@@ -33,11 +34,11 @@ type Report struct {
 	LeftAlone string         `json:"left_alone,omitempty"` // why nothing was done on this node
 	Changes   []string       `json:"changes"`              // in the order they were made: claims, attachments, commands, tags
 	Unchanged int            `json:"unchanged"`            // objects that were as wanted
-	Calls     map[string]int `json:"calls,omitempty"`      // calls to AWS, retries included: "ssm:PutParameter" -> 1
+	Calls     map[string]int `json:"calls"`                // calls to AWS, retries included: "ssm:PutParameter" -> 1
 	Throttled int            `json:"throttled,omitempty"`  // calls among these that AWS throttled
 	Duration  time.Duration  `json:"-"`                    // Render writes it in seconds
-	Notes     []string       `json:"notes,omitempty"`      // for the operator's information
-	Warnings  []string       `json:"warnings,omitempty"`   // for the operator's attention
+	Notes     []string       `json:"notes"`                // for the operator's information
+	Warnings  []string       `json:"warnings"`             // for the operator's attention
 
 	// StateWritten is the time in the state file that the run left. It is zero if the run left no
 	// state file, or failed before it read one.
@@ -74,15 +75,7 @@ func (r Report) CallCount() int {
 //	changed=1 unchanged=9 duration=1.2s
 func (r Report) Render(w io.Writer, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(text.NewWriter(w))
-		e.SetEscapeHTML(false)
-		if r.Changes == nil {
-			r.Changes = []string{} // not null
-		}
-		return e.Encode(struct {
-			Report
-			Seconds float64 `json:"seconds"`
-		}{r, math.Round(r.Duration.Seconds()*1000) / 1000})
+		return output.Write(w, &r)
 	}
 	var b strings.Builder
 	line := func(name, value string) {
@@ -125,6 +118,14 @@ func (r Report) Render(w io.Writer, format string) error {
 	b.WriteString(r.Summary() + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// Body returns the report's JSON form.
+func (r *Report) Body() any {
+	return &struct {
+		*Report
+		Seconds float64 `json:"seconds"`
+	}{r, math.Round(r.Duration.Seconds()*1000) / 1000}
 }
 
 // calls is "3 (ssm:GetParameter 2, ssm:PutParameter 1; 1 throttled)".

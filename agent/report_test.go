@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
 )
 
 func TestReportRender(t *testing.T) {
@@ -75,11 +76,11 @@ func TestReportJSON(t *testing.T) {
 		report Report
 		want   string
 	}{
-		{Report{}, `{"dry_run":false,"changes":[],"unchanged":0,"seconds":0}`},
-		{Report{Tool: "v1", Role: RoleCore, RoleSource: "--role", InstanceID: "i-1", ClusterID: "j-1", SubnetID: "subnet-1", ENI: "eni-1", Link: "ens5", Backend: "nftables",
+		{Report{}, `{"version":0,"tool_version":"","tool":"","exit_code":0,"dry_run":false,"changes":[],"unchanged":0,"calls":{},"notes":[],"warnings":[],"seconds":0}`},
+		{Report{Head: output.Head{Version: 1, ToolVersion: "v1", Tool: "v1", Exit: 4}, Role: RoleCore, RoleSource: "--role", InstanceID: "i-1", ClusterID: "j-1", SubnetID: "subnet-1", ENI: "eni-1", Link: "ens5", Backend: "nftables",
 			Primary: netip.MustParseAddr("10.0.1.99"), Static: netip.MustParseAddr("10.0.1.11"), DryRun: true, LeftAlone: "x", Changes: []string{"a <b>\x1b"}, Unchanged: 9,
 			Calls: map[string]int{"ssm:PutParameter": 1}, Throttled: 1, Duration: 1250 * time.Millisecond, Notes: []string{"n"}, Warnings: []string{"w"}},
-			`{"tool":"v1","role":"CORE","role_source":"--role","instance":"i-1","cluster":"j-1","subnet":"subnet-1","eni":"eni-1","link":"ens5","backend":"nftables",` +
+			`{"version":1,"tool_version":"v1","tool":"v1","exit_code":4,"role":"CORE","role_source":"--role","instance":"i-1","cluster":"j-1","subnet":"subnet-1","eni":"eni-1","link":"ens5","backend":"nftables",` +
 				`"primary":"10.0.1.99","static":"10.0.1.11","dry_run":true,"left_alone":"x","changes":["a <b>\u001b"],"unchanged":9,"calls":{"ssm:PutParameter":1},"throttled":1,` +
 				`"notes":["n"],"warnings":["w"],"seconds":1.25}`},
 	} {

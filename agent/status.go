@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
@@ -44,10 +45,11 @@ func (i Item) Trouble() string {
 
 // Status compares what the last run left with what is there.
 type Status struct {
+	output.Head
+
 	Verdict   Verdict          `json:"verdict"`
-	Reasons   []string         `json:"reasons,omitempty"` // why the verdict is not "in order"
-	Remedy    string           `json:"remedy,omitempty"`  // what to do about it
-	Tool      string           `json:"tool,omitempty"`    // version of the program
+	Reasons   []string         `json:"reasons"`          // why the verdict is not "in order"
+	Remedy    string           `json:"remedy,omitempty"` // what to do about it
 	Instance  string           `json:"instance,omitempty"`
 	Cluster   string           `json:"cluster,omitempty"`
 	Role      Role             `json:"role,omitempty"`
@@ -59,14 +61,14 @@ type Status struct {
 	Primary   netip.Addr       `json:"primary,omitzero"`
 	Static    netip.Addr       `json:"static,omitzero"`
 	Phase     Phase            `json:"phase,omitempty"`
-	Pending   []netip.Addr     `json:"pending,omitempty"` // further addresses that a run which did not finish may have claimed
-	Written   time.Time        `json:"written,omitzero"`  // of the state file
-	Kernel    []Item           `json:"kernel,omitempty"`  // the address, chains, jumps and rules
-	Units     []Item           `json:"units,omitempty"`
+	Pending   []netip.Addr     `json:"pending"`          // further addresses that a run which did not finish may have claimed
+	Written   time.Time        `json:"written,omitzero"` // of the state file
+	Kernel    []Item           `json:"kernel"`           // the address, chains, jumps and rules
+	Units     []Item           `json:"units"`
 	IMDS      *Item            `json:"imds,omitempty"`
 	EC2       *Item            `json:"ec2,omitempty"`
 	Ledger    *Item            `json:"ledger,omitempty"`
-	Notes     []string         `json:"notes,omitempty"`
+	Notes     []string         `json:"notes"`
 
 	takingBack bool // see state.State
 	unfinished bool // no run has come to its end with Static
@@ -84,7 +86,7 @@ func Inspect(ctx context.Context, cfg Config, env Environment) (Status, error) {
 }
 
 func (r *run) status(ctx context.Context, s *Status) error {
-	r.reportLastError(s)
+	reportLastError(s, r.dir, r.env)
 	s.Verdict = VerdictNotConfigured
 	known, err := r.recall()
 	switch {
@@ -130,7 +132,7 @@ func (r *run) status(ctx context.Context, s *Status) error {
 		s.Notes = append(s.Notes, warning)
 	}
 	active := last.Static.IsValid() && last.Phase != state.Released && last.Phase != state.Withdrawn
-	if err := r.statusKernel(ctx, s, active); err != nil {
+	if err := r.kernel.status(ctx, s, last.Former, active); err != nil {
 		return err
 	}
 	if active {
@@ -144,8 +146,10 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	}
 	if last.Static.IsValid() {
 		s.IMDS = v.item(last.Static)
-		r.statusAWS(ctx, s, v.answers)
-		r.settle(s)
+		cloud := cloudStatus{env: r.env, prefix: r.cfg.Prefix, session: &r.session, connect: r.connect, explain: r.explain}
+		cloud.ask(ctx, s, v.answers)
+		s.pendingRecord(last)
+		s.settle(last)
 	}
 	s.judge()
 	s.remedy()

@@ -1,21 +1,19 @@
 package agent
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // Render writes the status for people, or as JSON.
 func (s Status) Render(w io.Writer, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(text.NewWriter(w))
-		e.SetEscapeHTML(false)
-		return e.Encode(s)
+		return output.Write(w, &s)
 	}
 	var b strings.Builder
 	line := func(name, value string) {

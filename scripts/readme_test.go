@@ -23,7 +23,7 @@ const (
 	referencePage = "../cmd/emr-static-ip/README.md"
 	deployingPage = "README.md"
 	protocolPage  = "../ssmcoord/README.md"
-	factsPage     = "../ssmcoord/aws-facts.md"
+	factsPage     = "../cmd/emrsim/cloud/facts/README.md"
 	kernelPage    = "../netcfg/README.md"
 	statesPage    = "../agent/README.md"
 	rehearsalPage = "../cmd/emrsim/README.md"
@@ -518,79 +518,6 @@ func TestReadmeDemo(t *testing.T) {
 		if !strings.Contains(source, column) {
 			t.Errorf("a rehearsal does not print the column %s", column)
 		}
-	}
-}
-
-// TestReadmeFacts checks that the constants in the table of facts exist.
-func TestReadmeFacts(t *testing.T) {
-	declared := map[string]bool{}
-	for _, file := range slices.Concat(parsed(t, "../ssmcoord/*.go"), parsed(t, "../internal/tag/*.go"), parsed(t, "../cmd/emrsim/cloud/*.go")) {
-		ast.Inspect(file, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.ValueSpec:
-				declared[n.Names[0].Name] = true
-			case *ast.FuncDecl:
-				declared[n.Name.Name] = true
-			case *ast.TypeSpec:
-				declared[n.Name.Name] = true
-				if s, ok := n.Type.(*ast.StructType); ok {
-					for _, f := range s.Fields.List {
-						for _, name := range f.Names {
-							declared[n.Name.Name+"."+name.Name] = true
-						}
-					}
-				}
-			}
-			return true
-		})
-	}
-	named := 0
-	for _, m := range regexp.MustCompile(`(?m)^\|[^|]*\|[^|]*\|(.*)\|$`).FindAllStringSubmatch(page(t, factsPage), -1) {
-		for _, name := range regexp.MustCompile("`(Options\\.[A-Za-z]+|[a-z]*[A-Z][A-Za-z]+)`").FindAllStringSubmatch(m[1], -1) {
-			if strings.HasPrefix(name[1], "Describe") && name[1] != "DescribeLag" { // an action of EC2
-				continue
-			}
-			named++
-			if !declared[name[1]] {
-				t.Errorf("there is no constant %s", name[1])
-			}
-		}
-	}
-	if named < 20 {
-		t.Errorf("found only %d names", named)
-	}
-}
-
-// settings are the fields of the model's Options that say nothing about AWS: names, randomness,
-// time, and what the model demands of its clients.
-var settings = []string{"Region", "Account", "Seed", "Latency", "UniqueTimes", "VerifyInProcess", "AnyCredentials", "Now"}
-
-// TestFactsCoverTheModel checks that the table of facts has a row for every behaviour of AWS that
-// the model can be set to.
-func TestFactsCoverTheModel(t *testing.T) {
-	facts, behaviours := page(t, factsPage), 0
-	for _, file := range parsed(t, "../cmd/emrsim/cloud/options.go") {
-		ast.Inspect(file, func(n ast.Node) bool {
-			spec, ok := n.(*ast.TypeSpec)
-			if !ok || spec.Name.Name != "Options" {
-				return true
-			}
-			for _, field := range spec.Type.(*ast.StructType).Fields.List {
-				for _, name := range field.Names {
-					if slices.Contains(settings, name.Name) {
-						continue
-					}
-					behaviours++
-					if !strings.Contains(facts, "`Options."+name.Name+"`") {
-						t.Errorf("the table of facts has no row with Options.%s", name.Name)
-					}
-				}
-			}
-			return false
-		})
-	}
-	if behaviours < 15 {
-		t.Errorf("found only %d behaviours", behaviours)
 	}
 }
 

@@ -28,7 +28,7 @@ func (c *Coordinator) Acquire(ctx context.Context) (Plan, error) {
 // round looks, chooses an address, and asks EC2 for it. It returns false if every address is taken,
 // or if EC2 refuses the chosen one. It has waited by then, and the next round can begin.
 func (c *Coordinator) round(ctx, search context.Context, n int) (Plan, bool, error) {
-	plan, err := c.choose(search, n)
+	plan, _, err := c.choose(search, n)
 	if err == nil && plan.Doubt {
 		err = c.checkLast(ctx, &plan)
 	}
@@ -45,7 +45,7 @@ func (c *Coordinator) round(ctx, search context.Context, n int) (Plan, bool, err
 		return plan, won, err
 	}
 	c.exhausted = exhausted // an address was free for a moment
-	return plan, false, pause.Sleep(search, time.Duration(c.Rand()*float64(time.Second)))
+	return plan, false, pause.Sleep(search, time.Duration(c.Rand()*float64(refusedSpread)))
 }
 
 // claim carries out the steps of a plan before the kernel. It returns false if another ENI has the

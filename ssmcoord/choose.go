@@ -2,6 +2,7 @@ package ssmcoord
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,26 +11,60 @@ import (
 // Plan returns what a run would do now. It only reads. If every address is taken, it returns an
 // *ExhaustedError. It is no promise: other nodes go on meanwhile, and EC2 may refuse.
 func (c *Coordinator) Plan(ctx context.Context) (Plan, error) {
-	p, err := c.choose(ctx, 0)
-	if err == nil && !p.Kept {
-		// A run would ask EC2 for the address and learn who has it. A plan can only look.
-		p, err = c.choose(ctx, 1)
-	}
-	if err == nil && !p.Addr.IsValid() {
-		e := &ExhaustedError{Role: c.Self.Role, now: c.Ledger.Now()}
-		for _, a := range c.Pools[c.Self.Role] {
-			e.Addresses = append(e.Addresses, HeldAddress{Addr: a, Reason: c.of(a).skipped})
-		}
-		err = e
-	}
+	p, _, err := c.plan(ctx)
 	return p, err
 }
 
+// plan is Plan with the view that it was made of.
+func (c *Coordinator) plan(ctx context.Context) (Plan, View, error) {
+	p, v, err := c.choose(ctx, 0)
+	if err == nil && !p.Kept {
+		// A run would ask EC2 for the address and learn who has it. A plan can only look.
+		p, v, err = c.choose(ctx, 1)
+	}
+	if err == nil && !p.Addr.IsValid() {
+		err = c.taken(v.Entries, v.Holders, nil)
+	}
+	return p, v, err
+}
+
+// Preview is a plan, and what it was made of.
+type Preview struct {
+	View
+	Plan     Plan
+	Err      error                  // of Plan
+	Verdicts map[netip.Addr]Verdict // empty where an error leaves the view incomplete
+
+	LedgerErr, EC2Err error
+}
+
+// Preview returns what Plan does, with what a run may do about each of the addresses. It looks at
+// those that the plan needed no look at, and goes on where a part cannot be read. A node without a
+// pool has no plan.
+func (c *Coordinator) Preview(ctx context.Context, addrs []netip.Addr) Preview {
+	p := Preview{View: c.view(), Verdicts: map[netip.Addr]Verdict{}}
+	if len(c.Pools[c.Self.Role]) > 0 {
+		p.Plan, p.View, p.Err = c.plan(ctx)
+	}
+	p.LedgerErr = c.read(ctx, &p.View, addrs)
+	seen := p.Holders
+	if p.Holders, p.EC2Err = c.EC2.Holders(ctx, addrs); p.EC2Err == nil {
+		maps.Copy(p.Holders, seen)
+		p.EC2Err = c.owners(ctx, &p.View, addrs)
+	}
+	if p.LedgerErr == nil && p.EC2Err == nil {
+		for _, a := range addrs {
+			p.Verdicts[a] = c.verdict(&p.View, a)
+		}
+	}
+	return p
+}
+
 // choose looks at EC2 and the ledger and decides.
-func (c *Coordinator) choose(ctx context.Context, round int) (Plan, error) {
+func (c *Coordinator) choose(ctx context.Context, round int) (Plan, View, error) {
 	v, err := c.look(ctx, round)
 	if err != nil {
-		return Plan{}, err
+		return Plan{}, v, err
 	}
 	p, err := c.decide(ctx, &v, round)
 	if last := c.Past.Last; last.IsValid() && !slices.Contains(v.Own, last) {
@@ -39,7 +74,7 @@ func (c *Coordinator) choose(ctx context.Context, round int) (Plan, error) {
 			p.claimed = v.Lives[e.Record.Instance] == Living
 		}
 	}
-	return p, err
+	return p, v, err
 }
 
 func (c *Coordinator) decide(ctx context.Context, v *View, round int) (Plan, error) {

@@ -150,19 +150,25 @@ func (c *Coordinator) besideSelf(h Holder) bool {
 	return h.Instance != "" && h.Instance == c.Self.Instance && h.ENI != c.Self.ENI
 }
 
+// verdict is what a run may do about an address that was read.
+//
+// The describe call may be older than a release of this node. So a living owner's record counts
+// until it cannot be late any more; EC2 is asked in any case.
+func (c *Coordinator) verdict(v *View, a netip.Addr) Verdict {
+	verdict, e := v.Judge(c.Self, a), v.Entries[a]
+	if verdict.Action == Keep && a != c.Past.Last && e.State == Claimed && time.Since(c.began) < DescribeLag {
+		if other := Judge(c.Self, e, Holder{}, v.Lives[e.Record.Instance], v.Now); other.Action == Skip {
+			return other
+		}
+	}
+	return verdict
+}
+
 // judge returns the addresses that the node may have, and remembers why it passed the others over.
 func (c *Coordinator) judge(v *View, addrs []netip.Addr) []candidate {
 	var found []candidate
 	for _, a := range addrs {
-		known, verdict := c.of(a), v.Judge(c.Self, a)
-		if verdict.Action == Keep && a != c.Past.Last {
-			// The describe call may be older than a release of this node. A living owner's record
-			// counts until it cannot be late any more; EC2 is asked in any case.
-			other := Judge(c.Self, v.Entries[a], Holder{}, v.Lives[v.Entries[a].Record.Instance], v.Now)
-			if e := v.Entries[a]; other.Action == Skip && e.State == Claimed && time.Since(c.began) < DescribeLag {
-				verdict = other
-			}
-		}
+		known, verdict := c.of(a), c.verdict(v, a)
 		recent := !known.refused.IsZero() && time.Since(known.refused) < 2*DescribeLag
 		switch {
 		case verdict.Action == Skip:

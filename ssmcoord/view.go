@@ -32,7 +32,7 @@ func (v *View) Judge(self Self, a netip.Addr) Verdict {
 // look asks EC2 and the ledger at the same time. It reads the records of the addresses that the
 // node can only choose from; in a larger pool the choice needs the members first.
 func (c *Coordinator) look(ctx context.Context, round int) (View, error) {
-	v := View{Entries: map[netip.Addr]Entry{}, Lives: map[string]Life{c.Self.Instance: Living}}
+	v := c.view()
 	pool := c.Pools[c.Self.Role]
 	names := c.past()
 	if small := union(names, pool); len(small) <= NamesPerRead {
@@ -62,6 +62,11 @@ func (c *Coordinator) look(ctx context.Context, round int) (View, error) {
 	}
 	v.Now = c.Ledger.Now()
 	return v, err
+}
+
+// view returns a View before the first look.
+func (c *Coordinator) view() View {
+	return View{Entries: map[netip.Addr]Entry{}, Lives: map[string]Life{c.Self.Instance: Living}}
 }
 
 // past lists the addresses that an earlier run may have left something of.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/doctor"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
@@ -37,7 +37,7 @@ func (c *commandLine) tree() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if asked, err := cmd.Flags().GetBool(flagVersion); err != nil || asked {
-				fmt.Fprintln(c.env.Stdout, versionLine())
+				c.document = versions()
 				return err
 			}
 			return c.run(c.program.Apply)(cmd, args)
@@ -49,8 +49,11 @@ func (c *commandLine) tree() *cobra.Command {
 	root.SetHelpFunc(c.help)
 	c.flags.add(root.Flags(), applyFlags, nil)
 	c.flags.add(root.Flags(), nodeFlags, nil)
-	root.AddCommand(c.apply(), c.plan(), c.doctorCommand(), c.retryCommand(), c.release(), c.restore(), c.statusCommand(), c.ledger(), c.completion(), c.version(), c.euid())
-	return root
+	run := &c.report
+	root.AddCommand(c.printing(c.apply(), run), c.printing(c.plan(), run), c.printing(c.doctorCommand(), &doctor.Diagnosis{}), c.printing(c.retryCommand(), run),
+		c.printing(c.release(), run), c.printing(c.restore(), run), c.printing(c.statusCommand(), &agent.Status{Verdict: agent.VerdictUnknown}), c.ledger(), c.cluster(),
+		c.completion(), c.printing(c.version(), versions()), c.euid())
+	return c.printing(root, run)
 }
 
 func (c *commandLine) apply() *cobra.Command {
@@ -159,15 +162,12 @@ func (c *commandLine) version() *cobra.Command {
 		Use: "version [flags]", Short: "Print the version", Args: cobra.NoArgs,
 		Example: `  emr-static-ip version -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := c.flags.config(cmd, nil)
+			_, err := c.flags.config(cmd, nil)
 			if err := errors.Join(append(c.problems, err)...); err != nil {
 				return exit.Invalid(err, usageHint)
 			}
-			if cfg.Output == "json" {
-				return json.NewEncoder(c.env.Stdout).Encode(versions())
-			}
-			_, err = fmt.Fprintln(c.env.Stdout, versionLine())
-			return err
+			c.document = versions()
+			return nil
 		},
 	}
 	c.flags.add(cmd.Flags(), []string{flagOutput}, nil)

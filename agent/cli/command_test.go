@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/cluster"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
@@ -54,6 +55,9 @@ func runMain(t *testing.T, ctx context.Context, args []string, env map[string]st
 	}, Ledger: func(_ context.Context, command string, cfg agent.Config, _ agent.Environment) (ledger.Report, error) {
 		got.what, got.cfg = "ledger "+command, cfg
 		return ledger.Report{Command: command, Region: "us-east-1", Prefix: cfg.Prefix, Problems: 1, Work: report}, err
+	}, Cluster: func(_ context.Context, cfg agent.Config, _ agent.Environment, _ cluster.ReadArguments) (cluster.Report, error) {
+		got.what, got.cfg = "cluster check", cfg
+		return cluster.Report{Cluster: cfg.Cluster, Region: "us-east-1", Prefix: cfg.Prefix, Nodes: []cluster.Node{{Instance: "i-0a1", State: cluster.Starting}}}, err
 	}, Elevate: func(_ context.Context, args []string) error {
 		got.root = args
 		return nil
@@ -194,7 +198,7 @@ func TestHelpAndVersion(t *testing.T) {
 		}
 	}
 	for _, arg := range []string{"version", "--version"} {
-		if code, stdout, _, got := runMain(t, t.Context(), []string{arg}, nil, agent.Report{}, nil); code != exit.OK || got.what != "" || stdout != versionLine()+"\n" {
+		if code, stdout, _, got := runMain(t, t.Context(), []string{arg}, nil, agent.Report{}, nil); code != exit.OK || got.what != "" || stdout != versionText()+"\n" {
 			t.Errorf("%s: code %d, %q", arg, code, stdout)
 		}
 	}
@@ -223,17 +227,18 @@ func TestStatusAndPlanCommands(t *testing.T) {
 	}
 	for _, args := range []string{"status -o json", "status -ojson", "status -o=json", "status --output json"} {
 		code, stdout, _, _ := runMain(t, t.Context(), strings.Fields(args), nil, agent.Report{}, nil)
-		if code != exit.Drifted || stdout != `{"verdict":"drifted","tool":"`+agent.Version()+`","static":"10.0.1.11"}`+"\n" {
+		if code != exit.Drifted || stdout != `{"version":1,"tool_version":"`+agent.Version()+`","tool":"`+agent.Version()+`","exit_code":10,"verdict":"drifted","reasons":[],"static":"10.0.1.11","pending":[],"kernel":[],"units":[],"notes":[]}`+"\n" {
 			t.Errorf("%s: code %d, %q", args, code, stdout)
 		}
 	}
 	for _, args := range []string{"apply -o json", "plan -ojson", "release -o=json", "restore --output json", "-o json 10.0.1.10 10.0.1.11"} {
 		code, stdout, _, _ := runMain(t, t.Context(), strings.Fields(args), nil, agent.Report{Unchanged: 3}, nil)
-		if code != exit.OK || stdout != `{"tool":"`+agent.Version()+`","dry_run":false,"changes":[],"unchanged":3,"seconds":0}`+"\n" {
+		if code != exit.OK || stdout != `{"version":1,"tool_version":"`+agent.Version()+`","tool":"`+agent.Version()+`","exit_code":0,"dry_run":`+fmt.Sprint(strings.HasPrefix(args, "plan"))+
+			`,"changes":[],"unchanged":3,"calls":{},"notes":[],"warnings":[],"seconds":0}`+"\n" {
 			t.Errorf("%s: code %d, %q", args, code, stdout)
 		}
 	}
-	if _, stdout, _, _ := runMain(t, t.Context(), []string{"version", "-o", "json"}, nil, agent.Report{}, nil); !strings.HasPrefix(stdout, `{"version":"`+agent.Version()+`","go":"`) {
+	if _, stdout, _, _ := runMain(t, t.Context(), []string{"version", "-o", "json"}, nil, agent.Report{}, nil); !strings.HasPrefix(stdout, `{"version":1,"tool_version":"`+agent.Version()+`","tool":"`+agent.Version()+`","exit_code":0,"go":"`) {
 		t.Errorf("version: %q", stdout)
 	}
 	for _, args := range []string{"status -o xml", "status 10.0.1.1", "status --role CORE", "restore 10.0.1.1", "restore --dry-run"} {
@@ -256,6 +261,15 @@ func TestStatusAndPlanCommands(t *testing.T) {
 	if code := p.Main(t.Context(), []string{"plan"}, agent.Environment{Stdout: &out}); code != exit.OK || !planned || out.String() != "version    "+agent.Version()+"\nto-change=0 unchanged=0 duration=0.0s\n" {
 		t.Errorf("without root: code %d, %q", code, &out)
 	}
+}
+
+// versionText returns the text of the version command.
+func versionText() string {
+	var b strings.Builder
+	v := versions()
+	v.Set(agent.Version(), exit.OK, nil)
+	_ = v.Render(&b, formatText)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func TestMainFailures(t *testing.T) {

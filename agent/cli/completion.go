@@ -31,7 +31,7 @@ func flagValues() map[string][]string {
 		flagScope:     {"external", "private", "all"},
 		flagBackend:   {"auto", "iptables", "nftables"},
 		flagLogFormat: {"console", "json"},
-		flagOutput:    {"text", "json"},
+		flagOutput:    {formatText, formatJSON},
 		flagOnError:   {agent.OnErrorFail, agent.OnErrorContinue},
 	}
 }

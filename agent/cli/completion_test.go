@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
@@ -101,7 +102,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("EMR_STATIC_IP_TEST_PROGRAM") == "1" {
 		os.Exit(int(Program{}.Main(context.Background(), os.Args[1:], agent.Environment{Stdout: os.Stdout, Stderr: os.Stderr})))
 	}
-	os.Exit(m.Run())
+	agenttest.Main(m)
 }
 
 // TestBashCompletion completes in a bash that has no package bash-completion.

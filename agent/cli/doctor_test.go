@@ -19,7 +19,7 @@ func TestDoctorCommand(t *testing.T) {
 			if len(cfg.Pools.Core) != 1 || cfg.Output != "json" {
 				t.Errorf("%+v", cfg)
 			}
-			return doctor.Diagnosis{Version: doctor.DiagnosisVersion, Code: exit.Permission}, nil
+			return doctor.Diagnosis{Code: exit.Permission}, nil
 		},
 		Elevate: func(context.Context, []string) error { return notRoot(errors.New("no sudo"), "") }, // it goes on
 	}

@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
+	"github.com/emr-static-ip/emr-static-ip/agent/operator"
 )
 
 // ledgerCommands are the commands below ledger.
@@ -19,7 +19,7 @@ var ledgerCommands = []string{ledger.List, ledger.GC, ledger.Repair}
 
 // ledger returns the command ledger with the commands below it.
 func (c *commandLine) ledger() *cobra.Command {
-	all := &cobra.Command{
+	all := c.printing(&cobra.Command{
 		Use: "ledger list|gc|repair", Short: "Show and clean the records of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
 		Long: `Show and clean the records of a subnet's addresses. The commands need AWS credentials, but no node.`,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -35,7 +35,7 @@ func (c *commandLine) ledger() *cobra.Command {
 			}
 			return exit.Invalid(errors.Join(append(c.problems, errors.New(value))...), usageHint)
 		},
-	}
+	}, &ledger.Report{})
 	list := &cobra.Command{
 		Use: "list [flags] [ADDRESS...]", Short: "List the addresses that have records, and their holders", Args: cobra.ArbitraryArgs,
 		Long:    `List the addresses that have records, and the given ones, each with the node that has it by EC2.`,
@@ -60,6 +60,9 @@ func (c *commandLine) ledger() *cobra.Command {
 		RunE:    c.ledgerCommand(ledger.Repair),
 	}
 	all.AddCommand(list, gc, repair)
+	for _, cmd := range all.Commands() {
+		c.printing(cmd, &ledger.Report{Command: cmd.Name()})
+	}
 	place := []string{flagSubnet, flagRegion}
 	c.flags.add(list.Flags(), place, nil)
 	for _, cmd := range []*cobra.Command{gc, repair} {
@@ -67,7 +70,7 @@ func (c *commandLine) ledger() *cobra.Command {
 	}
 	c.flags.add(repair.Flags(), []string{flagClaimTag}, nil)
 	// These may also stand before list, gc and repair.
-	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: ledger.DefaultIMDSTimeout})
+	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: operator.IMDSTimeout})
 	return all
 }
 
@@ -77,17 +80,8 @@ func (c *commandLine) ledgerCommand(name string) func(*cobra.Command, []string) 
 		c.program.Elevate = nil
 		return c.work(cmd, args, func(ctx context.Context, cfg agent.Config, env agent.Environment) error {
 			l, err := c.program.Ledger(ctx, name, cfg, env)
-			if c.report = l.Work; err != nil {
-				return err
-			}
-			l.Tool = agent.Version()
-			if c.code = l.ExitCode(); l.Changed == 0 {
-				return l.Render(env.Stdout, cfg.Output)
-			}
-			if err := l.Render(env.Stdout, cfg.Output); err != nil {
-				env.Log.Warn("the report could not be written", zap.Error(err)) // what it tells is done
-			}
-			return nil
+			c.report, c.document, c.code, c.done = l.Work, &l, l.ExitCode(), l.Changed > 0
+			return err
 		})
 	}
 }

@@ -10,10 +10,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/cluster"
 	"github.com/emr-static-ip/emr-static-ip/agent/doctor"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 )
 
@@ -30,6 +34,7 @@ type Program struct {
 	// Suppress does what --on-error continue promises after a failed Apply.
 	Suppress func(context.Context, agent.Config, agent.Environment, agent.Failed) agent.Suppressed
 	Ledger   func(ctx context.Context, command string, cfg agent.Config, env agent.Environment) (ledger.Report, error)
+	Cluster  func(context.Context, agent.Config, agent.Environment, cluster.ReadArguments) (cluster.Report, error)
 	Doctor   func(context.Context, agent.Config, agent.Environment) (doctor.Diagnosis, error) // goes on without root too
 	// Elevate returns nil if this process is root. Otherwise it replaces this process by one of
 	// root with the same args, or returns why it could not. If Elevate is nil, the commands run as
@@ -52,24 +57,30 @@ func (p Program) Main(ctx context.Context, args []string, env agent.Environment)
 	if env.Stderr == nil {
 		env.Stderr = io.Discard
 	}
+	stdout := env.Stdout
 	env.Redactor = &host.Redactor{}
 	env.Redactor.HideEnvironment(env.Getenv)
 	env.Stdout, env.Stderr = env.Redactor.Writer(env.Stdout), env.Redactor.Writer(env.Stderr)
-	c := commandLine{program: p, args: args, env: env, logFormat: agent.DefaultLogFormat}
+	c := commandLine{program: p, args: args, env: env, stdout: stdout, logFormat: agent.DefaultLogFormat}
 	err := c.execute(ctx)
 	if err == nil {
-		return c.code
+		return c.print(c.code, nil)
 	}
 	code := exit.CodeOf(err)
 	if signal := (*SignalError)(nil); errors.As(context.Cause(ctx), &signal) {
 		code = signal.ExitCode()
-		err = fmt.Errorf("%w: %w", signal, err)
+		if !errors.Is(err, signal) {
+			err = fmt.Errorf("%w: %w", signal, err)
+		}
 		if len(c.report.Changes) > 0 {
 			err = &exit.Error{Code: code, Err: err, Remedy: "run the same command again: it continues where this run stopped"}
 		}
 	}
 	renderFailure(env.Stderr, c.logFormat, code, err, c.report)
-	return c.suppress(ctx, code, err)
+	failure := output.Fail(code, err)
+	code = c.suppress(ctx, code, err)
+	failure.Suppressed = code == exit.OK
+	return c.print(code, failure)
 }
 
 // commandLine is one execution of the command line.
@@ -77,11 +88,18 @@ type commandLine struct {
 	program   Program
 	args      []string
 	env       agent.Environment
+	stdout    io.Writer // env.Stdout without its redactor
 	flags     flags
 	problems  []error // of the command line as such, found before its values are looked at
 	logFormat string  // as asked for, as soon as that is known
 	report    agent.Report
 	code      exit.Code // of a command that did its work
+
+	documents map[*cobra.Command]output.Document // what each command prints, before its work
+	document  output.Document                    // what this command prints; nil: a text that it has printed itself
+	command   *cobra.Command
+	partial   bool // the document is worth its text although the command failed
+	done      bool // the work is done, whether or not somebody reads the document
 
 	cfg     agent.Config // as far as it could be read, of a command that gives the node its address
 	retry   []string     // what repeats that command; nil: another command
@@ -107,7 +125,10 @@ func (c *commandLine) execute(ctx context.Context) error {
 		kept = c.scan(root, kept)
 	}
 	root.SetArgs(append([]string{}, kept...)) // never nil, for which cobra takes os.Args
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	if c.command = cmd; err != nil && c.document == nil {
+		c.document = c.documents[cmd]
+	}
 	if e := (*exit.Error)(nil); err != nil && !errors.As(err, &e) && !c.flags.read {
 		// cobra itself reports only errors of the command line, such as too many arguments for
 		// version.

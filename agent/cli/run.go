@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
@@ -16,20 +15,15 @@ import (
 // run returns the body of a command that works on the node, or shows what it would do, and reports.
 func (c *commandLine) run(do Run) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		c.document = &c.report
 		return c.work(cmd, args, func(ctx context.Context, cfg agent.Config, env agent.Environment) (err error) {
 			if cfg.DryRun {
 				do = c.program.Plan
 			}
-			if c.report, err = do(ctx, cfg, env); err != nil {
-				return err
-			}
-			c.report.Tool = agent.Version()
-			if err := c.report.Render(env.Stdout, cfg.Output); err != nil {
-				// The work is done. A bootstrap action must not end the node because nobody reads
-				// the report.
-				env.Log.Warn("the report could not be written", zap.Error(err))
-			}
-			return nil
+			c.report, err = do(ctx, cfg, env)
+			c.report.DryRun = c.report.DryRun || cfg.DryRun
+			c.done = err == nil
+			return err
 		})
 	}
 }
@@ -55,22 +49,22 @@ func (c *commandLine) awaited(ctx context.Context, cfg agent.Config, env agent.E
 // status prints the status and takes its exit code.
 func (c *commandLine) status(ctx context.Context, cfg agent.Config, env agent.Environment) error {
 	s, err := c.awaited(ctx, cfg, env)
+	c.document = &s
 	if err != nil {
+		s.Verdict = agent.VerdictUnknown
 		return err
 	}
-	s.Tool = agent.Version()
 	if c.code = s.ExitCode(); cfg.Wait > 0 && s.Verdict == agent.VerdictSettling {
 		c.code = exit.Drifted // a gate must not open on a guess
 	}
-	return s.Render(env.Stdout, cfg.Output)
+	return nil
 }
 
 // doctor prints the diagnosis, also if the examination was cut short, and sets its exit code.
 func (c *commandLine) doctor(ctx context.Context, cfg agent.Config, env agent.Environment) error {
 	d, err := c.program.Doctor(ctx, cfg, env)
-	d.Tool = agent.Version()
-	c.code = d.ExitCode()
-	return errors.Join(d.Render(env.Stdout, cfg.Output), err)
+	c.document, c.code, c.partial = &d, d.ExitCode(), true
+	return err
 }
 
 // work does what all commands have in common: configuration, root, log.
@@ -80,6 +74,7 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 	c.logFormat = cfg.LogFormat
 	cfg.DryRun = cfg.DryRun || cmd.Name() == "plan"
 	cfg.Retrying = cmd.Name() == retryCommand
+	c.report.DryRun = cfg.DryRun
 	if !cfg.DryRun && (cmd == cmd.Root() || cmd.Name() == "apply" || cfg.Retrying) {
 		c.cfg, c.retry = cfg, c.flags.again(cmd, args)
 	}

@@ -56,6 +56,10 @@ type examination struct {
 	signs    bool       // there are credentials
 	notRoot  bool
 	diagnose *Diagnosis
+
+	refused   bool  // a run would refuse the list
+	elsewhere bool  // this is about nodes in another subnet
+	seen      views // of the addresses in usable
 }
 
 // Doctor examines everything that Apply needs, on a node or on any EC2 instance of its subnet:
@@ -68,7 +72,7 @@ type examination struct {
 // The error is ctx's cause. The Diagnosis then has what was found before.
 func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagnosis, error) {
 	began := time.Now()
-	d := Diagnosis{Version: DiagnosisVersion, Findings: []Finding{}}
+	d := Diagnosis{Findings: []Finding{}}
 	e := &examination{
 		cfg: cfg, env: env, dir: env.Path(cfg.StateDir), diagnose: &d, reached: map[string]bool{},
 		notRoot: os.Geteuid() != 0 && env.Root == "",
@@ -136,10 +140,12 @@ func (d *examination) examine(ctx context.Context) {
 	findings := together(
 		func() []Finding { return d.ec2Permissions(ctx) },
 		func() []Finding { return d.ssmPermissions(ctx) },
-		func() []Finding { return d.pools(ctx) },
+		func() []Finding {
+			kernel = d.kernelFindings(ctx) // the plan needs the rules
+			return d.pools(ctx)
+		},
 		func() []Finding { return d.otherSubnets(ctx) },
 		func() []Finding { room = d.room(ctx); return nil },
-		func() []Finding { kernel = d.kernelFindings(ctx); return nil },
 	)
 	if room.Result != resultFailed {
 		findings, room = append(findings, room), Finding{}
@@ -148,6 +154,7 @@ func (d *examination) examine(ctx context.Context) {
 	d.report(kernel...)
 	d.report(endpoints...)
 	d.report(findings...)
+	d.report(d.seen.runFinding(d.diagnose.Failed > 0)...)
 	d.report(d.staticFinding(ctx))
 	d.report(d.tracking(ctx)...)
 	d.report(d.unitFinding(ctx))

@@ -132,12 +132,12 @@ func TestDoctorPermissions(t *testing.T) {
 		action, result string
 		also           []string // other findings that cannot be had then
 	}{
-		{"ssm:GetParameters", resultFailed, []string{"address 10.0.1.21", "address 10.0.1.22"}},
+		{"ssm:GetParameters", resultFailed, []string{"address 10.0.1.21", "address 10.0.1.22", "run"}},
 		{"ssm:GetParametersByPath", resultFailed, nil},
 		{"ssm:PutParameter", resultFailed, nil},
 		{"ssm:DeleteParameter", resultFailed, []string{"permission ssm:PutParameter"}},
-		{"ec2:DescribeInstances", resultFailed, []string{"metadata-options"}},
-		{"ec2:DescribeNetworkInterfaces", resultFailed, []string{"address 10.0.1.21", "address 10.0.1.22", "room"}},
+		{"ec2:DescribeInstances", resultFailed, []string{"metadata-options", "run"}},
+		{"ec2:DescribeNetworkInterfaces", resultFailed, []string{"address 10.0.1.21", "address 10.0.1.22", "room", "run"}},
 		{"ec2:DescribeInstanceTypes", resultFailed, []string{"room"}},
 		{"ec2:AssignPrivateIpAddresses", resultFailed, nil},
 		{"ec2:UnassignPrivateIpAddresses", resultFailed, nil},
@@ -164,7 +164,7 @@ func TestDoctorPermissions(t *testing.T) {
 				if test.result == resultFailed {
 					code = exit.Permission
 				}
-				messages.Is(t, test.action, said(d, "permission "+test.action, "reservation"))
+				messages.Is(t, test.action, said(d, "permission "+test.action, "reservation", "run"))
 				got := notOK(d)
 				slices.Sort(got)
 				slices.Sort(names)
@@ -193,7 +193,7 @@ func TestDoctorEndpoints(t *testing.T) {
 		}
 		return names
 	}
-	lost := append([]string{""}, append(skipped("ssm"), "address 10.0.1.21", "address 10.0.1.22")...)
+	lost := append([]string{""}, append(skipped("ssm"), "address 10.0.1.21", "address 10.0.1.22", "run")...)
 	for _, test := range []struct {
 		name   string
 		breaks func(n *testNode, w *agenttest.Network)

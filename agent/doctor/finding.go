@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -13,13 +12,10 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
-
-// DiagnosisVersion is the version of a Diagnosis's JSON form. Fields and checks may be added in the
-// same version; what is there keeps its name and meaning.
-const DiagnosisVersion = 1
 
 // The results of a Finding.
 const (
@@ -36,15 +32,15 @@ type Finding struct {
 	Result    string       `json:"result"`            // ok, warning, failed, unknown
 	Detail    string       `json:"detail"`            // what was seen
 	Remedy    string       `json:"remedy,omitempty"`  // what to do
-	Addresses []netip.Addr `json:"addresses,omitempty"`
+	Addresses []netip.Addr `json:"addresses"`
 	Seconds   float64      `json:"seconds,omitempty"`   // how long the other side took
 	ExitCode  exit.Code    `json:"exit_code,omitempty"` // of failed: what a run would end with, or what status says
 }
 
 // Diagnosis is what Doctor found, in the order in which a run would meet it.
 type Diagnosis struct {
-	Version  int       `json:"version"`        // DiagnosisVersion
-	Tool     string    `json:"tool,omitempty"` // version of the program
+	output.Head
+
 	Instance string    `json:"instance,omitempty"`
 	Cluster  string    `json:"cluster,omitempty"`
 	Role     emr.Role  `json:"role,omitempty"`
@@ -55,7 +51,7 @@ type Diagnosis struct {
 	Warnings int       `json:"warnings"`
 	Failed   int       `json:"failed"`
 	Unknown  int       `json:"unknown"`
-	Code     exit.Code `json:"exit_code"`
+	Code     exit.Code `json:"-"` // of the first finding that failed
 	Seconds  float64   `json:"seconds"`
 }
 
@@ -98,9 +94,7 @@ const widest = 42
 //	ok=21 warnings=0 failed=1 unknown=2 duration=5.2s
 func (d Diagnosis) Render(w io.Writer, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(text.NewWriter(w))
-		e.SetEscapeHTML(false)
-		return e.Encode(d)
+		return output.Write(w, &d)
 	}
 	width := 0
 	for _, f := range d.Findings {

@@ -15,7 +15,7 @@ import (
 
 // TestDiagnosisForm compares JSON and text with golden files: programs and people rely on them.
 func TestDiagnosisForm(t *testing.T) {
-	d := Diagnosis{Version: DiagnosisVersion, Instance: "i-0a1", Cluster: "j-1", Role: emr.Core, Region: "us-east-1", Subnet: "subnet-1", Seconds: 5.2, Findings: []Finding{}}
+	d := Diagnosis{Instance: "i-0a1", Cluster: "j-1", Role: emr.Core, Region: "us-east-1", Subnet: "subnet-1", Seconds: 5.2, Findings: []Finding{}}
 	free := fine("address", "10.0.1.11-10.0.1.12", "2 addresses: free")
 	free.Addresses = netiptest.Addrs("10.0.1.11 10.0.1.12")
 	denied := `allow ssm:PutParameter in the role of the instance profile`
@@ -32,7 +32,10 @@ func TestDiagnosisForm(t *testing.T) {
 	if d.ExitCode() != exit.Unreachable {
 		t.Errorf("exit code %d, want that of the first that failed", d.ExitCode())
 	}
-	for _, format := range []string{"json", "text"} {
+	for _, format := range []string{"text", "json"} {
+		if format == "json" {
+			d.Set("v1.2.3", d.Code, nil)
+		}
 		var b bytes.Buffer
 		if err := d.Render(&b, format); err != nil {
 			t.Fatal(err)

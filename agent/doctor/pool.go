@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// pools examines who holds the addresses that this subnet can give, and whether they are reserved.
+// pools examines who holds the addresses that this subnet can give, what a run would do, and
+// whether the addresses are reserved.
 func (d *examination) pools(ctx context.Context) []Finding {
 	if len(d.every) == 0 {
 		return nil
@@ -27,8 +29,8 @@ func (d *examination) pools(ctx context.Context) []Finding {
 	return append(findings, d.reservation(ctx, d.every))
 }
 
-// holders says of each address whether a run can have it, with the run's own decision
-// (ssmcoord.Judge), and whether there are enough.
+// holders says of each address whether a run can have it, with the verdict of the run's own
+// coordinator, and whether there are enough.
 func (d *examination) holders(ctx context.Context, pools []pool.Named) []Finding {
 	var all []netip.Addr
 	for _, p := range pools {
@@ -37,9 +39,14 @@ func (d *examination) holders(ctx context.Context, pools []pool.Named) []Finding
 	if len(all) == 0 {
 		return nil
 	}
-	v := d.look(ctx, all)
-	if v.eniErr != nil && v.ledgerErr != nil {
-		return []Finding{unknown("address", spans(all), "", "their holders cannot be read: %v; %v", v.eniErr, v.ledgerErr)}
+	programmed, err := d.programmedStatics(ctx)
+	v := d.look(ctx, all, programmed)
+	if v.planned && err != nil {
+		v.Err = err
+	}
+	d.seen = v
+	if v.EC2Err != nil && v.LedgerErr != nil {
+		return []Finding{unknown("address", spans(all), "", "their holders cannot be read: %v; %v", v.EC2Err, v.LedgerErr)}
 	}
 	var findings []Finding
 	for _, p := range pools {
@@ -72,8 +79,8 @@ func (d *examination) holders(ctx context.Context, pools []pool.Named) []Finding
 			findings = append(findings, f)
 		}
 		flush()
-		if v.eniErr == nil && v.ledgerErr == nil {
-			findings = append(findings, d.enough(p, can, nodes))
+		if len(v.Verdicts) > 0 {
+			findings = append(findings, d.enough(p, can, nodes, v))
 		}
 	}
 	return findings
@@ -85,19 +92,18 @@ func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, actio
 	name := a.String()
 	e, h := v.Entries[a], v.Holders[a]
 	switch {
-	case v.ledgerErr != nil && h.ENI != "":
-		return unknown("address", name, "", "EC2: in use by %s; the ledger cannot be read: %v", h, v.ledgerErr), false, ssmcoord.Skip
-	case v.ledgerErr != nil:
-		return unknown("address", name, "", "EC2: on no network interface; the ledger cannot be read: %v", v.ledgerErr), false, ssmcoord.Skip
-	case v.eniErr != nil:
+	case v.LedgerErr != nil && h.ENI != "":
+		return unknown("address", name, "", "EC2: in use by %s; the ledger cannot be read: %v", h, v.LedgerErr), false, ssmcoord.Skip
+	case v.LedgerErr != nil:
+		return unknown("address", name, "", "EC2: on no network interface; the ledger cannot be read: %v", v.LedgerErr), false, ssmcoord.Skip
+	case v.EC2Err != nil:
 		text := "no record in the ledger"
 		if e.State == ssmcoord.Claimed {
 			text = "the ledger names " + e.Record.Instance
 		}
-		return unknown("address", name, "", "%s; EC2 cannot be asked: %v", text, v.eniErr), false, ssmcoord.Skip
+		return unknown("address", name, "", "%s; EC2 cannot be asked: %v", text, v.EC2Err), false, ssmcoord.Skip
 	}
-	self := d.facts.Self()
-	judged := v.Judge(self, a)
+	judged := v.Verdicts[a]
 	claimed := e.State == ssmcoord.Claimed
 	of := func(cluster string) bool {
 		return cluster != "" && (cluster == d.facts.Cluster || d.facts.Cluster == "" && d.facts.Files.Empty())
@@ -118,8 +124,8 @@ func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, actio
 	switch {
 	case e.State == ssmcoord.Unreadable:
 		f = warning("address", name, "emr-static-ip ledger repair "+ledger, "its record cannot be read, so that no node takes it: %v", e.Problem)
-	case judged.Action == ssmcoord.Keep && (!claimed || e.Record.Instance != d.facts.ID.InstanceID):
-		f = warning("address", name, "run emr-static-ip: it makes the record name this node", "on this node's interface %s, but %s", d.facts.ID.ENI, record)
+	case judged.Action == ssmcoord.Keep:
+		f = d.carried(a, v, record)
 	case judged.Action == ssmcoord.TakeOver:
 		f = warning("address", name, "emr-static-ip ledger gc "+ledger+" removes stale records; a run takes them over in any case", "stale record: %s (%s)", judged.Reason, record)
 	case judged.Action != ssmcoord.Skip:
@@ -136,10 +142,37 @@ func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, actio
 	return f, node, judged.Action
 }
 
+// carried returns the finding on an address that the node's interface carries: what a run does with
+// it. record says in words what the ledger has.
+func (d *examination) carried(a netip.Addr, v views, record string) Finding {
+	at := fmt.Sprintf("on this node's interface %s", d.facts.ID.ENI)
+	is := func(op ssmcoord.Op) func(ssmcoord.Step) bool {
+		return func(s ssmcoord.Step) bool { return s.Op == op && s.Addr == a }
+	}
+	switch {
+	case !v.planned || v.Err != nil:
+		return fine("address", a.String(), "%s (%s)", at, record)
+	case slices.ContainsFunc(v.Plan.Settle, is(ssmcoord.OpRecord)):
+		return warning("address", a.String(), "run emr-static-ip: it makes the record name this node", "%s, but %s", at, record)
+	case a == v.Plan.Addr:
+		return fine("address", a.String(), "%s", v.Verdicts[a].Reason)
+	case slices.ContainsFunc(v.Plan.Settle, is(ssmcoord.OpGiveBack)):
+		return warning("address", a.String(), "run emr-static-ip: it gives the address back", "%s beside %s; %s", at, v.Plan.Addr, record)
+	}
+	h := v.Holders[a]
+	return warning("address", a.String(), "if nobody needs it: "+h.Unassign(a), "%s beside %s, and this tool did not assign it: a run leaves it there; %s", at, v.Plan.Addr, record)
+}
+
 // enough checks that a pool has addresses for as many nodes as the cluster was asked to have. can
 // counts the addresses that a new node could get, nodes those that other nodes of the cluster have.
 // Outside EMR, nodes counts those of every cluster: doctor may be run for one of them.
-func (d *examination) enough(p pool.Named, can, nodes int) Finding {
+//
+// If this node's own run is certain to find none, its plan says so, whatever the counts.
+func (d *examination) enough(p pool.Named, can, nodes int, v views) Finding {
+	fails := can+nodes == 0
+	if v.planned {
+		fails = v.exhausted()
+	}
 	wanted, from := d.facts.Files.Requested(emr.Role(strings.ToUpper(p.What)))
 	if p.What == "master" {
 		wanted, from = d.facts.Files.Masters()
@@ -156,10 +189,10 @@ func (d *examination) enough(p pool.Named, can, nodes int) Finding {
 		text += fmt.Sprintf("; %s asks for %d", from, wanted)
 	}
 	switch {
-	case can+nodes == 0, can+nodes < wanted && can+nodes < len(p.Addrs):
+	case fails:
 		return failed(exit.NoAddress, "pool", p.What, "name more addresses, or end what holds them (see above)", "too few: %s", text)
 	case can+nodes < wanted:
-		return warning("pool", p.What, "name more addresses", "too few: %s", text) // the list itself is: said as such
+		return warning("pool", p.What, "name more addresses, or end what holds them (see above)", "too few for all nodes of the cluster: %s", text)
 	case can == 0 && d.facts.Files.Empty():
 		return warning("pool", p.What, "name more addresses for further nodes, or for a second cluster", "all in use: %s", text)
 	}

@@ -65,7 +65,7 @@ func TestDoctorAddresses(t *testing.T) {
 		})
 	run("all are held", func(t *testing.T, n *testNode) {
 		other(t, n, cloud.InstanceSpec{Secondary: netiptest.Addrs("10.0.1.21 10.0.1.22")})
-	}, exit.NoAddress, []string{"address 10.0.1.21", "address 10.0.1.22", "pool core"}, func(t *testing.T, d Diagnosis) {
+	}, exit.NoAddress, []string{"address 10.0.1.21", "address 10.0.1.22", "pool core", "run"}, func(t *testing.T, d Diagnosis) {
 		expect(t, d, "pool core", resultFailed)
 	})
 	run("outside, reserved, primary IP", func(t *testing.T, n *testNode) {

@@ -13,11 +13,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// imdsBehind is how long after a run IMDS may lack an address that EC2 has assigned: up to about 30
-// s.
-const imdsBehind = time.Minute
+// imdsBehind is how long after a run IMDS may lack an address that EC2 has assigned.
+const imdsBehind = ssmcoord.DescribeLag
 
 // staticFinding compares the state that the last run left with what EC2, IMDS and the kernel have
 // now, as status does.
@@ -102,9 +102,12 @@ func (d *examination) tracking(ctx context.Context) (findings []Finding) {
 func (d *examination) given(ctx context.Context, static netip.Addr) (string, Finding) {
 	listed := slices.Contains(d.facts.ID.Addresses, static)
 	shown, err := false, error(nil)
-	if why := d.unasked("ec2"); why != "" {
+	switch why := d.unasked("ec2"); {
+	case why != "":
 		err = errors.New(why)
-	} else {
+	case d.seen.shows(static):
+		shown = true
+	default: // describe calls may be late
 		bounded, cancel := context.WithTimeout(ctx, doctorLook+doctorCall)
 		defer cancel()
 		if shown, err = d.session.EC2.Shows(bounded, static, true, doctorLook); err != nil {
@@ -141,6 +144,11 @@ func (d *examination) given(ctx context.Context, static netip.Addr) (string, Fin
 	}
 	return "", failed(exit.Withdrawn, "static-ip", "", "find out who moved it (CloudTrail: AssignPrivateIpAddresses, UnassignPrivateIpAddresses); run emr-static-ip to get an address of the list again",
 		"EC2 no longer assigns %s to this node: %s", static, where)
+}
+
+// shows reports whether the look for the plan showed the address in use on the node's interface.
+func (v views) shows(static netip.Addr) bool {
+	return v.planned && v.Err == nil && v.last == static && !v.Plan.Doubt
 }
 
 // programmed reports whether the interface has the address.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/check"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -20,7 +21,7 @@ func (d *examination) otherSubnets(ctx context.Context) []Finding {
 	if !d.known || d.cfg.Pools.Empty() {
 		return nil
 	}
-	others := agent.Placed(d.cfg.Pools, d.facts.ID).Others
+	others := check.Placed(d.cfg.Pools, d.facts.ID).Others
 	if others.Empty() {
 		return nil
 	}
@@ -58,7 +59,8 @@ func (d *examination) otherSubnets(ctx context.Context) []Finding {
 
 // otherSubnet examines the addresses of one other subnet as a node there would.
 func (d *examination) otherSubnet(ctx context.Context, id string, cidr netip.Prefix, own agent.Pools) []Finding {
-	there := *d
+	there := examination{cfg: d.cfg, env: d.env, facts: d.facts, api: d.api, signs: d.signs, reached: d.reached, elsewhere: true}
+	there.session.AWS = d.session.AWS
 	there.facts.ID.SubnetID, there.facts.ID.Subnet, there.facts.ID.ENI = id, cidr, ""
 	there.session.EC2 = ec2.NewNode(d.api, there.facts.ID, d.facts.Cluster, d.env)
 	there.session.EC2.Role = d.facts.Role.Role

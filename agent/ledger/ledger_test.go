@@ -58,6 +58,7 @@ func TestLedgerList(t *testing.T) {
 		l, text := w.run(List, exit.Drifted)
 		golden.Is(t, "ledger-list.txt", text)
 		var b bytes.Buffer
+		l.Set("v1.2.3", l.ExitCode(), nil)
 		if err := l.Render(&b, "json"); err != nil {
 			t.Fatal(err)
 		}

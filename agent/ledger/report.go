@@ -5,6 +5,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
@@ -13,16 +14,17 @@ import (
 // cmd/emr-static-ip/README.md; fields are only ever added. The texts are foreign; Render cleans
 // them.
 type Report struct {
-	Command   string         `json:"command"`        // list, gc or repair
-	Tool      string         `json:"tool,omitempty"` // version of the program
+	output.Head
+
+	Command   string         `json:"command"` // list, gc or repair
 	Region    string         `json:"region"`
 	Prefix    string         `json:"prefix"`
 	Subnet    string         `json:"subnet,omitempty"` // empty: all that have a record
-	Time      time.Time      `json:"time"`             // by Parameter Store's clock
+	Time      time.Time      `json:"time,omitzero"`    // by Parameter Store's clock
 	DryRun    bool           `json:"dry_run,omitempty"`
 	Addresses []Address      `json:"addresses"`
-	Others    []string       `json:"others,omitempty"` // parameters below the prefix that are no records
-	Steps     []Step         `json:"steps,omitempty"`
+	Others    []string       `json:"others"` // parameters below the prefix that are no records
+	Steps     []Step         `json:"steps"`
 	Counts    map[string]int `json:"counts"`   // addresses by state, as they were found
 	Problems  int            `json:"problems"` // addresses that somebody should look after, as they were found
 	Changed   int            `json:"changed"`  // records

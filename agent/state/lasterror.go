@@ -33,7 +33,7 @@ type LastError struct {
 	Code       exit.Code `json:"exit_code"`
 	Meaning    string    `json:"meaning"`
 	Error      string    `json:"error"`
-	Remedies   []string  `json:"remedies,omitempty"`
+	Remedies   []string  `json:"remedies"`
 	First      time.Time `json:"first"` // of the failed runs in a row
 	Last       time.Time `json:"last"`  // when the last of them ended
 	Count      int       `json:"count"`

@@ -52,6 +52,9 @@ func (c *Cloud) denial(service string, req AccessRequest, who *caller, call *Cal
 	case service != "ec2":
 		what += " on resource: arn:aws:" + service + ":" + c.opts.Region + ":" + c.opts.Account + ":*"
 	}
+	if service == "iam" {
+		return &Error{Code: "AccessDenied", Message: what + why, Status: http.StatusForbidden}
+	}
 	if service != "ec2" {
 		return &Error{Code: "AccessDeniedException", Message: what + why, Status: http.StatusBadRequest}
 	}
@@ -93,6 +96,9 @@ func (c *Cloud) conditionKeys(who *caller, op *operation, arn string, now time.T
 		if e := c.eniByID[id]; e != nil && e.exists(now) {
 			tags = e.tags
 			keys.Set(iam.KeySubnet, c.subnetARN(e.subnet))
+			if c.opts.Unverified.ShareARNOwn {
+				keys.Set(iam.KeySubnet, c.ec2ARN("subnet", e.subnet.id))
+			}
 			keys.Set(iam.KeyVPC, c.vpcARN(e.subnet.vpc))
 			keys.Set(iam.KeyZone, e.subnet.az)
 		}

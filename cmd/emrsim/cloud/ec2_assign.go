@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,13 +20,24 @@ func prepareAssign(r *request) (*operation, *Error) {
 	if err != nil {
 		return op, err
 	}
+	op.refuses = func(now time.Time) *Error {
+		e := r.cloud.eniByID[id]
+		if e == nil || !e.listed(now) {
+			return nil
+		}
+		_, err := r.cloud.assignable(e, addresses, move, now)
+		return err
+	}
 	op.run = func(now time.Time) ([]byte, bool, *Error) {
 		c := r.cloud
 		e := c.eniByID[id]
 		if e == nil || !e.listed(now) {
 			return nil, false, notFound("InvalidNetworkInterfaceID.NotFound", "networkInterface", []string{id})
 		}
-		fresh, err := c.assignable(e, addresses, move)
+		if c.opts.Unverified.ShareRefuses && e.subnet.vpc.owner != "" {
+			return nil, false, &Error{Code: "UnauthorizedOperation", Status: http.StatusForbidden, Message: "You are not authorized to perform this operation."}
+		}
+		fresh, err := c.assignable(e, addresses, move, now)
 		if err != nil {
 			return nil, false, err
 		}
@@ -84,27 +96,30 @@ func (r *request) addressInput(op *operation, id string, texts []string) ([]neti
 
 // assignable returns the addresses that the ENI does not have yet. It returns an error if any of
 // them cannot be assigned: EC2 assigns all addresses of a call or none.
-func (c *Cloud) assignable(e *eni, addresses []netip.Addr, move bool) (fresh []netip.Addr, err *Error) {
+func (c *Cloud) assignable(e *eni, addresses []netip.Addr, move bool, now time.Time) (fresh []netip.Addr, err *Error) {
 	s := e.subnet
 	for _, a := range addresses {
 		if !s.cidr.Contains(a) {
-			return nil, ec2Error("InvalidParameterValue", "Address does not fall within the subnet's address range")
+			return nil, c.refuse(RefusedOutside, ec2Error("InvalidParameterValue", "Address does not fall within the subnet's address range"))
 		}
 		if s.reserved(a) {
-			return nil, ec2Error("InvalidParameterValue", "Address "+a.String()+" is in subnet's reserved range.")
+			return nil, c.refuse(RefusedReserved, ec2Error("InvalidParameterValue", "Address "+a.String()+" is in subnet's reserved range."))
 		}
 		owner := s.owner[a]
+		held := ec2Error("InvalidParameterValue", "["+a.String()+"] assigned, but move is not allowed.")
 		switch {
 		case slices.Contains(e.held, a):
 			if c.opts.AssignSameENI == OutcomeError {
-				return nil, ec2Error("InvalidParameterValue", "["+a.String()+"] assigned, but move is not allowed.")
+				return nil, c.refuse(RefusedHeld, held)
 			}
 			continue
+		case owner == nil && s.cooling(a, now):
+			return nil, c.refuse(RefusedHeld, held)
 		case owner == nil || c.opts.NoArbiter:
 		case owner.primary() == a:
-			return nil, ec2Error("InvalidParameterValue", "secondary-addresses")
+			return nil, c.refuse(RefusedPrimary, ec2Error("InvalidParameterValue", "secondary-addresses"))
 		case !move:
-			return nil, ec2Error("InvalidParameterValue", "["+a.String()+"] assigned, but move is not allowed.")
+			return nil, c.refuse(RefusedHeld, held)
 		}
 		fresh = append(fresh, a)
 	}
@@ -136,18 +151,20 @@ func prepareUnassign(r *request) (*operation, *Error) {
 				return nil, false, ec2Error("InvalidParameterValue", "["+a.String()+"] is the primary private address of "+id+" and cannot be unassigned.")
 			}
 		}
-		for _, a := range addresses {
-			if !slices.Contains(e.held, a) {
-				return nil, false, ec2Error("InvalidParameterValue", "Some of the specified addresses are not assigned to interface "+id)
-			}
+		held := slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return !slices.Contains(e.held, a) })
+		if len(held) < len(addresses) && !c.opts.Unverified.UnassignAbsent {
+			return nil, false, ec2Error("InvalidParameterValue", "Some of the specified addresses are not assigned to interface "+id)
 		}
 		rng := newRand(mixNumber(r.call.Seed, 9))
-		for _, a := range addresses {
+		for _, a := range held {
 			e.unassign(a, now, c.opts.RemapDelay.draw(rng), c.opts.IMDSDelay.draw(rng))
+			if d := c.opts.Unverified.FreeDelay.draw(rng); d > 0 {
+				e.subnet.freeFrom[a] = now.Add(d)
+			}
 		}
 		var x xmlWriter
 		x.flag("return", true)
-		return x.b, true, nil
+		return x.b, len(held) > 0, nil
 	}
 	return op, nil
 }

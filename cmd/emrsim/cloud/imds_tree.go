@@ -95,6 +95,10 @@ func (c *Cloud) metadataTree(i *instance, now time.Time) map[string]func() strin
 		"iam/security-credentials":             constant(roleName),
 		"iam/security-credentials/" + roleName: func() string { return i.credentials(now) },
 	}
+	if now.Before(i.credentialsFrom) {
+		delete(tree, "iam/security-credentials")
+		delete(tree, "iam/security-credentials/"+roleName)
+	}
 	for _, e := range i.attached(now) {
 		dir := "network/interfaces/macs/" + e.mac.String() + "/"
 		tree[dir+"device-number"] = constant(strconv.Itoa(e.device))

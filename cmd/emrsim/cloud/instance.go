@@ -69,6 +69,12 @@ type instance struct {
 	imdsFrom    time.Time
 	chunk       chunk
 	imdsTokens  map[string]time.Time // token -> its expiry
+
+	bootstrapping bool      // its bootstrap actions run
+	bootstrapped  time.Time // when that was last said
+	reason        reason    // for its state by EMR
+	// credentialsFrom is when IMDS has the credentials of the role.
+	credentialsFrom time.Time
 }
 
 // state returns the instance's state as of t. It is empty before the launch.
@@ -188,6 +194,7 @@ func (c *Cloud) launchOn(e *eni, spec InstanceSpec, now time.Time) *instance {
 	r := c.nextRand("boot")
 	i.states = []stateChange{{now, StatePending}, {now.Add(c.opts.BootTime.draw(r)), StateRunning}}
 	i.imdsFrom = now.Add(c.opts.IMDSBoot.draw(r))
+	i.credentialsFrom = now.Add(c.opts.Unverified.CredentialsDelay.draw(r))
 	i.caller = c.addCaller(i.InstanceID)
 	c.instances = append(c.instances, i)
 	c.byID[i.InstanceID] = i

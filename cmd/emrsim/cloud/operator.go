@@ -22,7 +22,7 @@ func (c *Cloud) Move(a netip.Addr, eniID string) error {
 	if e == nil || !e.exists(now) {
 		return fmt.Errorf("moving %s to %s: no such interface", a, eniID)
 	}
-	fresh, problem := c.assignable(e, []netip.Addr{a}, true)
+	fresh, problem := c.assignable(e, []netip.Addr{a}, true, now)
 	if problem != nil {
 		return fmt.Errorf("moving %s to %s: %w", a, eniID, problem)
 	}

@@ -39,6 +39,8 @@ type Options struct {
 	ShutdownTime      Range         // from shutting-down to terminated, when the addresses become free; default 30 s
 	TerminatedVisible time.Duration // how long describe calls show a terminated instance; default 1 h
 
+	// Unverified has more answers of AWS that no source confirms.
+	Unverified Unverified
 	// AssignSameENI is the outcome for an address that the ENI already has. AWS's behaviour is not
 	// documented.
 	AssignSameENI Outcome

@@ -49,6 +49,8 @@ type operation struct {
 	keys       iam.Keys
 	also       string // a second action that the call needs on the same resources
 	dryRun     bool
+	// refuses, if set, is what the call would be refused with for a reason other than permissions.
+	refuses func(now time.Time) *Error
 	// run makes the call take effect and returns the body of the response. The model's lock is
 	// held. applied reports whether state was changed.
 	run func(now time.Time) (body []byte, applied bool, err *Error)
@@ -129,6 +131,11 @@ func (c *Cloud) call(ctx context.Context, in *inbound) (*reply, error) {
 			return nil, false, throttled(w.service)
 		case perr != nil:
 			return nil, false, perr
+		}
+		if c.opts.Unverified.AddressFirst && op.refuses != nil {
+			if e := op.refuses(now); e != nil {
+				return nil, false, e
+			}
 		}
 		if e := c.authorize(w.act, op, who, &call, now); e != nil {
 			return nil, false, e
@@ -330,6 +337,9 @@ func (c *Cloud) bucketName(a *action, op *operation) string {
 func throttled(service string) *Error {
 	if service == "ec2" {
 		return &Error{Code: "RequestLimitExceeded", Message: "Request limit exceeded.", Status: http.StatusServiceUnavailable}
+	}
+	if service == "iam" {
+		return &Error{Code: "Throttling", Message: "Rate exceeded", Status: http.StatusBadRequest}
 	}
 	return &Error{Code: "ThrottlingException", Message: "Rate exceeded", Status: http.StatusBadRequest}
 }

@@ -40,7 +40,7 @@ func preparePutParameter(r *request) (*operation, *Error) {
 	if r.cloud.opts.Authorize != nil {
 		op.keys = iam.Keys{iam.KeyOverwrite: {strconv.FormatBool(in.Overwrite)}}
 		maps.Copy(op.keys, r.cloud.ssmTagKeys(in.Tags))
-		if len(in.Tags) > 0 {
+		if len(in.Tags) > 0 && !r.cloud.opts.Unverified.TagsAlone {
 			op.also = "ssm:AddTagsToResource"
 		}
 	}
@@ -63,6 +63,9 @@ func preparePutParameter(r *request) (*operation, *Error) {
 	}
 	if err := checkSSMTags(in.Tags); err != nil {
 		return op, err
+	}
+	if e := r.cloud.opts.Unverified.TagPolicy; e.Code != "" && len(in.Tags) > 0 {
+		return op, &e
 	}
 	op.run = func(now time.Time) ([]byte, bool, *Error) {
 		c := r.cloud

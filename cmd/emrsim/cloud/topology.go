@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"time"
 )
 
 type vpc struct {
-	id    string
-	cidrs []netip.Prefix
-	tags  tagSet
-	owner string // account that shares the VPC's subnets with this one; empty: this account owns it
+	id     string
+	cidrs  []netip.Prefix
+	tags   tagSet
+	routes []*routeTable // see tables
+	owner  string        // account that shares the VPC's subnets with this one; empty: this account owns it
 }
 
 type subnet struct {
@@ -20,7 +22,8 @@ type subnet struct {
 	az           string
 	public       bool // instances get a public IPv4 address at launch
 	tags         tagSet
-	owner        map[netip.Addr]*eni // the arbiter: the ENI that has an address
+	owner        map[netip.Addr]*eni      // the arbiter: the ENI that has an address
+	freeFrom     map[netip.Addr]time.Time // when an unassigned address can be assigned again: see Unverified.FreeDelay
 	reservations []reservation
 }
 
@@ -64,7 +67,7 @@ func (c *Cloud) CreateSubnet(vpcID string, cidr netip.Prefix) (subnetID string) 
 			}
 		}
 	}
-	s := &subnet{id: c.newID("subnet"), vpc: v, cidr: cidr, az: c.opts.Region + string(rune('a'+n%3)), owner: map[netip.Addr]*eni{}}
+	s := &subnet{id: c.newID("subnet"), vpc: v, cidr: cidr, az: c.opts.Region + string(rune('a'+n%3)), owner: map[netip.Addr]*eni{}, freeFrom: map[netip.Addr]time.Time{}}
 	c.subnets = append(c.subnets, s)
 	return s.id
 }
