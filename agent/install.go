@@ -51,9 +51,10 @@ func (c Config) wantedParts(env Environment) systemd.Wanted {
 	}
 }
 
-// ensure installs the units and what releases the address at the node's end. A failure is a warning. Without units the node
-// is in order until its next reboot. Without the shutdown action EC2 frees the address when the
-// instance has ended, and the next node that needs the address takes the record over.
+// ensure installs the units, and what releases the address at the node's end: EMR's shutdown
+// action, or outside EMR a unit. A failure is a warning. Without units the node is in order until
+// its next reboot. Without the release EC2 frees the address when the instance has ended, and the
+// next node that needs the address takes the record over.
 func (i *installed) ensure(ctx context.Context) {
 	w := i.cfg.wantedParts(i.Host)
 	switch {

@@ -103,8 +103,9 @@ func TestPlainLife(t *testing.T) {
 	})
 }
 
-// Instances that start together choose different addresses at once if EC2 says which they are: those
-// of an Auto Scaling group, or of one launch. Others begin at a place of their own in the list.
+// Instances that start together choose different addresses at once if EC2 says which they are:
+// those of an Auto Scaling group, or of one launch. Others begin at a place of their own in the
+// list.
 func TestPlainTogether(t *testing.T) {
 	for _, test := range []struct {
 		name, group string

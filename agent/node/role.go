@@ -11,9 +11,10 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
-// DetectRole finds the node's role. If nothing has it, the error has an exit code and a remedy. With
-// a list for instances outside EMR there is no role, and EMR's nodes are refused: the other side
-// expects the master at one address, and a list without roles would give it to any node.
+// DetectRole finds the node's role. If nothing has it, the error has an exit code and a remedy.
+//
+// With a list for instances outside EMR there is no role, and EMR's nodes are refused: the other
+// side expects the master at one address, and a list without roles would give it to any node.
 func DetectRole(ctx context.Context, pools pool.Pools, given emr.Role, files emr.Files, tags func(context.Context) (map[string]string, error)) (emr.Decision, error) {
 	if pools.Plain() {
 		return emr.Decision{}, outsideEMR(files)

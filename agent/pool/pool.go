@@ -161,8 +161,8 @@ func Parse(a Args) (Pools, error) {
 	return p, nil
 }
 
-// beside returns the problem that a list without roles, named plain, stands beside lists with roles,
-// or nil.
+// beside returns the problem that a list without roles stands beside lists with roles, or nil.
+// plain is the name of the former.
 func beside(plain string, a Args, name func(string) string) error {
 	var others []string
 	if len(a.Positional) > 0 {

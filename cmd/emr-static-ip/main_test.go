@@ -22,9 +22,12 @@ func build(t *testing.T) string {
 		t.Skip("builds the program")
 	}
 	bin := filepath.Join(t.TempDir(), "emr-static-ip")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=v1.2.3-test", "-o", bin, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	flags, err := exec.CommandContext(t.Context(), "../../scripts/goflags.sh").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=v1.2.3-test", "-o", bin, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+strings.TrimSpace(string(flags)))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -42,7 +42,7 @@ func DefaultQuotas() map[string]Quota {
 		"elasticmapreduce:ListBootstrapActions": {1, 10},
 	}
 	for _, action := range []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeTags", "DescribePrefixLists", "DescribeInstanceTypes",
-		"DescribeSubnets", "DescribeVpcs", "GetSubnetCidrReservations"} {
+		"DescribeSubnets", "DescribeVpcs", "DescribeVpcEndpoints", "DescribeRouteTables", "DescribeSecurityGroups", "GetSubnetCidrReservations"} {
 		q["ec2:"+action] = Quota{20, 100}
 		q["ec2:"+action+unfilteredSuffix] = Quota{10, 50}
 	}

@@ -56,7 +56,7 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// TestPlainOnEMR checks that a node of EMR refuses a list without roles, before it changes anything.
+// TestPlainOnEMR checks that a node of EMR refuses a list without roles, and changes nothing.
 func TestPlainOnEMR(t *testing.T) {
 	c := launch(t, func(s *ClusterSpec) { s.Cores = 0 })
 	n := c.Nodes()[0]
