@@ -95,7 +95,8 @@ func definitions() []definition {
 
 // The flags of the commands.
 var (
-	addressFlags = []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask, pool.FlagAny}
+	roleFlags    = []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask}
+	addressFlags = slices.Concat(roleFlags, []string{pool.FlagAny})
 	applyFlags   = slices.Concat(addressFlags, []string{flagRole, flagScope, flagOnly, flagExclude, flagNoNameTag, flagNoUnits, flagShutdown,
 		flagOnError, flagDryRun, flagPutRate, flagClaimTag, flagVerify})
 	nodeFlags   = append([]string{flagBackend, flagLockWait, flagStateDir}, awsFlags...)
