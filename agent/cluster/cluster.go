@@ -128,7 +128,7 @@ func (c *check) look(ctx context.Context) error {
 	l := listOf(c.cfg, v, c.read)
 	c.report.Prefix = l.prefix
 	census := ec2.NewCensus(c.aws.Config, c.env)
-	members, err := census.Members(ctx, c.cfg.Cluster)
+	members, err := census.Members(ctx, c.cfg.Cluster, v.started())
 	if err != nil {
 		return err
 	}

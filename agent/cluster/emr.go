@@ -83,6 +83,16 @@ func (s sight) over() bool {
 	return false
 }
 
+// started returns the EC2 ids of the instances.
+func (s sight) started() (ids []string) {
+	for _, i := range s.instances {
+		if i.ec2 != "" {
+			ids = append(ids, i.ec2)
+		}
+	}
+	return ids
+}
+
 // look asks EMR. A call that is denied is left out: see unseen. So are all calls if EMR's endpoint
 // cannot be reached. Any other error is returned.
 func (s *service) look(ctx context.Context) (sight, error) {

@@ -67,7 +67,7 @@ func (f facts) judge() []Node {
 	}
 	for _, i := range byEC2 { // EC2 does not list them yet, or no longer
 		n := Node{Instance: i.ec2, EMRInstance: i.id, Group: i.group, Role: roles[i.group], EMRState: i.state, EC2State: "unknown",
-			State: Starting, Reason: "EMR lists it, and EC2 does not list it with the cluster's tag yet"}
+			State: Starting, Reason: "EMR lists it, and EC2 does not list it yet"}
 		n.Expected = f.list.expects(n.Role)
 		nodes = append(nodes, n)
 	}
