@@ -56,7 +56,8 @@ type Config struct {
 	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
 	Output           string        // of status and ledger: text or json
 	Subnet           string        // of ledger; empty: the node's own, or all
-	Yes              bool          // of ledger gc and repair: make the changes
+	AllRegions       bool          // of ledger list
+	Yes              bool          // of ledger gc, repair and remove: make the changes
 	Timeout          time.Duration // bounds the whole run
 	IMDSTimeout      time.Duration // how long to wait for a late IMDS; 0: as long as the command does by default
 	LockWait         time.Duration // how long to wait for the xtables lock; 0: as long as the command does by default

@@ -38,6 +38,7 @@ const (
 	flagVerbose   = "verbose"
 	flagSubnet    = "subnet"
 	flagRegion    = "region"
+	flagRegions   = "all-regions"
 	flagYes       = "yes"
 )
 
@@ -78,6 +79,7 @@ func definitions() []definition {
 		{flagVerify, "HOST:PORT", "", "service that the node must reach with its static IP; may be repeated"},
 		{flagSubnet, "SUBNET", "", "subnet (default: this node's; with --region, all)"},
 		{flagRegion, "REGION", "", "region (default: from the AWS settings, else this node's)"},
+		{flagRegions, "bool", "", "list the records of all regions of the account's partition"},
 		{flagYes, "bool", "", "make the changes instead of listing them"},
 		{flagBackend, "NAME", agent.DefaultBackend, "backend for the rules: auto, iptables or nftables"},
 		{flagPrefix, "PATH", agent.DefaultPrefix, "where the records are in Parameter Store"},

@@ -81,6 +81,9 @@ func ledgerUnder(t *testing.T, policy func() *cloudiam.Policy) (errs []error, de
 				}
 			}
 		}
+		w.cfg.Subnet, w.cfg.Yes, w.cfg.AllRegions = "", false, true
+		_, err := Run(t.Context(), List, w.cfg, w.env)
+		errs = append(errs, err)
 		for _, c := range w.cloud.Calls() {
 			if c.Code == "AccessDeniedException" || c.Code == "UnauthorizedOperation" {
 				denied = append(denied, c.String())

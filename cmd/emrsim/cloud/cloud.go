@@ -53,6 +53,7 @@ type Cloud struct {
 	due       []dueRelease       // ENIs to be freed, the earliest first
 	ids       uint64             // number of identifiers made so far
 	publics   int                // number of public addresses given out so far
+	regions   []region           // that DescribeRegions lists too
 	s3policy  iam.Policies       // of the buckets
 	calls     []Call
 	fault     func(Call) FaultAction
