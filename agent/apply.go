@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/check"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
@@ -25,7 +26,7 @@ import (
 func Apply(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
 		err := r.locked(ctx, r.apply)
-		r.tellOfRetries(err)
+		r.failures.tell(err)
 		return err
 	})
 }
@@ -36,25 +37,25 @@ func (r *run) apply(ctx context.Context) error {
 		return err
 	}
 	if r.cfg.Retrying {
-		if over, err := r.superseded(ctx); over || err != nil {
+		if over, err := r.failures.superseded(ctx); over || err != nil {
 			return err
 		}
 	}
 	static, err := r.giveAddress(ctx)
-	if aside, why := r.setAside(ctx, err); why != nil {
+	if aside, why := r.handover.setAside(ctx, err); why != nil {
 		return errors.Join(r.explain(ctx, err), why)
 	} else if len(aside) > 0 {
 		if static, err = r.giveAddress(ctx); err != nil {
-			return errors.Join(r.explain(ctx, err), r.putAsideBack(ctx))
+			return errors.Join(r.explain(ctx, err), r.handover.putAsideBack(ctx))
 		}
 	}
 	if err == nil && static.IsValid() {
-		err = r.verify(ctx, static)
+		err = verifyServices(ctx, r.cfg.Verify, r.env, r.session.Kernel, r.kernel.wanted(static, nil), r.report)
 	}
 	if err != nil {
 		return err
 	}
-	return r.forgetFailure(ctx)
+	return r.failures.forget(ctx)
 }
 
 // giveAddress gets the node an address and puts it into use. It returns the zero Addr if the node
@@ -68,45 +69,46 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 	if alone, err := r.check(ctx, true); err != nil || alone {
 		return netip.Addr{}, err
 	}
-	r.supersede(ctx)
-	if err := r.recallClaims(ctx); err != nil {
+	r.failures.supersede(ctx)
+	if err := r.recallAddresses(ctx); err != nil {
 		return netip.Addr{}, err
 	}
-	if err := r.withdrawStrays(ctx); err != nil {
+	if err := r.handover.withdrawStrays(ctx); err != nil {
 		return netip.Addr{}, err
 	}
-	if err := r.finishGivenBack(ctx); err != nil {
+	if err := r.handover.finishGivenBack(ctx); err != nil {
 		return netip.Addr{}, err
 	}
-	gateways := r.askGateways(ctx)
-	last := r.past().Resumed()
+	gateways := askGateways(ctx, &r.beside, r.session.EC2, r.cfg.Settings(), r.facts.GatewaysAt)
+	last := r.memory.past().Resumed()
 	c := r.coordinator(last)
 	plan, err := c.Acquire(ctx)
 	if err != nil {
 		return netip.Addr{}, err
 	}
 	r.report.static(plan.Addr)
-	r.foundAgain(plan.Addr)
+	r.handover.foundAgain(plan.Addr)
 	if plan.Kept {
 		r.report.unchanged(1)
 	}
 	r.joinGateways(ctx, gateways)
 	// The coordinator forgets what is given back; the kernel may still have it.
-	former := r.former(union(last.Touched(), c.Intents()), plan.Addr)
-	if err := r.use(ctx, c, plan, former, last.RecordDue); err != nil {
-		if r.naming != nil {
-			r.joinName(ctx) // the instance may be renamed, whatever else failed
+	former := formerOf(union(last.Touched(), c.Intents()), plan.Addr, r.facts.ID.PrimaryIP)
+	naming := r.newNaming()
+	if err := r.use(ctx, c, plan, former, last.RecordDue, naming); err != nil {
+		if naming.call != nil {
+			naming.join(ctx) // the instance may be renamed, whatever else failed
 		}
 		return netip.Addr{}, err
 	}
-	if !r.joined && r.nameEnded() { // a record that was not taken left no time to wait
-		r.joinName(ctx)
+	if naming.ended() { // a record that was not taken left no time to wait
+		naming.join(ctx)
 	}
 	if err := state.ForgetAbsence(r.env.Root, r.dir); err != nil {
 		return netip.Addr{}, err
 	}
-	return plan.Addr, r.save(state.Programmed, func(s *state.State) {
-		s.Static, s.Former, s.Intents, s.Named = plan.Addr, nil, c.Intents(), r.named
+	return plan.Addr, r.memory.save(state.Programmed, func(s *state.State) {
+		s.Static, s.Former, s.Intents, s.Named = plan.Addr, nil, c.Intents(), naming.named
 		s.Lost = false
 	})
 }
@@ -117,7 +119,7 @@ func (r *run) giveAddress(ctx context.Context) (netip.Addr, error) {
 //
 // The Name tag's call is the run's only one to EC2 that has to go by the rules, so it is made after
 // them.
-func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, former []netip.Addr, beforeDue time.Time) error {
+func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Plan, former []netip.Addr, beforeDue time.Time, naming *naming) error {
 	due := c.Due(plan)
 	inUse := func(s *state.State) {
 		s.Static, s.Former, s.Intents, s.RecordDue = plan.Addr, former, c.Intents(), due
@@ -126,13 +128,13 @@ func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Pl
 			s.Before, s.BeforeDue = last, beforeDue
 		}
 	}
-	if err := r.save(state.Attached, inUse); err != nil {
+	if err := r.memory.save(state.Attached, inUse); err != nil {
 		return err
 	}
-	if err := r.program(ctx, plan.Addr, former, r.report.changed); err != nil {
+	if err := r.kernel.program(ctx, plan.Addr, former, r.report.changed); err != nil {
 		return err
 	}
-	items, notes := WayOutItems(ctx, r.session.Kernel, r.wanted(plan.Addr, nil), r.facts.Link)
+	items, notes := WayOutItems(ctx, r.session.Kernel, r.kernel.wanted(plan.Addr, nil), r.facts.Link)
 	for _, i := range items {
 		r.report.warn(i.Detail + "; " + WayOutRemedy)
 	}
@@ -140,11 +142,16 @@ func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Pl
 		r.report.warn(note)
 	}
 	r.session.AWS.Rerouted()
-	if err := r.save(state.Programmed, inUse); err != nil {
+	if err := r.memory.save(state.Programmed, inUse); err != nil {
 		return err
 	}
-	r.naming = r.beginName(ctx)
-	if err := r.record(ctx, c, plan, due); err != nil {
+	naming.begin(ctx, &r.beside)
+	recording := recording{
+		c: c, plan: plan, due: due, timer: timerWrites(r.cfg, r.env), memory: r.memory, ec2: r.session.EC2, naming: naming,
+		installed: r.installed, report: r.report, explain: r.explain,
+		undo: func(ctx context.Context, err error) error { return r.handover.undo(ctx, c, plan.Addr, err) },
+	}
+	if err := recording.write(ctx); err != nil {
 		return err
 	}
 	notes, err := c.Settle(ctx, plan)
@@ -164,17 +171,17 @@ func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 	r.session.EC2.Role = role
 	r.report.role(r.facts)
 	r.logIdentity()
-	wrongRegion := CheckRegion(r.cfg.Region, r.facts.ID)
-	if alone, why := LeftAlone(r.cfg.Pools, role); alone && wrongRegion == nil {
+	wrongRegion := check.Region(r.cfg.Region, r.facts.ID)
+	if alone, why := check.LeftAlone(r.cfg.Pools, role); alone && wrongRegion == nil {
 		r.report.leftAlone(why)
 		if static := r.memory.State().Static; static.IsValid() {
 			r.report.warn(fmt.Sprintf("this node keeps the static IP %s of an earlier run: emr-static-ip release gives it back", static))
 		}
 		return true, nil
 	}
-	pool := r.ownPools().For(role)
+	pool := check.Placed(r.cfg.Pools, r.facts.ID).Own.For(role)
 	carried := slices.ContainsFunc(r.facts.ID.Addresses, func(a netip.Addr) bool { return slices.Contains(pool, a) })
-	fit, unfit := CheckPools(r.cfg.Pools, role, r.facts.ID, r.facts.Files, carried || slices.Contains(pool, r.memory.State().Static))
+	fit, unfit := check.Pools(r.cfg.Pools, role, r.facts.ID, r.facts.Files, carried || slices.Contains(pool, r.memory.State().Static))
 	for _, note := range append(fit.Notes, r.cfg.ScopeNotes(r.facts.ID)...) {
 		r.report.note(note)
 	}
@@ -186,31 +193,31 @@ func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
 			r.report.warn(warning)
 		}
 	}
-	problems := []error{wrongRegion, r.claimant().CheckPrefix(), unfit, r.cfg.CheckScope(r.facts.ID)}
+	problems := []error{wrongRegion, r.memory.claimant().CheckPrefix(), unfit, r.cfg.CheckScope(r.facts.ID)}
 	if !carried && len(r.facts.ID.Addresses) > 1 { // every instance type allows two
 		limit, err := r.session.EC2.Capacity(ctx)
 		if err != nil {
 			return false, errors.Join(append(problems, err)...)
 		}
-		problems = append(problems, CheckRoom(r.facts.ID, limit, r.facts.ID.Addresses, pool))
+		problems = append(problems, check.Room(r.facts.ID, limit, r.facts.ID.Addresses, pool))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return false, err
 	}
-	if err := r.openKernel(ctx); err != nil {
+	if err := r.kernel.open(ctx); err != nil {
 		return false, err
 	}
 	if !forReal && unprivileged(r.env) {
 		r.report.warn("not root: the kernel's addresses and rules and the state file cannot be read, so changes there are not shown")
 		return false, nil
 	}
-	return false, node.KernelError(netcfg.Preflight(ctx, r.session.Kernel, r.wanted(netip.Addr{}, nil), r.candidates(pool), forReal))
+	return false, node.KernelError(netcfg.Preflight(ctx, r.session.Kernel, r.kernel.wanted(netip.Addr{}, nil), candidates(pool, r.memory.State().Static), forReal))
 }
 
 // candidates lists the addresses that this run may program: the one that the node has, or else the
 // pool.
-func (r *run) candidates(pool []netip.Addr) []netip.Addr {
-	if static := r.memory.State().Static; slices.Contains(pool, static) {
+func candidates(pool []netip.Addr, static netip.Addr) []netip.Addr {
+	if slices.Contains(pool, static) {
 		return []netip.Addr{static}
 	}
 	return pool

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/check"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -70,12 +71,17 @@ func (c *Claimant) FindUnnamed(ctx context.Context, programmed []netip.Addr) err
 // ProgrammedStatics returns the static IPs that the rules of this program in the kernel name.
 func ProgrammedStatics(o netcfg.Observed, primary netip.Addr) []netip.Addr {
 	var list []netip.Addr
-	for _, set := range []netcfg.RuleSet{o.Rules, o.Strays[netcfg.IptablesLegacy], o.Strays[netcfg.IptablesNFT], o.Strays[netcfg.Nftables]} {
+	for _, set := range ruleSets(o) {
 		if static, ok := set.Static(); ok && static != primary && !slices.Contains(list, static) {
 			list = append(list, static)
 		}
 	}
 	return list
+}
+
+// ruleSets returns the rules of this program that were observed, those of the backend first.
+func ruleSets(o netcfg.Observed) []netcfg.RuleSet {
+	return []netcfg.RuleSet{o.Rules, o.Strays[netcfg.IptablesLegacy], o.Strays[netcfg.IptablesNFT], o.Strays[netcfg.Nftables]}
 }
 
 // strayStatics returns those static IPs of the kernel's rules that are not in use by the state
@@ -106,7 +112,7 @@ func (c *Claimant) ledger() *ssmcoord.Ledger {
 // Options returns this node's side of the claim protocol. It has no functions that change the node
 // or report. last is what earlier runs have left.
 func (c *Claimant) Options(last state.State) ssmcoord.Options {
-	pools := Placed(c.Config.Pools, c.Facts.ID).Own
+	pools := check.Placed(c.Config.Pools, c.Facts.ID).Own
 	past := c.past(last)
 	return ssmcoord.Options{
 		Ledger:  c.ledger(),

@@ -43,6 +43,7 @@ type Config struct {
 	Exclude []netip.Prefix // never SNAT to these
 	Backend string         // auto, iptables or nftables
 
+	Cluster          string        // of cluster check: j-...
 	Prefix           string        // of the ledger in Parameter Store, with a leading slash: /emr-static-ip
 	NameTag          bool          // append the role to the Name tag
 	PutRate          float64       // PutParameter calls a second that the account allows, for pacing a launch
@@ -94,8 +95,16 @@ func DefaultConfig() Config {
 
 // Bound returns ctx with the deadline of a run that begins now.
 func (c Config) Bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	over := fmt.Errorf("--timeout %s ran out: %w", c.Timeout, context.DeadlineExceeded)
-	return context.WithTimeoutCause(ctx, c.Timeout, over)
+	return c.BoundBy(ctx, c.Timeout)
+}
+
+// BoundBy is Bound with a limit other than --timeout, or what is left of it.
+func (c Config) BoundBy(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	over := fmt.Errorf("%s ran out: %w", limit, context.DeadlineExceeded)
+	if limit == c.Timeout {
+		over = fmt.Errorf("--timeout %w", over)
+	}
+	return context.WithTimeoutCause(ctx, limit, over)
 }
 
 // Settings returns the part of c that the state file keeps.

@@ -2,21 +2,29 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-// installer returns the run's Installer.
-func (r *run) installer() *systemd.Installer {
-	if r.installs == nil {
-		r.installs = &systemd.Installer{
-			Host: r.env, StateDir: r.cfg.stateDirArgument(), Version: Version(),
-			Changed: func(text string) { r.report.change(stepInstall, text) },
-			Same:    func() { r.report.unchanged(1) },
-		}
+// installed is what acts on the node after the run: the units and the shutdown action.
+type installed struct {
+	*systemd.Installer
+	cfg    *Config
+	report *reporter
+}
+
+func newInstalled(cfg *Config, env Environment, report *reporter) *installed {
+	return &installed{
+		Installer: &systemd.Installer{
+			Host: env, StateDir: cfg.stateDirArgument(), Version: Version(),
+			Changed: func(text string) { report.change(stepInstall, text) },
+			Same:    func() { report.unchanged(1) },
+		},
+		cfg: cfg, report: report,
 	}
-	return r.installs
 }
 
 // stateDirArgument returns the --state-dir of later runs. It is empty for the default.
@@ -42,31 +50,57 @@ func (c Config) wantedParts(env Environment) systemd.Wanted {
 	}
 }
 
-// install installs the units and the shutdown action, which act after this run. A failure is a
-// warning. Without units the node is in order until its next reboot. Without the shutdown action
-// EC2 frees the address when the instance has ended, and the next node that needs the address takes
-// the record over.
-func (r *run) install(ctx context.Context) {
-	w := r.cfg.wantedParts(r.env)
+// ensure installs the units and the shutdown action. A failure is a warning. Without units the node
+// is in order until its next reboot. Without the shutdown action EC2 frees the address when the
+// instance has ended, and the next node that needs the address takes the record over.
+func (i *installed) ensure(ctx context.Context) {
+	w := i.cfg.wantedParts(i.Host)
 	switch {
-	case r.cfg.NoUnits:
-		r.report.note("no systemd units are installed (--no-units): nothing restores the address and the rules after a reboot")
+	case i.cfg.NoUnits:
+		i.report.note("no systemd units are installed (--no-units): nothing restores the address and the rules after a reboot")
 	case !w.Units:
-		r.report.note("systemd does not run here (no " + systemd.RunDir + "): nothing restores the address and the rules after a reboot; run emr-static-ip restore at boot and every minute")
+		i.report.note("systemd does not run here (no " + systemd.RunDir + "): nothing restores the address and the rules after a reboot; run emr-static-ip restore at boot and every minute")
 	default:
-		if err := r.installer().EnsureUnits(ctx); err != nil {
-			r.report.warn(fmt.Sprintf("the systemd units are not complete, and a reboot may lose the address and the rules: %v; run again, or use --no-units", err))
+		if err := i.EnsureUnits(ctx); err != nil {
+			i.report.warn(fmt.Sprintf("the systemd units are not complete, and a reboot may lose the address and the rules: %v; run again, or use --no-units", err))
 		}
 	}
 	var err error
 	switch {
 	case w.NoAction:
-		r.report.note("no EMR shutdown action is installed (--no-shutdown-action): EC2 frees the address when the instance has ended")
-		err = r.installer().RemoveShutdownAction() // of an earlier run
+		i.report.note("no EMR shutdown action is installed (--no-shutdown-action): EC2 frees the address when the instance has ended")
+		err = i.RemoveShutdownAction() // of an earlier run
 	case w.Action:
-		err = r.installer().EnsureShutdownAction(ctx)
+		err = i.EnsureShutdownAction(ctx)
 	}
 	if err != nil {
-		r.report.warn(fmt.Sprintf("the EMR shutdown action is not as it should be: %v; without it EC2 frees the address only when the instance has ended; run again", err))
+		i.report.warn(fmt.Sprintf("the EMR shutdown action is not as it should be: %v; without it EC2 frees the address only when the instance has ended; run again", err))
 	}
+}
+
+// remove removes the units and the shutdown action. If the file system takes no writes, it warns.
+// Units that stay find that the node has no static IP and do nothing.
+func (i *installed) remove(ctx context.Context) error {
+	err := errors.Join(i.RemoveUnits(ctx), i.RemoveShutdownAction())
+	if state.Unwritable(err) {
+		i.report.warn(err.Error() + "; run emr-static-ip release again when that can be written")
+		return nil
+	}
+	return err
+}
+
+// plan reports what ensure would install.
+func (i *installed) plan(ctx context.Context) error {
+	parts, err := i.Inspect(ctx, i.cfg.wantedParts(i.Host))
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if part.State == systemd.Present {
+			i.report.unchanged(1)
+		} else {
+			i.report.would(stepInstall, part.Remedy)
+		}
+	}
+	return nil
 }

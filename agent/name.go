@@ -7,90 +7,123 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-// beginName appends the role to the Name tag while the run goes on. It is called when the node has
-// its address: a run that gets none changes nothing. It returns nil if there is nothing to do, or
-// if EC2 has not listed the node's tags yet.
+// naming appends the role to the instance's Name tag while the run goes on.
+type naming struct {
+	ec2     *ec2.Node
+	wanted  bool // by --name-tag
+	before  bool // an earlier run has looked after the tag
+	report  *reporter
+	explain explainer
+
+	call   *answer[string] // which begin made; nil if it made none
+	joined bool            // join has waited for it
+	named  bool            // no later run needs to look after the tag
+}
+
+// begin makes the call. The node has its address by then: a run that gets none changes nothing.
+// begin makes no call if there is nothing to do, or if EC2 has not listed the node's tags yet.
 //
 // The rules are in the kernel by then, so the call also shows whether EC2 can be reached by them.
-func (r *run) beginName(ctx context.Context) *answer[string] {
-	if !r.cfg.NameTag || r.memory.State().Named || r.session.EC2.SeenTags == nil {
-		return nil
+func (n *naming) begin(ctx context.Context, b *beside) {
+	if !n.wanted || n.before || n.ec2.SeenTags == nil {
+		return
 	}
-	name := r.session.EC2.NewName(r.session.EC2.SeenTags)
-	return ask(ctx, &r.beside, "CreateTags", func(ctx context.Context) (string, error) { return name, r.rename(ctx, name) })
+	name := n.ec2.NewName(n.ec2.SeenTags)
+	n.call = ask(ctx, b, "CreateTags", func(ctx context.Context) (string, error) { return name, rename(ctx, n.ec2, name) })
 }
 
 // rename gives the instance a name, unless that is empty.
-func (r *run) rename(ctx context.Context, name string) error {
+func rename(ctx context.Context, node *ec2.Node, name string) error {
 	if name == "" {
 		return nil
 	}
-	return r.session.EC2.Rename(ctx, name)
+	return node.Rename(ctx, name)
 }
 
-// joinName waits for the Name tag, once. The tag is a convenience: a node is not failed for it. The
+// join waits for the Name tag, once. The tag is a convenience: a node is not failed for it. The
 // error says that the rules cut EC2's endpoint off, and is nothing else.
-func (r *run) joinName(ctx context.Context) (cutOff error) {
-	if !r.joined {
-		r.joined = true
-		r.named, cutOff = r.endName(ctx, r.naming)
+func (n *naming) join(ctx context.Context) (cutOff error) {
+	if !n.joined {
+		n.joined = true
+		n.named, cutOff = n.end(ctx)
 	}
 	return cutOff
 }
 
-// nameEnded reports whether joinName would not have to wait.
-func (r *run) nameEnded() bool {
-	if r.naming == nil {
-		return !r.cfg.NameTag || r.memory.State().Named
+// ended reports whether join would not have to wait.
+func (n *naming) ended() bool {
+	if n.call == nil {
+		return !n.wanted || n.before
 	}
 	select {
-	case <-r.naming.done:
+	case <-n.call.done:
 		return true
 	default:
 		return false
 	}
 }
 
-// nameCutOff is the error of joinName as far as it is known yet.
-func (r *run) nameCutOff() error {
-	if r.naming != nil && r.nameEnded() && ec2.IsCutOff(r.naming.err) {
-		return r.naming.err
+// cutOff is the error of join as far as it is known yet.
+func (n *naming) cutOff() error {
+	if n.call != nil && n.ended() && ec2.IsCutOff(n.call.err) {
+		return n.call.err
 	}
 	return nil
 }
 
-// endName returns named true if no later run needs to look after the Name tag.
-func (r *run) endName(ctx context.Context, begun *answer[string]) (named bool, cutOff error) {
+// end returns named true if no later run needs to look after the Name tag.
+func (n *naming) end(ctx context.Context) (named bool, cutOff error) {
 	switch {
-	case !r.cfg.NameTag:
-		return r.memory.State().Named, nil
-	case r.memory.State().Named:
-		r.report.unchanged(1)
+	case !n.wanted:
+		return n.before, nil
+	case n.before:
+		n.report.unchanged(1)
 		return true, nil
 	}
 	name, err := "", error(nil)
-	if begun != nil {
-		name, err = begun.wait()
-	} else if tags, tagsErr := r.session.EC2.Tags(ctx); tagsErr != nil { // EC2 did not list the node yet
+	if n.call != nil {
+		name, err = n.call.wait()
+	} else if tags, tagsErr := n.ec2.Tags(ctx); tagsErr != nil { // EC2 did not list the node yet
 		err = tagsErr
 	} else {
-		name = r.session.EC2.NewName(tags)
-		err = r.rename(ctx, name)
+		name = n.ec2.NewName(tags)
+		err = rename(ctx, n.ec2, name)
 	}
 	switch {
 	case ec2.IsCutOff(err):
-		r.report.warn(withRemedies(r.explain(ctx, err)))
+		n.report.warn(withRemedies(n.explain(ctx, err)))
 		return false, err
 	case err != nil:
-		r.report.warn(withRemedies(r.explain(ctx, err)) + "; or use --no-name-tag")
+		n.report.warn(withRemedies(n.explain(ctx, err)) + "; or use --no-name-tag")
 		return false, nil
 	case name != "":
-		r.report.change(stepName, "named the instance "+text.Quote(name))
+		n.report.change(stepName, "named the instance "+text.Quote(name))
 	default:
-		r.report.unchanged(1)
-		if why := r.session.EC2.NameTooLong(r.session.EC2.SeenTags); why != "" {
-			r.report.note(why + ": it stays as it is")
+		n.report.unchanged(1)
+		if why := n.ec2.NameTooLong(n.ec2.SeenTags); why != "" {
+			n.report.note(why + ": it stays as it is")
 		}
 	}
-	return r.session.EC2.SeenTags[ec2.TagName] != "" || name != "", nil // a Name that is given later gets the role, too
+	return n.ec2.SeenTags[ec2.TagName] != "" || name != "", nil // a Name that is given later gets the role, too
+}
+
+// plan reports the change of the Name tag.
+func (n *naming) plan(ctx context.Context) error {
+	if !n.wanted {
+		return nil
+	}
+	name := ""
+	if !n.before {
+		tags, err := n.ec2.Tags(ctx)
+		if err != nil {
+			return err
+		}
+		name = n.ec2.NewName(tags)
+	}
+	if name == "" {
+		n.report.unchanged(1)
+	} else {
+		n.report.would(stepName, "name the instance "+text.Quote(name))
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"go.uber.org/zap"
@@ -79,6 +80,7 @@ type Suppressed struct {
 // cannot do is among the problems.
 func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppressed {
 	r := newRun(cfg, env)
+	failures := r.failures
 	var s Suppressed
 	problem := func(format string, args ...any) {
 		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
@@ -108,7 +110,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 		if err == nil {
 			defer unlock()
 		}
-		if over := r.overtaken(f); over != "" {
+		if over := failures.overtaken(f); over != "" {
 			problem("%s: this failure is not recorded, and not retried", over)
 			return s
 		}
@@ -124,7 +126,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	if ctx.Err() != nil {
 		return s // a signal, which is obeyed
 	}
-	s.Retrying = root && r.keepTrying(ctx, f, &s)
+	s.Retrying = root && failures.keepTrying(ctx, f, &s)
 	record.Retrying = s.Retrying
 
 	tag := errorTag(record)
@@ -145,7 +147,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	case imdsErr != nil:
 		problem("the instance cannot be tagged: %v", imdsErr)
 	default:
-		if err := r.setErrorTag(ctx, tag); err != nil {
+		if err := failures.setTag(ctx, tag); err != nil {
 			problem("could not set the tag %s on the instance: %s", tagError, withRemedies(err))
 			break
 		}
@@ -159,14 +161,30 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 	return s
 }
 
+// failures is what failed runs under --on-error continue leave on a node: the record of the last
+// error, the instance's tag, and the timer that tries again.
+type failures struct {
+	cfg       *Config
+	env       Environment
+	dir       string // the state directory
+	list      string // listDigest of the addresses that the operator named for this run
+	facts     *node.Facts
+	session   *node.Session
+	memory    *memory
+	installed *installed
+	report    *reporter
+	connect   func(context.Context) error
+	explain   explainer
+}
+
 // overtaken returns what has happened since the failed run released its lock that makes the failure
 // obsolete, or "". The caller holds the lock.
-func (r *run) overtaken(f Failed) string {
-	err := r.memory.Load("")
-	if last := r.memory.State(); err == nil && last.Released() && f.missed(last) {
+func (e *failures) overtaken(f Failed) string {
+	err := e.memory.Load("")
+	if last := e.memory.State(); err == nil && last.Released() && f.missed(last) {
 		return "meanwhile a release has begun, or the address was released"
 	}
-	if r.cfg.Retrying && !systemd.RetryPending(r.env) {
+	if e.cfg.Retrying && !systemd.RetryPending(e.env) {
 		return "meanwhile another run has succeeded, or the address was released"
 	}
 	return ""
@@ -194,33 +212,33 @@ const earlierTimer = systemd.RetryTimer + " keeps retrying the earlier command l
 
 // keepTrying installs the timer that repeats the failed run. It returns true if a timer is active
 // afterwards, this one or an earlier run's.
-func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
+func (e *failures) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 	const nothing = "no retry is scheduled"
 	problem := func(format string, args ...any) {
 		s.Problems = append(s.Problems, text.Clean(fmt.Sprintf(format, args...), text.MaxLine))
 	}
 	installer := &systemd.Installer{
-		Host: r.env, StateDir: r.cfg.stateDirArgument(),
+		Host: e.env, StateDir: e.cfg.stateDirArgument(),
 		Changed: func(text string) {
 			s.Done = append(s.Done, text)
-			r.report.log.Info(text, zap.String("step", stepRetry))
+			e.report.log.Info(text, zap.String("step", stepRetry))
 		},
 		Same: func() {},
 	}
 	goesOn := func() bool {
-		return systemd.RetryPending(r.env) && systemd.Running(r.env) && systemd.Systemctl(ctx, r.env, "is-active", "--quiet", systemd.RetryTimer) == nil
+		return systemd.RetryPending(e.env) && systemd.Running(e.env) && systemd.Systemctl(ctx, e.env, "is-active", "--quiet", systemd.RetryTimer) == nil
 	}
 	switch {
 	case f.Hopeless && !goesOn():
 		problem("%s: the arguments are invalid; run emr-static-ip on this node with valid ones", nothing)
 		return false
-	case f.Hopeless && r.cfg.Retrying:
+	case f.Hopeless && e.cfg.Retrying:
 		problem("this version of emr-static-ip cannot parse the arguments in %s, which another version wrote: run emr-static-ip on this node with valid arguments, or install that version", systemd.RetryService)
 		return true
 	case f.Hopeless:
 		problem("%s, not this one, which is invalid; run emr-static-ip on this node with valid arguments", earlierTimer)
 		return true
-	case r.cfg.NoUnits:
+	case e.cfg.NoUnits:
 		err := installer.RemoveRetry(ctx)
 		if err != nil && goesOn() {
 			problem("%s, although this one has --no-units: %v", earlierTimer, err)
@@ -228,11 +246,11 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 		}
 		problem("%s (--no-units): run emr-static-ip on this node when the cause is repaired", nothing)
 		return false
-	case !systemd.Running(r.env):
+	case !systemd.Running(e.env):
 		problem("%s: systemd does not run here (no %s); run emr-static-ip on this node when the cause is repaired", nothing, systemd.RunDir)
 		return false
 	}
-	err := installer.EnsureRetry(ctx, f.Args, f.Environ, r.cfg.Timeout+afterRetry)
+	err := installer.EnsureRetry(ctx, f.Args, f.Environ, e.cfg.Timeout+afterRetry)
 	switch {
 	case err != nil && goesOn():
 		problem("%s, or this one; it could not be brought up to date: %v", earlierTimer, err)
@@ -249,8 +267,8 @@ func (r *run) keepTrying(ctx context.Context, f Failed, s *Suppressed) bool {
 // errorTag returns the tag's value: the error and since when, in characters that every AWS service
 // takes. The value stays the same while the error does, so that a node that goes on failing does
 // not go on calling EC2.
-func errorTag(e LastError) string {
-	text := fmt.Sprintf("exit code %d, %s, since %s: %s", e.Code, e.Meaning, e.First.UTC().Format(time.RFC3339), ec2.WithoutRequest(e.Error))
+func errorTag(last LastError) string {
+	text := fmt.Sprintf("exit code %d, %s, since %s: %s", last.Code, last.Meaning, last.First.UTC().Format(time.RFC3339), ec2.WithoutRequest(last.Error))
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case r < ' ' || r > '~':
@@ -266,22 +284,22 @@ func errorTag(e LastError) string {
 	return text
 }
 
-func (r *run) setErrorTag(ctx context.Context, value string) error {
-	return r.asking(ctx, func(ctx context.Context) error { return r.session.EC2.SetErrorTag(ctx, value) })
+func (e *failures) setTag(ctx context.Context, value string) error {
+	return e.asking(ctx, func(ctx context.Context) error { return e.session.EC2.SetErrorTag(ctx, value) })
 }
 
 // asking makes an optional call to EC2 within a limit of its own. Its error is explained.
-func (r *run) asking(ctx context.Context, call func(context.Context) error) error {
+func (e *failures) asking(ctx context.Context, call func(context.Context) error) error {
 	over := fmt.Errorf("%s are over: %w", onErrorTag, context.DeadlineExceeded)
 	ctx, cancel := context.WithTimeoutCause(ctx, onErrorTag, over)
 	defer cancel()
-	if !r.session.Connected() {
-		if err := r.connect(ctx); err != nil {
-			return r.explain(ctx, err)
+	if !e.session.Connected() {
+		if err := e.connect(ctx); err != nil {
+			return e.explain(ctx, err)
 		}
 	}
 	if err := call(ctx); err != nil {
-		return r.explain(ctx, err)
+		return e.explain(ctx, err)
 	}
 	return nil
 }

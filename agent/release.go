@@ -8,10 +8,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
-	"github.com/emr-static-ip/emr-static-ip/netcfg"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -36,19 +36,19 @@ func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 		return r.locked(ctx, func(ctx context.Context) error {
 			defer r.tellUnsaved()
 			soon, cancel := context.WithTimeout(ctx, releaseRetries)
-			r.stopRetrying(soon)
+			r.failures.stopRetrying(soon)
 			cancel()
 			if err := r.identify(ctx, false); err != nil {
 				return err
 			}
-			if prefix := r.claimant().formerPrefix(); prefix != "" {
+			if prefix := r.memory.claimant().formerPrefix(); prefix != "" {
 				r.report.note("the record of this node is below the prefix " + text.Quote(prefix) + ": --prefix is ignored")
 				r.cfg.Prefix = prefix
 			}
 			if err := r.release(ctx); err != nil {
 				return err
 			}
-			return r.forgetFailure(ctx)
+			return r.failures.forget(ctx)
 		})
 	})
 }
@@ -60,11 +60,11 @@ func (r *run) release(ctx context.Context) error {
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
-	if err := r.openKernel(ctx); err != nil {
+	if err := r.kernel.open(ctx); err != nil {
 		return err
 	}
 	c := r.coordinator(last)
-	programmed, err := r.programmedStatics(ctx)
+	programmed, err := r.kernel.statics(ctx)
 	strays := strayStatics(programmed, last)
 	addrs := union(last.Touched(), strays)
 	// Where the state file has addresses, an error comes again when they are taken out.
@@ -77,16 +77,16 @@ func (r *run) release(ctx context.Context) error {
 		if err := r.withdrawUnasked(ctx, addrs); err != nil {
 			return err
 		}
-		found, err := r.found(ctx, c)
+		found, err := ownAddresses(ctx, c, r.session.EC2)
 		if err != nil {
 			return err
 		}
 		addrs = union(addrs, found)
 	case len(addrs) > 0:
 	case last.Phase == state.Released:
-		return r.releasedAgain(ctx)
+		return errors.Join(r.kernel.unprogram(ctx, nil), r.installed.remove(ctx)) // what that one could not do
 	default:
-		if addrs, err = r.found(ctx, c); err != nil {
+		if addrs, err = ownAddresses(ctx, c, r.session.EC2); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func (r *run) release(ctx context.Context) error {
 	// The write of a record may be on its way still, by a run that was killed.
 	writing := !last.RecordDue.IsZero() && last.RecordWait(time.Now()) < ssmcoord.RecordSoon
 	if r.memory.Known() || len(addrs) > 0 {
-		err := r.save(state.Releasing, func(s *state.State) {
+		err := r.memory.save(state.Releasing, func(s *state.State) {
 			s.Static, s.Former, s.Intents, s.RecordDue = last.Static, last.Former, addrs, time.Time{}
 			s.Lost, s.TakingBack = false, false
 		})
@@ -106,10 +106,10 @@ func (r *run) release(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.withdrawAll(ctx, addrs); err != nil {
+	if err := r.kernel.withdraw(ctx, addrs); err != nil {
 		return err
 	}
-	if err := r.giveBack(ctx, c, addrs, inUse); err != nil {
+	if err := giveBack(ctx, c, r.session.EC2, addrs, inUse, r.report); err != nil {
 		return err
 	}
 	if writing && inUse.IsValid() {
@@ -117,14 +117,14 @@ func (r *run) release(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(r.uninstall(ctx), state.ForgetAbsence(r.env.Root, r.dir)); err != nil {
+	if err := errors.Join(r.installed.remove(ctx), state.ForgetAbsence(r.env.Root, r.dir)); err != nil {
 		return err
 	}
 	r.report.static(netip.Addr{}) // the node no longer has it
 	if !r.memory.Known() {
 		return nil
 	}
-	return r.save(state.Released, func(s *state.State) { s.Static, s.Former, s.Intents = netip.Addr{}, nil, nil })
+	return r.memory.save(state.Released, func(s *state.State) { s.Static, s.Former, s.Intents = netip.Addr{}, nil, nil })
 }
 
 // withdrawUnasked takes the addresses in use out of the kernel before AWS is asked which of them
@@ -133,55 +133,27 @@ func (r *run) withdrawUnasked(ctx context.Context, addrs []netip.Addr) error {
 	if len(addrs) == 0 {
 		return nil
 	}
-	if err := r.save(state.Releasing, func(s *state.State) { s.Intents, s.Lost, s.TakingBack = addrs, true, false }); err != nil {
+	if err := r.memory.save(state.Releasing, func(s *state.State) { s.Intents, s.Lost, s.TakingBack = addrs, true, false }); err != nil {
 		return err
 	}
-	return r.withdrawAll(ctx, addrs)
-}
-
-// withdrawAll takes addresses, and all rules, out of the kernel.
-func (r *run) withdrawAll(ctx context.Context, addrs []netip.Addr) error {
-	err := r.unprogram(ctx, addrs)
-	if errors.Is(err, netcfg.ErrLockFile) {
-		// The lock cannot be opened, so the rules stay. They do no harm: EC2 drops packets with an
-		// address that the node does not have.
-		r.report.warn(withRemedies(err) + "; rules of this program may be left in the kernel")
-		return nil
-	}
-	return err
-}
-
-// releasedAgain is a release after a finished release: it does what that one could not do.
-func (r *run) releasedAgain(ctx context.Context) error {
-	return errors.Join(r.unprogram(ctx, nil), r.uninstall(ctx))
-}
-
-// uninstall removes the units and the shutdown action. If the file system takes no writes, it
-// warns. Units that stay find that the node has no static IP and do nothing.
-func (r *run) uninstall(ctx context.Context) error {
-	err := errors.Join(r.installer().RemoveUnits(ctx), r.installer().RemoveShutdownAction())
-	if state.Unwritable(err) {
-		r.report.warn(err.Error() + "; run emr-static-ip release again when that can be written")
-		return nil
-	}
-	return err
+	return r.kernel.withdraw(ctx, addrs)
 }
 
 // giveBack deletes the records of the addresses and unassigns them. The state file forgets nothing
 // before all is done, so an interrupted release begins again with the whole list.
-func (r *run) giveBack(ctx context.Context, c *ssmcoord.Coordinator, addrs []netip.Addr, inUse netip.Addr) error {
+func giveBack(ctx context.Context, c *ssmcoord.Coordinator, api *ec2.Node, addrs []netip.Addr, inUse netip.Addr, report *reporter) error {
 	if len(addrs) == 0 {
 		return nil
 	}
 	c.Intend = func(context.Context, []netip.Addr, netip.Addr) error { return nil }
-	own, err := r.session.EC2.Own(ctx)
+	own, err := api.Own(ctx)
 	if err != nil {
 		return err
 	}
 	for _, a := range addrs {
 		note, err := c.GiveBack(ctx, a, slices.Contains(own, a) && a == inUse)
 		if note != "" {
-			r.report.warn(note, addressField(a))
+			report.warn(note, addressField(a))
 		}
 		if err != nil {
 			return err
@@ -190,14 +162,14 @@ func (r *run) giveBack(ctx context.Context, c *ssmcoord.Coordinator, addrs []net
 	return nil
 }
 
-// found returns this node's addresses if no state file names them: those whose records name the
-// node, and those of the given pools that its network interface carries.
-func (r *run) found(ctx context.Context, c *ssmcoord.Coordinator) ([]netip.Addr, error) {
-	claims, err := c.Ledger.Claims(ctx, r.facts.ID.InstanceID)
+// ownAddresses returns this node's addresses if no state file names them: those whose records name
+// the node, and those of the given pools that its network interface carries.
+func ownAddresses(ctx context.Context, c *ssmcoord.Coordinator, api *ec2.Node) ([]netip.Addr, error) {
+	claims, err := c.Ledger.Claims(ctx, api.ID.InstanceID)
 	if err != nil {
 		return nil, err
 	}
-	own, err := r.session.EC2.Own(ctx)
+	own, err := api.Own(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -210,8 +182,8 @@ func (r *run) found(ctx context.Context, c *ssmcoord.Coordinator) ([]netip.Addr,
 			claims = append(claims, a)
 		}
 	}
-	if slices.Contains(claims, r.facts.ID.PrimaryIP) {
-		return nil, exit.With(ExitUsage, errors.New("the list names "+r.facts.ID.PrimaryIP.String()+", this node's primary IP"), "take it out of the list")
+	if slices.Contains(claims, api.ID.PrimaryIP) {
+		return nil, exit.With(ExitUsage, errors.New("the list names "+api.ID.PrimaryIP.String()+", this node's primary IP"), "take it out of the list")
 	}
 	return claims, nil
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
-	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -27,7 +26,6 @@ import (
 const (
 	restoreLock = 10 * time.Second          // for another run on this node
 	restoreIMDS = DefaultRestoreIMDSTimeout // for IMDS, unless --imds-timeout says otherwise
-	restoreLink = 20 * time.Second          // for the primary interface to get its address
 )
 
 // For relistedAfter after a withdrawal, restore ignores that IMDS lists the static IP: the listing
@@ -73,7 +71,7 @@ func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	if err != nil {
 		if ctx.Err() == nil && patient.Err() != nil {
 			r.report.leftAlone("another emr-static-ip is running on this node, at most until its --timeout: nothing is put back now; the next restore checks again")
-			return r.recent(), nil
+			return recent(r.memory.State()), nil
 		}
 		return false, err
 	}
@@ -90,17 +88,8 @@ func (r *run) restore(ctx context.Context) (sure bool, err error) {
 		return false, err
 	}
 	err = r.restoreBy(ctx, v)
-	return v.lists || r.recent(), err
+	return v.lists || recent(r.memory.State()), err
 }
-
-// recent reports whether the state file was written a moment ago.
-func (r *run) recent() bool {
-	since := time.Since(r.memory.State().Written)
-	return since >= -time.Second && since < relistedAfter // or else the clock was set meanwhile
-}
-
-// ago says how long ago the state file was written.
-func (r *run) ago() string { return time.Since(r.memory.State().Written).Round(time.Second).String() }
 
 // recall reads the state file, and reports what it says of the node. It returns false if there is
 // none: the node is then left alone.
@@ -211,11 +200,11 @@ func (r *run) restoreBy(ctx context.Context, v view) error {
 		r.report.leftAlone("not configured: no run has finished yet")
 		return nil
 	}
-	if err := r.openKernel(ctx); err != nil {
+	if err := r.kernel.open(ctx); err != nil {
 		return err
 	}
 	if s.Phase == state.Withdrawn && s.Written.After(time.Now()) { // the clock was ahead then, perhaps by years
-		if err := r.store(s); err != nil {
+		if err := r.memory.store(s); err != nil {
 			return err
 		}
 		s = r.memory.State()
@@ -248,20 +237,20 @@ func (r *run) finishKernel(ctx context.Context) error {
 	} else {
 		r.report.leftAlone("a release was started and has not finished: run emr-static-ip release again")
 	}
-	if err := r.openKernel(ctx); err != nil {
+	if err := r.kernel.open(ctx); err != nil {
 		return err
 	}
-	return r.unprogram(ctx, r.memory.State().Touched())
+	return r.kernel.unprogram(ctx, r.memory.State().Touched())
 }
 
 // putBack brings the kernel into the state that the last run left, and updates the state file with
 // what IMDS says now.
 func (r *run) putBack(ctx context.Context) error {
-	if err := r.awaitLink(ctx); err != nil {
+	if err := r.kernel.awaitLink(ctx); err != nil {
 		return err
 	}
 	s := r.memory.State()
-	if err := r.program(ctx, s.Static, r.former(s.Former, s.Static), r.report.putBack); err != nil {
+	if err := r.kernel.program(ctx, s.Static, formerOf(s.Former, s.Static, r.facts.ID.PrimaryIP), r.report.putBack); err != nil {
 		return err
 	}
 	changed := false
@@ -278,28 +267,7 @@ func (r *run) putBack(ctx context.Context) error {
 	if !changed {
 		return nil
 	}
-	return r.store(s)
-}
-
-// awaitLink waits a moment for the primary interface and its address, which may be late at boot.
-// Later steps report what is missing.
-func (r *run) awaitLink(ctx context.Context) error {
-	began := time.Now()
-	interval := func() time.Duration { return time.Second }
-	done, err := pause.Poll(ctx, interval, func() (bool, error) {
-		o, err := r.session.Kernel.Observe(ctx, r.facts.ID.MAC)
-		switch {
-		case err != nil && !errors.Is(err, netcfg.ErrNoLink):
-			return true, node.KernelError(err)
-		case err == nil && len(o.Link.Find(r.facts.ID.PrimaryIP)) > 0, time.Since(began) >= restoreLink:
-			return true, nil
-		}
-		return false, nil
-	})
-	if !done {
-		return fmt.Errorf("waiting for %s on the interface %s: %w", r.facts.ID.PrimaryIP, r.facts.ID.MAC, err)
-	}
-	return err
+	return r.memory.store(s)
 }
 
 // unlisted handles a check in which IMDS, answering properly, does not list the static IP.
@@ -323,11 +291,11 @@ func (r *run) withdraw(ctx context.Context, evidence string) error {
 	s := r.memory.State()
 	if s.Phase != state.Withdrawn {
 		s.Phase = state.Withdrawn
-		if err := r.store(s); err != nil {
+		if err := r.memory.store(s); err != nil {
 			return err
 		}
 	}
-	if err := r.unprogram(ctx, append([]netip.Addr{s.Static}, s.Former...)); err != nil {
+	if err := r.kernel.unprogram(ctx, append([]netip.Addr{s.Static}, s.Former...)); err != nil {
 		return err
 	}
 	if err := state.ForgetAbsence(r.env.Root, r.dir); err != nil {

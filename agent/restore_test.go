@@ -351,7 +351,7 @@ func TestRestoreWaitsForTheInterface(t *testing.T) {
 		n.kernel.Reboot()
 		began := time.Now()
 		n.restore(ExitKernel)
-		if d := time.Since(began); d > restoreLink+5*time.Second {
+		if d := time.Since(began); d > linkWait+5*time.Second {
 			t.Errorf("waited %v", d)
 		}
 	})

@@ -86,7 +86,7 @@ func Inspect(ctx context.Context, cfg Config, env Environment) (Status, error) {
 }
 
 func (r *run) status(ctx context.Context, s *Status) error {
-	r.reportLastError(s)
+	reportLastError(s, r.dir, r.env)
 	s.Verdict = VerdictNotConfigured
 	known, err := r.recall()
 	switch {
@@ -132,7 +132,7 @@ func (r *run) status(ctx context.Context, s *Status) error {
 		s.Notes = append(s.Notes, warning)
 	}
 	active := last.Static.IsValid() && last.Phase != state.Released && last.Phase != state.Withdrawn
-	if err := r.statusKernel(ctx, s, active); err != nil {
+	if err := r.kernel.status(ctx, s, last.Former, active); err != nil {
 		return err
 	}
 	if active {
@@ -146,8 +146,10 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	}
 	if last.Static.IsValid() {
 		s.IMDS = v.item(last.Static)
-		r.statusAWS(ctx, s, v.answers)
-		r.settle(s)
+		cloud := cloudStatus{env: r.env, prefix: r.cfg.Prefix, session: &r.session, connect: r.connect, explain: r.explain}
+		cloud.ask(ctx, s, v.answers)
+		s.pendingRecord(last)
+		s.settle(last)
 	}
 	s.judge()
 	s.remedy()

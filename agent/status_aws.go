@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -26,19 +28,27 @@ func (v view) item(static netip.Addr) *Item {
 	return item
 }
 
-// statusAWS asks EC2 and Parameter Store who has the static IP.
-func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
+// cloudStatus asks EC2 and Parameter Store who has the static IP.
+type cloudStatus struct {
+	env     Environment
+	prefix  string // of the ledger
+	session *node.Session
+	connect func(context.Context) error
+	explain explainer
+}
+
+// ask fills s. answers says that IMDS answers: without it there are no credentials.
+func (c *cloudStatus) ask(ctx context.Context, s *Status, answers bool) {
 	s.EC2 = &Item{What: "EC2 gives " + s.Static.String() + " to " + s.ENI, State: itemUnknown}
 	s.Ledger = &Item{What: "record of " + s.Static.String(), State: itemUnknown}
-	defer r.pendingRecord(s)
 	if !answers {
 		s.EC2.Detail, s.Ledger.Detail = "IMDS does not answer", "IMDS does not answer"
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusAWS)
 	defer cancel()
-	if err := r.connect(ctx); err != nil {
-		s.EC2.Detail = text.Line(r.explain(ctx, err).Error())
+	if err := c.connect(ctx); err != nil {
+		s.EC2.Detail = text.Line(c.explain(ctx, err).Error())
 		s.Ledger.Detail = s.EC2.Detail
 		return
 	}
@@ -46,30 +56,31 @@ func (r *run) statusAWS(ctx context.Context, s *Status, answers bool) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.statusLedger(ctx, s)
+		c.ledger(ctx, s)
 	}()
-	say := r.watchNameServers(ctx)
+	say := watchNameServers(ctx, c.env, c.session.AWS.Config)
 	defer func() { <-done; say(s) }()
-	if own, err := r.session.EC2.Own(ctx); err != nil {
-		s.EC2.Detail = text.Line(r.explain(ctx, err).Error())
+	if own, err := c.session.EC2.Own(ctx); err != nil {
+		s.EC2.Detail = text.Line(c.explain(ctx, err).Error())
 	} else if slices.Contains(own, s.Static) {
 		s.EC2.State = itemPresent
 	} else {
 		s.EC2.State = itemMissing
-		if holders, err := r.session.EC2.Holders(ctx, []netip.Addr{s.Static}); err == nil && holders[s.Static].ENI != "" {
+		if holders, err := c.session.EC2.Holders(ctx, []netip.Addr{s.Static}); err == nil && holders[s.Static].ENI != "" {
 			s.EC2.Detail = "it is in use by " + holders[s.Static].String()
 		}
 	}
 }
 
-func (r *run) statusLedger(ctx context.Context, s *Status) {
-	ledger := ssmcoord.NewLedger(r.session.AWS.Config, r.cfg.Prefix, s.Subnet)
+// ledger looks at the record of the static IP.
+func (c *cloudStatus) ledger(ctx context.Context, s *Status) {
+	ledger := ssmcoord.NewLedger(c.session.AWS.Config, c.prefix, s.Subnet)
 	s.Ledger.What = "record " + ledger.Name(s.Static)
 	entries, err := ledger.Read(ctx, []netip.Addr{s.Static})
 	entry := entries[s.Static]
 	switch {
 	case err != nil:
-		s.Ledger.Detail = text.Line(r.explain(ctx, err).Error())
+		s.Ledger.Detail = text.Line(c.explain(ctx, err).Error())
 	case entry.State == ssmcoord.Absent:
 		s.Ledger.State = itemMissing
 	case entry.State == ssmcoord.Unreadable:
@@ -86,12 +97,12 @@ const recordOverdue = 5 * time.Minute
 
 // pendingRecord says of a record that is not there, or cannot be asked for, that the timer writes
 // it.
-func (r *run) pendingRecord(s *Status) {
-	due := r.memory.State().RecordDue
+func (s *Status) pendingRecord(last state.State) {
+	due := last.RecordDue
 	if due.IsZero() || s.Phase != PhaseProgrammed || s.Ledger.State == itemPresent {
 		return
 	}
-	wait := r.memory.State().RecordWait(time.Now())
+	wait := last.RecordWait(time.Now())
 	at := time.Now().Add(wait).UTC().Format(time.RFC3339)
 	if wait < -recordOverdue {
 		s.Notes = append(s.Notes, "record pending since "+at+": emr-static-ip restore writes it, or run emr-static-ip again")

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
@@ -17,19 +19,19 @@ const slowAWS = 4 * time.Second
 
 // watchNameServers looks for silent name servers if AWS takes long. The returned function is called
 // when AWS has answered, or not; it says what was found.
-func (r *run) watchNameServers(ctx context.Context) (say func(*Status)) {
+func watchNameServers(ctx context.Context, env Environment, cfg aws.Config) (say func(*Status)) {
 	waiting, stop := context.WithCancel(ctx)
 	name, asked := "", 0
 	var silent []netip.Addr
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		u, err := ec2.Endpoint(ctx, r.session.AWS.Config)
+		u, err := ec2.Endpoint(ctx, cfg)
 		if err != nil || pause.Sleep(waiting, slowAWS) != nil {
 			return
 		}
-		if name = u.Hostname(); r.env.Getenv("HTTPS_PROXY")+r.env.Getenv("https_proxy") == "" && !isAddress(name) {
-			silent, asked = r.env.SilentNameServers(ctx, name)
+		if name = u.Hostname(); env.Getenv("HTTPS_PROXY")+env.Getenv("https_proxy") == "" && !isAddress(name) {
+			silent, asked = env.SilentNameServers(ctx, name)
 		}
 	}()
 	return func(s *Status) {

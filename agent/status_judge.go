@@ -94,13 +94,13 @@ func (s *Status) judge() {
 // settle calls settling what AWS may be late to show: a run that ended a moment ago had EC2's
 // answer and Parameter Store's. IMDS lags up to 30 s behind EC2, describe calls and parameter reads
 // lag too.
-func (r *run) settle(s *Status) {
-	if s.Phase != state.Programmed || !r.recent() {
+func (s *Status) settle(last state.State) {
+	if s.Phase != state.Programmed || !recent(last) {
 		return
 	}
 	for _, item := range []*Item{s.IMDS, s.EC2, s.Ledger} {
 		if item.State == itemMissing && item.Detail == "" { // not in the hands of another one
-			item.State, item.Detail = itemSettling, "a run ended "+r.ago()+" ago, and AWS may be late to show it"
+			item.State, item.Detail = itemSettling, "a run ended "+ago(last)+" ago, and AWS may be late to show it"
 		}
 	}
 }

@@ -3,35 +3,32 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
-	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
-// statusKernel compares the kernel with what is wanted; with nothing where the node uses no static
-// IP.
-func (r *run) statusKernel(ctx context.Context, s *Status, active bool) error {
-	if err := r.openKernel(ctx); err != nil {
+// status compares the kernel with what is wanted; with nothing where the node uses no static IP.
+// former are the addresses that it must not keep.
+func (k *kernel) status(ctx context.Context, s *Status, former []netip.Addr, active bool) error {
+	o, err := k.observe(ctx)
+	if err != nil {
 		return err
 	}
-	o, err := r.session.Kernel.Observe(ctx, r.facts.ID.MAC)
-	if err != nil {
-		return node.KernelError(err)
-	}
-	s.Link, s.Backend, s.Conntrack = o.Link.Name, r.session.Kernel.Backend(), o.Conntrack
+	s.Link, s.Backend, s.Conntrack = o.Link.Name, k.session.Kernel.Backend(), o.Conntrack
 	s.Notes = append(s.Notes, o.Notes...)
-	s.Kernel = KernelItems(o, r.wanted(s.Static, r.memory.State().Former), active)
+	s.Kernel = KernelItems(o, k.wanted(s.Static, former), active)
 	if !active {
 		return nil
 	}
-	items, notes := UntrackedItems(ctx, r.session.Kernel, r.wanted(s.Static, nil), o.Link.Name)
+	items, notes := UntrackedItems(ctx, k.session.Kernel, k.wanted(s.Static, nil), o.Link.Name)
 	s.Kernel, s.Notes = append(s.Kernel, items...), append(s.Notes, notes...)
-	items, notes = WayOutItems(ctx, r.session.Kernel, r.wanted(s.Static, nil), o.Link.Name)
+	items, notes = WayOutItems(ctx, k.session.Kernel, k.wanted(s.Static, nil), o.Link.Name)
 	s.Kernel, s.Notes = append(s.Kernel, items...), append(s.Notes, notes...)
-	others, err := r.session.Kernel.Redirections(ctx, s.Static)
+	others, err := k.session.Kernel.Redirections(ctx, s.Static)
 	if err != nil {
 		others = []string{"the rules of others for " + s.Static.String() + " could not be read: " + err.Error()}
 	}

@@ -42,14 +42,10 @@ func byTurn(a, b Member) int {
 	return cmp.Or(cmp.Compare(roleOrder[a.Role], roleOrder[b.Role]), strings.Compare(a.Instance, b.Instance))
 }
 
-// launchSpan is the longest time between EC2's starts of instances of one launch. Members that were
-// started further apart belong to another launch, which no longer needs room.
-const launchSpan = 5 * time.Minute
-
-// Turn returns the node's place, from 0, among the members that were launched together with it and
-// have a pool. It is the same in every view, also after some of them have an address: it says how
-// many calls of other nodes to leave room for. A node that EC2 does not list yet gets a place by
-// its instance id.
+// Turn returns the node's place, from 0, among the members that were launched together with it (see
+// launchSpan) and have a pool. It is the same in every view, also after some of them have an
+// address: it says how many calls of other nodes to leave room for. A node that EC2 does not list
+// yet gets a place by its instance id.
 func Turn(self Self, members []Member, pools Pools) int {
 	own := slices.IndexFunc(members, func(m Member) bool { return m.Instance == self.Instance })
 	var list []Member
@@ -117,9 +113,4 @@ func scatter(s string) uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(s))
 	return h.Sum32()
-}
-
-// chunks cuts list into pieces of at most n.
-func chunks[T any](list []T, n int) [][]T {
-	return slices.Collect(slices.Chunk(list, n))
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
@@ -86,10 +87,13 @@ func TestCompletionScripts(t *testing.T) {
 			t.Errorf("%s: %v\n%s", shell, err, out)
 		}
 	}
+	texts := golden.Open(t, "completion.txt")
 	for _, args := range [][]string{{"completion"}, {"completion", "fish"}, {"completion", "bash", "zsh"}} {
-		if code, stdout, stderr, _ := runMain(t, t.Context(), args, nil, agent.Report{}, nil); code != exit.Usage || stdout != "" || !strings.Contains(stderr, "bash or zsh") {
+		code, stdout, stderr, _ := runMain(t, t.Context(), args, nil, agent.Report{}, nil)
+		if code != exit.Usage || stdout != "" {
 			t.Errorf("%q: code %d, %s", args, code, stderr)
 		}
+		texts.Is(t, strings.Join(args, " "), stderr)
 	}
 }
 
@@ -98,7 +102,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("EMR_STATIC_IP_TEST_PROGRAM") == "1" {
 		os.Exit(int(Program{}.Main(context.Background(), os.Args[1:], agent.Environment{Stdout: os.Stdout, Stderr: os.Stderr})))
 	}
-	os.Exit(m.Run())
+	agenttest.Main(m)
 }
 
 // TestBashCompletion completes in a bash that has no package bash-completion.

@@ -11,6 +11,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
+	"github.com/emr-static-ip/emr-static-ip/agent/operator"
 )
 
 // ledgerCommands are the commands below ledger.
@@ -69,7 +70,7 @@ func (c *commandLine) ledger() *cobra.Command {
 	}
 	c.flags.add(repair.Flags(), []string{flagClaimTag}, nil)
 	// These may also stand before list, gc and repair.
-	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: ledger.DefaultIMDSTimeout})
+	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: operator.IMDSTimeout})
 	return all
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/check"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
@@ -21,13 +22,13 @@ func (d *examination) listFindings() (findings []Finding) {
 	defer func() {
 		d.refused = slices.ContainsFunc(findings, func(f Finding) bool { return f.Result == resultFailed })
 	}()
-	if err := agent.CheckRegion(d.cfg.Region, d.facts.ID); err != nil && d.known {
+	if err := check.Region(d.cfg.Region, d.facts.ID); err != nil && d.known {
 		findings = append(findings, of(err, "region", ""))
 	} else if d.cfg.Region != "" && d.known {
 		findings = append(findings, fine("region", "", "%s, as the list says", d.facts.ID.Region))
 	}
 	const command = "name them: emr-static-ip doctor MASTER_IP CORE_IP..."
-	switch alone, why := agent.LeftAlone(d.cfg.Pools, d.facts.Role.Role); {
+	switch alone, why := check.LeftAlone(d.cfg.Pools, d.facts.Role.Role); {
 	case alone:
 		return append(findings, fine("addresses", "", "%s", why))
 	case d.cfg.Pools.Empty() && d.stateErr != nil:
@@ -39,19 +40,19 @@ func (d *examination) listFindings() (findings []Finding) {
 	if err := claimant.CheckPrefix(); err != nil {
 		findings = append(findings, of(err, "prefix", ""))
 	}
-	at := agent.Placement{Placement: pool.Placement{Own: d.cfg.Pools}}
+	at := check.Placement{Placement: pool.Placement{Own: d.cfg.Pools}}
 	if d.known {
-		at = agent.Placed(d.cfg.Pools, d.facts.ID)
+		at = check.Placed(d.cfg.Pools, d.facts.ID)
 	}
 	role := d.facts.Role.Role
 	own := at.Own.For(role)
 	has := slices.ContainsFunc(d.facts.ID.Addresses, func(a netip.Addr) bool { return slices.Contains(own, a) }) || slices.Contains(own, d.last.Static)
-	problems, hints := agent.CheckCounts(d.cfg.Pools, at.Own, role, d.facts.Files, has)
+	problems, hints := check.Counts(d.cfg.Pools, at.Own, role, d.facts.Files, has)
 	for _, problem := range problems {
-		findings = append(findings, failed(exit.Usage, "addresses", "", agent.MoreAddresses, "%v", problem))
+		findings = append(findings, failed(exit.Usage, "addresses", "", check.MoreAddresses, "%v", problem))
 	}
 	for _, hint := range hints {
-		findings = append(findings, warning("addresses", "", agent.MoreAddresses, "%s", hint))
+		findings = append(findings, warning("addresses", "", check.MoreAddresses, "%s", hint))
 	}
 	if !d.known {
 		return append(findings, unknown("addresses", "", "", "the subnet is not known"))
@@ -76,7 +77,7 @@ func (d *examination) listFindings() (findings []Finding) {
 
 // placeFindings reports the addresses of other subnets, and the SNAT scope that a public address
 // requires.
-func (d *examination) placeFindings(at agent.Placement) (findings []Finding) {
+func (d *examination) placeFindings(at check.Placement) (findings []Finding) {
 	for _, set := range at.Outside.Named() {
 		for _, a := range set.Addrs {
 			findings = append(findings, failed(exit.Usage, "address", a.String(), "correct the list of addresses", "outside the VPC (%s): this node's subnet is %s", at.VPC(), at.Subnet()))
@@ -112,7 +113,7 @@ func (d *examination) placeFindings(at agent.Placement) (findings []Finding) {
 func (d *examination) misplaced(a netip.Addr) Finding {
 	const remedy = "correct the list of addresses"
 	switch {
-	case agent.Reserved(d.facts.ID.Subnet, a):
+	case check.Reserved(d.facts.ID.Subnet, a):
 		return failed(exit.Usage, "address", a.String(), remedy, "reserved by AWS: the first four and the last of %s", d.facts.ID.Subnet)
 	case a == d.facts.ID.PrimaryIP:
 		return failed(exit.Usage, "address", a.String(), remedy, "this node's primary IP, which EC2 gave it at launch: a static IP must be another one")
@@ -143,7 +144,7 @@ func (d *examination) room(ctx context.Context) Finding {
 	if err != nil {
 		return unknown("room", "", "", "%v", err)
 	}
-	if err := agent.CheckRoom(d.facts.ID, limit, own, pool); err != nil {
+	if err := check.Room(d.facts.ID, limit, own, pool); err != nil {
 		return of(err, "room", "")
 	}
 	return fine("room", "", "%s has %d of the %d addresses that %s allows on an interface", d.facts.ID.ENI, len(own), limit, text.Quote(d.facts.ID.InstanceType))

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/check"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -20,7 +21,7 @@ func (d *examination) otherSubnets(ctx context.Context) []Finding {
 	if !d.known || d.cfg.Pools.Empty() {
 		return nil
 	}
-	others := agent.Placed(d.cfg.Pools, d.facts.ID).Others
+	others := check.Placed(d.cfg.Pools, d.facts.ID).Others
 	if others.Empty() {
 		return nil
 	}

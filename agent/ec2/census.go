@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
@@ -95,14 +94,7 @@ func (c *Census) Instances(ctx context.Context, ids []string) (map[string]invent
 	found := map[string]inventory.Instance{}
 	for chunk := range slices.Chunk(ids, filterValues) {
 		err := c.instances(ctx, []types.Filter{filter("instance-id", chunk...)}, func(i types.Instance) {
-			tags := tagsOf(i.Tags)
-			x := inventory.Instance{
-				ID: aws.ToString(i.InstanceId), State: string(types.InstanceStateNameRunning), // one that is listed exists, whatever else
-				Cluster: tags[tagCluster], Role: strings.ToUpper(tags[emr.RoleTag]), Name: tags[TagName],
-			}
-			if i.State != nil && i.State.Name != "" {
-				x.State = string(i.State.Name)
-			}
+			x := instanceOf(i)
 			found[x.ID] = x
 		})
 		if err != nil {

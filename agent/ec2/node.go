@@ -35,10 +35,11 @@ const (
 )
 
 // pollMin and pollMax bound the waits between looks at the ENI while EC2's answer is on its way to
-// its describe calls, for ssmcoord.DescribeLag at most.
+// its describe calls, for ssmcoord.DescribeLag at most. The waits double, so that some ten looks
+// cover that time, and an answer that is hardly late costs hardly any.
 const (
-	pollMin = 250 * time.Millisecond
-	pollMax = 5 * time.Second
+	pollMax = ssmcoord.DescribeLag / 6
+	pollMin = pollMax / 20
 )
 
 // API is what the run calls of EC2.

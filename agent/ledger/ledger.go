@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
@@ -18,6 +17,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/operator"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
@@ -28,10 +28,6 @@ const (
 	GC     = "gc"
 	Repair = "repair"
 )
-
-// DefaultIMDSTimeout is how long the commands wait for IMDS by default. Mostly there is none where
-// they run.
-const DefaultIMDSTimeout = 5 * time.Second
 
 // Run carries out a ledger command, from anywhere with credentials. It needs no root, touches no
 // kernel, and reads none of a node's files. Region and subnet are those of cfg or of the SDK's
@@ -46,12 +42,9 @@ func Run(ctx context.Context, command string, cfg agent.Config, env agent.Enviro
 	ctx, cancel := cfg.Bound(ctx)
 	defer cancel()
 	err := c.run(ctx)
-	if c.node == "" {
-		err = explainOutside(err, c.region, cfg.Prefix, c.subnet == "")
-	}
+	err = c.at.Explain(ctx, c.aws, err, iam.Place{Subnet: c.subnet, Prefix: cfg.Prefix})
 	work := &c.report.Work
 	if c.aws != nil {
-		err = c.aws.Explain(ctx, err, iam.Place{Region: c.region, Subnet: c.subnet, Prefix: cfg.Prefix})
 		work.Calls, work.Throttled = c.aws.Tally.Snapshot()
 	}
 	work.DryRun, work.Duration = c.report.DryRun, time.Since(began)
@@ -63,10 +56,9 @@ type call struct {
 	cfg    agent.Config
 	env    agent.Environment
 	log    *zap.Logger
-	region string
+	at     operator.Place
 	subnet string       // empty: all that have a record
 	cidr   netip.Prefix // of the subnet, if IMDS gave it
-	node   string       // the instance that the command runs on, if IMDS was asked
 	aws    *ec2.Session
 	report Report
 }
@@ -76,15 +68,12 @@ func (c *call) run(ctx context.Context) error {
 		return err
 	}
 	l := &c.report
-	l.Region, l.Subnet = c.region, c.subnet
+	l.Region, l.Subnet = c.at.Region, c.subnet
 	if !c.cfg.Pools.Empty() && c.subnet == "" {
 		return exit.With(exit.Usage, errors.New("addresses are named, but no subnet"), "name their subnet: --subnet subnet-...")
 	}
 	var err error
-	if c.aws, err = ec2.Open(ctx, c.env, c.region, c.imdsTimeout(), awsconfig.WithRegion(c.region)); err != nil {
-		if c.node == "" {
-			err = credentialsOutside(err)
-		}
+	if c.aws, err = c.at.Open(ctx, c.env, c.imdsTimeout()); err != nil {
 		return err
 	}
 	census := ec2.NewCensus(c.aws.Config, c.env)
@@ -162,57 +151,16 @@ func (c *call) event(e ssmcoord.Event) {
 }
 
 // imdsTimeout returns how long the command waits for IMDS.
-func (c *call) imdsTimeout() time.Duration { return cmp.Or(c.cfg.IMDSTimeout, DefaultIMDSTimeout) }
+func (c *call) imdsTimeout() time.Duration { return cmp.Or(c.cfg.IMDSTimeout, operator.IMDSTimeout) }
 
 // place finds the region and the subnet.
-func (c *call) place(ctx context.Context) error {
-	c.region, c.subnet = c.cfg.Region, c.cfg.Subnet
-	if c.region == "" {
-		// The environment and the shared files: this asks nobody.
-		cfg, err := awsconfig.LoadDefaultConfig(ctx)
-		if err != nil {
-			return exit.With(exit.Usage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
-		}
-		c.region = cfg.Region
+func (c *call) place(ctx context.Context) (err error) {
+	c.subnet = c.cfg.Subnet
+	if c.at, err = operator.Locate(ctx, c.env, c.cfg.Region, c.imdsTimeout()); err != nil {
+		return err
 	}
-	if c.region != "" {
-		return nil
+	if c.subnet == "" || c.subnet == c.at.Subnet {
+		c.subnet, c.cidr = c.at.Subnet, c.at.CIDR
 	}
-	id, err := ec2.OpenIMDS(c.env).Identity(ctx, c.env, c.imdsTimeout())
-	if err != nil {
-		return &exit.Error{Code: exit.Usage, Err: fmt.Errorf("no region is given, and IMDS does not name one: %w", err),
-			Remedy: "name it: --region eu-central-1 (or AWS_REGION, AWS_PROFILE), and the subnet: --subnet subnet-..."}
-	}
-	c.node, c.region = id.InstanceID, id.Region
-	if c.subnet == "" || c.subnet == id.SubnetID {
-		c.subnet, c.cidr = id.SubnetID, id.Subnet
-	}
-	c.log.Debug("region and subnet by IMDS", zap.String("region", c.region), zap.String("subnet", c.subnet))
 	return nil
-}
-
-// explainOutside explains an error of a command that did not ask IMDS: permissions and credentials
-// are the operator's own.
-func explainOutside(err error, region, prefix string, allSubnets bool) error {
-	if !ec2.IsPermission(err) || exit.HasCode(err) {
-		return err
-	}
-	at := iam.Place{Region: region, Partition: ec2.Partition(region), Account: ec2.AccountIn(ec2.ErrorMessage(err)), Prefix: prefix}
-	remedy := fmt.Sprintf("allow %s to your user or role (aws sts get-caller-identity): %s",
-		ec2.IAMAction(err), at.Statement(iam.Operator, ec2.IAMAction(err)))
-	if allSubnets && ec2.IAMAction(err) == "ssm:GetParametersByPath" {
-		// The policy of the nodes allows their own subnet only.
-		remedy = "name one subnet with --subnet, or leave out --region on a node, which lists its own subnet; for all subnets " + remedy
-	}
-	return exit.With(exit.Permission, err, remedy)
-}
-
-// credentialsOutside says how an operator who is not on a node gets credentials.
-func credentialsOutside(err error) error {
-	e := (*exit.Error)(nil)
-	if !errors.As(err, &e) || e.Code == exit.Usage {
-		return err
-	}
-	return &exit.Error{Code: exit.Permission, Err: e.Err, Remedy: "name a profile that has credentials (AWS_PROFILE; aws sso login where it needs that), " +
-		"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run this on an instance with an instance profile"}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
@@ -47,7 +46,7 @@ func (l Report) renderList(b *strings.Builder) {
 		for _, a := range bySubnet[subnet] {
 			rows = append(rows, a.row())
 		}
-		table(b, rows)
+		text.Table(b, rows)
 		b.WriteString("\n")
 	}
 	for _, name := range l.Others {
@@ -106,7 +105,7 @@ func (a Address) row() []string {
 		i = *a.Owner
 	}
 	if a.Record != nil {
-		age, cluster, role = ageOf(time.Duration(a.Record.Age)*time.Second), a.Record.Cluster, a.Record.Role
+		age, cluster, role = text.Age(time.Duration(a.Record.Age)*time.Second), a.Record.Cluster, a.Record.Role
 	}
 	if a.Holder != nil {
 		if eni = a.Holder.ENI; a.Holder.Instance == nil {
@@ -120,42 +119,7 @@ func (a Address) row() []string {
 	if a.State == string(inventory.Free) {
 		note = ""
 	}
-	cells := []string{a.Address, a.State, i.ID, i.State, cluster, role, i.Name, age, eni}
-	for n, c := range cells {
-		if cells[n] = text.Clean(c, text.MaxQuoted); c == "" {
-			cells[n] = "-"
-		}
-	}
-	return append(cells, text.Clean(note, text.MaxLine))
-}
-
-// table writes rows with aligned columns.
-func table(b *strings.Builder, rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			line.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
-		}
-		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
-	}
-}
-
-// ageOf returns a duration in its two largest units: 26d, 3h5m, 4m10s, 12s.
-func ageOf(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch d = max(0, d.Round(time.Second)); {
-	case d >= 2*day:
-		return fmt.Sprintf("%dd", d/day)
-	case d >= time.Hour:
-		return strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s")
-	}
-	return d.String()
+	return append(text.Cells(a.Address, a.State, i.ID, i.State, cluster, role, i.Name, age, eni), text.Clean(note, text.MaxLine))
 }
 
 // renderSteps writes what gc or repair did, or would do.

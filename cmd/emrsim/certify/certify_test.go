@@ -6,15 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +21,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/facts"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/mototest"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
@@ -389,44 +387,10 @@ func underPolicy(t *testing.T, without string) (denied []string) {
 	return slices.Compact(denied)
 }
 
-// startMoto starts moto_server on a free port of the loopback interface. It stops with the test.
-func startMoto(t *testing.T) string {
-	t.Helper()
-	program, err := exec.LookPath("moto_server")
-	if err != nil {
-		t.Skip("moto_server is not installed (pip install 'moto[server]'): nothing to compare with")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := l.Addr().(*net.TCPAddr)
-	l.Close()
-	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", fmt.Sprint(at.Port))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a wrapper script may have a child
-	if err := cmd.Start(); err != nil {
-		t.Skipf("moto_server does not start: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = cmd.Wait()
-	})
-	address := "http://" + at.String()
-	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		if res, err := http.Get(address + "/moto-api/"); err == nil {
-			res.Body.Close()
-			return address
-		}
-		if time.Since(began) > time.Minute {
-			t.Fatal("moto_server does not answer within a minute")
-		}
-	}
-}
-
 // TestMoto runs against moto: its known differences are those of the recording, and nothing is
 // left.
 func TestMoto(t *testing.T) {
-	address := startMoto(t)
+	address := mototest.Start(t)
 	j := Judge{Name: "moto", Prefix: "/certify", Run: "test", Emulator: true, Lag: 5 * time.Second, Config: aws.Config{
 		Region: "us-east-1", BaseEndpoint: &address,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {

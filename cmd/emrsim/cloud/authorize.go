@@ -55,6 +55,9 @@ func (c *Cloud) denial(service string, req AccessRequest, who *caller, call *Cal
 	case service != "ec2":
 		what += " on resource: arn:aws:" + service + ":" + c.opts.Region + ":" + c.opts.Account + ":*"
 	}
+	if service == "iam" {
+		return &Error{Code: "AccessDenied", Message: what + why, Status: http.StatusForbidden}
+	}
 	if service != "ec2" {
 		return &Error{Code: "AccessDeniedException", Message: what + why, Status: http.StatusBadRequest}
 	}

@@ -1,7 +1,8 @@
 // Package cloud is an in-memory model of the parts of AWS that a node of an EMR cluster uses: SSM
-// Parameter Store, EC2 (addresses, instances, tags), EMR's describe calls, STS GetCallerIdentity
-// and IMDSv2. It speaks the real wire protocols to the unmodified AWS SDK, either in process
-// ([Cloud.Transport], which works with testing/synctest) or over HTTP ([Cloud.Handler]).
+// Parameter Store, EC2 (addresses, instances, tags, what a VPC has), EMR's describe calls, STS
+// GetCallerIdentity, IAM's policy simulation, and IMDSv2. It speaks the real wire protocols to the
+// unmodified AWS SDK, either in process ([Cloud.Transport], which works with testing/synctest) or
+// over HTTP ([Cloud.Handler]).
 //
 // The model never ignores what it does not implement. It answers an unknown service, action or
 // parameter with the error ModelNotImplemented (HTTP 501) and records the call.
@@ -41,6 +42,9 @@ type Cloud struct {
 	enis      []*eni
 	eniByID   map[string]*eni
 	clusters  map[string]*cluster
+	endpoints []vpcEndpoint
+	groups    []*securityGroup
+	roles     []role
 	params    parameterStore
 	buckets   map[string]*bucket
 	drains    map[string]float64

@@ -34,6 +34,11 @@ type ClusterSpec struct {
 	Fleets       bool     // instance fleets instead of instance groups
 	NameTag      string   // Name tag of all instances; empty: none
 	Args         []string // of the bootstrap action
+	OtherActions []BootstrapAction
+	FleetWeight  int // units of capacity that one node has in a fleet; default 1
+	// InstancePage is how many instances one page of ListInstances has. The default is 2,000, which
+	// AWS documents.
+	InstancePage int
 	// SecondENIOnMaster gives each master the second interface that EMR attaches in private
 	// subnets. In a public subnet it has none.
 	SecondENIOnMaster bool
@@ -46,7 +51,7 @@ type Cluster struct {
 	ReleaseLabel string
 	Fleets       bool
 	Args         []string
-	State        string  // RUNNING, TERMINATING, TERMINATED
+	State        string  // STARTING, BOOTSTRAPPING, RUNNING, TERMINATING, TERMINATED
 	Nodes        []*Node // all nodes that are not terminated, in launch order
 }
 
@@ -56,6 +61,7 @@ type cluster struct {
 	created time.Time
 	groups  []*group
 	ending  time.Time // time of TerminateCluster
+	reason  reason    // for its state
 	members []*instance
 }
 
@@ -63,6 +69,8 @@ type cluster struct {
 type group struct {
 	id, role  string
 	requested int
+	awaiting  int       // of the requested ones, those that EC2 has not started
+	asked     time.Time // when these were asked for
 }
 
 // LaunchCluster launches a cluster with all its instances. Options.BootTime decides whether they
@@ -126,6 +134,12 @@ func (s *ClusterSpec) defaults() {
 	if s.Masters == 0 {
 		s.Masters = 1
 	}
+	if s.FleetWeight == 0 {
+		s.FleetWeight = 1
+	}
+	if s.InstancePage == 0 {
+		s.InstancePage = 2000
+	}
 	s.Args = slices.Clone(s.Args)
 }
 
@@ -154,7 +168,11 @@ func (c *Cloud) addMember(cl *cluster, g *group, primary netip.Addr, now time.Ti
 	if err != nil {
 		return nil, err
 	}
-	g.requested++
+	if g.awaiting > 0 {
+		g.awaiting--
+	} else {
+		g.requested++
+	}
 	if err := c.join(cl, g, i, now); err != nil {
 		return nil, err
 	}
@@ -266,7 +284,7 @@ func (c *Cloud) TerminateCluster(clusterID string) {
 	now := c.now()
 	c.settle(now)
 	if cl.ending.IsZero() {
-		cl.ending = now
+		cl.ending, cl.reason = now, reason{"USER_REQUEST", "Terminated by user request"}
 	}
 	for _, i := range cl.members {
 		c.endInstance(i, now, now.Add(c.opts.ShutdownTime.draw(c.nextRand("terminate"))))
@@ -296,7 +314,17 @@ func (c *Cloud) snapshot(cl *cluster, now time.Time) *Cluster {
 
 func (cl *cluster) state(now time.Time) string {
 	if cl.ending.IsZero() {
-		return "RUNNING"
+		state := "STARTING"
+		for _, i := range cl.members {
+			switch s, _ := i.emrState(now); {
+			case i.Role != RoleMaster || s == emrProvisioning:
+			case s == emrBootstrapping:
+				return s
+			default:
+				state = emrRunning
+			}
+		}
+		return state
 	}
 	for _, i := range cl.members {
 		if i.state(now) != StateTerminated {

@@ -4,80 +4,33 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
-	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
-	"os/exec"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/mototest"
 )
 
 // side is one of the two implementations that are compared: the model, or the emulator moto
 // (https://docs.getmoto.org).
 type side struct {
 	clients
+	endpoint    string // of moto
 	vpc, subnet string
 	node        [2]struct{ id, eni, primary string }
 }
 
-// startMoto starts moto_server on a free port of the loopback interface. It stops with the test.
+// startMoto starts moto_server with a subnet and two instances. It stops with the test.
 func startMoto(t *testing.T) *side {
 	t.Helper()
-	program, err := exec.LookPath("moto_server")
-	if err != nil {
-		t.Skip("moto_server is not installed (pip install 'moto[server]'): nothing to compare with")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().(*net.TCPAddr)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", fmt.Sprint(address.Port))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	log, err := os.Create(t.TempDir() + "/moto.log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Skipf("moto_server does not start: %v", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the process group also has the child of a wrapper script
-		<-ended
-		_ = log.Close()
-	})
-	url := "http://" + address.String()
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		select {
-		case err := <-ended:
-			ended <- err
-			b, _ := os.ReadFile(log.Name())
-			t.Skipf("moto_server ended at once: %v\n%.500s", err, b)
-		default:
-		}
-		if res, err := http.Get(url + "/moto-api/"); err == nil {
-			_ = res.Body.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("moto_server does not answer within 60 s")
-		}
-	}
-	s := &side{clients: newClients(aws.Config{Region: "us-east-1", BaseEndpoint: &url, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+	url := mototest.Start(t)
+	s := &side{endpoint: url, clients: newClients(aws.Config{Region: "us-east-1", BaseEndpoint: &url, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: static(aws.Credentials{AccessKeyID: "moto", SecretAccessKey: "moto"})})}
 	s.furnish(t)
 	return s

@@ -15,6 +15,9 @@ func ec2Actions() []*action {
 		{service: "ec2", name: "DescribeSubnets", prepare: prepareDescribeSubnets},
 		{service: "ec2", name: "DescribePrefixLists", prepare: prepareDescribePrefixLists},
 		{service: "ec2", name: "DescribeVpcs", prepare: prepareDescribeVpcs},
+		{service: "ec2", name: "DescribeVpcEndpoints", prepare: prepareDescribeVpcEndpoints},
+		{service: "ec2", name: "DescribeRouteTables", prepare: prepareDescribeRouteTables},
+		{service: "ec2", name: "DescribeSecurityGroups", prepare: prepareDescribeSecurityGroups},
 		{service: "ec2", name: "GetSubnetCidrReservations", prepare: prepareGetSubnetCidrReservations},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,7 @@ func emrActions() []*action {
 		{service: "elasticmapreduce", name: "ListInstanceGroups", prepare: prepareListInstanceGroups},
 		{service: "elasticmapreduce", name: "ListInstanceFleets", prepare: prepareListInstanceFleets},
 		{service: "elasticmapreduce", name: "ListInstances", prepare: prepareListInstances},
+		{service: "elasticmapreduce", name: "ListBootstrapActions", prepare: prepareListBootstrapActions},
 	}
 }
 
@@ -41,14 +43,24 @@ func emrOperation(r *request, clusterID string, run func(*cluster, time.Time) (a
 	return op
 }
 
-// status returns the State, StateChangeReason and Timeline of EMR's objects.
-func status(state string, created, ended time.Time) object {
-	line := object{"CreationDateTime": epoch(created), "ReadyDateTime": epoch(created)}
-	if !ended.IsZero() {
-		line["EndDateTime"] = epoch(ended)
+// status returns the State, StateChangeReason and Timeline of EMR's objects. A time that is zero is
+// left out.
+func status(state string, why reason, created, ready, ended time.Time) object {
+	line := object{}
+	for name, t := range map[string]time.Time{"CreationDateTime": created, "ReadyDateTime": ready, "EndDateTime": ended} {
+		if !t.IsZero() {
+			line[name] = epoch(t)
+		}
 	}
-	return object{"State": state, "StateChangeReason": object{}, "Timeline": line}
+	because := object{}
+	if why != (reason{}) {
+		because = object{"Code": why.code, "Message": why.message}
+	}
+	return object{"State": state, "StateChangeReason": because, "Timeline": line}
 }
+
+// reason is why EMR changed the state of a cluster or an instance.
+type reason struct{ code, message string }
 
 func prepareDescribeCluster(r *request) (*operation, *Error) {
 	var in struct{ ClusterId string }
@@ -60,7 +72,7 @@ func prepareDescribeCluster(r *request) (*operation, *Error) {
 		v := object{
 			"Id": cl.id, "Name": cl.spec.Name, "ReleaseLabel": cl.spec.ReleaseLabel,
 			"ClusterArn":             "arn:aws:elasticmapreduce:" + c.opts.Region + ":" + c.opts.Account + ":cluster/" + cl.id,
-			"Status":                 status(cl.state(now), cl.created, cl.ending),
+			"Status":                 status(cl.state(now), cl.reason, cl.created, cl.ready(now), cl.ended(now)),
 			"InstanceCollectionType": cl.groupKey(FilesByAPI, "INSTANCE_GROUP", "INSTANCE_FLEET"),
 			"AutoTerminate":          false, "TerminationProtected": cl.highlyAvailable(FilesByAPI), "VisibleToAllUsers": true,
 			"NormalizedInstanceHours": 0, "ServiceRole": "EMR_DefaultRole",
@@ -118,7 +130,7 @@ func prepareListInstanceGroups(r *request) (*operation, *Error) {
 		for _, g := range cl.groups {
 			list = append(list, object{"Id": g.id, "Name": capital(g.role) + " instance group", "InstanceGroupType": g.role, "Market": "ON_DEMAND",
 				"InstanceType": cl.spec.InstanceType, "RequestedInstanceCount": g.requested, "RunningInstanceCount": cl.running(g, now),
-				"Status": status(cl.state(now), cl.created, cl.ending)})
+				"Status": status(cl.groupState(g, now), reason{}, cl.created, cl.ready(now), cl.ended(now))})
 		}
 		page, marker, err := emrPage(list, in.Marker, 50)
 		if err != nil {
@@ -146,12 +158,12 @@ func prepareListInstanceFleets(r *request) (*operation, *Error) {
 		}
 		list := []object{}
 		for _, g := range cl.groups {
-			// Every node has one unit here. On AWS a node may have several.
+			weight := cl.spec.FleetWeight
 			list = append(list, object{"Id": g.id, "Name": capital(g.role) + " fleet", "InstanceFleetType": g.role,
-				"TargetOnDemandCapacity": g.requested, "TargetSpotCapacity": 0,
-				"ProvisionedOnDemandCapacity": cl.running(g, now), "ProvisionedSpotCapacity": 0,
-				"InstanceTypeSpecifications": []object{{"InstanceType": cl.spec.InstanceType, "WeightedCapacity": 1}},
-				"Status":                     status(cl.state(now), cl.created, cl.ending)})
+				"TargetOnDemandCapacity": g.requested * weight, "TargetSpotCapacity": 0,
+				"ProvisionedOnDemandCapacity": cl.running(g, now) * weight, "ProvisionedSpotCapacity": 0,
+				"InstanceTypeSpecifications": []object{{"InstanceType": cl.spec.InstanceType, "WeightedCapacity": weight}},
+				"Status":                     status(cl.groupState(g, now), reason{}, cl.created, cl.ready(now), cl.ended(now))})
 		}
 		page, marker, err := emrPage(list, in.Marker, 50)
 		if err != nil {
@@ -170,22 +182,36 @@ func prepareListInstances(r *request) (*operation, *Error) {
 		return nil, err
 	}
 	return emrOperation(r, in.ClusterId, func(cl *cluster, now time.Time) (any, *Error) {
+		wanted := func(g *group, state string) bool {
+			return !(in.InstanceGroupId != "" && (in.InstanceGroupId != g.id || cl.spec.Fleets) ||
+				in.InstanceFleetId != "" && (in.InstanceFleetId != g.id || !cl.spec.Fleets) ||
+				in.InstanceFleetType != "" && in.InstanceFleetType != g.role ||
+				len(in.InstanceGroupTypes) > 0 && !slices.Contains(in.InstanceGroupTypes, g.role) ||
+				len(in.InstanceStates) > 0 && !slices.Contains(in.InstanceStates, state))
+		}
 		list := []object{}
 		for _, i := range cl.members {
 			state, ended := i.emrState(now)
-			if in.InstanceGroupId != "" && (in.InstanceGroupId != i.GroupID || cl.spec.Fleets) ||
-				in.InstanceFleetId != "" && (in.InstanceFleetId != i.GroupID || !cl.spec.Fleets) ||
-				in.InstanceFleetType != "" && in.InstanceFleetType != i.Role ||
-				len(in.InstanceGroupTypes) > 0 && !slices.Contains(in.InstanceGroupTypes, i.Role) ||
-				len(in.InstanceStates) > 0 && !slices.Contains(in.InstanceStates, state) {
+			if !wanted(cl.group(i.Role), state) {
 				continue
 			}
 			v := object{"Id": "ci-" + i.InstanceID[len("i-"):], "Ec2InstanceId": i.InstanceID, "PrivateIpAddress": i.PrimaryIP.String(), "PrivateDnsName": i.Hostname,
-				"PublicDnsName": "", "InstanceType": i.InstanceType, "Market": "ON_DEMAND", "EbsVolumes": []object{}, "Status": status(state, i.launched, ended)}
+				"PublicDnsName": "", "InstanceType": i.InstanceType, "Market": "ON_DEMAND", "EbsVolumes": []object{},
+				"Status": status(state, i.reason, i.launched, i.ready(now), ended)}
 			v[cl.groupKey(FilesByAPI, "InstanceGroupId", "InstanceFleetId")] = i.GroupID
 			list = append(list, v)
 		}
-		page, marker, err := emrPage(list, in.Marker, 2000)
+		for _, g := range cl.groups {
+			for n := range g.awaiting {
+				if cl.ending.IsZero() && wanted(g, emrAwaiting) {
+					v := object{"Id": "ci-" + strings.ToLower(g.id[len("ig-"):]) + strconv.Itoa(n), "InstanceType": cl.spec.InstanceType, "Market": "ON_DEMAND",
+						"EbsVolumes": []object{}, "Status": status(emrAwaiting, reason{}, g.asked, time.Time{}, time.Time{})}
+					v[cl.groupKey(FilesByAPI, "InstanceGroupId", "InstanceFleetId")] = g.id
+					list = append(list, v)
+				}
+			}
+		}
+		page, marker, err := emrPage(list, in.Marker, cl.spec.InstancePage)
 		if err != nil {
 			return nil, err
 		}
@@ -193,13 +219,23 @@ func prepareListInstances(r *request) (*operation, *Error) {
 	}), nil
 }
 
-// emrState returns EMR's name for an instance's state, and the time of the instance's end.
-func (i *instance) emrState(now time.Time) (string, time.Time) {
-	switch i.state(now) {
-	case StatePending:
-		return "PROVISIONING", time.Time{}
-	case StateTerminated, StateShuttingDown:
-		return "TERMINATED", i.states[len(i.states)-1].at
+// mostBootstrapActions is how many actions one page has. AWS documents the paging, but no size.
+const mostBootstrapActions = 10
+
+func prepareListBootstrapActions(r *request) (*operation, *Error) {
+	var in struct{ ClusterId, Marker string }
+	if err := r.decode(&in); err != nil {
+		return nil, err
 	}
-	return "RUNNING", time.Time{}
+	return emrOperation(r, in.ClusterId, func(cl *cluster, _ time.Time) (any, *Error) {
+		list := []object{}
+		for _, a := range cl.spec.actions() {
+			list = append(list, object{"Name": a.Name, "ScriptPath": a.Path, "Args": slices.Clone(a.Args)})
+		}
+		page, marker, err := emrPage(list, in.Marker, mostBootstrapActions)
+		if err != nil {
+			return nil, err
+		}
+		return withMarker(object{"BootstrapActions": page}, marker), nil
+	}), nil
 }

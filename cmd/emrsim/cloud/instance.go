@@ -69,6 +69,10 @@ type instance struct {
 	imdsFrom    time.Time
 	chunk       chunk
 	imdsTokens  map[string]time.Time // token -> its expiry
+
+	bootstrapping bool      // its bootstrap actions run
+	bootstrapped  time.Time // when that was last said
+	reason        reason    // for its state by EMR
 	// credentialsFrom is when IMDS has the credentials of the role.
 	credentialsFrom time.Time
 }

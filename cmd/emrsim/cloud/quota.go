@@ -35,13 +35,14 @@ func DefaultQuotas() map[string]Quota {
 		"ec2:CreateTags":                 {10, 100},
 		"ec2:DeleteTags":                 {10, 100},
 
-		"elasticmapreduce:DescribeCluster":    {1, 10},
-		"elasticmapreduce:ListInstanceGroups": {1, 10},
-		"elasticmapreduce:ListInstances":      {0.5, 10},
-		"elasticmapreduce:ListInstanceFleets": {0.5, 5},
+		"elasticmapreduce:DescribeCluster":      {1, 10},
+		"elasticmapreduce:ListInstanceGroups":   {1, 10},
+		"elasticmapreduce:ListInstances":        {0.5, 10},
+		"elasticmapreduce:ListInstanceFleets":   {0.5, 5},
+		"elasticmapreduce:ListBootstrapActions": {1, 10},
 	}
 	for _, action := range []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeTags", "DescribePrefixLists", "DescribeInstanceTypes",
-		"DescribeSubnets", "DescribeVpcs", "GetSubnetCidrReservations"} {
+		"DescribeSubnets", "DescribeVpcs", "DescribeVpcEndpoints", "DescribeRouteTables", "DescribeSecurityGroups", "GetSubnetCidrReservations"} {
 		q["ec2:"+action] = Quota{20, 100}
 		q["ec2:"+action+unfilteredSuffix] = Quota{10, 50}
 	}

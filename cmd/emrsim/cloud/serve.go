@@ -339,5 +339,8 @@ func throttled(service string) *Error {
 	if service == "ec2" {
 		return &Error{Code: "RequestLimitExceeded", Message: "Request limit exceeded.", Status: http.StatusServiceUnavailable}
 	}
+	if service == "iam" {
+		return &Error{Code: "Throttling", Message: "Rate exceeded", Status: http.StatusBadRequest}
+	}
 	return &Error{Code: "ThrottlingException", Message: "Rate exceeded", Status: http.StatusBadRequest}
 }

@@ -1,4 +1,6 @@
-package agent
+// Package check has the checks of a list of addresses against a node, before anything is changed:
+// does it fit the subnet, the VPC, the cluster and the network interface? The checks are pure.
+package check
 
 import (
 	"errors"
@@ -7,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -20,11 +23,11 @@ const reservedAddresses = 4
 
 // LeftAlone reports whether a node of this role gets no static IP, and returns why: a task node
 // without a pool, or a core node if only the master is to have an address.
-func LeftAlone(p Pools, r Role) (bool, string) {
-	if r == RoleTask && len(p.Task) == 0 {
+func LeftAlone(p pool.Pools, r emr.Role) (bool, string) {
+	if r == emr.Task && len(p.Task) == 0 {
 		return true, "this is a task node, and no addresses are named for task nodes (--task-ips): it keeps its primary IP only"
 	}
-	if r == RoleCore && p.MasterOnly {
+	if r == emr.Core && p.MasterOnly {
 		return true, "this is a core node, and the arguments have the form MASTER_IP REGION, for the master alone: it keeps its primary IP only"
 	}
 	return false, ""
@@ -32,12 +35,12 @@ func LeftAlone(p Pools, r Role) (bool, string) {
 
 // Fit is what a list of addresses means for one node.
 type Fit struct {
-	Own      Pools    // the addresses for nodes of this subnet
-	Notes    []string // about addresses for other subnets
-	Warnings []string // counts that are too small, where that is no reason to refuse the list
+	Own      pool.Pools // the addresses for nodes of this subnet
+	Notes    []string   // about addresses for other subnets
+	Warnings []string   // counts that are too small, where that is no reason to refuse the list
 }
 
-// CheckPools checks the pools against the subnet and the cluster, before anything is changed. The
+// Pools checks the pools against the subnet and the cluster, before anything is changed. The
 // error names every problem at once and has exit code 2.
 //
 //   - every address, of all roles, is inside the VPC and named once; one of this subnet is neither
@@ -50,7 +53,7 @@ type Fit struct {
 // Addresses in other subnets of the VPC are for the nodes there: see pool.Placement. A count is a
 // warning and no problem if has is set, which means that the node has its address already, or if
 // EMR's files only suggest the count.
-func CheckPools(p Pools, r Role, id Identity, files emr.Files, has bool) (Fit, error) {
+func Pools(p pool.Pools, r emr.Role, id ec2.Identity, files emr.Files, has bool) (Fit, error) {
 	if p.Empty() {
 		err := errors.New("Insufficient arguments: no static IPs are named, and no earlier run on this node named any")
 		return Fit{}, exit.Invalid(err, "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
@@ -63,7 +66,7 @@ func CheckPools(p Pools, r Role, id Identity, files emr.Files, has bool) (Fit, e
 		problems = append(problems, missing)
 	}
 	fit.Warnings = append(fit.Warnings, elsewhere...)
-	counts, hints := CheckCounts(p, at.Own, r, files, has)
+	counts, hints := Counts(p, at.Own, r, files, has)
 	fit.Warnings = append(fit.Warnings, hints...)
 	remedy := "correct the list of addresses"
 	switch {
@@ -75,7 +78,7 @@ func CheckPools(p Pools, r Role, id Identity, files emr.Files, has bool) (Fit, e
 	return fit, exit.Invalid(errors.Join(append(problems, counts...)...), remedy)
 }
 
-func checkAddresses(p Pools, at Placement, id Identity) []error {
+func checkAddresses(p pool.Pools, at Placement, id ec2.Identity) []error {
 	var problems []error
 	first := map[netip.Addr]string{}
 	for _, pool := range p.Named() {
@@ -135,9 +138,9 @@ func Reserved(subnet netip.Prefix, a netip.Addr) bool {
 // MoreAddresses is what to do about a list that is too short.
 const MoreAddresses = "name more addresses of this subnet: one for each node, and spare ones for nodes that come later"
 
-// CheckCounts compares the pools with the counts in EMR's files. named is the whole list, own what
+// Counts compares the pools with the counts in EMR's files. named is the whole list, own what
 // nodes of this subnet use of it.
-func CheckCounts(named, own Pools, r Role, files emr.Files, has bool) (problems []error, warnings []string) {
+func Counts(named, own pool.Pools, r emr.Role, files emr.Files, has bool) (problems []error, warnings []string) {
 	insufficient := func(certain bool, format string, args ...any) {
 		err := fmt.Errorf("Insufficient arguments: "+format, args...)
 		if certain && !has {
@@ -153,19 +156,19 @@ func CheckCounts(named, own Pools, r Role, files emr.Files, has bool) (problems 
 	}
 	masters, mastersFrom := files.Masters()
 	switch {
-	case r == RoleMaster && len(named.Master) == 0:
+	case r == emr.Master && len(named.Master) == 0:
 		insufficient(true, "this is a master node, and no address is named for it (--master-ips, or the first of the list)")
 	case len(own.Master) > 0 && len(own.Master) < masters:
 		insufficient(files.Certain(mastersFrom), "%s%s for the master, but %s says that the cluster has %d masters (name %d with --master-ips)",
 			text.Count(len(own.Master), "address", "addresses"), here, mastersFrom, masters, masters)
 	}
-	cores, coresFrom := files.Requested(RoleCore)
+	cores, coresFrom := files.Requested(emr.Core)
 	switch {
 	case named.MasterOnly:
-	case r == RoleCore && len(named.Core) == 0:
+	case r == emr.Core && len(named.Core) == 0:
 		insufficient(true, "this is a core node, and no address is named for core nodes%s", requested(cores, coresFrom))
-	case r == RoleCore && len(own.Core) == 0: // said of the role
-	case (r == RoleMaster || len(named.Core) > 0) && len(own.Core) < cores:
+	case r == emr.Core && len(own.Core) == 0: // said of the role
+	case (r == emr.Master || len(named.Core) > 0) && len(own.Core) < cores:
 		insufficient(files.Certain(coresFrom), "%s%s for core nodes, but %s asks for %d", text.Count(len(own.Core), "address", "addresses"), here, coresFrom, cores)
 	}
 	return problems, warnings
@@ -178,11 +181,11 @@ func requested(n int, from string) string {
 	return fmt.Sprintf(" (0 addresses; %s asks for %d)", from, n)
 }
 
-// CheckRoom checks that the ENI can take one more address. limit is the number of addresses that
+// Room checks that the ENI can take one more address. limit is the number of addresses that
 // the instance type allows, the primary one included. If limit is 0, it is unknown and CheckRoom
 // returns nil. present are the addresses of the ENI. If one of them is in the pool, the ENI needs
 // no further address.
-func CheckRoom(id Identity, limit int, present, pool []netip.Addr) error {
+func Room(id ec2.Identity, limit int, present, pool []netip.Addr) error {
 	if limit <= 0 || len(present) < limit || slices.ContainsFunc(present, func(a netip.Addr) bool { return slices.Contains(pool, a) }) {
 		return nil
 	}
@@ -191,8 +194,8 @@ func CheckRoom(id Identity, limit int, present, pool []netip.Addr) error {
 		"unassign a secondary address that nobody needs, or use a larger instance type")
 }
 
-// CheckRegion checks the region of the form MASTER_IP REGION against the node's.
-func CheckRegion(region string, id Identity) error {
+// Region checks the region of the form MASTER_IP REGION against the node's.
+func Region(region string, id ec2.Identity) error {
 	if region == "" || region == id.Region {
 		return nil
 	}

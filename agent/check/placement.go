@@ -1,10 +1,11 @@
-package agent
+package check
 
 import (
 	"fmt"
 	"net/netip"
 	"strings"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
@@ -13,14 +14,11 @@ import (
 // Placement is a list of addresses as seen from a node's subnet.
 type Placement struct {
 	pool.Placement
-	id Identity
+	id ec2.Identity
 }
 
 // Placed returns the pools as seen from the node's subnet.
-func Placed(p Pools, id Identity) Placement { return Placement{p.In(id.Subnet, id.VPC), id} }
-
-// ownPools returns the addresses of the pools that nodes of this subnet use.
-func (r *run) ownPools() Pools { return Placed(r.cfg.Pools, r.facts.ID).Own }
+func Placed(p pool.Pools, id ec2.Identity) Placement { return Placement{p.In(id.Subnet, id.VPC), id} }
 
 // Notes returns a note on the addresses for other subnets.
 func (at Placement) Notes() []string {
@@ -37,7 +35,7 @@ func (at Placement) Notes() []string {
 
 // Missing returns a problem if the node's role has no address in this subnet. It returns a warning
 // for each other role that has none: its nodes here will be refused.
-func (at Placement) Missing(r Role) (warnings []string, problem error) {
+func (at Placement) Missing(r emr.Role) (warnings []string, problem error) {
 	for _, p := range at.Others.Named() {
 		role := roleOf(p.What)
 		if len(p.Addrs) == 0 || len(at.Own.For(role)) > 0 || len(at.Outside.For(role)) > 0 {
@@ -53,11 +51,11 @@ func (at Placement) Missing(r Role) (warnings []string, problem error) {
 }
 
 // Needed says what a list without an address for this role and subnet lacks.
-func (at Placement) Needed(r Role, files emr.Files) string {
+func (at Placement) Needed(r emr.Role, files emr.Files) string {
 	what := strings.ToLower(string(r))
 	many := "an address of " + at.id.Subnet.String() + " for each " + what + " node"
 	n, from := files.Requested(r)
-	if r == RoleMaster {
+	if r == emr.Master {
 		n, from = files.Masters()
 	}
 	if from != "" && n > 0 {
@@ -81,4 +79,4 @@ func (at Placement) VPC() string {
 }
 
 // roleOf returns the role of a pool's name in messages.
-func roleOf(what string) Role { return Role(strings.ToUpper(what)) }
+func roleOf(what string) emr.Role { return emr.Role(strings.ToUpper(what)) }
