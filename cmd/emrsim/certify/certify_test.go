@@ -269,9 +269,9 @@ func (e *ending) RoundTrip(req *http.Request) (*http.Response, error) {
 	return e.next.RoundTrip(req)
 }
 
-// TestInterrupted ends a run by a signal before and after each of its calls: it removes everything by
-// itself. And it kills the run after each call, which is as before the next one: --cleanup removes
-// everything then.
+// TestInterrupted ends a run by a signal before and after each of its calls: the run removes
+// everything by itself. And it kills the run after each call, which is as before the next one:
+// --cleanup removes everything then.
 func TestInterrupted(t *testing.T) {
 	account, j := inProcess(cloud.Options{})
 	whole := &ending{next: j.Transport, end: func(error) {}}
