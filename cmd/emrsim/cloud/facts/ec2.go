@@ -35,6 +35,8 @@ func instances() []Fact {
 		documented("shutdown-keeps", "An instance keeps its addresses while it is shutting down", "A node waits for them: `ssmcoord.Living`", ec2UG+"ec2-instance-lifecycle.html"),
 		unverified("shutdown-time", "An instance is shutting down for about 30 s", "", "The wait has the run's deadline only: `agent.DefaultTimeout`. `cloud.Options.ShutdownTime`"),
 		documented("pending", "A new instance is pending before it is running, and has its addresses then", "`ssmcoord.Living` includes pending. `cloud.Options.BootTime`", ec2UG+"ec2-instance-lifecycle.html"),
+		documented("scaling-tag", "Auto Scaling tags each instance that it launches with the name of its group, aws:autoscaling:groupName", "Outside EMR the members of a launch are found by this tag: `ec2.Node.Survey`", asUG+"ec2-auto-scaling-tagging.html"),
+		documented("reservation", "Instances that one call launched have one reservation", "Outside EMR and Auto Scaling they are the members of a launch: `ec2.Node.Survey`", ec2API+"API_Reservation.html"),
 		documented("stopped-keeps", "Stopped instances keep their interface and its addresses", "`ssmcoord.Living` includes stopped", ec2UG+"Stop_Start.html"),
 		documented("response-forms", "EC2 answers each call with the element OPERATIONResponse, and errors with Response. Parameter Store answers with a JSON object", "Anything else is said to be something else's answer: `ec2.judgeAnswer`", github+"aws/aws-sdk-go-v2/tree/main/codegen/sdk-codegen/aws-models"),
 		unverified("no-redirects", "AWS's endpoints send no redirects", "", "None is followed: `ec2.HTTPClient`", "agent/ec2.TestOddAnswers", "agent/ec2.TestOddAnswer"),
