@@ -123,6 +123,7 @@ func (d *examination) examine(ctx context.Context) {
 	if d.hasState {
 		d.cfg = d.cfg.Repeating(d.last.Settings)
 	}
+	d.facts.Plain = d.cfg.Pools.Plain()
 	d.cfg = d.cfg.WithScope(d.facts.ID)
 	d.report(d.lastError(ctx))
 	d.report(d.localFiles()...)
@@ -204,6 +205,7 @@ func (d *examination) credentials(ctx context.Context) []Finding {
 		d.api.Retryer = func() aws.Retryer { return retry.AddWithMaxAttempts(retryer(), doctorAttempts) }
 	}
 	d.session.EC2 = ec2.NewNode(d.api, d.facts.ID, d.facts.Cluster, d.env)
+	d.session.EC2.Plain = d.facts.Plain
 	ctx, cancel := context.WithTimeout(ctx, d.imdsTimeout())
 	defer cancel()
 	if err := ec2.WaitForCredentials(ctx, d.api, d.env, d.imdsTimeout()/2); err != nil {
