@@ -36,8 +36,8 @@ const (
 // settings. If neither has a region, IMDS gives both. If they have one, and credentials come from
 // elsewhere, IMDS is not asked. Without a subnet the command covers all subnets that have a record.
 //
-// GC, Repair and Remove change nothing unless cfg.Yes is set. The report says what was done, also if
-// an error is returned.
+// GC, Repair and Remove change nothing unless cfg.Yes is set. The report says what was done, also
+// if an error is returned.
 func Run(ctx context.Context, command string, cfg agent.Config, env agent.Environment) (Report, error) {
 	began := time.Now()
 	c := newCall(command, cfg, env)
