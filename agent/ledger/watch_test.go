@@ -51,7 +51,7 @@ func TestWatch(t *testing.T) {
 		w.cloud.ForgetCalls()
 		o := w.watch()
 		for _, step := range []func(){
-			func() {},
+			func() { time.Sleep(2 * time.Second) }, // so that nothing changes at the time of a look
 			func() { w.assign(w.nodes[1], addr) },
 			func() { w.put(w.name(w.subnet, addr), recordOf(w.nodes[1])) },
 			func() { w.assign(w.nodes[2], addr) },
