@@ -13,6 +13,9 @@ import (
 // These tests compare the policies in agent/iam with the source. cmd/emrsim/simulation tests what
 // the policies allow and deny.
 
+// services are the prefixes of IAM actions, by the names of the SDK's packages in the source.
+var services = map[string]string{"ec2": "ec2", "awsec2": "ec2", "ssm": "ssm", "emr": "elasticmapreduce"}
+
 // calls returns the product's calls to AWS as IAM actions. It finds them by the SDK's input types.
 func calls(t *testing.T) map[string]bool {
 	t.Helper()
@@ -22,8 +25,8 @@ func calls(t *testing.T) map[string]bool {
 			if s, ok := n.(*ast.SelectorExpr); ok {
 				service, ok := s.X.(*ast.Ident)
 				operation, isInput := strings.CutSuffix(s.Sel.Name, "Input")
-				if ok && isInput && (service.Name == "ec2" || service.Name == "awsec2" || service.Name == "ssm") {
-					found[strings.TrimPrefix(service.Name, "aws")+":"+operation] = true
+				if ok && isInput && services[service.Name] != "" {
+					found[services[service.Name]+":"+operation] = true
 				}
 			}
 			return true

@@ -51,7 +51,7 @@ func (c *commandLine) tree() *cobra.Command {
 	c.flags.add(root.Flags(), nodeFlags, nil)
 	run := &c.report
 	root.AddCommand(c.printing(c.apply(), run), c.printing(c.plan(), run), c.printing(c.doctorCommand(), &doctor.Diagnosis{}), c.printing(c.retryCommand(), run),
-		c.printing(c.release(), run), c.printing(c.restore(), run), c.printing(c.statusCommand(), &agent.Status{Verdict: agent.VerdictUnknown}), c.ledger(),
+		c.printing(c.release(), run), c.printing(c.restore(), run), c.printing(c.statusCommand(), &agent.Status{Verdict: agent.VerdictUnknown}), c.ledger(), c.cluster(),
 		c.completion(), c.printing(c.version(), versions()), c.euid())
 	return c.printing(root, run)
 }

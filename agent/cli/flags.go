@@ -86,7 +86,7 @@ func definitions() []definition {
 		{flagLockWait, "TIME", shortDuration(agent.DefaultLockWait), "how long to wait for the xtables lock"},
 		{flagStateDir, "DIR", agent.DefaultStateDir, "where this node's state is kept"},
 		{flagOutput, "FORMAT", agent.DefaultOutput, "output on stdout: text or json"},
-		{flagWait, "TIME", "0s", "how long to keep checking until the node is in order; exit code 10 if it is still settling then"},
+		{flagWait, "TIME", "0s", "how long to keep checking until all is in order; exit code 10 if it is not by then"},
 		{flagLogFormat, "FORMAT", agent.DefaultLogFormat, "log on stderr: console or json"},
 		{flagVerbose, "bool", "", "log more"},
 	}

@@ -28,9 +28,10 @@ On a node, at any time and any number of times. Without addresses, apply repeats
     emr-static-ip plan [flags] [MASTER_IP CORE_IP ...]
     emr-static-ip doctor [flags] [MASTER_IP CORE_IP ...]
 
-Anywhere with AWS credentials, for the ledger of records:
+Anywhere with AWS credentials, for the ledger of records and for a whole cluster:
 
     emr-static-ip ledger list|gc|repair [--subnet SUBNET --region REGION] [--yes]
+    emr-static-ip cluster check CLUSTER_ID [--region REGION] [--wait TIME]
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`

@@ -142,7 +142,7 @@ func unknownFlag(cmd *cobra.Command, arg, likely string) string {
 		return problem
 	case cmd.Flag(likely) == nil:
 		having := owners(cmd.Root(), likely)
-		if len(having) == 1 && having[0] == cmd.Name() { // each of the commands below has it
+		if slices.Contains(having, commandPath(cmd)) { // each of the commands below has it
 			having = owners(cmd, likely)
 		}
 		subject := "it"

@@ -25,7 +25,8 @@ const (
 	Doctor = "doctor-policy.json"
 	// ClaimTags is what a node needs in addition for --claim-tag.
 	ClaimTags = "claim-tags-policy.json"
-	// Operator is what a person needs to list and repair the ledgers of a region.
+	// Operator is what a person needs to list and repair the ledgers of a region, and to check its
+	// clusters.
 	Operator = "operator-policy.json"
 )
 

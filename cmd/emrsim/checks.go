@@ -132,6 +132,28 @@ func (r *rehearsal) checkTraffic(ctx context.Context, w *row) {
 	}
 }
 
+// checkCluster runs cluster check on the first node, with the credentials of an operator.
+func (r *rehearsal) checkCluster(ctx context.Context) {
+	if len(r.problems) > 0 {
+		return
+	}
+	creds := r.cluster.Cloud.Credentials("")
+	result, err := r.cluster.Run(ctx, r.rows[0].node, lab.Command{Program: r.binary, Args: []string{"cluster", "check", r.cluster.ID}, Quiet: true,
+		Env: []string{"AWS_ACCESS_KEY_ID=" + creds.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + creds.SecretAccessKey, "AWS_REGION=" + r.cluster.Cloud.Region()}})
+	lines := strings.Split(strings.TrimSpace(result.Stdout), "\n")
+	verdict := lines[len(lines)-1]
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		r.problem("", "cluster check: %v", err)
+	case result.ExitCode == 2 && result.Stdout == "": // a version without this command
+	case result.ExitCode != 0:
+		r.problem("", "cluster check ended with exit code %d: %s", result.ExitCode, verdict)
+	default:
+		r.say("", "emr-static-ip cluster check %s: %s", r.cluster.ID, verdict)
+	}
+}
+
 // secondInterface has the properties of the interface that EMR attached to a master.
 type secondInterface struct {
 	addresses []string

@@ -84,7 +84,7 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 		r.join(n)
 		r.screen.join(n.Name, fmt.Sprintf("%s is up: %s %s%s", n.Instance, n.Link, n.Primary.Address, second))
 	}
-	for _, step := range []func(context.Context){r.lookBefore, r.runFirst, r.lookAfter, r.runSecond, r.compare} {
+	for _, step := range []func(context.Context){r.lookBefore, r.runFirst, r.lookAfter, r.runSecond, r.compare, r.checkCluster} {
 		step(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

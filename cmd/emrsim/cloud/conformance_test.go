@@ -24,6 +24,7 @@ import (
 // (https://docs.getmoto.org), or the judge that TestJudge is given.
 type side struct {
 	clients
+	endpoint    string // of moto
 	image       string // of the instances that furnish starts
 	vpc, subnet string
 	node        [2]struct{ id, eni, primary string }
@@ -78,7 +79,7 @@ func startMoto(t *testing.T) *side {
 			t.Fatal("moto_server does not answer within 60 s")
 		}
 	}
-	s := &side{image: emulatorsImage, clients: newClients(aws.Config{Region: "us-east-1", BaseEndpoint: &url, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+	s := &side{endpoint: url, image: emulatorsImage, clients: newClients(aws.Config{Region: "us-east-1", BaseEndpoint: &url, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: static(aws.Credentials{AccessKeyID: "moto", SecretAccessKey: "moto"})})}
 	s.furnish(t)
 	return s

@@ -8,7 +8,7 @@ func addresses() []Fact {
 			"`ec2.isHeldElsewhere`. With other words the node asks EC2 who holds the address. Words that are not known are a refusal, never a grant: `ec2.isUnknownRefusal`. `cloud.Unverified.Refusals`"),
 		unverified("assign-primary-words", "The refusal of another interface's primary address is InvalidParameterValue, \"secondary-addresses\"", "[aws-sdk-go 2864]("+github+"aws/aws-sdk-go/issues/2864), [fog-aws 115]("+github+"fog/fog-aws/issues/115)", "The same: `ec2.isHeldElsewhere`"),
 		unverified("assign-outside-words", "An address outside the subnet, and one that AWS reserves, are refused with InvalidParameterValue and the texts \"does not fall within\" and \"reserved range\"", "error texts in public issue threads",
-			"`ec2.isBadAddress` ends the run with exit code 2. The run refuses such addresses before it asks EC2: `agent.CheckPools`", "agent/ec2.TestRefusals", "agent/ec2.TestUnknownRefusal", "agent/ec2.TestRefusedAddress"),
+			"`ec2.isBadAddress` ends the run with exit code 2. The run refuses such addresses before it asks EC2: `check.Pools`", "agent/ec2.TestRefusals", "agent/ec2.TestUnknownRefusal", "agent/ec2.TestRefusedAddress"),
 		documented("assign-codes", "The codes InvalidParameterValue, PrivateIpAddressLimitExceeded, InvalidNetworkInterfaceID.NotFound, UnauthorizedOperation and RequestLimitExceeded",
 			"`ec2.isENIFull`, `ec2.IsPermission`, `ec2.isThrottleCode`", ec2API+"errors-overview.html"),
 		unverified("assign-in-prefix", "An address inside a prefix that is delegated to another interface is refused, with a code that is not known. No filter for addresses finds the interface", "[amazon-vpc-cni-k8s 1836]("+github+"aws/amazon-vpc-cni-k8s/issues/1836)",
@@ -22,7 +22,7 @@ func addresses() []Fact {
 		unverified("addresses-unattached", "An interface that is not attached to an instance takes more addresses than a small instance allows", "", "Nothing in the program: a node's interface is attached. The command certify of emrsim works with interfaces that are not: `cloud.eni.instance`",
 			"cmd/emrsim/cloud.TestConformance"),
 		documented("freed-address", "A freed address may go to any new instance of the subnet, unless an explicit subnet CIDR reservation covers it", "The doctor's check `doctor.examination.reservation`. The templates make reservations: `scripts/cloudformation/network.yaml`", vpcUG+"subnet-cidr-reservation.html"),
-		documented("reserved-addresses", "The first four addresses and the last of a subnet are AWS's", "Refused before anything is changed: `agent.Reserved`", vpcUG+"subnet-sizing.html"),
+		documented("reserved-addresses", "The first four addresses and the last of a subnet are AWS's", "Refused before anything is changed: `check.Reserved`", vpcUG+"subnet-sizing.html"),
 		documented("describe-late", "Describe calls are eventually consistent. AWS's advice is to retry for some time", "`ssmcoord.DescribeLag`, 30 s; the bound is a choice. `cloud.Options.StaleEC2`", ec2Dev+"eventual-consistency.html"),
 	}
 }

@@ -47,6 +47,7 @@ const (
 	ssmAPI = docs + "systems-manager/latest/APIReference/"
 	quotas = docs + "general/latest/gr/ssm.html"
 	emrMG  = docs + "emr/latest/ManagementGuide/"
+	emrAPI = docs + "emr/latest/APIReference/"
 	emrRG  = docs + "emr/latest/ReleaseGuide/"
 	iamUG  = docs + "IAM/latest/UserGuide/"
 	policy = docs + "aws-managed-policy/latest/reference/"
