@@ -62,8 +62,10 @@ type examination struct {
 	elsewhere bool  // this is about nodes in another subnet
 	seen      views // of the addresses in usable
 
-	place   *operator.Place // of Outside; nil on a node
+	place   *operator.Place // of doctor with --subnet; nil on a node
 	account string          // of the credentials, where these tell
+
+	vpcKnown bool // facts.ID.VPC has the networks of the VPC, for doctor with --subnet
 }
 
 // Doctor examines everything that Apply needs, on a node or on any EC2 instance of its subnet:
@@ -73,8 +75,13 @@ type examination struct {
 // changes nothing else. A check that fails does not prevent the others. Without root, Doctor says
 // what it cannot look at.
 //
+// If cfg names a subnet, Doctor examines that subnet from outside instead.
+//
 // The error is ctx's cause. The Diagnosis then has what was found before.
 func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagnosis, error) {
+	if cfg.Subnet != "" {
+		return outside(ctx, cfg, env)
+	}
 	began := time.Now()
 	d := Diagnosis{Findings: []Finding{}}
 	e := &examination{

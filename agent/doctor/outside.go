@@ -19,24 +19,24 @@ import (
 
 // This file examines a subnet from outside, before there is an instance in it.
 
-// Outside examines the subnet of cfg from anywhere with credentials: what the subnet needs for
+// outside examines the subnet of cfg from anywhere with credentials: what the subnet needs for
 // nodes to reach AWS, who has the addresses of the list, whether they are reserved, and what a role
 // may do. It changes nothing, and says what cannot be seen from there.
 //
 // The error is ctx's cause. The Diagnosis then has what was found before.
-func Outside(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagnosis, error) {
+func outside(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagnosis, error) {
 	began := time.Now()
 	d := Diagnosis{Findings: []Finding{}, Cluster: cfg.Cluster, Role: cfg.Role, Subnet: cfg.Subnet}
 	e := &examination{cfg: cfg, env: env, diagnose: &d, reached: map[string]bool{"ec2": true, "ssm": true}, elsewhere: true}
 	bounded, cancel := cfg.Bound(ctx)
 	defer cancel()
-	e.outside(bounded)
+	e.examineSubnet(bounded)
 	d.Region = e.facts.ID.Region
 	return e.ended(ctx, bounded, began)
 }
 
-// outside makes the checks in the order in which a run would hit them.
-func (d *examination) outside(ctx context.Context) {
+// examineSubnet makes the checks in the order in which a run would hit them.
+func (d *examination) examineSubnet(ctx context.Context) {
 	d.report(d.ownCredentials(ctx)...)
 	if !d.signs {
 		return
@@ -103,7 +103,7 @@ func (d *examination) subnet(ctx context.Context) (ec2.SubnetDetails, []Finding)
 		err = d.explainCall(ctx, err)
 		return s, append(findings, unknown("vpc", "", strings.Join(exit.Remedies(err), "; or "), "%v", err))
 	}
-	d.facts.ID.VPC = networks
+	d.facts.ID.VPC, d.vpcKnown = networks, true
 	return s, findings
 }
 
@@ -116,8 +116,12 @@ func (d *examination) outsideList() (findings []Finding) {
 	at := check.Placed(d.cfg.Pools, d.facts.ID)
 	subnet := d.facts.ID.SubnetID
 	for _, p := range at.Outside.Named() {
-		if len(p.Addrs) > 0 {
+		switch {
+		case len(p.Addrs) == 0:
+		case d.vpcKnown:
 			findings = append(findings, failed(exit.Usage, "address", spans(p.Addrs), "correct the list of addresses", "outside the VPC %s (%s)", d.facts.ID.VPCID, at.VPC()))
+		default:
+			findings = append(findings, unknown("address", spans(p.Addrs), "", "not in %s (%s); whether it is in the VPC is unknown", subnet, d.facts.ID.Subnet))
 		}
 	}
 	for _, p := range at.Others.Named() {
