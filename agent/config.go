@@ -94,6 +94,10 @@ func DefaultConfig() Config {
 	}
 }
 
+// names reports whether the run looks after the Name tag. It gets the role, which an instance
+// outside EMR does not have.
+func (c Config) names() bool { return c.NameTag && !c.Pools.Plain() }
+
 // Bound returns ctx with the deadline of a run that begins now.
 func (c Config) Bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return c.BoundBy(ctx, c.Timeout)

@@ -27,11 +27,12 @@ const (
 	kernelPage    = "../netcfg/README.md"
 	statesPage    = "../agent/README.md"
 	rehearsalPage = "../cmd/emrsim/README.md"
+	plainPage     = "plain/README.md"
 )
 
 // pages are the documents that name flags, commands, files and each other.
 var pages = []string{
-	mainPage, referencePage, deployingPage, protocolPage, factsPage, kernelPage, statesPage, rehearsalPage,
+	mainPage, referencePage, deployingPage, protocolPage, factsPage, kernelPage, statesPage, rehearsalPage, plainPage,
 }
 
 func page(t *testing.T, name string) string {

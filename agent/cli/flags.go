@@ -66,13 +66,14 @@ func definitions() []definition {
 		{pool.FlagMaster, "IPS", "", "addresses for master nodes"},
 		{pool.FlagCore, "IPS", "", "addresses for core nodes"},
 		{pool.FlagTask, "IPS", "", "addresses for task nodes (default: task nodes stay as they are)"},
+		{pool.FlagAny, "IPS", "", "addresses for instances outside EMR, which have no roles"},
 		{flagRole, "ROLE", "", "this node's role: MASTER, CORE or TASK (default: detected)"},
 		{flagScope, "SCOPE", agent.DefaultScope, "SNAT traffic to outside the VPC (external), to private networks there (private; default on a node with a public IP) or all traffic (all)"},
 		{flagOnly, "CIDRS", "", "SNAT only traffic to these networks"},
 		{flagExclude, "CIDRS", "", "never SNAT traffic to these networks"},
 		{flagNoNameTag, "bool", "", "leave the instance's Name tag as it is"},
 		{flagNoUnits, "bool", "", "install no systemd units that restore address and rules"},
-		{flagShutdown, "bool", "", "install no EMR shutdown action that releases the address"},
+		{flagShutdown, "bool", "", "do not release the address when the node ends (EMR's shutdown action; outside EMR a systemd unit)"},
 		{flagOnError, "WHAT", agent.DefaultOnError, "if the run fails: fail, or continue (exit code 0, a tag, and a timer that retries)"},
 		{flagDryRun, "bool", "", "show what would be changed, and change nothing: the same as plan"},
 		{flagPutRate, "N", "3", "PutParameter calls a second that the account allows"},
@@ -98,7 +99,8 @@ func definitions() []definition {
 
 // The flags of the commands.
 var (
-	addressFlags = []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask}
+	roleFlags    = []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask}
+	addressFlags = slices.Concat(roleFlags, []string{pool.FlagAny})
 	applyFlags   = slices.Concat(addressFlags, []string{flagRole, flagScope, flagOnly, flagExclude, flagNoNameTag, flagNoUnits, flagShutdown,
 		flagOnError, flagDryRun, flagPutRate, flagClaimTag, flagVerify})
 	nodeFlags   = append([]string{flagBackend, flagLockWait, flagStateDir}, awsFlags...)

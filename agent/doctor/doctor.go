@@ -151,6 +151,7 @@ func (d *examination) examine(ctx context.Context) {
 	if d.hasState {
 		d.cfg = d.cfg.Repeating(d.last.Settings)
 	}
+	d.facts.Plain = d.cfg.Pools.Plain()
 	d.cfg = d.cfg.WithScope(d.facts.ID)
 	d.report(d.lastError(ctx))
 	d.report(d.localFiles()...)
@@ -229,6 +230,7 @@ func (d *examination) credentials(ctx context.Context) []Finding {
 	}
 	d.api = withAttempts(d.session.AWS.Config)
 	d.session.EC2 = ec2.NewNode(d.api, d.facts.ID, d.facts.Cluster, d.env)
+	d.session.EC2.Plain = d.facts.Plain
 	ctx, cancel := context.WithTimeout(ctx, d.imdsTimeout())
 	defer cancel()
 	if err := ec2.WaitForCredentials(ctx, d.api, d.env, d.imdsTimeout()/2); err != nil {
