@@ -131,6 +131,8 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 	each(flagOutput, oneOf(&c.Output, values[flagOutput]...))
 	each(flagSubnet, parseSubnet(&c.Subnet))
 	each(flagRegion, parseRegion(&c.Region))
+	each(flagCluster, parseCluster(&c.Cluster))
+	each(flagRoleName, parseRoleName(&c.RoleName))
 	each(flagYes, parseBool(&c.Yes))
 	var noNameTag bool
 	each(flagNoNameTag, parseBool(&noNameTag))
