@@ -15,6 +15,8 @@ type Member struct {
 	Role      string
 	Launched  time.Time    // by EC2; zero where EC2 does not list it yet
 	Addresses []netip.Addr // of its primary ENI, the primary IP included
+	// Unranked is set for the node itself if EC2 does not say which other instances are members.
+	Unranked bool
 }
 
 // Pools are the addresses offered to each role; a role without a pool gets no address.
@@ -30,7 +32,7 @@ func needy(members []Member, pools Pools) []Member {
 	for _, m := range members {
 		pool := pools[m.Role]
 		carries := func(a netip.Addr) bool { return slices.Contains(pool, a) }
-		if len(pool) > 0 && !slices.ContainsFunc(m.Addresses, carries) {
+		if len(pool) > 0 && !m.Unranked && !slices.ContainsFunc(m.Addresses, carries) {
 			list = append(list, m)
 		}
 	}

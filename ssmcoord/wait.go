@@ -32,7 +32,7 @@ func (e *ExhaustedError) Unwrap() error { return e.Cause }
 
 func (e *ExhaustedError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "no free address among the %d for role %s after waiting %s:", len(e.Addresses), e.Role, e.Waited.Round(time.Second))
+	fmt.Fprintf(&b, "no free address among the %d%s after waiting %s:", len(e.Addresses), forRole(e.Role), e.Waited.Round(time.Second))
 	for _, a := range e.Addresses {
 		fmt.Fprintf(&b, "\n  %-15s %s", a.Addr, a.Reason)
 		if a.Cluster != "" && !strings.Contains(a.Reason, a.Cluster) {
@@ -79,15 +79,23 @@ func (c *Coordinator) waitingFor() string {
 			parts = append(parts, a.String()+" "+reason)
 		}
 	}
-	all := fmt.Sprintf("all %d addresses for role %s are", len(pool), c.Self.Role)
+	all := fmt.Sprintf("all %d addresses%s are", len(pool), forRole(c.Self.Role))
 	if len(pool) == 1 {
-		all = fmt.Sprintf("the only address for role %s is", c.Self.Role)
+		all = fmt.Sprintf("the only address%s is", forRole(c.Self.Role))
 	}
 	line := fmt.Sprintf("%s taken: %s", all, strings.Join(parts, "; "))
 	if more := len(pool) - len(parts); more > 0 {
 		line += fmt.Sprintf("; and %d more", more)
 	}
 	return line
+}
+
+// forRole names the role of a pool in messages. An instance outside EMR has none.
+func forRole(role string) string {
+	if role == "" {
+		return ""
+	}
+	return " for role " + role
 }
 
 // ErrOutOfTime says that the time for finding an address was over before every address had been

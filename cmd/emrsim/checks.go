@@ -95,7 +95,7 @@ func (r *rehearsal) checkRecords(w *row) {
 		r.problem(w.node.Name, "the ledger does not say that %s holds %s: %q", w.node.Instance, w.static, record)
 	}
 	want := r.spec.NameTag
-	if r.wanted.NameTag {
+	if r.wanted.NameTag && w.node.Role != "" {
 		want += "-" + w.node.Role
 	}
 	if got := r.cluster.NameTag(w.node); got != want {

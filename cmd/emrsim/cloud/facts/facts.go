@@ -43,6 +43,7 @@ const (
 	ec2API = docs + "AWSEC2/latest/APIReference/"
 	ec2UG  = docs + "AWSEC2/latest/UserGuide/"
 	ec2Dev = docs + "ec2/latest/devguide/"
+	asUG   = docs + "autoscaling/ec2/userguide/"
 	vpcUG  = docs + "vpc/latest/userguide/"
 	ssmAPI = docs + "systems-manager/latest/APIReference/"
 	quotas = docs + "general/latest/gr/ssm.html"
