@@ -26,6 +26,9 @@ func (c *Cloud) authorize(a *action, op *operation, who *caller, call *Call, now
 	err := c.opts.Authorize(req)
 	if err == nil && op.also != "" {
 		req.Action = op.also
+		if op.alsoOn != nil { // the last ones
+			req.Resources, req.Contexts = op.alsoOn, req.Contexts[len(req.Contexts)-len(op.alsoOn):]
+		}
 		err = c.opts.Authorize(req)
 	}
 	if err == nil {

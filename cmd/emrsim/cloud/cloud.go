@@ -51,8 +51,10 @@ type Cloud struct {
 	callers   map[string]*caller // by instance id; "" is the operator
 	byKey     map[string]*caller // by access key id
 	due       []dueRelease       // ENIs to be freed, the earliest first
+	made      map[string]string  // interfaces by the client token of their creation
 	ids       uint64             // number of identifiers made so far
 	publics   int                // number of public addresses given out so far
+	regions   []region           // that DescribeRegions lists too
 	s3policy  iam.Policies       // of the buckets
 	calls     []Call
 	fault     func(Call) FaultAction
@@ -73,6 +75,7 @@ func New(o Options) *Cloud {
 		drains:   map[string]float64{},
 		callers:  map[string]*caller{},
 		byKey:    map[string]*caller{},
+		made:     map[string]string{},
 	}
 	c.skew.Store(int64(o.ClockSkew))
 	c.params.init()

@@ -47,7 +47,8 @@ type operation struct {
 	unfiltered bool     // an EC2 describe call with neither ids nor filters
 	resources  []string // ARNs, for Authorize
 	keys       iam.Keys
-	also       string // a second action that the call needs on the same resources
+	also       string   // a second action that the call needs on the same resources
+	alsoOn     []string // or on these
 	dryRun     bool
 	// refuses, if set, is what the call would be refused with for a reason other than permissions.
 	refuses func(now time.Time) *Error

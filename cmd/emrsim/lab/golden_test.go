@@ -57,8 +57,8 @@ func section(report, title string) string {
 	return text
 }
 
-// told returns what a run tells an operator: the end of a failed run without its log, or the report.
-// What was changed depends on the machine, and is left out.
+// told returns what a run tells an operator: the end of a failed run without its log, or the
+// report. What was changed depends on the machine, and is left out.
 func (c *Cluster) told(got Result) string {
 	var lines []string
 	section := ""

@@ -4,7 +4,7 @@ func clusters() []Fact {
 	return []Fact{
 		documented("bootstrap-user", "A bootstrap action runs as hadoop, with sudo, before applications are installed, also on nodes that come later", "It runs itself again through sudo: `cli.Elevate`. Spare addresses", emrMG+"emr-plan-bootstrap.html"),
 		unverified("bootstrap-reboot", "A bootstrap action does not run again at a reboot", "", "The units restore the address at boot: `agent.Restore`. A run changes nothing where all is in order: `agent.Apply`", "cmd/emrsim/simulation.TestSwitches", "cmd/emrsim/simulation.TestBootAfterAListChangeIsKilled"),
-		unverified("bootstrap-time", "The time limit of a bootstrap action: about an hour", "observed by others", "`agent.DefaultTimeout`, 10 minutes", "cmd/emrsim/simulation.TestWaitingForTheLiving"),
+		unverified("bootstrap-time", "A bootstrap action may take about an hour", "observed by others", "`agent.DefaultTimeout`, 10 minutes", "cmd/emrsim/simulation.TestWaitingForTheLiving"),
 		documented("bootstrap-exit", "A non-zero exit ends the instance", "`--on-error`", emrMG+"emr-plan-bootstrap.html"),
 		documented("no-order", "Nodes start in no order: EMR promises none", "No node waits for another node: `ssmcoord.Coordinator.Acquire`", emrMG+"emr-plan-bootstrap.html"),
 		documented("shutdown-actions", "Shutdown actions run at termination, side by side, for 60 s, and may not run; at scale-in they are not promised", "Release within 45 s: `agent/systemd/emr-static-ip-release.sh`. Addresses of the dead are taken over: `ssmcoord.Terminated`", emrMG+"emr-plan-bootstrap.html"),
@@ -29,8 +29,8 @@ func clusters() []Fact {
 
 func systems() []Fact {
 	return []Fact{
-		unverified("files-names", "The names and fields of EMR's files on a node", "files of masters of EMR 5.12, 5.21, 5.23, 5.29 and 7.2 in public repositories", "The role has six sources: `emr.DetectRole`. Unknown and missing fields are tolerated: `emr.Files`", "agent/emr.TestSamples", "agent/emr.TestParseEMRFileTolerates", "agent/emr.TestFilesDisagree"),
-		unverified("files-fleet", "The files of a fleet's nodes: fields as in the EMR API, or as those of groups with counts of units; roles in capitals or not", "a public user's scripts have MASTER", "A count that the files only suggest refuses nothing: `emr.Files.Requested`. Roles are compared without regard to case: `emr.ParseRole`. `cloud.Unverified.Files`"),
+		unverified("files-names", "EMR's files on a node have the names and fields that the samples have", "files of masters of EMR 5.12, 5.21, 5.23, 5.29 and 7.2 in public repositories", "The role has six sources: `emr.DetectRole`. Unknown and missing fields are tolerated: `emr.Files`", "agent/emr.TestSamples", "agent/emr.TestParseEMRFileTolerates", "agent/emr.TestFilesDisagree"),
+		unverified("files-fleet", "The files of a fleet's nodes have the fields of the EMR API, not those of groups with counts of units, and no roles in capitals", "a public user's scripts have MASTER", "A count that the files only suggest refuses nothing: `emr.Files.Requested`. Roles are compared without regard to case: `emr.ParseRole`. `cloud.Unverified.Files`"),
 		unverified("files-three-masters", "The files of three masters say that there are three", "", "The number of masters is a hint: `emr.Files`. `cloud.FilesOneOfThree`"),
 		unverified("files-several-entries", "Several entries of a role in the files are a fleet's instance types, since a cluster with groups has one master and one core group", "the [management guide]("+emrMG+"emr-instance-group-configuration.html) says so of clusters, not of the files", "Such counts are unknown: `emr.repeated`", "agent/emr.TestRequested"),
 		unverified("files-group-added", "A group that was added later may be missing in job-flow.json", "", "The role is then CORE or TASK by the other sources: `emr.DetectRole`. `cloud.FilesNoGroup`", "agent/emr.TestDetectRole"),
