@@ -9,8 +9,8 @@ import (
 	clustercheck "github.com/emr-static-ip/emr-static-ip/agent/cluster"
 )
 
-// checkClusters runs cluster check on a node of each cluster, and compares its verdict on every node
-// with the node's kernel. All must be quiet.
+// checkClusters runs cluster check on a node of each cluster, and compares its verdict on every
+// node with the node's kernel. All must be quiet.
 func (l *Launch) checkClusters(ctx context.Context) {
 	clusters := map[string][]*Node{}
 	var ids []string

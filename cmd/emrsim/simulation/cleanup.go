@@ -16,8 +16,8 @@ import (
 )
 
 // cleanUp lets two operators clean up independently while clusters are launched. At random times
-// each of them runs `ledger gc --yes`, `ledger repair --yes` or `ledger remove --yes` on an instance of the subnet, with
-// the same faults and stale reads as the nodes.
+// each of them runs `ledger gc --yes`, `ledger repair --yes` or `ledger remove --yes` on an
+// instance of the subnet, with the same faults and stale reads as the nodes.
 func (l *Launch) cleanUp(ctx context.Context) error {
 	for range 2 {
 		bastion, err := l.w.Cloud.RunInstance(cloud.InstanceSpec{Subnet: l.subnet, Name: "bastion"})
