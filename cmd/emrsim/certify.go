@@ -127,8 +127,11 @@ func (o *certifyOptions) run(ctx context.Context, out io.Writer) error {
 	}
 	var known []certify.Judgement
 	if o.judged != "" {
-		var err error
-		if known, err = certify.ReadJudgements(o.judged); err != nil {
+		_, err := os.Stat(o.judged)
+		if err == nil {
+			known, err = certify.ReadJudgements(o.judged)
+		}
+		if err != nil {
 			return usageError{fmt.Errorf("--judged: %w", err)}
 		}
 	}
@@ -165,7 +168,7 @@ func (o *certifyOptions) judge(ctx context.Context) (j certify.Judge, stop func(
 		}
 		j = certify.Judge{Name: "AWS " + o.region, Config: cfg, Pause: 400 * time.Millisecond, Lag: 40 * time.Second}
 	case o.endpoint != "":
-		j = certify.Judge{Name: "an emulator", Emulator: true, Lag: 10 * time.Second}
+		j = certify.Judge{Name: "an emulator", Emulator: true, Pause: certify.EmulatorPause, Lag: 10 * time.Second}
 		j.Config = sdk.Config{Region: "us-east-1", BaseEndpoint: &o.endpoint, Credentials: sdk.CredentialsProviderFunc(emulatorCredentials)}
 		if o.region != "" {
 			j.Config.Region = o.region
