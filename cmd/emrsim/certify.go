@@ -34,7 +34,7 @@ const certifyText = `Compares the model of AWS with a judge, by the same calls t
 The judge is an emulator at --endpoint, or AWS itself with --aws and your credentials. Without one it is the model, served over HTTP.
 
 On AWS it makes two network interfaces of its own in the subnet, without instances, with the tag emr-static-ip:certify; up to 24 unused
-and unreserved addresses of the subnet on them; and about 20 standard parameters below PREFIX/certify-ID. It changes nothing else: each
+and unreserved addresses of the subnet on them; and about a dozen standard parameters below PREFIX/certify-ID. It changes nothing else: each
 call is checked for that before it is sent. Everything is removed at the end, also after Ctrl-C, a deadline or an error. What a run
 leaves that was killed, --cleanup removes.
 
@@ -235,9 +235,9 @@ func (o *certifyOptions) announce(out io.Writer, j certify.Judge) {
 	fmt.Fprintf(out, `%s
   makes    2 network interfaces in %s, without instances, tag %s=%s
            up to 24 secondary addresses on them: unused ones of the subnet that no reservation covers
-           about 20 standard parameters %s/certify-%s/*
+           about a dozen standard parameters %s/certify-%s/*
   removes  all of this, also after Ctrl-C; after a kill: the same command with --cleanup
-  calls    about 150, in 1 to 3 minutes; at most %s
+  calls    about 120, in 1 to 3 minutes; at most %s
 `, j.Name, where, certify.Tag, j.Run, j.Prefix, j.Run, o.timeout)
 	if !o.aws {
 		return
