@@ -1,4 +1,4 @@
-package node
+package onnode
 
 import (
 	"net/http/httptest"

@@ -1,7 +1,7 @@
-// Package node collects on a node of an EMR cluster what the table of facts has no source for:
+// Package onnode collects on a node of an EMR cluster what the table of facts has no source for:
 // EMR's files of fleets and three masters, iptables in the image, the names of units, sudo, and how
 // late IMDS is. It changes nothing by itself.
-package node
+package onnode
 
 import (
 	"context"
