@@ -135,12 +135,14 @@ func (c *commandLine) doctorCommand() *cobra.Command {
 		Short: "Check endpoints, permissions, addresses and this node",
 		Long: `Check everything that a run needs: endpoints, permissions, addresses and this node. Run it with the
 arguments of the bootstrap action, on a node or on another instance of the subnet.`,
-		Example: `  emr-static-ip doctor 10.0.1.10 10.0.1.20-29 --verify 192.168.50.10:8020`,
-		Args:    cobra.ArbitraryArgs,
-		RunE:    func(cmd *cobra.Command, args []string) error { return c.work(cmd, args, c.doctor) },
+		Example: `  emr-static-ip doctor 10.0.1.10 10.0.1.20-29 --verify 192.168.50.10:8020
+  emr-static-ip doctor --bundle /tmp/node.tar.gz`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return c.work(cmd, args, c.doctor) },
 	}
 	c.flags.add(cmd.Flags(), applyFlags, nil)
 	c.flags.add(cmd.Flags(), nodeFlags, doctorDefaults)
+	c.flags.add(cmd.Flags(), []string{flagBundle}, nil)
 	return cmd
 }
 

@@ -123,6 +123,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 	each(flagOutput, oneOf(&c.Output, values[flagOutput]...))
 	each(flagSubnet, parseSubnet(&c.Subnet))
 	each(flagRegion, parseRegion(&c.Region))
+	each(flagBundle, parseFile(&c.Bundle))
 	each(flagYes, parseBool(&c.Yes))
 	var noNameTag bool
 	each(flagNoNameTag, parseBool(&noNameTag))

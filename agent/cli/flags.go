@@ -39,6 +39,7 @@ const (
 	flagSubnet    = "subnet"
 	flagRegion    = "region"
 	flagYes       = "yes"
+	flagBundle    = "bundle"
 )
 
 // The values of flagOutput.
@@ -78,6 +79,7 @@ func definitions() []definition {
 		{flagVerify, "HOST:PORT", "", "service that the node must reach with its static IP; may be repeated"},
 		{flagSubnet, "SUBNET", "", "subnet (default: this node's; with --region, all)"},
 		{flagRegion, "REGION", "", "region (default: from the AWS settings, else this node's)"},
+		{flagBundle, "FILE", "", "also write this archive (.tar.gz) of findings, EMR's files, rules, logs and versions, without secrets"},
 		{flagYes, "bool", "", "make the changes instead of listing them"},
 		{flagBackend, "NAME", agent.DefaultBackend, "backend for the rules: auto, iptables or nftables"},
 		{flagPrefix, "PATH", agent.DefaultPrefix, "where the records are in Parameter Store"},
