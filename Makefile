@@ -20,10 +20,9 @@ BENCH_TIMEOUT ?= 1h
 BENCH ?= .
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.13.2
 
-# One set of flags for all of vet, test and build, so that the AWS SDK is compiled once and not three times. The version goes
-# in by -X and not from version control: the build is the same in a checkout, an archive, and a directory of another user.
+# One set of flags for all of vet, test and build.
 export CGO_ENABLED := 0
-export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buildvcs=false
+export GOFLAGS := $(shell scripts/goflags.sh)
 # The manual pages have the date of the last commit.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)

@@ -164,7 +164,7 @@ func (r *run) use(ctx context.Context, c *ssmcoord.Coordinator, plan ssmcoord.Pl
 // check does everything that can be refused before anything is changed. True: the node is to be
 // left as it is. forReal says that a run follows, and not only the plan of one.
 func (r *run) check(ctx context.Context, forReal bool) (alone bool, err error) {
-	if r.facts.Role, err = node.DetectRole(ctx, r.cfg.Role, r.facts.Files, r.session.EC2.Tags); err != nil {
+	if r.facts.Role, err = node.DetectRole(ctx, r.cfg.Pools, r.cfg.Role, r.facts.Files, r.session.EC2.Tags); err != nil {
 		return false, err
 	}
 	role := r.facts.Role.Role

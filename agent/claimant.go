@@ -118,9 +118,9 @@ func (c *Claimant) Options(last state.State) ssmcoord.Options {
 		Ledger:  c.ledger(),
 		EC2:     c.EC2,
 		Self:    c.Facts.Self(),
-		Pools:   ssmcoord.Pools{string(RoleMaster): pools.Master, string(RoleCore): pools.Core, string(RoleTask): pools.Task},
+		Pools:   ssmcoord.Pools{string(RoleMaster): pools.Master, string(RoleCore): pools.Core, string(RoleTask): pools.Task, "": pools.Any},
 		Past:    past,
-		Quick:   last.Finished() && (last.Named || !c.Config.NameTag) && len(past.Intents) == 1,
+		Quick:   last.Finished() && (last.Named || !c.Config.names()) && len(past.Intents) == 1,
 		PutRate: c.Config.PutRate,
 	}
 }

@@ -46,13 +46,15 @@ func (c Config) wantedParts(env Environment) systemd.Wanted {
 	return systemd.Wanted{
 		Units:    !c.NoUnits && systemd.Running(env),
 		Action:   !c.NoShutdownAction && systemd.IsEMR(env),
+		Release:  !c.NoShutdownAction && !c.NoUnits && c.Pools.Plain() && systemd.Running(env),
 		NoAction: c.NoShutdownAction,
 	}
 }
 
-// ensure installs the units and the shutdown action. A failure is a warning. Without units the node
-// is in order until its next reboot. Without the shutdown action EC2 frees the address when the
-// instance has ended, and the next node that needs the address takes the record over.
+// ensure installs the units, and what releases the address at the node's end: EMR's shutdown
+// action, or outside EMR a unit. A failure is a warning. Without units the node is in order until
+// its next reboot. Without the release EC2 frees the address when the instance has ended, and the
+// next node that needs the address takes the record over.
 func (i *installed) ensure(ctx context.Context) {
 	w := i.cfg.wantedParts(i.Host)
 	switch {
@@ -65,23 +67,29 @@ func (i *installed) ensure(ctx context.Context) {
 			i.report.warn(fmt.Sprintf("the systemd units are not complete, and a reboot may lose the address and the rules: %v; run again, or use --no-units", err))
 		}
 	}
+	what := "EMR shutdown action"
+	if i.cfg.Pools.Plain() {
+		what = systemd.ReleaseService
+	}
 	var err error
 	switch {
 	case w.NoAction:
-		i.report.note("no EMR shutdown action is installed (--no-shutdown-action): EC2 frees the address when the instance has ended")
-		err = i.RemoveShutdownAction() // of an earlier run
+		i.report.note("no " + what + " is installed (--no-shutdown-action): EC2 frees the address when the instance has ended")
+		err = errors.Join(i.RemoveShutdownAction(), i.RemoveRelease(ctx)) // of an earlier run
 	case w.Action:
 		err = i.EnsureShutdownAction(ctx)
+	case w.Release:
+		err = i.EnsureRelease(ctx)
 	}
 	if err != nil {
-		i.report.warn(fmt.Sprintf("the EMR shutdown action is not as it should be: %v; without it EC2 frees the address only when the instance has ended; run again", err))
+		i.report.warn(fmt.Sprintf("the %s is not as it should be: %v; without it EC2 frees the address only when the instance has ended; run again", what, err))
 	}
 }
 
-// remove removes the units and the shutdown action. If the file system takes no writes, it warns.
+// remove removes what ensure installs. If the file system takes no writes, it warns.
 // Units that stay find that the node has no static IP and do nothing.
 func (i *installed) remove(ctx context.Context) error {
-	err := errors.Join(i.RemoveUnits(ctx), i.RemoveShutdownAction())
+	err := errors.Join(i.RemoveUnits(ctx), i.RemoveRelease(ctx), i.RemoveShutdownAction())
 	if state.Unwritable(err) {
 		i.report.warn(err.Error() + "; run emr-static-ip release again when that can be written")
 		return nil

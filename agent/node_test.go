@@ -39,10 +39,15 @@ const testLink = agenttest.Link
 
 func newTestNode(t *testing.T, o cloud.Options) *testNode {
 	t.Helper()
-	m := agenttest.New(t, o)
-	n := &testNode{Node: m.Node, t: t, cloud: m.Cloud, kernel: m.Kernel, env: m.Env, silent: &m.Silent, active: m.Active}
-	n.cfg = DefaultConfig()
+	n := testNodeOf(agenttest.New(t, o))
 	n.cfg.Pools = Pools{Master: netiptest.Addrs("10.0.1.20"), Core: netiptest.Addrs("10.0.1.21 10.0.1.22")}
+	return n
+}
+
+// testNodeOf returns a node of agenttest with what the tests of this package need.
+func testNodeOf(m *agenttest.Node) *testNode {
+	n := &testNode{Node: m.Node, t: m.T, cloud: m.Cloud, kernel: m.Kernel, env: m.Env, silent: &m.Silent, active: m.Active}
+	n.cfg = DefaultConfig()
 	n.env.Systemctl = n.systemctl
 	return n
 }

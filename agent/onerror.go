@@ -314,6 +314,10 @@ func listDigest(p Pools) string {
 	if p.Empty() {
 		return ""
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%v", p))
+	text := fmt.Appendf(nil, "{%v %v %v %t}", p.Master, p.Core, p.Task, p.MasterOnly) // as older versions did
+	if p.Plain() {
+		text = fmt.Append(text, p.Any)
+	}
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }

@@ -108,6 +108,7 @@ func (r *run) identify(ctx context.Context, blind bool) (err error) {
 	if r.memory.Known() {
 		r.repeat(r.memory.State())
 	}
+	r.facts.Plain = r.cfg.Pools.Plain()
 	r.cfg = r.cfg.WithScope(r.facts.ID)
 	r.facts.ReadFiles(r.env.Root, r.memory.State())
 	for _, p := range r.facts.Files.Problems() {
@@ -120,6 +121,7 @@ func (r *run) identify(ctx context.Context, blind bool) (err error) {
 // repeat takes those facts from the last run that this one does not look up again.
 func (r *run) repeat(last state.State) {
 	r.cfg = r.cfg.Repeating(last.Settings)
+	r.facts.Plain = r.cfg.Pools.Plain()
 	r.facts.Gateways, r.facts.GatewaysAt = last.Gateways, last.GatewaysAt
 }
 
@@ -151,7 +153,7 @@ func (r *run) coordinator(last state.State) *ssmcoord.Coordinator {
 
 // newNaming returns what looks after the Name tag.
 func (r *run) newNaming() *naming {
-	return &naming{ec2: r.session.EC2, wanted: r.cfg.NameTag, before: r.memory.State().Named, report: r.report, explain: r.explain}
+	return &naming{ec2: r.session.EC2, wanted: r.cfg.names(), before: r.memory.State().Named, report: r.report, explain: r.explain}
 }
 
 // joinGateways waits for the networks of S3 and DynamoDB.

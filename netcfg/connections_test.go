@@ -5,12 +5,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -356,11 +356,9 @@ nft add chain ip raw2 in '{ type filter hook prerouting priority raw; }'; nft ad
 // The commands that are printed for it name the address.
 func TestForgetConnectionsIsPrinted(t *testing.T) {
 	f := netcfg.ForgetConnections{Addr: static, Count: 3}
-	if !strings.Contains(f.String(), "conntrack -D --src-nat 10.0.1.20\n") || !strings.Contains(f.Summary(), " 3 connections ") {
-		t.Errorf("%s; %s", f, f.Summary())
-	}
-	f.Count = 1
-	if got := f.Summary(); got != "end the translation of a connection that uses 10.0.1.20" {
-		t.Error(got)
+	texts := golden.Open(t, "connections.txt")
+	texts.Is(t, "commands", f.String())
+	for _, f.Count = range []int{1, 3} {
+		texts.Is(t, fmt.Sprintf("%d connections", f.Count), f.Summary())
 	}
 }

@@ -121,7 +121,7 @@ func TestOvertakenIsTold(t *testing.T) {
 				enter(t, v.program, "iptables-nft", "iptables-legacy")
 				w := newNetwork(t, v.options, v.program)
 				w.node.ensure(t, config(), 2)
-				if got := w.node.judge(t); got.Condition != netcfg.InOrder || len(got.Before) > 0 || got.String() != "in order" {
+				if got := w.node.judge(t); got.Condition != netcfg.InOrder || len(got.Before) > 0 || got.String() != string(netcfg.InOrder) {
 					t.Error(got)
 				}
 				sh(t, c.do)

@@ -2,6 +2,7 @@ package netcfg
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 // someRules are rules of every shape that Desired makes.
@@ -89,17 +92,20 @@ func TestUnknownRules(t *testing.T) {
 }
 
 func TestParseRulesErrors(t *testing.T) {
-	for text, want := range map[string]string{
-		"-N EMR-STATIC-IP-IN\n-N EMR-STATIC-IP-IN":           "twice",
-		"-A EMR-STATIC-IP-IN -j RETURN":                      "comes before its chain",
-		"-X EMR-STATIC-IP-IN":                                "not understood",
-		"-N EMR-STATIC-IP-IN x":                              "not understood",
-		"-A OUTPUT --comment \"x -j EMR-STATIC-IP-IN":        "not closed",
-		"[0:0] -A POSTROUTING -j EMR-STATIC-IP-IN\x1b[31m\r": "EMR-STATIC-IP-IN?[31m",
+	messages := golden.Open(t, "parse.txt")
+	for _, text := range []string{
+		"-N EMR-STATIC-IP-IN\n-N EMR-STATIC-IP-IN",
+		"-A EMR-STATIC-IP-IN -j RETURN",
+		"-X EMR-STATIC-IP-IN",
+		"-N EMR-STATIC-IP-IN x",
+		"-A OUTPUT --comment \"x -j EMR-STATIC-IP-IN",
+		"[0:0] -A POSTROUTING -j EMR-STATIC-IP-IN\x1b[31m\r",
 	} {
-		if s, err := ParseRules(text); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %+v, error %v, want %q", text, s, err, want)
+		s, err := ParseRules(text)
+		if err == nil {
+			t.Fatalf("%q: %+v, no error", text, s)
 		}
+		messages.Is(t, fmt.Sprintf("%q", text), err.Error())
 	}
 	// A chain of somebody else's that merely begins like ours, and jumps to it, are passed over.
 	s, err := ParseRules("-N EMR-STATIC-IP-LOCAL\n-A OUTPUT -j EMR-STATIC-IP-LOCAL\n-A EMR-STATIC-IP-LOCAL -j ACCEPT\n[5:6] -A EMR-STATIC-IP-IN2 -j ACCEPT\n")

@@ -2,10 +2,10 @@ package netcfg_test
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -46,23 +46,23 @@ func TestSamples(t *testing.T) {
 // TestWayOut checks what is said of routes that lead past the rules, and whether the other side
 // sees the static IP then.
 func TestWayOut(t *testing.T) {
+	notes := golden.Open(t, "way-out.txt")
 	for _, test := range []struct {
 		name, script string
 		none         bool
-		said         []string
 		sees         string
 	}{
-		{"by the primary interface", "true", false, nil, static.String()},
-		{"the default route by another interface", "ip route replace default via 10.0.2.1 dev eth1", true, []string{"192.168.0.1, 203.0.113.1 leaves by eth1"}, "10.0.2.5"},
-		{"as a VPN sets it", "ip route add 0.0.0.0/1 via 10.0.2.1 dev eth1; ip route add 128.0.0.0/1 via 10.0.2.1 dev eth1", true, []string{"leaves by eth1"}, "10.0.2.5"},
-		{"a rule of the routing policy", "ip route add default via 10.0.2.1 dev eth1 table 100; ip rule add to 192.168.0.0/16 lookup 100", false, []string{"192.168.0.1 leaves by eth1"}, "10.0.2.5"},
-		{"a network by another interface", "ip route add 172.16.0.0/16 via 10.0.2.1 dev eth1", false, []string{"172.16.0.1 leaves by eth1"}, static.String()},
-		{"no route", "ip route del default", false, nil, ""},
-		{"a blackhole", "ip route add blackhole 172.16.0.0/16", false, nil, static.String()},
-		{"containers", "ip link add br0 type bridge; ip addr add 192.168.0.9/20 dev br0; ip link set br0 up", false, nil, static.String()},
+		{"by the primary interface", "true", false, static.String()},
+		{"the default route by another interface", "ip route replace default via 10.0.2.1 dev eth1", true, "10.0.2.5"},
+		{"as a VPN sets it", "ip route add 0.0.0.0/1 via 10.0.2.1 dev eth1; ip route add 128.0.0.0/1 via 10.0.2.1 dev eth1", true, "10.0.2.5"},
+		{"a rule of the routing policy", "ip route add default via 10.0.2.1 dev eth1 table 100; ip rule add to 192.168.0.0/16 lookup 100", false, "10.0.2.5"},
+		{"a network by another interface", "ip route add 172.16.0.0/16 via 10.0.2.1 dev eth1", false, static.String()},
+		{"no route", "ip route del default", false, ""},
+		{"a blackhole", "ip route add blackhole 172.16.0.0/16", false, static.String()},
+		{"containers", "ip link add br0 type bridge; ip addr add 192.168.0.9/20 dev br0; ip link set br0 up", false, static.String()},
 		{"the static IP first in its subnet", "ip addr flush dev eth0; ip addr add 10.0.1.20/24 dev eth0; ip addr add 10.0.1.5/24 dev eth0; ip route add default via 10.0.1.1",
-			false, []string{"uses the static IP 10.0.1.20 as the source towards the VPC"}, static.String()},
-		{"a route with the static IP as its source", "ip route replace default via 10.0.1.1 src 10.0.1.20", false, []string{"uses the static IP 10.0.1.20 as the source towards the VPC"}, static.String()},
+			false, static.String()},
+		{"a route with the static IP as its source", "ip route replace default via 10.0.1.1 src 10.0.1.20", false, static.String()},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			enter(t, "iptables-nft", "iptables-legacy")
@@ -76,12 +76,10 @@ func TestWayOut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fits := len(out.Notes) == len(test.said) && !slices.ContainsFunc(test.said, func(s string) bool {
-				return !slices.ContainsFunc(out.Notes, func(n string) bool { return strings.Contains(n, s) })
-			})
-			if out.None != test.none || !fits {
-				t.Errorf("none %t, want %t; notes %q, want %q", out.None, test.none, out.Notes, test.said)
+			if out.None != test.none {
+				t.Errorf("none %t, want %t; notes %q", out.None, test.none, out.Notes)
 			}
+			notes.Is(t, test.name, strings.Join(out.Notes, "\n"))
 		})
 	}
 }

@@ -37,6 +37,11 @@ var rules = []rule{
 		applies:   productOutside("agent/ec2"),
 	},
 	{
+		name:      "only agent/cluster talks to EMR",
+		forbidden: oneOf("github.com/aws/aws-sdk-go-v2/service/emr"),
+		applies:   productOutside("agent/cluster"),
+	},
+	{
 		name: "only netcfg touches the kernel's network",
 		forbidden: oneOf("github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/mdlayher/netlink",
 			"github.com/coreos/go-iptables", "github.com/google/nftables"),
@@ -65,27 +70,32 @@ var rules = []rule{
 	{
 		name: "the rooms below the run do not import it, nor what is above it",
 		forbidden: func(imported string) bool {
-			return imported == module+"/agent" || oneOf(module+"/agent/cli", module+"/agent/doctor", module+"/agent/ledger")(imported)
+			return imported == module+"/agent" || oneOf(module+"/agent/cli", module+"/agent/cluster", module+"/agent/doctor", module+"/agent/ledger")(imported)
 		},
 		applies: func(file string) bool {
 			return !isTest(file) && within(file, "agent") && path.Dir(file) != "agent" &&
-				!slices.ContainsFunc([]string{"agent/cli", "agent/doctor", "agent/ledger", "agent/internal"}, func(dir string) bool { return within(file, dir) })
+				!slices.ContainsFunc([]string{"agent/cli", "agent/cluster", "agent/doctor", "agent/ledger", "agent/internal"}, func(dir string) bool { return within(file, dir) })
 		},
 	},
 	{
 		name:      "the run does not import the commands above it",
-		forbidden: oneOf(module+"/agent/cli", module+"/agent/doctor", module+"/agent/ledger"),
+		forbidden: oneOf(module+"/agent/cli", module+"/agent/cluster", module+"/agent/doctor", module+"/agent/ledger"),
 		applies:   func(file string) bool { return !isTest(file) && path.Dir(file) == "agent" },
 	},
 	{
 		name:      "doctor does not import the command line or another command",
-		forbidden: oneOf(module+"/agent/cli", module+"/agent/ledger"),
+		forbidden: oneOf(module+"/agent/cli", module+"/agent/cluster", module+"/agent/ledger"),
 		applies:   func(file string) bool { return !isTest(file) && within(file, "agent/doctor") },
 	},
 	{
 		name:      "ledger does not import the command line or another command",
-		forbidden: oneOf(module+"/agent/cli", module+"/agent/doctor"),
+		forbidden: oneOf(module+"/agent/cli", module+"/agent/cluster", module+"/agent/doctor"),
 		applies:   func(file string) bool { return !isTest(file) && within(file, "agent/ledger") },
+	},
+	{
+		name:      "cluster does not import the command line or another command",
+		forbidden: oneOf(module+"/agent/cli", module+"/agent/doctor", module+"/agent/ledger"),
+		applies:   func(file string) bool { return !isTest(file) && within(file, "agent/cluster") },
 	},
 	{
 		name:      "only the command line imports cobra and pflag",
@@ -255,6 +265,10 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"agent/ec2/node.go", sdk + "service/ec2", ""},
 		{"agent/doctor/permission.go", sdk + "service/ec2", "only agent/ec2 talks to EC2 and IMDS"},
 		{"agent/run.go", sdk + "service/ec2", "only agent/ec2 talks to EC2 and IMDS"},
+		{"agent/run.go", sdk + "service/emr", "only agent/cluster talks to EMR"},
+		{"agent/ledger/ledger.go", sdk + "service/emr/types", "only agent/cluster talks to EMR"},
+		{"agent/cluster/emr.go", sdk + "service/emr", ""},
+		{"agent/cluster/cluster.go", sdk + "service/ec2", "only agent/ec2 talks to EC2 and IMDS"},
 		{"agent/net.go", "github.com/vishvananda/netlink", "only netcfg touches the kernel's network"},
 		{"agent/net.go", "github.com/coreos/go-iptables/iptables", "only netcfg touches the kernel's network"},
 		{"agent/net.go", "github.com/google/nftables/expr", "only netcfg touches the kernel's network"},
@@ -290,6 +304,10 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"agent/doctor/doctor.go", module + "/agent", ""},
 		{"agent/ledger/ledger.go", module + "/agent/doctor", "ledger does not import the command line or another command"},
 		{"agent/ledger/ledger.go", module + "/agent/ec2", ""},
+		{"agent/cluster/cluster.go", module + "/agent/ledger", "cluster does not import the command line or another command"},
+		{"agent/cluster/cluster.go", module + "/agent", ""},
+		{"agent/run.go", module + "/agent/cluster", "the run does not import the commands above it"},
+		{"agent/operator/operator.go", module + "/agent", "the rooms below the run do not import it, nor what is above it"},
 		{"agent/cli/command.go", module + "/agent/ledger", ""},
 		{"agent/cli/command.go", "github.com/spf13/cobra", ""},
 		{"agent/run.go", "github.com/spf13/cobra", "only the command line imports cobra and pflag"},

@@ -160,7 +160,8 @@ if [ "${1:-}" = --clean ]; then
 fi
 
 # As in the Makefile, so that nothing is compiled twice.
-export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
+GOFLAGS=$(scripts/goflags.sh)
+export CGO_ENABLED=0 GOFLAGS
 if [ "${1:-}" = --stage ]; then
 	stage_demo "${@:2}"
 	exit 0

@@ -45,7 +45,7 @@ func (c *Coordinator) round(ctx, search context.Context, n int) (Plan, bool, err
 		return plan, won, err
 	}
 	c.exhausted = exhausted // an address was free for a moment
-	return plan, false, pause.Sleep(search, time.Duration(c.Rand()*float64(time.Second)))
+	return plan, false, pause.Sleep(search, time.Duration(c.Rand()*float64(refusedSpread)))
 }
 
 // claim carries out the steps of a plan before the kernel. It returns false if another ENI has the

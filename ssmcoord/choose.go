@@ -23,11 +23,7 @@ func (c *Coordinator) plan(ctx context.Context) (Plan, View, error) {
 		p, v, err = c.choose(ctx, 1)
 	}
 	if err == nil && !p.Addr.IsValid() {
-		e := &ExhaustedError{Role: c.Self.Role, now: c.Ledger.Now()}
-		for _, a := range c.Pools[c.Self.Role] {
-			e.Addresses = append(e.Addresses, HeldAddress{Addr: a, Reason: c.of(a).skipped})
-		}
-		err = e
+		err = c.taken(v.Entries, v.Holders, nil)
 	}
 	return p, v, err
 }

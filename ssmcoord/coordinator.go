@@ -148,7 +148,7 @@ type Coordinator struct {
 	losses    int       // addresses that EC2 refused
 	vague     string    // code of a refusal that may be about every address
 	exhausted bool      // a scan saw every address taken, and none was to be had since
-	waited    waitLine
+	waited    string    // for whom, as it was told
 }
 
 // address is what this run knows of one address of the pool.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -20,9 +19,6 @@ import (
 
 // errChanged ends the SDK's attempts at a deletion.
 var errChanged = errors.New("the record was replaced meanwhile")
-
-// lookAgain is how old a look at a record may be when an attempt to delete it is repeated.
-const lookAgain = 2 * time.Second
 
 // Delete removes the record of a. It is no error if there is none. DeleteParameter knows no
 // conditions: the caller has just read whose record it is.
@@ -69,21 +65,20 @@ func (l *Ledger) Delete(ctx context.Context, a netip.Addr, still func(Entry) boo
 	return true, nil
 }
 
-// beforeRepeating calls look before an attempt that is repeated, if the outcome of the one before
-// is unknown, or if the last look is older than lookAgain. An error of look ends the attempts.
+// beforeRepeating calls look before an attempt that is repeated. unknown says that the outcome of
+// the one before is. An error of look ends the attempts.
 func beforeRepeating(look func(ctx context.Context, unknown bool) error) func(*ssm.Options) {
 	return func(o *ssm.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			unknown, looked := false, time.Now()
+			again, unknown := false, false
 			attempt := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
-				if unknown || time.Since(looked) > lookAgain {
+				if again {
 					if err := look(ctx, unknown); err != nil {
 						return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 					}
-					unknown, looked = false, time.Now()
 				}
 				out, meta, err := next.HandleFinalize(ctx, in)
-				unknown = unknown || err != nil && !refused(err)
+				again, unknown = true, err != nil && !refused(err)
 				return out, meta, err
 			}
 			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("LookBeforeRepeating", attempt), "Retry", middleware.After)

@@ -72,6 +72,10 @@
 //   - A deletion whose answer was lost is repeated after ReadLag, if the record is still the same.
 //   - A name that this node deleted, or whose record it saw in this run, is created again after
 //     RecreateAfter.
+//   - A node that finds every address taken looks again within half of DescribeLag, and sooner at
+//     first. A run does not wait longer for its turn to write its record than for a lag.
+//
+// All other waits keep calls apart for AWS's quotas. They are in pace.go, each with its source.
 //
 // # Who meets whom, and when
 //

@@ -64,21 +64,18 @@ func TestJudge(t *testing.T) {
 func TestInUseBesideSelf(t *testing.T) {
 	c := New(Options{Self: Self{Instance: "i-1", ENI: "eni-1", Cluster: "j-1"}})
 	a := netip.MustParseAddr("10.0.1.20")
-	free := "; to free it: aws ec2 unassign-private-ip-addresses --network-interface-id eni-2 --private-ip-addresses 10.0.1.20"
-	beside := "in use by eni-2, which is another interface of this node and not its primary one"
-	for _, tt := range []struct {
-		holder Holder
-		want   string
-	}{
-		{Holder{ENI: "eni-2", Instance: "i-1", Cluster: "j-1"}, beside + free},
-		{Holder{ENI: "eni-2", Instance: "i-1", Primary: true}, beside + ", as its primary IP"},
-		{Holder{ENI: "eni-2", Instance: "i-2"}, "in use by i-2 (eni-2)" + free},
-		{Holder{ENI: "eni-2", Instance: "i-3", Cluster: "j-1"}, "in use by i-3 (eni-2) of cluster j-1"}, // a member, as it ends
+	texts := golden.Open(t, "in-use.txt")
+	for name, holder := range map[string]Holder{
+		"another interface of this node":                    {ENI: "eni-2", Instance: "i-1", Cluster: "j-1"},
+		"another interface of this node, as its primary IP": {ENI: "eni-2", Instance: "i-1", Primary: true},
+		"a stranger":          {ENI: "eni-2", Instance: "i-2"},
+		"a member that ended": {ENI: "eni-2", Instance: "i-3", Cluster: "j-1"},
 	} {
-		v := &View{Holders: map[netip.Addr]Holder{a: tt.holder}, Members: []Member{{Instance: "i-1"}, {Instance: "i-3"}}}
-		if !c.held(v, a) || c.of(a).skipped != tt.want {
-			t.Errorf("%v: %q, want %q", tt.holder, c.of(a).skipped, tt.want)
+		v := &View{Holders: map[netip.Addr]Holder{a: holder}, Members: []Member{{Instance: "i-1"}, {Instance: "i-3"}}}
+		if !c.held(v, a) {
+			t.Errorf("%s: not in use", name)
 		}
+		texts.Is(t, name, c.of(a).skipped)
 	}
 }
 

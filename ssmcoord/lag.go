@@ -21,5 +21,14 @@ const (
 const RecreateAfter = 30 * time.Second
 
 // RecordSoon is how long a run waits for its turn to write its record. A run whose turn is later
-// may leave the record to the timer.
-const RecordSoon = 30 * time.Second
+// may leave the record to the timer: it takes no longer than one that confirms its assignment.
+const RecordSoon = DescribeLag
+
+// A node that finds every address taken looks again after waitFirst, and then at intervals that
+// double up to waitMost, each time between half and all of it: that adds half of the lag with which
+// describe calls show a release. The first looks are closer, since late answers may be why no
+// address was free.
+const (
+	waitMost  = DescribeLag / 2
+	waitFirst = waitMost / 8
+)

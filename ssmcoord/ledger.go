@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -54,7 +55,7 @@ func (l *Ledger) Name(a netip.Addr) string { return l.prefix + "/" + l.subnet + 
 // entry may be older than the last write, since AWS does not document read-after-write.
 func (l *Ledger) Read(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]Entry, error) {
 	entries := make(map[netip.Addr]Entry, len(addrs))
-	for _, chunk := range chunks(addrs, NamesPerRead) {
+	for chunk := range slices.Chunk(addrs, NamesPerRead) {
 		names := make([]string, len(chunk))
 		byName := make(map[string]netip.Addr, len(chunk))
 		for i, a := range chunk {

@@ -15,6 +15,8 @@ type Member struct {
 	Role      string
 	Launched  time.Time    // by EC2; zero where EC2 does not list it yet
 	Addresses []netip.Addr // of its primary ENI, the primary IP included
+	// Unranked is set for the node itself if EC2 does not say which other instances are members.
+	Unranked bool
 }
 
 // Pools are the addresses offered to each role; a role without a pool gets no address.
@@ -30,7 +32,7 @@ func needy(members []Member, pools Pools) []Member {
 	for _, m := range members {
 		pool := pools[m.Role]
 		carries := func(a netip.Addr) bool { return slices.Contains(pool, a) }
-		if len(pool) > 0 && !slices.ContainsFunc(m.Addresses, carries) {
+		if len(pool) > 0 && !m.Unranked && !slices.ContainsFunc(m.Addresses, carries) {
 			list = append(list, m)
 		}
 	}
@@ -42,14 +44,10 @@ func byTurn(a, b Member) int {
 	return cmp.Or(cmp.Compare(roleOrder[a.Role], roleOrder[b.Role]), strings.Compare(a.Instance, b.Instance))
 }
 
-// launchSpan is the longest time between EC2's starts of instances of one launch. Members that were
-// started further apart belong to another launch, which no longer needs room.
-const launchSpan = 5 * time.Minute
-
-// Turn returns the node's place, from 0, among the members that were launched together with it and
-// have a pool. It is the same in every view, also after some of them have an address: it says how
-// many calls of other nodes to leave room for. A node that EC2 does not list yet gets a place by
-// its instance id.
+// Turn returns the node's place, from 0, among the members that were launched together with it (see
+// launchSpan) and have a pool. It is the same in every view, also after some of them have an
+// address: it says how many calls of other nodes to leave room for. A node that EC2 does not list
+// yet gets a place by its instance id.
 func Turn(self Self, members []Member, pools Pools) int {
 	own := slices.IndexFunc(members, func(m Member) bool { return m.Instance == self.Instance })
 	var list []Member
@@ -117,9 +115,4 @@ func scatter(s string) uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(s))
 	return h.Sum32()
-}
-
-// chunks cuts list into pieces of at most n.
-func chunks[T any](list []T, n int) [][]T {
-	return slices.Collect(slices.Chunk(list, n))
 }

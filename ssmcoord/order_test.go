@@ -65,6 +65,25 @@ func TestOrderNeverMeets(t *testing.T) {
 	}
 }
 
+// Nodes of which EC2 does not say that they belong together spread over the list. Each has its own
+// place, which stays.
+func TestOrderOfUnrankedNodes(t *testing.T) {
+	pools := Pools{"": pool(50)}
+	first := map[netip.Addr]int{}
+	for i := range 20 {
+		me := Self{Instance: fmt.Sprintf("i-%04x", (i*7919)%65536)}
+		members := []Member{{Instance: me.Instance, Unranked: true}}
+		order := Order(me, members, pools)
+		if len(order) != 50 || !slices.Equal(order, Order(me, members, pools)) {
+			t.Fatalf("%s: %v", me.Instance, order)
+		}
+		first[order[0]]++
+	}
+	if len(first) < 12 { // 20 draws from 50 have 16.6 different ones on average
+		t.Errorf("20 nodes begin with %d addresses", len(first))
+	}
+}
+
 // A node begins with the same address in an older and in a newer view, as long as the others take
 // theirs.
 func TestOrderAgreesOverTime(t *testing.T) {

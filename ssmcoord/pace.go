@@ -21,6 +21,19 @@ const (
 // and delay others.
 const share = 0.95
 
+// launchSpan is the longest time between EC2's starts of instances of one launch: members that were
+// started further apart need no room for each other. It is the least that EMR lets a fleet have for
+// its start: https://docs.aws.amazon.com/emr/latest/APIReference/API_SpotProvisioningSpecification.html
+const launchSpan = 5 * time.Minute
+
+// After a refusal a node waits up to refusedSpread, the time in which EC2 admits assignRate calls,
+// so that nodes which met at one address do not meet at the next one. A longer wait than paceTold
+// is reported, since an operator who reads along notices it.
+const (
+	refusedSpread = time.Second
+	paceTold      = 2 * time.Second
+)
+
 // slot returns how long after its start a node makes its call, so that burst nodes call at once,
 // and the others at the rate, each at its turn.
 func slot(turn int, burst, rate float64) time.Duration {
@@ -56,7 +69,7 @@ func (c *Coordinator) waitFor(ctx context.Context, due time.Time, why string) er
 	if d <= 0 {
 		return nil
 	}
-	if d > 2*time.Second {
+	if d > paceTold {
 		c.notify(EventPacing, netip.Addr{}, false, "%s: waiting %s", why, d.Round(100*time.Millisecond))
 	}
 	return pause.Sleep(ctx, d)

@@ -11,22 +11,6 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
-// A node that finds every address taken looks again after waitBase, and then at intervals that
-// double up to waitMax, each time between half and all of it: an address comes free when a node
-// ends, which takes minutes. waitEvery is how often a progress line is repeated while nothing
-// changes.
-const (
-	waitBase  = 2 * time.Second
-	waitMax   = 16 * time.Second
-	waitEvery = time.Minute
-)
-
-// waitLine is the last progress line and when it was told.
-type waitLine struct {
-	text string
-	at   time.Time
-}
-
 // HeldAddress is one address of the pool in an ExhaustedError.
 type HeldAddress struct {
 	Addr    netip.Addr
@@ -48,7 +32,7 @@ func (e *ExhaustedError) Unwrap() error { return e.Cause }
 
 func (e *ExhaustedError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "no free address among the %d for role %s after waiting %s:", len(e.Addresses), e.Role, e.Waited.Round(time.Second))
+	fmt.Fprintf(&b, "no free address among the %d%s after waiting %s:", len(e.Addresses), forRole(e.Role), e.Waited.Round(time.Second))
 	for _, a := range e.Addresses {
 		fmt.Fprintf(&b, "\n  %-15s %s", a.Addr, a.Reason)
 		if a.Cluster != "" && !strings.Contains(a.Reason, a.Cluster) {
@@ -62,27 +46,26 @@ func (e *ExhaustedError) Error() string {
 }
 
 // reserve is ctx with an earlier deadline. It leaves time to find out and to say who holds the
-// addresses: a tenth of what is left, 15 s at most.
+// addresses: a tenth of what is left, waitMost at most.
 func reserve(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithDeadline(ctx, deadline.Add(-min(time.Until(deadline)/10, 15*time.Second)))
+	return context.WithDeadline(ctx, deadline.Add(-min(time.Until(deadline)/10, waitMost)))
 }
 
-// wait sleeps before the next round and says for whom.
+// wait sleeps before the next round. It says for whom, if that has changed.
 func (c *Coordinator) wait(ctx context.Context, round int) error {
-	line := c.waitingFor()
-	if now := time.Now(); line != c.waited.text || now.Sub(c.waited.at) >= waitEvery {
-		c.waited = waitLine{line, now}
+	if line := c.waitingFor(); line != c.waited {
+		c.waited = line
 		until := ""
 		if deadline, ok := ctx.Deadline(); ok {
 			until = fmt.Sprintf(" (at most %s more)", time.Until(deadline).Round(time.Second))
 		}
 		c.notify(EventWaiting, netip.Addr{}, false, "%s%s", line, until)
 	}
-	d := min(waitBase<<min(round, 10), waitMax)
+	d := min(waitFirst<<min(round, 10), waitMost)
 	return pause.Sleep(ctx, pause.Jitter(c.Rand, d))
 }
 
@@ -96,15 +79,23 @@ func (c *Coordinator) waitingFor() string {
 			parts = append(parts, a.String()+" "+reason)
 		}
 	}
-	all := fmt.Sprintf("all %d addresses for role %s are", len(pool), c.Self.Role)
+	all := fmt.Sprintf("all %d addresses%s are", len(pool), forRole(c.Self.Role))
 	if len(pool) == 1 {
-		all = fmt.Sprintf("the only address for role %s is", c.Self.Role)
+		all = fmt.Sprintf("the only address%s is", forRole(c.Self.Role))
 	}
 	line := fmt.Sprintf("%s taken: %s", all, strings.Join(parts, "; "))
 	if more := len(pool) - len(parts); more > 0 {
 		line += fmt.Sprintf("; and %d more", more)
 	}
 	return line
+}
+
+// forRole names the role of a pool in messages. An instance outside EMR has none.
+func forRole(role string) string {
+	if role == "" {
+		return ""
+	}
+	return " for role " + role
 }
 
 // ErrOutOfTime says that the time for finding an address was over before every address had been
@@ -123,8 +114,13 @@ func (c *Coordinator) ended(ctx, search context.Context, err error) error {
 	pool := c.Pools[c.Self.Role]
 	entries, readErr := c.Ledger.Read(ctx, pool)
 	holders, holdErr := c.EC2.Holders(ctx, pool)
-	e := &ExhaustedError{Role: c.Self.Role, Waited: time.Since(c.began), now: c.Ledger.Now(), Cause: errors.Join(err, readErr, holdErr)}
-	for _, a := range pool {
+	return c.taken(entries, holders, errors.Join(err, readErr, holdErr))
+}
+
+// taken returns the error that says who has each address of the pool.
+func (c *Coordinator) taken(entries map[netip.Addr]Entry, holders map[netip.Addr]Holder, cause error) error {
+	e := &ExhaustedError{Role: c.Self.Role, Waited: time.Since(c.began), now: c.Ledger.Now(), Cause: cause}
+	for _, a := range c.Pools[c.Self.Role] {
 		held := HeldAddress{Addr: a, Reason: c.of(a).skipped}
 		if entry := entries[a]; entry.State == Claimed {
 			held.Cluster, held.Since = entry.Record.Cluster, entry.Modified

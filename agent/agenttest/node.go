@@ -56,24 +56,48 @@ type Node struct {
 // New returns the core node of a new cluster with one master and one core node.
 func New(t *testing.T, o cloud.Options) *Node {
 	t.Helper()
-	n := &Node{T: t, Cloud: cloud.New(o), Active: map[string]bool{}}
-	vpc := n.Cloud.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("10.7.0.0/16"))
-	subnet := n.Cloud.CreateSubnet(vpc, netip.MustParsePrefix("10.0.1.0/24"))
-	n.Cloud.ReserveCIDR(subnet, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
-	cluster, err := n.Cloud.LaunchCluster(cloud.ClusterSpec{Name: "test", NameTag: "test", Subnet: subnet, Masters: 1, Cores: 1})
+	account, subnet := network(o)
+	cluster, err := account.LaunchCluster(cloud.ClusterSpec{Name: "test", NameTag: "test", Subnet: subnet, Masters: 1, Cores: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, cn := range cluster.Nodes {
-		if cn.Role == cloud.RoleCore {
-			n.Node = cn
-		}
+	i := slices.IndexFunc(cluster.Nodes, func(n *cloud.Node) bool { return n.Role == cloud.RoleCore })
+	n := newNode(t, account, cluster.Nodes[i])
+	for p, content := range n.EMRFiles(cloud.FilesFull) {
+		n.Write(filepath.Join(n.Env.Root, p), string(content))
 	}
+	return n
+}
+
+// NewPlain returns instances outside EMR, with these tags.
+func NewPlain(t *testing.T, o cloud.Options, count int, tags map[string]string) (list []*Node) {
+	t.Helper()
+	account, subnet := network(o)
+	for range count {
+		cn, err := account.RunInstance(cloud.InstanceSpec{Subnet: subnet, Name: "plain", Tags: tags})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, newNode(t, account, cn))
+	}
+	return list
+}
+
+// network returns an account with the subnet 10.0.1.0/24. EC2 gives no instance an address from
+// 10.0.1.16/28.
+func network(o cloud.Options) (account *cloud.Cloud, subnet string) {
+	account = cloud.New(o)
+	vpc := account.CreateVPC(netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("10.7.0.0/16"))
+	subnet = account.CreateSubnet(vpc, netip.MustParsePrefix("10.0.1.0/24"))
+	account.ReserveCIDR(subnet, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
+	return account, subnet
+}
+
+func newNode(t *testing.T, account *cloud.Cloud, cn *cloud.Node) *Node {
+	t.Helper()
+	n := &Node{Node: cn, T: t, Cloud: account, Active: map[string]bool{}}
 	n.Kernel = netcfgtest.New(netcfgtest.Link(Link, 2, n.MAC, netip.PrefixFrom(n.PrimaryIP, 24)))
 	root := t.TempDir()
-	for p, content := range n.EMRFiles(cloud.FilesFull) {
-		n.Write(filepath.Join(root, p), string(content))
-	}
 	program := filepath.Join(t.TempDir(), "program")
 	n.Write(program, "the program")
 	n.Env = host.Environment{
@@ -96,7 +120,7 @@ func (n *Node) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // Systemctl does to the node's files what the program does.
 func (n *Node) Systemctl(_ context.Context, args ...string) error {
-	for _, u := range slices.Concat(systemd.Units(""), systemd.RetryUnits(nil, nil, 0)) {
+	for _, u := range slices.Concat(systemd.Units(""), systemd.RetryUnits(nil, nil, 0), []systemd.Unit{systemd.ReleaseUnit("")}) {
 		link := n.Env.Path(filepath.Join(systemd.Dir, u.Link))
 		switch {
 		case !slices.Contains(args, u.Name):

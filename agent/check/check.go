@@ -56,7 +56,7 @@ type Fit struct {
 func Pools(p pool.Pools, r emr.Role, id ec2.Identity, files emr.Files, has bool) (Fit, error) {
 	if p.Empty() {
 		err := errors.New("Insufficient arguments: no static IPs are named, and no earlier run on this node named any")
-		return Fit{}, exit.Invalid(err, "give the addresses: emr-static-ip MASTER_IP CORE_IP...")
+		return Fit{}, exit.Invalid(err, "give the addresses: emr-static-ip MASTER_IP CORE_IP...; outside EMR emr-static-ip --ips IPS")
 	}
 	at := Placed(p, id)
 	fit := Fit{Own: at.Own, Notes: at.Notes()}
@@ -97,7 +97,7 @@ func checkAddresses(p pool.Pools, at Placement, id ec2.Identity) []error {
 				first[a] = pool.What
 			}
 		}
-		if outside := at.Outside.For(roleOf(pool.What)); len(outside) > 0 {
+		if outside := at.Outside.For(pool.Role); len(outside) > 0 {
 			problems = append(problems, fmt.Errorf("%s %s outside the VPC (%s): this node's subnet is %s",
 				pool.What, several(outside), at.VPC(), at.Subnet()))
 		}

@@ -37,7 +37,7 @@ func (at Placement) Notes() []string {
 // for each other role that has none: its nodes here will be refused.
 func (at Placement) Missing(r emr.Role) (warnings []string, problem error) {
 	for _, p := range at.Others.Named() {
-		role := roleOf(p.What)
+		role := p.Role
 		if len(p.Addrs) == 0 || len(at.Own.For(role)) > 0 || len(at.Outside.For(role)) > 0 {
 			continue
 		}
@@ -52,8 +52,10 @@ func (at Placement) Missing(r emr.Role) (warnings []string, problem error) {
 
 // Needed says what a list without an address for this role and subnet lacks.
 func (at Placement) Needed(r emr.Role, files emr.Files) string {
-	what := strings.ToLower(string(r))
-	many := "an address of " + at.id.Subnet.String() + " for each " + what + " node"
+	many := "an address of " + at.id.Subnet.String() + " for each node"
+	if r != emr.None {
+		many = strings.TrimSuffix(many, "node") + strings.ToLower(string(r)) + " node"
+	}
 	n, from := files.Requested(r)
 	if r == emr.Master {
 		n, from = files.Masters()
@@ -77,6 +79,3 @@ func (at Placement) VPC() string {
 	}
 	return strings.Join(texts, ", ")
 }
-
-// roleOf returns the role of a pool's name in messages.
-func roleOf(what string) emr.Role { return emr.Role(strings.ToUpper(what)) }

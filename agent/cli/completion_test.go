@@ -87,10 +87,13 @@ func TestCompletionScripts(t *testing.T) {
 			t.Errorf("%s: %v\n%s", shell, err, out)
 		}
 	}
+	texts := golden.Open(t, "completion.txt")
 	for _, args := range [][]string{{"completion"}, {"completion", "fish"}, {"completion", "bash", "zsh"}} {
-		if code, stdout, stderr, _ := runMain(t, t.Context(), args, nil, agent.Report{}, nil); code != exit.Usage || stdout != "" || !strings.Contains(stderr, "bash or zsh") {
+		code, stdout, stderr, _ := runMain(t, t.Context(), args, nil, agent.Report{}, nil)
+		if code != exit.Usage || stdout != "" {
 			t.Errorf("%q: code %d, %s", args, code, stderr)
 		}
+		texts.Is(t, strings.Join(args, " "), stderr)
 	}
 }
 
@@ -135,7 +138,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 		want         []string
 	}{
 		{"emr-static-ip rel", breaks, []string{"release"}},
-		{"emr-static-ip ledger ", breaks, []string{"gc", "list", "repair"}},
+		{"emr-static-ip ledger ", breaks, []string{"gc", "list", "remove", "repair", "watch"}},
 		{"emr-static-ip --role ", breaks, []string{"MASTER", "CORE", "TASK"}},
 		{"emr-static-ip --role=c", breaks, []string{"CORE"}},
 		{"emr-static-ip --role=c", " \t\n", []string{"--role=CORE"}},
@@ -165,9 +168,10 @@ printf '%s\n' "${COMPREPLY[@]}"
 // Every flag of every command is a variable too; one that stands for none is told of.
 func TestEveryFlagIsAVariable(t *testing.T) {
 	values := map[string]string{
-		pool.FlagMaster: "10.0.1.10", pool.FlagCore: "10.0.1.11", pool.FlagTask: "10.0.1.12", flagRole: "task", flagOnly: "192.168.0.0/16", flagExclude: "192.168.1.0/24",
+		pool.FlagMaster: "10.0.1.10", pool.FlagCore: "10.0.1.11", pool.FlagTask: "10.0.1.12", pool.FlagAny: "10.0.1.13", flagRole: "task", flagOnly: "192.168.0.0/16", flagExclude: "192.168.1.0/24",
 		flagPrefix: "/x", flagPutRate: "7", flagTimeout: "77s", flagIMDS: "7s", flagLockWait: "7s", flagWait: "7s", flagStateDir: "/x",
 		flagVerify: "192.168.0.1:443", flagBundle: "/x/y.tar.gz", flagClaimTag: "team=data", flagSubnet: "subnet-0a1b2c3d", flagRegion: "eu-west-1",
+		flagCluster: "j-1K48XXXXXXHCB", flagRoleName: "EMR_EC2_DefaultRole",
 	}
 	c := commandLine{}
 	root := c.tree()

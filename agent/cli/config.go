@@ -54,13 +54,18 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 		}
 	}
 	args := pool.Args{Positional: positional, Names: map[string]string{}, Commands: commandNames(cmd.Root())}
+	given := func(flag string) bool { w := f.get(cmd, flag); return len(w.texts) > 0 && !w.variable }
+	plain := given(pool.FlagAny)
+	byRole := len(positional) > 0 || given(pool.FlagMaster) || given(pool.FlagCore) || given(pool.FlagTask)
 	for _, set := range []struct {
 		flag  string
 		texts *[]string
-	}{{pool.FlagMaster, &args.Master}, {pool.FlagCore, &args.Core}, {pool.FlagTask, &args.Task}} {
+	}{{pool.FlagMaster, &args.Master}, {pool.FlagCore, &args.Core}, {pool.FlagTask, &args.Task}, {pool.FlagAny, &args.Any}} {
 		w := f.get(cmd, set.flag)
-		if w.variable && len(positional) > 0 && set.flag != pool.FlagTask {
-			continue // the command line goes before the environment
+		switch { // the command line goes before the environment
+		case !w.variable:
+		case len(positional) > 0 && set.flag != pool.FlagTask, plain && set.flag != pool.FlagAny, byRole && set.flag == pool.FlagAny:
+			continue
 		}
 		if len(w.texts) > 0 {
 			*set.texts, args.Names[set.flag] = w.texts, w.name
@@ -104,6 +109,9 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 		}
 		return err
 	})
+	if c.Pools.Plain() && c.Given.Role {
+		problems = append(problems, fmt.Errorf("%s together with %s: instances outside EMR have no roles", f.get(cmd, flagRole).name, args.Names[pool.FlagAny]))
+	}
 	values := flagValues()
 	each(flagScope, oneOf(&c.Scope, values[flagScope]...))
 	each(flagBackend, oneOf(&c.Backend, values[flagBackend]...))
@@ -124,7 +132,13 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 	each(flagSubnet, parseSubnet(&c.Subnet))
 	each(flagRegion, parseRegion(&c.Region))
 	each(flagBundle, parseFile(&c.Bundle))
+	each(flagRegions, parseBool(&c.AllRegions))
+	each(flagCluster, parseCluster(&c.Cluster))
+	each(flagRoleName, parseRoleName(&c.RoleName))
 	each(flagYes, parseBool(&c.Yes))
+	if c.AllRegions && (c.Subnet != "" || !c.Pools.Empty()) {
+		problems = append(problems, fmt.Errorf("--%s with a subnet or with addresses: these are in one region", flagRegions))
+	}
 	var noNameTag bool
 	each(flagNoNameTag, parseBool(&noNameTag))
 	c.NameTag = !noNameTag

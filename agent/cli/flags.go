@@ -38,6 +38,9 @@ const (
 	flagVerbose   = "verbose"
 	flagSubnet    = "subnet"
 	flagRegion    = "region"
+	flagRegions   = "all-regions"
+	flagCluster   = "cluster"
+	flagRoleName  = "role-name"
 	flagYes       = "yes"
 	flagBundle    = "bundle"
 )
@@ -65,20 +68,24 @@ func definitions() []definition {
 		{pool.FlagMaster, "IPS", "", "addresses for master nodes"},
 		{pool.FlagCore, "IPS", "", "addresses for core nodes"},
 		{pool.FlagTask, "IPS", "", "addresses for task nodes (default: task nodes stay as they are)"},
+		{pool.FlagAny, "IPS", "", "addresses for instances outside EMR, which have no roles"},
 		{flagRole, "ROLE", "", "this node's role: MASTER, CORE or TASK (default: detected)"},
 		{flagScope, "SCOPE", agent.DefaultScope, "SNAT traffic to outside the VPC (external), to private networks there (private; default on a node with a public IP) or all traffic (all)"},
 		{flagOnly, "CIDRS", "", "SNAT only traffic to these networks"},
 		{flagExclude, "CIDRS", "", "never SNAT traffic to these networks"},
 		{flagNoNameTag, "bool", "", "leave the instance's Name tag as it is"},
 		{flagNoUnits, "bool", "", "install no systemd units that restore address and rules"},
-		{flagShutdown, "bool", "", "install no EMR shutdown action that releases the address"},
+		{flagShutdown, "bool", "", "do not release the address when the node ends (EMR's shutdown action; outside EMR a systemd unit)"},
 		{flagOnError, "WHAT", agent.DefaultOnError, "if the run fails: fail, or continue (exit code 0, a tag, and a timer that retries)"},
 		{flagDryRun, "bool", "", "show what would be changed, and change nothing: the same as plan"},
 		{flagPutRate, "N", "3", "PutParameter calls a second that the account allows"},
 		{flagClaimTag, "TAG", "", "tag KEY=VALUE of the record in Parameter Store; may be repeated"},
 		{flagVerify, "HOST:PORT", "", "service that the node must reach with its static IP; may be repeated"},
-		{flagSubnet, "SUBNET", "", "subnet (default: this node's; with --region, all)"},
+		{flagSubnet, "SUBNET", "", "subnet (default: this node's; of ledger with --region, all)"},
 		{flagRegion, "REGION", "", "region (default: from the AWS settings, else this node's)"},
+		{flagRegions, "bool", "", "list the records of all regions of the account's partition"},
+		{flagCluster, "CLUSTER", "", "with --subnet: the cluster whose nodes may have the addresses"},
+		{flagRoleName, "ROLE", "", "with --subnet: name or ARN of the nodes' IAM role, whose policies IAM simulates"},
 		{flagBundle, "FILE", "", "also write this archive (.tar.gz) of findings, EMR's files, rules, logs and versions, without secrets"},
 		{flagYes, "bool", "", "make the changes instead of listing them"},
 		{flagBackend, "NAME", agent.DefaultBackend, "backend for the rules: auto, iptables or nftables"},
@@ -88,7 +95,7 @@ func definitions() []definition {
 		{flagLockWait, "TIME", shortDuration(agent.DefaultLockWait), "how long to wait for the xtables lock"},
 		{flagStateDir, "DIR", agent.DefaultStateDir, "where this node's state is kept"},
 		{flagOutput, "FORMAT", agent.DefaultOutput, "output on stdout: text or json"},
-		{flagWait, "TIME", "0s", "how long to keep checking until the node is in order; exit code 10 if it is still settling then"},
+		{flagWait, "TIME", "0s", "how long to keep checking until all is in order; exit code 10 if it is not by then"},
 		{flagLogFormat, "FORMAT", agent.DefaultLogFormat, "log on stderr: console or json"},
 		{flagVerbose, "bool", "", "log more"},
 	}
@@ -96,7 +103,8 @@ func definitions() []definition {
 
 // The flags of the commands.
 var (
-	addressFlags = []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask}
+	roleFlags    = []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask}
+	addressFlags = slices.Concat(roleFlags, []string{pool.FlagAny})
 	applyFlags   = slices.Concat(addressFlags, []string{flagRole, flagScope, flagOnly, flagExclude, flagNoNameTag, flagNoUnits, flagShutdown,
 		flagOnError, flagDryRun, flagPutRate, flagClaimTag, flagVerify})
 	nodeFlags   = append([]string{flagBackend, flagLockWait, flagStateDir}, awsFlags...)

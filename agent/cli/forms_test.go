@@ -35,6 +35,44 @@ func TestMasterOnlyForm(t *testing.T) {
 	}
 }
 
+// A list without roles, for instances outside EMR, stands alone. The command line goes before the
+// environment, also where they have lists of different kinds.
+func TestListWithoutRoles(t *testing.T) {
+	plain := agent.Pools{Any: netiptest.Addrs("10.0.1.20 10.0.1.21")}
+	byRole := agent.Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11")}
+	const ips, cores = "EMR_STATIC_IP_IPS", "EMR_STATIC_IP_CORE_IPS"
+	for _, test := range []struct {
+		args string
+		env  map[string]string
+		want agent.Pools
+	}{
+		{"--ips 10.0.1.20-21", nil, plain},
+		{"--ips 10.0.1.20 --ips 10.0.1.21", nil, plain},
+		{"", map[string]string{ips: "10.0.1.20,10.0.1.21"}, plain},
+		{"--ips 10.0.1.20-21", map[string]string{cores: "10.0.1.11"}, plain},
+		{"10.0.1.10 10.0.1.11", map[string]string{ips: "10.0.1.20"}, byRole},
+		{"--master-ips 10.0.1.10 --core-ips 10.0.1.11", map[string]string{ips: "10.0.1.20"}, byRole},
+	} {
+		_, _, stderr, got := runMain(t, t.Context(), strings.Fields(test.args), test.env, agent.Report{}, nil)
+		if !reflect.DeepEqual(got.cfg.Pools, test.want) {
+			t.Errorf("%q with %v: %+v\n%s", test.args, test.env, got.cfg.Pools, stderr)
+		}
+	}
+	messages := golden.Open(t, "ips.txt")
+	for _, args := range []string{"--ips 10.0.1.20 10.0.1.10 10.0.1.11", "--ips 10.0.1.20 --core-ips 10.0.1.11 --task-ips 10.0.1.12", "--ips 10.0.1.20 --role CORE", "--ips 10.0.1.20,10.0.1.20-21"} {
+		code, _, stderr, got := runMain(t, t.Context(), strings.Fields(args), nil, agent.Report{}, nil)
+		if code != exit.Usage || got.what != "" {
+			t.Errorf("%s: exit code %d", args, code)
+		}
+		messages.Is(t, args, stderr)
+	}
+	code, _, stderr, _ := runMain(t, t.Context(), nil, map[string]string{ips: "10.0.1.20", cores: "10.0.1.11"}, agent.Report{}, nil)
+	if code != exit.Usage {
+		t.Errorf("exit code %d", code)
+	}
+	messages.Is(t, "both in the environment", stderr)
+}
+
 // What a path or any other value may not hold is refused before anything is done.
 func TestControlCharactersAreRefused(t *testing.T) {
 	for _, args := range [][]string{

@@ -15,7 +15,7 @@ import (
 func TestProblems(t *testing.T) {
 	var all strings.Builder
 	_, _, stderr, _ := runMain(t, t.Context(), []string{"--bogus"}, nil, agent.Report{}, nil)
-	first, _, _ := strings.Cut(stderr, "what failed\n") // the same for all
+	titles, _ := outline(stderr) // the same for all
 	for _, test := range []struct {
 		args []string
 		env  map[string]string
@@ -81,10 +81,9 @@ func TestProblems(t *testing.T) {
 		if code != exit.Usage || got.what != "" || got.root != nil || stdout != "" {
 			t.Errorf("%q: code %d, called %+v, stdout %q", test.args, code, got, stdout)
 		}
-		before, problems, _ := strings.Cut(stderr, "what failed\n")
-		problems, after, _ := strings.Cut(problems, "nothing was changed\n")
-		if before != first || after != "what to do\n  "+usageHint+"\n" {
-			t.Errorf("%q:\n%s", test.args, stderr)
+		its, lists := outline(stderr)
+		if its != titles || len(lists) != 2 || lists[1] != "  "+usageHint+"\n" {
+			t.Fatalf("%q:\n%s", test.args, stderr)
 		}
 		all.WriteString("emr-static-ip")
 		for _, arg := range test.args {
@@ -93,9 +92,27 @@ func TestProblems(t *testing.T) {
 		if len(test.env) > 0 {
 			fmt.Fprintf(&all, " with %q", test.env)
 		}
-		all.WriteString("\n" + problems + "\n")
+		all.WriteString("\n" + lists[0] + "\n")
 	}
 	golden.Is(t, "problems.txt", all.String())
+}
+
+// outline returns the lines of the end of a failed run that are not indented, and the lists between
+// them.
+func outline(stderr string) (titles string, lists []string) {
+	inList := false
+	for line := range strings.Lines(stderr) {
+		switch indented := strings.HasPrefix(line, "  "); {
+		case !indented:
+			titles += line
+		case inList:
+			lists[len(lists)-1] += line
+		default:
+			lists = append(lists, line)
+		}
+		inList = strings.HasPrefix(line, "  ")
+	}
+	return titles, lists
 }
 
 // TestHelp compares the help texts of all commands.

@@ -28,12 +28,14 @@ On a node, at any time and any number of times. Without addresses, apply repeats
     emr-static-ip plan [flags] [MASTER_IP CORE_IP ...]
     emr-static-ip doctor [flags] [MASTER_IP CORE_IP ...]
 
-Anywhere with AWS credentials, for the ledger of records:
+Anywhere with AWS credentials, for the ledger of records and for a whole cluster:
 
-    emr-static-ip ledger list|gc|repair [--subnet SUBNET --region REGION] [--yes]
+    emr-static-ip ledger list|gc|repair|remove|watch [--subnet SUBNET --region REGION] [--yes]
+    emr-static-ip cluster check CLUSTER_ID [--region REGION] [--wait TIME]
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
-is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags.`
+is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags. Any other
+EC2 instance takes one list without roles: emr-static-ip --ips 10.0.1.20-29`
 
 // setHelp makes the command help propose commands, and refuse words that are none. cobra's own
 // answers such words with the text of the command above, as if that had been asked for.

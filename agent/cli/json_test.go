@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/cluster"
 	"github.com/emr-static-ip/emr-static-ip/agent/doctor"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
@@ -33,6 +34,11 @@ func standIns(err error) Program {
 		},
 		Ledger: func(_ context.Context, command string, _ agent.Config, _ agent.Environment) (ledger.Report, error) {
 			return ledger.Report{Command: command, Addresses: []ledger.Address{{Address: "10.0.1.10"}}, Steps: []ledger.Step{{Address: "10.0.1.10", Outcome: "done"}}}, err
+		},
+		Watch: func(_ context.Context, cfg agent.Config, _ agent.Environment, print func(ledger.Report) error) (ledger.Report, error) {
+			return ledger.Report{Command: ledger.Watch}, err
+		}, Cluster: func(_ context.Context, cfg agent.Config, _ agent.Environment, _ cluster.ReadArguments) (cluster.Report, error) {
+			return cluster.Report{Cluster: cfg.Cluster, Complete: true, Nodes: []cluster.Node{{Instance: "i-0a1", State: cluster.OK, Record: &cluster.Record{Instance: "i-0a1"}}}}, err
 		},
 		Suppress: func(context.Context, agent.Config, agent.Environment, agent.Failed) agent.Suppressed {
 			return agent.Suppressed{Done: []string{"tagged"}}
@@ -123,6 +129,12 @@ func TestOneObject(t *testing.T) {
 		for _, words := range jsonCommands(t) {
 			name := strings.Join(words, " ") + ", " + kind.name
 			ctx, args := kind.ctx, append(slices.Clone(words), kind.args...)
+			switch strings.Join(words, " ") { // commands that need an argument
+			case "cluster check":
+				args = append(args, "j-1")
+			case "ledger remove":
+				args = append(args, "10.0.1.10")
+			}
 			if ctx == nil {
 				ctx = t.Context()
 			}
@@ -137,10 +149,10 @@ func TestOneObject(t *testing.T) {
 			}})
 			o := object(t, name, out.Bytes())
 			want := kind.code
-			if slices.Equal(words, []string{"ledger"}) && kind.ctx == nil {
+			if (slices.Equal(words, []string{"ledger"}) || slices.Equal(words, []string{"cluster"})) && kind.ctx == nil {
 				want = exit.Usage // it is no command without another word
 			} else if slices.Equal(words, []string{"version"}) && kind.code != exit.Usage ||
-				kind.code == exit.NotRoot && slices.ContainsFunc(words, func(w string) bool { return slices.Contains([]string{"plan", "doctor", "ledger"}, w) }) {
+				kind.code == exit.NotRoot && slices.ContainsFunc(words, func(w string) bool { return slices.Contains([]string{"plan", "doctor", "ledger", "cluster"}, w) }) {
 				want = exit.OK // it needs neither
 			}
 			if code != want || o["version"] != 1.0 || o["tool_version"] != agent.Version() || o["exit_code"] != float64(code) {

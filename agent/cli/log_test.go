@@ -48,9 +48,9 @@ func TestLogger(t *testing.T) {
 
 // An error of several lines is one line for people, and what it is for programs.
 func TestLoggerLines(t *testing.T) {
-	for format, want := range map[string]string{"console": "WARN skipped: no version; no instance", "json": `"skipped: no version\nno instance"`} {
+	for format, want := range map[string]string{"console": "WARN skipped: one; two", "json": `"skipped: one\ntwo"`} {
 		var b bytes.Buffer
-		NewLogger(&b, format, false).Warn("skipped: " + errors.Join(errors.New("no version"), errors.New("no instance")).Error())
+		NewLogger(&b, format, false).Warn("skipped: " + errors.Join(errors.New("one"), errors.New("two")).Error())
 		if got := strings.TrimSpace(b.String()); !strings.Contains(got, want) {
 			t.Errorf("%s: got %s, want %s", format, got, want)
 		}

@@ -37,7 +37,7 @@ func retryEnvironment(environ []string) (kept, left []string) {
 
 // listVariables returns the names of the variables whose values are lists.
 func listVariables() (names []string) {
-	for _, flag := range []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask, flagOnly, flagExclude, flagVerify} {
+	for _, flag := range []string{pool.FlagMaster, pool.FlagCore, pool.FlagTask, pool.FlagAny, flagOnly, flagExclude, flagVerify} {
 		names = append(names, variableOf(flag))
 	}
 	return names

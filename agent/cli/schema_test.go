@@ -22,6 +22,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
+	"github.com/emr-static-ip/emr-static-ip/agent/cluster"
 	"github.com/emr-static-ip/emr-static-ip/agent/doctor"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
@@ -42,6 +43,8 @@ func schemaOf(d output.Document) string {
 		return "doctor.json"
 	case *ledger.Report:
 		return "ledger.json"
+	case *cluster.Report:
+		return "cluster.json"
 	case *versionInfo:
 		return "version.json"
 	}
@@ -264,7 +267,22 @@ func TestExamples(t *testing.T) {
 			x.node.Assign(netip.MustParseAddr("10.0.1.22"))
 			x.run("ledger", "repair", "10.0.1.22")
 		}},
+		{"ledger", "ledger-remove", exit.Drifted, func(x *example) {
+			x.run(x.list...)
+			x.run("ledger", "remove", "10.0.1.21", "--yes")
+		}},
+		{"ledger", "ledger-all-regions", exit.OK, func(x *example) {
+			x.node.Cloud.OtherRegion("eu-south-2", false)
+			x.run(x.list...)
+			x.run("ledger", "list", "--all-regions")
+		}},
 		{"ledger", "ledger-no-command", exit.Usage, func(x *example) { x.run("ledger") }},
+		{"cluster", "cluster-check", exit.Drifted, func(x *example) { x.run(x.list...); x.run("cluster", "check", x.node.ClusterID) }},
+		{"cluster", "cluster-check-wrong-argument", exit.Usage, func(x *example) { x.run("cluster", "check", "etl") }},
+		{"cluster", "cluster-check-no-permission", exit.Permission, func(x *example) {
+			x.node.Deny("ssm:GetParametersByPath")
+			x.run("cluster", "check", x.node.ClusterID)
+		}},
 		{"version", "version-wrong-argument", exit.Usage, func(x *example) { x.run("version", "please") }},
 		{"doctor", "doctor-interrupted", exit.Interrupt, func(x *example) {
 			x.cancel(&SignalError{Signal: syscall.SIGINT})
@@ -337,7 +355,7 @@ func newExample(t *testing.T) *example {
 	x.node.WithSystemd()
 	x.ctx, x.cancel = context.WithCancelCause(t.Context())
 	x.program = Program{Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect,
-		Doctor: doctor.Doctor, Suppress: agent.Suppress, Ledger: ledger.Run}
+		Doctor: doctor.Doctor, Suppress: agent.Suppress, Ledger: ledger.Run, Cluster: cluster.Check}
 	return x
 }
 

@@ -267,7 +267,7 @@ func checkFailure(t *testing.T, err error) {
 		if out.Len() > most {
 			t.Fatalf("%d bytes:\n%.2000s", out.Len(), &out)
 		}
-		if !strings.HasPrefix(out.String(), "\nemr-static-ip failed: ") || !strings.Contains(lines[1], "(exit code "+strconv.Itoa(int(exit.CodeOf(err)))+")") {
+		if !strings.HasPrefix(out.String(), "\nemr-static-ip failed: ") || !strings.HasSuffix(lines[1], " "+strconv.Itoa(int(exit.CodeOf(err)))+")") {
 			t.Fatalf("begins with %q", lines[:2])
 		}
 	}

@@ -140,6 +140,41 @@ func parseSubnet(into *string) func(name, text string) error {
 	}
 }
 
+func parseCluster(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		if form := clusterForm(); !form.Fits(value) {
+			return fmt.Errorf("%s %s is not the id of a cluster: %s", name, text.Quote(value), form.Name)
+		}
+		*into = value
+		return nil
+	}
+}
+
+func clusterForm() text.Form { return text.EMRID("j- and capital letters and digits", "j-") }
+
+// isRole reports whether s is the name of an IAM role, or its ARN:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+func isRole(s string) bool {
+	const most, account = 64, 12
+	if part := strings.SplitN(s, ":", 6); part[0] == "arn" {
+		if len(part) != 6 || part[2] != "iam" || part[3] != "" || len(part[4]) != account || strings.Trim(part[4], "0123456789") != "" || !strings.HasPrefix(part[5], "role/") {
+			return false
+		}
+		s = part[5][strings.LastIndexByte(part[5], '/')+1:]
+	}
+	return s != "" && len(s) <= most && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+=,.@_-") == ""
+}
+
+func parseRoleName(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		if !isRole(value) {
+			return fmt.Errorf("%s %s is not the name or the ARN of an IAM role", name, text.Quote(value))
+		}
+		*into = value
+		return nil
+	}
+}
+
 // parseTags reads tags, several of them with commas between, which no tag has.
 func parseTags(name string, texts []string) ([]tag.Tag, error) {
 	var items []string

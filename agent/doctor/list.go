@@ -27,7 +27,7 @@ func (d *examination) listFindings() (findings []Finding) {
 	} else if d.cfg.Region != "" && d.known {
 		findings = append(findings, fine("region", "", "%s, as the list says", d.facts.ID.Region))
 	}
-	const command = "name them: emr-static-ip doctor MASTER_IP CORE_IP..."
+	const command = "name them: emr-static-ip doctor MASTER_IP CORE_IP..., or outside EMR --ips IPS"
 	switch alone, why := check.LeftAlone(d.cfg.Pools, d.facts.Role.Role); {
 	case alone:
 		return append(findings, fine("addresses", "", "%s", why))

@@ -81,7 +81,11 @@ func (d *examination) localFiles() []Finding {
 	}
 	if d.facts.Files.Empty() {
 		if len(findings) == 0 {
-			findings = append(findings, fine("emr-files", "", "none here (/mnt/var/lib/info): this is taken for an instance outside EMR, in the subnet of a cluster"))
+			text := "none here (/mnt/var/lib/info): this is taken for an instance outside EMR, in the subnet of a cluster"
+			if d.facts.Plain {
+				text = "none here (/mnt/var/lib/info): this is an instance outside EMR"
+			}
+			findings = append(findings, fine("emr-files", "", "%s", text))
 		}
 		return findings
 	}
@@ -120,8 +124,10 @@ func (d *examination) roleFinding(ctx context.Context) Finding {
 		defer cancel()
 		return d.session.EC2.Tags(ctx)
 	}
-	decision, err := node.DetectRole(ctx, d.cfg.Role, d.facts.Files, tags)
+	decision, err := node.DetectRole(ctx, d.cfg.Pools, d.cfg.Role, d.facts.Files, tags)
 	switch {
+	case err == nil && d.facts.Plain:
+		return fine("role", "", "none: --ips is one list for instances outside EMR")
 	case err != nil && d.facts.Files.Empty():
 		return unknown("role", "", "use --role to check one pool only", "unknown on this instance: the pools of all roles are checked")
 	case err != nil && exit.CodeOf(d.explain(ctx, err)) == exit.Internal:

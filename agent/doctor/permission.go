@@ -34,6 +34,9 @@ func (d *examination) ec2Trials() []trial {
 	if !d.cfg.NameTag {
 		naming.unused = "not needed with --no-name-tag"
 	}
+	if d.facts.Plain {
+		naming.unused = "not needed: outside EMR there is no role to append"
+	}
 	gateways := trial{action: "DescribePrefixLists", spare: "name the networks of S3 and DynamoDB with --exclude-cidr: without this permission a run succeeds, and they see the static IP"}
 	if !node.WantsGateways(d.cfg.Settings()) {
 		gateways.unused = "not needed with this --snat-scope or --only-cidr"

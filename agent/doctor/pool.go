@@ -106,9 +106,12 @@ func (d *examination) holder(a netip.Addr, v views) (f Finding, node bool, actio
 	judged := v.Verdicts[a]
 	claimed := e.State == ssmcoord.Claimed
 	of := func(cluster string) bool {
+		if d.facts.Plain {
+			return cluster == ""
+		}
 		return cluster != "" && (cluster == d.facts.Cluster || d.facts.Cluster == "" && d.facts.Files.Empty())
 	}
-	node = claimed && of(e.Record.Cluster) || of(h.Cluster) && !h.Primary
+	node = claimed && of(e.Record.Cluster) || h.Cluster != "" && of(h.Cluster) && !h.Primary
 	record := "no record in the ledger"
 	if claimed {
 		record = fmt.Sprintf("the ledger names %s since %s", e.Record.Instance, e.Record.Time.UTC().Format(time.RFC3339))
@@ -179,7 +182,9 @@ func (d *examination) enough(p pool.Named, can, nodes int, v views) Finding {
 	}
 	text := fmt.Sprintf("%d of %d addresses available to a new node", can, len(p.Addrs))
 	holders := "this cluster's nodes"
-	if d.facts.Files.Empty() {
+	if d.facts.Plain {
+		holders = "other instances"
+	} else if d.facts.Files.Empty() {
 		holders = "nodes of EMR clusters"
 	}
 	if nodes > 0 {

@@ -102,7 +102,7 @@ func TestDoctorThroughProxy(t *testing.T) {
 		never string
 	}{
 		{"it lets through", "http://tok3n:secret@" + address, "tok3n"},
-		{"it refuses", "http://" + address, "VPC endpoint"},
+		{"it refuses", "http://" + address, "vpce"},
 		{"nobody is there", "http://127.0.0.1:1", "tls ssm"},
 		{"it cannot be read", "http://tok3n:pa%ss@" + address, "tok3n"}, // Go goes without it, and does not say so
 	} {

@@ -1,14 +1,15 @@
 package doctor
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+)
 
 func TestReservedOfOne(t *testing.T) {
-	for n, want := range map[int]string{
-		1: "the address is in an explicit subnet CIDR reservation, so EC2 gives it only",
-		2: "all 2 are in explicit subnet CIDR reservations, so EC2 gives them only",
-	} {
-		if got := reserved(n); got != want {
-			t.Errorf("%d: %q", n, got)
-		}
+	texts := golden.Open(t, "reserved.txt")
+	for n := 1; n <= 2; n++ {
+		texts.Is(t, fmt.Sprintf("%d addresses", n), reserved(n))
 	}
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// imdsBehind is how long after a run IMDS may lack an address that EC2 has assigned: up to about 30
-// s.
-const imdsBehind = time.Minute
+// imdsBehind is how long after a run IMDS may lack an address that EC2 has assigned.
+const imdsBehind = ssmcoord.DescribeLag
 
 // staticFinding compares the state that the last run left with what EC2, IMDS and the kernel have
 // now, as status does.

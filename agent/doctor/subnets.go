@@ -63,7 +63,7 @@ func (d *examination) otherSubnet(ctx context.Context, id string, cidr netip.Pre
 	there.session.AWS = d.session.AWS
 	there.facts.ID.SubnetID, there.facts.ID.Subnet, there.facts.ID.ENI = id, cidr, ""
 	there.session.EC2 = ec2.NewNode(d.api, there.facts.ID, d.facts.Cluster, d.env)
-	there.session.EC2.Role = d.facts.Role.Role
+	there.session.EC2.Role, there.session.EC2.Plain = d.facts.Role.Role, d.facts.Plain
 	var findings []Finding
 	var usable []pool.Named
 	var all []netip.Addr

@@ -46,7 +46,7 @@ func (d *examination) try(ctx context.Context, api *ec2.Node, t trial) Finding {
 }
 
 // attemptPause is the time between two looks at an attempt whose outcome is unknown.
-const attemptPause = 5 * time.Second
+const attemptPause = ssmcoord.DescribeLag / 6
 
 // watchAttempt looks at the interface until an attempt that got no answer cannot take effect any
 // more, and says in the finding what became of it. The caller has the lock all the time: otherwise

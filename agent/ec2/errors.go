@@ -32,7 +32,12 @@ func (e *UnreachableError) Error() string {
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // serviceName returns the prefix of a service's IAM actions.
-func serviceName(id string) string { return strings.ToLower(strings.ReplaceAll(id, " ", "")) }
+func serviceName(id string) string {
+	if id == "EMR" {
+		return "elasticmapreduce"
+	}
+	return strings.ToLower(strings.ReplaceAll(id, " ", ""))
+}
 
 // ErrorCode returns the code of AWS's error, or "".
 func ErrorCode(err error) string {

@@ -230,7 +230,7 @@ func TestRemediesOfAnswersOfIMDS(t *testing.T) {
 		_, err := a.identity(t.Context(), time.Nanosecond)
 		remedy := strings.Join(exit.Remedies(err), "\n")
 		messages.Is(t, fmt.Sprintf("%s, HTTP %d %q", tt.at, tt.status, tt.body), remedy)
-		if tt.status != 0 && strings.Contains(remedy, "hop limit") || strings.Contains(err.Error(), "HTTP 200") {
+		if tt.status != 0 && strings.Contains(remedy, "hop-limit") || strings.Contains(err.Error(), "HTTP 200") {
 			t.Errorf("%s, HTTP %d %q: %v\n%s", tt.at, tt.status, tt.body, err, remedy)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,13 +27,27 @@ type Member struct {
 	Error     string // the tag ErrorTag
 }
 
-// Members returns the instances that EC2 lists with the cluster's tag, except terminated ones.
-func (c *Census) Members(ctx context.Context, cluster string) ([]Member, error) {
+// Members returns the instances of a cluster that EC2 lists, except terminated ones: those with the
+// cluster's tag, and those of the given ids, which EMR says are the cluster's.
+func (c *Census) Members(ctx context.Context, cluster string, ids []string) ([]Member, error) {
 	var members []Member
-	states := []string{"pending", "running", "shutting-down", "stopping", "stopped"}
-	err := c.instances(ctx, []types.Filter{filter("tag:"+tagCluster, cluster), filter("instance-state-name", states...)}, func(i types.Instance) {
-		members = append(members, memberOf(i))
-	})
+	seen := map[string]bool{}
+	list := func(of types.Filter) error {
+		alive := filter("instance-state-name", "pending", "running", "shutting-down", "stopping", "stopped")
+		return c.instances(ctx, []types.Filter{of, alive}, func(i types.Instance) {
+			if m := memberOf(i); !seen[m.ID] {
+				seen[m.ID] = true
+				members = append(members, m)
+			}
+		})
+	}
+	err := list(filter("tag:"+tagCluster, cluster))
+	rest := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return seen[id] })
+	for chunk := range slices.Chunk(rest, filterValues) {
+		if err == nil {
+			err = list(filter("instance-id", chunk...))
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("asking EC2 for the instances of cluster %s: %w", cluster, err)
 	}

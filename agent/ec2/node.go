@@ -21,9 +21,13 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
-// EMR's own tags on the instances of a cluster.
+// Tags that AWS sets on instances.
 const (
+	// tagCluster is EMR's, on the instances of a cluster.
 	tagCluster = "aws:elasticmapreduce:job-flow-id"
+	// tagScaling has the name of the Auto Scaling group that launched the instance.
+	// https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-tagging.html
+	tagScaling = "aws:autoscaling:groupName"
 	// TagName is the tag with the instance's name.
 	TagName = "Name"
 )
@@ -35,10 +39,11 @@ const (
 )
 
 // pollMin and pollMax bound the waits between looks at the ENI while EC2's answer is on its way to
-// its describe calls, for ssmcoord.DescribeLag at most.
+// its describe calls, for ssmcoord.DescribeLag at most. The waits double, so that some ten looks
+// cover that time, and an answer that is hardly late costs hardly any.
 const (
-	pollMin = 250 * time.Millisecond
-	pollMax = 5 * time.Second
+	pollMax = ssmcoord.DescribeLag / 6
+	pollMin = pollMax / 20
 )
 
 // API is what the run calls of EC2.
@@ -60,7 +65,9 @@ type Node struct {
 	ID      Identity
 	cluster string // may be empty
 	Role    emr.Role
+	Plain   bool // an instance outside EMR
 	env     host.Environment
+	group   *types.Filter // of Survey on such an instance, once it is known
 	// SeenTags are the node's own tags as the last Survey saw them; nil before.
 	SeenTags map[string]string
 }
@@ -74,10 +81,20 @@ func NewNode(cfg aws.Config, id Identity, cluster string, env host.Environment) 
 
 // Survey lists the running members of the cluster with one call, and the node's own addresses and
 // tags with it. EC2 may not list the node itself yet; then its interface is looked up.
+//
+// Outside EMR the members are the instances of the node's Auto Scaling group, or those that were
+// launched with it by one call. Without either, the node is an unranked member.
 func (a *Node) Survey(ctx context.Context) ([]ssmcoord.Member, error) {
 	filters := []types.Filter{filter("instance-id", a.ID.InstanceID)}
 	if a.cluster != "" {
-		filters = []types.Filter{filter("tag:"+tagCluster, a.cluster), filter("instance-state-name", "pending", "running")}
+		filters = []types.Filter{filter("tag:"+tagCluster, a.cluster), living}
+	} else if a.Plain {
+		if err := a.findGroup(ctx); err != nil {
+			return nil, fmt.Errorf("looking for the group of %s: %w", a.ID.InstanceID, err)
+		}
+		if a.group != nil {
+			filters = []types.Filter{*a.group, living}
+		}
 	}
 	var members []ssmcoord.Member
 	listed := false
@@ -109,7 +126,37 @@ func (a *Node) Survey(ctx context.Context) ([]ssmcoord.Member, error) {
 		}
 		members = append(members, ssmcoord.Member{Instance: a.ID.InstanceID, Role: string(a.Role), Addresses: own})
 	}
+	if a.Plain && len(members) == 1 && (a.group == nil || *a.group.Name != "tag:"+tagScaling) {
+		members[0].Unranked = true
+	}
 	return members, nil
+}
+
+// living selects instances that are or will be running.
+var living = filter("instance-state-name", "pending", "running")
+
+// findGroup finds out which instances the node was launched with. It calls EC2 until EC2 lists the
+// node.
+func (a *Node) findGroup(ctx context.Context) error {
+	if a.group != nil {
+		return nil
+	}
+	out, err := a.API.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("instance-id", a.ID.InstanceID)}})
+	if err != nil {
+		return err
+	}
+	for _, r := range out.Reservations {
+		for _, i := range r.Instances {
+			group := filter("reservation-id", aws.ToString(r.ReservationId))
+			if name := tagsOf(i.Tags)[tagScaling]; name != "" {
+				group = filter("tag:"+tagScaling, name)
+			}
+			if group.Values[0] != "" {
+				a.group = &group
+			}
+		}
+	}
+	return nil
 }
 
 // instances calls each for every instance that matches the filters.

@@ -6,15 +6,17 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 // An endpoint that answered before the rules counts as cut off by them if cutOffCalls connections
 // in a row time out, over at least cutOffAfter. EC2 assigns an address asynchronously, so a new
-// address may lead nowhere for some seconds.
+// address may lead nowhere for as long as describe calls may not show it.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignPrivateIpAddresses.html
 const (
 	cutOffCalls = 2
-	cutOffAfter = 20 * time.Second
+	cutOffAfter = ssmcoord.DescribeLag
 )
 
 // CutOffError is the error of an endpoint that answered before the rules were programmed, and

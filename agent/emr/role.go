@@ -19,6 +19,8 @@ const (
 	Master Role = "MASTER"
 	Core   Role = "CORE"
 	Task   Role = "TASK"
+	// None is the role of an instance outside EMR.
+	None Role = ""
 )
 
 // RoleTag is the tag with the role, which EMR puts on every instance of a cluster.

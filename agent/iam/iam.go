@@ -21,11 +21,14 @@ var files embed.FS
 const (
 	// InstanceProfile is what a node needs.
 	InstanceProfile = "instance-profile-policy.json"
+	// PlainProfile is what an instance outside EMR needs.
+	PlainProfile = "plain-policy.json"
 	// Doctor is what doctor needs in addition.
 	Doctor = "doctor-policy.json"
 	// ClaimTags is what a node needs in addition for --claim-tag.
 	ClaimTags = "claim-tags-policy.json"
-	// Operator is what a person needs to list and repair the ledgers of a region.
+	// Operator is what a person needs to list and repair the ledgers of a region, and to check its
+	// clusters.
 	Operator = "operator-policy.json"
 )
 
@@ -46,6 +49,7 @@ type Place struct {
 	// in any of them.
 	Subnet string
 	Prefix string // of the records' parameters: /emr-static-ip
+	Plain  bool   // outside EMR: PlainProfile is in the place of InstanceProfile
 }
 
 // Policy returns the text of a policy file, filled in. It panics if there is no such file.
@@ -95,6 +99,9 @@ func (p Place) Fill(document string) string {
 func (p Place) Statement(file, action string) string {
 	var policy struct {
 		Statement []struct{ Action, Resource, Condition json.RawMessage }
+	}
+	if p.Plain && file == InstanceProfile {
+		file = PlainProfile
 	}
 	// Parse before filling in: the values may come from elsewhere and need not be valid JSON.
 	if err := json.Unmarshal([]byte(Place{}.Policy(file)), &policy); err != nil {

@@ -35,12 +35,17 @@ func TestStatement(t *testing.T) {
 	if got := place.Statement(InstanceProfile, "iam:CreateUser"); got != "" {
 		t.Errorf("an action of no policy: %s", got)
 	}
+	plain := place
+	plain.Plain = true
+	if got, want := plain.Statement(InstanceProfile, "ec2:CreateTags"), place.Statement(PlainProfile, "ec2:CreateTags"); got != want || strings.Contains(got, "elasticmapreduce") {
+		t.Errorf("outside EMR: %s, want %s", got, want)
+	}
 	type statement struct {
 		Sid                         string `json:",omitempty"`
 		Effect                      string
 		Action, Resource, Condition any
 	}
-	for _, file := range []string{InstanceProfile, Doctor, ClaimTags, Operator} {
+	for _, file := range []string{InstanceProfile, PlainProfile, Doctor, ClaimTags, Operator} {
 		var policy struct{ Statement []statement }
 		if err := json.Unmarshal([]byte(place.Policy(file)), &policy); err != nil {
 			t.Fatal(err)
@@ -115,7 +120,7 @@ func TestEndpointStatement(t *testing.T) {
 
 // No placeholder is left in a policy that is filled in.
 func TestPolicies(t *testing.T) {
-	for _, file := range []string{InstanceProfile, Doctor, ClaimTags, Operator} {
+	for _, file := range []string{InstanceProfile, PlainProfile, Doctor, ClaimTags, Operator} {
 		text := Place{Region: "us-east-1", Account: "123456789012", Subnet: "subnet-1"}.Policy(file)
 		for _, placeholder := range []string{region, account, subnet} {
 			if strings.Contains(text, placeholder) {

@@ -22,6 +22,7 @@ type Facts struct {
 	Cluster string // may be empty
 	Role    emr.Decision
 	Link    string // name of the primary interface
+	Plain   bool   // the list is for instances outside EMR
 
 	// Gateways are the networks of S3 and DynamoDB, as EC2 named them at GatewaysAt.
 	Gateways   []netip.Prefix
@@ -52,7 +53,7 @@ func (f Facts) Self() ssmcoord.Self {
 
 // Place returns where the node's ledger is, for the statements of policies.
 func (f Facts) Place(prefix string) iam.Place {
-	return iam.Place{Region: f.ID.Region, Subnet: f.ID.SubnetID, Prefix: prefix}
+	return iam.Place{Region: f.ID.Region, Subnet: f.ID.SubnetID, Prefix: prefix, Plain: f.Plain}
 }
 
 // Wanted returns the wanted state of the kernel. static is the zero Addr if the node has no static

@@ -26,7 +26,7 @@ func (s *Session) Connect(ctx context.Context, env host.Environment, f Facts, at
 		return err
 	}
 	s.EC2 = ec2.NewNode(s.AWS.Config, f.ID, f.Cluster, env)
-	s.EC2.Role = f.Role.Role
+	s.EC2.Role, s.EC2.Plain = f.Role.Role, f.Plain
 	return nil
 }
 

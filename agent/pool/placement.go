@@ -19,7 +19,7 @@ type Placement struct {
 // In divides the pools as seen from a subnet of a VPC. The order of addresses stays.
 func (p Pools) In(subnet netip.Prefix, vpc []netip.Prefix) Placement {
 	at := Placement{Own: Pools{MasterOnly: p.MasterOnly}}
-	for _, role := range []emr.Role{emr.Master, emr.Core, emr.Task} {
+	for _, role := range []emr.Role{emr.Master, emr.Core, emr.Task, emr.None} {
 		for _, a := range p.For(role) {
 			into := &at.Outside
 			switch {
@@ -41,6 +41,8 @@ func (p *Pools) list(r emr.Role) *[]netip.Addr {
 		return &p.Master
 	case emr.Core:
 		return &p.Core
+	case emr.Task:
+		return &p.Task
 	}
-	return &p.Task
+	return &p.Any
 }

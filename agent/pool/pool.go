@@ -18,6 +18,7 @@ const (
 	FlagMaster = "master-ips"
 	FlagCore   = "core-ips"
 	FlagTask   = "task-ips"
+	FlagAny    = "ips"
 )
 
 // Pools are the static IPs offered to each role, in the operator's order.
@@ -25,12 +26,15 @@ type Pools struct {
 	Master []netip.Addr `json:"master,omitempty"`
 	Core   []netip.Addr `json:"core,omitempty"`
 	Task   []netip.Addr `json:"task,omitempty"`
+	// Any is the pool of instances outside EMR, which have no roles. If it is not empty, the others
+	// are.
+	Any []netip.Addr `json:"ips,omitempty"`
 	// MasterOnly is set if the list had the form MASTER_IP REGION. Core nodes without a pool are
 	// then left as they are.
 	MasterOnly bool `json:"master_only,omitempty"`
 }
 
-// For returns the pool of a role. It is empty if none was named for the role.
+// For returns the pool of a role, emr.None included. It is empty if none was named for the role.
 func (p Pools) For(r emr.Role) []netip.Addr {
 	switch r {
 	case emr.Master:
@@ -39,22 +43,33 @@ func (p Pools) For(r emr.Role) []netip.Addr {
 		return p.Core
 	case emr.Task:
 		return p.Task
+	case emr.None:
+		return p.Any
 	}
 	return nil
 }
 
-// Empty reports whether no role has a pool.
-func (p Pools) Empty() bool { return len(p.Master)+len(p.Core)+len(p.Task) == 0 }
+// Plain reports whether the addresses are for instances outside EMR.
+func (p Pools) Plain() bool { return len(p.Any) > 0 }
+
+// Empty reports whether there are no addresses.
+func (p Pools) Empty() bool { return len(p.Master)+len(p.Core)+len(p.Task)+len(p.Any) == 0 }
 
 // Named is a pool with its name in messages.
 type Named struct {
 	What  string
+	Role  emr.Role
 	Addrs []netip.Addr
 }
 
-// Named returns the three pools with their names.
+// Named returns the pools with their names: the three of EMR's roles, and the one of instances
+// outside EMR if there is one.
 func (p Pools) Named() []Named {
-	return []Named{{"master", p.Master}, {"core", p.Core}, {"task", p.Task}}
+	list := []Named{{"master", emr.Master, p.Master}, {"core", emr.Core, p.Core}, {"task", emr.Task, p.Task}}
+	if p.Plain() {
+		list = append(list, Named{"--" + FlagAny, emr.None, p.Any})
+	}
+	return list
 }
 
 // Max limits the length of a list. A mistyped range or prefix length must not fill the memory of a
@@ -67,6 +82,7 @@ type Args struct {
 	// Positional has the master's address first. All others are the core nodes'.
 	Positional         []string
 	Master, Core, Task []string
+	Any                []string // for instances outside EMR
 	// Names has the name of a list in messages, by flag. The default is the flag with two dashes.
 	Names map[string]string
 	// Commands are the program's commands, to recognize one that is mistyped or misplaced.
@@ -82,7 +98,8 @@ type Args struct {
 //	10.0.1.32/28            all sixteen addresses of the block
 //
 // The error names every problem with its argument: syntax, IPv6, more than Max addresses in a list,
-// an address named twice, and a role named both by position and by flag.
+// an address named twice, a role named both by position and by flag, and --ips beside a list with
+// roles.
 func Parse(a Args) (Pools, error) {
 	var problems []error
 	name := func(flag string) string {
@@ -111,7 +128,10 @@ func Parse(a Args) (Pools, error) {
 		}
 		return l
 	}
-	master, core, task := flags(FlagMaster, a.Master), flags(FlagCore, a.Core), flags(FlagTask, a.Task)
+	master, core, task, plain := flags(FlagMaster, a.Master), flags(FlagCore, a.Core), flags(FlagTask, a.Task), flags(FlagAny, a.Any)
+	if len(a.Any) > 0 {
+		problems = append(problems, beside(name(FlagAny), a, name))
+	}
 	if len(a.Positional) > 0 {
 		for _, clash := range []struct {
 			flag  string
@@ -123,15 +143,15 @@ func Parse(a Args) (Pools, error) {
 			}
 		}
 	}
-	lists := []*list{&positional, master, core, task}
+	lists := []*list{&positional, master, core, task, plain}
 	for _, l := range lists {
 		problems = append(problems, text.Limit(l.problems)...)
 	}
 	problems = append(problems, duplicates(lists)...)
-	if len(problems) > 0 {
-		return Pools{}, errors.Join(problems...)
+	if err := errors.Join(problems...); err != nil {
+		return Pools{}, err
 	}
-	p := Pools{Master: master.addresses, Core: core.addresses, Task: task.addresses}
+	p := Pools{Master: master.addresses, Core: core.addresses, Task: task.addresses, Any: plain.addresses}
 	switch {
 	case alone.MasterOnly:
 		p.Master, p.MasterOnly = alone.Master, true
@@ -139,6 +159,28 @@ func Parse(a Args) (Pools, error) {
 		p.Master, p.Core = positional.addresses[:1:1], positional.addresses[1:]
 	}
 	return p, nil
+}
+
+// beside returns the problem that a list without roles stands beside lists with roles, or nil.
+// plain is the name of the former.
+func beside(plain string, a Args, name func(string) string) error {
+	var others []string
+	if len(a.Positional) > 0 {
+		others = append(others, "addresses by position")
+	}
+	for _, l := range []struct {
+		flag  string
+		texts []string
+	}{{FlagMaster, a.Master}, {FlagCore, a.Core}, {FlagTask, a.Task}} {
+		if len(l.texts) > 0 {
+			others = append(others, name(l.flag))
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s together with %s: %s is one list for instances outside EMR, and the others are for the roles of EMR's nodes; use either form, not both",
+		plain, strings.Join(others, " and "), plain)
 }
 
 // list is one list of addresses while it is read.

@@ -48,6 +48,7 @@ func TestParsePools(t *testing.T) {
 			Pools{Master: netiptest.Addrs("10.0.1.9"), Core: netiptest.Addrs("10.0.1.40 10.0.1.41 10.0.1.16 10.0.1.17 10.0.1.18 10.0.1.19 10.0.1.5")}},
 		{"flags", Args{Master: []string{"10.0.1.10-12"}, Core: []string{"10.0.1.20", "10.0.1.21"}, Task: []string{"10.0.1.30"}},
 			Pools{Master: netiptest.Range("10.0.1.10", 3), Core: netiptest.Addrs("10.0.1.20 10.0.1.21"), Task: netiptest.Addrs("10.0.1.30")}},
+		{"outside EMR", Args{Any: []string{"10.0.1.20-29", "10.0.1.40"}}, Pools{Any: append(netiptest.Range("10.0.1.20", 10), netiptest.Addrs("10.0.1.40")...)}},
 		{"task nodes beside the list", Args{Positional: []string{"10.0.1.10", "10.0.1.11"}, Task: []string{"10.0.1.30"}},
 			Pools{Master: netiptest.Addrs("10.0.1.10"), Core: netiptest.Addrs("10.0.1.11"), Task: netiptest.Addrs("10.0.1.30")}},
 	}
@@ -57,7 +58,7 @@ func TestParsePools(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, role := range []emr.Role{emr.Master, emr.Core, emr.Task} {
+			for _, role := range []emr.Role{emr.Master, emr.Core, emr.Task, emr.None} {
 				if !slices.Equal(got.For(role), test.want.For(role)) {
 					t.Errorf("%s: got %v, want %v", role, got.For(role), test.want.For(role))
 				}

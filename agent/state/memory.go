@@ -131,7 +131,7 @@ func (s State) repeats(old State) bool {
 
 // normal makes states comparable: an empty list is no list.
 func normal(s State) State {
-	for _, list := range []*[]netip.Addr{&s.Former, &s.Intents, &s.Unproven, &s.Settings.Pools.Master, &s.Settings.Pools.Core, &s.Settings.Pools.Task} {
+	for _, list := range []*[]netip.Addr{&s.Former, &s.Intents, &s.Unproven, &s.Settings.Pools.Master, &s.Settings.Pools.Core, &s.Settings.Pools.Task, &s.Settings.Pools.Any} {
 		if len(*list) == 0 {
 			*list = nil
 		}

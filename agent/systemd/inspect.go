@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 )
@@ -33,7 +34,9 @@ type Part struct {
 type Wanted struct {
 	Units  bool
 	Action bool // the EMR shutdown action
-	// NoAction says that a shutdown action that is there should not be.
+	// Release is the unit that releases the address at shutdown, outside EMR.
+	Release bool
+	// NoAction says that a shutdown action or a release unit that is there should not be.
 	NoAction bool
 }
 
@@ -51,7 +54,7 @@ func (i *Installer) Inspect(ctx context.Context, w Wanted) ([]Part, error) {
 		}
 		parts = append(parts, part)
 	}
-	if w.Units || w.Action {
+	if w.Units || w.Action || w.Release {
 		self, err := i.Host.ProgramFile()
 		if err != nil {
 			return nil, err
@@ -67,21 +70,38 @@ func (i *Installer) Inspect(ctx context.Context, w Wanted) ([]Part, error) {
 			}
 		}
 	}
-	if w.Units {
+	inspect := func(list []Unit, start string) error {
 		enabled := true
-		for _, u := range Units(i.StateDir) {
+		var names []string
+		for _, u := range list {
 			p := filepath.Join(Dir, u.Name)
 			text, err := os.ReadFile(i.Host.Path(p))
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return nil, err
+				return err
 			}
 			add(p, err == nil && string(text) == u.Text, err == nil, "install "+p)
 			enabled = enabled && host.Exists(i.Host.Path(filepath.Join(Dir, u.Link)))
+			names = append(names, u.Name)
 		}
-		both := Service + " and " + Timer
-		add(both+" enabled", enabled, false, "enable "+both)
-		active := Systemctl(ctx, i.Host, "is-active", "--quiet", Timer) == nil
-		add(Timer+" active", active, false, "start "+Timer)
+		all := strings.Join(names, " and ")
+		add(all+" enabled", enabled, false, "enable "+all)
+		active := Systemctl(ctx, i.Host, "is-active", "--quiet", start) == nil
+		add(start+" active", active, false, "start "+start)
+		return nil
+	}
+	if w.Units {
+		if err := inspect(Units(i.StateDir), Timer); err != nil {
+			return nil, err
+		}
+	}
+	release := filepath.Join(Dir, ReleaseService)
+	switch {
+	case w.Release:
+		if err := inspect([]Unit{ReleaseUnit(i.StateDir)}, ReleaseService); err != nil {
+			return nil, err
+		}
+	case w.NoAction && host.Exists(i.Host.Path(release)):
+		parts = append(parts, Part{What: release, State: Foreign, Remedy: "remove " + release})
 	}
 	found := host.Exists(i.Host.Path(ShutdownAction))
 	switch {

@@ -31,9 +31,9 @@ func (i *Installer) EnsureUnits(ctx context.Context) error {
 	return i.Ensure(ctx, Units(i.StateDir), Timer)
 }
 
-// Ensure installs the program and units, enables the units that can be enabled, and starts the
-// timer.
-func (i *Installer) Ensure(ctx context.Context, list []Unit, timer string) error {
+// Ensure installs the program and units, enables the units that can be enabled, and starts one of
+// them, mostly a timer.
+func (i *Installer) Ensure(ctx context.Context, list []Unit, start string) error {
 	if err := i.ensureProgram(ctx); err != nil {
 		return err
 	}
@@ -69,14 +69,14 @@ func (i *Installer) Ensure(ctx context.Context, list []Unit, timer string) error
 	} else {
 		i.Same()
 	}
-	if active := Systemctl(ctx, i.Host, "is-active", "--quiet", timer); active == nil && !written {
+	if active := Systemctl(ctx, i.Host, "is-active", "--quiet", start); active == nil && !written {
 		i.Same()
 		return nil
 	}
-	if err := Systemctl(ctx, i.Host, "restart", timer); err != nil {
+	if err := Systemctl(ctx, i.Host, "restart", start); err != nil {
 		return err
 	}
-	i.Changed("started " + timer)
+	i.Changed("started " + start)
 	return nil
 }
 
@@ -85,7 +85,7 @@ func (i *Installer) RemoveUnits(ctx context.Context) error {
 	return i.Remove(ctx, Units(i.StateDir), Timer)
 }
 
-// Remove stops a timer and removes the timer and its service.
+// Remove stops a timer, unless it is empty, and removes the units.
 func (i *Installer) Remove(ctx context.Context, list []Unit, timer string) error {
 	var paths, names, enabled []string
 	for _, u := range list {
@@ -105,8 +105,10 @@ func (i *Installer) Remove(ctx context.Context, list []Unit, timer string) error
 	running := Running(i.Host)
 	if running {
 		// The service is not stopped. It may run now and wait for the lock that this process holds.
-		if err := Systemctl(ctx, i.Host, "stop", timer); err != nil {
-			return err
+		if timer != "" {
+			if err := Systemctl(ctx, i.Host, "stop", timer); err != nil {
+				return err
+			}
 		}
 		if err := Systemctl(ctx, i.Host, append([]string{"disable"}, enabled...)...); err != nil {
 			return err

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +23,37 @@ func TestUnitArguments(t *testing.T) {
 	}
 }
 
+// TestReleaseUnit runs the stop of the release unit as systemd would: the release is for the end of
+// the machine, and not for a reboot or for systemctl stop.
+func TestReleaseUnit(t *testing.T) {
+	_, line, _ := strings.Cut(ReleaseUnit("/var/x").Text, "\nExecStop=/bin/sh -c '")
+	script, rest, _ := strings.Cut(line, "' ")
+	args, _, _ := strings.Cut(rest, "\n")
+	if want := Program + ` release --timeout 45s --state-dir "/var/x"`; args != want {
+		t.Fatalf("arguments %q, want %q", args, want)
+	}
+	script = strings.ReplaceAll(script, "$$", "$")
+	dir := t.TempDir()
+	for jobs, want := range map[string]string{
+		"  1 poweroff.target                 start waiting\n": "released as told\n",
+		"  7 halt.target start waiting\n":                     "released as told\n",
+		"  1 reboot.target start waiting\n":                   "",
+		"  1 poweroff.target stop waiting\n":                  "",
+		"No jobs running.\n":                                  "",
+	} {
+		for name, text := range map[string]string{"systemctl": "#!/bin/sh\n[ \"$1\" = list-jobs ] && printf '%s' '" + jobs + "'\n", "program": "#!/bin/sh\necho released \"$@\"\n"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, filepath.Join(dir, "program"), "as", "told")
+		cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("jobs %q: %q, %v; want %q", jobs, out, err, want)
+		}
+	}
+}
+
 // since has the settings of the units that systemd 219 does not have, by the version that has them:
 // https://www.freedesktop.org/software/systemd/man/latest/systemd.directives.html
 // Amazon Linux 2 has systemd 219. It warns about a setting that it does not know, and goes on.
@@ -33,13 +67,13 @@ var since = map[string]struct {
 
 // known219 are the settings that the units may use, and systemd 219 has.
 const known219 = "Description Documentation Wants After Before Type ExecStart Environment TimeoutStartSec StandardOutput StandardError " +
-	"SyslogLevel OnBootSec OnActiveSec OnUnitInactiveSec AccuracySec WantedBy"
+	"RemainAfterExit ExecStop TimeoutStopSec SyslogLevel OnBootSec OnActiveSec OnUnitInactiveSec AccuracySec WantedBy"
 
 // TestOldSystemd checks that the units use no setting that an old systemd lacks, apart from those
 // listed.
 func TestOldSystemd(t *testing.T) {
 	used := map[string]bool{}
-	for _, u := range slices.Concat(Units("/x"), RetryUnits([]string{"10.0.1.10"}, []string{"A=b"}, time.Minute)) {
+	for _, u := range slices.Concat(Units("/x"), []Unit{ReleaseUnit("/x")}, RetryUnits([]string{"10.0.1.10"}, []string{"A=b"}, time.Minute)) {
 		for line := range strings.Lines(u.Text) {
 			name, _, ok := strings.Cut(line, "=")
 			if !ok || strings.HasPrefix(line, "#") {

@@ -7,4 +7,6 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
-func TestUnitsVerify(t *testing.T) { agenttest.VerifyUnits(t, systemd.Units("")...) }
+func TestUnitsVerify(t *testing.T) {
+	agenttest.VerifyUnits(t, append(systemd.Units(""), systemd.ReleaseUnit(""))...)
+}

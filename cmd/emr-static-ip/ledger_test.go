@@ -116,7 +116,9 @@ func TestLedgerFromOutside(t *testing.T) {
 	if len(left) != 2 || !strings.Contains(left[0].Value, node.InstanceID) || left[1].Value != `{"v":2}` {
 		t.Error(left)
 	}
-	if text, _ = run(10, append([]string{"ledger", "list"}, at...)...); !strings.Contains(text, "1 in use, 1 unreadable") {
-		t.Error(text)
+	text, _ = run(10, append([]string{"ledger", "list", "-o", "json"}, at...)...)
+	listed.Counts = nil
+	if err := json.Unmarshal([]byte(text), &listed); err != nil || listed.Counts["in use"] != 1 || listed.Counts["unreadable"] != 1 {
+		t.Errorf("%v\n%s", err, text)
 	}
 }

@@ -95,7 +95,7 @@ func (r *rehearsal) checkRecords(w *row) {
 		r.problem(w.node.Name, "the ledger does not say that %s holds %s: %q", w.node.Instance, w.static, record)
 	}
 	want := r.spec.NameTag
-	if r.wanted.NameTag {
+	if r.wanted.NameTag && w.node.Role != "" {
 		want += "-" + w.node.Role
 	}
 	if got := r.cluster.NameTag(w.node); got != want {
@@ -129,6 +129,28 @@ func (r *rehearsal) checkTraffic(ctx context.Context, w *row) {
 	r.checkS3(ctx, w)
 	if sources := w.node.IMDSSources(); !slices.Equal(sources, []netip.Addr{w.node.Primary.Address}) {
 		r.problem(w.node.Name, "IMDS was asked from %v, expected the primary IP only", sources)
+	}
+}
+
+// checkCluster runs cluster check on the first node, with the credentials of an operator.
+func (r *rehearsal) checkCluster(ctx context.Context) {
+	if len(r.problems) > 0 {
+		return
+	}
+	creds := r.cluster.Cloud.Credentials("")
+	result, err := r.cluster.Run(ctx, r.rows[0].node, lab.Command{Program: r.binary, Args: []string{"cluster", "check", r.cluster.ID}, Quiet: true,
+		Env: []string{"AWS_ACCESS_KEY_ID=" + creds.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + creds.SecretAccessKey, "AWS_REGION=" + r.cluster.Cloud.Region()}})
+	lines := strings.Split(strings.TrimSpace(result.Stdout), "\n")
+	verdict := lines[len(lines)-1]
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		r.problem("", "cluster check: %v", err)
+	case result.ExitCode == 2 && result.Stdout == "": // a version without this command
+	case result.ExitCode != 0:
+		r.problem("", "cluster check ended with exit code %d: %s", result.ExitCode, verdict)
+	default:
+		r.say("", "emr-static-ip cluster check %s: %s", r.cluster.ID, verdict)
 	}
 }
 

@@ -131,9 +131,9 @@ func siteCommands() []*cobra.Command {
 			return ask(cmd, control.Request{Command: "end", Node: args[0], Abrupt: abrupt}, false)
 		}}
 	end.Flags().BoolVar(&abrupt, "abrupt", false, "without shutdown actions, as in a failure of the hardware")
-	add := &cobra.Command{Use: "add core|task|master", Short: "Add a node to a rehearsal that stays, and run the bootstrap action on it", Args: func(_ *cobra.Command, args []string) error {
-		if len(args) != 1 || (args[0] != "core" && args[0] != "task" && args[0] != "master") {
-			return usageError{errors.New("which role? core, task or master")}
+	add := &cobra.Command{Use: "add core|task|master|node", Short: "Add a node to a rehearsal that stays, and run the bootstrap action on it", Args: func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 || (args[0] != "core" && args[0] != "task" && args[0] != "master" && args[0] != "node") {
+			return usageError{errors.New("which role? core, task or master; node outside EMR")}
 		}
 		return nil
 	}, RunE: func(cmd *cobra.Command, args []string) error {

@@ -32,6 +32,7 @@ type options struct {
 	core      int // -1: as many as there are addresses for core nodes
 	masters   int
 	tasks     int
+	plain     int
 	fleets    bool
 	subnet    string
 	shape     scenario.Shape
@@ -74,6 +75,7 @@ func launchCommand() *cobra.Command {
 	f.IntVar(&o.core, "core", -1, "core nodes (default: as many as addresses for them)")
 	f.IntVar(&o.masters, "masters", 1, "masters: 1 or 3")
 	f.IntVar(&o.tasks, "tasks", 0, "task nodes")
+	f.IntVar(&o.plain, "plain", 0, "instead of a cluster, this many EC2 instances outside EMR, of one Auto Scaling group: -- --ips 10.0.1.20-29")
 	f.BoolVar(&o.fleets, "fleets", false, "instance fleets in place of instance groups")
 	f.StringVar(&o.subnet, "subnet", "", "the cluster's subnet (default: the /24 of the first address)")
 	o.shape.Define(f)
@@ -132,7 +134,7 @@ func launch(ctx context.Context, out io.Writer, o options, args []string) error 
 	life := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the rehearsal was not done within --timeout %s", o.timeout))
 	defer cancel()
-	policy := "agent/iam/" + iam.InstanceProfile
+	policy := "agent/iam/" + o.profile()
 	if o.policy != "" {
 		policy = o.policy
 	}
@@ -152,7 +154,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	spec := lab.ClusterSpec{
 		Release: release, Masters: o.masters, Cores: o.core, Tasks: o.tasks, Fleets: o.fleets,
 		NameTag: "rehearsal", Args: args, IMDSDelay: o.imdsDelay, Iptables: lab.Iptables(o.iptables),
-		Static: slices.Concat(pools.Master, pools.Core, pools.Task),
+		Static: slices.Concat(pools.Master, pools.Core, pools.Task, pools.Any),
 	}
 	problems := []error{positive("--timeout", o.timeout)}
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
@@ -160,6 +162,9 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 		spec.Cores = len(pools.Core)
 	}
 	problems = append(problems, o.shape.Apply(&spec, pools, o.core >= 0)...)
+	if o.plain != 0 || pools.Plain() {
+		problems = append(problems, o.outsideEMR(&spec, pools.Plain()))
+	}
 	if o.masters != 1 && o.masters != 3 {
 		problem("--masters %d: EMR has clusters with 1 and with 3", o.masters)
 	}
@@ -169,7 +174,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	if o.tasks < 0 {
 		problem("--tasks %d: less than none", o.tasks)
 	}
-	if nodes := spec.Masters + spec.Cores + spec.Tasks; nodes > maxNodes && !o.virtual {
+	if nodes := spec.Masters + spec.Cores + spec.Tasks + spec.Plain; nodes > maxNodes && !o.virtual {
 		problem("%d nodes: more than %d do not fit on one machine; --virtual takes %d", nodes, maxNodes, maxVirtual)
 	} else if nodes > maxVirtual {
 		problem("%d nodes: more than %d are not rehearsed", nodes, maxVirtual)
@@ -209,7 +214,7 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 		}
 	}
 	spec.Account, spec.Prefix = scenario.Account(o.seed), wanted.Prefix
-	if spec.Policies = []string{iam.Place{}.Policy(iam.InstanceProfile)}; o.policy != "" {
+	if spec.Policies = []string{iam.Place{}.Policy(o.profile())}; o.policy != "" {
 		text, err := os.ReadFile(o.policy)
 		if err != nil {
 			problem("--policy: %w", err)
@@ -219,6 +224,30 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 		spec.Policies = []string{string(text)}
 	}
 	return spec, errors.Join(problems...)
+}
+
+// profile returns the shipped policy for the instances.
+func (o options) profile() string {
+	if o.plain > 0 {
+		return iam.PlainProfile
+	}
+	return iam.InstanceProfile
+}
+
+// outsideEMR makes the spec one of instances outside EMR. ips says that the arguments are --ips.
+func (o options) outsideEMR(spec *lab.ClusterSpec, ips bool) error {
+	switch {
+	case o.plain < 0:
+		return fmt.Errorf("--plain %d: less than none", o.plain)
+	case !ips:
+		return errors.New("--plain: instances outside EMR have no roles: emrsim launch --plain 3 -- --ips 10.0.1.20-29")
+	case o.plain == 0:
+		return errors.New("--ips: for instances outside EMR: emrsim launch --plain 3 -- --ips 10.0.1.20-29")
+	case o.core > 0 || o.masters != 1 || o.tasks > 0 || o.fleets || len(spec.Shape.Subnets) > 0 || o.files != "full" || o.virtual:
+		return errors.New("--plain: no cluster of EMR, so not with --core, --masters, --tasks, --fleets, --subnets, --files, --virtual")
+	}
+	spec.Plain, spec.Group, spec.Masters, spec.Cores = o.plain, "rehearsal", 0, 0
+	return nil
 }
 
 // maxNodes is the maximum size of a rehearsal. Each node is a process, two namespaces and a few

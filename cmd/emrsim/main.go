@@ -41,7 +41,7 @@ func run() int {
 			return cmd.Help()
 		},
 	})
-	root.AddCommand(launchCommand(), runCommand(), listCommand(), serveCommand())
+	root.AddCommand(launchCommand(), runCommand(), listCommand(), serveCommand(), certifyCommand())
 	stdout := &checkedWriter{out: os.Stdout}
 	root.AddCommand(siteCommands()...)
 	root.SetOut(stdout)

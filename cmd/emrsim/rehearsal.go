@@ -66,7 +66,7 @@ func (r *rehearsal) run(ctx context.Context) error {
 func (r *rehearsal) rehearse(ctx context.Context) error {
 	r.spec.Progress = r.event
 	r.rec.Phase("build")
-	r.say("", "building %s with %s in subnet %s; seed %d", r.spec.Release, size(r.spec), r.place(), r.spec.Account.Seed)
+	r.say("", "building %s with %s in subnet %s; seed %d", r.system(), size(r.spec), r.place(), r.spec.Account.Seed)
 	r.say("", "the nodes may do what %s allows, and nothing else", r.policy)
 	var err error
 	if r.cluster, err = lab.Launch(ctx, r.spec); err != nil {
@@ -84,7 +84,7 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 		r.join(n)
 		r.screen.join(n.Name, fmt.Sprintf("%s is up: %s %s%s", n.Instance, n.Link, n.Primary.Address, second))
 	}
-	for _, step := range []func(context.Context){r.lookBefore, r.runFirst, r.lookAfter, r.runSecond, r.compare} {
+	for _, step := range []func(context.Context){r.lookBefore, r.runFirst, r.lookAfter, r.runSecond, r.compare, r.checkCluster} {
 		step(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -138,7 +138,7 @@ func size(spec lab.ClusterSpec) string {
 	for _, p := range []struct {
 		n    int
 		noun string
-	}{{spec.Masters, "master"}, {spec.Cores, "core node"}, {spec.Tasks, "task node"}} {
+	}{{spec.Masters, "master"}, {spec.Cores, "core node"}, {spec.Tasks, "task node"}, {spec.Plain, "instance"}} {
 		if p.n > 0 {
 			parts = append(parts, lab.Count(p.n, p.noun))
 		}
@@ -155,7 +155,7 @@ func nodeNames(spec lab.ClusterSpec) (names []string) {
 	for _, p := range []struct {
 		n    int
 		role string
-	}{{spec.Masters, "master"}, {spec.Cores, "core"}, {spec.Tasks, "task"}} {
+	}{{spec.Masters, "master"}, {spec.Cores, "core"}, {spec.Tasks, "task"}, {spec.Plain, "node"}} {
 		for i := range p.n {
 			names = append(names, fmt.Sprintf("%s-%d", p.role, i+1))
 		}

@@ -32,6 +32,17 @@ func (r *rehearsal) results() record.Table {
 	return t
 }
 
+// system returns what the nodes run: a release of EMR, or Amazon Linux.
+func (r *rehearsal) system() string {
+	switch {
+	case r.spec.Plain == 0:
+		return r.spec.Release
+	case strings.HasPrefix(r.spec.Release, "emr-5") || strings.HasPrefix(r.spec.Release, "emr-6"):
+		return "Amazon Linux 2"
+	}
+	return "Amazon Linux 2023"
+}
+
 func dash(a netip.Addr) string {
 	if !a.IsValid() {
 		return "-"
@@ -77,7 +88,7 @@ func (r *rehearsal) table() {
 		if r.cluster.Iptables() == lab.IptablesNone {
 			iptables = "without"
 		}
-		r.screen.printf("\n%s (%s, %s, %s iptables, %s)\n", r.screen.paint(green, "all is as it should be"), size, r.spec.Release, iptables, took)
+		r.screen.printf("\n%s (%s, %s, %s iptables, %s)\n", r.screen.paint(green, "all is as it should be"), size, r.system(), iptables, took)
 		return
 	}
 	r.screen.printf("\n%s (%s, %s)\n", r.screen.paint(red, "FAILED: "+lab.Count(len(r.problems), "problem")), size, took)

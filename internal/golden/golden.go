@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -39,8 +40,10 @@ func Is(t testing.TB, name, got string) {
 // A run of some of a test's subtests compares, or writes, only their texts. A test whose subtests
 // are all skipped compares nothing.
 type Texts struct {
-	path     string
-	known    []text // as the file has them
+	path  string
+	known []text // as the file has them
+
+	mu       sync.Mutex // subtests may run in parallel
 	compared []text
 }
 
@@ -66,6 +69,8 @@ func Open(t testing.TB, name string) *Texts {
 func (f *Texts) Is(t testing.TB, title, got string) {
 	t.Helper()
 	got = strings.TrimRight(got, "\n") + "\n"
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	switch {
 	case strings.HasPrefix(got, mark) || strings.Contains(got, "\n"+mark) || strings.Contains(title, "\n"):
 		t.Fatalf("a golden file cannot hold the text %q under the title %q", got, title)
@@ -82,6 +87,13 @@ func (f *Texts) Is(t testing.TB, title, got string) {
 	case f.known[i].body != got:
 		t.Errorf("%s: %q differs (-update writes it anew); got\n%swant\n%s", f.path, title, got, f.known[i].body)
 	}
+}
+
+// Has reports whether the file has got under title. It is for a test that tries again before it
+// compares. With -update it reports true.
+func (f *Texts) Has(title, got string) bool {
+	i := index(f.known, title)
+	return *update || i >= 0 && f.known[i].body == strings.TrimRight(got, "\n")+"\n"
 }
 
 // end writes the file, or reports the titles that were not compared. After a partial run they are

@@ -114,3 +114,20 @@ func TestTexts(t *testing.T) {
 		t.Errorf("a part is written: %q, %q", f, after)
 	}
 }
+
+func TestHas(t *testing.T) {
+	f := Texts{known: parse("== a\none\n")}
+	for _, c := range []struct {
+		title, got string
+		want       bool
+	}{{"a", "one", true}, {"a", "one\n", true}, {"a", "two", false}, {"b", "one", false}} {
+		if has := f.Has(c.title, c.got); has != c.want {
+			t.Errorf("Has(%q, %q) = %t", c.title, c.got, has)
+		}
+	}
+	*update = true
+	defer func() { *update = false }()
+	if !f.Has("b", "one") {
+		t.Error("a test that writes the file need not try again")
+	}
+}

@@ -5,15 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
-
-// stepPause is the least time between two changes. It uses two of the 3 DeleteParameter and 3
-// PutParameter calls a second that an account has. The rest is for the nodes.
-const stepPause = 500 * time.Millisecond
 
 // Outcome says how a step ended.
 type Outcome string

@@ -3,7 +3,6 @@ package inventory
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -15,9 +14,6 @@ import (
 
 // probeMark begins the last part of a probe's name. No address begins with it.
 const probeMark = "doctor-"
-
-// probeCleanup limits the removal of a probe, which goes on after the caller's context has ended.
-const probeCleanup = 10 * time.Second
 
 // Trial has the result of one call of a probe.
 type Trial struct {

@@ -133,10 +133,6 @@ func (s Sighting) node() bool {
 	return s.By.Life() == ssmcoord.Living && s.By.Cluster != "" && s.Device == 0 && !s.Holder.Primary
 }
 
-// settledAfter is how old a record must be before an operator's command touches it: no run is still
-// about to bring it in line by itself.
-const settledAfter = 2 * time.Minute
-
 // settled reports whether the record is that old.
 func (s Sighting) settled(now time.Time) bool { return now.Sub(s.Record.Modified) >= settledAfter }
 

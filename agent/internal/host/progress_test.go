@@ -2,13 +2,15 @@ package host
 
 import (
 	"context"
-	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 func TestProgress(t *testing.T) {
@@ -25,13 +27,6 @@ func TestProgress(t *testing.T) {
 		for _, entry := range logs.All() {
 			got = append(got, entry.Message)
 		}
-		want := []string{
-			`waiting: for x\u001b\ny (at most 1m55s more)`,
-			`waiting: for x\u001b\ny (at most 55s more)`,
-			`waiting: for x\u001b\ny (at most 7m55s more)`,
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%q", got)
-		}
+		golden.Is(t, "progress.txt", strings.Join(got, "\n")+"\n")
 	})
 }

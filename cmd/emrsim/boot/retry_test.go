@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,27 +35,37 @@ func retry(t *testing.T, m *machine, account *cloud.Cloud, node *cloud.Node, arg
 		}
 		return ""
 	}
-	if out := m.run(append([]string{args[0], "--on-error=continue"}, args[1:]...)...); !strings.Contains(out, timer+" tries again") || !strings.HasPrefix(tag(), "exit code 4") {
+	if out := m.run(append([]string{args[0], "--on-error=continue"}, args[1:]...)...); !strings.Contains(out, timer) || !strings.Contains(tag(), " 4, ") {
 		t.Errorf("tag %q\n%s", tag(), out)
 	}
 	if out, err := m.try("systemd-analyze", "--man=no", "verify", "/etc/systemd/system/"+service, "/etc/systemd/system/"+timer); err != nil || out != "" {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
-	status := func() string {
-		out, _ := m.try("emr-static-ip", "status")
-		return out
+	type status struct {
+		Verdict   string
+		LastError *struct {
+			Count    int
+			Retrying bool
+		} `json:"last_error"`
+	}
+	ask := func() (s status, out string) {
+		out, _ = m.try("emr-static-ip", "status", "-o", "json")
+		if err := json.Unmarshal([]byte(out), &s); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return s, out
 	}
 	eventually(t, 30*time.Second, "two more attempts", func() (string, bool) {
-		out := status()
-		return out, strings.Contains(out, "(3 times since ") && strings.Contains(out, timer+" keeps retrying")
+		s, out := ask()
+		return out, s.LastError != nil && s.LastError.Count >= 3 && s.LastError.Retrying
 	})
 	if out, err := m.try("systemctl", "is-failed", service); strings.TrimSpace(out) != "failed" && strings.TrimSpace(out) != "activating" {
 		t.Errorf("systemd calls the failing service %s (%v)", out, err)
 	}
 	account.Fault(nil)
 	eventually(t, 30*time.Second, "an attempt that succeeds", func() (string, bool) {
-		out := status()
-		return out, strings.Contains(out, "in order") && !strings.Contains(out, "last error")
+		s, out := ask()
+		return out, s.Verdict == "in order" && s.LastError == nil
 	})
 	eventually(t, 10*time.Second, "the end of the attempts", func() (string, bool) {
 		out, err := m.try("systemctl", "is-active", timer, service)

@@ -129,8 +129,12 @@ func (c *Cloud) authenticate(in *inbound, service string) (*caller, *Error) {
 	if in.header.Get("X-Amz-Security-Token") != who.creds.SessionToken {
 		return nil, authError(service, "UnrecognizedClient", "The security token included in the request is invalid.")
 	}
-	if a.region != c.opts.Region || (service != "" && a.service != service) {
-		return nil, authError(service, "InvalidSignature", fmt.Sprintf("Credential should be scoped to a valid region and service: %s/%s, not %.64s/%.64s", c.opts.Region, service, a.region, a.service))
+	region := c.opts.Region
+	if service == "iam" {
+		region = iamRegion
+	}
+	if a.region != region || (service != "" && a.service != service) {
+		return nil, authError(service, "InvalidSignature", fmt.Sprintf("Credential should be scoped to a valid region and service: %s/%s, not %.64s/%.64s", region, service, a.region, a.service))
 	}
 	verify := in.verify || c.opts.VerifyInProcess
 	if verify || c.clockSkew() != 0 {
@@ -158,6 +162,13 @@ func authError(service, what, message string) *Error {
 			return &Error{Code: "SignatureDoesNotMatch", Message: message, Status: http.StatusForbidden}
 		}
 		return &Error{Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials", Status: http.StatusUnauthorized}
+	}
+	if service == "iam" {
+		code := map[string]string{"UnrecognizedClient": "InvalidClientTokenId", "InvalidSignature": "SignatureDoesNotMatch"}[what]
+		if code == "" {
+			code = what
+		}
+		return &Error{Code: code, Message: message, Status: http.StatusForbidden}
 	}
 	return &Error{Code: what + "Exception", Message: message, Status: http.StatusBadRequest}
 }

@@ -26,6 +26,9 @@ func (c *Cloud) authorize(a *action, op *operation, who *caller, call *Call, now
 	err := c.opts.Authorize(req)
 	if err == nil && op.also != "" {
 		req.Action = op.also
+		if op.alsoOn != nil { // the last ones
+			req.Resources, req.Contexts = op.alsoOn, req.Contexts[len(req.Contexts)-len(op.alsoOn):]
+		}
 		err = c.opts.Authorize(req)
 	}
 	if err == nil {
@@ -51,6 +54,9 @@ func (c *Cloud) denial(service string, req AccessRequest, who *caller, call *Cal
 		what += " on resource: " + resource
 	case service != "ec2":
 		what += " on resource: arn:aws:" + service + ":" + c.opts.Region + ":" + c.opts.Account + ":*"
+	}
+	if service == "iam" {
+		return &Error{Code: "AccessDenied", Message: what + why, Status: http.StatusForbidden}
 	}
 	if service != "ec2" {
 		return &Error{Code: "AccessDeniedException", Message: what + why, Status: http.StatusBadRequest}

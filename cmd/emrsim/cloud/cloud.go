@@ -1,7 +1,8 @@
 // Package cloud is an in-memory model of the parts of AWS that a node of an EMR cluster uses: SSM
-// Parameter Store, EC2 (addresses, instances, tags), EMR's describe calls, STS GetCallerIdentity
-// and IMDSv2. It speaks the real wire protocols to the unmodified AWS SDK, either in process
-// ([Cloud.Transport], which works with testing/synctest) or over HTTP ([Cloud.Handler]).
+// Parameter Store, EC2 (addresses, instances, tags, what a VPC has), EMR's describe calls, STS
+// GetCallerIdentity, IAM's policy simulation, and IMDSv2. It speaks the real wire protocols to the
+// unmodified AWS SDK, either in process ([Cloud.Transport], which works with testing/synctest) or
+// over HTTP ([Cloud.Handler]).
 //
 // The model never ignores what it does not implement. It answers an unknown service, action or
 // parameter with the error ModelNotImplemented (HTTP 501) and records the call.
@@ -41,14 +42,19 @@ type Cloud struct {
 	enis      []*eni
 	eniByID   map[string]*eni
 	clusters  map[string]*cluster
+	endpoints []vpcEndpoint
+	groups    []*securityGroup
+	roles     []role
 	params    parameterStore
 	buckets   map[string]*bucket
 	drains    map[string]float64
 	callers   map[string]*caller // by instance id; "" is the operator
 	byKey     map[string]*caller // by access key id
 	due       []dueRelease       // ENIs to be freed, the earliest first
+	made      map[string]string  // interfaces by the client token of their creation
 	ids       uint64             // number of identifiers made so far
 	publics   int                // number of public addresses given out so far
+	regions   []region           // that DescribeRegions lists too
 	s3policy  iam.Policies       // of the buckets
 	calls     []Call
 	fault     func(Call) FaultAction
@@ -69,6 +75,7 @@ func New(o Options) *Cloud {
 		drains:   map[string]float64{},
 		callers:  map[string]*caller{},
 		byKey:    map[string]*caller{},
+		made:     map[string]string{},
 	}
 	c.skew.Store(int64(o.ClockSkew))
 	c.params.init()

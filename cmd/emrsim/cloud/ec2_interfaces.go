@@ -86,6 +86,11 @@ func (e *eni) status() string {
 
 func (e *eni) write(x *xmlWriter, c *Cloud, t time.Time) {
 	x.open("item")
+	e.writeFields(x, c, t)
+	x.close("item")
+}
+
+func (e *eni) writeFields(x *xmlWriter, c *Cloud, t time.Time) {
 	e.writeCommon(x, c, t)
 	x.text("ownerId", c.opts.Account)
 	x.text("privateDnsName", c.hostname(e.shown[0].addr))
@@ -103,5 +108,4 @@ func (e *eni) write(x *xmlWriter, c *Cloud, t time.Time) {
 		x.close("attachment")
 	}
 	x.tags(e.tags)
-	x.close("item")
 }

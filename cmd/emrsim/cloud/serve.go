@@ -47,7 +47,8 @@ type operation struct {
 	unfiltered bool     // an EC2 describe call with neither ids nor filters
 	resources  []string // ARNs, for Authorize
 	keys       iam.Keys
-	also       string // a second action that the call needs on the same resources
+	also       string   // a second action that the call needs on the same resources
+	alsoOn     []string // or on these
 	dryRun     bool
 	// refuses, if set, is what the call would be refused with for a reason other than permissions.
 	refuses func(now time.Time) *Error
@@ -337,6 +338,9 @@ func (c *Cloud) bucketName(a *action, op *operation) string {
 func throttled(service string) *Error {
 	if service == "ec2" {
 		return &Error{Code: "RequestLimitExceeded", Message: "Request limit exceeded.", Status: http.StatusServiceUnavailable}
+	}
+	if service == "iam" {
+		return &Error{Code: "Throttling", Message: "Rate exceeded", Status: http.StatusBadRequest}
 	}
 	return &Error{Code: "ThrottlingException", Message: "Rate exceeded", Status: http.StatusBadRequest}
 }

@@ -215,7 +215,11 @@ func checkNames(names []string) *Error {
 	case len(names) == 0:
 		return validation("1 validation error detected: Value '[]' at 'names' failed to satisfy constraint: Member must have length greater than or equal to 1.")
 	case len(names) > 10:
-		return validation("1 validation error detected: Value '[%s]' at 'names' failed to satisfy constraint: Member must have length less than or equal to 10.", printable(strings.Join(names, ", ")))
+		list := make([]string, len(names))
+		for i, n := range names {
+			list[i] = printable(n)
+		}
+		return validation("1 validation error detected: Value '[%s]' at 'names' failed to satisfy constraint: Member must have length less than or equal to 10.", strings.Join(list, ", "))
 	}
 	seen := map[string]bool{}
 	for _, n := range names {

@@ -8,10 +8,11 @@ import (
 )
 
 type vpc struct {
-	id    string
-	cidrs []netip.Prefix
-	tags  tagSet
-	owner string // account that shares the VPC's subnets with this one; empty: this account owns it
+	id     string
+	cidrs  []netip.Prefix
+	tags   tagSet
+	routes []*routeTable // see tables
+	owner  string        // account that shares the VPC's subnets with this one; empty: this account owns it
 }
 
 type subnet struct {

@@ -19,6 +19,7 @@ type wire struct {
 const (
 	ec2Version = "2016-11-15"
 	stsVersion = "2011-06-15"
+	iamVersion = "2010-05-08"
 )
 
 // identify returns the service and action of a request, from X-Amz-Target (AWS JSON 1.1) or else
@@ -45,6 +46,8 @@ func (c *Cloud) identify(in *inbound) wire {
 		w.service = "ec2"
 	case stsVersion:
 		w.service, w.render = "sts", renderSTS
+	case iamVersion:
+		w.service, w.render = "iam", renderIAM
 	default:
 		w.service = "unknown"
 		w.err = notImplemented("the service of Action=" + printable(name) + " Version=" + printable(version))
@@ -97,7 +100,7 @@ func printable(s string) string {
 // allActions returns all actions that the model implements.
 func allActions() map[string]*action {
 	m := map[string]*action{}
-	for _, list := range [][]*action{ssmActions(), ec2Actions(), emrActions(), stsActions()} {
+	for _, list := range [][]*action{ssmActions(), ec2Actions(), emrActions(), stsActions(), iamActions()} {
 		for _, a := range list {
 			m[a.key()] = a
 		}

@@ -67,9 +67,12 @@ func (q *query) number(name string) int {
 }
 
 // tags reads Tag.1.Key, Tag.1.Value, ...
-func (q *query) tags() (out []tag, withValue []bool) {
+func (q *query) tags() (out []tag, withValue []bool) { return q.tagsOf("") }
+
+// tagsOf reads tags whose names begin with parent.
+func (q *query) tagsOf(parent string) (out []tag, withValue []bool) {
 	for n := 1; ; n++ {
-		prefix := "Tag." + strconv.Itoa(n)
+		prefix := parent + "Tag." + strconv.Itoa(n)
 		if _, ok := q.form[prefix+".Key"]; !ok {
 			return out, withValue
 		}

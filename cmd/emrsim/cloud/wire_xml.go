@@ -90,8 +90,13 @@ func renderEC2(call *Call, body []byte, err *Error) *reply {
 }
 
 func renderSTS(call *Call, body []byte, err *Error) *reply {
+	return renderQuery("https://sts.amazonaws.com/doc/"+stsVersion+"/", call, body, err)
+}
+
+// renderQuery writes an answer of the AWS query protocol.
+func renderQuery(namespace string, call *Call, body []byte, err *Error) *reply {
 	id := requestID(call)
-	const ns = ` xmlns="https://sts.amazonaws.com/doc/` + stsVersion + `/">`
+	ns := ` xmlns="` + namespace + `">`
 	var x xmlWriter
 	if err != nil {
 		x.b = append(x.b, `<ErrorResponse`+ns...)

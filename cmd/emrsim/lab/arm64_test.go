@@ -66,7 +66,7 @@ func TestARM64(t *testing.T) {
 			break
 		}
 	}
-	for _, want := range []string{"assign 10.0.1.1", "ip addr add 10.0.1.1", "EMR-STATIC-IP-OUT", "write the record /emr-static-ip/"} {
+	for _, want := range []string{"assign 10.0.1.1", "ip addr add 10.0.1.1", "EMR-STATIC-IP-OUT", "/emr-static-ip/" + c.SubnetID + "/10.0.1.1"} {
 		if got.ExitCode != 0 || !strings.Contains(got.Stdout, want) {
 			t.Fatalf("plan: exit code %d, want %q\n%s%s", got.ExitCode, want, got.Stdout, got.Stderr)
 		}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,8 @@ import (
 	cloudiam "github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
-// A ClusterSpec describes the EMR cluster to launch in the cloud model and to build in the lab.
+// A ClusterSpec describes the EMR cluster to launch in the cloud model and to build in the lab, or
+// the instances outside EMR.
 type ClusterSpec struct {
 	Account      cloud.Options // quotas, latency, staleness; the zero value is fast and unlimited
 	Subnet       netip.Prefix  // default 10.0.1.0/24
@@ -27,6 +29,8 @@ type ClusterSpec struct {
 	Cores        int
 	Tasks        int
 	Fleets       bool            // instance fleets instead of instance groups
+	Plain        int             // instances outside EMR instead of a cluster
+	Group        string          // their Auto Scaling group; empty: none
 	NameTag      string          // Name tag of all instances; empty: none
 	Args         []string        // arguments of the bootstrap action, as EMR's files show them
 	Files        cloud.FileStyle // which of EMR's files the nodes have
@@ -57,12 +61,13 @@ type ClusterSpec struct {
 type Cluster struct {
 	*Lab
 	Cloud    *cloud.Cloud
-	ID       string // j-...
+	ID       string // j-...; empty outside EMR
 	SubnetID string
 	Reserved []netip.Addr // the addresses inside the subnets that are kept from new instances
 
 	prefix string // of the nodes' names
 	files  cloud.FileStyle
+	plain  cloud.InstanceSpec // of instances outside EMR
 
 	mu    sync.Mutex
 	count map[string]int // number of nodes built so far, by role
@@ -118,19 +123,15 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 	if spec.Admitted == nil {
 		spec.Admitted = spec.Static
 	}
-	launched, err := account.LaunchCluster(cloud.ClusterSpec{
-		Name: "rehearsal", Subnets: subnets, Subnet: spec.Shape.pick(subnets), ReleaseLabel: spec.Release, InstanceType: spec.InstanceType,
-		Masters: spec.Masters, Cores: spec.Cores, Tasks: spec.Tasks, Fleets: spec.Fleets, NameTag: spec.NameTag,
-		Args: spec.Args, SecondENIOnMaster: true,
-	})
+	c := &Cluster{Cloud: account, Reserved: reserved, files: spec.Files, count: map[string]int{}}
+	launched, err := c.launch(spec, subnets)
 	if err != nil {
 		return nil, err
 	}
-	first := launched.Nodes[0]
-	plan.launchedIn(first.Subnet)
-	c := &Cluster{Cloud: account, ID: launched.ID, SubnetID: first.SubnetID, Reserved: reserved, files: spec.Files, count: map[string]int{}}
+	c.SubnetID = launched[0].SubnetID
+	plan.launchedIn(launched[0].Subnet)
 	var nodes []NodeSpec
-	for _, n := range launched.Nodes {
+	for _, n := range launched {
 		nodes = append(nodes, c.nodeSpec(n, n.Role == cloud.RoleMaster && spec.Masters <= 1))
 	}
 	c.Lab, err = Build(ctx, Spec{
@@ -138,17 +139,46 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 		IMDSDelay: spec.IMDSDelay, EndpointBlocked: spec.EndpointBlocked, Progress: spec.Progress, Observer: spec.Observer, S3: account.S3Handler(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("building cluster %s: %w", launched.ID, err)
+		return nil, fmt.Errorf("building cluster %s: %w", c.ID, err)
 	}
 	return c, nil
 }
 
+// launch starts the instances in the model: a cluster, or instances outside EMR.
+func (c *Cluster) launch(spec ClusterSpec, subnets []string) ([]*cloud.Node, error) {
+	if spec.Plain == 0 {
+		launched, err := c.Cloud.LaunchCluster(cloud.ClusterSpec{
+			Name: "rehearsal", Subnets: subnets, Subnet: spec.Shape.pick(subnets), ReleaseLabel: spec.Release, InstanceType: spec.InstanceType,
+			Masters: spec.Masters, Cores: spec.Cores, Tasks: spec.Tasks, Fleets: spec.Fleets, NameTag: spec.NameTag,
+			Args: spec.Args, SecondENIOnMaster: true,
+		})
+		if err != nil {
+			return nil, err
+		}
+		c.ID = launched.ID
+		return launched.Nodes, nil
+	}
+	c.plain = cloud.InstanceSpec{Subnet: subnets[0], InstanceType: spec.InstanceType, Name: spec.NameTag}
+	if spec.Group != "" {
+		c.plain.Tags = map[string]string{"aws:autoscaling:groupName": spec.Group}
+	}
+	var nodes []*cloud.Node
+	for range spec.Plain {
+		n, err := c.Cloud.RunInstance(c.plain)
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes, nil
+}
+
 // nodeSpec returns the spec of an instance. Its name depends on the role: master, or master-1,
-// core-1, core-2, ...
+// core-1, core-2, ..., and node-1 outside EMR.
 func (c *Cluster) nodeSpec(n *cloud.Node, alone bool) NodeSpec {
 	c.mu.Lock()
 	c.count[n.Role]++
-	name := fmt.Sprintf("%s%s-%d", c.prefix, strings.ToLower(n.Role), c.count[n.Role])
+	name := fmt.Sprintf("%s%s-%d", c.prefix, cmp.Or(strings.ToLower(n.Role), "node"), c.count[n.Role])
 	c.mu.Unlock()
 	if alone {
 		name = c.prefix + strings.ToLower(n.Role)
@@ -156,7 +186,9 @@ func (c *Cluster) nodeSpec(n *cloud.Node, alone bool) NodeSpec {
 	spec := NodeSpec{
 		Name: name, Role: n.Role, Instance: n.InstanceID,
 		Primary: Port{ENI: n.ENI, MAC: n.MAC, Address: n.PrimaryIP},
-		Files:   n.EMRFiles(c.files),
+	}
+	if n.Role != "" {
+		spec.Files = n.EMRFiles(c.files)
 	}
 	if s := n.SecondENI; s != nil {
 		spec.Second = &Port{ENI: s.ID, MAC: s.MAC, Address: s.PrimaryIP}
@@ -164,9 +196,19 @@ func (c *Cluster) nodeSpec(n *cloud.Node, alone bool) NodeSpec {
 	return spec
 }
 
-// Grow adds a node of a role, as a resize does.
+// Grow adds a node of a role, as a resize does. Outside EMR it adds an instance to the group; there
+// the role is empty.
 func (c *Cluster) Grow(ctx context.Context, role string) (*Node, error) {
-	n, err := c.Cloud.AddNode(c.ID, role)
+	var n *cloud.Node
+	var err error
+	switch plain := c.ID == ""; {
+	case plain != (role == ""):
+		return nil, fmt.Errorf("adding a node: %s", map[bool]string{true: "outside EMR there are no roles", false: "which role?"}[plain])
+	case plain:
+		n, err = c.Cloud.RunInstance(c.plain)
+	default:
+		n, err = c.Cloud.AddNode(c.ID, role)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ type Fabric interface {
 // program runs.
 type NodeSpec struct {
 	Name     string // for messages and tables: master, core-1
-	Role     string // MASTER, CORE or TASK
+	Role     string // MASTER, CORE or TASK; empty for an instance outside EMR
 	Instance string // i-...
 	Primary  Port
 	Second   *Port             // the interface that EMR attaches to a master in a private subnet

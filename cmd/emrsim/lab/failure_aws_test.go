@@ -14,16 +14,11 @@ import (
 
 // Failures of AWS: permissions, endpoints, the metadata service.
 
-// allowed returns the parts of the remedy for a denied action: the missing statement and the role.
-func allowed(action string) []string {
-	return []string{"a permission is missing", "not authorized to perform", action, `"Action": "` + action + `"`, "role of the instance profile"}
-}
-
 // permissionFailures deny each action that apply and release use.
 func permissionFailures() []failure {
 	denied := func(action string, more failure) failure {
 		f := more
-		f.name, f.code, f.told = "denied "+strings.ReplaceAll(action, ":", " "), 4, append(allowed(action), more.told...)
+		f.name, f.code = "denied "+strings.ReplaceAll(action, ":", " "), 4
 		prepare := more.prepare
 		f.prepare = func(t *testing.T, s *site) {
 			if prepare != nil {
@@ -39,24 +34,22 @@ func permissionFailures() []failure {
 	}
 	return []failure{
 		denied("ssm:GetParameters", failure{}),
-		denied("ssm:PutParameter", failure{changed: true, told: []string{"was taken back"}, after: goesOn}),
+		denied("ssm:PutParameter", failure{changed: true, after: goesOn}),
 		denied("ec2:DescribeInstances", failure{}),
 		denied("ec2:DescribeInstanceTypes", failure{prepare: assigned}),
 		denied("ec2:AssignPrivateIpAddresses", failure{after: goesOn}),
 		denied("ec2:DescribeNetworkInterfaces", failure{prepare: applied, after: goesOn}),
 		denied("ec2:UnassignPrivateIpAddresses", failure{prepare: applied, args: []string{"release"}, changed: true, after: goesOn}),
-		denied("ssm:DeleteParameter", failure{prepare: applied, args: []string{"release"}, changed: true, told: []string{"changed before the failure, and kept"}, after: goesOn}),
+		denied("ssm:DeleteParameter", failure{prepare: applied, args: []string{"release"}, changed: true, after: goesOn}),
 		// Like every release it takes rules and address out of the kernel before it calls AWS.
-		denied("ssm:GetParametersByPath", failure{args: []string{"release"}, changed: true, told: []string{"changed before the failure, and kept"}, after: goesOn, prepare: func(t *testing.T, s *site) {
+		denied("ssm:GetParametersByPath", failure{args: []string{"release"}, changed: true, after: goesOn, prepare: func(t *testing.T, s *site) {
 			applied(t, s)
 			s.inside(t, func() error { return os.Remove(stateFile) }) // a release then reads the ledger
 		}}),
-		{name: "clock wrong", code: 4, cluster: func(s *ClusterSpec) { s.Account.ClockSkew = 12 * time.Minute },
-			told: []string{"this node's clock is wrong, 1", "behind AWS's", "chronyc makestep"}},
+		{name: "clock wrong", code: 4, cluster: func(s *ClusterSpec) { s.Account.ClockSkew = 12 * time.Minute }},
 		{ // The Name tag is optional: the node gets its address without it.
 			name: "denied ec2 CreateTags", changed: true,
 			prepare: func(_ *testing.T, s *site) { s.deny("ec2:CreateTags") },
-			told:    []string{"warnings", "not authorized to perform", `"Action": "ec2:CreateTags"`, "--no-name-tag"},
 			after:   func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) },
 		},
 		{ // The same holds for the tag of a suppressed failure. A later run removes it as soon as that is allowed.
@@ -69,7 +62,6 @@ func permissionFailures() []failure {
 				}
 				s.deny("ec2:DeleteTags")
 			},
-			told: []string{"warnings", "not authorized to perform", `"Action": "ec2:DeleteTags"`, "emr-static-ip:error"},
 			after: func(t *testing.T, s *site, got Result) {
 				expectDone(t, s.Cluster, s.core, got)
 				if errorTag(s.Cluster, s.core) == "" {
@@ -96,20 +88,17 @@ func endpointFailures() []failure {
 	var all []failure
 	for _, service := range []string{"ssm", "ec2"} {
 		variable := "AWS_ENDPOINT_URL_" + strings.ToUpper(service)
-		missing := "create the VPC endpoint com.amazonaws.us-east-1." + service
-		told := []string{"an endpoint cannot be reached", "the " + service + " endpoint does not answer", missing, "admits TCP 443", "routes", "DNS"}
 		all = append(all,
-			failure{name: service + " black-holed", code: 5, env: []string{variable + "=http://10.0.0.77"}, within: 8 * time.Second, told: append(slices.Clip(told), "no answer from 10.0.0.77:80 in 5s")},
-			failure{name: service + " refused", code: 5, env: []string{variable + "=http://10.0.0.10:81"}, within: 4 * time.Second, told: append(slices.Clip(told), "10.0.0.10:81", "connection refused")},
-			failure{name: service + " without DNS", code: 5, env: []string{variable + "=https://" + service + ".us-east-1.amazonaws.com"}, within: 4 * time.Second,
-				told: []string{"an endpoint cannot be reached", "the name " + service + ".us-east-1.amazonaws.com is not found", missing, "private DNS on", "enableDnsSupport"}},
+			failure{name: service + " black-holed", code: 5, env: []string{variable + "=http://10.0.0.77"}, within: 8 * time.Second},
+			failure{name: service + " refused", code: 5, env: []string{variable + "=http://10.0.0.10:81"}, within: 4 * time.Second},
+			failure{name: service + " without DNS", code: 5, env: []string{variable + "=https://" + service + ".us-east-1.amazonaws.com"}, within: 4 * time.Second},
 			// The connection is made, but no answer comes, as with a faulty proxy or a wrong MTU.
-			failure{name: service + " silent", code: 5, within: 8 * time.Second, told: told,
+			failure{name: service + " silent", code: 5, within: 8 * time.Second,
 				prepare: func(_ *testing.T, s *site) { s.faults(ofService(service), cloud.FaultAction{Kind: cloud.FaultHang}) }},
 		)
 	}
 	for _, status := range []int{408, 429} { // once for each action, without a code that the SDK knows
-		all = append(all, failure{name: fmt.Sprintf("one answer with HTTP %d", status), changed: true, told: []string{"static IP  10.0.1.11"},
+		all = append(all, failure{name: fmt.Sprintf("one answer with HTTP %d", status), changed: true,
 			prepare: func(_ *testing.T, s *site) {
 				var once sync.Map
 				s.faults(func(call cloud.Call) bool {
@@ -120,17 +109,17 @@ func endpointFailures() []failure {
 			after: func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) }})
 	}
 	return append(all,
-		failure{name: "endpoint that the rules cut off", code: 5, cluster: func(s *ClusterSpec) { s.Shape.Public = true }, args: []string{"--only-cidr", "0.0.0.0/0", "10.0.1.10", "10.0.1.11"}, changed: true,
-			told: []string{"the ssm endpoint answered before the rules were programmed and does not with them", "the static IP does not reach it", "was taken back", "--only-cidr", "com.amazonaws.us-east-1.ssm"},
+		failure{name: "endpoint that the rules cut off", code: 5, cluster: func(s *ClusterSpec) { s.Shape.Public = true }, changed: true,
+			// The name is written beside the record, and may come first.
+			args: []string{"--only-cidr", "0.0.0.0/0", "--no-name-tag", "10.0.1.10", "10.0.1.11"},
 			after: func(t *testing.T, s *site, _ Result) {
 				if left := s.Secondary(s.core); len(left) > 0 {
 					t.Errorf("EC2 still has %v", left)
 				}
 			}},
-		failure{name: "no endpoint, no DNS at all", code: 5, env: []string{"AWS_ENDPOINT_URL="}, within: 4 * time.Second,
-			told: []string{"the name ec2.us-east-1.amazonaws.com is not found", "create the VPC endpoint com.amazonaws.us-east-1.ec2"}},
+		failure{name: "no endpoint, no DNS at all", code: 5, env: []string{"AWS_ENDPOINT_URL="}, within: 4 * time.Second},
 		failure{name: "something else answers for ec2", code: 5, within: 4 * time.Second, env: []string{"AWS_ENDPOINT_URL_EC2=http://10.0.0.11:8080"},
-			told: []string{"answered with something else", "HTTPS_PROXY", "AWS_ENDPOINT_URL"}, prepare: portal},
+			prepare: portal},
 	)
 }
 
@@ -162,39 +151,36 @@ func identityFailures() []failure {
 	}
 	short := append(slices.Clip(list), "--imds-timeout", "2s")
 	return []failure{
-		{name: "IMDS late", cluster: func(s *ClusterSpec) { s.IMDSDelay = 2e9 }, changed: true, told: []string{"static IP  10.0.1.11"},
+		{name: "IMDS late", cluster: func(s *ClusterSpec) { s.IMDSDelay = 2e9 }, changed: true,
 			after: func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) }},
-		{name: "IMDS never comes", cluster: func(s *ClusterSpec) { s.IMDSDelay = 3600e9 }, args: short, code: 5,
-			told: []string{"does not say who this node is, asked for 2s", "169.254.169.254", "connection refused", "this must run on an EC2 instance"}},
-		{name: "IMDS hop limit", prepare: token(cloud.FaultAction{Kind: cloud.FaultHang}), args: short, code: 5,
-			told: []string{"169.254.169.254", "no answer in 3s", "--http-put-response-hop-limit 2"}},
-		{name: "IMDS switched off", prepare: refused(403), args: short, code: 3, told: []string{"HTTP 403 to the request for a token", "IMDS is switched off", "--http-endpoint enabled"}},
-		{name: "IMDS version 1 only, 404", prepare: refused(404), args: short, code: 3, told: []string{"HTTP 404 to the request for a token", "IMDSv2 is needed"}},
-		{name: "IMDS version 1 only, 405", prepare: refused(405), args: short, code: 3, told: []string{"HTTP 405 to the request for a token", "IMDSv2 is needed", "PUT /latest/api/token"}},
-		{name: "IMDS fails", args: short, code: 3, told: []string{"HTTP 500", "subnet-id from IMDS"},
+		{name: "IMDS never comes", cluster: func(s *ClusterSpec) { s.IMDSDelay = 3600e9 }, args: short, code: 5},
+		{name: "IMDS hop limit", prepare: token(cloud.FaultAction{Kind: cloud.FaultHang}), args: short, code: 5},
+		{name: "IMDS switched off", prepare: refused(403), args: short, code: 3},
+		{name: "IMDS version 1 only, 404", prepare: refused(404), args: short, code: 3},
+		{name: "IMDS version 1 only, 405", prepare: refused(405), args: short, code: 3},
+		{name: "IMDS fails", args: short, code: 3,
 			prepare: func(_ *testing.T, s *site) {
 				s.faults(func(call cloud.Call) bool {
 					return call.Service == "imds" && strings.HasSuffix(call.Params, "/subnet-id")
 				}, cloud.FaultAction{Kind: cloud.FaultFail})
 			}},
 		{name: "role that EC2 may not assume", code: 4, within: 20 * time.Second,
-			told: []string{"getting AWS credentials", "AssumeRoleUnauthorizedAccess", "trust policy", "ec2.amazonaws.com"},
 			prepare: credentials(func(name string) bool { return name != "" }, cloud.FaultAction{Kind: cloud.FaultFail, Status: 200,
 				Message: `{"Code":"AssumeRoleUnauthorizedAccess","Message":"EC2 cannot assume the role EMR_EC2_DefaultRole."}`})},
-		{name: "instance without a role", code: 4, within: 20 * time.Second, told: []string{"getting AWS credentials", "instance profile"},
+		{name: "instance without a role", code: 4, within: 20 * time.Second,
 			prepare: credentials(func(name string) bool { return name == "" }, cloud.FaultAction{Kind: cloud.FaultFail, Status: 404, Message: "Not Found"})},
-		{name: "role not to be told", code: 3, told: []string{"the node's identity or role is unknown", "none of EMR's files exists here", "--role CORE"},
+		{name: "role not to be told", code: 3,
 			prepare: func(t *testing.T, s *site) { s.outsideEMR(t, nil) }},
-		{name: "role not to be told from unreadable files", code: 3, told: []string{"is not a JSON object", "job-flow.json", "--role CORE"},
+		{name: "role not to be told from unreadable files", code: 3,
 			prepare: func(t *testing.T, s *site) {
 				s.outsideEMR(t, map[string][]byte{"/mnt/var/lib/info/job-flow.json": []byte("\x1b[2J{"), "/mnt/var/lib/info/instance.json": nil})
 			}},
-		{name: "role unknown and the tag denied", code: 4, told: []string{"none of EMR's files exists here", `"Action": "ec2:DescribeInstances"`},
+		{name: "role unknown and the tag denied", code: 4,
 			prepare: func(t *testing.T, s *site) {
 				s.emrFiles(t, "")
 				s.deny("ec2:DescribeInstances")
 			}},
-		{name: "role from the tag, files unreadable", changed: true, told: []string{"warnings", "is not a JSON object", "role       CORE (from the EC2 tag"},
+		{name: "role from the tag, files unreadable", changed: true,
 			prepare: func(t *testing.T, s *site) { s.emrFiles(t, "not JSON") },
 			after:   func(t *testing.T, s *site, got Result) { expectDone(t, s.Cluster, s.core, got) }},
 	}

@@ -16,32 +16,27 @@ func settingsFailures() []failure {
 	// A node that takes its time must not be taken for one that waits for what never comes.
 	const soon = 20 * time.Second
 	all := []failure{
-		{name: "first name server silent", changed: true, env: []string{name}, told: []string{"static IP  10.0.1.11"}, after: done,
+		{name: "first name server silent", changed: true, env: []string{name}, after: done,
 			prepare: func(t *testing.T, s *site) { s.nameServers(t, "silent", "answer") }},
-		{name: "IPv6 never answered", changed: true, env: []string{name}, told: []string{"static IP  10.0.1.11"}, after: done,
+		{name: "IPv6 never answered", changed: true, env: []string{name}, after: done,
 			prepare: func(t *testing.T, s *site) { s.nameServers(t, "no AAAA") }},
-		{name: "all name servers silent", code: 5, env: []string{name}, within: soon, told: []string{"no name server answers for api.corp.test", "/etc/resolv.conf"},
+		{name: "all name servers silent", code: 5, env: []string{name}, within: soon,
 			prepare: func(t *testing.T, s *site) { s.nameServers(t, "silent") }},
-		{name: "region of another tool", changed: true, env: []string{"AWS_REGION=eu-west-1"}, after: done,
-			told: []string{`AWS_REGION names the region "eu-west-1", and this node is in us-east-1`, "static IP  10.0.1.11"}},
-		{name: "IMDS disabled for others", changed: true, env: []string{"AWS_EC2_METADATA_DISABLED=true"}, after: done, told: []string{"static IP  10.0.1.11"}},
-		{name: "something else answers for IMDS", code: 3, within: soon, env: []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://10.0.0.11:8080"}, prepare: portal,
-			told: []string{"Please sign in", "another server answers instead of IMDS"}},
-		{name: "something else answers for ssm", code: 5, within: soon, env: []string{"AWS_ENDPOINT_URL_SSM=http://10.0.0.11:8080"}, prepare: portal,
-			told: []string{"ssm:GetParameters was answered with something else (HTTP 200)", "answers instead of ssm", "HTTPS_PROXY"}},
-		{name: "no file for the web identity", code: 4, within: soon, env: []string{"AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/none", "AWS_ROLE_ARN=arn:aws:iam::123456789012:role/x"},
-			told: []string{"getting AWS credentials", "unset AWS_WEB_IDENTITY_TOKEN_FILE"}},
+		{name: "region of another tool", changed: true, env: []string{"AWS_REGION=eu-west-1"}, after: done},
+		{name: "IMDS disabled for others", changed: true, env: []string{"AWS_EC2_METADATA_DISABLED=true"}, after: done},
+		{name: "something else answers for IMDS", code: 3, within: soon, env: []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://10.0.0.11:8080"}, prepare: portal},
+		{name: "something else answers for ssm", code: 5, within: soon, env: []string{"AWS_ENDPOINT_URL_SSM=http://10.0.0.11:8080"}, prepare: portal},
+		{name: "no file for the web identity", code: 4, within: soon, env: []string{"AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/none", "AWS_ROLE_ARN=arn:aws:iam::123456789012:role/x"}},
 	}
-	for setting, told := range map[string]string{
-		"AWS_ENDPOINT_URL=http://10.0.0.10 ":     "without blanks",
-		"AWS_ENDPOINT_URL=10.0.0.10":             "http://HOST",
-		"AWS_ENDPOINT_URL_SSM=ftp://10.0.0.10":   "http://HOST",
-		"AWS_USE_DUALSTACK_ENDPOINT=true":        "unset AWS_USE_DUALSTACK_ENDPOINT",
-		"AWS_EC2_METADATA_SERVICE_ENDPOINT=http": "unset AWS_EC2_METADATA_SERVICE_ENDPOINT",
-		"AWS_SECRET_ACCESS_KEY=x ":               "AWS_SECRET_ACCESS_KEY has a blank",
+	for _, setting := range []string{
+		"AWS_ENDPOINT_URL=http://10.0.0.10 ",
+		"AWS_ENDPOINT_URL=10.0.0.10",
+		"AWS_ENDPOINT_URL_SSM=ftp://10.0.0.10",
+		"AWS_USE_DUALSTACK_ENDPOINT=true",
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT=http",
+		"AWS_SECRET_ACCESS_KEY=x ",
 	} {
-		variable, _, _ := strings.Cut(setting, "=")
-		all = append(all, failure{name: "setting " + strings.ReplaceAll(setting, "/", ""), code: 2, within: soon, env: []string{setting}, told: []string{variable, told}})
+		all = append(all, failure{name: "setting " + strings.ReplaceAll(setting, "/", ""), code: 2, within: soon, env: []string{setting}})
 	}
 	return all
 }

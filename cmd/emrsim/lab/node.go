@@ -47,6 +47,7 @@ func (l *Lab) newNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 		release:  l.spec.Release,
 		hostname: "ip-" + strings.ReplaceAll(spec.Primary.Address.String(), ".", "-"),
 		address:  spec.Primary.Address.String(),
+		plain:    spec.Role == "",
 		files:    spec.Files,
 	}
 	ns, err := newNamespace(ctx, spec.Name, fs.mount)

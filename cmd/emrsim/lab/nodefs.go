@@ -32,6 +32,7 @@ type fileSystem struct {
 	release  string            // EMR release label, for /etc/os-release
 	hostname string            // for /etc/hosts
 	address  string            // address of the host name
+	plain    bool              // outside EMR: without the directories of EMR
 	files    map[string][]byte // EMR's files, readable by root only, by their paths below /
 }
 
@@ -145,10 +146,14 @@ const agentProgram = "emr-static-ip"
 
 // populate writes the node's own directories and files.
 func (f fileSystem) populate() error {
-	for dir, mode := range map[string]fs.FileMode{
-		"/etc": 0o755, "/run/lock": 0o755, "/var/lib": 0o755, "/var/log": 0o755, "/mnt/var/lib": 0o755,
-		controllerPublic: 0o755, "/emr": 0o755, "/sys": 0o755, "/root": 0o700, "/home/hadoop": 0o755, "/tmp": 0o777 | fs.ModeSticky, "/var/tmp": 0o777 | fs.ModeSticky,
-	} {
+	dirs := map[string]fs.FileMode{
+		"/etc": 0o755, "/run/lock": 0o755, "/var/lib": 0o755, "/var/log": 0o755, "/opt": 0o755,
+		"/sys": 0o755, "/root": 0o700, "/tmp": 0o777 | fs.ModeSticky, "/var/tmp": 0o777 | fs.ModeSticky,
+	}
+	if !f.plain {
+		dirs["/mnt/var/lib"], dirs[controllerPublic], dirs["/emr"], dirs["/home/hadoop"] = 0o755, 0o755, 0o755, 0o755
+	}
+	for dir, mode := range dirs {
 		if err := os.MkdirAll(stage+dir, 0o755); err != nil {
 			return err
 		}
@@ -156,7 +161,7 @@ func (f fileSystem) populate() error {
 			return err
 		}
 	}
-	if !OneUser() {
+	if !OneUser() && !f.plain {
 		if err := os.Chown(stage+controllerPublic, hadoopID, hadoopID); err != nil {
 			return err
 		}

@@ -34,8 +34,12 @@ type Result struct {
 	Duration time.Duration
 }
 
-// installed is the directory in which EMR puts a bootstrap action.
-const installed = "/emr/instance-controller/lib/bootstrap-actions/1/"
+// installed is the directory in which EMR puts a bootstrap action. plainInstalled is where the
+// user-data of an instance outside EMR might put the program.
+const (
+	installed      = "/emr/instance-controller/lib/bootstrap-actions/1/"
+	plainInstalled = "/opt/"
+)
 
 // Run starts a program on a node as EMR starts a bootstrap action, and waits for it. The program
 // gets credentials and identity from the node's IMDS. Only the address of the AWS API is passed, as
@@ -98,7 +102,11 @@ const hadoopID = 498
 // install copies a program of the machine to the directory for bootstrap actions, unless it is
 // there.
 func (n *Node) install(from string) (string, error) {
-	to := installed + filepath.Base(from)
+	dir := installed
+	if n.Role == "" {
+		dir = plainInstalled
+	}
+	to := dir + filepath.Base(from)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.program == from {

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"go.uber.org/zap"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
 func TestClaimIsWrittenOnceForEachNode(t *testing.T) {
@@ -52,7 +54,7 @@ func TestWaitingForTheLiving(t *testing.T) {
 				}
 			}
 		}
-		waiting := logs.FilterMessageSnippet("waiting: all 2 addresses for role CORE are taken").Len()
+		waiting := logs.FilterField(zap.String("event", string(ssmcoord.EventWaiting))).Len()
 		if waiting < 2 || waiting > 30 {
 			t.Errorf("%d progress lines of two nodes in ten minutes", waiting)
 		}

@@ -20,7 +20,7 @@ const root = "../../../../"
 
 // rooms are the directories of the packages that Follows names by their last element.
 var rooms = map[string]string{
-	"agent": "agent", "cli": "agent/cli", "doctor": "agent/doctor", "ec2": "agent/ec2", "emr": "agent/emr", "pool": "agent/pool",
+	"agent": "agent", "check": "agent/check", "cli": "agent/cli", "cluster": "agent/cluster", "doctor": "agent/doctor", "ec2": "agent/ec2", "emr": "agent/emr", "pool": "agent/pool",
 	"state": "agent/state", "verify": "agent/verify", "cloud": "cmd/emrsim/cloud", "lab": "cmd/emrsim/lab",
 	"netcfg": "netcfg", "ssmcoord": "ssmcoord", "tag": "internal/tag",
 }

@@ -18,6 +18,8 @@ page is made from the table in this folder ([facts.go](facts.go)): change the ta
 A fact that is not verified must not matter: the program has to work whatever AWS does. The last column says how that is shown. The
 positions of a switch are answers that the model can give ([switches.go](../switches.go)). Under each of them a cluster is launched, run
 again, rebooted, changed and released: ` + "`TestSwitches` in `cmd/emrsim/simulation`" + `.
+
+[emrsim certify](../../README.md#certify) compares the model with AWS, or with an emulator, and reports which facts it confirmed.
 `
 
 // Render returns the table as a page.

@@ -78,10 +78,15 @@ func (ps Policies) OnInstances(r Request) error {
 	return ps.Authorize(r)
 }
 
+// about reports whether the statement is about an action.
+func (s *statement) about(action string) bool {
+	action = strings.ToLower(action)
+	return slices.ContainsFunc(s.actions, func(p pattern) bool { return match(p.parts[0].glyphs, action) }) != s.notActions
+}
+
 // applies reports whether the statement covers a request.
 func (s *statement) applies(action, resource string, keys Keys) bool {
-	action = strings.ToLower(action)
-	if slices.ContainsFunc(s.actions, func(p pattern) bool { return match(p.parts[0].glyphs, action) }) == s.notActions {
+	if !s.about(action) {
 		return false
 	}
 	if slices.ContainsFunc(s.resources, func(p pattern) bool {
@@ -96,4 +101,24 @@ func (s *statement) applies(action, resource string, keys Keys) bool {
 		}
 	}
 	return true
+}
+
+// KeysFor returns the condition keys, in lower case and each once, of the statements about an
+// action.
+func (ps Policies) KeysFor(action string) []string {
+	var names []string
+	for _, p := range ps {
+		for n := range p.statements {
+			s := &p.statements[n]
+			if !s.about(action) {
+				continue
+			}
+			for i := range s.conditions {
+				if !slices.Contains(names, s.conditions[i].key) {
+					names = append(names, s.conditions[i].key)
+				}
+			}
+		}
+	}
+	return names
 }

@@ -26,6 +26,7 @@ const (
 	KeyViaAWSService    = "aws:viaawsservice"
 	KeyTagKeys          = "aws:tagkeys"
 
+	KeyCreateAction   = "ec2:createaction"
 	KeyEC2Region      = "ec2:region"
 	KeyEC2ResourceTag = "ec2:resourcetag/"
 	KeyInstance       = "ec2:instanceid"
@@ -49,7 +50,7 @@ func KnownKey(name string) (several, known bool) {
 		return true, true
 	case KeyPrincipalARN, KeyPrincipalAccount, KeyUserID, KeyUserName, KeyRequestedRegion, KeyResourceAccount, KeySourceVPC, KeySourceIPv4,
 		KeySourceVPCPath, KeyVPCSourceIP, KeyViaAWSService,
-		KeyEC2Region, KeyInstance, KeyInstanceType, KeyInterface, KeySourceInstance, KeySubnet, KeyVPC, KeyZone, KeyOverwrite, KeyRecursive:
+		KeyCreateAction, KeyEC2Region, KeyInstance, KeyInstanceType, KeyInterface, KeySourceInstance, KeySubnet, KeyVPC, KeyZone, KeyOverwrite, KeyRecursive:
 		return false, true
 	}
 	for _, prefix := range []string{KeyRequestTag, KeyResourceTag, KeyEC2ResourceTag, KeySSMResourceTag} {
