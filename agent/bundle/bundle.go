@@ -23,7 +23,7 @@ const (
 	MaxFiles = 400              // in a bundle
 	MaxTotal = 8 << 20          // bytes of all files together
 	PartWait = 15 * time.Second // for one part
-	atOnce   = 4                // parts
+	atOnce   = 8                // parts
 )
 
 // The kinds of a Part's content. Each is redacted in its own way.
@@ -72,8 +72,8 @@ func Collect(ctx context.Context, redactor *host.Redactor, parts []Part) []File 
 	var all sync.WaitGroup
 	turn := make(chan struct{}, atOnce)
 	for i, part := range parts {
+		turn <- struct{}{} // in order: the first parts are those that matter most
 		all.Go(func() {
-			turn <- struct{}{}
 			defer func() { <-turn }()
 			wait := PartWait
 			if part.Wait > 0 {
