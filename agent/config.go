@@ -43,7 +43,7 @@ type Config struct {
 	Exclude []netip.Prefix // never SNAT to these
 	Backend string         // auto, iptables or nftables
 
-	Cluster          string        // of cluster check: j-...
+	Cluster          string        // of cluster check, and of doctor with Subnet: j-...
 	Prefix           string        // of the ledger in Parameter Store, with a leading slash: /emr-static-ip
 	NameTag          bool          // append the role to the Name tag
 	PutRate          float64       // PutParameter calls a second that the account allows, for pacing a launch
@@ -52,11 +52,14 @@ type Config struct {
 	NoShutdownAction bool          // install no EMR shutdown action, and remove one that is there
 	DryRun           bool          // say what would be changed, and change nothing
 	Wait             time.Duration // how long status looks again
+	Bundle           string        // of doctor: the archive to write; empty: none
 	OnError          string        // what a failed run does to the node: fail or continue
 	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
 	Output           string        // of status and ledger: text or json
-	Subnet           string        // of ledger; empty: the node's own, or all
-	Yes              bool          // of ledger gc and repair: make the changes
+	Subnet           string        // of ledger and doctor; empty: the node's own, or all
+	AllRegions       bool          // of ledger list
+	RoleName         string        // of doctor with Subnet: the nodes' IAM role, by name or ARN; may be empty
+	Yes              bool          // of ledger gc, repair and remove: make the changes
 	Timeout          time.Duration // bounds the whole run
 	IMDSTimeout      time.Duration // how long to wait for a late IMDS; 0: as long as the command does by default
 	LockWait         time.Duration // how long to wait for the xtables lock; 0: as long as the command does by default

@@ -3,6 +3,7 @@ package scripts
 import (
 	"encoding/json"
 	"go/ast"
+	"go/token"
 	"maps"
 	"os"
 	"slices"
@@ -16,12 +17,20 @@ import (
 // services are the prefixes of IAM actions, by the names of the SDK's packages in the source.
 var services = map[string]string{"ec2": "ec2", "awsec2": "ec2", "ssm": "ssm", "emr": "elasticmapreduce"}
 
-// calls returns the product's calls to AWS as IAM actions. It finds them by the SDK's input types.
+// calls returns the product's calls to AWS as IAM actions. It finds them by the SDK's input types,
+// and the calls of IAM, which are made by hand, by the name in roles.call(ctx, NAME, ...).
 func calls(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
 	for _, file := range slices.Concat(parsed(t, "../agent/*.go"), parsed(t, "../agent/*/*.go"), parsed(t, "../ssmcoord/*.go")) {
 		ast.Inspect(file, func(n ast.Node) bool {
+			if call, ok := n.(*ast.CallExpr); ok && len(call.Args) > 1 {
+				s, isMethod := call.Fun.(*ast.SelectorExpr)
+				name, isText := call.Args[1].(*ast.BasicLit)
+				if isMethod && isText && s.Sel.Name == "call" && name.Kind == token.STRING {
+					found["iam:"+strings.Trim(name.Value, `"`)] = true
+				}
+			}
 			if s, ok := n.(*ast.SelectorExpr); ok {
 				service, ok := s.X.(*ast.Ident)
 				operation, isInput := strings.CutSuffix(s.Sel.Name, "Input")

@@ -53,7 +53,7 @@ pipeline. The list of addresses is that of the bootstrap action, unless flags na
 
 // clusterID returns the id of a cluster from the arguments of cluster check.
 func (c *commandLine) clusterID(args []string) string {
-	form := text.EMRID("j- and capital letters and digits", "j-")
+	form := clusterForm()
 	switch {
 	case len(args) == 0:
 		c.problem("cluster check needs the id of a cluster: emr-static-ip cluster check j-...")

@@ -38,7 +38,11 @@ const (
 	flagVerbose   = "verbose"
 	flagSubnet    = "subnet"
 	flagRegion    = "region"
+	flagRegions   = "all-regions"
+	flagCluster   = "cluster"
+	flagRoleName  = "role-name"
 	flagYes       = "yes"
+	flagBundle    = "bundle"
 )
 
 // The values of flagOutput.
@@ -77,8 +81,12 @@ func definitions() []definition {
 		{flagPutRate, "N", "3", "PutParameter calls a second that the account allows"},
 		{flagClaimTag, "TAG", "", "tag KEY=VALUE of the record in Parameter Store; may be repeated"},
 		{flagVerify, "HOST:PORT", "", "service that the node must reach with its static IP; may be repeated"},
-		{flagSubnet, "SUBNET", "", "subnet (default: this node's; with --region, all)"},
+		{flagSubnet, "SUBNET", "", "subnet (default: this node's; of ledger with --region, all)"},
 		{flagRegion, "REGION", "", "region (default: from the AWS settings, else this node's)"},
+		{flagRegions, "bool", "", "list the records of all regions of the account's partition"},
+		{flagCluster, "CLUSTER", "", "with --subnet: the cluster whose nodes may have the addresses"},
+		{flagRoleName, "ROLE", "", "with --subnet: name or ARN of the nodes' IAM role, whose policies IAM simulates"},
+		{flagBundle, "FILE", "", "also write this archive (.tar.gz) of findings, EMR's files, rules, logs and versions, without secrets"},
 		{flagYes, "bool", "", "make the changes instead of listing them"},
 		{flagBackend, "NAME", agent.DefaultBackend, "backend for the rules: auto, iptables or nftables"},
 		{flagPrefix, "PATH", agent.DefaultPrefix, "where the records are in Parameter Store"},

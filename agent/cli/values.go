@@ -86,6 +86,20 @@ func parseDir(into *string) func(name, text string) error {
 	}
 }
 
+// parseFile reads the name of a file that is to be made.
+func parseFile(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		if !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+			return fmt.Errorf("%s %s has a control character, or is not UTF-8", name, text.Quote(value))
+		}
+		if filepath.Clean(value) == "/" || strings.HasSuffix(value, "/") {
+			return fmt.Errorf("%s %s is a directory, and no file", name, text.Quote(value))
+		}
+		*into = value
+		return nil
+	}
+}
+
 // parsePrefix reads the ledger's place in Parameter Store. AWS allows letters, digits and ._- in 15
 // levels and 1011 characters. The subnet and the address take two levels. Names must not begin with
 // aws or ssm.
@@ -120,6 +134,41 @@ func parseSubnet(into *string) func(name, text string) error {
 	return func(name, value string) error {
 		if !text.EC2ID("subnet-").Fits(value) {
 			return fmt.Errorf("%s %s is no subnet: subnet- and hexadecimal digits", name, text.Quote(value))
+		}
+		*into = value
+		return nil
+	}
+}
+
+func parseCluster(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		if form := clusterForm(); !form.Fits(value) {
+			return fmt.Errorf("%s %s is not the id of a cluster: %s", name, text.Quote(value), form.Name)
+		}
+		*into = value
+		return nil
+	}
+}
+
+func clusterForm() text.Form { return text.EMRID("j- and capital letters and digits", "j-") }
+
+// isRole reports whether s is the name of an IAM role, or its ARN:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+func isRole(s string) bool {
+	const most, account = 64, 12
+	if part := strings.SplitN(s, ":", 6); part[0] == "arn" {
+		if len(part) != 6 || part[2] != "iam" || part[3] != "" || len(part[4]) != account || strings.Trim(part[4], "0123456789") != "" || !strings.HasPrefix(part[5], "role/") {
+			return false
+		}
+		s = part[5][strings.LastIndexByte(part[5], '/')+1:]
+	}
+	return s != "" && len(s) <= most && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+=,.@_-") == ""
+}
+
+func parseRoleName(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		if !isRole(value) {
+			return fmt.Errorf("%s %s is not the name or the ARN of an IAM role", name, text.Quote(value))
 		}
 		*into = value
 		return nil

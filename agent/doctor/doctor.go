@@ -20,6 +20,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
+	"github.com/emr-static-ip/emr-static-ip/agent/operator"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
@@ -60,6 +61,11 @@ type examination struct {
 	refused   bool  // a run would refuse the list
 	elsewhere bool  // this is about nodes in another subnet
 	seen      views // of the addresses in usable
+
+	place   *operator.Place // of doctor with --subnet; nil on a node
+	account string          // of the credentials, where these tell
+
+	vpcKnown bool // facts.ID.VPC has the networks of the VPC, for doctor with --subnet
 }
 
 // Doctor examines everything that Apply needs, on a node or on any EC2 instance of its subnet:
@@ -69,8 +75,13 @@ type examination struct {
 // changes nothing else. A check that fails does not prevent the others. Without root, Doctor says
 // what it cannot look at.
 //
+// If cfg names a subnet, Doctor examines that subnet from outside instead.
+//
 // The error is ctx's cause. The Diagnosis then has what was found before.
 func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagnosis, error) {
+	if cfg.Subnet != "" {
+		return outside(ctx, cfg, env)
+	}
 	began := time.Now()
 	d := Diagnosis{Findings: []Finding{}}
 	e := &examination{
@@ -81,15 +92,29 @@ func Doctor(ctx context.Context, cfg agent.Config, env agent.Environment) (Diagn
 	defer cancel()
 	e.examine(bounded)
 	d.Instance, d.Cluster, d.Role, d.Region, d.Subnet = e.facts.ID.InstanceID, e.facts.Cluster, e.facts.Role.Role, e.facts.ID.Region, e.facts.ID.SubnetID
+	return e.ended(ctx, bounded, began)
+}
+
+// ended returns what was found. The error is ctx's cause; bounded is ctx with the time limit.
+func (d *examination) ended(ctx, bounded context.Context, began time.Time) (Diagnosis, error) {
 	var err error
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case bounded.Err() != nil:
-		d.add(failed(exit.Deadline, "time", "", "use a longer --timeout", "--timeout %s ended the checks early: the others are unknown", cfg.Timeout))
+		d.diagnose.add(failed(exit.Deadline, "time", "", "use a longer --timeout", "--timeout %s ended the checks early: the others are unknown", d.cfg.Timeout))
 	}
-	d.Seconds = time.Since(began).Round(100 * time.Millisecond).Seconds()
-	return d, err
+	d.diagnose.Seconds = time.Since(began).Round(100 * time.Millisecond).Seconds()
+	return *d.diagnose, err
+}
+
+// withAttempts returns the configuration with few attempts for each call.
+func withAttempts(cfg aws.Config) aws.Config {
+	cfg = cfg.Copy()
+	if retryer := cfg.Retryer; retryer != nil {
+		cfg.Retryer = func() aws.Retryer { return retry.AddWithMaxAttempts(retryer(), doctorAttempts) }
+	}
+	return cfg
 }
 
 // wanted returns the kernel's wanted state. If the next run derives another scope, it is the state
@@ -110,6 +135,9 @@ func (d *examination) derivesAnew() bool {
 
 // explain gives an error its exit code and remedy.
 func (d *examination) explain(ctx context.Context, err error) error {
+	if d.place != nil {
+		return d.place.Explain(ctx, d.session.AWS, err, d.facts.Place(d.cfg.Prefix))
+	}
 	return d.session.Explain(ctx, err, d.facts.Place(d.cfg.Prefix))
 }
 
@@ -200,10 +228,7 @@ func (d *examination) credentials(ctx context.Context) []Finding {
 	if d.facts.ID.Region == "" {
 		d.facts.ID.Region = d.session.AWS.Config.Region
 	}
-	d.api = d.session.AWS.Config.Copy()
-	if retryer := d.api.Retryer; retryer != nil {
-		d.api.Retryer = func() aws.Retryer { return retry.AddWithMaxAttempts(retryer(), doctorAttempts) }
-	}
+	d.api = withAttempts(d.session.AWS.Config)
 	d.session.EC2 = ec2.NewNode(d.api, d.facts.ID, d.facts.Cluster, d.env)
 	d.session.EC2.Plain = d.facts.Plain
 	ctx, cancel := context.WithTimeout(ctx, d.imdsTimeout())

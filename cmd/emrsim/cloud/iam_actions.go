@@ -171,13 +171,26 @@ func (r role) evaluate(x *xmlWriter, action, resource string, keys iam.Keys) {
 	x.text("EvalDecision", decision)
 	x.open("MatchedStatements")
 	x.close("MatchedStatements")
-	x.open("MissingContextValues")
-	for _, name := range slices.Concat(r.policies, r.boundary).KeysFor(action) {
-		if len(keys[name]) == 0 {
-			x.text("member", name)
+	missing := func() {
+		x.open("MissingContextValues")
+		for _, name := range slices.Concat(r.policies, r.boundary).KeysFor(action) {
+			if len(keys[name]) == 0 {
+				x.text("member", name)
+			}
 		}
+		x.close("MissingContextValues")
 	}
-	x.close("MissingContextValues")
+	if resource == "*" {
+		missing()
+	} else { // "any missing context values are instead included under the ResourceSpecificResults section"
+		x.open("ResourceSpecificResults")
+		x.open("member")
+		x.text("EvalResourceName", resource)
+		x.text("EvalResourceDecision", decision)
+		missing()
+		x.close("member")
+		x.close("ResourceSpecificResults")
+	}
 	if r.boundary != nil {
 		x.open("PermissionsBoundaryDecisionDetail")
 		x.flag("AllowedByPermissionsBoundary", bounded == nil)
