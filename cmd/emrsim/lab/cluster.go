@@ -35,8 +35,8 @@ type ClusterSpec struct {
 	Args         []string        // arguments of the bootstrap action, as EMR's files show them
 	Files        cloud.FileStyle // which of EMR's files the nodes have
 
-	// EMRFiles returns EMR's files of a node in place of the model's, or nil for a node that has the
-	// model's. nil: all nodes have these.
+	// EMRFiles returns EMR's files of a node in place of the model's, or nil for a node that has
+	// those. nil: all nodes have the model's.
 	EMRFiles func(*cloud.Node) map[string][]byte
 
 	// Policies are the IAM policies of the instance profile, as documents with the placeholders of
