@@ -40,7 +40,7 @@ var (
 )
 
 // small are words that say nothing alone.
-var small = strings.Fields("a an and any are as at be by do does for from had has have if in into is it its more most no not of on one or other such that the there this to too was were which with")
+var small = strings.Fields("a an and any are as at be by do does else for from had has have if in into is it its more most no not of on one or other somebody such that the there this to too was were which with")
 
 // content returns the number of words that are not small.
 func content(words []string) (n int) {
@@ -241,6 +241,12 @@ func (c *comparisons) flow(fn string, e ast.Expr, typ ast.Expr, to ...place) {
 	}
 }
 
+// empty reports whether an expression is the literal "".
+func empty(e ast.Expr) bool {
+	l, ok := e.(*ast.BasicLit)
+	return ok && l.Value == `""`
+}
+
 // keys says that the keys of a map literal go to the places.
 func (c *comparisons) keys(fn string, e ast.Expr, to ...place) {
 	if literal, ok := e.(*ast.CompositeLit); ok {
@@ -258,7 +264,7 @@ func (c *comparisons) look(fn string, body ast.Node) {
 	ast.Inspect(body, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.BinaryExpr:
-			if n.Op == token.EQL || n.Op == token.NEQ {
+			if (n.Op == token.EQL || n.Op == token.NEQ) && !empty(n.X) && !empty(n.Y) {
 				c.flow(fn, n.X, nil, direct)
 				c.flow(fn, n.Y, nil, direct)
 			}
