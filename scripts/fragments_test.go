@@ -25,8 +25,8 @@ var quotesAllowed = map[string]string{
 	"scripts/importrules_test.go":            "the names of rules",
 }
 
-// language matches phrases that are no message: commands, rules of the kernel, what AWS answers, and
-// the values of fields in JSON (the verdicts of status and cluster check, the states of the ledger).
+// language matches phrases that are no message: commands, rules of the kernel, what AWS answers,
+// and values of fields in JSON: the verdicts of status and cluster check, the states of the ledger.
 var language = regexp.MustCompile(`^((ip (addr|link|route|rule)|(add|delete|flush|list) (table|chain|rule)|table (ip|inet)|[sd]nat to|type nat|policy accept|chronyc|aws [a-z]+|` +
 	`ledger (list|gc|repair|remove|watch)|cluster check|completion (bash|zsh)|does not exist|not found|move is not allowed)\b|` +
 	`(in order|not configured|in use|taken back|no address|not attached|not expected|no record|EXIT STATUS|Exit codes)$)`)
@@ -184,7 +184,8 @@ func (c *comparisons) fields(t ast.Expr) (names []string) {
 	return names
 }
 
-// flow says that what is in e goes to the places. typ is the type of e where e is a literal without one.
+// flow says that what is in e goes to the places. typ is the type of e where e is a literal without
+// one.
 func (c *comparisons) flow(fn string, e ast.Expr, typ ast.Expr, to ...place) {
 	switch e := e.(type) {
 	case *ast.ParenExpr:
@@ -402,7 +403,7 @@ func quotes(known vocabulary, files []*ast.File) (found []*ast.BasicLit) {
 	return found
 }
 
-// testsProgram reports whether the tests of a folder test the program, and not only what surrounds it.
+// testsProgram reports whether the tests of a folder test the program, not only what surrounds it.
 func testsProgram(dir string) bool {
 	return productOutside("scripts")(dir+"/x.go") || slices.Contains([]string{"cmd/emrsim/lab", "cmd/emrsim/boot", "cmd/emrsim/simulation"}, dir)
 }
