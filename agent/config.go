@@ -56,8 +56,9 @@ type Config struct {
 	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
 	Output           string        // of status and ledger: text or json
 	Subnet           string        // of ledger and doctor; empty: the node's own, or all
+	AllRegions       bool          // of ledger list
 	RoleName         string        // of doctor with Subnet: the nodes' IAM role, by name or ARN; may be empty
-	Yes              bool          // of ledger gc and repair: make the changes
+	Yes              bool          // of ledger gc, repair and remove: make the changes
 	Timeout          time.Duration // bounds the whole run
 	IMDSTimeout      time.Duration // how long to wait for a late IMDS; 0: as long as the command does by default
 	LockWait         time.Duration // how long to wait for the xtables lock; 0: as long as the command does by default

@@ -24,6 +24,17 @@ func unnumbered(text string) string { return number.ReplaceAllString(text, "N") 
 // random matches what differs from run to run in a text whose waits are random.
 var random = regexp.MustCompile(`\d+(\.\d+)?s|process \d+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 
+// logWarnings returns the warnings of a log, for a golden file.
+func logWarnings(log, root string) string {
+	var b strings.Builder
+	for line := range strings.Lines(strings.ReplaceAll(log, root, "")) {
+		if _, warning, found := strings.Cut(line, "Z WARN "); found {
+			b.WriteString(random.ReplaceAllString(warning, "N"))
+		}
+	}
+	return b.String()
+}
+
 // told returns what a command prints without its log, for a golden file.
 func (n *testNode) told(printed string) string {
 	var b strings.Builder

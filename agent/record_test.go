@@ -2,7 +2,6 @@ package agent
 
 import (
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +14,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 // A run makes no call to AWS that it could do without.
@@ -109,24 +109,30 @@ func TestRecordPending(t *testing.T) {
 		began := time.Now()
 		rep := n.apply()
 		due := n.state().RecordDue
-		if took := time.Since(began); took > time.Second || !slices.ContainsFunc(rep.Warnings, func(w string) bool { return strings.HasPrefix(w, "record pending: ") }) {
+		if took := time.Since(began); took > time.Second {
 			t.Errorf("after %s: %q", took, rep.Warnings)
 		}
+		messages := golden.Open(t, "record-pending.txt")
+		messages.Is(t, "the run", n.told(strings.Join(rep.Warnings, "\n")))
 		if len(n.uses()) != 1 || len(n.cloud.Parameters()) > 0 || time.Until(due) < time.Minute {
 			t.Fatalf("uses %v, records %v, due in %s", n.uses(), n.cloud.Parameters(), time.Until(due))
 		}
-		if s := n.inspect(); s.Verdict != VerdictInOrder || s.Ledger.State != itemPending || !strings.Contains(strings.Join(s.Notes, ""), "record pending") {
+		s := n.inspect()
+		if s.Verdict != VerdictInOrder || s.Ledger.State != itemPending {
 			t.Errorf("status %s: %+v, %q", s.Verdict, s.Ledger, s.Notes)
 		}
+		messages.Is(t, "status", n.told(strings.Join(s.Notes, "\n")))
 		if rep := n.restore(exit.OK); len(rep.Calls) > 0 || len(rep.Changes) > 0 {
 			t.Errorf("a restore before the turn: %v, %q", rep.Calls, rep.Changes)
 		}
 		time.Sleep(time.Until(due) - 20*time.Second)
 		// The timer meets trouble, says so, and tries again.
 		n.deny("ssm:PutParameter")
-		if rep := n.restore(exit.OK); !strings.Contains(strings.Join(rep.Warnings, ""), "record pending: ") || n.state().RecordDue.IsZero() {
+		rep = n.restore(exit.OK)
+		if n.state().RecordDue.IsZero() {
 			t.Errorf("denied: %q", rep.Warnings)
 		}
+		messages.Is(t, "a restore that is denied", n.told(strings.Join(rep.Warnings, "\n")))
 		n.cloud.Fault(nil)
 		if rep := n.restore(exit.OK); !maps.Equal(rep.Calls, map[string]int{"ssm:PutParameter": 1}) || len(rep.Changes) != 1 {
 			t.Errorf("at the turn: %v, %q", rep.Calls, rep.Changes)
@@ -180,6 +186,7 @@ func TestRecordPendingWithoutATimer(t *testing.T) {
 // A record that Parameter Store does not take before the deadline is the timer's. Without a timer
 // the run fails, and the state file says that the record is due.
 func TestRecordNotTaken(t *testing.T) {
+	messages := golden.Open(t, "record-not-taken.txt")
 	for _, test := range []struct {
 		name    string
 		fault   cloud.FaultAction
@@ -212,9 +219,10 @@ func TestRecordNotTaken(t *testing.T) {
 				if len(n.uses()) != 1 || s.Phase != state.Programmed || s.RecordDue.IsZero() || len(n.cloud.Parameters()) > 0 {
 					t.Fatalf("uses %v, phase %s, record due %s, records %v", n.uses(), s.Phase, s.RecordDue, n.cloud.Parameters())
 				}
-				if pending := strings.Contains(strings.Join(rep.Warnings, ""), "record pending: "); pending != test.systemd || n.active[systemd.Timer] != test.systemd {
+				if n.active[systemd.Timer] != test.systemd {
 					t.Errorf("timer active: %t; warnings %q", n.active[systemd.Timer], rep.Warnings)
 				}
+				messages.Is(t, test.name, n.told(strings.Join(rep.Warnings, "\n")))
 				n.cloud.Fault(nil)
 				n.restore(exit.OK)
 				if got := n.cloud.Parameters(); len(got) != 1 || !strings.Contains(got[0].Value, n.InstanceID) || !n.state().RecordDue.IsZero() {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
 )
 
@@ -34,6 +35,7 @@ func newPublicNode(t *testing.T) (n *testNode, public *bool) {
 // A scope that follows from the node's public address does not outlive that. One that the operator
 // asked for stays, and so does the private one of a state file that does not say.
 func TestScopeIsDerivedAgain(t *testing.T) {
+	messages := golden.Open(t, "scope-derived.txt")
 	for name, test := range map[string]struct {
 		asked bool
 		older bool
@@ -51,10 +53,7 @@ func TestScopeIsDerivedAgain(t *testing.T) {
 					n.cfg.Scope, n.cfg.Given.Scope = "private", true
 				}
 				rep := n.apply()
-				const derived = "--snat-scope is private (derived: the node has a public IPv4 address)"
-				if strings.Contains(strings.Join(rep.Notes, "\n"), derived) == test.asked {
-					t.Errorf("notes %q", rep.Notes)
-				}
+				messages.Is(t, name, n.told(strings.Join(rep.Notes, "\n")))
 				if test.older {
 					n.editState(func(v map[string]any) { delete(v["settings"].(map[string]any), "snat_scope_from") })
 				}
@@ -148,8 +147,6 @@ func TestScopeOfOnlyCIDROnAPublicNode(t *testing.T) {
 		if got := n.state().Settings; got.Scope != "external" || got.ScopeFrom != ScopeDerived {
 			t.Errorf("the scope is %s (%s)", got.Scope, got.ScopeFrom)
 		}
-		if notes := strings.Join(rep.Notes, "\n"); strings.Contains(notes, "no public IPv4 address any more") {
-			t.Errorf("notes %s", notes)
-		}
+		golden.Is(t, "scope-of-only-cidr.txt", n.told(strings.Join(rep.Notes, "\n")+"\n"))
 	})
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -36,6 +37,7 @@ func (n *testNode) moveTo(subnet string) {
 // A list for three subnets serves the nodes of each, and no node asks EC2 for another subnet's
 // address.
 func TestListForThreeSubnets(t *testing.T) {
+	messages := golden.Open(t, "list-for-three-subnets.txt")
 	networks := []string{"10.0.1.0/24", "10.0.2.0/24", "10.7.3.0/24"}
 	list := netiptest.Addrs("10.0.2.21 10.0.1.21 10.7.3.21 10.0.1.22 10.7.3.22 10.0.2.22")
 	for i, network := range networks {
@@ -50,10 +52,7 @@ func TestListForThreeSubnets(t *testing.T) {
 				if !n.Subnet.Contains(r.Static) || !slices.Contains(list, r.Static) || !slices.Equal(n.uses(), []netip.Addr{r.Static}) {
 					t.Errorf("got %s in %s", r.Static, network)
 				}
-				told := slices.DeleteFunc(slices.Clone(r.Notes), func(s string) bool { return !strings.Contains(s, "for nodes in other subnets") })
-				if len(told) != 1 || !strings.Contains(told[0], "6 addresses of the list are for nodes in other subnets of the VPC: ") || len(r.Warnings) > 0 {
-					t.Errorf("notes %q, warnings %q", r.Notes, r.Warnings)
-				}
+				messages.Is(t, network, n.told(ending(r, nil)))
 				for _, c := range n.cloud.Calls() {
 					if c.Action == "AssignPrivateIpAddresses" && !strings.Contains(c.Params, r.Static.String()) {
 						t.Errorf("asked for %s", c.Params)
@@ -103,9 +102,10 @@ func TestResizedBeyondTheList(t *testing.T) {
 		for _, pools := range []Pools{n.cfg.Pools, {}} {
 			n.cfg.Pools = pools
 			r := n.apply()
-			if r.Static != static || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "job-flow.json asks for 2") {
+			if r.Static != static {
 				t.Errorf("%s, warnings %q", r.Static, r.Warnings)
 			}
+			golden.Is(t, "one-node-more.txt", n.told(strings.Join(r.Warnings, "\n")+"\n"))
 		}
 		if err := os.Remove(filepath.Join(n.env.Path(n.cfg.StateDir), "state.json")); err != nil {
 			t.Fatal(err)
@@ -267,7 +267,7 @@ func TestEndpointCutOffForAKeptAddress(t *testing.T) {
 		time.Sleep(time.Minute)
 		n.env.HTTP = &dropping{testNode: n, only: "ssm."}
 		_, err := Apply(t.Context(), n.cfg, n.env)
-		if CodeOf(err) != ExitUnreachable || strings.Contains(err.Error(), "taken back") {
+		if back := (takenBackError{}); CodeOf(err) != ExitUnreachable || errors.As(err, &back) {
 			t.Errorf("%v", err)
 		}
 		for _, e := range n.cloud.ENIs() {
@@ -300,7 +300,7 @@ func TestEndpointCutOffAfterALostAnswer(t *testing.T) {
 			return (&dropping{testNode: n}).RoundTrip(req)
 		})
 		_, err := Apply(t.Context(), n.cfg, n.env)
-		if first || CodeOf(err) != ExitUnreachable || !strings.Contains(err.Error(), "taken back") || len(n.cloud.Parameters()) > 0 {
+		if back := (takenBackError{}); first || CodeOf(err) != ExitUnreachable || !errors.As(err, &back) || len(n.cloud.Parameters()) > 0 {
 			t.Errorf("%v, records %v", err, n.cloud.Parameters())
 		}
 	})
@@ -337,15 +337,15 @@ func TestEndpointCutOffLater(t *testing.T) {
 
 // Exceptions that leave nothing for the static IP are said to do so, by a run and by status.
 func TestExceptionsThatLeaveNothing(t *testing.T) {
-	const says = "no connection of this node leaves with the static IP"
+	messages := golden.Open(t, "exceptions.txt")
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})
-		for exclude, mute := range map[string]bool{"192.168.0.0/16": false, "0.0.0.0/0": true} {
+		for _, exclude := range []string{"192.168.0.0/16", "0.0.0.0/0"} {
 			_, stdout, stderr := n.program(t.Context(), "10.0.1.20", "10.0.1.21", "--exclude-cidr", exclude)
 			_, status, _ := n.program(t.Context(), "status")
-			if strings.Contains(stdout, says) != mute || strings.Contains(stderr, says) != mute || strings.Contains(status, says) != mute {
-				t.Errorf("%s: %s\n%s\n%s", exclude, stdout, stderr, status)
-			}
+			messages.Is(t, exclude+", run", n.told(stdout))
+			messages.Is(t, exclude+", log", logWarnings(stderr, n.env.Root))
+			messages.Is(t, exclude+", status", n.told(status))
 		}
 	})
 }

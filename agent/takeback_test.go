@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 // A retry that is killed while it takes its address back is no release: the next retry goes on, and
@@ -25,15 +28,16 @@ func TestTakingBackIsNoRelease(t *testing.T) {
 				if _, known, _ := state.Load(n.env.Path(n.cfg.StateDir), ""); known && n.state().Phase == PhaseReleasing {
 					releasing = true
 					s := n.inspect()
-					told := strings.Join(append(s.Reasons, n.restore(ExitOK).LeftAlone), "\n")
-					if strings.Contains(told, "release was started") || strings.Contains(s.Remedy, "release") || !strings.Contains(told, "a run was interrupted while it took 10.0.1.21 back") {
-						t.Errorf("killed at %d: %s; %s", at, told, s.Remedy)
+					left := n.restore(ExitOK).LeftAlone
+					if !slices.Contains(s.Reasons, left) || strings.Contains(s.Remedy, "release") {
+						t.Errorf("killed at %d: %q; %s; a restore: %s", at, s.Reasons, s.Remedy, left)
 					}
+					golden.Is(t, "taking-back.txt", left+"\n")
 				}
 				time.Sleep(time.Minute)
 				_, err = n.killAt(0, Apply)
 			}
-			if CodeOf(err) != ExitPermission || !strings.Contains(err.Error(), "was taken back") {
+			if back := (takenBackError{}); CodeOf(err) != ExitPermission || !errors.As(err, &back) {
 				t.Errorf("killed at %d: code %d, %v", at, CodeOf(err), err)
 			}
 			left = n.left()

@@ -32,8 +32,9 @@ func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 				t.Errorf("changes do not tell of %q:\n%s", want, changes)
 			}
 		}
-		if got := n.read(systemd.Program); got != "the program" {
-			t.Errorf("installed program: %q", got)
+		program, _ := n.env.Executable()
+		if content, err := os.ReadFile(program); err != nil || n.read(systemd.Program) != string(content) {
+			t.Errorf("installed program: %q, %v", n.read(systemd.Program), err)
 		}
 		if info, err := os.Stat(n.env.Path(systemd.Program)); err != nil || info.Mode() != 0o755 {
 			t.Error(info.Mode(), err)
@@ -59,12 +60,11 @@ func TestUnitsAreInstalledAndRemoved(t *testing.T) {
 		// program.
 		n.write(n.env.Path(filepath.Join(systemd.Dir, systemd.Service)), "x")
 		os.Remove(n.env.Path(filepath.Join(systemd.Dir, "timers.target.wants", systemd.Timer)))
-		program, _ := n.env.Executable()
-		n.write(program, "a new one!!")
+		n.write(program, "another-one")
 		if rep := n.apply(); len(rep.Changes) != 4 {
 			t.Errorf("repaired: %q", rep.Changes)
 		}
-		if got := n.read(systemd.Program); got != "a new one!!" {
+		if got := n.read(systemd.Program); got != "another-one" {
 			t.Errorf("installed program: %q", got)
 		}
 

@@ -81,5 +81,12 @@ func (h *handover) undo(ctx context.Context, c *ssmcoord.Coordinator, a netip.Ad
 	if backErr := h.takeBack(ctx, c, a, ec2.IsCutOff(err)); backErr != nil {
 		return errors.Join(h.explain(ctx, err), backErr)
 	}
-	return errors.Join(h.explain(ctx, err), fmt.Errorf("what the run had done with %s was taken back", a))
+	return errors.Join(h.explain(ctx, err), takenBackError(a))
+}
+
+// takenBackError says that a run undid what it had done with an address.
+type takenBackError netip.Addr
+
+func (e takenBackError) Error() string {
+	return fmt.Sprintf("what the run had done with %s was taken back", netip.Addr(e))
 }

@@ -183,7 +183,7 @@ func TestCutOffAndKilled(t *testing.T) {
 						time.Sleep(time.Minute)
 						_, err = n.killAt(0, Apply)
 					}
-					if CodeOf(err) != ExitUnreachable || !strings.Contains(fmt.Sprint(err), "was taken back") || !slices.Equal(n.uses(), test.keeps) {
+					if back := (takenBackError{}); CodeOf(err) != ExitUnreachable || !errors.As(err, &back) || !slices.Equal(n.uses(), test.keeps) {
 						t.Errorf("killed at %d: in use %v, code %d, %v", at, n.uses(), CodeOf(err), err)
 					}
 					left = n.left()

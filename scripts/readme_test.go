@@ -354,13 +354,14 @@ func TestReadmeJSON(t *testing.T) {
 		"## Report and log": {"Report"},
 		"## status":         {"Status", "Item"},
 		"## doctor":         {"Diagnosis", "Finding"},
-		"## ledger":         {"Report", "Address", "Record", "Instance", "Holder", "Step"},
+		"## ledger":         {"Report", "Address", "Record", "Instance", "Holder", "Step", "Region", "Change"},
+		"## cluster":        {"Report", "Node", "Record", "Group"},
 	} {
 		text, files := section(t, referencePage, heading), files
 		switch heading { // agent and agent/ledger have a Report
 		case "## Report and log":
 			files = parsed(t, "../agent/report.go")
-		case "## doctor", "## ledger":
+		case "## doctor", "## ledger", "## cluster":
 			files = parsed(t, "../agent/"+strings.TrimPrefix(heading, "## ")+"/*.go")
 		}
 		for _, name := range fields(t, files, types...) {

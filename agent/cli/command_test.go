@@ -55,6 +55,12 @@ func runMain(t *testing.T, ctx context.Context, args []string, env map[string]st
 	}, Ledger: func(_ context.Context, command string, cfg agent.Config, _ agent.Environment) (ledger.Report, error) {
 		got.what, got.cfg = "ledger "+command, cfg
 		return ledger.Report{Command: command, Region: "us-east-1", Prefix: cfg.Prefix, Problems: 1, Work: report}, err
+	}, Watch: func(_ context.Context, cfg agent.Config, _ agent.Environment, print func(ledger.Report) error) (ledger.Report, error) {
+		got.what, got.cfg = "ledger watch", cfg
+		if werr := print(ledger.Report{Command: ledger.Watch, Changes: []ledger.Change{{Address: "10.0.1.10", Before: "free", After: "in use"}}}); werr != nil {
+			t.Error(werr)
+		}
+		return ledger.Report{Command: ledger.Watch}, err
 	}, Cluster: func(_ context.Context, cfg agent.Config, _ agent.Environment, _ cluster.ReadArguments) (cluster.Report, error) {
 		got.what, got.cfg = "cluster check", cfg
 		return cluster.Report{Cluster: cfg.Cluster, Region: "us-east-1", Prefix: cfg.Prefix, Nodes: []cluster.Node{{Instance: "i-0a1", State: cluster.Starting}}}, err

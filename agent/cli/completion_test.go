@@ -138,7 +138,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 		want         []string
 	}{
 		{"emr-static-ip rel", breaks, []string{"release"}},
-		{"emr-static-ip ledger ", breaks, []string{"gc", "list", "repair"}},
+		{"emr-static-ip ledger ", breaks, []string{"gc", "list", "remove", "repair", "watch"}},
 		{"emr-static-ip --role ", breaks, []string{"MASTER", "CORE", "TASK"}},
 		{"emr-static-ip --role=c", breaks, []string{"CORE"}},
 		{"emr-static-ip --role=c", " \t\n", []string{"--role=CORE"}},

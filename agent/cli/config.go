@@ -131,9 +131,13 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 	each(flagOutput, oneOf(&c.Output, values[flagOutput]...))
 	each(flagSubnet, parseSubnet(&c.Subnet))
 	each(flagRegion, parseRegion(&c.Region))
+	each(flagRegions, parseBool(&c.AllRegions))
 	each(flagCluster, parseCluster(&c.Cluster))
 	each(flagRoleName, parseRoleName(&c.RoleName))
 	each(flagYes, parseBool(&c.Yes))
+	if c.AllRegions && (c.Subnet != "" || !c.Pools.Empty()) {
+		problems = append(problems, fmt.Errorf("--%s with a subnet or with addresses: these are in one region", flagRegions))
+	}
 	var noNameTag bool
 	each(flagNoNameTag, parseBool(&noNameTag))
 	c.NameTag = !noNameTag

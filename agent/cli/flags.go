@@ -38,6 +38,7 @@ const (
 	flagVerbose   = "verbose"
 	flagSubnet    = "subnet"
 	flagRegion    = "region"
+	flagRegions   = "all-regions"
 	flagCluster   = "cluster"
 	flagRoleName  = "role-name"
 	flagYes       = "yes"
@@ -81,6 +82,7 @@ func definitions() []definition {
 		{flagVerify, "HOST:PORT", "", "service that the node must reach with its static IP; may be repeated"},
 		{flagSubnet, "SUBNET", "", "subnet (default: this node's; of ledger with --region, all)"},
 		{flagRegion, "REGION", "", "region (default: from the AWS settings, else this node's)"},
+		{flagRegions, "bool", "", "list the records of all regions of the account's partition"},
 		{flagCluster, "CLUSTER", "", "with --subnet: the cluster whose nodes may have the addresses"},
 		{flagRoleName, "ROLE", "", "with --subnet: name or ARN of the nodes' IAM role, whose policies IAM simulates"},
 		{flagYes, "bool", "", "make the changes instead of listing them"},

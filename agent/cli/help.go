@@ -30,7 +30,7 @@ On a node, at any time and any number of times. Without addresses, apply repeats
 
 Anywhere with AWS credentials, for the ledger of records and for a whole cluster:
 
-    emr-static-ip ledger list|gc|repair [--subnet SUBNET --region REGION] [--yes]
+    emr-static-ip ledger list|gc|repair|remove|watch [--subnet SUBNET --region REGION] [--yes]
     emr-static-ip cluster check CLUSTER_ID [--region REGION] [--wait TIME]
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first

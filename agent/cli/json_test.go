@@ -35,7 +35,9 @@ func standIns(err error) Program {
 		Ledger: func(_ context.Context, command string, _ agent.Config, _ agent.Environment) (ledger.Report, error) {
 			return ledger.Report{Command: command, Addresses: []ledger.Address{{Address: "10.0.1.10"}}, Steps: []ledger.Step{{Address: "10.0.1.10", Outcome: "done"}}}, err
 		},
-		Cluster: func(_ context.Context, cfg agent.Config, _ agent.Environment, _ cluster.ReadArguments) (cluster.Report, error) {
+		Watch: func(_ context.Context, cfg agent.Config, _ agent.Environment, print func(ledger.Report) error) (ledger.Report, error) {
+			return ledger.Report{Command: ledger.Watch}, err
+		}, Cluster: func(_ context.Context, cfg agent.Config, _ agent.Environment, _ cluster.ReadArguments) (cluster.Report, error) {
 			return cluster.Report{Cluster: cfg.Cluster, Complete: true, Nodes: []cluster.Node{{Instance: "i-0a1", State: cluster.OK, Record: &cluster.Record{Instance: "i-0a1"}}}}, err
 		},
 		Suppress: func(context.Context, agent.Config, agent.Environment, agent.Failed) agent.Suppressed {
@@ -127,8 +129,11 @@ func TestOneObject(t *testing.T) {
 		for _, words := range jsonCommands(t) {
 			name := strings.Join(words, " ") + ", " + kind.name
 			ctx, args := kind.ctx, append(slices.Clone(words), kind.args...)
-			if slices.Equal(words, []string{"cluster", "check"}) {
+			switch strings.Join(words, " ") { // commands that need an argument
+			case "cluster check":
 				args = append(args, "j-1")
+			case "ledger remove":
+				args = append(args, "10.0.1.10")
 			}
 			if ctx == nil {
 				ctx = t.Context()

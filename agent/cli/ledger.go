@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,20 +16,20 @@ import (
 )
 
 // ledgerCommands are the commands below ledger.
-var ledgerCommands = []string{ledger.List, ledger.GC, ledger.Repair}
+var ledgerCommands = []string{ledger.List, ledger.GC, ledger.Repair, ledger.Remove, ledger.Watch}
 
 // ledger returns the command ledger with the commands below it.
 func (c *commandLine) ledger() *cobra.Command {
 	all := c.printing(&cobra.Command{
-		Use: "ledger list|gc|repair", Short: "Show and clean the records of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
+		Use: "ledger " + strings.Join(ledgerCommands, "|"), Short: "Show and clean the records of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
 		Long: `Show and clean the records of a subnet's addresses. The commands need AWS credentials, but no node.`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			value := "ledger needs a command: list, gc or repair"
+			value := "ledger needs a command: " + enumeratedBy("or", ledgerCommands)
 			if len(c.problems) > 0 {
 				value += "; it goes before flags"
 			}
 			if len(args) > 0 {
-				value = "ledger has no command " + text.Quote(args[0]) + ": list, gc or repair"
+				value = "ledger has no command " + text.Quote(args[0]) + ": " + enumeratedBy("or", ledgerCommands)
 				if likely := text.Nearest(args[0], ledgerCommands); likely != "" {
 					value += "; did you mean " + likely + "?"
 				}
@@ -59,17 +60,41 @@ func (c *commandLine) ledger() *cobra.Command {
 		Example: `  emr-static-ip ledger repair --region eu-central-1 --subnet subnet-0a1b2c3d --yes 10.0.1.20`,
 		RunE:    c.ledgerCommand(ledger.Repair),
 	}
-	all.AddCommand(list, gc, repair)
+	remove := &cobra.Command{
+		Use: "remove [flags] ADDRESS", Short: "Remove the record of one address that nobody has", Args: cobra.ArbitraryArgs,
+		Long: `Remove the record of one address, on purpose. It is looked at first: the record of an address that a
+network interface carries is left, and the message has the command that takes the address away. Without
+--yes, show what would be done.`,
+		Example: `  emr-static-ip ledger remove --region eu-central-1 --subnet subnet-0a1b2c3d 10.0.1.20 --yes`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				c.problem("ledger remove takes one address")
+			} else if _, err := text.IPv4(args[0]); err != nil {
+				c.problem("ledger remove takes one address: %s %w", text.Quote(args[0]), err)
+				args = nil
+			}
+			return c.ledgerCommand(ledger.Remove)(cmd, args)
+		},
+	}
+	watch := &cobra.Command{
+		Use: "watch [flags] [ADDRESS...]", Short: "Print changes of records and their holders until interrupted", Args: cobra.ArbitraryArgs,
+		Long: `Look at the ledger every few seconds, and print what has changed: states, records and holders. It ends
+when it is interrupted (Ctrl-C), with exit code 0. With -o json each line is an object.`,
+		Example: `  emr-static-ip ledger watch --region eu-central-1 --subnet subnet-0a1b2c3d`,
+		RunE:    c.watch,
+	}
+	all.AddCommand(list, gc, repair, remove, watch)
 	for _, cmd := range all.Commands() {
 		c.printing(cmd, &ledger.Report{Command: cmd.Name()})
 	}
 	place := []string{flagSubnet, flagRegion}
-	c.flags.add(list.Flags(), place, nil)
-	for _, cmd := range []*cobra.Command{gc, repair} {
+	c.flags.add(list.Flags(), append(place, flagRegions), nil)
+	c.flags.add(watch.Flags(), place, nil)
+	for _, cmd := range []*cobra.Command{gc, repair, remove} {
 		c.flags.add(cmd.Flags(), append(place, flagYes), nil)
 	}
 	c.flags.add(repair.Flags(), []string{flagClaimTag}, nil)
-	// These may also stand before list, gc and repair.
+	// These may also stand before list and the others.
 	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: operator.IMDSTimeout})
 	return all
 }
@@ -84,4 +109,16 @@ func (c *commandLine) ledgerCommand(name string) func(*cobra.Command, []string) 
 			return err
 		})
 	}
+}
+
+// watch is the body of ledger watch. It needs no root.
+func (c *commandLine) watch(cmd *cobra.Command, args []string) error {
+	c.program.Elevate = nil
+	return c.work(cmd, args, func(ctx context.Context, cfg agent.Config, env agent.Environment) error {
+		l, err := c.program.Watch(ctx, cfg, env, func(l ledger.Report) error { return c.emit(&l, cfg.Output) })
+		if c.report = l.Work; cfg.Output == formatJSON {
+			c.document = &l // the last object has the ledger as it was at the end
+		}
+		return err
+	})
 }

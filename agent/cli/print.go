@@ -60,6 +60,19 @@ func (c *commandLine) print(code exit.Code, failure *output.Failure) exit.Code {
 	return exit.Internal
 }
 
+// emit writes an object that a command prints while it works.
+func (c *commandLine) emit(d output.Document, format string) error {
+	if format != formatJSON {
+		return d.Render(c.env.Stdout, formatText)
+	}
+	d.Heading().Set(agent.Version(), exit.OK, nil)
+	line, err := output.JSON(d, c.env.Redactor.Text)
+	if err == nil {
+		_, err = c.stdout.Write(line)
+	}
+	return err
+}
+
 // log returns the log of a command that is over.
 func (c *commandLine) log() *zap.Logger {
 	if c.env.Log != nil {

@@ -34,8 +34,10 @@ type Program struct {
 	// Suppress does what --on-error continue promises after a failed Apply.
 	Suppress func(context.Context, agent.Config, agent.Environment, agent.Failed) agent.Suppressed
 	Ledger   func(ctx context.Context, command string, cfg agent.Config, env agent.Environment) (ledger.Report, error)
-	Cluster  func(context.Context, agent.Config, agent.Environment, cluster.ReadArguments) (cluster.Report, error)
-	Doctor   func(context.Context, agent.Config, agent.Environment) (doctor.Diagnosis, error) // goes on without root too
+	// Watch calls print with the changes that each look has found, until ctx is cancelled.
+	Watch   func(ctx context.Context, cfg agent.Config, env agent.Environment, print func(ledger.Report) error) (ledger.Report, error)
+	Cluster func(context.Context, agent.Config, agent.Environment, cluster.ReadArguments) (cluster.Report, error)
+	Doctor  func(context.Context, agent.Config, agent.Environment) (doctor.Diagnosis, error) // goes on without root too
 	// Elevate returns nil if this process is root. Otherwise it replaces this process by one of
 	// root with the same args, or returns why it could not. If Elevate is nil, the commands run as
 	// the current user.

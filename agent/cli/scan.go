@@ -157,11 +157,14 @@ func unknownFlag(cmd *cobra.Command, arg, likely string) string {
 }
 
 // enumerated returns a list as part of a sentence: a, b and c.
-func enumerated(list []string) string {
+func enumerated(list []string) string { return enumeratedBy("and", list) }
+
+// enumeratedBy is enumerated with another word before the last item.
+func enumeratedBy(word string, list []string) string {
 	if len(list) < 2 {
 		return strings.Join(list, "")
 	}
 	list = slices.Clone(list)
 	last := len(list) - 1
-	return strings.Join(list[:last], ", ") + " and " + list[last]
+	return strings.Join(list[:last], ", ") + " " + word + " " + list[last]
 }

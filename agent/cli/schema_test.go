@@ -267,6 +267,15 @@ func TestExamples(t *testing.T) {
 			x.node.Assign(netip.MustParseAddr("10.0.1.22"))
 			x.run("ledger", "repair", "10.0.1.22")
 		}},
+		{"ledger", "ledger-remove", exit.Drifted, func(x *example) {
+			x.run(x.list...)
+			x.run("ledger", "remove", "10.0.1.21", "--yes")
+		}},
+		{"ledger", "ledger-all-regions", exit.OK, func(x *example) {
+			x.node.Cloud.OtherRegion("eu-south-2", false)
+			x.run(x.list...)
+			x.run("ledger", "list", "--all-regions")
+		}},
 		{"ledger", "ledger-no-command", exit.Usage, func(x *example) { x.run("ledger") }},
 		{"cluster", "cluster-check", exit.Drifted, func(x *example) { x.run(x.list...); x.run("cluster", "check", x.node.ClusterID) }},
 		{"cluster", "cluster-check-wrong-argument", exit.Usage, func(x *example) { x.run("cluster", "check", "etl") }},

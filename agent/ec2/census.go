@@ -17,13 +17,19 @@ import (
 )
 
 // Census is EC2 as anybody with credentials sees it. It implements inventory.Census.
-type Census struct{ Node }
+type Census struct {
+	Node
+	regions interface {
+		DescribeRegions(context.Context, *ec2.DescribeRegionsInput, ...func(*ec2.Options)) (*ec2.DescribeRegionsOutput, error)
+	}
+}
 
 var _ inventory.Census = (*Census)(nil)
 
 // NewCensus returns a Census with these credentials.
 func NewCensus(cfg aws.Config, env host.Environment) *Census {
-	return &Census{Node{API: ec2.NewFromConfig(cfg), env: env}}
+	client := ec2.NewFromConfig(cfg)
+	return &Census{Node{API: client, env: env}, client}
 }
 
 // Interfaces returns the ENIs of the subnets. If there are addrs, it returns only the ENIs that

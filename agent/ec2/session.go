@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -55,6 +56,8 @@ var ErrNoRegion = errors.New("no AWS region is known")
 type Session struct {
 	Config aws.Config
 	Tally  *Tally
+	plain  aws.Config // without the tally
+	env    host.Environment
 	// Elsewhere are the operator's settings that name another region than the node's, in words.
 	Elsewhere []string
 }
@@ -78,7 +81,6 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 	if err := checkVariables(env); err != nil {
 		return nil, err
 	}
-	t := newTally(env.Logger())
 	// The SDK makes its clients for credentials while it loads, before it knows the operator's CA
 	// bundle. So they send through a client that is set afterwards.
 	behind := &laterClient{HTTPClient: HTTPClient(env, attemptTimeout)}
@@ -100,21 +102,34 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 	if err := checkSettings(ctx, cfg, env); err != nil {
 		return nil, err
 	}
-	// AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, or the same in a shared file, take precedence.
-	if cfg.RetryMaxAttempts == 0 && cfg.RetryMode == "" {
-		cfg.Retryer = func() aws.Retryer { return newRetryer(env.Random(), t) }
-	}
 	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		cfg.HTTPClient = direct(b.GetTransport(), b.GetTimeout())
 	}
 	behind.HTTPClient = cfg.HTTPClient
 	cfg.Credentials = redactCredentials(env.Redactor, cfg.Credentials)
-	cfg.APIOptions = append(cfg.APIOptions, t.register)
-	s := &Session{Config: cfg, Tally: t}
+	s := newSession(cfg, env)
 	if region != "" {
 		s.Elsewhere = elsewhere(cfg, env, region)
 	}
 	return s, nil
+}
+
+// newSession returns a session with a tally of its own.
+func newSession(cfg aws.Config, env host.Environment) *Session {
+	s := &Session{Config: cfg.Copy(), Tally: newTally(env.Logger()), plain: cfg, env: env}
+	// AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, or the same in a shared file, take precedence.
+	if cfg.RetryMaxAttempts == 0 && cfg.RetryMode == "" {
+		s.Config.Retryer = func() aws.Retryer { return newRetryer(env.Random(), s.Tally) }
+	}
+	s.Config.APIOptions = append(slices.Clone(cfg.APIOptions), s.Tally.register)
+	return s
+}
+
+// In returns a session with the same credentials in another region.
+func (s *Session) In(region string) *Session {
+	cfg := s.plain.Copy()
+	cfg.Region = region
+	return newSession(cfg, s.env)
 }
 
 // configFiles are the variables that name a file which the SDK reads as a whole.

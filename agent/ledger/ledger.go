@@ -27,6 +27,8 @@ const (
 	List   = "list"
 	GC     = "gc"
 	Repair = "repair"
+	Remove = "remove"
+	Watch  = "watch" // see Observe
 )
 
 // Run carries out a ledger command, from anywhere with credentials. It needs no root, touches no
@@ -34,21 +36,35 @@ const (
 // settings. If neither has a region, IMDS gives both. If they have one, and credentials come from
 // elsewhere, IMDS is not asked. Without a subnet the command covers all subnets that have a record.
 //
-// GC and Repair change nothing unless cfg.Yes is set. The report says what was done, also if an
-// error is returned.
+// GC, Repair and Remove change nothing unless cfg.Yes is set. The report says what was done, also
+// if an error is returned.
 func Run(ctx context.Context, command string, cfg agent.Config, env agent.Environment) (Report, error) {
 	began := time.Now()
-	c := call{cfg: cfg, env: env, log: env.Logger(), report: Report{Command: command, Prefix: cfg.Prefix, Subnet: cfg.Subnet, DryRun: command != List && !cfg.Yes}}
-	ctx, cancel := cfg.Bound(ctx)
+	c := newCall(command, cfg, env)
+	do := c.run
+	if cfg.AllRegions {
+		do = c.everywhere
+	}
+	err := c.bounded(ctx, do)
+	c.report.Work.DryRun, c.report.Work.Duration = c.report.DryRun, time.Since(began)
+	return c.report, err
+}
+
+// newCall returns a call of a ledger command.
+func newCall(command string, cfg agent.Config, env agent.Environment) *call {
+	looks := command == List || command == Watch
+	return &call{cfg: cfg, env: env, log: env.Logger(), report: Report{Command: command, Prefix: cfg.Prefix, Subnet: cfg.Subnet, DryRun: !looks && !cfg.Yes}}
+}
+
+// bounded does something within the command's time, and explains its error.
+func (c *call) bounded(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := c.cfg.Bound(ctx)
 	defer cancel()
-	err := c.run(ctx)
-	err = c.at.Explain(ctx, c.aws, err, iam.Place{Subnet: c.subnet, Prefix: cfg.Prefix})
-	work := &c.report.Work
-	if c.aws != nil {
+	err := c.at.Explain(ctx, c.aws, do(ctx), iam.Place{Subnet: c.subnet, Prefix: c.cfg.Prefix})
+	if work := &c.report.Work; c.aws != nil && work.Calls == nil {
 		work.Calls, work.Throttled = c.aws.Tally.Snapshot()
 	}
-	work.DryRun, work.Duration = c.report.DryRun, time.Since(began)
-	return c.report, err
+	return err
 }
 
 // call is one ledger command.
@@ -63,27 +79,41 @@ type call struct {
 	report Report
 }
 
-func (c *call) run(ctx context.Context) error {
+// open finds the place, and opens AWS there. It does so once.
+func (c *call) open(ctx context.Context) error {
+	if c.aws != nil {
+		return nil
+	}
 	if err := c.place(ctx); err != nil {
 		return err
 	}
-	l := &c.report
-	l.Region, l.Subnet = c.at.Region, c.subnet
-	if !c.cfg.Pools.Empty() && c.subnet == "" {
+	c.report.Region, c.report.Subnet = c.at.Region, c.subnet
+	if !c.cfg.Pools.Empty() && (c.subnet == "" || c.cfg.AllRegions) {
 		return exit.With(exit.Usage, errors.New("addresses are named, but no subnet"), "name their subnet: --subnet subnet-...")
 	}
-	var err error
-	if c.aws, err = c.at.Open(ctx, c.env, c.imdsTimeout()); err != nil {
+	session, err := c.at.Open(ctx, c.env, c.imdsTimeout())
+	c.aws = session
+	return err
+}
+
+// inventory returns the inventory of a subnet, or of all subnets of the region.
+func (c *call) inventory(session *ec2.Session, subnet string, named []netip.Addr) *inventory.Inventory {
+	return &inventory.Inventory{
+		API: inventory.NewAPI(session.Config), EC2: ec2.NewCensus(session.Config, c.env), Prefix: c.cfg.Prefix, Subnet: subnet,
+		Tags: c.cfg.ClaimTags, Named: named, Notify: c.event,
+	}
+}
+
+func (c *call) run(ctx context.Context) error {
+	if err := c.open(ctx); err != nil {
 		return err
 	}
-	census := ec2.NewCensus(c.aws.Config, c.env)
-	named, err := c.named(ctx, census)
+	l := &c.report
+	named, err := c.named(ctx, ec2.NewCensus(c.aws.Config, c.env))
 	if err != nil {
 		return err
 	}
-	v := &inventory.Inventory{
-		API: inventory.NewAPI(c.aws.Config), EC2: census, Prefix: c.cfg.Prefix, Subnet: c.subnet, Tags: c.cfg.ClaimTags, Named: named, Notify: c.event,
-	}
+	v := c.inventory(c.aws, c.subnet, named)
 	view, err := v.Look(ctx)
 	if err != nil {
 		return err
@@ -96,6 +126,8 @@ func (c *call) run(ctx context.Context) error {
 		rule = inventory.Collect
 	case Repair:
 		rule = inventory.Repair
+	case Remove:
+		rule = inventory.Discard
 	default:
 		return nil
 	}

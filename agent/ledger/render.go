@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -20,7 +21,11 @@ func (l Report) Render(w io.Writer, format string) error {
 		return output.Write(w, &l)
 	}
 	var b strings.Builder
-	if l.Command == List {
+	if len(l.Changes) > 0 {
+		for _, c := range l.Changes {
+			b.WriteString(c.line(l.Time, l.Subnet == "") + "\n")
+		}
+	} else if l.Command == List || l.Command == Watch {
 		l.renderList(&b)
 	} else if err := l.renderSteps(&b); err != nil {
 		return err
@@ -36,14 +41,19 @@ func (l Report) Render(w io.Writer, format string) error {
 //	10.0.1.10  in use  i-0a1     running  j-1      MASTER  etl-MASTER  3h5m  eni-0a1
 //	10.0.1.11  stale   i-0b2     unknown  j-0      CORE    -           26d   -        i-0b2 ...
 func (l Report) renderList(b *strings.Builder) {
-	bySubnet := map[string][]Address{}
+	type place struct{ region, subnet string }
+	bySubnet := map[place][]Address{}
 	for _, a := range l.Addresses {
-		bySubnet[a.Subnet] = append(bySubnet[a.Subnet], a)
+		at := place{a.Region, a.Subnet}
+		bySubnet[at] = append(bySubnet[at], a)
 	}
-	for _, subnet := range slices.Sorted(maps.Keys(bySubnet)) {
-		fmt.Fprintf(b, "%s (%s, %s/%s)\n", subnet, text.Clean(l.Region, text.MaxQuoted), l.Prefix, subnet)
+	places := slices.SortedFunc(maps.Keys(bySubnet), func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.region, b.region), cmp.Compare(a.subnet, b.subnet))
+	})
+	for _, at := range places {
+		fmt.Fprintf(b, "%s (%s, %s/%s)\n", at.subnet, text.Clean(at.region, text.MaxQuoted), l.Prefix, at.subnet)
 		rows := [][]string{{"ADDRESS", "STATE", "INSTANCE", "EC2", "CLUSTER", "ROLE", "NAME", "AGE", "ENI", ""}}
-		for _, a := range bySubnet[subnet] {
+		for _, a := range bySubnet[at] {
 			rows = append(rows, a.row())
 		}
 		text.Table(b, rows)
@@ -52,17 +62,19 @@ func (l Report) renderList(b *strings.Builder) {
 	for _, name := range l.Others {
 		fmt.Fprintf(b, "%s is not a record of an address, and left alone\n", text.Clean(name, text.MaxLine))
 	}
-	var counts []string
-	for _, state := range slices.Sorted(maps.Keys(l.Counts)) {
-		counts = append(counts, fmt.Sprintf("%d %s", l.Counts[state], state))
-	}
+	l.renderRegions(b)
 	switch where := l.Prefix; {
 	case len(l.Addresses) == 0 && l.Subnet != "":
 		fmt.Fprintf(b, "no record in %s/%s (%s)\n", where, l.Subnet, text.Clean(l.Region, text.MaxQuoted))
+	case len(l.Addresses) == 0 && len(l.Regions) > 0:
+		fmt.Fprintf(b, "no record in %s\n", where)
 	case len(l.Addresses) == 0:
 		fmt.Fprintf(b, "no record in %s (%s)\n", where, text.Clean(l.Region, text.MaxQuoted))
 	default:
-		fmt.Fprintf(b, "%s: %s\n", text.Count(len(l.Addresses), "address", "addresses"), strings.Join(counts, ", "))
+		fmt.Fprintf(b, "%s: %s\n", text.Count(len(l.Addresses), "address", "addresses"), l.states())
+	}
+	if len(l.Regions) > 0 { // the commands below are those of one region
+		return
 	}
 	if n := l.Counts[string(inventory.Stale)]; n > 0 {
 		fmt.Fprintf(b, "%d stale: nodes take these over themselves; this removes their records: %s\n", n, l.command(GC))
@@ -81,6 +93,37 @@ func (l Report) renderList(b *strings.Builder) {
 	}
 	for _, line := range slices.Concat(l.Work.Notes, l.Work.Warnings) {
 		b.WriteString(text.Clean(line, text.MaxLine) + "\n")
+	}
+}
+
+// states returns the numbers of addresses by state.
+func (l Report) states() string {
+	var counts []string
+	for _, state := range slices.Sorted(maps.Keys(l.Counts)) {
+		counts = append(counts, fmt.Sprintf("%d %s", l.Counts[state], state))
+	}
+	return strings.Join(counts, ", ")
+}
+
+// renderRegions names the regions of a list of all regions: those that have no record in a line,
+// and those that could not be listed with the reason.
+func (l Report) renderRegions(b *strings.Builder) {
+	var empty []string
+	for _, r := range l.Regions {
+		switch {
+		case r.State == regionListed && r.Addresses == 0:
+			empty = append(empty, text.Clean(r.Region, text.MaxQuoted))
+		case r.Detail != "":
+			fmt.Fprintf(b, "%s: %s: %s\n", text.Clean(r.Region, text.MaxQuoted), r.State, text.Clean(r.Detail, text.MaxLine))
+		}
+	}
+	for _, g := range []struct {
+		what  string
+		names []string
+	}{{"no record in", empty}, {"not enabled:", l.regionsIn(regionNotEnabled)}} {
+		if len(g.names) > 0 {
+			fmt.Fprintf(b, "%s %s\n", g.what, strings.Join(g.names, ", "))
+		}
 	}
 }
 
@@ -133,6 +176,8 @@ func (l Report) renderSteps(b *strings.Builder) error {
 	}
 	r.Unchanged = n - len(l.Steps)
 	switch {
+	case len(l.Steps) == 0 && l.Command == Remove:
+		r.Notes = append(r.Notes, l.nothingToRemove()...)
 	case len(l.Steps) == 0 && l.Command == GC:
 		r.Notes = append(r.Notes, fmt.Sprintf("nothing to do: %s, no stale record", text.Count(n, "address", "addresses")))
 	case len(l.Steps) == 0:
@@ -141,4 +186,15 @@ func (l Report) renderSteps(b *strings.Builder) error {
 		r.Notes = append(r.Notes, "nothing was changed: --yes makes the changes")
 	}
 	return r.Render(b, "text")
+}
+
+// nothingToRemove says that there is no record, and who has the address.
+func (l Report) nothingToRemove() (lines []string) {
+	for _, a := range l.Addresses {
+		if a.Record != nil || a.Holder == nil && a.State != string(inventory.Free) {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("nothing to do: %s: %s", a.Address, text.Clean(a.Reason, text.MaxLine)))
+	}
+	return lines
 }

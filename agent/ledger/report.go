@@ -16,8 +16,9 @@ import (
 type Report struct {
 	output.Head
 
-	Command   string         `json:"command"` // list, gc or repair
-	Region    string         `json:"region"`
+	Command   string         `json:"command"` // list, gc, repair, remove or watch
+	Region    string         `json:"region"`  // empty: all, as in regions
+	Regions   []Region       `json:"regions"` // of a list of all regions
 	Prefix    string         `json:"prefix"`
 	Subnet    string         `json:"subnet,omitempty"` // empty: all that have a record
 	Time      time.Time      `json:"time,omitzero"`    // by Parameter Store's clock
@@ -28,6 +29,7 @@ type Report struct {
 	Counts    map[string]int `json:"counts"`   // addresses by state, as they were found
 	Problems  int            `json:"problems"` // addresses that somebody should look after, as they were found
 	Changed   int            `json:"changed"`  // records
+	Changes   []Change       `json:"changes"`  // of watch
 
 	Work  agent.Report `json:"-"` // what was changed, and the calls to AWS
 	named int          // addresses that were named
@@ -35,6 +37,7 @@ type Report struct {
 
 // Address is one address as Parameter Store and EC2 show it.
 type Address struct {
+	Region  string    `json:"region"`
 	Subnet  string    `json:"subnet"`
 	Address string    `json:"address"`
 	State   string    `json:"state"`            // a inventory.Standing
@@ -75,7 +78,7 @@ type Holder struct {
 	Instance *Instance `json:"instance,omitempty"`
 }
 
-// Step is what gc or repair does, or would do, about one record.
+// Step is what gc, repair or remove does, or would do, about one record.
 type Step struct {
 	Subnet   string `json:"subnet"`
 	Address  string `json:"address"`
@@ -92,16 +95,22 @@ const outcomeToDo = "to do"
 
 // take puts what was seen into the report.
 func (l *Report) take(view inventory.View) {
-	l.Addresses, l.Counts = []Address{}, map[string]int{}
+	l.Addresses, l.Counts, l.Problems, l.Others = []Address{}, map[string]int{}, 0, nil
+	l.add(l.Region, view)
+}
+
+// add adds what was seen in a region.
+func (l *Report) add(region string, view inventory.View) {
 	for _, s := range view.Seen {
 		a := l.address(s)
+		a.Region = region
 		l.Counts[a.State]++
 		if a.Problem {
 			l.Problems++
 		}
 		l.Addresses = append(l.Addresses, a)
 	}
-	l.Others = view.Others
+	l.Others = append(l.Others, view.Others...)
 }
 
 func (l *Report) address(s inventory.Sighting) Address {
@@ -179,11 +188,18 @@ func (l *Report) step(s inventory.Step, outcome, detail string) {
 	})
 }
 
-// ExitCode returns exit.Drifted if list has found problems, or if repair leaves any, also for want
-// of --yes.
+// ExitCode returns exit.Drifted if list has found problems, if repair leaves any, also for want of
+// --yes, or if remove leaves the record.
 func (l Report) ExitCode() exit.Code {
 	if l.Command == List && l.Problems > 0 {
 		return exit.Drifted
+	}
+	if l.Command == Remove {
+		for _, s := range l.Steps {
+			if s.Outcome != string(inventory.Done) && s.Outcome != outcomeToDo {
+				return exit.Drifted
+			}
+		}
 	}
 	if l.Command == Repair {
 		for _, s := range l.Steps {

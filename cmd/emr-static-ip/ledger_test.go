@@ -121,4 +121,96 @@ func TestLedgerFromOutside(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &listed); err != nil || listed.Counts["in use"] != 1 || listed.Counts["unreadable"] != 1 {
 		t.Errorf("%v\n%s", err, text)
 	}
+	if text, _ := run(10, append([]string{"ledger", "remove", "--yes", "10.0.1.11"}, at...)...); !strings.Contains(text, "unassign-private-ip-addresses") {
+		t.Error(text)
+	}
+	ago.Store(int64(time.Hour))
+	if err := account.SetParameter("/emr-static-ip/"+subnet+"/10.0.1.14", "blank"); err != nil {
+		t.Fatal(err)
+	}
+	ago.Store(0)
+	if text, _ := run(0, append([]string{"ledger", "remove", "--yes", "10.0.1.14"}, at...)...); !strings.Contains(text, "changed=1 ") || len(account.Parameters()) != 2 {
+		t.Error(text, account.Parameters())
+	}
+	if text, _ := run(0, "ledger", "list", "--region", "us-east-1", "--all-regions", "--prefix", "/none"); !strings.Contains(text, "us-east-1") {
+		t.Error(text)
+	}
+}
+
+// TestWatchAndCheckFromOutside runs the commands that look again and again with the real binary:
+// ledger watch, which SIGINT ends, and cluster check, which waits for the last node.
+func TestWatchAndCheckFromOutside(t *testing.T) {
+	t.Parallel() // it waits
+	bin := build(t)
+	account := cloud.New(cloud.Options{Seed: 4})
+	subnet := account.CreateSubnet(account.CreateVPC(netip.MustParsePrefix("10.0.0.0/16")), netip.MustParsePrefix("10.0.1.0/24"))
+	launched, err := account.LaunchCluster(cloud.ClusterSpec{Subnet: subnet, Cores: 1, Args: []string{"10.0.1.10", "10.0.1.11"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint := httptest.NewServer(account.Handler())
+	defer endpoint.Close()
+	creds := account.Credentials("")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	command := func(out *bytes.Buffer, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, bin, append(args, "--region", "us-east-1", "-o", "json")...)
+		cmd.Env = []string{"HOME=/nonexistent", "AWS_ACCESS_KEY_ID=" + creds.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + creds.SecretAccessKey, "AWS_ENDPOINT_URL=" + endpoint.URL}
+		cmd.Stdout = out
+		return cmd
+	}
+	var watched, checked bytes.Buffer
+	watch, check := command(&watched, "ledger", "watch"), command(&checked, "cluster", "check", launched.ID, "--wait", "50s")
+	began := time.Now()
+	for _, cmd := range []*exec.Cmd{watch, check} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for len(account.Calls()) < 8 { // the first looks
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(time.Second)
+	for i, n := range launched.Nodes {
+		addr := netip.AddrFrom4([4]byte{10, 0, 1, byte(10 + i)})
+		if err := account.Move(addr, n.ENI); err != nil {
+			t.Fatal(err)
+		}
+		value := `{"v":1,"instance":"` + n.InstanceID + `","eni":"` + n.ENI + `","time":"2026-01-01T00:00:00Z"}`
+		if err := account.SetParameter("/emr-static-ip/"+subnet+"/"+addr.String(), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := check.Wait(); err != nil {
+		t.Errorf("cluster check: %v\n%s", err, &checked)
+	}
+	var report struct {
+		Complete bool
+		Looks    int
+	}
+	if err := json.Unmarshal(checked.Bytes(), &report); err != nil || !report.Complete || report.Looks != 2 || time.Since(began) > 45*time.Second {
+		t.Errorf("%v after %s: %s", err, time.Since(began), &checked)
+	}
+	if err := watch.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := watch.Wait(); err != nil {
+		t.Errorf("ledger watch: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(watched.String()), "\n")
+	changes := 0
+	for _, line := range lines {
+		var o struct {
+			Version   int
+			Changes   []struct{ After string }
+			Addresses []struct{ State string }
+		}
+		if err := json.Unmarshal([]byte(line), &o); err != nil || o.Version != 1 || o.Addresses == nil {
+			t.Errorf("%v: %s", err, line)
+		}
+		changes += len(o.Changes)
+	}
+	if changes < 2 || len(lines) < 2 {
+		t.Errorf("%d changes:\n%s", changes, &watched)
+	}
 }

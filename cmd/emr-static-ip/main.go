@@ -34,7 +34,7 @@ func main() {
 	}
 	program := cli.Program{
 		Apply: agent.Apply, Plan: agent.Plan, Release: agent.Release, Restore: agent.Restore, Status: agent.Inspect,
-		Doctor: doctor.Doctor, Suppress: agent.Suppress, Ledger: ledger.Run, Cluster: cluster.Check, Elevate: cli.Elevate,
+		Doctor: doctor.Doctor, Suppress: agent.Suppress, Ledger: ledger.Run, Watch: ledger.Observe, Cluster: cluster.Check, Elevate: cli.Elevate,
 	}
 	os.Exit(int(program.Main(ctx, os.Args[1:], agent.Environment{
 		OpenKernel: netcfg.Open,

@@ -54,6 +54,7 @@ type Cloud struct {
 	made      map[string]string  // interfaces by the client token of their creation
 	ids       uint64             // number of identifiers made so far
 	publics   int                // number of public addresses given out so far
+	regions   []region           // that DescribeRegions lists too
 	s3policy  iam.Policies       // of the buckets
 	calls     []Call
 	fault     func(Call) FaultAction

@@ -13,6 +13,7 @@ func ec2Actions() []*action {
 		{service: "ec2", name: "DescribeTags", prepare: prepareDescribeTags},
 		{service: "ec2", name: "DescribeInstanceTypes", prepare: prepareDescribeInstanceTypes},
 		{service: "ec2", name: "DescribeSubnets", prepare: prepareDescribeSubnets},
+		{service: "ec2", name: "DescribeRegions", prepare: prepareDescribeRegions},
 		{service: "ec2", name: "DescribePrefixLists", prepare: prepareDescribePrefixLists},
 		{service: "ec2", name: "DescribeVpcs", prepare: prepareDescribeVpcs},
 		{service: "ec2", name: "DescribeVpcEndpoints", prepare: prepareDescribeVpcEndpoints},

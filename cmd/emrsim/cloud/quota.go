@@ -41,7 +41,7 @@ func DefaultQuotas() map[string]Quota {
 		"elasticmapreduce:ListInstanceFleets":   {0.5, 5},
 		"elasticmapreduce:ListBootstrapActions": {1, 10},
 	}
-	for _, action := range []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeTags", "DescribePrefixLists", "DescribeInstanceTypes",
+	for _, action := range []string{"DescribeInstances", "DescribeNetworkInterfaces", "DescribeTags", "DescribePrefixLists", "DescribeInstanceTypes", "DescribeRegions",
 		"DescribeSubnets", "DescribeVpcs", "DescribeVpcEndpoints", "DescribeRouteTables", "DescribeSecurityGroups", "GetSubnetCidrReservations"} {
 		q["ec2:"+action] = Quota{20, 100}
 		q["ec2:"+action+unfilteredSuffix] = Quota{10, 50}

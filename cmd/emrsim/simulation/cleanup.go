@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
@@ -15,8 +16,8 @@ import (
 )
 
 // cleanUp lets two operators clean up independently while clusters are launched. At random times
-// each of them runs `ledger gc --yes` or `ledger repair --yes` on an instance of the subnet, with
-// the same faults and stale reads as the nodes.
+// each of them runs `ledger gc --yes`, `ledger repair --yes` or `ledger remove --yes` on an
+// instance of the subnet, with the same faults and stale reads as the nodes.
 func (l *Launch) cleanUp(ctx context.Context) error {
 	for range 2 {
 		bastion, err := l.w.Cloud.RunInstance(cloud.InstanceSpec{Subnet: l.subnet, Name: "bastion"})
@@ -29,10 +30,7 @@ func (l *Launch) cleanUp(ctx context.Context) error {
 				if pause.Sleep(ctx, time.Duration(rng.Float64()*float64(time.Minute))) != nil {
 					return
 				}
-				command := ledger.GC
-				if rng.IntN(2) == 0 {
-					command = ledger.Repair
-				}
+				command := []string{ledger.GC, ledger.Repair, ledger.Remove}[rng.IntN(3)]
 				l.cleanUpOnce(ctx, bastion, command, rng)
 			}
 		})
@@ -43,8 +41,11 @@ func (l *Launch) cleanUp(ctx context.Context) error {
 func (l *Launch) cleanUpOnce(ctx context.Context, from *cloud.Node, command string, rng *rand.Rand) {
 	cfg := agent.DefaultConfig()
 	cfg.Yes, cfg.IMDSTimeout = true, agent.DefaultIMDSTimeout // as a node, because IMDS may be late
-	if command == ledger.Repair && rng.IntN(2) == 0 {
+	switch all := slices.Concat(l.pools.Master, l.pools.Core, l.pools.Task); {
+	case command == ledger.Repair && rng.IntN(2) == 0:
 		cfg.Pools = l.pools
+	case command == ledger.Remove:
+		cfg.Pools.Master = []netip.Addr{all[rng.IntN(len(all))]}
 	}
 	env := agent.Environment{HTTP: staggered{l.w.Transport(from.InstanceID)}, Rand: stream(rng.Uint64(), 0), LookupEnv: func(string) (string, bool) { return "", false }}
 	if l.w.Log != nil {

@@ -118,6 +118,10 @@ func (l *Launch) play(ctx context.Context) error {
 	l.w.CheckTruth(agent.DefaultPrefix, l.strange)
 	l.rerun(ctx)
 	l.w.CheckTruth(agent.DefaultPrefix, l.strange)
+	if err := pause.Sleep(ctx, time.Minute); err != nil { // until reads show it all
+		return err
+	}
+	l.checkClusters(ctx)
 	return nil
 }
 

@@ -11,6 +11,7 @@ type Stats struct {
 	Cleaned                                                                                   int // records that operators changed
 	PutRight                                                                                  int // nodes that had to write their records again
 	Pending                                                                                   int // runs that left their record to the timer
+	Checked                                                                                   int // clusters that cluster check has looked at
 }
 
 // Add adds o to s.
@@ -28,12 +29,13 @@ func (s *Stats) Add(o Stats) {
 	s.Cleaned += o.Cleaned
 	s.PutRight += o.PutRight
 	s.Pending += o.Pending
+	s.Checked += o.Checked
 }
 
 // String summarizes what a launch has covered.
 func (s Stats) String() string {
-	return fmt.Sprintf("%d clusters, %d nodes, %d runs (%d killed, %d ended in an error), %d restores, %d terminations, %d take-overs, %d records left to timers, %d calls (%d throttled)",
-		s.Clusters, s.Nodes, s.Runs, s.Kills, s.Errors, s.Restores, s.Terminations, s.TakeOvers, s.Pending, s.Calls, s.Throttled)
+	return fmt.Sprintf("%d clusters, %d nodes, %d runs (%d killed, %d ended in an error), %d restores, %d terminations, %d take-overs, %d records left to timers, %d clusters checked, %d calls (%d throttled)",
+		s.Clusters, s.Nodes, s.Runs, s.Kills, s.Errors, s.Restores, s.Terminations, s.TakeOvers, s.Pending, s.Checked, s.Calls, s.Throttled)
 }
 
 func (l *Launch) count(o Outcome) {
