@@ -52,6 +52,7 @@ type Config struct {
 	NoShutdownAction bool          // install no EMR shutdown action, and remove one that is there
 	DryRun           bool          // say what would be changed, and change nothing
 	Wait             time.Duration // how long status looks again
+	Bundle           string        // of doctor: the archive to write; empty: none
 	OnError          string        // what a failed run does to the node: fail or continue
 	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
 	Output           string        // of status and ledger: text or json

@@ -138,11 +138,15 @@ arguments of the bootstrap action, on a node or on another instance of the subne
 runs anywhere with AWS credentials, also before there is an instance: it then says what EC2 and IAM
 tell of that subnet, and what cannot be seen from there.`,
 		Example: `  emr-static-ip doctor 10.0.1.10 10.0.1.20-29 --verify 192.168.50.10:8020
-  emr-static-ip doctor --region eu-central-1 --subnet subnet-0a1b2c3d --role-name EMR_EC2_DefaultRole 10.0.1.10 10.0.1.20-29`,
+  emr-static-ip doctor --region eu-central-1 --subnet subnet-0a1b2c3d --role-name EMR_EC2_DefaultRole 10.0.1.10 10.0.1.20-29
+  emr-static-ip doctor --bundle /tmp/node.tar.gz`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(c.flags.get(cmd, flagSubnet).texts) > 0 {
 				c.program.Elevate = nil // it looks at nothing of this machine
+				if w := c.flags.get(cmd, flagBundle); len(w.texts) > 0 {
+					c.problem("%s is of the node that doctor runs on: not with --subnet, which is a look from outside", w.name)
+				}
 			} else {
 				for _, flag := range []string{flagCluster, flagRoleName} {
 					if w := c.flags.get(cmd, flag); len(w.texts) > 0 {
@@ -156,6 +160,7 @@ tell of that subnet, and what cannot be seen from there.`,
 	c.flags.add(cmd.Flags(), applyFlags, nil)
 	c.flags.add(cmd.Flags(), []string{flagSubnet, flagRegion, flagCluster, flagRoleName}, nil)
 	c.flags.add(cmd.Flags(), nodeFlags, doctorDefaults)
+	c.flags.add(cmd.Flags(), []string{flagBundle}, nil)
 	return cmd
 }
 

@@ -49,7 +49,7 @@ func complete(root *cobra.Command) error {
 	}
 	values := flagValues()
 	propose := func(name string) cobra.CompletionFunc {
-		if name == flagStateDir {
+		if name == flagStateDir || name == flagBundle {
 			return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 				return nil, cobra.ShellCompDirectiveFilterDirs
 			}

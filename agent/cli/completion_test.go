@@ -170,7 +170,7 @@ func TestEveryFlagIsAVariable(t *testing.T) {
 	values := map[string]string{
 		pool.FlagMaster: "10.0.1.10", pool.FlagCore: "10.0.1.11", pool.FlagTask: "10.0.1.12", pool.FlagAny: "10.0.1.13", flagRole: "task", flagOnly: "192.168.0.0/16", flagExclude: "192.168.1.0/24",
 		flagPrefix: "/x", flagPutRate: "7", flagTimeout: "77s", flagIMDS: "7s", flagLockWait: "7s", flagWait: "7s", flagStateDir: "/x",
-		flagVerify: "192.168.0.1:443", flagClaimTag: "team=data", flagSubnet: "subnet-0a1b2c3d", flagRegion: "eu-west-1",
+		flagVerify: "192.168.0.1:443", flagBundle: "/x/y.tar.gz", flagClaimTag: "team=data", flagSubnet: "subnet-0a1b2c3d", flagRegion: "eu-west-1",
 		flagCluster: "j-1K48XXXXXXHCB", flagRoleName: "EMR_EC2_DefaultRole",
 	}
 	c := commandLine{}

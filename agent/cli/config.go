@@ -131,6 +131,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 	each(flagOutput, oneOf(&c.Output, values[flagOutput]...))
 	each(flagSubnet, parseSubnet(&c.Subnet))
 	each(flagRegion, parseRegion(&c.Region))
+	each(flagBundle, parseFile(&c.Bundle))
 	each(flagRegions, parseBool(&c.AllRegions))
 	each(flagCluster, parseCluster(&c.Cluster))
 	each(flagRoleName, parseRoleName(&c.RoleName))

@@ -42,6 +42,7 @@ const (
 	flagCluster   = "cluster"
 	flagRoleName  = "role-name"
 	flagYes       = "yes"
+	flagBundle    = "bundle"
 )
 
 // The values of flagOutput.
@@ -85,6 +86,7 @@ func definitions() []definition {
 		{flagRegions, "bool", "", "list the records of all regions of the account's partition"},
 		{flagCluster, "CLUSTER", "", "with --subnet: the cluster whose nodes may have the addresses"},
 		{flagRoleName, "ROLE", "", "with --subnet: name or ARN of the nodes' IAM role, whose policies IAM simulates"},
+		{flagBundle, "FILE", "", "also write this archive (.tar.gz) of findings, EMR's files, rules, logs and versions, without secrets"},
 		{flagYes, "bool", "", "make the changes instead of listing them"},
 		{flagBackend, "NAME", agent.DefaultBackend, "backend for the rules: auto, iptables or nftables"},
 		{flagPrefix, "PATH", agent.DefaultPrefix, "where the records are in Parameter Store"},

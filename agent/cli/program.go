@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/bundle"
 	"github.com/emr-static-ip/emr-static-ip/agent/cluster"
 	"github.com/emr-static-ip/emr-static-ip/agent/doctor"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
@@ -38,6 +39,8 @@ type Program struct {
 	Watch   func(ctx context.Context, cfg agent.Config, env agent.Environment, print func(ledger.Report) error) (ledger.Report, error)
 	Cluster func(context.Context, agent.Config, agent.Environment, cluster.ReadArguments) (cluster.Report, error)
 	Doctor  func(context.Context, agent.Config, agent.Environment) (doctor.Diagnosis, error) // goes on without root too
+	// Parts returns what doctor --bundle reads of the node itself. nil means bundle.Node's.
+	Parts func(agent.Config, agent.Environment) []bundle.Part
 	// Elevate returns nil if this process is root. Otherwise it replaces this process by one of
 	// root with the same args, or returns why it could not. If Elevate is nil, the commands run as
 	// the current user.

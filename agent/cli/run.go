@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/bundle"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
@@ -60,11 +62,22 @@ func (c *commandLine) status(ctx context.Context, cfg agent.Config, env agent.En
 	return nil
 }
 
-// doctor prints the diagnosis, also if the examination was cut short, and sets its exit code.
+// doctor prints the diagnosis, also if the examination was cut short, and sets its exit code. With
+// --bundle it writes the bundle.
 func (c *commandLine) doctor(ctx context.Context, cfg agent.Config, env agent.Environment) error {
+	var file *os.File
+	if cfg.Bundle != "" { // it is made first, so that a wrong name does not cost the time of the checks
+		var err error
+		if file, err = bundle.Create(cfg.Bundle, env.Getenv); err != nil {
+			return err
+		}
+	}
 	d, err := c.program.Doctor(ctx, cfg, env)
 	c.document, c.code, c.partial = &d, d.ExitCode(), true
-	return err
+	if file == nil {
+		return err
+	}
+	return errors.Join(err, c.writeBundle(ctx, cfg, env, file, &d))
 }
 
 // work does what all commands have in common: configuration, root, log.

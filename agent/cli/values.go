@@ -86,6 +86,20 @@ func parseDir(into *string) func(name, text string) error {
 	}
 }
 
+// parseFile reads the name of a file that is to be made.
+func parseFile(into *string) func(name, text string) error {
+	return func(name, value string) error {
+		if !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+			return fmt.Errorf("%s %s has a control character, or is not UTF-8", name, text.Quote(value))
+		}
+		if filepath.Clean(value) == "/" || strings.HasSuffix(value, "/") {
+			return fmt.Errorf("%s %s is a directory, and no file", name, text.Quote(value))
+		}
+		*into = value
+		return nil
+	}
+}
+
 // parsePrefix reads the ledger's place in Parameter Store. AWS allows letters, digits and ._- in 15
 // levels and 1011 characters. The subnet and the address take two levels. Names must not begin with
 // aws or ssm.

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/bundle"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
@@ -53,6 +54,8 @@ type Diagnosis struct {
 	Unknown  int       `json:"unknown"`
 	Code     exit.Code `json:"-"` // of the first finding that failed
 	Seconds  float64   `json:"seconds"`
+
+	Bundle *bundle.Contents `json:"bundle,omitempty"` // of --bundle, once it is written
 }
 
 // add appends findings and counts them. The exit code is that of the first one that failed.
@@ -122,6 +125,11 @@ func (d Diagnosis) Render(w io.Writer, format string) error {
 			}
 		}
 		last = f.Remedy
+	}
+	if d.Bundle != nil {
+		for _, line := range d.Bundle.Lines() {
+			b.WriteString(line + "\n")
+		}
 	}
 	b.WriteString(d.Summary() + "\n")
 	_, err := io.WriteString(w, b.String())

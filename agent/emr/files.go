@@ -37,6 +37,9 @@ func emrDirs(name string) []string {
 	return dirs
 }
 
+// Dirs returns the directories that may have EMR's files.
+func Dirs() []string { return emrDirs(FileExtra) }
+
 // Group is an instance group or fleet of the cluster, as a file lists it.
 type Group struct {
 	ID        string // ig-...; empty in extraInstanceData.json
