@@ -145,6 +145,14 @@ func TestCheck(t *testing.T) {
 			a.silent = "elasticmapreduce"
 			a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes...)
 		}, exit.OK, "ok, ok"},
+		{"a firewall answers in place of EMR", cloud.Options{}, func(a *account) {
+			a.blocked = "elasticmapreduce"
+			a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes...)
+		}, exit.OK, "ok, ok"},
+		{"others use EMR's quota", cloud.Options{}, func(a *account) {
+			a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes...)
+			a.exhausted = []string{"elasticmapreduce:ListInstances", "elasticmapreduce:DescribeCluster", "elasticmapreduce:ListBootstrapActions"}
+		}, exit.OK, "ok, ok"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -154,6 +162,9 @@ func TestCheck(t *testing.T) {
 				test.setup(a)
 				time.Sleep(2*time.Hour + 5*time.Minute)
 				a.cloud.ForgetCalls()
+				for _, bucket := range a.exhausted {
+					a.cloud.Exhaust(bucket)
+				}
 				began := time.Now()
 				r, text := a.check(test.code)
 				if d := time.Since(began); d > time.Minute {
@@ -169,6 +180,9 @@ func TestCheck(t *testing.T) {
 					if c.Applied {
 						t.Errorf("changes something: %s", c)
 					}
+				}
+				if (r.Throttled > 0) != (len(a.exhausted) > 0) {
+					t.Errorf("%d calls were throttled", r.Throttled)
 				}
 				texts.Is(t, test.name, text)
 			})

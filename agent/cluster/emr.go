@@ -158,8 +158,8 @@ func (s *service) look(ctx context.Context) (sight, error) {
 	return v, err
 }
 
-// try makes one call. It returns no error if the call is denied, or if nobody can connect to EMR.
-// It remembers both, and does not ask again.
+// try makes one call. It returns no error if the call is denied, or if there is no way to EMR: no
+// connection, a proxy or a firewall that refuses it. It remembers both, and does not ask again.
 func (s *service) try(ctx context.Context, call string, do func() error) error {
 	if _, denied := s.denied[call]; denied || s.silent != "" {
 		return nil
@@ -171,7 +171,7 @@ func (s *service) try(ctx context.Context, call string, do func() error) error {
 	case ec2.IsPermission(err):
 		s.denied[call] = err
 		return nil
-	case ctx.Err() == nil && (ec2.IsNetwork(err) || ec2.IsUnreachable(err)):
+	case ctx.Err() == nil && exit.CodeOf(ec2.ExplainAt(err, s.at)) == exit.Unreachable:
 		s.silent = text.Clean(exit.Innermost(err).Error(), text.MaxQuoted*2)
 		return nil
 	case isInvalid(err) && call != "ListInstanceGroups":

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -35,8 +36,10 @@ type account struct {
 	subnet, other string
 	env           agent.Environment
 	cfg           agent.Config
-	denied        string // an action, where the test asks for it
-	silent        string // a service whose endpoint nobody can connect to
+	denied        string   // an action, where the test asks for it
+	exhausted     []string // quotas that others have used up
+	blocked       string   // a service in whose place a firewall answers
+	silent        string   // a service whose endpoint nobody can connect to
 }
 
 func newAccount(t *testing.T, o cloud.Options) *account {
@@ -64,6 +67,13 @@ func (a *account) RoundTrip(req *http.Request) (*http.Response, error) {
 	if a.silent != "" && strings.HasPrefix(req.URL.Hostname(), a.silent+".") {
 		time.Sleep(5 * time.Second)
 		return nil, &timeout{}
+	}
+	if a.blocked != "" && strings.HasPrefix(req.URL.Hostname(), a.blocked+".") {
+		w := httptest.NewRecorder()
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.WriteString("<html>This site is blocked by policy.</html>")
+		return w.Result(), nil
 	}
 	return a.cloud.Transport("").RoundTrip(req)
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -89,7 +90,7 @@ func judgeAnswer(service, operation string, response *http.Response, body []byte
 		odd.what = "which is empty"
 	}
 	broken := &brokenAnswerError{service, operation, errCut}
-	isJSON, known := map[string]bool{"ssm": true, "ec2": false, "sts": false}[service]
+	isJSON, known := map[string]bool{"ssm": true, "elasticmapreduce": true, "ec2": false, "sts": false}[service]
 	switch success := status >= 200 && status < 300; {
 	case !known:
 		return nil
@@ -116,7 +117,7 @@ func judgeAnswer(service, operation string, response *http.Response, body []byte
 func judgeJSON(body []byte, success bool, operation string, odd *oddAnswerError, broken *brokenAnswerError) error {
 	body = bytes.TrimSpace(body)
 	switch {
-	case len(body) == 0 && success && !strings.HasPrefix(operation, "Get") && !strings.HasPrefix(operation, "Describe"):
+	case len(body) == 0 && success && !reads(operation):
 		return nil // there is nothing to be read from it
 	case len(body) == 0 && success:
 		return broken
@@ -126,6 +127,11 @@ func judgeJSON(body []byte, success bool, operation string, odd *oddAnswerError,
 		return broken
 	}
 	return nil
+}
+
+// reads reports whether a call asks for something.
+func reads(operation string) bool {
+	return slices.ContainsFunc([]string{"Get", "Describe", "List"}, func(verb string) bool { return strings.HasPrefix(operation, verb) })
 }
 
 // judgeXML returns odd or broken if body is not one whole element of this name.

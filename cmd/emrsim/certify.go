@@ -19,6 +19,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/certify"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/certify/onnode"
 	"github.com/emr-static-ip/emr-static-ip/internal/identifier"
 )
 
@@ -27,14 +28,15 @@ type certifyOptions struct {
 	endpoint, region, subnet, prefix, name string
 	aws, yes, gentle, cleanup, verbose     bool
 	out, judged, policy                    string
-	timeout                                time.Duration
+	node                                   string
+	timeout, watch                         time.Duration
 }
 
 const certifyText = `Compares the model of AWS with a judge, by the same calls to both, and says which facts about AWS the judge confirms and contradicts.
 The judge is an emulator at --endpoint, or AWS itself with --aws and your credentials. Without one it is the model, served over HTTP.
 
 On AWS it makes two network interfaces of its own in the subnet, without instances, with the tag emr-static-ip:certify; up to 24 unused
-and unreserved addresses of the subnet on them; and about 20 standard parameters below PREFIX/certify-ID. It changes nothing else: each
+and unreserved addresses of the subnet on them; and about a dozen standard parameters below PREFIX/certify-ID. It changes nothing else: each
 call is checked for that before it is sent. Everything is removed at the end, also after Ctrl-C, a deadline or an error. What a run
 leaves that was killed, --cleanup removes.
 
@@ -43,21 +45,30 @@ It says all this first, and needs --yes on AWS. --policy writes the IAM policy t
 The recording (--out) has all requests and answers. Identifiers, addresses, account numbers, principals, keys, request ids and times are
 replaced in it. Add it to cmd/emrsim/cloud/recordings: the model is tested against every recording there.
 
+With --node FILE it collects on a node of a cluster what no source says: EMR's files, programs, units, sudo, IMDS. It writes an archive
+without secrets, and changes nothing. A COMMAND is run by itself, and IMDS is watched meanwhile and for --watch after it.
+
 Exit codes: 0 the same outcomes, or differences that --judged explains; 1 other differences, or a failure, or something is left;
 2 wrong usage, nothing was made; 130 interrupted, everything was removed.`
 
 func certifyCommand() *cobra.Command {
 	var o certifyOptions
 	cmd := &cobra.Command{
-		Use:   "certify [flags]",
+		Use:   "certify [flags] [--node FILE [-- COMMAND...]]",
 		Short: "Compare the model with an emulator or with AWS itself",
 		Long:  certifyText,
 		Example: "  emrsim certify --endpoint http://127.0.0.1:5000 --name 'moto 5.2.1'\n" +
 			"  emrsim certify --aws --region us-east-1 --subnet subnet-0a1b2c3d --prefix /certify --policy policy.json\n" +
 			"  emrsim certify --aws --region us-east-1 --subnet subnet-0a1b2c3d --prefix /certify --out aws.json --yes\n" +
-			"  emrsim certify --aws --region us-east-1 --subnet subnet-0a1b2c3d --prefix /certify --cleanup --yes",
-		Args: none,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+			"  emrsim certify --aws --region us-east-1 --subnet subnet-0a1b2c3d --prefix /certify --cleanup --yes\n" +
+			"  sudo emrsim certify --node facts.tar.gz --watch 90s -- emr-static-ip release",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.node != "" {
+				return o.collect(cmd.Context(), cmd.OutOrStdout(), args)
+			}
+			if err := none(cmd, args); err != nil {
+				return err
+			}
 			return o.run(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
@@ -74,6 +85,8 @@ func certifyCommand() *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "end the steps after this time; what was made is removed all the same")
 	f.BoolVar(&o.gentle, "gentle", false, "do not use up the quota of PutParameter, which takes 2 s")
 	f.BoolVar(&o.cleanup, "cleanup", false, "remove what earlier runs have left in the subnet and below the prefix")
+	f.StringVar(&o.node, "node", "", "collect on this node, into this new file: NAME.tar.gz")
+	f.DurationVar(&o.watch, "watch", time.Minute, "with --node and a command: how long IMDS is watched after it")
 	f.BoolVar(&o.yes, "yes", false, "make it: needed on AWS")
 	f.BoolVar(&o.verbose, "verbose", false, "print each step")
 	return cmd
@@ -127,8 +140,11 @@ func (o *certifyOptions) run(ctx context.Context, out io.Writer) error {
 	}
 	var known []certify.Judgement
 	if o.judged != "" {
-		var err error
-		if known, err = certify.ReadJudgements(o.judged); err != nil {
+		_, err := os.Stat(o.judged)
+		if err == nil {
+			known, err = certify.ReadJudgements(o.judged)
+		}
+		if err != nil {
 			return usageError{fmt.Errorf("--judged: %w", err)}
 		}
 	}
@@ -165,7 +181,7 @@ func (o *certifyOptions) judge(ctx context.Context) (j certify.Judge, stop func(
 		}
 		j = certify.Judge{Name: "AWS " + o.region, Config: cfg, Pause: 400 * time.Millisecond, Lag: 40 * time.Second}
 	case o.endpoint != "":
-		j = certify.Judge{Name: "an emulator", Emulator: true, Lag: 10 * time.Second}
+		j = certify.Judge{Name: "an emulator", Emulator: true, Pause: certify.EmulatorPause, Lag: 10 * time.Second}
 		j.Config = sdk.Config{Region: "us-east-1", BaseEndpoint: &o.endpoint, Credentials: sdk.CredentialsProviderFunc(emulatorCredentials)}
 		if o.region != "" {
 			j.Config.Region = o.region
@@ -232,9 +248,9 @@ func (o *certifyOptions) announce(out io.Writer, j certify.Judge) {
 	fmt.Fprintf(out, `%s
   makes    2 network interfaces in %s, without instances, tag %s=%s
            up to 24 secondary addresses on them: unused ones of the subnet that no reservation covers
-           about 20 standard parameters %s/certify-%s/*
+           about a dozen standard parameters %s/certify-%s/*
   removes  all of this, also after Ctrl-C; after a kill: the same command with --cleanup
-  calls    about 150, in 1 to 3 minutes; at most %s
+  calls    about 100, in 1 to 3 minutes; at most %s
 `, j.Name, where, certify.Tag, j.Run, j.Prefix, j.Run, o.timeout)
 	if !o.aws {
 		return
@@ -293,3 +309,21 @@ func (o *certifyOptions) ended(ctx context.Context, err error) error {
 	fmt.Fprintf(os.Stderr, "emrsim: %v\nTo remove it: the same command with --cleanup\n", err)
 	return exitError(1)
 }
+
+// collect collects on this node, and lists what it has collected.
+func (o *certifyOptions) collect(ctx context.Context, out io.Writer, command []string) error {
+	if o.aws || o.endpoint != "" || o.cleanup || o.policy != "" || o.out != "" {
+		return usageError{errors.New("--node collects on this machine: it has no judge, and none of --aws, --endpoint, --cleanup, --policy and --out")}
+	}
+	if o.watch < 0 || o.watch > maxWatch {
+		return usageError{fmt.Errorf("--watch %s: from 0s to %s", o.watch, maxWatch)}
+	}
+	lines, err := onnode.Write(ctx, o.node, onnode.Options{Command: command, Watch: o.watch, Out: out})
+	for _, line := range lines {
+		fmt.Fprintln(out, line)
+	}
+	return err
+}
+
+// maxWatch bounds --watch.
+const maxWatch = 10 * time.Minute

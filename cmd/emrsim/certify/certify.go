@@ -48,7 +48,7 @@ type Judge struct {
 // Tag is the tag of every interface that a run makes. Its value is the id of the run.
 const Tag = "emr-static-ip:certify"
 
-// maxCalls bounds the calls of a run. A run makes about 150.
+// maxCalls bounds the calls of a run. A run makes about 100.
 const maxCalls = 400
 
 // side is a judge with what a run has made there.
@@ -60,6 +60,7 @@ type side struct {
 	words *words
 	place place
 	eni   [2]string
+	twice int                 // names that createTwice has used
 	made  map[string]bool     // interfaces
 	holds map[netip.Addr]bool // addresses that the judge has given to these interfaces
 }

@@ -23,7 +23,7 @@ func newAccount(o cloud.Options) (*cloud.Cloud, Judge) {
 	account.ReserveCIDR(subnet, netip.MustParsePrefix("10.0.1.16/28"), "explicit")
 	credentials := account.Credentials("")
 	return account, Judge{
-		Name: "the model", Subnet: subnet, Prefix: "/certify", Run: modelRun, Emulator: true, Lag: 10 * time.Second, Pause: modelPause,
+		Name: "the model", Subnet: subnet, Prefix: "/certify", Run: modelRun, Emulator: true, Lag: 10 * time.Second, Pause: EmulatorPause,
 		Transport: account.Transport(""),
 		Config: aws.Config{Region: account.Region(), BaseEndpoint: aws.String("http://model.invalid"),
 			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return credentials, nil })},
@@ -54,5 +54,5 @@ func RunModel(ctx context.Context) (Recording, error) {
 	return Run(ctx, j)
 }
 
-// modelPause keeps to the quotas of the model: three writes a second.
-const modelPause = 340 * time.Millisecond
+// EmulatorPause keeps to the quotas of the model: three writes a second.
+const EmulatorPause = 340 * time.Millisecond

@@ -82,7 +82,7 @@ func puts() []step {
 	below := func(rest string) func(*side) string { return func(s *side) string { return s.root() + rest } }
 	list := []step{
 		{name: "put creates", call: put("0", "v", false)},
-		{name: "put on an existing name", call: put("0", "w", false)},
+		{name: "put on an existing name", call: put("0", "w", false), says: []says{about("ssm-exists", "400 ParameterAlreadyExists")}},
 		{name: "put overwrites", call: put("0", "w", true)},
 		{name: "put with tags and overwrite", call: put("0", "w", true, tagAB), says: []says{about("ssm-tags-overwrite", "400 ValidationException")}},
 		{name: "put with tags", call: put("tagged", "v", false, tagAB)},
@@ -90,14 +90,14 @@ func puts() []step {
 		{name: "put 4096 bytes", call: put("long", strings.Repeat("x", 4096), false), says: []says{about("ssm-bounds", "version 1")}},
 		{name: "put 4097 bytes", call: put("longer", strings.Repeat("x", 4097), false), says: []says{about("ssm-bounds", "400 ValidationException")}},
 		{name: "put an empty value", call: put("empty", "", false)},
-		{name: "put a template", call: put("template", "{{x}}", false)},
+		{name: "put a template", call: put("template", "{{x}}", false), says: []says{about("ssm-template", "400 ValidationException")}},
 		{name: "put 15 levels", call: putAt(deep(15)), says: []says{about("ssm-bounds", "version 1")}},
 		{name: "put 16 levels", call: putAt(deep(16)), says: []says{about("ssm-bounds", "400 HierarchyLevelLimitExceededException")}},
-		{name: "put a name with a space", call: putAt(below("/a b"))},
-		{name: "put a path without a slash", call: putAt(func(s *side) string { return s.root()[1:] + "/x" })},
+		{name: "put a name with a space", call: putAt(below("/a b")), says: []says{about("ssm-names", "400 ValidationException")}},
+		{name: "put a path without a slash", call: putAt(func(s *side) string { return s.root()[1:] + "/x" }), says: []says{about("ssm-names", "400 ValidationException")}},
 	}
 	for i, name := range []string{"put below /aws", "put a name with aws", "put below /ssm"} {
-		list = append(list, step{name: name, call: putAt(named(outsideNames[i])), emulator: true})
+		list = append(list, step{name: name, call: putAt(named(outsideNames[i])), emulator: true, says: []says{about("ssm-names", "400 ")}})
 	}
 	return list
 }
@@ -154,7 +154,7 @@ func gets() []step {
 	eleven := strings.Fields("0 1 2 3 4 5 6 7 8 9 10")
 	return []step{
 		{name: "get", call: get("0")},
-		{name: "get a missing one", call: get("none")},
+		{name: "get a missing one", call: get("none"), says: []says{about("ssm-exists", "400 ParameterNotFound")}},
 		{name: "get several", call: getMany("0", "none"), says: []says{about("ssm-names-per-read", "1 [/PREFIX/none]")}},
 		{name: "get 11", call: getMany(eleven...), says: []says{about("ssm-names-per-read", "400 ValidationException")}},
 		{name: "by path", call: byPath(false, 0)},
@@ -198,7 +198,7 @@ func deletes() []step {
 			return fmt.Sprintf("%v %v", out.DeletedParameters, out.InvalidParameters), nil
 		}},
 		{name: "delete", call: deleteOne("0"), says: []says{about("ssm-unconditional", "ok")}},
-		{name: "delete again", call: deleteOne("0")},
+		{name: "delete again", call: deleteOne("0"), says: []says{about("ssm-exists", "400 ParameterNotFound")}},
 		{name: "put after deletion", call: put("0", "v", false), says: []says{about("ssm-recreate", "version 1")}},
 	}
 }

@@ -72,7 +72,7 @@ func assigns() []step {
 		}, says: []says{about("addresses-unattached", "ok")}},
 		{name: "interfaces by address", call: interfaces(func(s *side) []ec2types.Filter {
 			return []ec2types.Filter{is("addresses.private-ip-address", s.place.free[0].String()), is("subnet-id", s.Subnet)}
-		})},
+		}), says: []says{about("filter-addresses", "ENI1 ")}},
 		{name: "interfaces by tag", call: interfaces(func(s *side) []ec2types.Filter { return []ec2types.Filter{is("tag:"+Tag, s.Run)} })},
 		{name: "unassign", call: unassign(1, free(0))},
 		{name: "assign after unassign", call: assign(0, false, free(0)), says: []says{about("assign-after-unassign", "ok")}},
@@ -140,7 +140,7 @@ func describes() []step {
 		{name: "an unknown filter", call: describeInstances(&ec2.DescribeInstancesInput{Filters: []ec2types.Filter{is("nonsense", "x")}})},
 		{name: "a dry run", call: describeInstances(&ec2.DescribeInstancesInput{Filters: []ec2types.Filter{is("instance-state-name", "stopping")}, DryRun: aws.Bool(true)})},
 		{name: "create a tag", call: tagResource(first, "Name", "n")},
-		{name: "create a tag of AWS's", call: tagResource(first, "aws:x", "n")},
+		{name: "create a tag of AWS's", call: tagResource(first, "aws:x", "n"), says: []says{about("tags-reserved", "400 ")}},
 		{name: "tag an unknown instance", call: tagResource(func(*side) string { return noInstance }, "a", "n")},
 		{name: "describe tags", call: func(ctx context.Context, s *side) (string, error) {
 			out, err := s.ec2.DescribeTags(ctx, &ec2.DescribeTagsInput{Filters: []ec2types.Filter{is("resource-id", s.eni[0])}})

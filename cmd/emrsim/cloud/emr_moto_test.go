@@ -14,6 +14,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	clustercheck "github.com/emr-static-ip/emr-static-ip/agent/cluster"
+	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
@@ -150,6 +151,17 @@ func checkOnMoto(t *testing.T, s *side) {
 		}
 	}
 	check(true, map[string]int{clustercheck.OK: 3})
+	everywhere := cfg
+	everywhere.AllRegions = true
+	l, err := ledger.Run(ctx, ledger.List, everywhere, agent.Environment{})
+	if err != nil || len(l.Regions) < 10 || len(l.Addresses) != 3 {
+		t.Errorf("%v: %d addresses in %+v", err, len(l.Addresses), l.Regions)
+	}
+	for _, r := range l.Regions {
+		if r.Detail != "" {
+			t.Errorf("%+v", r)
+		}
+	}
 	cfg.Cluster = "j-NONE"
 	if _, err := clustercheck.Check(ctx, cfg, agent.Environment{}, nil); err == nil {
 		t.Error("an unknown cluster is no error")

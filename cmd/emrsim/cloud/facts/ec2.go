@@ -23,6 +23,7 @@ func addresses() []Fact {
 			"cmd/emrsim/cloud.TestConformance"),
 		documented("freed-address", "A freed address may go to any new instance of the subnet, unless an explicit subnet CIDR reservation covers it", "The doctor's check `doctor.examination.reservation`. The templates make reservations: `scripts/cloudformation/network.yaml`", vpcUG+"subnet-cidr-reservation.html"),
 		documented("reserved-addresses", "The first four addresses and the last of a subnet are AWS's", "Refused before anything is changed: `check.Reserved`", vpcUG+"subnet-sizing.html"),
+		documented("filter-addresses", "The filter addresses.private-ip-address of DescribeNetworkInterfaces finds secondary addresses, too", "Who holds an address is asked by it: `ec2.Node.Holders`", ec2API+"API_DescribeNetworkInterfaces.html"),
 		documented("describe-late", "Describe calls are eventually consistent. AWS's advice is to retry for some time", "`ssmcoord.DescribeLag`, 30 s; the bound is a choice. `cloud.Options.StaleEC2`", ec2Dev+"eventual-consistency.html"),
 	}
 }
@@ -38,6 +39,9 @@ func instances() []Fact {
 		documented("scaling-tag", "Auto Scaling tags each instance that it launches with the name of its group, aws:autoscaling:groupName", "Outside EMR the members of a launch are found by this tag: `ec2.Node.Survey`", asUG+"ec2-auto-scaling-tagging.html"),
 		documented("reservation", "Instances that one call launched have one reservation", "Outside EMR and Auto Scaling they are the members of a launch: `ec2.Node.Survey`", ec2API+"API_Reservation.html"),
 		documented("stopped-keeps", "Stopped instances keep their interface and its addresses", "`ssmcoord.Living` includes stopped", ec2UG+"Stop_Start.html"),
+		documented("tags-reserved", "Tag keys that begin with aws: are AWS's own", "Refused in `--claim-tag`: `tag.Parse`", ec2UG+"Using_Tags.html"),
+		documented("iam-interfaces", "Policies can narrow Assign and Unassign to network interfaces, with conditions such as ec2:Subnet. Describe calls know no resources", "`agent/iam/instance-profile-policy.json`", docs+"service-authorization/latest/reference/list_amazonec2.html"),
+		documented("throttle-codes", "Above its quota EC2 answers RequestLimitExceeded, Parameter Store ThrottlingException", "`ec2.isThrottleCode`. `cloud.throttled`", ec2Dev+"ec2-api-throttling.html", ssmAPI+"CommonErrors.html"),
 		documented("response-forms", "EC2 answers each call with the element OPERATIONResponse, and errors with Response. Parameter Store answers with a JSON object", "Anything else is said to be something else's answer: `ec2.judgeAnswer`", github+"aws/aws-sdk-go-v2/tree/main/codegen/sdk-codegen/aws-models"),
 		unverified("no-redirects", "AWS's endpoints send no redirects", "", "None is followed: `ec2.HTTPClient`", "agent/ec2.TestOddAnswers", "agent/ec2.TestOddAnswer"),
 		documented("partitions", "A region has a partition, which its ARNs name", "`ec2.Partition`", github+"aws/aws-sdk-go-v2/tree/main/internal/endpoints/awsrulesfn"),
