@@ -84,7 +84,7 @@ func TestRestoreRepairsDrift(t *testing.T) {
 }
 
 // A restore of a node in order asks IMDS for a token and for two things, every tenth minute for
-// three, and looks at the kernel once. It writes nothing, and reports nothing but what it looked at.
+// three, and looks at the kernel once. It changes and reports nothing.
 func TestRestoreOfAHealthyNodeIsCheap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{})

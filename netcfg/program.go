@@ -9,12 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 const (
@@ -58,9 +58,7 @@ func lookPath(name string) (string, error) {
 	return "", err
 }
 
-var versionLine = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^iptables v(\d+)\.(\d+)\.(\d+)(?: \((legacy|nf_tables)\))?$`)
-})
+var versionLine = lazyregexp.New(`^iptables v(\d+)\.(\d+)\.(\d+)(?: \((legacy|nf_tables)\))?$`)
 
 // findProgram looks for an iptables program and asks for its version and variant. The error is
 // absent if there is none. The go-iptables package would ask without a bound for time or output.
@@ -79,7 +77,7 @@ func findProgram(ctx context.Context, name string, lockWait time.Duration) (*pro
 		return nil, fmt.Errorf("asking %s for its version: %w", path, err)
 	}
 	p.version = strings.TrimSpace(out.String())
-	m := versionLine().FindStringSubmatch(p.version)
+	m := versionLine.FindStringSubmatch(p.version)
 	if m == nil {
 		return nil, fmt.Errorf("asking %s for its version: not understood: %s", path, clean(p.version))
 	}

@@ -7,15 +7,14 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 // Plain returns err with a text in which each chain of the SDK's errors is one clause:
@@ -116,7 +115,7 @@ func cause(err error, within string) string {
 	case errors.Is(err, context.Canceled):
 		return "it was stopped before there was an answer"
 	}
-	text := sdkWords().ReplaceAllString(exit.Innermost(err).Error(), "")
+	text := sdkWords.ReplaceAllString(exit.Innermost(err).Error(), "")
 	if status := statusOf(err); status != 0 {
 		text = fmt.Sprintf("HTTP %d, %s", status, text)
 	}
@@ -133,12 +132,10 @@ func isCutShort(err error) bool {
 // WithoutRequest returns the text of an error without the SDK's words that differ from call to
 // call. Records of earlier versions have such texts.
 func WithoutRequest(text string) string {
-	return requestID().ReplaceAllString(text, "")
+	return requestID.ReplaceAllString(text, "")
 }
 
 // sdkWords match what some errors of the SDK begin with that wrap others by their text alone.
-var sdkWords = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^operation error [^,]*, (https? response error )?`) })
+var sdkWords = lazyregexp.New(`^operation error [^,]*, (https? response error )?`)
 
-var requestID = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`https? response error StatusCode: [0-9]*, RequestID: [^,]*, `)
-})
+var requestID = lazyregexp.New(`https? response error StatusCode: [0-9]*, RequestID: [^,]*, `)

@@ -10,9 +10,9 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
-	"sync"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 //go:embed *-policy.json
@@ -64,13 +64,13 @@ func (p Place) Policy(file string) string {
 
 // perSubnet matches a text of a document that names the subnet, with the colon before it where it
 // is the only value of its key.
-var perSubnet = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(: )?"[^"]*` + subnet + `[^"]*"`) })
+var perSubnet = lazyregexp.New(`(: )?"[^"]*` + subnet + `[^"]*"`)
 
 // Fill replaces the placeholders in a document or in a part of one. A text that names the subnet is
 // repeated for each subnet.
 func (p Place) Fill(document string) string {
 	if subnets := strings.Split(p.Subnet, ","); len(subnets) > 1 {
-		document = perSubnet().ReplaceAllStringFunc(document, func(text string) string {
+		document = perSubnet.ReplaceAllStringFunc(document, func(text string) string {
 			text, only := strings.CutPrefix(text, ": ")
 			var all []string
 			for _, s := range subnets {

@@ -65,13 +65,6 @@ func Link(name string, index int, mac net.HardwareAddr, addrs ...netip.Prefix) n
 // Backend returns the name that reports show.
 func (k *Kernel) Backend() string { return "in memory" }
 
-// Looks returns how often Observe was called.
-func (k *Kernel) Looks() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.looks
-}
-
 // Observe returns the links and the rules, and counts the connections of the addresses in gone.
 func (k *Kernel) Observe(ctx context.Context, mac net.HardwareAddr, gone ...netip.Addr) (netcfg.Observed, error) {
 	if err := ctx.Err(); err != nil {

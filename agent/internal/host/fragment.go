@@ -3,10 +3,10 @@ package host
 import (
 	"html"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 // fragmentSize is the length in bytes of the shortest part of a secret that the redactor hides. A
@@ -48,7 +48,7 @@ func (f fragments) hide(s string) string {
 }
 
 // percentEscape is an escape of a URL.
-var percentEscape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`%(25)*[0-9A-F]{2}`) })
+var percentEscape = lazyregexp.New(`%(25)*[0-9A-F]{2}`)
 
 // encodedForms returns the other forms in which somebody may show a secret: in a URL, in a URL
 // inside a URL, in HTML and in JSON.
@@ -57,7 +57,7 @@ func encodedForms(secret string) []string {
 	for _, escape := range []func(string) string{url.QueryEscape, url.PathEscape} {
 		once := escape(secret)
 		for _, form := range []string{once, escape(once)} {
-			forms = append(forms, form, percentEscape().ReplaceAllStringFunc(form, strings.ToLower))
+			forms = append(forms, form, percentEscape.ReplaceAllStringFunc(form, strings.ToLower))
 		}
 	}
 	slices.Sort(forms)
