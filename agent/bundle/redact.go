@@ -169,7 +169,7 @@ var plain = lazyregexp.New(`^(?:` + strings.Join([]string{
 	`(?:j|s|ig|if|i|r|eni|subnet|vpc|sg|ami|vol|rtb|vpce|pl)-[0-9A-Za-z]{4,24}`,
 	`\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2}|-\d{1,3}(?:\.\d{1,3}){0,3})?`, `(?:ip|i)-[0-9a-f-]{4,40}(?:\.[a-z0-9-]+){0,3}\.(?:internal|compute\.internal)`,
 	`[a-z0-9]{2,8}(?:-[a-z0-9]{2,8})?\.[0-9]*(?:nano|micro|small|medium|large|xlarge|metal)(?:-[0-9a-z]+)?`, `emr-(?:spark-)?[0-9]+(?:\.[0-9x]+){1,2}`, `[A-Z][A-Za-z]{1,20}_[0-9]+(?:_[0-9]+){1,3}`,
-	`[a-z]{2}(?:-[a-z]{2,9}){1,3}-\d[a-z]?`, `[0-9]{1,6}(?:\.[0-9]{1,6})?`, `--[a-z][a-z-]{1,30}`, `\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?`, `(?:https?://)?[a-z0-9.-]{1,80}\.(?:amazonaws\.com(?:\.cn)?|amazon\.com)`,
+	`[a-z]{2}(?:-[a-z]{2,9}){1,3}-\d[a-z]?`, `[0-9]{1,6}(?:\.[0-9]{1,6})?`, `1[0-9]{12}`, `--[a-z][a-z-]{1,30}`, `\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?`, `(?:https?://)?[a-z0-9.-]{1,80}\.(?:amazonaws\.com(?:\.cn)?|amazon\.com)`,
 }, "|") + `)$`)
 
 // RedactJSON returns a file of EMR's with all its fields, and only those values that are known to
