@@ -169,7 +169,7 @@ func TestBoot(t *testing.T) {
 		lap("repaired after " + d.Round(100*time.Millisecond).String() + ": " + drift)
 	}
 	journal := m.run("journalctl", "--no-pager", "--unit=emr-static-ip-restore.service")
-	if !strings.Contains(journal, "put back") || !strings.Contains(journal, static) {
+	if !strings.Contains(journal, " WARN ") || !strings.Contains(journal, static) {
 		t.Errorf("the journal does not report what was missing:\n%s", journal)
 	}
 	if strings.Contains(journal, "Finished") {
