@@ -108,6 +108,19 @@ func (v vocabulary) quoted(text string) string {
 	return ""
 }
 
+// any reports whether two words of the text follow each other in a message, too, and one of them is
+// not small.
+func (v vocabulary) any(text string) bool {
+	for _, words := range phrases(text) {
+		for i := 0; i+2 <= len(words); i++ {
+			if v[strings.Join(words[i:i+2], " ")] && content(words[i:i+2]) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // A place is where a value is kept: a variable of a function ("f x"), a parameter ("f #0"), or a
 // field of a struct anywhere in the package (".field").
 type place string
@@ -466,7 +479,7 @@ func TestFragments(t *testing.T) {
 			switch {
 			case quotesAllowed[at.Filename] != "":
 				used[at.Filename] = true
-			case own[quoted] && !testsProgram(dir): // its own message
+			case own.any(text) && !testsProgram(dir): // its own message
 			case strings.HasPrefix(text, "== "): // the title of a golden text
 			default:
 				t.Errorf("%s: %s quotes %q of a message: use a golden file, a code or a field", at, l.Value, quoted)
