@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -162,7 +161,7 @@ type view struct {
 // askIMDS identifies the node, from IMDS, or from the state file if IMDS does not answer properly.
 func (r *run) askIMDS(ctx context.Context) (v view, err error) {
 	s := r.memory.State()
-	id, err := ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, restoreIMDS))
+	id, err := r.session.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, restoreIMDS))
 	switch {
 	case err == nil && id.InstanceID != s.InstanceID:
 		v.foreign = fmt.Sprintf("the state file is from another instance (%s; this is %s), probably through an image: it is ignored",
@@ -201,7 +200,7 @@ func (r *run) refresh(ctx context.Context) bool {
 	if s.Phase != state.Programmed || !s.RecordDue.IsZero() || known.MAC == nil || len(known.VPC) == 0 {
 		return false
 	}
-	id, ok := ec2.OpenIMDS(r.env).Refresh(ctx, known, time.Now().Minute()%vpcEvery == 0)
+	id, ok := r.session.OpenIMDS(r.env).Refresh(ctx, known, time.Now().Minute()%vpcEvery == 0)
 	if !ok || !slices.Contains(id.Addresses, s.Static) || !slices.Contains(id.Addresses, s.Primary) {
 		return false
 	}

@@ -14,7 +14,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
@@ -93,7 +92,7 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 // identify reads who this node is and what its last run left. It changes nothing. A state file that
 // cannot be read is an error, unless blind is set.
 func (r *run) identify(ctx context.Context, blind bool) (err error) {
-	if r.facts.ID, err = ec2.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout)); err != nil {
+	if r.facts.ID, err = r.session.OpenIMDS(r.env).Identity(ctx, r.env, cmp.Or(r.cfg.IMDSTimeout, DefaultIMDSTimeout)); err != nil {
 		return err
 	}
 	r.report.identity(r.facts)

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
@@ -87,7 +86,7 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 	options := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithHTTPClient(buildableOr(env, attemptTimeout)),
 		awsconfig.WithAPIOptions([]func(*middleware.Stack) error{readAnswers, through(behind)}),
-		awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = OpenIMDS(env).client }),
+		OpenIMDS(env).ForCredentials(),
 	}
 	if region != "" {
 		options = append(options, awsconfig.WithRegion(region))

@@ -18,11 +18,22 @@ type Session struct {
 	AWS    *ec2.Session  // nil before Connect
 	EC2    *ec2.Node     // nil before Connect
 	Kernel netcfg.Kernel // nil before OpenKernel
+
+	imds *ec2.IMDS
+}
+
+// OpenIMDS returns the run's one reader of IMDS: identity and credentials share its token.
+func (s *Session) OpenIMDS(env host.Environment) ec2.IMDS {
+	if s.imds == nil {
+		imds := ec2.OpenIMDS(env)
+		s.imds = &imds
+	}
+	return *s.imds
 }
 
 // Connect gets the node's credentials for AWS. It waits for them for at most the given time.
 func (s *Session) Connect(ctx context.Context, env host.Environment, f Facts, atMost time.Duration) (err error) {
-	if s.AWS, err = ec2.Open(ctx, env, f.ID.Region, atMost); err != nil {
+	if s.AWS, err = ec2.Open(ctx, env, f.ID.Region, atMost, s.OpenIMDS(env).ForCredentials()); err != nil {
 		return err
 	}
 	s.EC2 = ec2.NewNode(s.AWS.Config, f.ID, f.Cluster, env)

@@ -22,15 +22,23 @@ var variants = []struct {
 	{"iptables legacy", "emr-6.15.0", IptablesLegacy, []string{"--nat-backend", "iptables"}, 2},
 }
 
-// TestRestoreCost counts what a restore costs that finds all in order. The timer runs one every
-// minute on every node.
+// TestRestoreCost counts what a run costs, and a restore that finds all in order. The timer runs
+// one every minute on every node.
 func TestRestoreCost(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			c := launch(t, func(s *ClusterSpec) { s.Release, s.Iptables = v.release, v.iptables })
 			core := c.Nodes()[1]
-			expectDone(t, c, core, start(t, c, core, Command{Args: append([]string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}, v.args...)}))
 			count := countIptables(t, core)
+			counting := []string{"PATH=" + countingDir + ":/usr/sbin:/usr/bin:/sbin:/bin"}
+			expectDone(t, c, core, start(t, c, core, Command{Args: append([]string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}, v.args...), Env: counting}))
+			if versions := slices.DeleteFunc(count(), func(call string) bool { return !strings.HasSuffix(call, "--version\n") }); len(versions) > v.processes/2 {
+				t.Errorf("the run asked for versions: %q", versions)
+			}
+			tokens := slices.DeleteFunc(c.Cloud.Calls(), func(call cloud.Call) bool { return call.Caller != core.Instance || call.Action != "PutToken" })
+			if len(tokens) != 1 {
+				t.Errorf("the run got %d tokens of IMDS, want one", len(tokens))
+			}
 			// The names, sizes and times of all files of the program.
 			files := func() string {
 				out, err := core.Output(t.Context(), "find", "/var/lib/emr-static-ip", "-printf", "%p %s %T@ %C@\n")
@@ -44,7 +52,7 @@ func TestRestoreCost(t *testing.T) {
 			for range 5 {
 				c.Cloud.ForgetCalls()
 				called := len(count())
-				got := start(t, c, core, Command{Args: []string{"restore"}, Env: []string{"PATH=" + countingDir + ":/usr/sbin:/usr/bin:/sbin:/bin"}})
+				got := start(t, c, core, Command{Args: []string{"restore"}, Env: counting})
 				if got.ExitCode != 0 || got.Stderr != "" {
 					t.Errorf("exit code %d, and it says %q", got.ExitCode, got.Stderr)
 				}
