@@ -52,10 +52,10 @@ func (s *silence) due() (wait time.Duration, text string) {
 	defer s.mu.Unlock()
 	every := silenceFirst
 	switch {
-	case s.told, strings.HasPrefix(s.text, "waiting"):
+	case s.told:
 		every = silenceEvery
-	case strings.Contains(s.text, "still trying"):
-		every = 2 * silenceEvery // such a wait tells of itself every minute
+	case strings.HasPrefix(s.text, "waiting") || strings.Contains(s.text, "still trying"):
+		every = silenceEvery + silenceFirst // most of these waits tell of themselves every minute
 	}
 	return time.Until(s.at.Add(every)), s.text
 }

@@ -123,6 +123,11 @@ var rules = []rule{
 		applies:   func(file string) bool { return !isTest(file) },
 	},
 	{
+		name:      "regular expressions are compiled when they are first used: lazyregexp",
+		forbidden: func(imported string) bool { return imported == "regexp" },
+		applies:   productOutside("scripts", "internal/lazyregexp"),
+	},
+	{
 		name:      "internal imports no package of the module outside internal",
 		forbidden: func(imported string) bool { return within(imported, module) && !within(imported, module+"/internal") },
 		applies:   func(file string) bool { return within(file, "internal") },
@@ -295,6 +300,9 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"ssmcoord/judge_test.go", module + "/internal/golden", ""},
 		{"agent/agenttest/node.go", module + "/internal/netiptest", ""},
 		{"ssmcoord/record.go", module + "/internal/identifier", ""},
+		{"agent/pool/region.go", "regexp", "regular expressions are compiled when they are first used: lazyregexp"},
+		{"agent/pool/region.go", "regexp/syntax", ""},
+		{"agent/pool/pool_test.go", "regexp", ""},
 		{"agent/pool/pool.go", module + "/agent", "the rooms below the run do not import it, nor what is above it"},
 		{"agent/pool/pool.go", module + "/agent/ledger", "the rooms below the run do not import it, nor what is above it"},
 		{"agent/run.go", module + "/agent/ledger", "the run does not import the commands above it"},

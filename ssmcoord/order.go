@@ -49,7 +49,7 @@ func byTurn(a, b Member) int {
 // address: it says how many calls of other nodes to leave room for. A node that EC2 does not list
 // yet gets a place by its instance id.
 func Turn(self Self, members []Member, pools Pools) int {
-	own := slices.IndexFunc(members, func(m Member) bool { return m.Instance == self.Instance })
+	own := self.among(members)
 	var list []Member
 	for _, m := range members {
 		together := own < 0 || m.Launched.Sub(members[own].Launched).Abs() <= launchSpan
@@ -58,12 +58,15 @@ func Turn(self Self, members []Member, pools Pools) int {
 		}
 	}
 	slices.SortFunc(list, byTurn)
-	for i, m := range list {
-		if m.Instance == self.Instance {
-			return i
-		}
+	if place := self.among(list); place >= 0 {
+		return place
 	}
 	return int(scatter(self.Instance) % uint32(len(list)+1))
+}
+
+// among returns the node's index in a list, or -1.
+func (s Self) among(list []Member) int {
+	return slices.IndexFunc(list, func(m Member) bool { return m.Instance == s.Instance })
 }
 
 // Order returns the node's pool in the order in which the node tries it. The addresses that no
@@ -96,16 +99,9 @@ func Order(self Self, members []Member, pools Pools) []netip.Addr {
 		return rest
 	}
 	start := int(scatter(self.Instance) % uint32(len(free)))
-	rank := 0
-	for _, m := range needy(members, pools) {
-		if m.Role != self.Role {
-			continue
-		}
-		if m.Instance == self.Instance {
-			start = rank % len(free)
-			break
-		}
-		rank++
+	peers := slices.DeleteFunc(needy(members, pools), func(m Member) bool { return m.Role != self.Role })
+	if rank := self.among(peers); rank >= 0 {
+		start = rank % len(free)
 	}
 	return slices.Concat(free[start:], free[:start], rest)
 }

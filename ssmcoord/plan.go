@@ -2,6 +2,7 @@ package ssmcoord
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -214,13 +215,8 @@ func (c *Coordinator) planFor(v *View, pick candidate, order []netip.Addr) Plan 
 // others lists the addresses beside a that the node has or may have: those of the pool on its ENI,
 // those of earlier runs, and those whose records name it.
 func (c *Coordinator) others(v *View, a netip.Addr) []netip.Addr {
-	var owned []netip.Addr
-	for b, e := range v.Entries {
-		if c.Self.owns(e) {
-			owned = append(owned, b)
-		}
-	}
-	slices.SortFunc(owned, netip.Addr.Compare)
+	owned := slices.SortedFunc(maps.Keys(v.Entries), netip.Addr.Compare)
+	owned = slices.DeleteFunc(owned, func(b netip.Addr) bool { return !c.Self.owns(v.Entries[b]) })
 	all := union(union(c.inPool(v.Own), c.past()), owned)
 	return slices.DeleteFunc(all, func(b netip.Addr) bool { return a == b })
 }

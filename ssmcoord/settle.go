@@ -53,10 +53,7 @@ func (c *Coordinator) Record(ctx context.Context, p Plan) (written bool, err err
 	if !p.records() {
 		return false, nil
 	}
-	why := fmt.Sprintf("%d nodes of the launch write their records first", c.turn)
-	if c.turn == 1 {
-		why = "one node of the launch writes its record first"
-	}
+	why := fmt.Sprintf("the nodes of the launch write their records in turn, %d before this one", c.turn)
 	if due := c.Due(p); due.Equal(p.notBefore) {
 		why = "Parameter Store does not create a name again at once after its deletion; the address is in use already"
 	}

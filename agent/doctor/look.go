@@ -33,7 +33,7 @@ type views struct {
 func (d *examination) look(ctx context.Context, addrs []netip.Addr, programmed []netip.Addr) (v views) {
 	c := d.claimant()
 	c.AWS, c.EC2 = d.askable("ssm"), ec2.NewNode(d.askable("ec2"), d.facts.ID, d.facts.Cluster, d.env)
-	c.EC2.Role = d.facts.Role.Role
+	c.EC2.Role, c.EC2.Plain = d.facts.Role.Role, d.facts.Plain
 	err := error(nil)
 	if v.planned = !d.elsewhere && !d.refused; v.planned {
 		err = c.FindUnnamed(ctx, programmed)

@@ -92,6 +92,7 @@ func (d *examination) subnet(ctx context.Context) (ec2.SubnetDetails, []Finding)
 	d.facts.ID.SubnetID, d.facts.ID.Subnet, d.facts.ID.VPCID, d.facts.ID.VPC = s.ID, s.CIDR, s.VPC, []netip.Prefix{s.CIDR}
 	d.facts.Cluster = d.cfg.Cluster
 	d.facts.Role.Role = d.cfg.Role
+	d.facts.Plain = d.cfg.Pools.Plain()
 	d.session.EC2 = ec2.NewNode(d.api, d.facts.ID, d.facts.Cluster, d.env)
 	public := ""
 	if s.Public {

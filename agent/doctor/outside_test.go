@@ -231,6 +231,11 @@ func TestDoctorFromOutside(t *testing.T) {
 			l.cloud.SetRole(nodesRole, l.policies(strings.ReplaceAll(other.Policy(policies.InstanceProfile), "us-east-1", "us-east-1")), nil)
 		}, exit.Permission, []string{"permission ssm:GetParameters", "permission ssm:PutParameter", "permission ssm:DeleteParameter", "permission ssm:GetParametersByPath",
 			"permission ec2:AssignPrivateIpAddresses", "permission ec2:UnassignPrivateIpAddresses"}},
+		{"instances outside EMR", func(l *laptop) {
+			l.complete()
+			l.role(policies.PlainProfile)
+			l.cfg.Pools, l.cfg.OnError = agent.Pools{Any: netiptest.Addrs("10.0.1.20 10.0.1.21")}, agent.OnErrorContinue
+		}, exit.OK, nil},
 		{"an operator without permissions", func(l *laptop) {
 			l.complete()
 			l.cfg.Pools.Task = netiptest.Addrs("10.0.2.30 10.0.2.31")

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/agenttest"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
@@ -111,6 +112,35 @@ func TestDoctorPlanAndApplyAgree(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The same outside EMR, where members of the launch are found by the Auto Scaling group.
+func TestDoctorPlanAndApplyAgreeOutsideEMR(t *testing.T) {
+	messages := golden.Open(t, "run-outside-emr.txt")
+	synctest.Test(t, func(t *testing.T) {
+		nodes := agenttest.NewPlain(t, cloud.Options{}, 2, map[string]string{"aws:autoscaling:groupName": "web"})
+		for i, name := range []string{"the first of a group outside EMR", "the second of a group outside EMR"} {
+			n := &testNode{nodes[i], agent.DefaultConfig()}
+			n.cfg.Pools = agent.Pools{Any: netiptest.Addrs("10.0.1.21 10.0.1.22")}
+			agenttest.NewNetwork(n.PrimaryIP).Install(&n.Env)
+			d := n.doctor()
+			plan, err := agent.Plan(t.Context(), n.cfg, n.Env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var planned []string
+			for _, change := range plan.Changes {
+				if isClaimStep(change) {
+					planned = append(planned, change)
+				}
+			}
+			report := n.apply()
+			if !slices.Equal(d.steps(), planned) || len(planned) == 0 || plan.Static != report.Static {
+				t.Errorf("%s: doctor says %q\nplan says %q and %s, apply gave %s", name, d.steps(), planned, plan.Static, report.Static)
+			}
+			messages.Is(t, name, said(d, "address 10.0.1.21", "address 10.0.1.22", "pool --ips", "run"))
+		}
+	})
 }
 
 // runFails reports whether doctor says that a run would fail.

@@ -65,7 +65,10 @@ func (d *examination) questions(subnet ec2.SubnetDetails, account string) (list 
 		case t.tag != "":
 			instance := arn("ec2", "instance/"+futureInstance)
 			q.resources = []string{instance}
-			q.keys = keys("ec2:SourceInstanceARN", instance, "ec2:InstanceID", futureInstance, "aws:TagKeys", t.tag, "aws:ResourceTag/aws:elasticmapreduce:job-flow-id", futureCluster)
+			q.keys = keys("ec2:SourceInstanceARN", instance, "ec2:InstanceID", futureInstance, "aws:TagKeys", t.tag)
+			if !d.facts.Plain {
+				q.keys["aws:ResourceTag/aws:elasticmapreduce:job-flow-id"] = []string{futureCluster}
+			}
 		case strings.HasSuffix(t.action, "PrivateIpAddresses"):
 			owner := subnet.Owner
 			if owner == "" {
