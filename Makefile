@@ -18,6 +18,7 @@ TEST_TIMEOUT ?= 15m
 SIMULATE_TIMEOUT ?= 4h
 BENCH_TIMEOUT ?= 1h
 BENCH ?= .
+BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.13.2
 
 # One set of flags for all of vet, test and build.
@@ -92,7 +93,13 @@ fuzz: ## each fuzz test for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: setup ## benchmarks: cost of the rules, of a call, of the model; BENCH selects by name
+bench: setup bin/emr-static-ip ## what the program costs, in one table with floors and limits: BENCHMARKS.md; compares with the last run by benchstat
+	@[ ! -f bin/bench.txt ] || mv bin/bench.txt bin/bench-before.txt
+	timeout $(BENCH_TIMEOUT) go run ./scripts/bench BENCHMARKS.md bin/emr-static-ip
+	@[ ! -f bin/bench-before.txt ] || timeout 10m go run $(BENCHSTAT) bin/bench-before.txt bin/bench.txt || echo "benchstat cannot be fetched here: not compared"
+
+.PHONY: bench-all
+bench-all: setup ## all benchmarks of Go, as they are: also a call, the model; BENCH selects by name
 	scripts/test.sh -timeout $(BENCH_TIMEOUT) -run '^$$' -bench '$(BENCH)' -count=1 ./...
 
 .PHONY: lint

@@ -32,14 +32,29 @@ func eachCost(b *testing.B, f func(b *testing.B)) {
 		})
 	}
 	for _, v := range variants {
-		run(v.name, func(b *testing.B) {
-			w := newNetwork(b, v.options, v.program)
-			w.sink(b)
-			if _, err := netcfg.Ensure(bounded(b), w.node, config(), nil); err != nil {
-				b.Fatal(err)
-			}
-		})
+		for _, networks := range []int{0, 20, 400} {
+			run(fmt.Sprintf("%s-only-%d", v.name, networks), func(b *testing.B) {
+				w := newNetwork(b, v.options, v.program)
+				w.sink(b)
+				if _, err := netcfg.Ensure(bounded(b), w.node, onlyConfig(networks), nil); err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
 	}
+}
+
+// onlyConfig returns config with a list of that many networks for --only-cidr, the last of which
+// has the place that the benchmarks talk to.
+func onlyConfig(networks int) netcfg.Config {
+	c := config()
+	for i := range networks - 1 {
+		c.Only = append(c.Only, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(128 + i%100), byte(i / 100 * 4)}), 30))
+	}
+	if networks > 0 {
+		c.Only = append(c.Only, netip.MustParsePrefix(onPremises+"/32"))
+	}
+	return c
 }
 
 const sinkPort = 7001

@@ -1,0 +1,259 @@
+// Command bench measures what the program costs, and writes one table with the floor and the limit
+// of each figure:
+//
+//	go run ./scripts/bench [-count N] BENCHMARKS.md bin/emr-static-ip
+//
+// Each figure is the minimum of several measurements, which others on the machine disturb least.
+// The output of Go's benchmarks goes to bin/bench.txt, for benchstat. The limits are for people:
+// what is checked in every test is counted and not timed.
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	count := flag.Int("count", 10, "how often each benchmark is measured")
+	flag.Parse()
+	if flag.NArg() != 2 {
+		log.Fatal("usage: bench [-count N] TABLE PROGRAM")
+	}
+	if err := run(flag.Arg(0), flag.Arg(1), *count); err != nil {
+		log.Fatal("bench: ", err)
+	}
+}
+
+// figure is one row of the table. floor and limit are in its unit; 0 means none.
+type figure struct {
+	what                string
+	value, floor, limit float64
+	unit                string
+	floorIs             string // what the floor is
+}
+
+func run(table, program string, count int) error {
+	var all []figure
+	for _, measure := range []func(string, int) ([]figure, error){weight, start, restore, newFlow} {
+		found, err := measure(program, count)
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
+	}
+	text := render(all, count)
+	fmt.Print(text)
+	return os.WriteFile(table, []byte(text), 0o644)
+}
+
+// weight measures the program's file.
+func weight(program string, _ int) ([]figure, error) {
+	data, err := os.ReadFile(program)
+	if err != nil {
+		return nil, err
+	}
+	var packed bytes.Buffer
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(data); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return []figure{
+		{what: "program, stripped", value: float64(len(data)) / 1e6, limit: 13.3, unit: "MB"},
+		{what: "program, with gzip", value: float64(packed.Len()) / 1e6, limit: 5.1, unit: "MB"},
+	}, nil
+}
+
+// start measures emr-static-ip version, beside a program that does nothing.
+func start(program string, count int) ([]figure, error) {
+	path, err := filepath.Abs(program)
+	if err != nil {
+		return nil, err
+	}
+	cpu, elapsed, err := least(5*count, path, "version")
+	if err != nil {
+		return nil, err
+	}
+	_, nothing, err := least(5*count, "true")
+	if err != nil {
+		return nil, err
+	}
+	return []figure{
+		{what: "start: version, elapsed", value: ms(elapsed), floor: ms(nothing), floorIs: "`true`", limit: 6, unit: "ms"},
+		{what: "start: version, CPU", value: ms(cpu), unit: "ms"},
+	}, nil
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// least runs a program n times, and returns the least CPU and the least elapsed time.
+func least(n int, program string, args ...string) (cpu, elapsed time.Duration, err error) {
+	for range n {
+		cmd := exec.Command(program, args...)
+		began := time.Now()
+		if err := cmd.Run(); err != nil {
+			return 0, 0, fmt.Errorf("running %s: %w", program, err)
+		}
+		took, used := time.Since(began), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
+		if elapsed == 0 || took < elapsed {
+			elapsed = took
+		}
+		if cpu == 0 || used < cpu {
+			cpu = used
+		}
+	}
+	return cpu, elapsed, nil
+}
+
+// goTest runs tests as make test does, and returns what they print.
+func goTest(args ...string) (string, error) {
+	cmd := exec.Command("scripts/test.sh", args...)
+	cmd.Env = append(os.Environ(), "REQUIRE_NETNS=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// restoreLine is what TestRestoreCost logs.
+var restoreLine = regexp.MustCompile(`restore of ([a-z ]+): CPU (\d+) ns`)
+
+// restoreLimits are half of what a restore took before it asked and looked less, in ms.
+var restoreLimits = map[string]float64{"nftables": 8.5, "iptables nft": 14.4, "iptables legacy": 13}
+
+// restore measures a restore of a node in order.
+func restore(string, int) (found []figure, err error) {
+	out, err := goTest("-count=1", "-run", "^TestRestoreCost$", "-v", "./cmd/emrsim/lab")
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range restoreLine.FindAllStringSubmatch(out, -1) {
+		ns, err := strconv.ParseFloat(m[2], 64)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, figure{what: "restore, all in order, " + m[1] + ", CPU", value: ns / 1e6, limit: restoreLimits[m[1]], unit: "ms"})
+	}
+	if len(found) != len(restoreLimits) {
+		return nil, fmt.Errorf("TestRestoreCost has %d figures, not %d:\n%s", len(found), len(restoreLimits), out)
+	}
+	return found, nil
+}
+
+// benchmarkLine is a result of Go's benchmarks.
+var benchmarkLine = regexp.MustCompile(`(?m)^Benchmark(\S+?)-\d+\s+\d+\s+([0-9.]+) ns/op`)
+
+// newFlow measures a new connection through the rules, beside one without any and one through the
+// two rules of the script that this program replaces.
+func newFlow(_ string, count int) (found []figure, err error) {
+	out, err := goTest("-run", "^$", "-bench", "^BenchmarkConnection$", "-benchtime", "3000x", "-count", strconv.Itoa(count), "./netcfg")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile("bin/bench.txt", []byte(out), 0o644); err != nil {
+		return nil, err
+	}
+	best, order := map[string]float64{}, []string{}
+	for _, m := range benchmarkLine.FindAllStringSubmatch(out, -1) {
+		name := strings.TrimPrefix(m[1], "Connection/")
+		ns, err := strconv.ParseFloat(m[2], 64)
+		if err != nil {
+			return nil, err
+		}
+		if was, ok := best[name]; !ok {
+			order, best[name] = append(order, name), ns
+		} else {
+			best[name] = min(was, ns)
+		}
+	}
+	none, ok := best["none"]
+	if !ok {
+		return nil, fmt.Errorf("no benchmark without rules in\n%s", out)
+	}
+	for _, name := range order {
+		f := figure{what: "new connection, " + name, value: best[name] / 1e3, unit: "µs"}
+		if name != "none" {
+			f.floor, f.floorIs = none/1e3, "no rules"
+		}
+		if _, ours, _ := strings.Cut(name, "-only-"); ours != "" {
+			script := best["script-iptables-nft"]
+			if strings.HasPrefix(name, "legacy") {
+				script = best["script-iptables-legacy"]
+			}
+			f.limit = script / 1e3
+		}
+		found = append(found, f)
+	}
+	return found, nil
+}
+
+// render returns the table.
+func render(all []figure, count int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Benchmarks
+
+%s, by %s on %s: %s, %d CPUs, Linux %s, load %s. Each figure is the minimum
+of several measurements (%d of each benchmark), in namespaces of one machine. The limit of a new connection is what the script's two
+rules cost in the same run. Compare two runs with `+"`benchstat`"+` on bin/bench.txt. Counts are checked by tests: TestWeight,
+TestRestoreCost, TestRestoreOfAHealthyNodeIsCheap.
+
+| figure | measured | floor | limit |
+|---|---|---|---|
+`, time.Now().UTC().Format("2006-01-02"), "`make bench`", runtime.Version(), cpuModel(), runtime.NumCPU(), firstField("/proc/sys/kernel/osrelease"), firstField("/proc/loadavg"), count)
+	number := func(v float64, unit string) string {
+		if v == 0 {
+			return ""
+		}
+		return strconv.FormatFloat(v, 'f', 1, 64) + " " + unit
+	}
+	for _, f := range all {
+		floor, mark := number(f.floor, f.unit), ""
+		if floor != "" {
+			floor += " (" + f.floorIs + ")"
+		}
+		if f.limit > 0 && f.value > f.limit {
+			mark = ", exceeded"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s%s |\n", f.what, number(f.value, f.unit), floor, number(f.limit, f.unit), mark)
+	}
+	return b.String()
+}
+
+func firstField(file string) string {
+	data, err := os.ReadFile(file)
+	if fields := strings.Fields(string(data)); err == nil && len(fields) > 0 {
+		return fields[0]
+	}
+	return "unknown"
+}
+
+func cpuModel() string {
+	data, err := os.ReadFile("/proc/cpuinfo")
+	if err == nil {
+		for line := range strings.Lines(string(data)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				return strings.TrimSpace(value)
+			}
+		}
+	}
+	return runtime.GOARCH
+}

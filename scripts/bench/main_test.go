@@ -1,0 +1,31 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// A figure above its limit is marked. A figure without floor or limit has an empty cell.
+func TestRender(t *testing.T) {
+	text := render([]figure{
+		{what: "a", value: 2, floor: 1, floorIs: "nothing", limit: 3, unit: "ms"},
+		{what: "b", value: 4, limit: 3, unit: "ms"},
+		{what: "c", value: 5, unit: "MB"},
+	}, 10)
+	for _, want := range []string{"| a | 2.0 ms | 1.0 ms (nothing) | 3.0 ms |\n", "| b | 4.0 ms |  | 3.0 ms, exceeded |\n", "| c | 5.0 MB |  |  |\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no row %q in\n%s", want, text)
+		}
+	}
+}
+
+func TestLines(t *testing.T) {
+	m := benchmarkLine.FindStringSubmatch("BenchmarkConnection/legacy-only-400-2         \t    3000\t     77659 ns/op\n")
+	if len(m) != 3 || m[1] != "Connection/legacy-only-400" || m[2] != "77659" {
+		t.Errorf("benchmark: %q", m)
+	}
+	m = restoreLine.FindStringSubmatch("    cost_test.go:79: restore of iptables nft: CPU 14121000 ns, minimum of 20")
+	if len(m) != 3 || m[1] != "iptables nft" || m[2] != "14121000" {
+		t.Errorf("restore: %q", m)
+	}
+}
