@@ -55,6 +55,7 @@ type Config struct {
 	Bundle           string        // of doctor: the archive to write; empty: none
 	OnError          string        // what a failed run does to the node: fail or continue
 	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
+	AtPoweroff       bool          // a release by the release unit, which does nothing unless the machine ends
 	Output           string        // of status and ledger: text or json
 	Subnet           string        // of ledger and doctor; empty: the node's own, or all
 	AllRegions       bool          // of ledger list

@@ -115,6 +115,7 @@ func Suppress(ctx context.Context, cfg Config, env Environment, f Failed) Suppre
 			return s
 		}
 		record.State = r.memory.State().Written
+		r.facts.Plain = cfg.Repeating(r.memory.State().Settings).Pools.Plain()
 		if last, found, _ := state.ReadLastError(r.dir); found && last.Count > 0 && (last.InstanceID == "" || record.InstanceID == "" || last.InstanceID == record.InstanceID) {
 			set = record.Follow(last, cfg.Retrying || f.Hopeless)
 		}

@@ -82,10 +82,12 @@ func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	if err := r.memory.Retry(); err != nil {
 		return false, StateDirError(r.dir, err)
 	}
-	v, err := r.askIMDS(ctx)
-	if err != nil || v.foreign != "" {
-		r.report.leftAlone(v.foreign)
-		return false, err
+	v := view{answers: true, lists: true}
+	if !r.refresh(ctx) {
+		if v, err = r.askIMDS(ctx); err != nil || v.foreign != "" {
+			r.report.leftAlone(v.foreign)
+			return false, err
+		}
 	}
 	err = r.restoreBy(ctx, v)
 	return v.lists || recent(r.memory.State()), err
@@ -187,6 +189,26 @@ func (r *run) askIMDS(ctx context.Context) (v view, err error) {
 	return v, nil
 }
 
+// vpcEvery is how often, in minutes, a restore asks IMDS for the CIDRs of the VPC. An operator may
+// add one once in a while.
+const vpcEvery = 10
+
+// refresh asks IMDS only what can have changed on a node that is in order by the state file. It
+// returns false if the node is not, or if IMDS does not list primary and static IP.
+func (r *run) refresh(ctx context.Context) bool {
+	s := r.memory.State()
+	known := node.Remembered(s)
+	if s.Phase != state.Programmed || !s.RecordDue.IsZero() || known.MAC == nil || len(known.VPC) == 0 {
+		return false
+	}
+	id, ok := ec2.OpenIMDS(r.env).Refresh(ctx, known, time.Now().Minute()%vpcEvery == 0)
+	if !ok || !slices.Contains(id.Addresses, s.Static) || !slices.Contains(id.Addresses, s.Primary) {
+		return false
+	}
+	r.facts.ID = id
+	return true
+}
+
 // restoreBy acts on what the state file and IMDS say.
 func (r *run) restoreBy(ctx context.Context, v view) error {
 	s := r.memory.State()
@@ -246,11 +268,13 @@ func (r *run) finishKernel(ctx context.Context) error {
 // putBack brings the kernel into the state that the last run left, and updates the state file with
 // what IMDS says now.
 func (r *run) putBack(ctx context.Context) error {
-	if err := r.kernel.awaitLink(ctx); err != nil {
+	s := r.memory.State()
+	former := formerOf(s.Former, s.Static, r.facts.ID.PrimaryIP)
+	seen, err := r.kernel.awaitLink(ctx, former)
+	if err != nil {
 		return err
 	}
-	s := r.memory.State()
-	if err := r.kernel.program(ctx, s.Static, formerOf(s.Former, s.Static, r.facts.ID.PrimaryIP), r.report.putBack); err != nil {
+	if err := r.kernel.program(ctx, s.Static, former, r.report.putBack, seen...); err != nil {
 		return err
 	}
 	changed := false

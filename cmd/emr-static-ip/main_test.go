@@ -26,7 +26,7 @@ func build(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=v1.2.3-test", "-o", bin, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w -funcalign=16 -X github.com/emr-static-ip/emr-static-ip/agent.version=v1.2.3-test", "-o", bin, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+strings.TrimSpace(string(flags)))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
