@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
@@ -69,7 +68,7 @@ func (c *check) open(ctx context.Context) (err error) {
 	if c.aws, err = c.at.Open(ctx, c.env, imds); err != nil {
 		return err
 	}
-	c.emr = &service{api: emr.NewFromConfig(c.aws.Config), cluster: c.cfg.Cluster, at: iam.Place{Region: c.at.Region}, denied: map[string]error{}}
+	c.emr = &service{api: newClient(c.aws), cluster: c.cfg.Cluster, at: iam.Place{Region: c.at.Region}, denied: map[string]error{}}
 	return nil
 }
 
