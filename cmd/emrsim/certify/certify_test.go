@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -37,21 +36,15 @@ func TestMain(m *testing.M) {
 }
 
 // theModel is the recording of the model as it is now.
-var theModel Recording
+var theModel = sync.OnceValues(func() (Recording, error) { return RunModel(context.Background()) })
 
-// model returns theModel. It is made once, in virtual time.
 func model(t *testing.T) Recording {
 	t.Helper()
-	if len(theModel.Steps) == 0 {
-		synctest.Test(t, func(t *testing.T) {
-			rec, err := RunModel(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			theModel = rec
-		})
+	rec, err := theModel()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return theModel
+	return rec
 }
 
 // inProcess returns a judge that is a model in this process, and does not wait.

@@ -13,8 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-
-	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // LeftError says what could not be removed.
@@ -85,7 +83,7 @@ func (s *side) remove(ctx context.Context, run string) (done Removed, err error)
 		if err != nil && (ctx.Err() != nil || failures == attempts) {
 			return done, s.left(run, err)
 		}
-		if err := pause.Sleep(ctx, max(time.Duration(failures)*s.Pause, 10*time.Millisecond)); err != nil {
+		if err := s.wait(ctx, max(time.Duration(failures)*s.Pause, 10*time.Millisecond)); err != nil {
 			return done, s.left(run, err)
 		}
 	}
@@ -182,7 +180,7 @@ func (s *side) removeParameters(ctx context.Context, run string) (deleted []stri
 			delete(s.guard.written, name)
 		}
 		s.guard.mu.Unlock()
-		if err := pause.Sleep(ctx, s.Pause); err != nil {
+		if err := s.wait(ctx, s.Pause); err != nil {
 			return deleted, err
 		}
 	}
