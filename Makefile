@@ -108,7 +108,7 @@ lint: ## gofmt, go vet; golangci-lint and shellcheck where they can be had
 	go vet ./...
 	go -C scripts/templates vet ./...
 	@if timeout 10m go run $(GOLANGCI_LINT) version; then set -x; timeout 10m go run $(GOLANGCI_LINT) run --timeout 10m ./...; else echo "golangci-lint cannot be fetched here: not run"; fi
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh scripts/terraform/modules/*/*.sh agent/systemd/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh scripts/terraform/modules/*/*.sh scripts/monitoring/*.sh agent/systemd/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
 
 .PHONY: build
 build: bin/emr-static-ip bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## the static binary for this machine, for amd64 and for arm64, in bin/
