@@ -33,6 +33,12 @@ const (
 	DefaultOnError            = OnErrorFail
 )
 
+// The values of --on-error.
+const (
+	OnErrorFail     = "fail"     // the exit code says what failed: EMR ends a node whose bootstrap action fails
+	OnErrorContinue = "continue" // the node is kept; log, tag and status are loud, and a timer keeps retrying
+)
+
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
 type Config struct {
 	Pools   Pools          // empty: take the pools of the last run from the state file

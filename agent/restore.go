@@ -3,13 +3,11 @@ package agent
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
@@ -27,10 +25,6 @@ const (
 	restoreLock = 10 * time.Second          // for another run on this node
 	restoreIMDS = DefaultRestoreIMDSTimeout // for IMDS, unless --imds-timeout says otherwise
 )
-
-// For relistedAfter after a withdrawal, restore ignores that IMDS lists the static IP: the listing
-// may be stale.
-const relistedAfter = 2 * time.Minute
 
 // Restore puts back into the kernel what the last run of Apply left there, by the state file. It
 // reports as changes what it finds lost. It calls no AWS API but IMDS, and works without IMDS if
@@ -126,37 +120,6 @@ func lastRole(s state.State) emr.Decision {
 		return emr.Decision{}
 	}
 	return emr.Decision{Role: s.Role, Source: "the state file"}
-}
-
-// StateError returns an error with what to do about a state file that cannot be used.
-func StateError(dir string, err error) error {
-	if errors.Is(err, state.ErrVersion) {
-		return exit.With(ExitInternal, err, "a newer emr-static-ip wrote it: run that version (the field tool of the file). To go back to this version, release the address with "+
-			"the newer one first; or remove "+filepath.Join(dir, state.File)+" and run this version with the list of addresses: it finds the node's address and record again")
-	}
-	return exit.With(ExitInternal, err, "run emr-static-ip again with the list of addresses: it puts the file aside, and finds the node's address by EC2 and the ledger; or emr-static-ip release")
-}
-
-// StateDirError returns an error with what to do about a state directory that cannot be written to.
-func StateDirError(dir string, err error) error {
-	switch {
-	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
-		return exit.With(ExitInternal, err, "something else has this name: find out who put it there, and remove it")
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return exit.With(ExitInternal, err, "raise the limit of open files (ulimit -n; LimitNOFILE= of a unit), or close files of other programs (fs.file-max), and run again")
-	}
-	if filepath.Base(dir) != filepath.Base(DefaultStateDir) { // it may be somebody else's, such as /mnt
-		return exit.With(ExitInternal, err, "name a directory with --state-dir that is empty or does not exist, on a file system that is not read-only and has room")
-	}
-	return exit.With(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
-}
-
-// view holds what IMDS says about the static IP of the state file.
-type view struct {
-	answers bool   // IMDS answers properly
-	lists   bool   // it lists the static IP
-	foreign string // why the state file is not this instance's; nothing of it is used then
-	silent  error  // why IMDS does not answer properly
 }
 
 // askIMDS identifies the node, from IMDS, or from the state file if IMDS does not answer properly.

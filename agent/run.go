@@ -45,9 +45,6 @@ type run struct {
 	gives bool // the run gives the address back
 }
 
-// explainer gives an error of a run its exit code and remedy.
-type explainer func(context.Context, error) error
-
 func newRun(cfg Config, env Environment) *run {
 	dir := env.Path(cfg.StateDir)
 	r := &run{cfg: cfg, env: env, dir: dir, began: time.Now(), named: !cfg.Pools.Empty(), report: &reporter{log: env.Logger()}}

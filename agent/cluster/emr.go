@@ -14,6 +14,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/operator"
+	"github.com/emr-static-ip/emr-static-ip/internal/identifier"
 )
 
 // maxPages bounds the pages of one list. EMR lists at most 2,000 instances on a page, and a cluster
@@ -289,15 +290,20 @@ func (s *service) instanceFleets(ctx context.Context) (groups []Group, err error
 var active = []string{"AWAITING_FULFILLMENT", "PROVISIONING", "BOOTSTRAPPING", "RUNNING"}
 
 func (s *service) listInstances(ctx context.Context) (list []emrInstance, err error) {
+	var odd error
 	err = pages(ctx, s, "ListInstances", active, func(out listInstances) string {
 		for _, i := range out.Instances {
+			if i.Ec2InstanceId != "" && !identifier.EC2(i.Ec2InstanceId, "i-") {
+				odd = fmt.Errorf("EMR's answer has an instance %s", text.Quote(i.Ec2InstanceId))
+				continue // EC2 is asked about the ids
+			}
 			if i.Status.State != "TERMINATED" { // whatever was asked for
 				list = append(list, emrInstance{id: i.Id, ec2: i.Ec2InstanceId, group: i.InstanceGroupId + i.InstanceFleetId, state: i.Status.State, reason: i.Status.StateChangeReason.Message})
 			}
 		}
 		return out.Marker
 	})
-	return list, err
+	return list, cmp.Or(err, odd)
 }
 
 func (s *service) bootstrapActions(ctx context.Context) (list []action, err error) {

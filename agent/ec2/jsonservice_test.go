@@ -20,21 +20,21 @@ import (
 
 var emrByHand = JSONService{ID: "EMR", Name: "elasticmapreduce", Target: "ElasticMapReduce", FIPSIn: "aws-us-gov"}
 
-// answers gives one answer after the other, and keeps the requests.
-type answers struct {
-	list     []answer
+// jsonAnswers gives one answer after the other, and keeps the requests.
+type jsonAnswers struct {
+	list     []jsonAnswer
 	requests []*http.Request
 	bodies   []string
 }
 
-type answer struct {
+type jsonAnswer struct {
 	status  int
 	errType string // the header X-Amzn-ErrorType
 	body    string
 	err     error
 }
 
-func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
+func (a *jsonAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
@@ -71,9 +71,9 @@ func TestJSONServiceIsTheSDK(t *testing.T) {
 			{"AWS_ENDPOINT_URL_EMR=https://emr.example.com"}, {"AWS_ENDPOINT_URL=http://10.0.1.9:5000", "AWS_ENDPOINT_URL_EMR=https://emr.example.com/x"},
 		} {
 			t.Run(region+" "+strings.Join(variables, " "), func(t *testing.T) {
-				theirs, ours := &answers{list: []answer{{status: 200, body: body}}}, &answers{list: []answer{{status: 200, body: body}}}
+				theirs, ours := &jsonAnswers{list: []jsonAnswer{{status: 200, body: body}}}, &jsonAnswers{list: []jsonAnswer{{status: 200, body: body}}}
 				var requests []*http.Request
-				for _, transport := range []*answers{theirs, ours} {
+				for _, transport := range []*jsonAnswers{theirs, ours} {
 					s, err := Load(t.Context(), variablesFor(t, transport, append([]string{"AWS_ENDPOINT_URL_EMR=", "AWS_USE_FIPS_ENDPOINT=", "AWS_USE_DUALSTACK_ENDPOINT="}, variables...)...), region)
 					if err != nil {
 						t.Fatal(err)
@@ -125,27 +125,27 @@ func TestJSONServiceIsTheSDK(t *testing.T) {
 
 // TestJSONServiceErrors reads errors in every form, and repeats the call where that helps.
 func TestJSONServiceErrors(t *testing.T) {
-	good := answer{status: 200, body: `{"Instances":[]}`}
+	good := jsonAnswer{status: 200, body: `{"Instances":[]}`}
 	for _, test := range []struct {
 		name  string
-		list  []answer
+		list  []jsonAnswer
 		code  string // of AWS
 		tries int
 		exit  exit.Code
 	}{
-		{"the code in the header", []answer{{400, "InvalidRequestException", `{"Message":"Cluster id 'j-1' is not valid."}`, nil}}, "InvalidRequestException", 1, exit.Internal},
-		{"the code with an address behind it", []answer{{400, "AccessDeniedException:http://internal.amazon.com/x", `{"message":"no"}`, nil}}, "AccessDeniedException", 1, exit.Permission},
-		{"the code in the body, with a namespace", []answer{{400, "", `{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"no"}`, nil}}, "UnrecognizedClientException", 1, exit.Permission},
-		{"throttled, then an answer", []answer{{400, "ThrottlingException", `{"message":"Rate exceeded"}`, nil}, {400, "ThrottlingException", `{"message":"Rate exceeded"}`, nil}, good}, "", 3, exit.OK},
-		{"a failure of the server, then an answer", []answer{{500, "InternalServerException", `{}`, nil}, good}, "", 2, exit.OK},
-		{"a lost connection, then an answer", []answer{{err: io.ErrUnexpectedEOF}, good}, "", 2, exit.OK},
-		{"an answer that breaks off, then a whole one", []answer{{200, "", `{"Instances":[{"Ec2Inst`, nil}, good}, "", 2, exit.OK},
-		{"an empty answer, then one", []answer{{200, "", ``, nil}, good}, "", 2, exit.OK},
-		{"a page of a firewall", []answer{{403, "", `<html>blocked</html>`, nil}}, "", 1, exit.Unreachable},
-		{"no code at all", []answer{{400, "", `{}`, nil}}, noMessage, 1, exit.Internal},
+		{"the code in the header", []jsonAnswer{{400, "InvalidRequestException", `{"Message":"Cluster id 'j-1' is not valid."}`, nil}}, "InvalidRequestException", 1, exit.Internal},
+		{"the code with an address behind it", []jsonAnswer{{400, "AccessDeniedException:http://internal.amazon.com/x", `{"message":"no"}`, nil}}, "AccessDeniedException", 1, exit.Permission},
+		{"the code in the body, with a namespace", []jsonAnswer{{400, "", `{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"no"}`, nil}}, "UnrecognizedClientException", 1, exit.Permission},
+		{"throttled, then an answer", []jsonAnswer{{400, "ThrottlingException", `{"message":"Rate exceeded"}`, nil}, {400, "ThrottlingException", `{"message":"Rate exceeded"}`, nil}, good}, "", 3, exit.OK},
+		{"a failure of the server, then an answer", []jsonAnswer{{500, "InternalServerException", `{}`, nil}, good}, "", 2, exit.OK},
+		{"a lost connection, then an answer", []jsonAnswer{{err: io.ErrUnexpectedEOF}, good}, "", 2, exit.OK},
+		{"an answer that breaks off, then a whole one", []jsonAnswer{{200, "", `{"Instances":[{"Ec2Inst`, nil}, good}, "", 2, exit.OK},
+		{"an empty answer, then one", []jsonAnswer{{200, "", ``, nil}, good}, "", 2, exit.OK},
+		{"a page of a firewall", []jsonAnswer{{403, "", `<html>blocked</html>`, nil}}, "", 1, exit.Unreachable},
+		{"no code at all", []jsonAnswer{{400, "", `{}`, nil}}, noMessage, 1, exit.Internal},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			transport := &answers{list: test.list}
+			transport := &jsonAnswers{list: test.list}
 			s, err := session(t, transport)
 			if err != nil {
 				t.Fatal(err)
@@ -166,7 +166,7 @@ func TestJSONServiceErrors(t *testing.T) {
 
 // A call ends with its context.
 func TestJSONServiceEnds(t *testing.T) {
-	s, err := session(t, &answers{list: []answer{{400, "ThrottlingException", `{"message":"Rate exceeded"}`, nil}}})
+	s, err := session(t, &jsonAnswers{list: []jsonAnswer{{400, "ThrottlingException", `{"message":"Rate exceeded"}`, nil}}})
 	if err != nil {
 		t.Fatal(err)
 	}

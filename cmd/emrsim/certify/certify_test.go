@@ -432,6 +432,13 @@ func TestSubnet(t *testing.T) {
 	if _, err := Run(t.Context(), j); code(err) != "InvalidSubnetID.NotFound" {
 		t.Errorf("an unknown subnet: %v", err)
 	}
+	account.Fault(func(cloud.Call) cloud.FaultAction {
+		return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AuthFailure", Status: 401}
+	})
+	if _, err := Run(t.Context(), j); code(err) != "AuthFailure" || errors.As(err, new(*LeftError)) {
+		t.Errorf("wrong credentials: %v", err)
+	}
+	account.Fault(nil)
 	vpc := account.CreateVPC(netipPrefix("10.9.0.0/16"))
 	j.Subnet = account.CreateSubnet(vpc, netipPrefix("10.9.1.0/28"))
 	account.ReserveCIDR(j.Subnet, netipPrefix("10.9.1.8/29"), "explicit")

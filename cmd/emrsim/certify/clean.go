@@ -55,7 +55,10 @@ func Cleanup(ctx context.Context, j Judge) (Removed, error) {
 
 // clean removes what this run has made.
 func (s *side) clean(ctx context.Context) error {
-	if s.Subnet == "" {
+	s.guard.mu.Lock()
+	changed := s.guard.changed
+	s.guard.mu.Unlock()
+	if !changed {
 		return nil // the run ended before it made anything
 	}
 	_, err := s.remove(ctx, s.Run)
