@@ -43,6 +43,8 @@ type Judge struct {
 	Lag time.Duration
 	// Progress receives a line for each step. Nil means none.
 	Progress io.Writer
+
+	unrecorded bool // the calls are not recorded, which takes most of the time of a test
 }
 
 // Tag is the tag of every interface that a run makes. Its value is the id of the run.

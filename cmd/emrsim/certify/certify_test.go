@@ -274,6 +274,7 @@ func (e *ending) RoundTrip(req *http.Request) (*http.Response, error) {
 // --cleanup removes everything then.
 func TestInterrupted(t *testing.T) {
 	account, j := inProcess(cloud.Options{})
+	j.unrecorded = true
 	whole := &ending{next: j.Transport, end: func(error) {}}
 	j.Transport = whole
 	if _, err := Run(t.Context(), j); err != nil {
@@ -310,6 +311,7 @@ func ended(t *testing.T, at int, killed, after bool) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	through := j.Transport
+	j.unrecorded = true
 	j.Transport = &ending{next: through, at: at, killed: killed, after: after, end: cancel}
 	if killed {
 		j.Lag = time.Millisecond

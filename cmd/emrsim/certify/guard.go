@@ -69,19 +69,22 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	again.Body, again.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	began := time.Now()
 	res, err := g.next.RoundTrip(again)
-	c := Call{Action: call, Request: g.side.words.in(params.text())}
+	c := Call{Action: call}
 	if err == nil {
 		var answer []byte
 		answer, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 		res.Body.Close()
 		res.Body = io.NopCloser(bytes.NewReader(answer))
-		c.Status, c.Answer = res.StatusCode, g.side.words.in(string(answer))
+		c.Status = res.StatusCode
+		if !g.side.unrecorded {
+			c.Request, c.Answer = g.side.words.in(params.text()), g.side.words.in(string(answer))
+		}
 		if call == "ec2:CreateNetworkInterface" {
 			g.side.noteCreated(answer)
 		}
 	}
 	if err != nil {
-		c.Answer = "no answer"
+		c.Request, c.Answer = g.side.words.in(params.text()), "no answer"
 	}
 	if call == "ssm:PutParameter" && (err != nil || c.Status < 300 || c.Status >= 500) { // it may have had its effect
 		g.mu.Lock()

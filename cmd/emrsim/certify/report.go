@@ -28,6 +28,9 @@ func Report(w io.Writer, model, other Recording, known []Judgement) (judged bool
 	for _, d := range c.Measured {
 		fmt.Fprintf(w, "  %-34s judge: %s; model: %s\n", d.Step, d.Other, d.Model)
 	}
+	if invented := Invented(model, other); len(invented) > 0 {
+		fmt.Fprintf(w, "\nFields that only the model's answers have\n  %s\n", strings.Join(invented, "\n  "))
+	}
 	for _, confirmed := range []bool{true, false} {
 		title := "Facts that the judge contradicts"
 		if confirmed {

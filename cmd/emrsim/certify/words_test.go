@@ -47,6 +47,24 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// TestInvented finds a field that only one side's answers have, and no field of refusals.
+func TestInvented(t *testing.T) {
+	recording := func(json, xml string) Recording {
+		return Recording{Steps: []Step{{Calls: []Call{
+			{Action: "ssm:GetParameter", Status: 200, Answer: json}, {Action: "ec2:DescribeVpcs", Status: 200, Answer: xml}, {Action: "ec2:DescribeTags", Status: 400, Answer: "<a><b/></a>"},
+		}}}}
+	}
+	a := recording(`{"Parameter": {"Name": "x", "Odd": {"Inner": 1}}}`, "<R><set><item><id>1</id><odd>2</odd></item></set></R>")
+	b := recording(`{"Parameter": {"Name": "x"}, "More": 1}`, "<R><set><item><id>1</id></item></set><more/></R>")
+	got := strings.Join(Invented(a, b), "; ")
+	if want := "ec2:DescribeVpcs: set/item/odd; ssm:GetParameter: Parameter/Odd"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := Invented(a, a); len(got) > 0 {
+		t.Errorf("the same recording: %q", got)
+	}
+}
+
 // TestRecordingHasNoSecret checks that a recording has none of the account's identifiers.
 func TestRecordingHasNoSecret(t *testing.T) {
 	account, j := inProcess(cloud.Options{Account: "998877665544", Region: "eu-west-3"})
