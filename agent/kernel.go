@@ -37,9 +37,10 @@ func (k *kernel) wanted(static netip.Addr, former []netip.Addr) netcfg.Config {
 	return k.facts.Wanted(k.cfg.Settings(), static, former)
 }
 
-// program puts a static IP into use, and ends the use of former ones.
-func (k *kernel) program(ctx context.Context, static netip.Addr, former []netip.Addr, onChange func(netcfg.Change)) error {
-	res, err := netcfg.Ensure(ctx, k.session.Kernel, k.wanted(static, former), onChange)
+// program puts a static IP into use, and ends the use of former ones. seen is what the caller has
+// just observed of the kernel, if it has.
+func (k *kernel) program(ctx context.Context, static netip.Addr, former []netip.Addr, onChange func(netcfg.Change), seen ...netcfg.Observed) error {
+	res, err := netcfg.Ensure(ctx, k.session.Kernel, k.wanted(static, former), onChange, seen...)
 	k.facts.Link = res.Link
 	k.report.programmed(res)
 	return node.KernelError(err)
@@ -120,24 +121,24 @@ func (k *kernel) carries(ctx context.Context) string {
 const linkWait = 20 * time.Second
 
 // awaitLink waits a moment for the primary interface and its address, which may be late at boot.
-// Later steps report what is missing.
-func (k *kernel) awaitLink(ctx context.Context) error {
+// Later steps report what is missing. It returns the last look at the kernel, if there was one.
+func (k *kernel) awaitLink(ctx context.Context, former []netip.Addr) (seen []netcfg.Observed, err error) {
 	began := time.Now()
 	interval := func() time.Duration { return time.Second }
 	done, err := pause.Poll(ctx, interval, func() (bool, error) {
-		o, err := k.session.Kernel.Observe(ctx, k.facts.ID.MAC)
+		o, err := k.session.Kernel.Observe(ctx, k.facts.ID.MAC, former...)
 		switch {
 		case err != nil && !errors.Is(err, netcfg.ErrNoLink):
 			return true, node.KernelError(err)
-		case err == nil && len(o.Link.Find(k.facts.ID.PrimaryIP)) > 0, time.Since(began) >= linkWait:
-			return true, nil
+		case err == nil:
+			seen = []netcfg.Observed{o}
 		}
-		return false, nil
+		return len(seen) > 0 && len(o.Link.Find(k.facts.ID.PrimaryIP)) > 0 || time.Since(began) >= linkWait, nil
 	})
 	if !done {
-		return fmt.Errorf("waiting for %s on the interface %s: %w", k.facts.ID.PrimaryIP, k.facts.ID.MAC, err)
+		return nil, fmt.Errorf("waiting for %s on the interface %s: %w", k.facts.ID.PrimaryIP, k.facts.ID.MAC, err)
 	}
-	return err
+	return seen, err
 }
 
 // plan reports the changes to the kernel, and between them the steps of the claim protocol, in the

@@ -82,6 +82,10 @@ func (m *memory) intend(_ context.Context, intents []netip.Addr, asked netip.Add
 	})
 }
 
+// For relistedAfter after a withdrawal, restore ignores that IMDS lists the static IP: the listing
+// may be stale.
+const relistedAfter = 2 * time.Minute
+
 // recent reports whether the state file was written a moment ago.
 func recent(s state.State) bool {
 	since := time.Since(s.Written)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
@@ -120,34 +119,4 @@ func (e *failures) forget(ctx context.Context) error {
 	}
 	e.report.change(stepRetry, "removed the record of the last error ("+filepath.Join(e.cfg.StateDir, state.LastErrorFile)+")")
 	return nil
-}
-
-// reportLastError adds the last error of an earlier run to a status. dir is the state directory.
-func reportLastError(s *Status, dir string, env Environment) {
-	last, found, err := state.ReadLastError(dir)
-	switch {
-	case err != nil:
-		s.Notes = append(s.Notes, err.Error())
-		return
-	case !found:
-		return
-	}
-	if last.Over {
-		s.Notes = append(s.Notes, "the instance still has the tag "+tagError+" of an earlier failure, which could not be removed: run emr-static-ip again, or remove it by hand")
-		return
-	}
-	last.Retrying = systemd.RetryPending(env)
-	s.LastError = &last
-}
-
-// lastErrorLines returns the last error for people.
-func lastErrorLines(e LastError) []string {
-	if e.Count == 0 {
-		return []string{e.Error}
-	}
-	again := "no retry is scheduled: run emr-static-ip when the cause is repaired"
-	if e.Retrying {
-		again = systemd.RetryTimer + " keeps retrying: journalctl -u " + systemd.RetryService
-	}
-	return slices.Concat([]string{e.Headline(), e.Error}, e.Remedies, []string{again})
 }

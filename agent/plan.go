@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 )
 
 // Plan reports what Apply would change, in the words of ip, iptables and nft for the kernel, and
@@ -16,9 +15,6 @@ import (
 func Plan(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, (*run).plan)
 }
-
-// unprivileged reports whether this process may read neither the kernel nor the state file.
-func unprivileged(env Environment) bool { return os.Geteuid() != 0 && env.Root == "" }
 
 func (r *run) plan(ctx context.Context) error {
 	r.report.dryRun()

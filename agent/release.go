@@ -12,6 +12,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 )
 
@@ -31,6 +32,12 @@ const releaseRetries = 10 * time.Second
 // the node an address again.
 func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 	return conduct(ctx, cfg, env, func(r *run, ctx context.Context) error {
+		if cfg.AtPoweroff {
+			if off, err := systemd.PoweringOff(ctx); err != nil || !off {
+				r.report.leftAlone("the machine is not being powered off: it keeps its address")
+				return err
+			}
+		}
 		r.gives = true
 		r.memory.GoOn()
 		return r.locked(ctx, func(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 func TestReportRender(t *testing.T) {
@@ -26,43 +27,18 @@ func TestReportRender(t *testing.T) {
 	tests := []struct {
 		name   string
 		report Report
-		want   string
 	}{
-		{"full", full, `instance   i-0a1
-cluster    j-1
-role       CORE (from job-flow.json)
-subnet     subnet-1
-interface  ens5 (eni-1)
-primary IP 10.0.1.99
-static IP  10.0.1.11
-backend    iptables v1.8.9 (nf_tables)
-AWS calls  3 (ec2:AssignPrivateIpAddresses 2, ssm:PutParameter 1; 1 throttled)
-changes
-  claimed 10.0.1.11
-  nft -f - <<EOF
-    add table ip x
-    EOF
-notes
-  Name is x\u001b[2J
-warnings
-  careful
-changed=2 unchanged=9 duration=1.2s
-`},
-		{"left alone", Report{Role: RoleTask, RoleSource: "--role", ENI: "eni-1", LeftAlone: "a task node"}, `role       TASK (from --role)
-interface  eni-1
-left alone a task node
-changed=0 unchanged=0 duration=0.0s
-`},
+		{"full", full},
+		{"left alone", Report{Role: RoleTask, RoleSource: "--role", ENI: "eni-1", LeftAlone: "a task node"}},
 	}
+	texts := golden.Open(t, "report.txt")
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var b bytes.Buffer
 			if err := test.report.Render(&b, "text"); err != nil {
 				t.Fatal(err)
 			}
-			if b.String() != test.want {
-				t.Errorf("got\n%s\nwant\n%s", &b, test.want)
-			}
+			texts.Is(t, test.name, b.String())
 			if !strings.HasSuffix(b.String(), "\n"+test.report.Summary()+"\n") {
 				t.Error("the summary is not the last line")
 			}

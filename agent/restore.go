@@ -3,13 +3,11 @@ package agent
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
@@ -27,10 +25,6 @@ const (
 	restoreLock = 10 * time.Second          // for another run on this node
 	restoreIMDS = DefaultRestoreIMDSTimeout // for IMDS, unless --imds-timeout says otherwise
 )
-
-// For relistedAfter after a withdrawal, restore ignores that IMDS lists the static IP: the listing
-// may be stale.
-const relistedAfter = 2 * time.Minute
 
 // Restore puts back into the kernel what the last run of Apply left there, by the state file. It
 // reports as changes what it finds lost. It calls no AWS API but IMDS, and works without IMDS if
@@ -82,10 +76,12 @@ func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	if err := r.memory.Retry(); err != nil {
 		return false, StateDirError(r.dir, err)
 	}
-	v, err := r.askIMDS(ctx)
-	if err != nil || v.foreign != "" {
-		r.report.leftAlone(v.foreign)
-		return false, err
+	v := view{answers: true, lists: true}
+	if !r.refresh(ctx) {
+		if v, err = r.askIMDS(ctx); err != nil || v.foreign != "" {
+			r.report.leftAlone(v.foreign)
+			return false, err
+		}
 	}
 	err = r.restoreBy(ctx, v)
 	return v.lists || recent(r.memory.State()), err
@@ -126,37 +122,6 @@ func lastRole(s state.State) emr.Decision {
 	return emr.Decision{Role: s.Role, Source: "the state file"}
 }
 
-// StateError returns an error with what to do about a state file that cannot be used.
-func StateError(dir string, err error) error {
-	if errors.Is(err, state.ErrVersion) {
-		return exit.With(ExitInternal, err, "a newer emr-static-ip wrote it: run that version (the field tool of the file). To go back to this version, release the address with "+
-			"the newer one first; or remove "+filepath.Join(dir, state.File)+" and run this version with the list of addresses: it finds the node's address and record again")
-	}
-	return exit.With(ExitInternal, err, "run emr-static-ip again with the list of addresses: it puts the file aside, and finds the node's address by EC2 and the ledger; or emr-static-ip release")
-}
-
-// StateDirError returns an error with what to do about a state directory that cannot be written to.
-func StateDirError(dir string, err error) error {
-	switch {
-	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
-		return exit.With(ExitInternal, err, "something else has this name: find out who put it there, and remove it")
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return exit.With(ExitInternal, err, "raise the limit of open files (ulimit -n; LimitNOFILE= of a unit), or close files of other programs (fs.file-max), and run again")
-	}
-	if filepath.Base(dir) != filepath.Base(DefaultStateDir) { // it may be somebody else's, such as /mnt
-		return exit.With(ExitInternal, err, "name a directory with --state-dir that is empty or does not exist, on a file system that is not read-only and has room")
-	}
-	return exit.With(ExitInternal, err, "make "+dir+" a directory that root alone can write to, on a file system that is not read-only and has room; or keep the state elsewhere with --state-dir")
-}
-
-// view holds what IMDS says about the static IP of the state file.
-type view struct {
-	answers bool   // IMDS answers properly
-	lists   bool   // it lists the static IP
-	foreign string // why the state file is not this instance's; nothing of it is used then
-	silent  error  // why IMDS does not answer properly
-}
-
 // askIMDS identifies the node, from IMDS, or from the state file if IMDS does not answer properly.
 func (r *run) askIMDS(ctx context.Context) (v view, err error) {
 	s := r.memory.State()
@@ -185,6 +150,26 @@ func (r *run) askIMDS(ctx context.Context) (v view, err error) {
 			"run this again when IMDS answers")
 	}
 	return v, nil
+}
+
+// vpcEvery is how often, in minutes, a restore asks IMDS for the CIDRs of the VPC. An operator may
+// add one once in a while.
+const vpcEvery = 10
+
+// refresh asks IMDS only what can have changed on a node that is in order by the state file. It
+// returns false if the node is not, or if IMDS does not list primary and static IP.
+func (r *run) refresh(ctx context.Context) bool {
+	s := r.memory.State()
+	known := node.Remembered(s)
+	if s.Phase != state.Programmed || !s.RecordDue.IsZero() || known.MAC == nil || len(known.VPC) == 0 {
+		return false
+	}
+	id, ok := ec2.OpenIMDS(r.env).Refresh(ctx, known, time.Now().Minute()%vpcEvery == 0)
+	if !ok || !slices.Contains(id.Addresses, s.Static) || !slices.Contains(id.Addresses, s.Primary) {
+		return false
+	}
+	r.facts.ID = id
+	return true
 }
 
 // restoreBy acts on what the state file and IMDS say.
@@ -246,11 +231,13 @@ func (r *run) finishKernel(ctx context.Context) error {
 // putBack brings the kernel into the state that the last run left, and updates the state file with
 // what IMDS says now.
 func (r *run) putBack(ctx context.Context) error {
-	if err := r.kernel.awaitLink(ctx); err != nil {
+	s := r.memory.State()
+	former := formerOf(s.Former, s.Static, r.facts.ID.PrimaryIP)
+	seen, err := r.kernel.awaitLink(ctx, former)
+	if err != nil {
 		return err
 	}
-	s := r.memory.State()
-	if err := r.kernel.program(ctx, s.Static, formerOf(s.Former, s.Static, r.facts.ID.PrimaryIP), r.report.putBack); err != nil {
+	if err := r.kernel.program(ctx, s.Static, former, r.report.putBack, seen...); err != nil {
 		return err
 	}
 	changed := false

@@ -83,6 +83,57 @@ func TestRestoreRepairsDrift(t *testing.T) {
 	}
 }
 
+// A restore of a node in order asks IMDS for a token and for two things, every tenth minute for
+// three, and looks at the kernel once. It changes and reports nothing.
+func TestRestoreOfAHealthyNodeIsCheap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.apply()
+		before := n.snapshot()
+		most := map[int]int{}
+		for range 20 {
+			time.Sleep(time.Minute)
+			n.cloud.ForgetCalls()
+			looks := n.kernel.Looks()
+			rep := n.restore(ExitOK)
+			if len(rep.Changes) > 0 || len(rep.Warnings) > 0 || len(rep.Notes) > 0 {
+				t.Errorf("changes %q, warnings %q, notes %q", rep.Changes, rep.Warnings, rep.Notes)
+			}
+			if got := n.kernel.Looks() - looks; got != 1 {
+				t.Errorf("%d looks at the kernel", got)
+			}
+			most[len(n.cloud.Calls())]++
+		}
+		if most[3] != 18 || most[4] != 2 {
+			t.Errorf("of 20 restores, by requests to IMDS: %v; want 18 with 3 and 2 with 4", most)
+		}
+		if after := n.snapshot(); !slices.Equal(after, before) {
+			t.Errorf("restore changed the node:\n%s\nwant\n%s", after, before)
+		}
+	})
+}
+
+// A CIDR that is added to the VPC later is found by restore within ten minutes.
+func TestRestoreFindsNewCIDR(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{})
+		n.apply()
+		s := n.state()
+		want := s.VPC
+		s.VPC = netiptest.Prefixes("10.9.0.0/16") // as if IMDS had said another one then
+		if err := state.Save(n.env.Path(n.cfg.StateDir), s); err != nil {
+			t.Fatal(err)
+		}
+		for range vpcEvery {
+			time.Sleep(time.Minute)
+			n.restore(ExitOK)
+		}
+		if got := n.state().VPC; !slices.Equal(got, want) {
+			t.Errorf("after %d minutes the state file has %v, want %v", vpcEvery, got, want)
+		}
+	})
+}
+
 // The address is withdrawn after five answers of IMDS without it, and not put back while IMDS is
 // silent.
 func TestRestoreOfAnAddressThatWasMoved(t *testing.T) {

@@ -45,12 +45,10 @@ type run struct {
 	gives bool // the run gives the address back
 }
 
-// explainer gives an error of a run its exit code and remedy.
-type explainer func(context.Context, error) error
-
 func newRun(cfg Config, env Environment) *run {
 	dir := env.Path(cfg.StateDir)
 	r := &run{cfg: cfg, env: env, dir: dir, began: time.Now(), named: !cfg.Pools.Empty(), report: &reporter{log: env.Logger()}}
+	r.facts.Plain = cfg.Pools.Plain()
 	r.memory = &memory{Memory: state.NewMemory(env.Root, dir, Version(), env.SaveState), dir: dir, cfg: &r.cfg, facts: &r.facts, session: &r.session}
 	r.kernel = &kernel{cfg: &r.cfg, env: env, facts: &r.facts, session: &r.session, report: r.report}
 	r.handover = &handover{memory: r.memory, kernel: r.kernel, session: &r.session, report: r.report, explain: r.explain}

@@ -16,18 +16,6 @@ import (
 // statusAWS bounds how long a status asks AWS.
 const statusAWS = 8 * time.Second
 
-// item says whether IMDS lists the static IP.
-func (v view) item(static netip.Addr) *Item {
-	item := &Item{What: "IMDS lists " + static.String(), State: itemMissing}
-	switch {
-	case !v.answers:
-		item.State, item.Detail = itemUnknown, "IMDS does not answer"
-	case v.lists:
-		item.State = itemPresent
-	}
-	return item
-}
-
 // cloudStatus asks EC2 and Parameter Store who has the static IP.
 type cloudStatus struct {
 	env     Environment

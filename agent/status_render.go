@@ -3,11 +3,13 @@ package agent
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 )
 
 // Render writes the status for people, or as JSON.
@@ -70,4 +72,16 @@ func (s Status) Render(w io.Writer, format string) error {
 	line("status", string(s.Verdict))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// lastErrorLines returns the last error for people.
+func lastErrorLines(e LastError) []string {
+	if e.Count == 0 {
+		return []string{e.Error}
+	}
+	again := "no retry is scheduled: run emr-static-ip when the cause is repaired"
+	if e.Retrying {
+		again = systemd.RetryTimer + " keeps retrying: journalctl -u " + systemd.RetryService
+	}
+	return slices.Concat([]string{e.Headline(), e.Error}, e.Remedies, []string{again})
 }

@@ -31,11 +31,12 @@ type Result struct {
 
 // Ensure brings the kernel into the wanted state and verifies it: it observes, plans, applies, and
 // observes again until the difference is empty. If there is no difference, it changes nothing. It
-// passes each change that was made to onChange, which may be nil.
+// passes each change that was made to onChange, which may be nil. seen is what the caller has just
+// observed, with c.Former: the first look is spared then.
 //
 // Existing connections stay as they are, except those of c.Former, which end.
-func Ensure(ctx context.Context, k Kernel, c Config, onChange func(Change)) (Result, error) {
-	return converge(ctx, k, c.MAC, c.Former, onChange, func(o Observed) ([]Change, int, error) { return Plan(c, o) })
+func Ensure(ctx context.Context, k Kernel, c Config, onChange func(Change), seen ...Observed) (Result, error) {
+	return converge(ctx, k, c.MAC, c.Former, onChange, func(o Observed) ([]Change, int, error) { return Plan(c, o) }, seen...)
 }
 
 // Remove takes all our rules out of the kernel, in every backend, ends the connections that are
@@ -50,12 +51,15 @@ func Remove(ctx context.Context, k Kernel, mac net.HardwareAddr, static []netip.
 	return result, errors.Join(err, unread)
 }
 
-func converge(ctx context.Context, k Kernel, mac net.HardwareAddr, gone []netip.Addr, onChange func(Change), plan func(Observed) ([]Change, int, error)) (Result, error) {
+func converge(ctx context.Context, k Kernel, mac net.HardwareAddr, gone []netip.Addr, onChange func(Change), plan func(Observed) ([]Change, int, error), seen ...Observed) (Result, error) {
 	result := Result{Backend: k.Backend()}
 	var failed error // of the last round: ignored if the state is right
 	for round := 0; ; round++ {
-		o, err := k.Observe(ctx, mac, gone...)
-		if err != nil {
+		var o Observed
+		var err error
+		if round == 0 && len(seen) > 0 {
+			o = seen[0]
+		} else if o, err = k.Observe(ctx, mac, gone...); err != nil {
 			return result, errors.Join(err, failed)
 		}
 		changes, unchanged, err := plan(o)

@@ -9,11 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 const (
@@ -57,7 +58,7 @@ func lookPath(name string) (string, error) {
 	return "", err
 }
 
-var versionLine = regexp.MustCompile(`^iptables v(\d+)\.(\d+)\.(\d+)(?: \((legacy|nf_tables)\))?$`)
+var versionLine = lazyregexp.New(`^iptables v(\d+)\.(\d+)\.(\d+)(?: \((legacy|nf_tables)\))?$`)
 
 // findProgram looks for an iptables program and asks for its version and variant. The error is
 // absent if there is none. The go-iptables package would ask without a bound for time or output.

@@ -92,7 +92,7 @@ func TestNoShell(t *testing.T) {
 	if looked < 50 {
 		t.Errorf("looked at only %d files", looked)
 	}
-	units, err := fs.Glob(root, "agent/systemd/*")
+	units, err := fs.Glob(root, "agent/systemd/*.*")
 	if err != nil || len(units) < 4 {
 		t.Fatal(units, err)
 	}

@@ -15,10 +15,15 @@ import (
 // the policies allow and deny.
 
 // services are the prefixes of IAM actions, by the names of the SDK's packages in the source.
-var services = map[string]string{"ec2": "ec2", "awsec2": "ec2", "ssm": "ssm", "emr": "elasticmapreduce"}
+var services = map[string]string{"ec2": "ec2", "awsec2": "ec2", "ssm": "ssm"}
+
+// byHand are the prefixes of IAM actions of services that are called without their SDK clients, by
+// the method that is called with the name of the action.
+var byHand = map[string]string{"call": "iam", "try": "elasticmapreduce"}
 
 // calls returns the product's calls to AWS as IAM actions. It finds them by the SDK's input types,
-// and the calls of IAM, which are made by hand, by the name in roles.call(ctx, NAME, ...).
+// and the calls of IAM and EMR, which are made by hand, by the name in roles.call(ctx, NAME, ...)
+// and service.try(ctx, NAME, ...).
 func calls(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
@@ -27,8 +32,8 @@ func calls(t *testing.T) map[string]bool {
 			if call, ok := n.(*ast.CallExpr); ok && len(call.Args) > 1 {
 				s, isMethod := call.Fun.(*ast.SelectorExpr)
 				name, isText := call.Args[1].(*ast.BasicLit)
-				if isMethod && isText && s.Sel.Name == "call" && name.Kind == token.STRING {
-					found["iam:"+strings.Trim(name.Value, `"`)] = true
+				if isMethod && isText && byHand[s.Sel.Name] != "" && name.Kind == token.STRING {
+					found[byHand[s.Sel.Name]+":"+strings.Trim(name.Value, `"`)] = true
 				}
 			}
 			if s, ok := n.(*ast.SelectorExpr); ok {

@@ -28,11 +28,12 @@ const (
 	statesPage    = "../agent/README.md"
 	rehearsalPage = "../cmd/emrsim/README.md"
 	plainPage     = "plain/README.md"
+	watchingPage  = "monitoring/README.md"
 )
 
 // pages are the documents that name flags, commands, files and each other.
 var pages = []string{
-	mainPage, referencePage, deployingPage, protocolPage, factsPage, kernelPage, statesPage, rehearsalPage, plainPage,
+	mainPage, referencePage, deployingPage, protocolPage, factsPage, kernelPage, statesPage, rehearsalPage, plainPage, watchingPage,
 }
 
 func page(t *testing.T, name string) string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path"
@@ -19,7 +20,9 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // EMRFiles is the directory of a bundle that has EMR's files, by their paths on the node.
@@ -186,6 +189,7 @@ func (n Node) network() []Part {
 		n.command("network/addresses.txt", "ip", "-details", "address", "show"),
 		n.command("network/routes.txt", "ip", "route", "show", "table", "all"),
 		n.command("network/rules.txt", "ip", "rule", "show"),
+		{Name: "network/own-rules.txt", Read: n.ownRules},
 		n.command("network/iptables.txt", "iptables-save"),
 		n.optional("network/iptables-legacy.txt", "iptables-legacy-save"),
 		n.optional("network/iptables-nft.txt", "iptables-nft-save"),
@@ -197,6 +201,40 @@ func (n Node) network() []Part {
 		n.file("network/conntrack-max.txt", "/proc/sys/net/netfilter/nf_conntrack_max"),
 		n.file("network/modules.txt", "/proc/modules"),
 	}
+}
+
+// ownRules returns this program's rules as it sees them itself: those of nftables cannot be seen
+// otherwise where there is no program nft.
+func (n Node) ownRules(ctx context.Context) ([]byte, error) {
+	last, found, err := state.LoadLatest(n.Env.Root, n.Env.Path(n.StateDir), "")
+	if err != nil {
+		return nil, err
+	}
+	mac, err := net.ParseMAC(last.MAC)
+	if !found || err != nil {
+		return nil, ErrAbsent // no run has programmed anything
+	}
+	open := n.Env.OpenKernel
+	if open == nil {
+		open = netcfg.Open
+	}
+	kernel, err := open(ctx, netcfg.Options{Backend: last.Settings.Backend, LockWait: 5 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	o, err := kernel.Observe(ctx, mac)
+	if err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s on %s\n%s\n", kernel.Backend(), o.Link.Name, netcfg.SetRules{Backend: o.Backend, Want: o.Rules})
+	for backend, rules := range o.Strays {
+		fmt.Fprintf(&b, "# left in another backend\n%s\n", netcfg.SetRules{Backend: backend, Want: rules})
+	}
+	for _, chain := range o.Before {
+		fmt.Fprintf(&b, "# before: %s\n", chain)
+	}
+	return []byte(b.String()), errors.Join(o.Unusable, o.Unread)
 }
 
 // ownUnits are the units of this program.

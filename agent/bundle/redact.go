@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 // hidden replaces a secret.
@@ -19,7 +20,7 @@ const secretWord = `(?:passw(?:or)?d|passphrase|passcode|\bpass\b|_pass\b|pwd|se
 
 // pattern finds secrets. What it finds is replaced.
 type pattern struct {
-	find *regexp.Regexp
+	find *lazyregexp.Regexp
 	with string
 	// needs are texts in lower case. Only a line that has one of them is searched: the search takes
 	// much longer than that.
@@ -28,33 +29,33 @@ type pattern struct {
 
 // blocks are the patterns for several lines.
 var blocks = []pattern{
-	{regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----|\z)`), hidden, []string{"private key"}},
+	{lazyregexp.New(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----|\z)`), hidden, []string{"private key"}},
 	// <name>fs.s3a.secret.key</name><value>VALUE</value>, as Hadoop's files have it
-	{regexp.MustCompile(`(?is)(<name>[^<]*` + secretWord + `\s*</name>\s*<value>)[^<]*`), "${1}" + hidden, []string{"<name>"}},
+	{lazyregexp.New(`(?is)(<name>[^<]*` + secretWord + `\s*</name>\s*<value>)[^<]*`), "${1}" + hidden, []string{"<name>"}},
 }
 
 // patterns find secrets in a line, in this order.
 var patterns = []pattern{
 	// The rest of the line: its form depends on the scheme.
-	{regexp.MustCompile(`(?i)((?:proxy-)?authorization["']?\s*[:=]\s*).+`), "${1}" + hidden, []string{"authorization"}},
+	{lazyregexp.New(`(?i)((?:proxy-)?authorization["']?\s*[:=]\s*).+`), "${1}" + hidden, []string{"authorization"}},
 	// The user in a URL, up to the last @ of the word: a password may have any character.
-	{regexp.MustCompile(`(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s"'<>]*@`), "${1}" + hidden + "@", []string{"://"}},
+	{lazyregexp.New(`(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s"'<>]*@`), "${1}" + hidden + "@", []string{"://"}},
 	// The query of a URL: it may be signed.
-	{regexp.MustCompile(`(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*\?)[^\s"'<>]+`), "${1}" + hidden, []string{"://"}},
-	{regexp.MustCompile(`(?i)(\b(?:X-Amz-[A-Za-z-]+|AWSAccessKeyId|Signature)=)[^\s"'<>&]+`), "${1}" + hidden, []string{"x-amz-", "awsaccesskeyid", "signature"}},
+	{lazyregexp.New(`(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*\?)[^\s"'<>]+`), "${1}" + hidden, []string{"://"}},
+	{lazyregexp.New(`(?i)(\b(?:X-Amz-[A-Za-z-]+|AWSAccessKeyId|Signature)=)[^\s"'<>&]+`), "${1}" + hidden, []string{"x-amz-", "awsaccesskeyid", "signature"}},
 	// user:password@host, which is no URL
-	{regexp.MustCompile(`[^\s"'<>=,;:/@(){}\[\]]+:[^\s"'<>@]+@([A-Za-z0-9\[])`), hidden + "@${1}", []string{"@"}},
+	{lazyregexp.New(`[^\s"'<>=,;:/@(){}\[\]]+:[^\s"'<>@]+@([A-Za-z0-9\[])`), hidden + "@${1}", []string{"@"}},
 	// Identifiers of access keys, users and roles
-	{regexp.MustCompile(`\b(?:AKIA|ASIA|AIDA|AROA|AGPA|ANPA|ANVA|ABIA|ACCA|APKA|ASCA)[A-Z0-9]{12,}\b`), hidden,
+	{lazyregexp.New(`\b(?:AKIA|ASIA|AIDA|AROA|AGPA|ANPA|ANVA|ABIA|ACCA|APKA|ASCA)[A-Z0-9]{12,}\b`), hidden,
 		[]string{"akia", "asia", "aida", "aroa", "agpa", "anpa", "anva", "abia", "acca", "apka", "asca"}},
-	{regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?`), hidden, []string{"eyj"}}, // JSON web tokens
+	{lazyregexp.New(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?`), hidden, []string{"eyj"}}, // JSON web tokens
 }
 
 var (
-	setting = regexp.MustCompile(secretWord)
-	arn     = regexp.MustCompile(`\barn:(aws[a-z-]*):([a-z0-9-]*):([a-z0-9-]*):([^:\s"'<>,]*):[^\s"'<>,;]+`)
-	account = regexp.MustCompile(`\b(?:i|r|eni|subnet|vpc|vpce|sg|sgr|ami|vol|snap|rtb|igw|nat|acl|pl|lt|fleet|eipalloc)-[0-9a-f]{8,17}\b|\b\d{4}-\d{4}-\d{4}\b|\d+`)
-	random  = regexp.MustCompile(`[A-Za-z0-9+/_=-]{32,}`)
+	setting = lazyregexp.New(secretWord)
+	arn     = lazyregexp.New(`\barn:(aws[a-z-]*):([a-z0-9-]*):([a-z0-9-]*):([^:\s"'<>,]*):[^\s"'<>,;]+`)
+	account = lazyregexp.New(`\b(?:i|r|eni|subnet|vpc|vpce|sg|sgr|ami|vol|snap|rtb|igw|nat|acl|pl|lt|fleet|eipalloc)-[0-9a-f]{8,17}\b|\b\d{4}-\d{4}-\d{4}\b|\d+`)
+	random  = lazyregexp.New(`[A-Za-z0-9+/_=-]{32,}`)
 )
 
 // Redact returns text without what looks like a secret: keys, tokens, passwords, users and queries
@@ -158,17 +159,17 @@ func looksRandom(s string) bool {
 }
 
 // secretKey matches the whole name of a setting whose value is secret.
-var secretKey = regexp.MustCompile(`(?i)(?:` + secretWord + `|authorization)`)
+var secretKey = lazyregexp.New(`(?i)(?:` + secretWord + `|authorization)`)
 
 // plain matches values that may be shown of a file of which nobody knows all the fields: what EMR
 // calls its things, addresses, types, versions and times.
-var plain = regexp.MustCompile(`^(?:` + strings.Join([]string{
+var plain = lazyregexp.New(`^(?:` + strings.Join([]string{
 	``,
 	`(?i)(?:master|core|task)(?: (?:instance group|fleet))?`, `(?i)(?:on[_-]?demand|spot)`, `(?i)(?:true|false|yes|no|none|null|aws|aws-cn|aws-us-gov|localhost|running|starting|waiting|bootstrapping|terminated)`,
 	`(?:j|s|ig|if|i|r|eni|subnet|vpc|sg|ami|vol|rtb|vpce|pl)-[0-9A-Za-z]{4,24}`,
 	`\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2}|-\d{1,3}(?:\.\d{1,3}){0,3})?`, `(?:ip|i)-[0-9a-f-]{4,40}(?:\.[a-z0-9-]+){0,3}\.(?:internal|compute\.internal)`,
 	`[a-z0-9]{2,8}(?:-[a-z0-9]{2,8})?\.[0-9]*(?:nano|micro|small|medium|large|xlarge|metal)(?:-[0-9a-z]+)?`, `emr-(?:spark-)?[0-9]+(?:\.[0-9x]+){1,2}`, `[A-Z][A-Za-z]{1,20}_[0-9]+(?:_[0-9]+){1,3}`,
-	`[a-z]{2}(?:-[a-z]{2,9}){1,3}-\d[a-z]?`, `[0-9]{1,6}(?:\.[0-9]{1,6})?`, `--[a-z][a-z-]{1,30}`, `\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?`, `(?:https?://)?[a-z0-9.-]{1,80}\.(?:amazonaws\.com(?:\.cn)?|amazon\.com)`,
+	`[a-z]{2}(?:-[a-z]{2,9}){1,3}-\d[a-z]?`, `[0-9]{1,6}(?:\.[0-9]{1,6})?`, `1[0-9]{12}`, `--[a-z][a-z-]{1,30}`, `\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?`, `(?:https?://)?[a-z0-9.-]{1,80}\.(?:amazonaws\.com(?:\.cn)?|amazon\.com)`,
 }, "|") + `)$`)
 
 // RedactJSON returns a file of EMR's with all its fields, and only those values that are known to
@@ -233,7 +234,7 @@ func harmless(value any, name string, learn func(string)) any {
 }
 
 // fieldName matches the name of a field as programs have them.
-var fieldName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,60}$`)
+var fieldName = lazyregexp.New(`^[A-Za-z][A-Za-z0-9_.-]{0,60}$`)
 
 // shownName returns the name of a field. A map may have names that somebody chose.
 func shownName(name string) string {
@@ -260,10 +261,10 @@ func looksLikePassword(s string) bool {
 }
 
 // stateToken matches a field of protobuf text with its value, a value in a list, or a name.
-var stateToken = regexp.MustCompile(`(?:([A-Za-z_]\w*)(\s*:\s*))?("(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|[^\s"'{}\[\]<>,;:]+)`)
+var stateToken = lazyregexp.New(`(?:([A-Za-z_]\w*)(\s*:\s*))?("(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|[^\s"'{}\[\]<>,;:]+)`)
 
 // stateComment matches a comment of protobuf text, or a string, in which there is none.
-var stateComment = regexp.MustCompile(`"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|#[^\n]*`)
+var stateComment = lazyregexp.New(`"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|#[^\n]*`)
 
 // redactState returns job-flow-state.txt, which is protobuf text, with all its fields and those
 // values that RedactJSON would show.

@@ -73,7 +73,7 @@ func TestBundle(t *testing.T) {
 			if len(files) != len(o.Bundle.Files) {
 				t.Errorf("%d files, and %d are listed", len(files), len(o.Bundle.Files))
 			}
-			for _, name := range []string{"version.json", "doctor.json", "status.json", "ledger.json", "state/state.json", "emr/files/mnt/var/lib/info/job-flow.json", "network/iptables.txt"} {
+			for _, name := range []string{"version.json", "doctor.json", "status.json", "ledger.json", "state/state.json", "emr/files/mnt/var/lib/info/job-flow.json", "network/iptables.txt", "network/own-rules.txt"} {
 				content := files[name]
 				if content == "" {
 					t.Errorf("%s: no %s", test.name, name)

@@ -23,6 +23,9 @@ var (
 	doctorDefaults  = map[string]time.Duration{flagIMDS: agent.DefaultDoctorIMDSTimeout, flagLockWait: agent.DefaultDoctorLockWait}
 )
 
+// poweroffCommand is the release by emr-static-ip-release.service.
+const poweroffCommand = "at-poweroff"
+
 // tree returns the root command with all commands below it. Without a command, the root does the
 // same as apply.
 func (c *commandLine) tree() *cobra.Command {
@@ -50,7 +53,7 @@ func (c *commandLine) tree() *cobra.Command {
 	c.flags.add(root.Flags(), applyFlags, nil)
 	c.flags.add(root.Flags(), nodeFlags, nil)
 	run := &c.report
-	root.AddCommand(c.printing(c.apply(), run), c.printing(c.plan(), run), c.printing(c.doctorCommand(), &doctor.Diagnosis{}), c.printing(c.retryCommand(), run),
+	root.AddCommand(c.printing(c.apply(), run), c.printing(c.plan(), run), c.printing(c.doctorCommand(), &doctor.Diagnosis{}), c.printing(c.retryCommand(), run), c.printing(c.poweroffCommand(), run),
 		c.printing(c.release(), run), c.printing(c.restore(), run), c.printing(c.statusCommand(), &agent.Status{Verdict: agent.VerdictUnknown}), c.ledger(), c.cluster(),
 		c.completion(), c.printing(c.version(), versions()), c.euid())
 	return c.printing(root, run)
@@ -103,6 +106,15 @@ func (c *commandLine) release() *cobra.Command {
 	cmd.Long = `Give this node's static IP back: remove rules and address from the kernel, delete the record, and
 unassign the address in EC2. An interrupted release goes on when it is run again.`
 	cmd.Example = `  emr-static-ip release`
+	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	return cmd
+}
+
+// poweroffCommand returns the hidden command that the release unit runs when it is stopped. The
+// unit has the word too.
+func (c *commandLine) poweroffCommand() *cobra.Command {
+	cmd := c.withoutAddresses(poweroffCommand, "it gives back what this node has", c.run(c.program.Release))
+	cmd.Short, cmd.Hidden = "Release at poweroff, for the unit of instances outside EMR", true
 	c.flags.add(cmd.Flags(), nodeFlags, nil)
 	return cmd
 }

@@ -86,7 +86,7 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 	cfg, err := c.flags.config(cmd, args)
 	c.logFormat = cfg.LogFormat
 	cfg.DryRun = cfg.DryRun || cmd.Name() == "plan"
-	cfg.Retrying = cmd.Name() == retryCommand
+	cfg.Retrying, cfg.AtPoweroff = cmd.Name() == retryCommand, cmd.Name() == poweroffCommand
 	c.report.DryRun = cfg.DryRun
 	if !cfg.DryRun && (cmd == cmd.Root() || cmd.Name() == "apply" || cfg.Retrying) {
 		c.cfg, c.retry = cfg, c.flags.again(cmd, args)

@@ -9,14 +9,15 @@ import (
 	"slices"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/operator"
+	"github.com/emr-static-ip/emr-static-ip/internal/identifier"
 	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
@@ -69,7 +70,7 @@ func (c *check) open(ctx context.Context) (err error) {
 	if c.aws, err = c.at.Open(ctx, c.env, imds); err != nil {
 		return err
 	}
-	c.emr = &service{api: emr.NewFromConfig(c.aws.Config), cluster: c.cfg.Cluster, at: iam.Place{Region: c.at.Region}, denied: map[string]error{}}
+	c.emr = &service{api: newClient(c.aws), cluster: c.cfg.Cluster, at: iam.Place{Region: c.at.Region}, denied: map[string]error{}}
 	return nil
 }
 
@@ -140,8 +141,11 @@ func (c *check) look(ctx context.Context) error {
 	slices.Sort(subnets)
 	c.pages = 0
 	for _, subnet := range slices.Compact(subnets) {
-		if subnet == "" {
+		if subnet == "" { // an instance that is about to have or to lose its interface
 			continue
+		}
+		if !identifier.EC2(subnet, "subnet-") {
+			return fmt.Errorf("EC2 lists an instance of the cluster in the subnet %s", text.Quote(subnet))
 		}
 		c.subnet = subnet
 		inv := &inventory.Inventory{API: inventory.NewAPI(c.aws.Config), EC2: census, Prefix: l.prefix, Subnet: subnet}

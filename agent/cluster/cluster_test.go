@@ -252,3 +252,26 @@ func TestCheckFails(t *testing.T) {
 		})
 	}
 }
+
+// TestOddAnswersOfEMR gives answers that are AWS JSON and not EMR's. None of them is read as a
+// cluster without nodes: it is an error, or said to be something else's answer.
+func TestOddAnswersOfEMR(t *testing.T) {
+	for name, answer := range map[string]string{
+		"no cluster":                  `{}`,
+		"no state":                    `{"Cluster":{"Name":"etl"}}`,
+		"a number for the name":       `{"Cluster":{"Name":7,"Status":{"State":"RUNNING"}}}`,
+		"an instance id that is none": `{"Cluster":{"Status":{"State":"RUNNING"}},"Instances":[{"Ec2InstanceId":"i-1\" or"}]}`,
+		"pages without end":           `{"Cluster":{"Status":{"State":"RUNNING"}},"Marker":"again"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAccount(t, cloud.Options{Seed: 3})
+				a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes...)
+				a.odd = answer
+				if r, err := Check(t.Context(), a.cfg, a.env, read); err == nil && len(r.Unseen) == 0 {
+					t.Errorf("no error: %+v", r)
+				}
+			})
+		})
+	}
+}

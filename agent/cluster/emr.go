@@ -8,14 +8,13 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/emr"
-	"github.com/aws/aws-sdk-go-v2/service/emr/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/operator"
+	"github.com/emr-static-ip/emr-static-ip/internal/identifier"
 )
 
 // maxPages bounds the pages of one list. EMR lists at most 2,000 instances on a page, and a cluster
@@ -26,19 +25,66 @@ const maxPages = 100
 // subnets often have no way to it, and the check goes on without EMR.
 const silentAttempts = 3
 
-// emrAPI is what the check calls of EMR. It is called by people and pipelines only, never by a
-// node's run: its quotas are too small for a launch.
-type emrAPI interface {
-	DescribeCluster(context.Context, *emr.DescribeClusterInput, ...func(*emr.Options)) (*emr.DescribeClusterOutput, error)
-	ListInstances(context.Context, *emr.ListInstancesInput, ...func(*emr.Options)) (*emr.ListInstancesOutput, error)
-	ListInstanceGroups(context.Context, *emr.ListInstanceGroupsInput, ...func(*emr.Options)) (*emr.ListInstanceGroupsOutput, error)
-	ListInstanceFleets(context.Context, *emr.ListInstanceFleetsInput, ...func(*emr.Options)) (*emr.ListInstanceFleetsOutput, error)
-	ListBootstrapActions(context.Context, *emr.ListBootstrapActionsInput, ...func(*emr.Options)) (*emr.ListBootstrapActionsOutput, error)
+// emrService is EMR. It is called by people and pipelines only, never by a node's run: its quotas
+// are too small for a launch.
+var emrService = ec2.JSONService{ID: "EMR", Name: "elasticmapreduce", Target: "ElasticMapReduce", FIPSIn: "aws-us-gov"}
+
+// The answers, as far as the check reads them.
+// https://docs.aws.amazon.com/emr/latest/APIReference/API_Operations.html
+type (
+	status struct {
+		State             string
+		StateChangeReason struct{ Message string }
+	}
+	describeCluster struct {
+		Cluster *struct {
+			Name, ReleaseLabel, InstanceCollectionType string
+			Status                                     status
+		}
+	}
+	listInstanceGroups struct {
+		InstanceGroups []struct {
+			Id, InstanceGroupType                        string
+			RequestedInstanceCount, RunningInstanceCount int
+			Status                                       status
+		}
+		Marker string
+	}
+	listInstanceFleets struct {
+		InstanceFleets []struct {
+			Id, InstanceFleetType                                string
+			TargetOnDemandCapacity, TargetSpotCapacity           int
+			ProvisionedOnDemandCapacity, ProvisionedSpotCapacity int
+			Status                                               status
+		}
+		Marker string
+	}
+	listInstances struct {
+		Instances []struct {
+			Id, Ec2InstanceId, InstanceGroupId, InstanceFleetId string
+			Status                                              status
+		}
+		Marker string
+	}
+	listBootstrapActions struct {
+		BootstrapActions []struct {
+			Name, ScriptPath string
+			Args             []string
+		}
+		Marker string
+	}
+)
+
+// request is the parameters of each of the calls.
+type request struct {
+	ClusterId      string
+	InstanceStates []string `json:",omitempty"`
+	Marker         string   `json:",omitempty"`
 }
 
 // service is EMR, as far as the caller may see it.
 type service struct {
-	api     emrAPI
+	api     *ec2.JSONClient
 	cluster string
 	at      iam.Place
 
@@ -76,11 +122,7 @@ type emrInstance struct {
 
 // over reports whether the cluster has ended, or is ending.
 func (s sight) over() bool {
-	switch types.ClusterState(s.state) {
-	case types.ClusterStateTerminating, types.ClusterStateTerminated, types.ClusterStateTerminatedWithErrors:
-		return true
-	}
-	return false
+	return s.state == "TERMINATING" || s.state == "TERMINATED" || s.state == "TERMINATED_WITH_ERRORS"
 }
 
 // started returns the EC2 ids of the instances.
@@ -99,19 +141,16 @@ func (s *service) look(ctx context.Context) (sight, error) {
 	var v sight
 	fleets := false
 	err := s.try(ctx, "DescribeCluster", func() error {
-		out, err := s.api.DescribeCluster(ctx, &emr.DescribeClusterInput{ClusterId: &s.cluster}, s.briefly)
-		if err != nil {
+		var out describeCluster
+		if err := s.api.Call(ctx, "DescribeCluster", request{ClusterId: s.cluster}, &out); err != nil {
 			return err
 		}
 		c := out.Cluster
-		if c == nil || c.Status == nil {
+		if c == nil || c.Status.State == "" {
 			return errors.New("EMR's answer has no cluster with a state")
 		}
-		v.described, v.name, v.release, v.state = true, aws.ToString(c.Name), aws.ToString(c.ReleaseLabel), string(c.Status.State)
-		if r := c.Status.StateChangeReason; r != nil {
-			v.reason = aws.ToString(r.Message)
-		}
-		fleets = c.InstanceCollectionType == types.InstanceCollectionTypeInstanceFleet
+		v.described, v.name, v.release, v.state, v.reason = true, c.Name, c.ReleaseLabel, c.Status.State, c.Status.StateChangeReason.Message
+		fleets = c.InstanceCollectionType == "INSTANCE_FLEET"
 		return nil
 	})
 	if err != nil {
@@ -182,13 +221,15 @@ func (s *service) try(ctx context.Context, call string, do func() error) error {
 
 // isInvalid reports whether EMR does not accept the request. It says so of clusters that it does
 // not know.
-func isInvalid(err error) bool {
-	invalid := (*types.InvalidRequestException)(nil)
-	return errors.As(err, &invalid)
-}
+func isInvalid(err error) bool { return ec2.ErrorCode(err) == "InvalidRequestException" }
 
-// briefly makes a call give up an endpoint that nobody can connect to.
-func (s *service) briefly(o *emr.Options) { o.Retryer = &briefRetryer{Retryer: o.Retryer} }
+// newClient returns a client of EMR that gives up an endpoint that nobody can connect to.
+func newClient(session *ec2.Session) *ec2.JSONClient {
+	c := session.JSON(emrService)
+	patient := c.Retryer
+	c.Retryer = func() aws.Retryer { return &briefRetryer{Retryer: patient()} }
+	return c
+}
 
 type briefRetryer struct {
 	aws.Retryer
@@ -205,98 +246,72 @@ func (r *briefRetryer) IsErrorRetryable(err error) bool {
 	return r.Retryer.IsErrorRetryable(err)
 }
 
-// pages calls next with one marker after the other until there is none.
-func pages(next func(marker *string) (*string, error)) error {
-	var marker *string
+// pages makes a call with one marker after the other until there is none. read takes one page and
+// returns the next marker.
+func pages[T any](ctx context.Context, s *service, call string, states []string, read func(T) (marker string)) error {
+	in := request{ClusterId: s.cluster, InstanceStates: states}
 	for range maxPages {
-		following, err := next(marker)
-		if err != nil || aws.ToString(following) == "" {
+		var out T
+		if err := s.api.Call(ctx, call, in, &out); err != nil {
 			return err
 		}
-		marker = following
+		if in.Marker = read(out); in.Marker == "" {
+			return nil
+		}
 	}
 	return fmt.Errorf("EMR's answer has more than %d pages", maxPages)
 }
 
 func (s *service) instanceGroups(ctx context.Context) (groups []Group, err error) {
-	err = pages(func(marker *string) (*string, error) {
-		out, err := s.api.ListInstanceGroups(ctx, &emr.ListInstanceGroupsInput{ClusterId: &s.cluster, Marker: marker}, s.briefly)
-		if err != nil {
-			return nil, err
-		}
+	err = pages(ctx, s, "ListInstanceGroups", nil, func(out listInstanceGroups) string {
 		for _, g := range out.InstanceGroups {
-			x := Group{ID: aws.ToString(g.Id), Role: string(g.InstanceGroupType), Requested: int(aws.ToInt32(g.RequestedInstanceCount)), Running: int(aws.ToInt32(g.RunningInstanceCount))}
-			if g.Status != nil {
-				x.State = string(g.Status.State)
-			}
-			groups = append(groups, x)
+			groups = append(groups, Group{ID: g.Id, Role: g.InstanceGroupType, State: g.Status.State, Requested: g.RequestedInstanceCount, Running: g.RunningInstanceCount})
 		}
-		return out.Marker, nil
+		return out.Marker
 	})
 	return groups, err
 }
 
 func (s *service) instanceFleets(ctx context.Context) (groups []Group, err error) {
-	err = pages(func(marker *string) (*string, error) {
-		out, err := s.api.ListInstanceFleets(ctx, &emr.ListInstanceFleetsInput{ClusterId: &s.cluster, Marker: marker}, s.briefly)
-		if err != nil {
-			return nil, err
-		}
+	err = pages(ctx, s, "ListInstanceFleets", nil, func(out listInstanceFleets) string {
 		for _, f := range out.InstanceFleets {
-			x := Group{
-				ID: aws.ToString(f.Id), Role: string(f.InstanceFleetType), Fleet: true,
-				Requested: int(aws.ToInt32(f.TargetOnDemandCapacity) + aws.ToInt32(f.TargetSpotCapacity)),
-				Running:   int(aws.ToInt32(f.ProvisionedOnDemandCapacity) + aws.ToInt32(f.ProvisionedSpotCapacity)),
-			}
-			if f.Status != nil {
-				x.State = string(f.Status.State)
-			}
-			groups = append(groups, x)
+			groups = append(groups, Group{
+				ID: f.Id, Role: f.InstanceFleetType, State: f.Status.State, Fleet: true,
+				Requested: f.TargetOnDemandCapacity + f.TargetSpotCapacity, Running: f.ProvisionedOnDemandCapacity + f.ProvisionedSpotCapacity,
+			})
 		}
-		return out.Marker, nil
+		return out.Marker
 	})
 	return groups, err
 }
 
 // active are the states of instances that the check asks for. EMR lists terminated instances for
 // weeks.
-var active = []types.InstanceState{
-	types.InstanceStateAwaitingFulfillment, types.InstanceStateProvisioning, types.InstanceStateBootstrapping, types.InstanceStateRunning,
-}
+var active = []string{"AWAITING_FULFILLMENT", "PROVISIONING", "BOOTSTRAPPING", "RUNNING"}
 
 func (s *service) listInstances(ctx context.Context) (list []emrInstance, err error) {
-	err = pages(func(marker *string) (*string, error) {
-		out, err := s.api.ListInstances(ctx, &emr.ListInstancesInput{ClusterId: &s.cluster, InstanceStates: active, Marker: marker}, s.briefly)
-		if err != nil {
-			return nil, err
-		}
+	var odd error
+	err = pages(ctx, s, "ListInstances", active, func(out listInstances) string {
 		for _, i := range out.Instances {
-			x := emrInstance{id: aws.ToString(i.Id), ec2: aws.ToString(i.Ec2InstanceId), group: aws.ToString(i.InstanceGroupId) + aws.ToString(i.InstanceFleetId)}
-			if i.Status != nil {
-				x.state = string(i.Status.State)
-				if r := i.Status.StateChangeReason; r != nil {
-					x.reason = aws.ToString(r.Message)
-				}
+			if i.Ec2InstanceId != "" && !identifier.EC2(i.Ec2InstanceId, "i-") {
+				odd = fmt.Errorf("EMR's answer has an instance %s", text.Quote(i.Ec2InstanceId))
+				continue // EC2 is asked about the ids
 			}
-			if x.state != string(types.InstanceStateTerminated) { // whatever was asked for
-				list = append(list, x)
+			if i.Status.State != "TERMINATED" { // whatever was asked for
+				list = append(list, emrInstance{id: i.Id, ec2: i.Ec2InstanceId, group: i.InstanceGroupId + i.InstanceFleetId, state: i.Status.State, reason: i.Status.StateChangeReason.Message})
 			}
 		}
-		return out.Marker, nil
+		return out.Marker
 	})
-	return list, err
+	return list, cmp.Or(err, odd)
 }
 
 func (s *service) bootstrapActions(ctx context.Context) (list []action, err error) {
-	err = pages(func(marker *string) (*string, error) {
-		out, err := s.api.ListBootstrapActions(ctx, &emr.ListBootstrapActionsInput{ClusterId: &s.cluster, Marker: marker}, s.briefly)
-		if err != nil {
-			return nil, err
-		}
+	err = pages(ctx, s, "ListBootstrapActions", nil, func(out listBootstrapActions) string {
 		for _, a := range out.BootstrapActions {
-			list = append(list, action{name: aws.ToString(a.Name), path: aws.ToString(a.ScriptPath), args: a.Args})
+			list = append(list, action{name: a.Name, path: a.ScriptPath, args: a.Args})
 		}
-		return out.Marker, nil
+		return out.Marker
 	})
 	return list, err
 }

@@ -38,6 +38,7 @@ type account struct {
 	cfg           agent.Config
 	denied        string   // an action, where the test asks for it
 	exhausted     []string // quotas that others have used up
+	odd           string   // the answer to each call of EMR
 	blocked       string   // a service in whose place a firewall answers
 	silent        string   // a service whose endpoint nobody can connect to
 }
@@ -67,6 +68,12 @@ func (a *account) RoundTrip(req *http.Request) (*http.Response, error) {
 	if a.silent != "" && strings.HasPrefix(req.URL.Hostname(), a.silent+".") {
 		time.Sleep(5 * time.Second)
 		return nil, &timeout{}
+	}
+	if a.odd != "" && strings.HasPrefix(req.URL.Hostname(), "elasticmapreduce.") {
+		w := httptest.NewRecorder()
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		_, _ = w.WriteString(a.odd)
+		return w.Result(), nil
 	}
 	if a.blocked != "" && strings.HasPrefix(req.URL.Hostname(), a.blocked+".") {
 		w := httptest.NewRecorder()

@@ -67,6 +67,9 @@ func TestDoctorAgrees(t *testing.T) {
 			}
 			n.cfg = agent.DefaultConfig()
 		}, exit.Usage, "addresses", resultFailed},
+		{"a list without roles", func(n *testNode, _ *agenttest.Network) {
+			n.cfg.Pools = agent.Pools{Any: netiptest.Addrs("10.0.1.21")}
+		}, exit.Usage, "role", resultFailed},
 		{"no list", func(n *testNode, _ *agenttest.Network) { n.cfg.Pools = agent.Pools{} }, exit.Usage, "addresses", resultFailed},
 		{"no list, on a task node", func(n *testNode, _ *agenttest.Network) { n.cfg.Pools, n.cfg.Role = agent.Pools{}, emr.Task }, exit.OK, "addresses", resultOK},
 		{"a wrong address and a missing permission", func(n *testNode, _ *agenttest.Network) {

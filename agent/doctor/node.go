@@ -183,13 +183,17 @@ func (d *examination) kernelFindings(ctx context.Context) []Finding {
 // unitFinding looks at what restores the static IP after a reboot.
 func (d *examination) unitFinding(ctx context.Context) Finding {
 	const remedy = "run emr-static-ip restore at boot and every minute by other means"
+	units := systemd.Service + " and " + systemd.Timer
+	if d.facts.Plain && !d.cfg.NoShutdownAction {
+		units = systemd.Service + ", " + systemd.Timer + " and " + systemd.ReleaseService
+	}
 	switch {
 	case d.cfg.NoUnits:
 		return warning("units", "", remedy, "--no-units: nothing restores address and rules after a reboot")
 	case !systemd.Running(d.env):
 		return warning("units", "", remedy, "systemd does not run here (no %s): nothing restores address and rules after a reboot", systemd.RunDir)
 	case !d.hasState || d.last.Phase != state.Programmed:
-		return fine("units", "", "systemd runs; a run installs %s and %s", systemd.Service, systemd.Timer)
+		return fine("units", "", "systemd runs; a run installs %s", units)
 	}
 	parts, err := agent.InspectInstalled(ctx, d.cfg, d.env)
 	if err != nil {
@@ -204,7 +208,7 @@ func (d *examination) unitFinding(ctx context.Context) Finding {
 	if len(wrong) > 0 {
 		return warning("units", "", "run emr-static-ip again", "%s", strings.Join(wrong, "; "))
 	}
-	return fine("units", "", "%s and %s are installed, enabled and active", systemd.Service, systemd.Timer)
+	return fine("units", "", "%s are installed, enabled and active", units)
 }
 
 // verifyFindings makes the connections of --verify: with the static IP if the node has one.

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"regexp"
 	"strings"
 	"syscall"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 // Plain returns err with a text in which each chain of the SDK's errors is one clause:
@@ -136,6 +136,6 @@ func WithoutRequest(text string) string {
 }
 
 // sdkWords match what some errors of the SDK begin with that wrap others by their text alone.
-var sdkWords = regexp.MustCompile(`^operation error [^,]*, (https? response error )?`)
+var sdkWords = lazyregexp.New(`^operation error [^,]*, (https? response error )?`)
 
-var requestID = regexp.MustCompile(`https? response error StatusCode: [0-9]*, RequestID: [^,]*, `)
+var requestID = lazyregexp.New(`https? response error StatusCode: [0-9]*, RequestID: [^,]*, `)

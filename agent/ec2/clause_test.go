@@ -69,7 +69,7 @@ func TestRefusals(t *testing.T) {
 		exit          exit.Code
 		never         string
 	}{
-		{"ParameterLimitExceeded", "", exit.Internal, "run again"},
+		{"ParameterLimitExceeded", "", exit.Internal, ""},
 		{"OperationNotPermitted", "", exit.Internal, ""},
 		{"Blocked", "", exit.Internal, ""},
 		{"IncorrectState", "", exit.Internal, ""},

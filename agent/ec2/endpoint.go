@@ -14,19 +14,13 @@ import (
 
 // Endpoint returns where the SDK calls EC2.
 func Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
-	return endpoint(ctx, cfg, false)
-}
-
-// endpoint is Endpoint. If plain is set, it ignores the operator's settings.
-func endpoint(ctx context.Context, cfg aws.Config, plain bool) (*url.URL, error) {
 	o := ec2.NewFromConfig(cfg).Options()
-	p := ec2.EndpointParameters{Region: aws.String(o.Region), UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false)}
-	if !plain {
-		p.UseDualStack = aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled)
-		p.UseFIPS = aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled)
-		p.Endpoint = o.BaseEndpoint
-	}
-	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, p)
+	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, ec2.EndpointParameters{
+		Region:       aws.String(o.Region),
+		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		Endpoint:     o.BaseEndpoint,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("finding the endpoint of EC2: %w", err)
 	}
@@ -62,13 +56,9 @@ func EndpointService(region, service string) string {
 // S3Endpoint returns where the AWS CLI and EMR call S3: s3.REGION, with the domain that EC2's name
 // has in the region's partition. The SDK's client of S3, which would tell, is not linked for this.
 func S3Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
-	u, err := endpoint(ctx, cfg, true)
+	domain, err := domainOf(ctx, cfg, false)
 	if err != nil {
 		return nil, err
-	}
-	domain, ok := strings.CutPrefix(u.Host, "ec2.")
-	if !ok {
-		return nil, fmt.Errorf("finding the endpoint of S3: EC2's is %s", text.Quote(u.Host))
 	}
 	o := ec2.NewFromConfig(cfg).Options().EndpointOptions
 	name := "s3"
@@ -79,4 +69,19 @@ func S3Endpoint(ctx context.Context, cfg aws.Config) (*url.URL, error) {
 		name += ".dualstack"
 	}
 	return &url.URL{Scheme: "https", Host: name + "." + domain}, nil
+}
+
+// domainOf returns the domain of the region's endpoints, which those of EC2 have after ec2: the
+// region and the partition's suffix, by default without dual stack.
+func domainOf(ctx context.Context, cfg aws.Config, dualStack bool) (string, error) {
+	p := ec2.EndpointParameters{Region: aws.String(cfg.Region), UseDualStack: aws.Bool(dualStack), UseFIPS: aws.Bool(false)}
+	e, err := ec2.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, p)
+	if err != nil {
+		return "", fmt.Errorf("finding the domain of %s: %w", text.Quote(cfg.Region), err)
+	}
+	domain, ok := strings.CutPrefix(e.URI.Host, "ec2.")
+	if !ok {
+		return "", fmt.Errorf("finding the domain of %s: EC2's endpoint is %s", text.Quote(cfg.Region), text.Quote(e.URI.Host))
+	}
+	return domain, nil
 }

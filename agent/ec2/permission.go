@@ -45,7 +45,10 @@ func PermissionRemedy(err error, at iam.Place) string {
 		return fmt.Sprintf("a policy denies %s: look for its Deny statement in the policies of the role and its permissions boundary, "+
 			"in the organization's service control policies, and in the policy of the VPC endpoint%s", action, tags)
 	}
-	where := "the role of the instance profile (EMR: JobFlowRole)"
+	where := "the role of the instance profile"
+	if !at.Plain {
+		where += " (EMR: JobFlowRole)"
+	}
 	for _, kind := range []string{endpointPolicy, "permissions boundary", "session policy", "service control policy", "resource control policy"} {
 		if strings.Contains(message, "no "+kind+" allows") {
 			where = "the " + kind

@@ -10,8 +10,9 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 //go:embed *-policy.json
@@ -63,7 +64,7 @@ func (p Place) Policy(file string) string {
 
 // perSubnet matches a text of a document that names the subnet, with the colon before it where it
 // is the only value of its key.
-var perSubnet = regexp.MustCompile(`(: )?"[^"]*` + subnet + `[^"]*"`)
+var perSubnet = lazyregexp.New(`(: )?"[^"]*` + subnet + `[^"]*"`)
 
 // Fill replaces the placeholders in a document or in a part of one. A text that names the subnet is
 // repeated for each subnet.

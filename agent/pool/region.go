@@ -2,19 +2,19 @@ package pool
 
 import (
 	"errors"
-	"regexp"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 // The first script of this kind took MASTER_IP REGION and served the master alone. Its argument
 // lists are still in clusters that are cloned.
 
 // regionName is a region as AWS names them: us-east-1, us-gov-west-1, cn-north-1, eusc-de-east-1.
-var regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]{2,12}){1,3}-[1-9][0-9]?$`)
+var regionName = lazyregexp.New(`^[a-z]{2,4}(-[a-z]{2,12}){1,3}-[1-9][0-9]?$`)
 
 // zoneName is an availability zone or a local zone: us-east-1a, us-west-2-lax-1a.
-var zoneName = regexp.MustCompile(`^([a-z]{2,4}(?:-[a-z]{2,12}){1,3}-[1-9][0-9]?)(?:-[a-z]{2,4}-[0-9]{1,2})?[a-z]$`)
+var zoneName = lazyregexp.New(`^([a-z]{2,4}(?:-[a-z]{2,12}){1,3}-[1-9][0-9]?)(?:-[a-z]{2,4}-[0-9]{1,2})?[a-z]$`)
 
 // IsRegion reports whether s has the form of a region's name.
 func IsRegion(s string) bool { return regionName.MatchString(s) }

@@ -64,10 +64,6 @@ func LockWith(ctx context.Context, dir string, wait *host.Progress) (unlock func
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("locking %s: %w", p, err), f.Close())
 	}
-	// For the message of a process that waits. The lock does not depend on it.
-	if err := f.Truncate(0); err == nil {
-		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
 	return func() {
 		// Close alone is not enough. A child process has the open file too until it executes its
 		// program, and would hold the lock for that moment.
@@ -97,14 +93,53 @@ func flock(f *os.File) error {
 	}
 }
 
-// holder returns " (process 1234)", or "" if the file does not have a process.
+// maxLocks limits what is read of the kernel's list of locks, in bytes.
+const maxLocks = 1 << 20
+
+// holder returns " (process 1234)", or "" if the kernel does not say who holds the lock. A holder
+// need not write its number into the file then, which the timer would do every minute.
 func holder(f *os.File) string {
-	data, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
+	info, err := f.Stat()
 	if err != nil {
 		return ""
 	}
-	if pid, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && pid > 0 {
-		return fmt.Sprintf(" (process %d)", pid)
+	own, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
 	}
-	return ""
+	list, err := os.Open("/proc/locks")
+	if err != nil {
+		return ""
+	}
+	defer list.Close()
+	data, err := io.ReadAll(io.LimitReader(list, maxLocks))
+	if err != nil {
+		return ""
+	}
+	return holderIn(string(data), own.Ino)
+}
+
+// holderIn returns what holder does, from the text of /proc/locks:
+//
+//	1: FLOCK  ADVISORY  WRITE 1234 08:01:131073 0 EOF
+//
+// The file systems of containers name another device than stat does, so the inode alone decides. A
+// process of another namespace has the number 0, and locks of two files are none.
+func holderIn(locks string, inode uint64) string {
+	found := 0
+	for line := range strings.Lines(locks) {
+		f := strings.Fields(line)
+		if len(f) < 6 || f[1] != "FLOCK" || f[3] != "WRITE" || !strings.HasSuffix(f[5], ":"+strconv.FormatUint(inode, 10)) {
+			continue
+		}
+		pid, err := strconv.Atoi(f[4])
+		if err != nil || found != 0 {
+			return ""
+		}
+		found = pid
+	}
+	if found <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (process %d)", found)
 }

@@ -3,7 +3,11 @@ package systemd
 import (
 	"context"
 	_ "embed" // the unit
+	"fmt"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 //go:embed emr-static-ip-release.service
@@ -19,8 +23,26 @@ func ReleaseUnit(stateDir string) Unit {
 	if stateDir != "" {
 		args = " --state-dir " + unitQuoted(stateDir)
 	}
-	text := strings.NewReplacer("@PROGRAM@", Program, "@ARGS@", args).Replace(releaseTemplate)
-	return Unit{ReleaseService, text, "multi-user.target.wants/" + ReleaseService}
+	unit := strings.NewReplacer("@PROGRAM@", Program, "@ARGS@", args).Replace(releaseTemplate)
+	return Unit{ReleaseService, unit, "multi-user.target.wants/" + ReleaseService}
+}
+
+// PoweringOff reports whether systemd is ending the machine, and not only rebooting it or stopping
+// a unit.
+func PoweringOff(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, systemctlMax)
+	defer cancel()
+	jobs, stderr, err := host.Output(ctx, []string{"systemctl", "list-jobs", "--full", "--no-pager"})
+	if err != nil {
+		return false, fmt.Errorf("systemctl list-jobs: %w: %s", err, text.Clean(strings.TrimSpace(stderr), text.MaxLine))
+	}
+	for line := range strings.Lines(jobs) { // "  1 poweroff.target start waiting"
+		words := strings.Fields(line)
+		if len(words) > 2 && (words[1] == "poweroff.target" || words[1] == "halt.target") && words[2] == "start" {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // EnsureRelease installs and starts the unit. Its start does nothing.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -23,34 +22,29 @@ func TestUnitArguments(t *testing.T) {
 	}
 }
 
-// TestReleaseUnit runs the stop of the release unit as systemd would: the release is for the end of
-// the machine, and not for a reboot or for systemctl stop.
-func TestReleaseUnit(t *testing.T) {
-	_, line, _ := strings.Cut(ReleaseUnit("/var/x").Text, "\nExecStop=/bin/sh -c '")
-	script, rest, _ := strings.Cut(line, "' ")
-	args, _, _ := strings.Cut(rest, "\n")
-	if want := Program + ` release --timeout 45s --state-dir "/var/x"`; args != want {
-		t.Fatalf("arguments %q, want %q", args, want)
-	}
-	script = strings.ReplaceAll(script, "$$", "$")
+// TestPoweringOff: a reboot and systemctl stop are not the end of the machine.
+func TestPoweringOff(t *testing.T) {
 	dir := t.TempDir()
-	for jobs, want := range map[string]string{
-		"  1 poweroff.target                 start waiting\n": "released as told\n",
-		"  7 halt.target start waiting\n":                     "released as told\n",
-		"  1 reboot.target start waiting\n":                   "",
-		"  1 poweroff.target stop waiting\n":                  "",
-		"No jobs running.\n":                                  "",
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	for jobs, want := range map[string]bool{
+		"JOB UNIT                   TYPE  STATE\n  1 poweroff.target        start waiting\n  2 a.service stop running\n": true,
+		"  7 halt.target start waiting\n":    true,
+		"  1 reboot.target start waiting\n":  false,
+		"  1 poweroff.target stop waiting\n": false,
+		"No jobs running.\n":                 false,
 	} {
-		for name, text := range map[string]string{"systemctl": "#!/bin/sh\n[ \"$1\" = list-jobs ] && printf '%s' '" + jobs + "'\n", "program": "#!/bin/sh\necho released \"$@\"\n"} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
-				t.Fatal(err)
-			}
+		if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte("#!/bin/sh\n[ \"$1\" = list-jobs ] && printf '%s' '"+jobs+"'\n"), 0o755); err != nil {
+			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, filepath.Join(dir, "program"), "as", "told")
-		cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
-		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
-			t.Errorf("jobs %q: %q, %v; want %q", jobs, out, err, want)
+		if off, err := PoweringOff(t.Context()); err != nil || off != want {
+			t.Errorf("jobs %q: %t, %v; want %t", jobs, off, err, want)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if off, err := PoweringOff(t.Context()); err == nil || off {
+		t.Errorf("a systemctl that fails: %t, %v", off, err)
 	}
 }
 

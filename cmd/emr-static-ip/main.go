@@ -19,6 +19,7 @@ import (
 
 func main() {
 	crashLoudly()
+	debug.SetGCPercent(400) // restore, every minute, needs less than 16 MB: no collection
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)

@@ -79,7 +79,7 @@ func certifyCommand() *cobra.Command {
 	f.StringVar(&o.subnet, "subnet", "", "subnet of the interfaces (default of an emulator: its first one)")
 	f.StringVar(&o.prefix, "prefix", "", "path of the parameters: /certify (default of an emulator)")
 	f.StringVar(&o.name, "name", "", "name and version of the judge, for the recording")
-	f.StringVar(&o.out, "out", "", "file for the recording")
+	f.StringVar(&o.out, "out", "", "file for the recording (on AWS by default: certify-REGION-ID.json)")
 	f.StringVar(&o.judged, "judged", "", "file with judgements of known differences")
 	f.StringVar(&o.policy, "policy", "", "write the IAM policy that a run needs to this file (-: stdout), and make nothing")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "end the steps after this time; what was made is removed all the same")
@@ -155,6 +155,9 @@ func (o *certifyOptions) run(ctx context.Context, out io.Writer) error {
 	defer stop()
 	if o.policy != "" {
 		return o.writePolicy(out, j)
+	}
+	if o.aws && o.out == "" && !o.cleanup {
+		o.out = "certify-" + o.region + "-" + j.Run + ".json"
 	}
 	o.announce(out, j)
 	if o.aws && !o.yes {
@@ -259,7 +262,8 @@ func (o *certifyOptions) announce(out io.Writer, j certify.Judge) {
            parameters are free. With Parameter Store's higher throughput each call has a price:
            https://aws.amazon.com/systems-manager/pricing/
   needs    the policy that --policy FILE writes
-`)
+  records  requests and answers in %s
+`, o.out)
 	if !o.gentle {
 		fmt.Fprintf(out, "  disturbs for about 2 s PutParameter of others in this account and region is throttled, too (--gentle: not)\n")
 	}

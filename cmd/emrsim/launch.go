@@ -23,6 +23,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/control"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/lab"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/record"
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/sample"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/scenario"
 )
 
@@ -83,7 +84,7 @@ func launchCommand() *cobra.Command {
 	f.StringVar(&o.binary, "binary", "", "the emr-static-ip to run (default: the one beside emrsim, or in PATH)")
 	f.StringVar(&o.iptables, "iptables", "", "the nodes' iptables: legacy or nft (default: as the release has it)")
 	f.BoolVar(&o.noTables, "no-iptables", false, "nodes without an iptables program")
-	f.StringVar(&o.files, "files", "full", "EMR's files on the nodes: full, or minimal (instance.json and job-flow.json)")
+	f.StringVar(&o.files, "files", "full", "EMR's files on the nodes: full, minimal (instance.json and job-flow.json), or those in bundles of doctor, with commas between them: for the nodes of the same role")
 	f.DurationVar(&o.imdsDelay, "imds-delay", 0, "how late each node's metadata service is")
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "bound for the whole rehearsal")
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random in the cloud model (default: a new one each time)")
@@ -200,7 +201,9 @@ func (o options) cluster(args []string, wanted agent.Config) (lab.ClusterSpec, e
 	case "minimal":
 		spec.Files = cloud.FilesMinimal
 	default:
-		problem("--files %q: full or minimal", o.files)
+		if err := o.takeFiles(&spec); err != nil {
+			problems = append(problems, fmt.Errorf("--files: full, minimal, or bundles of emr-static-ip doctor --bundle: %w", err))
+		}
 	}
 	var err error
 	if spec.Subnet, err = netip.PrefixFrom(spec.Static[0], 24).Masked(), nil; o.subnet != "" {
@@ -232,6 +235,25 @@ func (o options) profile() string {
 		return iam.PlainProfile
 	}
 	return iam.InstanceProfile
+}
+
+// takeFiles gives the nodes EMR's files from bundles.
+func (o options) takeFiles(spec *lab.ClusterSpec) error {
+	if o.virtual {
+		return errors.New("--virtual has the model's files only")
+	}
+	nodes, err := sample.ReadAll(context.Background(), o.files)
+	if err != nil {
+		return err
+	}
+	counts := map[string]int{cloud.RoleMaster: spec.Masters, cloud.RoleCore: spec.Cores, cloud.RoleTask: spec.Tasks}
+	for _, n := range nodes {
+		if counts[n.Role] == 0 {
+			return fmt.Errorf("%s is of a %s node, and this cluster has none", n.Bundle, strings.ToLower(n.Role))
+		}
+	}
+	spec.EMRFiles = nodes.Files
+	return nil
 }
 
 // outsideEMR makes the spec one of instances outside EMR. ips says that the arguments are --ips.

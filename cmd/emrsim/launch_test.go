@@ -241,6 +241,15 @@ func TestLaunchOpensShell(t *testing.T) {
 	}
 }
 
+// TestLaunchPlain rehearses instances outside EMR.
+func TestLaunchPlain(t *testing.T) {
+	t.Parallel()
+	output, code := emrsim(t, "launch", "--plain", "2", "--", "--ips", "10.0.1.20-22")
+	if code != 0 || len(regexp.MustCompile(`(?m)^node-[12] .* refused  10\.0\.1\.2[01] .* done .* same$`).FindAllString(output, -1)) != 2 {
+		t.Errorf("exit code %d\n%s", code, output)
+	}
+}
+
 func TestLaunchRefusesArguments(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -257,6 +266,10 @@ func TestLaunchRefusesArguments(t *testing.T) {
 		{[]string{"--vpc-cidr", "10.0.0.0/16", "--subnets", "10.0.1.0/24,10.9.1.0/24", "--", "10.0.1.10"}, []string{"subnet 10.9.1.0/24: is in none"}},
 		{[]string{"--vpc-cidr", "ten", "--data-centre", "10.1.0.0/16,10.2.0.0/16", "--", "10.0.1.10"}, []string{"--vpc-cidr", "--data-centre"}},
 		{[]string{"--virtual", "--vpc-cidr", "10.0.0.0/16", "--", "10.0.1.10"}, []string{"--virtual", "--vpc-cidr"}},
+		{[]string{"--plain", "3", "--", "10.0.1.10"}, []string{"--plain", "--ips"}},
+		{[]string{"--", "--ips", "10.0.1.20-29"}, []string{"--ips", "--plain"}},
+		{[]string{"--plain", "3", "--tasks", "1", "--", "--ips", "10.0.1.20-29"}, []string{"--plain", "--tasks"}},
+		{[]string{"--plain", "3", "--shell", "core-1", "--", "--ips", "10.0.1.20-29"}, []string{"--shell core-1", "node-1, node-2, node-3"}},
 		{[]string{"--core", "1000", "--", "10.0.1.10"}, []string{"1001 nodes"}},
 		{[]string{"--binary", "/nowhere/at/all", "--", "10.0.1.10"}, []string{"/nowhere/at/all"}},
 	} {

@@ -28,6 +28,7 @@ type Kernel struct {
 	chains  []netcfg.Chain    // ours, by name
 	table   map[string][]rule // rules of the built-in chains, ours and others', in order
 	applied []netcfg.Change
+	looks   int // how often Observe was called
 
 	before     []netcfg.NATChain  // chains of others that come first
 	translated map[netip.Addr]int // connections that a translation keeps alive, by static IP
@@ -71,6 +72,7 @@ func (k *Kernel) Observe(ctx context.Context, mac net.HardwareAddr, gone ...neti
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.looks++
 	links := make([]netcfg.Link, 0, len(k.links))
 	for _, l := range k.links {
 		l.Addrs = slices.Clone(l.Addrs)

@@ -31,6 +31,7 @@ var differences = map[string]struct{ templateOnly, moduleOnly []string }{
 	"peering":     {[]string{"PeerOwnerId", "PeerRegion", "PeerRoleArn"}, []string{"tags"}},
 	"reservation": {[]string{"Name"}, nil}, // the provider has no tags for reservations
 	"dns":         {nil, []string{"tags"}},
+	"operations":  {nil, []string{"tags"}},
 }
 
 var capital = regexp.MustCompile(`[A-Z][a-z0-9]*`)

@@ -259,6 +259,9 @@ var arguments = map[string]string{
 	"data.aws_ssm_parameter":          "name",
 	"aws_ec2_subnet_cidr_reservation": "subnet_id cidr_block reservation_type description",
 	"aws_eip":                         "domain tags",
+	"aws_ssm_association": "association_name name document_version schedule_expression max_concurrency max_errors compliance_severity parameters " +
+		"targets targets.key targets.values",
+	"aws_ssm_document": "name document_type document_format target_type content tags",
 	"aws_emr_instance_fleet": `cluster_id name target_on_demand_capacity target_spot_capacity instance_type_configs instance_type_configs.instance_type
 		instance_type_configs.weighted_capacity instance_type_configs.bid_price launch_specifications launch_specifications.spot_specification
 		launch_specifications.spot_specification.allocation_strategy launch_specifications.spot_specification.timeout_action

@@ -66,8 +66,12 @@ func locals(t *testing.T, dir string, variables object, wanted ...string) object
 	if err != nil {
 		t.Fatal(err)
 	}
+	script, err := filepath.Abs(filepath.Join(terraformDir, "modules/operations/node.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	data := strings.NewReplacer("data.aws_partition.current.partition", `"aws"`, "data.aws_partition.current.dns_suffix", `"amazonaws.com"`, "data.aws_region.current.id", `"`+region+`"`,
-		"data.aws_caller_identity.current.account_id", `"`+account+`"`, "data.aws_availability_zones.available.names", `["`+region+`a"]`, "${path.module}/../../../../agent/iam", iam)
+		"data.aws_caller_identity.current.account_id", `"`+account+`"`, "data.aws_availability_zones.available.names", `["`+region+`a"]`, "${path.module}/../../../../agent/iam", iam, "${path.module}/node.sh", script)
 	for _, name := range files {
 		source, err := os.ReadFile(name)
 		if err != nil {

@@ -32,7 +32,7 @@ func TestWalkThrough(t *testing.T) {
 	}
 	found := 0
 	for _, m := range regexp.MustCompile("[ `\"]([A-Z][a-z][A-Za-z0-9]+)=([^ `\n]*)").FindAllStringSubmatch(text, -1) {
-		if slices.Contains([]string{"Type", "Name", "Jar", "Args"}, m[1]) { // options of the AWS CLI
+		if slices.Contains([]string{"Type", "Name", "Jar", "Args", "Key"}, m[1]) { // options of the AWS CLI
 			continue
 		}
 		found++

@@ -3,9 +3,10 @@ package host
 import (
 	"html"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 // fragmentSize is the length in bytes of the shortest part of a secret that the redactor hides. A
@@ -47,7 +48,7 @@ func (f fragments) hide(s string) string {
 }
 
 // percentEscape is an escape of a URL.
-var percentEscape = regexp.MustCompile(`%(25)*[0-9A-F]{2}`)
+var percentEscape = lazyregexp.New(`%(25)*[0-9A-F]{2}`)
 
 // encodedForms returns the other forms in which somebody may show a secret: in a URL, in a URL
 // inside a URL, in HTML and in JSON.

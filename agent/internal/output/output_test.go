@@ -8,6 +8,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/output"
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
 type item struct {
@@ -53,11 +54,7 @@ func TestFail(t *testing.T) {
 	var o object
 	o.Set("v1", exit.OK, output.Fail(exit.CodeOf(err), err))
 	got, _ := output.JSON(&o, nil)
-	want := `{"version":1,"tool_version":"v1","tool":"v1","exit_code":0,"error":{"exit_code":4,"meaning":"a permission is missing",` +
-		`"message":"denied; by \\u001b policy; b","remedies":["allow it"],"suppressed":false},"items":[],"counts":{}}` + "\n"
-	if string(got) != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
+	golden.Is(t, "error.json", string(got))
 	if f := output.Fail(exit.Internal, errors.New("x")); f.Remedies == nil {
 		t.Error("no list of remedies")
 	}

@@ -99,34 +99,12 @@ func TestBoot(t *testing.T) {
 		}
 	}
 
-	m := &machine{t: t, name: "emr-static-ip-boot-" + strings.ToLower(filepath.Base(t.TempDir())) + "-" + time.Now().Format("150405"), tree: filepath.Join(t.TempDir(), "tree")}
-	if out, err := output(t, time.Minute, "cp", "-a", "--reflink=auto", base, m.tree); err != nil {
-		t.Fatal(err, out)
-	}
-	for p, text := range files {
-		m.write(p, strings.ReplaceAll(text, "PRIMARY", node.PrimaryIP.String()))
-	}
+	m := newMachine(t, base, node)
 	for p, text := range node.EMRFiles(cloud.FilesFull) {
 		m.write(p, string(text))
 	}
-	program := filepath.Join(m.tree, "opt/bootstrap-actions/emr-static-ip")
-	if out, err := output(t, 5*time.Minute, "go", "build", "-o", program, "github.com/emr-static-ip/emr-static-ip/cmd/emr-static-ip"); err != nil {
-		t.Fatal(err, out)
-	}
 	lap("the tree is ready")
-
-	// connect sets up the node's network as EC2 does. imds says whether the metadata service
-	// answers.
-	connect := func(imds bool) {
-		m.net = newNetwork(t)
-		m.net.sh(t, "ip link add ens5 address "+node.MAC.String()+" type veth peer name wire; ip link set wire up; ip link set lo up")
-		m.net.serve(t, "127.0.0.1:4566", account.Handler())
-		if imds {
-			m.net.sh(t, "ip addr add 169.254.169.254/32 dev lo")
-			m.net.serve(t, "169.254.169.254:80", account.IMDSHandler(node.InstanceID))
-		}
-	}
-	connect(true)
+	m.connect(account, node, true)
 	t.Cleanup(m.halt)
 	m.boot(60 * time.Second)
 	lap("booted")
@@ -169,7 +147,7 @@ func TestBoot(t *testing.T) {
 		lap("repaired after " + d.Round(100*time.Millisecond).String() + ": " + drift)
 	}
 	journal := m.run("journalctl", "--no-pager", "--unit=emr-static-ip-restore.service")
-	if !strings.Contains(journal, "put back") || !strings.Contains(journal, static) {
+	if !strings.Contains(journal, " WARN ") || !strings.Contains(journal, static) {
 		t.Errorf("the journal does not report what was missing:\n%s", journal)
 	}
 	if strings.Contains(journal, "Finished") {
@@ -182,7 +160,7 @@ func TestBoot(t *testing.T) {
 	if err := os.Remove(filepath.Join(m.tree, "var/lib/seen")); err != nil {
 		t.Fatal(err)
 	}
-	connect(false)
+	m.connect(account, node, false)
 	m.boot(60 * time.Second)
 	lap("booted again, without IMDS")
 	seen, err := os.ReadFile(filepath.Join(m.tree, "var/lib/seen"))
@@ -221,6 +199,36 @@ func TestBoot(t *testing.T) {
 	lap("shut down")
 	if d := time.Since(began); d > 3*time.Minute {
 		t.Errorf("took %v", d)
+	}
+}
+
+// newMachine returns a machine with the program, which is not booted yet.
+func newMachine(t *testing.T, base string, node *cloud.Node) *machine {
+	t.Helper()
+	m := &machine{t: t, name: "emr-static-ip-boot-" + strings.ToLower(filepath.Base(t.TempDir())) + "-" + time.Now().Format("150405"), tree: filepath.Join(t.TempDir(), "tree")}
+	if out, err := output(t, time.Minute, "cp", "-a", "--reflink=auto", base, m.tree); err != nil {
+		t.Fatal(err, out)
+	}
+	for p, text := range files {
+		m.write(p, strings.ReplaceAll(text, "PRIMARY", node.PrimaryIP.String()))
+	}
+	program := filepath.Join(m.tree, "opt/bootstrap-actions/emr-static-ip")
+	if out, err := output(t, 5*time.Minute, "go", "build", "-o", program, "github.com/emr-static-ip/emr-static-ip/cmd/emr-static-ip"); err != nil {
+		t.Fatal(err, out)
+	}
+	return m
+}
+
+// connect sets up the machine's network as EC2 does for the node. imds says whether the metadata
+// service answers.
+func (m *machine) connect(account *cloud.Cloud, node *cloud.Node, imds bool) {
+	m.t.Helper()
+	m.net = newNetwork(m.t)
+	m.net.sh(m.t, "ip link add ens5 address "+node.MAC.String()+" type veth peer name wire; ip link set wire up; ip link set lo up")
+	m.net.serve(m.t, "127.0.0.1:4566", account.Handler())
+	if imds {
+		m.net.sh(m.t, "ip addr add 169.254.169.254/32 dev lo")
+		m.net.serve(m.t, "169.254.169.254:80", account.IMDSHandler(node.InstanceID))
 	}
 }
 

@@ -174,14 +174,23 @@ func (m *machine) run(argv ...string) string {
 	return out
 }
 
-// halt shuts the machine down as a power button does, and kills processes that do not end.
-func (m *machine) halt() {
+// Signals to process 1: systemd(1).
+const (
+	poweroff = syscall.Signal(34 + 4) // SIGRTMIN+4
+	reboot   = syscall.Signal(34 + 5) // SIGRTMIN+5; systemd-nspawn ends here, too
+)
+
+// halt shuts the machine down as a power button does.
+func (m *machine) halt() { m.t.Helper(); m.end(poweroff) }
+
+// end ends the machine by a signal to process 1, and kills processes that do not end.
+func (m *machine) end(signal syscall.Signal) {
 	m.t.Helper()
 	if m.cmd == nil {
 		return
 	}
 	if m.leader > 0 {
-		_ = syscall.Kill(m.leader, syscall.Signal(34+4)) // SIGRTMIN+4 makes systemd power off
+		_ = syscall.Kill(m.leader, signal)
 	}
 	select {
 	case <-m.done:

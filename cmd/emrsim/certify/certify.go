@@ -44,6 +44,8 @@ type Judge struct {
 	// Progress receives a line for each step. Nil means none.
 	Progress io.Writer
 
+	// sleep waits. Nil means real time.
+	sleep      func(context.Context, time.Duration) error
 	unrecorded bool // the calls are not recorded, which takes most of the time of a test
 }
 
@@ -118,11 +120,18 @@ func Run(ctx context.Context, j Judge) (rec Recording, err error) {
 		}
 		rec.Steps = append(rec.Steps, done)
 		s.say("%-44s %s", st.name, shorten(done.Outcome, 120))
-		if err := pause.Sleep(ctx, time.Duration(done.writes())*j.Pause); err != nil {
+		if err := s.wait(ctx, time.Duration(done.writes())*j.Pause); err != nil {
 			return rec, err
 		}
 	}
 	return rec, nil
+}
+
+func (s *side) wait(ctx context.Context, d time.Duration) error {
+	if s.sleep != nil {
+		return s.sleep(ctx, d)
+	}
+	return pause.Sleep(ctx, d)
 }
 
 func (s *side) say(format string, args ...any) {
@@ -151,7 +160,7 @@ func (s *side) step(ctx context.Context, st step) (Step, error) {
 		case code(err) == "":
 			return done, err
 		case isThrottled(err) && n < tries && !st.rude:
-			if err := pause.Sleep(ctx, time.Duration(n)*s.Pause); err != nil {
+			if err := s.wait(ctx, time.Duration(n)*s.Pause); err != nil {
 				return done, err
 			}
 			continue

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -37,21 +36,15 @@ func TestMain(m *testing.M) {
 }
 
 // theModel is the recording of the model as it is now.
-var theModel Recording
+var theModel = sync.OnceValues(func() (Recording, error) { return RunModel(context.Background()) })
 
-// model returns theModel. It is made once, in virtual time.
 func model(t *testing.T) Recording {
 	t.Helper()
-	if len(theModel.Steps) == 0 {
-		synctest.Test(t, func(t *testing.T) {
-			rec, err := RunModel(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			theModel = rec
-		})
+	rec, err := theModel()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return theModel
+	return rec
 }
 
 // inProcess returns a judge that is a model in this process, and does not wait.
@@ -439,6 +432,13 @@ func TestSubnet(t *testing.T) {
 	if _, err := Run(t.Context(), j); code(err) != "InvalidSubnetID.NotFound" {
 		t.Errorf("an unknown subnet: %v", err)
 	}
+	account.Fault(func(cloud.Call) cloud.FaultAction {
+		return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AuthFailure", Status: 401}
+	})
+	if _, err := Run(t.Context(), j); code(err) != "AuthFailure" || errors.As(err, new(*LeftError)) {
+		t.Errorf("wrong credentials: %v", err)
+	}
+	account.Fault(nil)
 	vpc := account.CreateVPC(netipPrefix("10.9.0.0/16"))
 	j.Subnet = account.CreateSubnet(vpc, netipPrefix("10.9.1.0/28"))
 	account.ReserveCIDR(j.Subnet, netipPrefix("10.9.1.8/29"), "explicit")

@@ -13,8 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-
-	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // LeftError says what could not be removed.
@@ -57,7 +55,10 @@ func Cleanup(ctx context.Context, j Judge) (Removed, error) {
 
 // clean removes what this run has made.
 func (s *side) clean(ctx context.Context) error {
-	if s.Subnet == "" {
+	s.guard.mu.Lock()
+	changed := s.guard.changed
+	s.guard.mu.Unlock()
+	if !changed {
 		return nil // the run ended before it made anything
 	}
 	_, err := s.remove(ctx, s.Run)
@@ -85,7 +86,7 @@ func (s *side) remove(ctx context.Context, run string) (done Removed, err error)
 		if err != nil && (ctx.Err() != nil || failures == attempts) {
 			return done, s.left(run, err)
 		}
-		if err := pause.Sleep(ctx, max(time.Duration(failures)*s.Pause, 10*time.Millisecond)); err != nil {
+		if err := s.wait(ctx, max(time.Duration(failures)*s.Pause, 10*time.Millisecond)); err != nil {
 			return done, s.left(run, err)
 		}
 	}
@@ -182,7 +183,7 @@ func (s *side) removeParameters(ctx context.Context, run string) (deleted []stri
 			delete(s.guard.written, name)
 		}
 		s.guard.mu.Unlock()
-		if err := pause.Sleep(ctx, s.Pause); err != nil {
+		if err := s.wait(ctx, s.Pause); err != nil {
 			return deleted, err
 		}
 	}

@@ -25,9 +25,10 @@ type guard struct {
 	all      bool            // parameters of any run below the prefix may be deleted
 	written  map[string]bool // parameters that calls may have written
 
-	mu    sync.Mutex
-	count int
-	calls []Call
+	mu      sync.Mutex
+	count   int
+	changed bool // a call was sent that may have made something
+	calls   []Call
 }
 
 // maxAnswer bounds the body of an answer.
@@ -64,6 +65,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if err := g.allow(call, params); err != nil {
 		return nil, errGuard{err.Error()}
+	}
+	if !isRead(call) {
+		g.mu.Lock()
+		g.changed = true
+		g.mu.Unlock()
 	}
 	again := req.Clone(req.Context())
 	again.Body, again.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -168,6 +174,11 @@ func isRemoval(call string) bool {
 	return slices.Contains([]string{"ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ssm:DeleteParameters", "ssm:GetParametersByPath"}, call)
 }
 
+func isRead(call string) bool {
+	_, action, _ := strings.Cut(call, ":")
+	return strings.HasPrefix(action, "Describe") || strings.HasPrefix(action, "Get")
+}
+
 // Names that nothing has.
 const (
 	noInterface = "eni-0123456789abcdef0"
@@ -180,7 +191,7 @@ func (g *guard) allow(call string, p params) error {
 	s := g.side
 	service, action, _ := strings.Cut(call, ":")
 	switch {
-	case strings.HasPrefix(action, "Describe") || strings.HasPrefix(action, "Get") || action == "ListTagsForResource":
+	case isRead(call):
 		return nil
 	case call == "ec2:CreateNetworkInterface":
 		if p.get("SubnetId") != s.Subnet || p.get("TagSpecification.1.Tag.1.Key") != Tag || p.get("TagSpecification.1.Tag.1.Value") != s.Run {

@@ -12,8 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-
-	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // pollPause is the time between two looks for a change.
@@ -35,7 +33,7 @@ func (s *side) until(ctx context.Context, look func() (bool, error)) (string, er
 		case time.Since(began) > s.Lag:
 			return fmt.Sprintf("not within %s", s.Lag), nil
 		}
-		if err := pause.Sleep(ctx, pollPause); err != nil {
+		if err := s.wait(ctx, pollPause); err != nil {
 			return "", err
 		}
 	}
@@ -89,7 +87,7 @@ func readLag(ctx context.Context, s *side) (string, error) {
 			return "", err
 		}
 		worst = max(worst, lag) // in the order of the alphabet: at once, late, not
-		if err := pause.Sleep(ctx, s.Pause); err != nil {
+		if err := s.wait(ctx, s.Pause); err != nil {
 			return "", err
 		}
 	}
@@ -141,7 +139,7 @@ func createTwice(ctx context.Context, s *side) (string, error) {
 		if created != 1 {
 			both = fmt.Sprintf("%d creations of one name succeeded", created)
 		}
-		if err := pause.Sleep(ctx, 3*s.Pause); err != nil {
+		if err := s.wait(ctx, 3*s.Pause); err != nil {
 			return "", err
 		}
 	}
@@ -158,7 +156,7 @@ func recreate(ctx context.Context, s *side) (string, error) {
 	if _, err := s.put(ctx, name, "first", true); err != nil {
 		return "", err
 	}
-	if err := pause.Sleep(ctx, s.Pause); err != nil {
+	if err := s.wait(ctx, s.Pause); err != nil {
 		return "", err
 	}
 	if _, err := s.ssm.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name}); err != nil {
@@ -173,7 +171,7 @@ func recreate(ctx context.Context, s *side) (string, error) {
 	if shown, err := s.until(ctx, func() (bool, error) { return s.readsBack(ctx, name, "second") }); err != nil || strings.HasPrefix(shown, "not ") {
 		return "accepted and lost", err
 	}
-	if err := pause.Sleep(ctx, min(s.Lag, 5*time.Second)); err != nil {
+	if err := s.wait(ctx, min(s.Lag, 5*time.Second)); err != nil {
 		return "", err
 	}
 	if kept, err := s.readsBack(ctx, name, "second"); err != nil || !kept {
@@ -187,7 +185,7 @@ const mostWrites = 12
 
 // burst writes without a pause until AWS throttles it, after a rest in which the quota fills up.
 func burst(ctx context.Context, s *side) (string, error) {
-	if err := pause.Sleep(ctx, 3*s.Pause); err != nil {
+	if err := s.wait(ctx, 3*s.Pause); err != nil {
 		return "", err
 	}
 	began := time.Now()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -48,9 +49,16 @@ func Serve(ctx context.Context, o cloud.Options) (j Judge, stop func(), err erro
 // delays.
 func ModelOptions() cloud.Options { return cloud.Options{Seed: 1, Quotas: cloud.DefaultQuotas()} }
 
-// RunModel makes the recording of the model, in this process.
+// RunModel makes the recording of the model, in this process. Only the model's clock waits.
 func RunModel(ctx context.Context) (Recording, error) {
-	_, j := newAccount(ModelOptions())
+	o := ModelOptions()
+	var waited atomic.Int64
+	o.Now = func() time.Time { return time.Now().Add(time.Duration(waited.Load())) }
+	_, j := newAccount(o)
+	j.sleep = func(ctx context.Context, d time.Duration) error {
+		waited.Add(int64(d))
+		return ctx.Err()
+	}
 	return Run(ctx, j)
 }
 

@@ -11,8 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
-
-	"github.com/emr-static-ip/emr-static-ip/internal/pause"
 )
 
 // place is the subnet, and free addresses there.
@@ -158,7 +156,7 @@ func (s *side) available(ctx context.Context) error {
 		if time.Since(began) > s.Lag {
 			return fmt.Errorf("the new interfaces %v are not available after %s: %w", s.eni, s.Lag, err)
 		}
-		if err := pause.Sleep(ctx, pollPause); err != nil {
+		if err := s.wait(ctx, pollPause); err != nil {
 			return err
 		}
 	}

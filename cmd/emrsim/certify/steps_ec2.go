@@ -105,7 +105,7 @@ func interfaces(filters func(*side) []ec2types.Filter) call {
 				}
 				line += fmt.Sprintf(" %s %t", addr, aws.ToBool(a.Primary))
 			}
-			lines = append(lines, fmt.Sprintf("%s +%d", line, more))
+			lines = append(lines, s.words.in(fmt.Sprintf("%s +%d", line, more)))
 		}
 		slices.Sort(lines) // of interfaces AWS promises no order
 		return strings.Join(lines, "; "), nil

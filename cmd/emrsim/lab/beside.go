@@ -38,7 +38,7 @@ func (c *Cluster) Beside(ctx context.Context, prefix string, spec ClusterSpec) (
 	if err != nil {
 		return nil, err
 	}
-	other := &Cluster{Lab: c.Lab, Cloud: c.Cloud, ID: launched.ID, SubnetID: c.SubnetID, prefix: prefix + "-", files: spec.Files, count: map[string]int{}}
+	other := &Cluster{Lab: c.Lab, Cloud: c.Cloud, ID: launched.ID, SubnetID: c.SubnetID, prefix: prefix + "-", files: spec.filesOf, count: map[string]int{}}
 	for _, n := range launched.Nodes {
 		if _, err := other.AddNode(ctx, other.nodeSpec(n, n.Role == cloud.RoleMaster && spec.Masters <= 1)); err != nil {
 			return nil, fmt.Errorf("building cluster %s: %w", launched.ID, err)

@@ -35,6 +35,10 @@ type ClusterSpec struct {
 	Args         []string        // arguments of the bootstrap action, as EMR's files show them
 	Files        cloud.FileStyle // which of EMR's files the nodes have
 
+	// EMRFiles returns EMR's files of a node in place of the model's, or nil for a node that has
+	// those. nil: all nodes have the model's.
+	EMRFiles func(*cloud.Node) map[string][]byte
+
 	// Policies are the IAM policies of the instance profile, as documents with the placeholders of
 	// package iam. Launch fills in the cluster's place. They decide about all calls of nodes.
 	// Without policies everything is allowed.
@@ -66,7 +70,7 @@ type Cluster struct {
 	Reserved []netip.Addr // the addresses inside the subnets that are kept from new instances
 
 	prefix string // of the nodes' names
-	files  cloud.FileStyle
+	files  func(*cloud.Node) map[string][]byte
 	plain  cloud.InstanceSpec // of instances outside EMR
 
 	mu    sync.Mutex
@@ -123,7 +127,7 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 	if spec.Admitted == nil {
 		spec.Admitted = spec.Static
 	}
-	c := &Cluster{Cloud: account, Reserved: reserved, files: spec.Files, count: map[string]int{}}
+	c := &Cluster{Cloud: account, Reserved: reserved, files: spec.filesOf, count: map[string]int{}}
 	launched, err := c.launch(spec, subnets)
 	if err != nil {
 		return nil, err
@@ -143,6 +147,16 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 		return nil, fmt.Errorf("building cluster %s: %w", c.ID, err)
 	}
 	return c, nil
+}
+
+// filesOf returns EMR's files of a node.
+func (s ClusterSpec) filesOf(n *cloud.Node) map[string][]byte {
+	if s.EMRFiles != nil {
+		if files := s.EMRFiles(n); files != nil {
+			return files
+		}
+	}
+	return n.EMRFiles(s.Files)
 }
 
 // launch starts the instances in the model: a cluster, or instances outside EMR.
@@ -189,7 +203,7 @@ func (c *Cluster) nodeSpec(n *cloud.Node, alone bool) NodeSpec {
 		Primary: Port{ENI: n.ENI, MAC: n.MAC, Address: n.PrimaryIP},
 	}
 	if n.Role != "" {
-		spec.Files = n.EMRFiles(c.files)
+		spec.Files = c.files(n)
 	}
 	if s := n.SecondENI; s != nil {
 		spec.Second = &Port{ENI: s.ID, MAC: s.MAC, Address: s.PrimaryIP}

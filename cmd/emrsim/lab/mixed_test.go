@@ -214,7 +214,8 @@ func (m *mixed) pending(n *Node) {
 	}
 	got := m.run(each(m.new, n), append([]string{"--ssm-put-rate", "0.02"}, m.list...)...)[n]
 	assigned := m.Secondary(n)
-	if got.ExitCode != 0 || len(assigned) != 1 || !strings.Contains(got.Stdout+got.Stderr, "record pending") {
+	known, err := n.ReadFile(stateFile)
+	if err != nil || got.ExitCode != 0 || len(assigned) != 1 || !strings.Contains(string(known), `"record_due"`) {
 		m.t.Fatalf("%s: exit code %d, assigned %v\n%s%s", n.Name, got.ExitCode, assigned, got.Stdout, got.Stderr)
 	}
 	if record, found, err := m.Ledger(assigned[0]); err != nil || found {

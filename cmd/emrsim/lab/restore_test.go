@@ -73,7 +73,7 @@ func spoil(t *testing.T, c *Cluster, n *Node, what string, static netip.Addr, re
 	}
 	expectStatus(t, c, n, 10, "drifted")
 	got := start(t, c, n, Command{Args: []string{"restore"}})
-	if got.ExitCode != 0 || !strings.Contains(got.Stdout, reported) || regexp.MustCompile(`(?m)^changed=0 `).MatchString(got.Stdout) || !strings.Contains(got.Stderr, "put back") {
+	if got.ExitCode != 0 || !strings.Contains(got.Stdout, reported) || regexp.MustCompile(`(?m)^changed=0 `).MatchString(got.Stdout) || !strings.Contains(got.Stderr, " WARN ") {
 		t.Errorf("%s: exit code %d, want a report of %s\n%s%s", what, got.ExitCode, reported, got.Stdout, got.Stderr)
 	}
 	expectUnchanged(t, c, n, "restore")

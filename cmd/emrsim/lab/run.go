@@ -32,6 +32,7 @@ type Result struct {
 	Stderr   string
 	ExitCode int // 128 plus the number of a signal that ended it; -1 if it did not start
 	Duration time.Duration
+	CPU      time.Duration // of the program and the programs that it called
 }
 
 // installed is the directory in which EMR puts a bootstrap action. plainInstalled is where the
@@ -90,6 +91,7 @@ func (l *Lab) Run(ctx context.Context, n *Node, c Command) (Result, error) {
 		return result, fmt.Errorf("running %s on %s: %w", c.Program, n.Name, err)
 	}
 	result.ExitCode = cmd.ProcessState.ExitCode()
+	result.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		result.ExitCode = 128 + int(status.Signal())
 	}

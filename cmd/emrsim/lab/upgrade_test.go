@@ -131,7 +131,7 @@ func TestUpgradeAndRollback(t *testing.T) {
 			}{{binary(t), list}, {other, list}, {binary(t), nil}, {other, nil}, {binary(t), []string{"restore"}}, {other, []string{"restore"}}, {binary(t), nil}} {
 				got := run(step.program, step.args...)
 				for _, change := range changes(got) {
-					rules := test.rules && (strings.Contains(change, " rules in one transaction: ") || strings.HasPrefix(change, "+ ") || strings.HasPrefix(change, "- "))
+					rules := test.rules && (strings.Contains(change, " transaction: ") || strings.HasPrefix(change, "+ ") || strings.HasPrefix(change, "- "))
 					if !strings.HasPrefix(change, "installed "+installedProgram+": ") && change != "installed "+shutdownAction && !rules {
 						t.Errorf("step %d, %s %q: %s", i, filepath.Base(step.program), step.args, change)
 					}

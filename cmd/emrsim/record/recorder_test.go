@@ -137,7 +137,7 @@ func TestLedger(t *testing.T) {
 func TestProblemsAreGrouped(t *testing.T) {
 	r := New("", "", nil, nil)
 	for _, node := range []string{"core-1", "core-2", "core-1"} {
-		r.Problem(node, "too few addresses", "name more")
+		r.Problem(node, "the first cause", "name more")
 	}
 	r.Problem("", "the lab failed", "")
 	r.Problem("core-2", "assigning 10.0.1.11 to eni-0a1: no permission", "allow it")
@@ -150,7 +150,7 @@ func TestProblemsAreGrouped(t *testing.T) {
 		texts = append(texts, fmt.Sprintf("%v as %q: %s", p.Nodes, p.As, p.Cause))
 	}
 	want := []string{
-		`[core-1 core-2] as "": too few addresses`, `[core-2 core-1] as "core-2": assigning 10.0.1.11 to eni-0a1: no permission`, `[] as "": the lab failed`,
+		`[core-1 core-2] as "": the first cause`, `[core-2 core-1] as "core-2": assigning 10.0.1.11 to eni-0a1: no permission`, `[] as "": the lab failed`,
 		`[core-1] as "": assigning 10.0.1.13 to eni-0a2: no permission`,
 	}
 	slices.Sort(texts)

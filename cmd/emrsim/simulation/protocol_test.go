@@ -189,9 +189,10 @@ func TestObstaclesAreReported(t *testing.T) {
 		if got := nodes[1].Static().String(); got != "10.0.1.23" {
 			t.Errorf("the node uses %s", got)
 		}
-		for _, want := range []string{"skipped 10.0.1.21: in use by " + stranger.InstanceID, "emr-static-ip ledger repair --prefix /emr-static-ip --subnet " + c.subnet + " 10.0.1.22"} {
-			if logs.FilterMessageSnippet(want).Len() != 1 {
-				t.Errorf("not logged exactly once: %s", want)
+		skipped := logs.FilterField(zap.String("event", string(ssmcoord.EventSkipped)))
+		for address, want := range map[string]string{"10.0.1.21": stranger.InstanceID, "10.0.1.22": "emr-static-ip ledger repair --prefix /emr-static-ip --subnet " + c.subnet + " 10.0.1.22"} {
+			if said := skipped.FilterField(zap.Stringer("address", netip.MustParseAddr(address))).FilterMessageSnippet(want); said.Len() != 1 {
+				t.Errorf("not logged exactly once that %s is skipped, with %s: %v", address, want, skipped.All())
 			}
 		}
 		if got := c.Cloud.Holders(c.subnet, netip.MustParseAddr("10.0.1.21")); !slices.Equal(got, []string{stranger.ENI}) {

@@ -75,7 +75,7 @@ func launchScale(t *testing.T, n int) (r scaleResult) {
 				defer mu.Unlock()
 				r.ended = max(r.ended, ended)
 				r.programmed = max(r.programmed, time.Unix(0, node.programmed.Load()).Sub(start))
-				if strings.Contains(strings.Join(o.Report.Warnings, "\n"), "record pending") {
+				if strings.Contains(strings.Join(o.Report.Warnings, "\n"), " pending: ") {
 					r.pending++
 					phase = 0 // the run starts the service
 				}
