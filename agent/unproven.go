@@ -88,5 +88,5 @@ func (h *handover) undo(ctx context.Context, c *ssmcoord.Coordinator, a netip.Ad
 type takenBackError netip.Addr
 
 func (e takenBackError) Error() string {
-	return fmt.Sprintf("what the run had done with %s was taken back", netip.Addr(e))
+	return fmt.Sprintf("this run has undone what it did with %s", netip.Addr(e))
 }

@@ -137,7 +137,7 @@ func FindWayOut(ctx context.Context, k Kernel, c Config, link string) (WayOut, e
 			return WayOut{}, err
 		}
 		if r.Link == link && r.Source == c.Static {
-			out.Notes = append(out.Notes, fmt.Sprintf("the kernel itself uses the static IP %s as the source towards the VPC, which is to see the primary IP %s: "+
+			out.Notes = append(out.Notes, fmt.Sprintf("the kernel uses the static IP %s as its source towards the VPC, where it should use the primary IP %s: "+
 				"the static IP is the first address of its subnet on %s (ip -4 addr show %[3]s), or a route names it (ip route get %[4]s)",
 				c.Static, c.Primary, link, v.Masked().Addr().Next().Next()))
 			break

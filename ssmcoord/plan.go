@@ -139,11 +139,11 @@ func (c *Coordinator) inUse(h Holder, a netip.Addr) string {
 	if !c.besideSelf(h) {
 		return "in use by " + h.String()
 	}
-	reason := "in use by " + h.ENI + ", which is another interface of this node and not its primary one"
+	reason := "in use by " + h.ENI + ", another interface of this node"
 	if free := h.Unassign(a); free != "" {
 		return reason + "; to free it: " + free
 	}
-	return reason + ", as its primary IP"
+	return reason + ", as the primary IP of that interface"
 }
 
 // besideSelf reports whether the holder is an interface of this node beside the primary one.

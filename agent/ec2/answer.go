@@ -33,7 +33,7 @@ type oddAnswerError struct {
 }
 
 func (e *oddAnswerError) Error() string {
-	return fmt.Sprintf("%s:%s was answered with something else (HTTP %d), %s", e.service, e.operation, e.status, e.what)
+	return fmt.Sprintf("%s:%s was answered by something other than AWS (HTTP %d): the answer %s", e.service, e.operation, e.status, e.what)
 }
 
 // brokenAnswerError is the error of an answer that breaks off. The call may have had its effect.
@@ -71,7 +71,7 @@ func readAnswer(ctx context.Context, in middleware.DeserializeInput, next middle
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	switch {
 	case !whole:
-		return out, meta, &oddAnswerError{service, operation, response.StatusCode, fmt.Sprintf("which is longer than %d bytes", maxAnswer)}
+		return out, meta, &oddAnswerError{service, operation, response.StatusCode, fmt.Sprintf("is longer than %d bytes", maxAnswer)}
 	case err != nil:
 		odd := (*oddAnswerError)(nil)
 		if len(body) > 0 && response.StatusCode >= 300 && errors.As(judgeAnswer(service, operation, response.Response, body), &odd) {
@@ -85,9 +85,9 @@ func readAnswer(ctx context.Context, in middleware.DeserializeInput, next middle
 // judgeAnswer returns an error for a whole body that is not the service's answer to the call.
 func judgeAnswer(service, operation string, response *http.Response, body []byte) error {
 	status := response.StatusCode
-	odd := &oddAnswerError{service, operation, status, "which begins with " + text.Quote(text.Line(string(body[:min(len(body), 4*text.MaxQuoted)])))}
+	odd := &oddAnswerError{service, operation, status, "begins with " + text.Quote(text.Line(string(body[:min(len(body), 4*text.MaxQuoted)])))}
 	if len(body) == 0 {
-		odd.what = "which is empty"
+		odd.what = "is empty"
 	}
 	broken := &brokenAnswerError{service, operation, errCut}
 	isJSON, known := map[string]bool{"ssm": true, "elasticmapreduce": true, "ec2": false, "sts": false}[service]
@@ -95,9 +95,9 @@ func judgeAnswer(service, operation string, response *http.Response, body []byte
 	case !known:
 		return nil
 	case status >= 300 && status < 400:
-		odd.what = "which leads elsewhere"
+		odd.what = "is a redirect"
 		if to, err := url.Parse(response.Header.Get("Location")); err == nil && to.Host != "" {
-			odd.what = "which leads to " + text.Quote(to.Host)
+			odd.what = "is a redirect to " + text.Quote(to.Host)
 		}
 		return odd
 	case isJSON && !success && response.Header.Get("X-Amzn-ErrorType") != "":

@@ -67,7 +67,7 @@ func ClockError(err error, now time.Time) error {
 	remedy := ClockRemedy
 	switch {
 	case known && ahead.Abs() < ClockNear:
-		what = "AWS finds the time of the request wrong, and its clock and this node's agree now"
+		what = "AWS refused the time of the request, although its clock and this node's agree now"
 		remedy = "run again: the clock was set meanwhile, or something on the way held the request back (a proxy). If it lasts, " + ClockRemedy
 	case known:
 		what = fmt.Sprintf("this node's clock is wrong, %s AWS's: AWS refuses requests that are more than 5 minutes from its own time", SkewText(ahead))

@@ -53,7 +53,7 @@ func ExplainAt(err error, at iam.Place) error {
 		return &exit.Error{Code: exit.Permission, Remedy: PermissionRemedy(err, at), Err: &exit.Error{Code: exit.Permission, Remedy: InForceRemedy(err), Err: err}}
 	}
 	if c := (*CutOffError)(nil); errors.As(err, &c) {
-		return exit.With(exit.Unreachable, err, fmt.Sprintf("let only the networks that need the static IP see it: --only-cidr NETWORK; or keep the endpoint's network out: --exclude-cidr NETWORK; "+
+		return exit.With(exit.Unreachable, err, fmt.Sprintf("name the networks that need the static IP with --only-cidr; or exclude the endpoint's network with --exclude-cidr; "+
 			"or, if the endpoint is outside the VPC, create the VPC endpoint %s", EndpointService(at.Region, c.Service)))
 	}
 	if tag := (*ssmcoord.TagError)(nil); errors.As(err, &tag) {
@@ -127,7 +127,7 @@ func unreachableRemedy(err error, region, service string) string {
 	proxied := errors.As(err, &op) && op.Op == "proxyconnect"
 	own := ownEndpoint(err, region)
 	if own != "" {
-		own = fmt.Sprintf("the settings lead to %s: look whether a server listens there, or take AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_%s and endpoint_url in ~/.aws/config away. With AWS's own endpoint: ",
+		own = fmt.Sprintf("the settings name the endpoint %s: check that a server listens there, or remove AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_%s and endpoint_url in ~/.aws/config. With AWS's own endpoint: ",
 			text.Quote(own), strings.ToUpper(service))
 	}
 	vpce := fmt.Sprintf("VPC endpoint %s (interface, private DNS on)", EndpointService(region, service))
@@ -177,7 +177,7 @@ func pathRemedy(err error, service string) string {
 	case errors.As(err, &invalid) && invalid.Reason != x509.Expired:
 		return "the certificate is not valid for this: check which server answers instead of AWS (a proxy that inspects TLS), and AWS_CA_BUNDLE"
 	case errors.As(err, &plain) && errors.As(err, &op) && op.Op == "proxyconnect":
-		return "the proxy does not speak TLS: HTTPS_PROXY has to begin with http://, which is the way to the proxy and not to AWS"
+		return "the proxy does not speak TLS: HTTPS_PROXY must begin with http://, even though the requests to AWS use HTTPS"
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
 		return "the server does not speak TLS: AWS_ENDPOINT_URL may have to begin with http://, or a proxy is in the way"
 	case errors.As(err, &alert):

@@ -134,7 +134,7 @@ func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Du
 		case isPageError(err):
 			return true, exit.With(exit.Identity, err, oddIMDSRemedy)
 		case time.Since(began) > atMost:
-			return true, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) does not say who this node is, asked for %s: %w", imdsHost(env), atMost, err), IMDSRemedy(err))
+			return true, exit.With(silent(err), fmt.Errorf("the Instance Metadata Service (%s) has not identified this node within %s: %w", imdsHost(env), atMost, err), IMDSRemedy(err))
 		}
 		wait.Waiting(ctx, atMost, "for the Instance Metadata Service to say who this node is: %s", Clause(err))
 		return false, err

@@ -31,7 +31,7 @@ func (e *CutOffError) Error() string { return e.text() + e.Err.Error() }
 
 // text returns the message without its cause.
 func (e *CutOffError) text() string {
-	return fmt.Sprintf("the %s endpoint answered before the rules were programmed and does not with them: the static IP does not reach it: ", e.Service)
+	return fmt.Sprintf("the %s endpoint answered before the rules were programmed, and no longer answers: the static IP does not reach it: ", e.Service)
 }
 
 // Unwrap returns the error of the last attempt.

@@ -157,7 +157,7 @@ func loadConfig(ctx context.Context, env host.Environment, options []func(*awsco
 	case l := <-done:
 		return l.cfg, l.err
 	case <-ctx.Done():
-		return aws.Config{}, fmt.Errorf("a file did not come to its end: %w", context.Cause(ctx))
+		return aws.Config{}, fmt.Errorf("reading a file did not end in time: %w", context.Cause(ctx))
 	}
 }
 

@@ -17,14 +17,14 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 )
 
-// answers is IAM: it gives one answer after the other, and keeps the requests.
-type answers struct {
+// iamAnswers is IAM: it gives one answer after the other, and keeps the requests.
+type iamAnswers struct {
 	list     []string // a status, a blank, and a body
 	requests []*http.Request
 	bodies   []string
 }
 
-func (a *answers) Do(r *http.Request) (*http.Response, error) {
+func (a *iamAnswers) Do(r *http.Request) (*http.Response, error) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (a *answers) Do(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: code, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, err
 }
 
-func (a *answers) roles(region string, variables map[string]string) Roles {
+func (a *iamAnswers) roles(region string, variables map[string]string) Roles {
 	credentials := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "secret", SessionToken: "token"}, nil
 	})
@@ -87,7 +87,7 @@ func TestRoleARN(t *testing.T) {
 		{"no answer", nil, iamAttempts, IsNetwork},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			a := &answers{list: test.answers}
+			a := &iamAnswers{list: test.answers}
 			arn, err := a.roles("us-east-1", nil).ARN(t.Context(), "x")
 			if len(a.requests) != test.calls || (err == nil) != (test.fails == nil) || err != nil && !test.fails(err) || err == nil && arn != "arn:aws:iam::123456789012:role/x" {
 				t.Errorf("%s: %d calls, %q, %v", test.name, len(a.requests), arn, err)
@@ -104,7 +104,7 @@ func TestIAMEndpoints(t *testing.T) {
 		{"us-east-1", "AWS_ENDPOINT_URL", "http://localhost:5000", "http://localhost:5000", "/us-east-1/iam/"},
 		{"us-east-1", "AWS_ENDPOINT_URL_IAM", "http://localhost:5001/", "http://localhost:5001/", "/us-east-1/iam/"},
 	} {
-		a := &answers{list: []string{aRole}}
+		a := &iamAnswers{list: []string{aRole}}
 		if _, err := a.roles(test.region, map[string]string{test.variable: test.value}).ARN(t.Context(), "x"); err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +113,7 @@ func TestIAMEndpoints(t *testing.T) {
 			t.Errorf("%s: %s, %s", test.region, r.URL, r.Header)
 		}
 	}
-	a := &answers{list: []string{aRole}}
+	a := &iamAnswers{list: []string{aRole}}
 	if _, err := a.roles("us-iso-east-1", nil).ARN(t.Context(), "x"); err == nil || len(a.requests) > 0 {
 		t.Errorf("a partition whose endpoint is not known: %v", err)
 	}
@@ -121,7 +121,7 @@ func TestIAMEndpoints(t *testing.T) {
 
 func TestSimulate(t *testing.T) {
 	question := Simulation{Actions: []string{"ssm:PutParameter", "ssm:GetParameters"}, Resource: "*", Keys: map[string][]string{"aws:TagKeys": {"a", "b"}}}
-	a := &answers{list: []string{
+	a := &iamAnswers{list: []string{
 		page("next", decision("ssm:PutParameter", "explicitDeny", "<PermissionsBoundaryDecisionDetail><AllowedByPermissionsBoundary>false</AllowedByPermissionsBoundary></PermissionsBoundaryDecisionDetail>")),
 		page("", decision("ssm:getparameters", "implicitDeny", "<OrganizationsDecisionDetail><AllowedByOrganizations>false</AllowedByOrganizations></OrganizationsDecisionDetail>"+
 			"<ResourceSpecificResults><member><MissingContextValues><member>aws:SourceVpc</member></MissingContextValues></member></ResourceSpecificResults>")),
@@ -143,7 +143,7 @@ func TestSimulate(t *testing.T) {
 		"the answer does not end": slices.Repeat([]string{page("again", decision("ssm:PutParameter", "allowed", ""))}, maxPages+1),
 		"a marker is missing":     {strings.Replace(page("x"), "<Marker>x</Marker>", "", 1)},
 	} {
-		if got, err := (&answers{list: list}).roles("us-east-1", nil).Simulate(t.Context(), "arn:aws:iam::123456789012:role/x", question); err == nil {
+		if got, err := (&iamAnswers{list: list}).roles("us-east-1", nil).Simulate(t.Context(), "arn:aws:iam::123456789012:role/x", question); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -159,7 +159,7 @@ func FuzzSimulation(f *testing.F) {
 			answer = "200 " + answer
 		}
 		synctest.Test(t, func(t *testing.T) {
-			a := &answers{list: slices.Repeat([]string{answer}, maxPages*iamAttempts)}
+			a := &iamAnswers{list: slices.Repeat([]string{answer}, maxPages*iamAttempts)}
 			got, err := a.roles("us-east-1", nil).Simulate(t.Context(), "arn:aws:iam::123456789012:role/x", Simulation{Actions: []string{"ssm:GetParameters"}, Resource: "*"})
 			if err == nil && len(got) != 1 {
 				t.Errorf("%+v", got)

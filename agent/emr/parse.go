@@ -21,7 +21,7 @@ func parseFile(name string, data []byte) File {
 	}
 	var o object
 	if err := json.Unmarshal(data, &o.fields); err != nil {
-		f.Err = fmt.Errorf("is not a JSON object: %w", text.JSONError(err))
+		f.Err = fmt.Errorf("it is not a JSON object: %w", text.JSONError(err))
 		return f
 	}
 	f.ClusterID = o.id("jobFlowId", clusterIDForm())

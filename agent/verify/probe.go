@@ -236,7 +236,7 @@ func (v Result) String() string {
 	case FailureTimeout:
 		why = "gets no answer"
 	case FailureRefused:
-		why = "is refused: a reset, or an ICMP message that the port cannot be reached, is the answer"
+		why = "is refused (TCP reset, or ICMP port unreachable)"
 	case FailureRoute:
 		why = "finds no route: " + text.Clean(Cause(v.Err), text.MaxQuoted)
 	case FailureLocal:

@@ -81,7 +81,7 @@ func (v *Inventory) confirmAll(ctx context.Context, results []StepResult) error 
 		return nil
 	}
 	if v.Notify != nil {
-		v.Notify(ssmcoord.Event{Kind: ssmcoord.EventWaiting, Detail: fmt.Sprintf("%s, then a look at whether the records still name who has the addresses", ssmcoord.ReadLag)})
+		v.Notify(ssmcoord.Event{Kind: ssmcoord.EventWaiting, Detail: fmt.Sprintf("%s, then a check that each record still names the holder of its address", ssmcoord.ReadLag)})
 	}
 	err := pause.Sleep(ctx, ssmcoord.ReadLag)
 	var problems []error

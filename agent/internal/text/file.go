@@ -10,7 +10,7 @@ import (
 )
 
 // ErrTooLong is in the error of a file that is longer than its limit.
-var ErrTooLong = errors.New("is longer than")
+var ErrTooLong = errors.New("it is longer than")
 
 // ReadFile reads a regular file of at most limit bytes. It does not wait for the other end of a
 // named pipe. An error does not contain the path, which the caller names as the node knows it.
@@ -25,7 +25,7 @@ func ReadFile(p string, limit int64) ([]byte, error) {
 		return nil, WithoutPath(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("is not a regular file (%s)", info.Mode().Type())
+		return nil, fmt.Errorf("it is not a regular file (%s)", info.Mode().Type())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {

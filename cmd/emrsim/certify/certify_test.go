@@ -432,7 +432,9 @@ func TestSubnet(t *testing.T) {
 	if _, err := Run(t.Context(), j); code(err) != "InvalidSubnetID.NotFound" {
 		t.Errorf("an unknown subnet: %v", err)
 	}
-	account.Fault(func(cloud.Call) cloud.FaultAction { return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AuthFailure", Status: 401} })
+	account.Fault(func(cloud.Call) cloud.FaultAction {
+		return cloud.FaultAction{Kind: cloud.FaultFail, Code: "AuthFailure", Status: 401}
+	})
 	if _, err := Run(t.Context(), j); code(err) != "AuthFailure" || errors.As(err, new(*LeftError)) {
 		t.Errorf("wrong credentials: %v", err)
 	}

@@ -28,7 +28,7 @@ type guard struct {
 	mu      sync.Mutex
 	count   int
 	changed bool // a call was sent that may have made something
-	calls []Call
+	calls   []Call
 }
 
 // maxAnswer bounds the body of an answer.

@@ -23,6 +23,7 @@ var invented = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]?\d\d:?\d\d:?\d\d(\.\d+)?Z?`), "TIME"},
 	{regexp.MustCompile(`\d{8}T\d{6}Z`), "TIME"},
 	{regexp.MustCompile(`\b\d+ ms\b`), "N ms"},
+	{regexp.MustCompile(`\bprocess \d+`), "process N"},
 	{regexp.MustCompile(`duration=\S+`), "duration=N"},
 	{regexp.MustCompile(`failure message: [\w-]+`), "failure message: CODE"},
 	{regexp.MustCompile(`\b198\.18\.0\.\d+\b`), "PUBLIC"},
