@@ -112,6 +112,9 @@ func DecodeLastError(data []byte) LastError {
 func WriteLastError(dir string, e LastError) error {
 	p := filepath.Join(dir, LastErrorFile)
 	e.Version = LastErrorVersion
+	if e.Remedies == nil {
+		e.Remedies = []string{} // not null
+	}
 	data, err := json.MarshalIndent(e, "", "  ")
 	if err == nil {
 		err = ensureStateDir(dir)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"encoding/json"
 	"errors"
 	"net"
 	"os"
@@ -145,7 +146,7 @@ func startWaiting(t *testing.T, bin string) (cmd *exec.Cmd, stdout, stderr *byte
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
-	cmd = exec.CommandContext(ctx, bin, "--state-dir", filepath.Join(t.TempDir(), "state"), "10.0.1.10", "10.0.1.11")
+	cmd = exec.CommandContext(ctx, bin, "--state-dir", filepath.Join(t.TempDir(), "state"), "-o", "json", "10.0.1.10", "10.0.1.11")
 	cmd.Env = append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://"+hole.Addr().String())
 	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -169,6 +170,16 @@ func testSignal(t *testing.T, bin string, signal syscall.Signal) {
 	err := cmd.Wait()
 	if want := 128 + int(signal); exitCode(err) != want {
 		t.Errorf("%v, want exit code %d\n%s%s", err, want, stdout, stderr)
+	}
+	var o struct {
+		Version int `json:"version"`
+		Code    int `json:"exit_code"`
+		Error   struct {
+			Code int `json:"exit_code"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &o); err != nil || o.Version != 1 || o.Code != 128+int(signal) || o.Error.Code != o.Code {
+		t.Errorf("stdout is not the one object: %v\n%s", err, stdout)
 	}
 	if d := time.Since(sent); d > 5*time.Second {
 		t.Errorf("took %v", d)
