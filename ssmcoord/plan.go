@@ -170,7 +170,8 @@ func (c *Coordinator) judge(v *View, addrs []netip.Addr) []candidate {
 	var found []candidate
 	for _, a := range addrs {
 		known, verdict := c.of(a), c.verdict(v, a)
-		recent := !known.refused.IsZero() && time.Since(known.refused) < 2*DescribeLag
+		// A look may be older than EC2's refusal.
+		recent := !known.refused.IsZero() && time.Since(known.refused) < DescribeLag
 		switch {
 		case verdict.Action == Skip:
 			known.skipped = verdict.Reason

@@ -213,6 +213,7 @@ func (o serveOptions) account() (*cloud.Cloud, *cloud.Cluster, error) {
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
+	account.Equip(vpc, true, nil)
 	return account, cluster, nil
 }
 

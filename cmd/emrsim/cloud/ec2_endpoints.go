@@ -2,9 +2,12 @@ package cloud
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud/iam"
 )
 
 // VPCEndpoint is a way from a VPC to a service without the Internet:
@@ -47,6 +50,43 @@ func (c *Cloud) CreateVPCEndpoint(e VPCEndpoint) (endpointID string) {
 	}
 	c.endpoints = append(c.endpoints, vpcEndpoint{e, c.newID("vpce")})
 	return c.endpoints[len(c.endpoints)-1].id
+}
+
+// Equip gives a VPC what its nodes reach AWS with: endpoints of SSM, EC2 and S3, and public subnets
+// a route to an Internet gateway. The role of the nodes gets these policies; nil: it may do
+// everything. admitted says whether the endpoints admit the nodes.
+func (c *Cloud) Equip(vpcID string, admitted bool, policies iam.Policies) {
+	c.mu.Lock()
+	v := c.findVPC(vpcID)
+	var public, tables []string
+	for _, s := range c.subnets {
+		if s.vpc == v && s.public {
+			public = append(public, s.id)
+		}
+	}
+	rule := Ingress{Protocol: "tcp", From: 443, To: 443, CIDRs: v.cidrs}
+	tables = append(tables, v.tables()[0].id)
+	c.mu.Unlock()
+	if !admitted {
+		rule.CIDRs = nil
+	}
+	group := c.CreateSecurityGroup(vpcID, "endpoints", rule)
+	service := "com.amazonaws." + c.opts.Region + "."
+	for _, name := range []string{"ssm", "ec2"} {
+		c.CreateVPCEndpoint(VPCEndpoint{VPC: vpcID, Service: service + name, SecurityGroups: []string{group}, PrivateDNS: true})
+	}
+	for _, id := range public {
+		tables = append(tables, c.CreateRouteTable(id, Route{To: netip.MustParsePrefix("0.0.0.0/0"), Target: "igw" + strings.TrimPrefix(vpcID, "vpc")}))
+	}
+	c.CreateVPCEndpoint(VPCEndpoint{VPC: vpcID, Service: service + "s3", Gateway: true, RouteTables: tables})
+	if policies == nil {
+		everything, err := iam.ParsePolicy([]byte(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}`))
+		if err != nil {
+			panic(err) // a constant
+		}
+		policies = iam.Policies{everything}
+	}
+	c.SetRole(roleName, policies, nil)
 }
 
 func (e vpcEndpoint) kind() string {

@@ -133,6 +133,7 @@ func Launch(ctx context.Context, spec ClusterSpec) (*Cluster, error) {
 		return nil, err
 	}
 	c.SubnetID = launched[0].SubnetID
+	account.Equip(launched[0].VPCID, !spec.EndpointBlocked, policies)
 	plan.launchedIn(launched[0].Subnet)
 	var nodes []NodeSpec
 	for _, n := range launched {

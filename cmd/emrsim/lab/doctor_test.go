@@ -103,6 +103,19 @@ func TestDoctorOnNodes(t *testing.T) {
 	}
 }
 
+// TestDoctorOfASubnet runs doctor --subnet with an operator's credentials, as from a laptop.
+func TestDoctorOfASubnet(t *testing.T) {
+	c := launch(t, nil)
+	creds := c.Cloud.Credentials("")
+	args := []string{"--subnet", c.SubnetID, "--cluster", c.ID, "--role-name", "EMR_EC2_DefaultRole", "10.0.1.10", "10.0.1.11-19"}
+	env := []string{"AWS_ACCESS_KEY_ID=" + creds.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + creds.SecretAccessKey, "AWS_REGION=" + c.Cloud.Region()}
+	got := start(t, c, c.Nodes()[1], Command{Args: append([]string{"doctor", "-o", "json"}, args...), Env: env})
+	d := diagnosis{}
+	if err := json.Unmarshal([]byte(got.Stdout), &d); err != nil || got.ExitCode != 0 || d.Unknown != 1 || d.Warnings+d.Failed != 0 || d.OK < 15 {
+		t.Errorf("%v, exit code %d\n%s%s", err, got.ExitCode, got.Stdout, got.Stderr)
+	}
+}
+
 // TestDoctorTakenAway checks that doctor notices when somebody removes a node's address from its
 // interface, which nothing on the node shows.
 func TestDoctorTakenAway(t *testing.T) {
