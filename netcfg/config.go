@@ -166,8 +166,8 @@ func inPrivate(o netip.Prefix) []netip.Prefix {
 	return parts
 }
 
-// sorted returns the networks masked, each once, in a fixed order. IMDS does not promise an order,
-// and another order would look like drift.
+// sorted returns the networks masked, the large ones first, without those that are inside another
+// one. IMDS does not promise an order, and another order would look like drift.
 func sorted(list []netip.Prefix) []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(list))
 	for _, p := range list {
@@ -179,5 +179,12 @@ func sorted(list []netip.Prefix) []netip.Prefix {
 		}
 		return a.Bits() - b.Bits()
 	})
-	return slices.Compact(out)
+	kept := out[:0]
+	for _, p := range out { // a network comes right before what is inside it
+		if len(kept) == 0 || !kept[len(kept)-1].Overlaps(p) {
+			kept = append(kept, p)
+		}
+	}
+	slices.SortStableFunc(kept, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
+	return kept
 }

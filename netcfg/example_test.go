@@ -24,12 +24,11 @@ func ExampleConfig_Desired() {
 	// Output:
 	// -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN
 	// -d 10.0.1.20/32 -j DNAT --to-destination 10.0.1.5
-	// -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN
-	// -d 169.254.0.0/16 -j RETURN
-	// -d 224.0.0.0/4 -j RETURN
-	// -d 255.255.255.255/32 -j RETURN
 	// -d 10.0.0.0/16 -j RETURN
-	// -m addrtype --dst-type LOCAL -j RETURN
+	// -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN
+	// -d 224.0.0.0/4 -j RETURN
+	// -d 169.254.0.0/16 -j RETURN
+	// -d 255.255.255.255/32 -j RETURN
 	// ! -s 10.0.1.5/32 -m addrtype --src-type LOCAL --limit-iface-out -j RETURN
 	// -o eth0 -j SNAT --to-source 10.0.1.20
 }

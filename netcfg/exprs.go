@@ -36,6 +36,9 @@ func encodeExprs(r Rule) (list []expr.Any) {
 	load := func(base expr.PayloadBase, offset, n uint32) {
 		add(&expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: n})
 	}
+	mask := func(bits int) {
+		add(&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: net.CIDRMask(bits, 32), Xor: make([]byte, 4)})
+	}
 	address := func(op expr.CmpOp, offset uint32, p netip.Prefix) {
 		if p.Bits()%8 == 0 { // whole bytes are compared without a mask
 			load(expr.PayloadBaseNetworkHeader, offset, uint32(p.Bits()/8))
@@ -43,7 +46,7 @@ func encodeExprs(r Rule) (list []expr.Any) {
 			return
 		}
 		load(expr.PayloadBaseNetworkHeader, offset, 4)
-		add(&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: make([]byte, 4)})
+		mask(p.Bits())
 		compare(op, p.Addr().AsSlice())
 	}
 	if r.NotSource.IsValid() {
@@ -51,6 +54,13 @@ func encodeExprs(r Rule) (list []expr.Any) {
 	}
 	if r.Destination.IsValid() {
 		address(expr.CmpOpEq, ipDestination, r.Destination)
+	}
+	if r.set.name != "" {
+		load(expr.PayloadBaseNetworkHeader, ipDestination, 4)
+		if r.set.bits < 32 {
+			mask(r.set.bits)
+		}
+		add(&expr.Lookup{SourceRegister: register, SetName: r.set.name})
 	}
 	if r.Out != "" {
 		add(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register})
@@ -74,10 +84,6 @@ func encodeExprs(r Rule) (list []expr.Any) {
 		add(&expr.Fib{Register: register, ResultADDRTYPE: true, FlagSADDR: true, FlagOIF: true})
 		compare(expr.CmpOpEq, localAddress)
 	}
-	if r.DestHere {
-		add(&expr.Fib{Register: register, ResultADDRTYPE: true, FlagDADDR: true})
-		compare(expr.CmpOpEq, localAddress)
-	}
 	add(&expr.Counter{})
 	switch r.Action {
 	case Return:
@@ -89,6 +95,8 @@ func encodeExprs(r Rule) (list []expr.Any) {
 		}
 		add(&expr.Immediate{Register: register, Data: r.To.AsSlice()},
 			&expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register})
+	default:
+		add(&expr.Verdict{Kind: expr.VerdictJump, Chain: string(r.Action)})
 	}
 	return list
 }
@@ -127,11 +135,18 @@ func decodeExprs(list []nfExpr) Rule {
 			bits, _ = net.IPMask(e.Mask).Size()
 		case *expr.Cmp:
 			r.note(last, e, bits)
+		case *expr.Lookup:
+			if r.set = (networkSet{e.SetName, bits}); bits < 0 {
+				r.set.bits = 32
+			}
 		case *expr.Immediate:
 			r.To, _ = netip.AddrFromSlice(e.Data)
 		case *expr.Verdict:
-			if e.Kind == expr.VerdictReturn {
+			switch e.Kind {
+			case expr.VerdictReturn:
 				r.Action = Return
+			case expr.VerdictJump:
+				r.Action = Action(e.Chain)
 			}
 		case *expr.NAT:
 			r.Action = DNAT
@@ -169,11 +184,7 @@ func (r *Rule) note(loaded expr.Any, c *expr.Cmp, bits int) {
 			r.Out = string(bytes.TrimRight(c.Data, "\x00"))
 		}
 	case *expr.Fib:
-		if l.FlagSADDR {
-			r.SourceHere = true
-		} else {
-			r.DestHere = true
-		}
+		r.SourceHere = true
 	}
 }
 
@@ -189,6 +200,8 @@ func decodeExpr(raw nfExpr) (expr.Any, bool) {
 		e = &expr.Cmp{}
 	case "meta":
 		e = &expr.Meta{}
+	case "lookup":
+		e = &expr.Lookup{}
 	case "fib":
 		e = &expr.Fib{}
 	case "counter":

@@ -18,8 +18,8 @@ import (
 //	table ip emr-static-ip {
 //		chain EMR-STATIC-IP-IN  { ... ip daddr 10.0.1.20 counter dnat to 10.0.1.5 }
 //		chain EMR-STATIC-IP-OUT { ... return ... snat to 10.0.1.20 }
-//		chain PREROUTING  { type nat hook prerouting priority -99; jump EMR-STATIC-IP-IN }
-//		chain OUTPUT      { type nat hook output priority -99; jump EMR-STATIC-IP-IN }
+//		chain PREROUTING  { type nat hook prerouting priority -99; ip daddr 10.0.1.20 jump EMR-STATIC-IP-IN }
+//		chain OUTPUT      { type nat hook output priority -99; ip daddr 10.0.1.20 jump EMR-STATIC-IP-IN }
 //		chain POSTROUTING { type nat hook postrouting priority -199; jump EMR-STATIC-IP-OUT }
 //	}
 //
@@ -50,7 +50,9 @@ func readNative(ctx context.Context) (set RuleSet, dormant bool, err error) {
 	if t == nil || err != nil {
 		return RuleSet{}, false, err
 	}
-	err = t.readRules(ctx)
+	if err = t.readRules(ctx); err == nil {
+		err = t.readSets(ctx)
+	}
 	return nativeRules(t), t.flags&tableDormant != 0, err
 }
 
@@ -65,11 +67,15 @@ func nativeRules(t *nfTable) (set RuleSet) {
 	}
 	for _, c := range t.chains {
 		if !c.base {
-			chain := Chain{Name: clean(c.name)}
+			chain, n := Chain{Name: clean(c.name)}, 0
 			for _, r := range t.rules {
 				if r.chain == c.name {
-					chain.Rules = append(chain.Rules, decodeExprs(r.exprs))
+					chain.Rules = append(chain.Rules, t.decode(r)...)
+					n++
 				}
+			}
+			if len(groups(chain.Rules)) < n {
+				set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s has a rule for each network, as earlier versions wrote them", Tag, chain.Name))
 			}
 			set.Chains = append(set.Chains, chain)
 			continue
@@ -86,12 +92,13 @@ func nativeRules(t *nfTable) (set RuleSet) {
 				continue
 			}
 			place++
-			to := jumpOf(r.exprs)
-			if to == "" || len(r.exprs) != 2 || r.exprs[0].name != "counter" {
+			jump := decodeExprs(r.exprs)
+			to := string(jump.Action)
+			if jump.Unknown != "" || !ownChain(to) {
 				set.Extra = append(set.Extra, fmt.Sprintf("rule ip %s %s handle %d", Tag, c.name, r.handle))
 				continue
 			}
-			set.Jumps = append(set.Jumps, Jump{c.name, place, to, jumpText(to)})
+			set.Jumps = append(set.Jumps, Jump{c.name, place, to, jump.String()})
 		}
 	}
 	set.sort()
@@ -113,6 +120,7 @@ func writeNative(ctx context.Context, want RuleSet, trial bool) error {
 
 func nativeMessages(want RuleSet) (messages []nfMessage, err error) {
 	var errs []error
+	var sets uint32
 	add := func(kind, flags int, attrs ...netlink.Attribute) {
 		m, err := nftMessage(kind, flags, unix.NFPROTO_IPV4, attrs...)
 		messages, errs = append(messages, m), append(errs, err)
@@ -148,8 +156,21 @@ func nativeMessages(want RuleSet) (messages []nfMessage, err error) {
 		add(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, nfString(unix.NFTA_CHAIN_TABLE, Tag), nfString(unix.NFTA_CHAIN_NAME, c.Name))
 	}
 	for _, c := range want.Chains {
-		for _, r := range c.Rules {
-			rule(c.Name, encodeExprs(r)...)
+		for _, g := range groups(c.Rules) {
+			exprs := encodeExprs(g.rule)
+			if len(g.networks) > 0 {
+				sets++
+				set, elements, err := setAttributes(sets, g.networks)
+				errs = append(errs, err)
+				add(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, set...)
+				add(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, elements...)
+				for _, e := range exprs {
+					if l, ok := e.(*expr.Lookup); ok {
+						l.SetID = sets
+					}
+				}
+			}
+			rule(c.Name, exprs...)
 		}
 	}
 	for _, j := range want.Jumps {
@@ -158,7 +179,7 @@ func nativeMessages(want RuleSet) (messages []nfMessage, err error) {
 			nested(unix.NFTA_CHAIN_HOOK, number(unix.NFTA_HOOK_HOOKNUM, h.num), number(unix.NFTA_HOOK_PRIORITY, uint32(h.priority))),
 			number(unix.NFTA_CHAIN_POLICY, 1), // NF_ACCEPT
 			nfString(unix.NFTA_CHAIN_TYPE, "nat"))
-		rule(j.Chain, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictJump, Chain: j.To})
+		rule(j.Chain, encodeExprs(j.rule())...)
 	}
 	return messages, errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"syscall"
 
 	"github.com/mdlayher/netlink"
@@ -40,7 +41,8 @@ type nfTable struct {
 	name   string
 	flags  uint32
 	chains []nfChain
-	rules  []nfRule // in order, for each chain
+	rules  []nfRule                // in order, for each chain
+	sets   map[string][]netip.Addr // the elements, by name
 }
 
 // tableDormant is the flag of a table whose chains are not hooked in (NFT_TABLE_F_DORMANT).

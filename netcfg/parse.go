@@ -132,7 +132,7 @@ func parseRule(args string) Rule {
 	}
 	var r Rule
 	var protocol string
-	var sport, dport, limit, src, dst bool
+	var sport, dport, limit, src bool
 	comment := ""
 	seen := map[string]bool{}
 	for len(words) > 0 {
@@ -187,14 +187,11 @@ func parseRule(args string) Rule {
 			ok = value == "LOCAL"
 		case "--limit-iface-out":
 			limit = true
-		case "--dst-type":
-			dst = true
-			ok = value == "LOCAL"
 		case "--comment":
 			comment = value
 		case "-j":
 			r.Action = Action(value)
-			ok = slices.Contains([]Action{Return, DNAT, SNAT}, r.Action)
+			ok = slices.Contains([]Action{Return, DNAT, SNAT}, r.Action) || ownChain(value)
 		case "--to-destination", "--to-source":
 			r.To, err = netip.ParseAddr(value)
 			ok = err == nil && r.To.Is4()
@@ -205,7 +202,7 @@ func parseRule(args string) Rule {
 			return unknown
 		}
 	}
-	r.DHCPRenewal, r.SourceHere, r.DestHere = sport && dport, src, dst
+	r.DHCPRenewal, r.SourceHere = sport && dport, src
 	expected := ""
 	switch {
 	case r.MidStream && r.DHCPRenewal:
@@ -215,7 +212,7 @@ func parseRule(args string) Rule {
 	case r.DHCPRenewal:
 		expected = "udp"
 	}
-	targeted := r.Action == Return && !seen["--to-source"] && !seen["--to-destination"] ||
+	targeted := (r.Action == Return || ownChain(string(r.Action))) && !seen["--to-source"] && !seen["--to-destination"] ||
 		r.Action == SNAT && seen["--to-source"] && !seen["--to-destination"] ||
 		r.Action == DNAT && seen["--to-destination"] && !seen["--to-source"]
 	if comment != Tag || sport != dport || protocol != expected || !targeted || src != limit {

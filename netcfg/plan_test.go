@@ -42,18 +42,17 @@ func parsed(t testing.TB, text string) netcfg.RuleSet {
 const complete = `-P PREROUTING ACCEPT
 -N EMR-STATIC-IP-IN
 -N EMR-STATIC-IP-OUT
--A PREROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
--A OUTPUT -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
+-A PREROUTING -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
+-A OUTPUT -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
 -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT
 -A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN
 -A EMR-STATIC-IP-IN -d 10.0.1.20/32 -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5
--A EMR-STATIC-IP-OUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -m comment --comment emr-static-ip -j RETURN
 -A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -m comment --comment emr-static-ip -j RETURN
 -A EMR-STATIC-IP-OUT -d 100.64.0.0/16 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -m addrtype --dst-type LOCAL -m comment --comment emr-static-ip -j RETURN
+-A EMR-STATIC-IP-OUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN
+-A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -m comment --comment emr-static-ip -j RETURN
+-A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -m comment --comment emr-static-ip -j RETURN
+-A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -m comment --comment emr-static-ip -j RETURN
 -A EMR-STATIC-IP-OUT ! -s 10.0.1.5/32 -m addrtype --src-type LOCAL --limit-iface-out -m comment --comment emr-static-ip -j RETURN
 -A EMR-STATIC-IP-OUT -o eth0 -m comment --comment emr-static-ip -j SNAT --to-source 10.0.1.20
 `

@@ -2,6 +2,7 @@ package netcfg
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 )
@@ -66,22 +67,23 @@ func renderNft(want RuleSet) string {
 	fmt.Fprintf(&b, "table ip %s {\n", Tag)
 	for _, c := range want.Chains {
 		fmt.Fprintf(&b, "\tchain %s {\n", c.Name)
-		for _, r := range c.Rules {
-			fmt.Fprintf(&b, "\t\t%s\n", r.nft())
+		for _, g := range groups(c.Rules) {
+			fmt.Fprintf(&b, "\t\t%s\n", g.nft())
 		}
 		b.WriteString("\t}\n")
 	}
 	for _, j := range want.Jumps {
 		h := nativeHooks[j.Chain]
-		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype nat hook %s priority %d; policy accept;\n\t\tcounter jump %s comment \"%s\"\n\t}\n",
-			j.Chain, h.name, h.priority, j.To, Tag)
+		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype nat hook %s priority %d; policy accept;\n\t\t%s\n\t}\n",
+			j.Chain, h.name, h.priority, ruleGroup{rule: j.rule()}.nft())
 	}
 	b.WriteString("}\n")
 	return b.String()
 }
 
 // nft returns the rule in nft's words.
-func (r Rule) nft() string {
+func (g ruleGroup) nft() string {
+	r := g.rule
 	if r.Unknown != "" {
 		return r.Unknown
 	}
@@ -91,6 +93,17 @@ func (r Rule) nft() string {
 	}
 	if r.Destination.IsValid() {
 		b.WriteString("ip daddr " + r.Destination.String() + " ")
+	}
+	if len(g.networks) > 0 {
+		var list []string
+		for _, p := range g.networks {
+			list = append(list, p.Addr().String())
+		}
+		b.WriteString("ip daddr ")
+		if r.set.bits < 32 {
+			b.WriteString("& " + net.IP(net.CIDRMask(r.set.bits, 32)).String() + " ")
+		}
+		b.WriteString("{ " + strings.Join(list, ", ") + " } ")
 	}
 	if r.Out != "" {
 		b.WriteString("oifname \"" + r.Out + "\" ")
@@ -104,9 +117,6 @@ func (r Rule) nft() string {
 	if r.SourceHere {
 		b.WriteString("fib saddr . oif type local ")
 	}
-	if r.DestHere {
-		b.WriteString("fib daddr type local ")
-	}
 	b.WriteString("counter ")
 	switch r.Action {
 	case Return:
@@ -115,6 +125,8 @@ func (r Rule) nft() string {
 		b.WriteString("dnat to " + r.To.String())
 	case SNAT:
 		b.WriteString("snat to " + r.To.String())
+	default:
+		b.WriteString("jump " + string(r.Action))
 	}
 	return b.String() + " comment \"" + Tag + "\""
 }

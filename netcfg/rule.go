@@ -47,9 +47,10 @@ type Rule struct {
 	MidStream   bool   // TCP, and not the first packet of a connection
 	DHCPRenewal bool   // UDP, from port 68 to port 67
 	SourceHere  bool   // the source is an address of the very link by which the packet leaves
-	DestHere    bool   // the destination is an address of this node
 	Action      Action
 	To          netip.Addr // the new address, for DNAT and SNAT
+
+	set networkSet // native nftables only, in place of Destination: see groups
 
 	Unknown string // the text of a rule that the tool never writes: always a difference
 }
@@ -81,9 +82,6 @@ func (r Rule) String() string {
 	}
 	if r.SourceHere {
 		b.WriteString("-m addrtype --src-type LOCAL --limit-iface-out ")
-	}
-	if r.DestHere {
-		b.WriteString("-m addrtype --dst-type LOCAL ")
 	}
 	b.WriteString("-m comment --comment " + Tag + " -j " + string(r.Action))
 	switch r.Action {

@@ -88,29 +88,32 @@ var midStream = Rule{MidStream: true, Action: Return}
 // Desired returns the wanted rule set for a node whose primary interface is called link. For a node
 // 10.0.1.5 with static IP 10.0.1.20 on eth0, in VPC 10.0.0.0/16:
 //
-//	-A PREROUTING  -j EMR-STATIC-IP-IN
-//	-A OUTPUT      -j EMR-STATIC-IP-IN
+//	-A PREROUTING  -d 10.0.1.20/32 -j EMR-STATIC-IP-IN
+//	-A OUTPUT      -d 10.0.1.20/32 -j EMR-STATIC-IP-IN
 //	-I POSTROUTING -j EMR-STATIC-IP-OUT     (first: Docker's MASQUERADE would otherwise win)
 //
 //	-A EMR-STATIC-IP-IN  -p tcp ! --syn -j RETURN
 //	-A EMR-STATIC-IP-IN  -d 10.0.1.20/32 -j DNAT --to-destination 10.0.1.5
 //
-//	-A EMR-STATIC-IP-OUT -p tcp ! --syn -j RETURN
-//	-A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -j RETURN
-//	-A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -j RETURN
-//	-A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -j RETURN
 //	-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN                each VPC CIDR; not in scope all
+//	-A EMR-STATIC-IP-OUT -p tcp ! --syn -j RETURN
+//	-A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -j RETURN
+//	-A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -j RETURN
 //	-A EMR-STATIC-IP-OUT -d 192.0.2.0/24 -j RETURN               each excluded network
+//	-A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -j RETURN
 //	-A EMR-STATIC-IP-OUT -p udp --sport 68 --dport 67 -j RETURN  scope all
-//	-A EMR-STATIC-IP-OUT -m addrtype --dst-type LOCAL -j RETURN
 //	-A EMR-STATIC-IP-OUT ! -s 10.0.1.5/32 -m addrtype --src-type LOCAL --limit-iface-out -j RETURN
 //	-A EMR-STATIC-IP-OUT -o eth0 -j SNAT --to-source 10.0.1.20   with only-cidr: for each, with -d
+//
+// What the node sends to itself leaves by lo, so that the last rule leaves it alone.
 //
 // Scope private has the last rule once for each private network, with -d.
 //
 // Every rule carries the comment emr-static-ip.
 //
-// The first rule of each chain is for connections that exist when the rules come. The kernel asks
+// Connections inside the VPC, which are most, leave at the first rule.
+//
+// The rule for ! --syn is for connections that exist when the rules come. The kernel asks
 // the nat table about a connection once, for the first packet that conntrack sees. If conntrack was
 // off before, that is a packet in mid-stream: translated, the connection would be cut.
 //
@@ -127,17 +130,15 @@ func (c Config) Desired(link string) RuleSet {
 		}
 		return rules
 	}
-	out := append([]Rule{midStream}, leave([]netip.Prefix{linkLocal, multicast, broadcast})...)
+	var out []Rule
 	if c.scope() != ScopeAll {
-		out = append(out, leave(c.VPC)...)
+		out = leave(c.VPC)
 	}
-	out = append(out, leave(c.Exclude)...)
+	out = append(append(out, midStream), leave(append([]netip.Prefix{linkLocal, multicast, broadcast}, c.Exclude...))...)
 	if c.scope() == ScopeAll {
 		out = append(out, Rule{DHCPRenewal: true, Action: Return})
 	}
-	out = append(out,
-		Rule{DestHere: true, Action: Return},
-		Rule{NotSource: netip.PrefixFrom(c.Primary, 32), SourceHere: true, Action: Return})
+	out = append(out, Rule{NotSource: netip.PrefixFrom(c.Primary, 32), SourceHere: true, Action: Return})
 	targets := c.targets()
 	if len(targets) == 0 {
 		out = append(out, Rule{Out: link, Action: SNAT, To: c.Static})
@@ -145,14 +146,15 @@ func (c Config) Desired(link string) RuleSet {
 	for _, p := range targets {
 		out = append(out, Rule{Destination: destination(p), Out: link, Action: SNAT, To: c.Static})
 	}
+	toStatic := Rule{Destination: netip.PrefixFrom(c.Static, 32), Action: Action(ChainIn)}.String()
 	return RuleSet{
 		Chains: []Chain{
 			{ChainIn, []Rule{midStream, {Destination: netip.PrefixFrom(c.Static, 32), Action: DNAT, To: c.Primary}}},
 			{ChainOut, out},
 		},
 		Jumps: []Jump{
-			{preRouting, 0, ChainIn, jumpText(ChainIn)},
-			{output, 0, ChainIn, jumpText(ChainIn)},
+			{preRouting, 0, ChainIn, toStatic},
+			{output, 0, ChainIn, toStatic},
 			{postRouting, 1, ChainOut, jumpText(ChainOut)},
 		},
 	}
@@ -165,6 +167,11 @@ func destination(p netip.Prefix) netip.Prefix {
 		return netip.Prefix{}
 	}
 	return p
+}
+
+// rule returns the jump as a rule.
+func (j Jump) rule() Rule {
+	return Rule{Destination: parseRule(j.Text).Destination, Action: Action(j.To)}
 }
 
 // satisfies reports whether the jump is in place where want asks for one. Position 0 means
@@ -299,7 +306,7 @@ func (c Config) Translates(to netip.Addr) bool {
 		}
 		for _, r := range chain.Rules {
 			// No new TCP connection from the primary IP to another host matches these.
-			if r.MidStream || r.DHCPRenewal || r.DestHere || r.SourceHere {
+			if r.MidStream || r.DHCPRenewal || r.SourceHere {
 				continue
 			}
 			if !r.Destination.IsValid() || r.Destination.Contains(to) {

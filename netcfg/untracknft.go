@@ -106,9 +106,6 @@ func (r nfRule) match() (m match) {
 		e, ok := decodeExpr(raw)
 		if !ok {
 			m.other, m.ends = true, true
-			if raw.name == "lookup" {
-				m.to = anyChain
-			}
 			continue
 		}
 		switch e := e.(type) {
@@ -118,6 +115,8 @@ func (r nfRule) match() (m match) {
 			mask = e.Mask
 		case *expr.Cmp:
 			m.compare(loaded, mask, e)
+		case *expr.Lookup: // it may be a map of jumps
+			m.other, m.ends, m.to = true, true, anyChain
 		case *expr.Verdict:
 			m.ends = m.ends || e.Kind != expr.VerdictContinue
 			m.to = e.Chain

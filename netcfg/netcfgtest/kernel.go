@@ -110,7 +110,7 @@ func (k *Kernel) Translation(ctx context.Context, c netcfg.Connection) (netcfg.T
 	}
 	for _, chain := range k.chains {
 		for _, r := range chain.Rules {
-			plain := !r.MidStream && !r.DHCPRenewal && !r.SourceHere && !r.DestHere
+			plain := !r.MidStream && !r.DHCPRenewal && !r.SourceHere
 			if chain.Name != netcfg.ChainOut || !plain || r.Destination.IsValid() && !r.Destination.Contains(c.Destination.Addr()) {
 				continue
 			}
