@@ -24,17 +24,17 @@ const nonRecursive = 0x100
 
 // nfReadNat reads table `ip nat`. It returns nil if the table has nothing of ours. Without a chain
 // of ours there is no jump to one, so the rules of others are not read then.
-func nfReadNat(ctx context.Context) (*nfTable, error) {
-	t, err := nfRead(ctx, natTableName)
-	if t == nil || err != nil || !slices.ContainsFunc(t.chains, func(c nfChain) bool { return ownChain(c.name) }) {
-		return nil, err
+func nfReadNat(ctx context.Context, v nfView) (*nfTable, error) {
+	t := v.table(natTableName)
+	if t == nil || !slices.ContainsFunc(t.chains, func(c nfChain) bool { return ownChain(c.name) }) {
+		return nil, nil
 	}
 	return t, t.readRules(ctx)
 }
 
 // readNat finds our chains and the jumps to them. The rules in our chains are only counted.
-func readNat(ctx context.Context) (set RuleSet, err error) {
-	t, err := nfReadNat(ctx)
+func readNat(ctx context.Context, v nfView) (set RuleSet, err error) {
+	t, err := nfReadNat(ctx, v)
 	if t == nil || err != nil {
 		return RuleSet{}, err
 	}
@@ -64,7 +64,11 @@ func readNat(ctx context.Context) (set RuleSet, err error) {
 // removeNat removes our jumps and chains in one transaction of a few messages, however many rules
 // our chains have.
 func removeNat(ctx context.Context) error {
-	t, err := nfReadNat(ctx)
+	v, err := nfLook(ctx)
+	if err != nil {
+		return err
+	}
+	t, err := nfReadNat(ctx, v)
 	if t == nil || err != nil {
 		return err
 	}

@@ -45,12 +45,12 @@ var nativeHooks = map[string]nativeHook{
 }
 
 // readNative reads our own table.
-func readNative(ctx context.Context) (set RuleSet, dormant bool, err error) {
-	t, err := nfRead(ctx, Tag)
-	if t == nil || err != nil {
-		return RuleSet{}, false, err
+func readNative(ctx context.Context, v nfView) (set RuleSet, dormant bool, err error) {
+	t := v.table(Tag)
+	if t == nil {
+		return RuleSet{}, false, nil
 	}
-	if err = t.readRules(ctx); err == nil {
+	if t.rules, err = nfRules(ctx, nfChain{family: unix.NFPROTO_IPV4, table: Tag}); err == nil {
 		err = t.readSets(ctx)
 	}
 	return nativeRules(t), t.flags&tableDormant != 0, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -76,15 +77,18 @@ func (m nfMessage) append(b []byte, seq uint32) []byte {
 type nfSocket struct {
 	fd  int
 	end time.Time
-	buf []byte
+	buf *[nfBuffer]byte
 }
+
+// nfBuffers keeps the buffers of closed sockets: a process that looks at the kernel once needs one.
+var nfBuffers = sync.Pool{New: func() any { return new([nfBuffer]byte) }}
 
 func nfOpen(ctx context.Context) (*nfSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	s := &nfSocket{fd: fd, end: time.Now().Add(nfTime), buf: make([]byte, nfBuffer)}
+	s := &nfSocket{fd: fd, end: time.Now().Add(nfTime), buf: nfBuffers.Get().(*[nfBuffer]byte)}
 	if d, ok := ctx.Deadline(); ok && d.Before(s.end) {
 		s.end = d
 	}
@@ -100,7 +104,10 @@ func nfOpen(ctx context.Context) (*nfSocket, error) {
 	return s, nil
 }
 
-func (s *nfSocket) close() { unix.Close(s.fd) }
+func (s *nfSocket) close() {
+	unix.Close(s.fd)
+	nfBuffers.Put(s.buf)
+}
 
 func (s *nfSocket) send(b []byte) error {
 	return os.NewSyscallError("sendto", unix.Sendto(s.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
@@ -115,7 +122,7 @@ func (s *nfSocket) receive(ctx context.Context) ([]byte, error) {
 		if time.Now().After(s.end) {
 			return nil, fmt.Errorf("waiting for the kernel's answer over netlink: %w", os.ErrDeadlineExceeded)
 		}
-		n, _, flags, _, err := unix.Recvmsg(s.fd, s.buf, nil, 0)
+		n, _, flags, _, err := unix.Recvmsg(s.fd, s.buf[:], nil, 0)
 		switch {
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 			continue

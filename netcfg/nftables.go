@@ -105,30 +105,37 @@ func hasNftables(ctx context.Context) (bool, error) {
 	return ok, err
 }
 
-// nfRead reads one table of family ip without its rules; nil where it does not exist.
-func nfRead(ctx context.Context, name string) (*nfTable, error) {
-	tables, _, err := nfTables(ctx)
-	if err != nil {
-		return nil, err
+// nfView is one look at the tables and chains of nf_tables, without their rules.
+type nfView struct {
+	tables map[tableKey]uint32 // with their flags
+	chains []nfChain           // of all families
+}
+
+// nfLook looks at the tables and chains. A kernel without nf_tables has none.
+func nfLook(ctx context.Context) (v nfView, err error) {
+	v.tables, _, err = nfTables(ctx)
+	if err == nil && len(v.tables) > 0 {
+		v.chains, err = nfChains(ctx, unix.NFPROTO_UNSPEC)
 	}
-	flags, ok := tables[tableKey{unix.NFPROTO_IPV4, name}]
+	return v, err
+}
+
+// table returns one table of family ip; nil where it does not exist.
+func (v nfView) table(name string) *nfTable {
+	flags, ok := v.tables[tableKey{unix.NFPROTO_IPV4, name}]
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	t := &nfTable{name: name, flags: flags}
-	all, err := nfChains(ctx, unix.NFPROTO_IPV4)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range all {
-		if c.table == name {
+	for _, c := range v.chains {
+		if c.family == unix.NFPROTO_IPV4 && c.table == name {
 			t.chains = append(t.chains, c)
 		}
 	}
-	return t, nil
+	return t
 }
 
-// readRules fills in the rules of a table.
+// readRules fills in the rules of a table, chain by chain.
 func (t *nfTable) readRules(ctx context.Context) error {
 	for _, c := range t.chains {
 		rules, err := nfRules(ctx, c)
@@ -158,16 +165,21 @@ func nfChains(ctx context.Context, family byte) (list []nfChain, err error) {
 	return list, nil
 }
 
-// nfRules lists the rules of a chain. Asked for a whole table, the kernel counts from the table's
-// first rule again for every buffer that it fills: 140,000 rules would take half a minute.
+// nfRules lists the rules of a chain; without the chain's name, of the whole table. Asked for a
+// whole table, the kernel counts from the table's first rule again for every buffer that it fills:
+// 140,000 rules would take half a minute. So that is for our own table alone.
 func nfRules(ctx context.Context, c nfChain) (list []nfRule, err error) {
-	m, err := nftMessage(unix.NFT_MSG_GETRULE, 0, c.family, nfString(unix.NFTA_RULE_TABLE, c.table), nfString(unix.NFTA_RULE_CHAIN, c.name))
+	which := []netlink.Attribute{nfString(unix.NFTA_RULE_TABLE, c.table)}
+	if c.name != "" {
+		which = append(which, nfString(unix.NFTA_RULE_CHAIN, c.name))
+	}
+	m, err := nftMessage(unix.NFT_MSG_GETRULE, 0, c.family, which...)
 	if err != nil {
 		return nil, err
 	}
 	err = nfDump(ctx, m, func() { list = nil }, func(family byte, ad *netlink.AttributeDecoder) error {
 		r, table, err := decodeRule(ad)
-		if table == c.table && family == c.family && r.chain == c.name { // older kernels list more
+		if table == c.table && family == c.family && (c.name == "" || r.chain == c.name) { // older kernels list more
 			list = append(list, r)
 		}
 		return err

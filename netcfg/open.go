@@ -123,9 +123,13 @@ func (h *host) Observe(ctx context.Context, mac net.HardwareAddr, gone ...netip.
 // observeRules reads what all backends hold of ours, and what comes before it.
 func (h *host) observeRules(ctx context.Context) (o Observed, err error) {
 	o = Observed{Backend: h.backend, Strays: map[Backend]RuleSet{}}
+	v, err := nfLook(ctx)
+	if err != nil {
+		return Observed{}, err
+	}
 	legacyMasks := false
 	for _, b := range []Backend{IptablesLegacy, IptablesNFT, Nftables} {
-		set, err := h.read(ctx, b, &o)
+		set, err := h.read(ctx, b, v, &o)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil, errors.Is(err, ErrBusy), b != IptablesLegacy:
@@ -146,7 +150,7 @@ func (h *host) observeRules(ctx context.Context) (o Observed, err error) {
 			o.Strays[b] = set
 		}
 	}
-	if o.Before, err = chainsBefore(ctx, h.backend); err != nil {
+	if o.Before, err = chainsBefore(ctx, h.backend, v); err != nil {
 		return Observed{}, err
 	}
 	if legacyMasks && h.backend == IptablesNFT {
@@ -156,17 +160,17 @@ func (h *host) observeRules(ctx context.Context) (o Observed, err error) {
 }
 
 // read returns what one backend holds of ours. It looks in ways that create nothing.
-func (h *host) read(ctx context.Context, b Backend, o *Observed) (set RuleSet, err error) {
+func (h *host) read(ctx context.Context, b Backend, v nfView, o *Observed) (set RuleSet, err error) {
 	switch {
 	case b == Nftables:
 		var dormant bool
-		set, dormant, err = readNative(ctx)
+		set, dormant, err = readNative(ctx, v)
 		o.Dormant = o.Dormant || dormant && b == h.backend
 		return set, err
 	case b == IptablesNFT && h.backend == IptablesNFT:
-		return h.readShown(ctx, o)
+		return h.readShown(ctx, v, o)
 	case b == IptablesNFT:
-		return readNat(ctx)
+		return readNat(ctx, v)
 	}
 	// The program cannot be asked whether there is a table: asking makes it.
 	present, err := legacyTable(natTableName)
@@ -203,12 +207,8 @@ func (h *host) read(ctx context.Context, b Backend, o *Observed) (set RuleSet, e
 // readShown reads table `ip nat` with the program. If the program cannot show the table, or the
 // table is dormant, the backend is of no use: then our part of it is read over netlink, so that it
 // can be removed.
-func (h *host) readShown(ctx context.Context, o *Observed) (RuleSet, error) {
-	tables, _, err := nfTables(ctx)
-	if err != nil {
-		return RuleSet{}, err
-	}
-	flags, ok := tables[tableKey{unix.NFPROTO_IPV4, natTableName}]
+func (h *host) readShown(ctx context.Context, v nfView, o *Observed) (RuleSet, error) {
+	flags, ok := v.tables[tableKey{unix.NFPROTO_IPV4, natTableName}]
 	if !ok {
 		return RuleSet{}, nil
 	}
@@ -222,7 +222,7 @@ func (h *host) readShown(ctx context.Context, o *Observed) (RuleSet, error) {
 	case ctx.Err() != nil, errors.Is(err, ErrBusy):
 		return RuleSet{}, err
 	default:
-		if set, err2 := readNat(ctx); err2 == nil {
+		if set, err2 := readNat(ctx, v); err2 == nil {
 			o.Unusable = fmt.Errorf("%w: %w; nf_tables works here: --nat-backend nftables", ErrBackend, err)
 			return set, nil
 		}

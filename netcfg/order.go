@@ -114,26 +114,18 @@ func ourPriority(b Backend) int32 {
 // chainsBefore lists the nf_tables chains that change the source of packets and come, or may come,
 // before our rules in this backend. Chains without such rules, and those of dormant tables, do not
 // count.
-func chainsBefore(ctx context.Context, b Backend) (list []NATChain, err error) {
-	tables, ok, err := nfTables(ctx)
-	if !ok || err != nil {
-		return nil, err
-	}
-	chains, err := nfChains(ctx, unix.NFPROTO_UNSPEC)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range chains {
+func chainsBefore(ctx context.Context, b Backend, v nfView) (list []NATChain, err error) {
+	for _, c := range v.chains {
 		key := tableKey{c.family, c.table}
 		ours := key == tableKey{unix.NFPROTO_IPV4, Tag} ||
 			b == IptablesNFT && key == tableKey{unix.NFPROTO_IPV4, natTableName} && c.name == postRouting
 		switch {
 		case ours, !c.base, c.kind != "nat", c.hook != unix.NF_INET_POST_ROUTING, c.priority > ourPriority(b):
 			continue
-		case c.family != unix.NFPROTO_IPV4 && c.family != unix.NFPROTO_INET, tables[key]&tableDormant != 0:
+		case c.family != unix.NFPROTO_IPV4 && c.family != unix.NFPROTO_INET, v.tables[key]&tableDormant != 0:
 			continue
 		}
-		changes, err := reachesSource(ctx, c, chains)
+		changes, err := reachesSource(ctx, c, v.chains)
 		if err != nil {
 			return nil, err
 		}
