@@ -140,6 +140,10 @@ func TestCheck(t *testing.T) {
 		}, exit.OK, "ok, ok"},
 		{"EMR is denied, complete", deny("elasticmapreduce:"), func(a *account) { a.finish(a.launch(cloud.ClusterSpec{Cores: 1, Tasks: 1}).Nodes[:2]...) }, exit.OK, "not expected, ok, ok"},
 		{"EMR is denied, incomplete", deny("elasticmapreduce:"), func(a *account) { a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes[0]) }, exit.Drifted, "no address, ok"},
+		{"EMR is denied, another id", deny("elasticmapreduce:"), func(a *account) {
+			a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes...)
+			a.cfg.Cluster = "j-0NONE"
+		}, exit.Drifted, ""},
 		{"the description of the cluster is denied, fleets", deny("elasticmapreduce:DescribeCluster"), func(a *account) { a.finish(a.launch(cloud.ClusterSpec{Cores: 1, Fleets: true}).Nodes...) }, exit.OK, "ok, ok"},
 		{"EMR cannot be reached", cloud.Options{}, func(a *account) {
 			a.silent = "elasticmapreduce"
