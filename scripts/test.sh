@@ -12,7 +12,13 @@ before=$([ "$checkout" != true ] || state)
 
 flags=()
 [ "$(id -u)" = 0 ] || flags=(-exec "$PWD/scripts/as-root.sh")
-go test -vet=off "${flags[@]}" "$@"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+go test -vet=off "${flags[@]}" "$@" | tee "$log" || status=$?
+slowest=$(awk '$1 == "ok" && $3 + 0 >= 10 { print $3 + 0, $2 }' "$log" | sort -rn | head -n 8 | sed 's|github.com/emr-static-ip/emr-static-ip/||; s| | s  |')
+[ -z "$slowest" ] || printf 'the packages that took longest, of %s s:\n%s\n' "$SECONDS" "$slowest"
+[ "$status" = 0 ] || exit "$status"
 
 if [ "$checkout" = true ] && [ "$(state)" != "$before" ]; then
 	echo "the tests changed the checkout:" >&2
