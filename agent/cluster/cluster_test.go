@@ -142,6 +142,10 @@ func TestCheck(t *testing.T) {
 		}, exit.OK, "ok, ok"},
 		{"EMR is denied, complete", deny("elasticmapreduce:"), func(a *account) { a.finish(a.launch(cloud.ClusterSpec{Cores: 1, Tasks: 1}).Nodes[:2]...) }, exit.OK, "not expected, ok, ok"},
 		{"EMR is denied, incomplete", deny("elasticmapreduce:"), func(a *account) { a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes[0]) }, exit.Drifted, "no address, ok"},
+		{"EMR is denied, another id", deny("elasticmapreduce:"), func(a *account) {
+			a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes...)
+			a.cfg.Cluster = "j-0NONE"
+		}, exit.Drifted, ""},
 		{"the description of the cluster is denied, fleets", deny("elasticmapreduce:DescribeCluster"), func(a *account) { a.finish(a.launch(cloud.ClusterSpec{Cores: 1, Fleets: true}).Nodes...) }, exit.OK, "ok, ok"},
 		{"the groups are denied, and a node has not started", deny("elasticmapreduce:ListInstanceGroups"), func(a *account) {
 			c := a.launch(cloud.ClusterSpec{Cores: 1})

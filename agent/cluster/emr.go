@@ -356,6 +356,10 @@ func (s *service) unseen() (lines []string) {
 			action := "elasticmapreduce:" + w.call
 			lines = append(lines, action+" is denied: "+w.what)
 			actions = append(actions, `"`+action+`"`)
+			if w.call == "ListInstanceGroups" && s.denied["DescribeCluster"] != nil && s.denied["ListInstanceFleets"] == nil {
+				// Whether the cluster has groups or fleets is not known: it needs one of the two.
+				actions = append(actions, `"elasticmapreduce:ListInstanceFleets"`)
+			}
 		}
 	}
 	if first == nil {
