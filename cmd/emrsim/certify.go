@@ -57,7 +57,7 @@ func certifyCommand() *cobra.Command {
 		Use:   "certify [flags] [--node FILE [-- COMMAND...]]",
 		Short: "Compare the model with an emulator or with AWS itself",
 		Long:  certifyText,
-		Example: "  emrsim certify --endpoint http://127.0.0.1:5000 --name 'moto 5.2.1'\n" +
+		Example: "  emrsim certify --endpoint http://127.0.0.1:5000 --name 'moto 5.2.1' --judged cmd/emrsim/cloud/recordings/moto.judged.json\n" +
 			"  emrsim certify --aws --region us-east-1 --subnet subnet-0a1b2c3d --prefix /certify --policy policy.json\n" +
 			"  emrsim certify --aws --region us-east-1 --subnet subnet-0a1b2c3d --prefix /certify --out aws.json --yes\n" +
 			"  emrsim certify --aws --region us-east-1 --subnet subnet-0a1b2c3d --prefix /certify --cleanup --yes\n" +
