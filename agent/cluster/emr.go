@@ -140,8 +140,8 @@ func (s sight) started() (ids []string) {
 // look asks EMR. A call that is denied is left out: see unseen. So are all calls if EMR's endpoint
 // cannot be reached. Any other error is returned.
 //
-// If EMR showed the groups in an earlier look, and no longer does, they are still what is requested:
-// a way to EMR that breaks must not make a cluster complete.
+// If EMR showed the groups in an earlier look, and no longer does, they are still what is
+// requested: a way to EMR that breaks must not make a cluster complete.
 func (s *service) look(ctx context.Context) (sight, error) {
 	v, err := s.ask(ctx)
 	switch {
