@@ -40,11 +40,11 @@ type answer struct {
 }
 
 func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(r.Body)
+	sent, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
 	}
-	a.requests, a.bodies = append(a.requests, r), append(a.bodies, string(body))
+	a.requests, a.bodies = append(a.requests, r), append(a.bodies, string(sent))
 	next := answer{err: &net.OpError{Op: "dial", Err: errors.New("no more answers")}}
 	if a.next != nil {
 		next = a.next(r)

@@ -218,7 +218,9 @@ func (c *Cluster) Grow(ctx context.Context, role string) (*Node, error) {
 	var err error
 	switch plain := c.ID == ""; {
 	case plain != (role == ""):
-		return nil, fmt.Errorf("adding a node: %s", map[bool]string{true: "outside EMR there are no roles", false: "which role?"}[plain])
+		return nil, fmt.Errorf("adding a node: %s", map[bool]string{
+			true: "outside EMR there are no roles: emrsim add node", false: "a cluster's nodes have roles: emrsim add core, task or master",
+		}[plain])
 	case plain:
 		n, err = c.Cloud.RunInstance(c.plain)
 	default:
