@@ -22,12 +22,12 @@ func (p AWSJSON) encode(action string, in any, header http.Header) ([]byte, erro
 	return json.Marshal(in)
 }
 
-func (AWSJSON) decode(_ string, answer *http.Response, body []byte, out any) error {
+func (AWSJSON) decode(_ string, answer *http.Response, body []byte, out any) (requestID string, err error) {
 	if success(answer.StatusCode) {
 		if err := json.Unmarshal(body, out); err != nil {
-			return &smithy.DeserializationError{Err: text.JSONError(err)}
+			return "", &smithy.DeserializationError{Err: text.JSONError(err)}
 		}
-		return nil
+		return "", nil
 	}
 	var e struct {
 		Type    string `json:"__type"`
@@ -35,12 +35,12 @@ func (AWSJSON) decode(_ string, answer *http.Response, body []byte, out any) err
 	}
 	code := answer.Header.Get("X-Amzn-ErrorType")
 	if err := json.Unmarshal(body, &e); err != nil && code == "" {
-		return &smithy.DeserializationError{Err: text.JSONError(err)}
+		return "", &smithy.DeserializationError{Err: text.JSONError(err)}
 	}
 	if code == "" {
 		code = e.Type
 	}
-	return &smithy.GenericAPIError{Code: bareCode(code), Message: e.Message}
+	return "", &smithy.GenericAPIError{Code: bareCode(code), Message: e.Message}
 }
 
 // bareCode returns the name in an error's type, which may have a namespace before it and an address

@@ -34,27 +34,29 @@ func (p awsQuery) encode(action string, in any, header http.Header) ([]byte, err
 	return []byte(form.Encode()), nil
 }
 
-func (p awsQuery) decode(action string, answer *http.Response, body []byte, out any) error {
+func (p awsQuery) decode(action string, answer *http.Response, body []byte, out any) (requestID string, err error) {
 	if !success(answer.StatusCode) {
 		return p.readRefusal(body)
 	}
 	if err := readElement(body, action+"Response", out); err != nil {
-		return &smithy.DeserializationError{Err: err}
+		return "", &smithy.DeserializationError{Err: err}
 	}
-	return nil
+	return "", nil
 }
 
 // readRefusal returns the error in an answer: of EC2 in a list of errors, of others by itself.
-func (p awsQuery) readRefusal(body []byte) error {
+func (p awsQuery) readRefusal(body []byte) (requestID string, err error) {
 	type refusal struct{ Code, Message string }
 	var e struct {
-		Listed refusal `xml:"Errors>Error"`
-		Alone  refusal `xml:"Error"`
+		Listed    refusal `xml:"Errors>Error"`
+		Alone     refusal `xml:"Error"`
+		RequestID string  // of EC2
+		RequestId string  // of others
 	}
 	if err := readElement(body, p.refusal, &e); err != nil {
-		return &smithy.DeserializationError{Err: err}
+		return "", &smithy.DeserializationError{Err: err}
 	}
-	return &smithy.GenericAPIError{
+	return cmp.Or(e.RequestID, e.RequestId), &smithy.GenericAPIError{
 		Code:    cmp.Or(e.Listed.Code, e.Alone.Code, noMessage),
 		Message: cmp.Or(e.Listed.Message, e.Alone.Message, noMessage),
 	}

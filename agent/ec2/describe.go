@@ -11,8 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Describer makes calls of EC2 of which few fields are read. What the SDK's client has to read each
-// of their answers adds 10 to 90 kB to the program.
+// Describer makes calls of EC2 of which few fields are read. The SDK's client would add 0.44 MB to
+// the program for the ten of them.
 type Describer struct{ *Client }
 
 // NewDescriber returns a Describer with these credentials. It calls nothing.

@@ -3,6 +3,7 @@ package ec2
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -206,11 +207,11 @@ func TestDescriberIsTheSDK(t *testing.T) {
 	})
 }
 
-// TestDescribeErrors compares errors with those of the SDK's client: code, message, status, exit
-// code and number of tries are the same.
+// TestDescribeErrors compares errors with those of the SDK's client: text with the request's id,
+// code, status, exit code and number of tries are the same.
 func TestDescribeErrors(t *testing.T) {
 	const listed = `<DescribeRegionsResponse><regionInfo/></DescribeRegionsResponse>`
-	for _, list := range [][]answer{
+	for i, list := range [][]answer{
 		{{status: 403, body: ec2Error("UnauthorizedOperation", "You are not authorized to perform this operation.")}},
 		{{status: 412, body: ec2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")}},
 		{{status: 503, body: ec2Error("RequestLimitExceeded", "Request limit exceeded.")}, {status: 200, body: listed}},
@@ -235,7 +236,7 @@ func TestDescribeErrors(t *testing.T) {
 				return err
 			},
 		} {
-			transport := &answers{list: list}
+			transport := &answers{list: list, bare: i%2 == 0}
 			s, err := session(t, transport, "AWS_MAX_ATTEMPTS=3")
 			if err != nil {
 				t.Fatal(err)
@@ -244,8 +245,7 @@ func TestDescribeErrors(t *testing.T) {
 				err := call(t.Context(), s)
 				message := ""
 				if err != nil {
-					message = ErrorMessage(Plain(err))
-					message = message[strings.LastIndex(message, ": ")+1:]
+					message = strings.TrimPrefix(err.Error(), "asking EC2 for the regions: ")
 				}
 				seen = append(seen, fmt.Sprint(len(transport.requests), " ", exit.CodeOf(ExplainAt(err, iam.Place{Region: "us-east-1"})), " ", ErrorCode(err), " ", statusOf(err), " ", IAMAction(err), " ", message))
 			})
@@ -279,6 +279,7 @@ func TestDescribePages(t *testing.T) {
 		{"no list on the second page", []answer{page(item("a-1"), "x"), page("", "")}, 2, -1},
 		{"another list", []answer{page("<vpcSet/>", "")}, 1, -1},
 		{"the list elsewhere", []answer{page("<x>"+item("a-1")+"</x>", "")}, 1, -1},
+		{"a page of a proxy", []answer{{status: 200, body: "<html>sign in</html>"}}, 1, -1},
 		{"no end", []answer{page(item("a-1"), "x")}, maxPages, -1},
 	} {
 		a := &answers{list: test.list}
@@ -287,6 +288,24 @@ func TestDescribePages(t *testing.T) {
 		found, err := NewCensus(cfg, host.Environment{}).Regions(t.Context())
 		if len(a.requests) != test.calls || (err != nil) != (test.found < 0) || err == nil && len(found) != test.found {
 			t.Errorf("%s: %d calls, %v, %v", test.name, len(a.requests), found, err)
+		}
+		if odd := (*oddAnswerError)(nil); err != nil && test.calls < maxPages && !errors.As(err, &odd) {
+			t.Errorf("%s: %T, %v", test.name, err, err)
+		}
+	}
+}
+
+// The reader itself refuses what another action, or another service, answers.
+func TestReadElement(t *testing.T) {
+	for body, good := range map[string]bool{
+		`<a><b>x</b></a>`: true, `<?xml version="1.0"?><!-- c --><a xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><b>x</b></a>`: true,
+		`<a><b>x</b>`: false, `<c><b>x</b></c>`: false, `<c><a><b>x</b></a></c>`: false, `{}`: false, ``: false, `<!DOCTYPE x [<!ENTITY y "x">]><a><b>&y;</b></a>`: false,
+	} {
+		var out struct {
+			B string `xml:"b"`
+		}
+		if err := readElement([]byte(body), "a", &out); (err == nil) != good || good && out.B != "x" {
+			t.Errorf("%s: %+v, %v", body, out, err)
 		}
 	}
 }

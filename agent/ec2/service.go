@@ -41,8 +41,9 @@ type Service struct {
 type Protocol interface {
 	// encode returns the body of a call, and sets what the header needs.
 	encode(action string, in any, header http.Header) ([]byte, error)
-	// decode reads the body of a success into out. Otherwise it returns the service's error.
-	decode(action string, answer *http.Response, body []byte, out any) error
+	// decode reads the body of a success into out. Otherwise it returns the service's error, and
+	// the request's id if the body has it.
+	decode(action string, answer *http.Response, body []byte, out any) (requestID string, err error)
 }
 
 // partial is an answer that knows what is missing in it.
@@ -119,8 +120,12 @@ func (c *Client) stack(action string, at *url.URL, region string, out any) (*mid
 		if !whole {
 			err = errors.New("the answer is too long")
 		}
+		requestID := ""
 		if err == nil {
-			err = c.Protocol.decode(action, response.Response, body, out)
+			requestID, err = c.Protocol.decode(action, response.Response, body, out)
+		}
+		if requestID != "" { // otherwise the header's
+			awsmiddleware.SetRequestIDMetadata(&m, requestID)
 		}
 		if part, ok := out.(partial); ok && err == nil && part.missing() != "" {
 			err = &oddAnswerError{c.Name, action, response.StatusCode, "has no " + part.missing()}
