@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -109,6 +110,35 @@ func TestRestoreOfAHealthyNodeIsCheap(t *testing.T) {
 		}
 		if after := n.snapshot(); !slices.Equal(after, before) {
 			t.Errorf("restore changed the node:\n%s\nwant\n%s", after, before)
+		}
+	})
+}
+
+// A run waits for six answers of IMDS, one after the other: to the request for a token, then three
+// times for up to four requests at once about the node, then twice for credentials. A restore of a
+// node in order waits for two.
+func TestRoundTripsToIMDS(t *testing.T) {
+	const latency = time.Second
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNode(t, cloud.Options{Latency: func(_ *rand.Rand, c cloud.Call) time.Duration {
+			if c.Service == "imds" {
+				return latency
+			}
+			return 0
+		}})
+		began := time.Now()
+		n.apply()
+		if got := time.Since(began); got != 6*latency {
+			t.Errorf("the run took %s, want 6 round trips of %s", got, latency)
+		}
+		time.Sleep(time.Minute)
+		for range 2 * vpcEvery {
+			began := time.Now()
+			n.restore(ExitOK)
+			if got := time.Since(began); got != 2*latency {
+				t.Errorf("the restore took %s, want 2 round trips of %s", got, latency)
+			}
+			time.Sleep(time.Minute)
 		}
 	})
 }

@@ -238,7 +238,7 @@ func (n Node) ownRules(ctx context.Context) ([]byte, error) {
 }
 
 // ownUnits are the units of this program.
-var ownUnits = []string{systemd.Service, systemd.Timer, systemd.RetryService, systemd.RetryTimer}
+var ownUnits = []string{systemd.Service, systemd.Timer, systemd.RetryService, systemd.RetryTimer, systemd.ReleaseService}
 
 func (n Node) units() []Part {
 	var parts []Part

@@ -16,7 +16,7 @@ const hidden = "(hidden)"
 
 // secretWord matches, in lower case, the word in the name of a setting that makes its value secret,
 // with the rest of the name.
-const secretWord = `(?:passw(?:or)?d|passphrase|passcode|\bpass\b|_pass\b|pwd|secret|token|credential|(?:api|access|private|session|account|encryption|auth)[_-]?key|signature|cookie)[\w.-]*`
+const secretWord = `(?:passw(?:or)?d|passphrase|passcode|pass\b|pwd|[_-]pw\b|secret|token|credential|(?:api|access|private|session|account|encryption|auth)[_-]?key|signature|cookie)[\w.-]*`
 
 // pattern finds secrets. What it finds is replaced.
 type pattern struct {
@@ -32,12 +32,28 @@ var blocks = []pattern{
 	{lazyregexp.New(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----|\z)`), hidden, []string{"private key"}},
 	// <name>fs.s3a.secret.key</name><value>VALUE</value>, as Hadoop's files have it
 	{lazyregexp.New(`(?is)(<name>[^<]*` + secretWord + `\s*</name>\s*<value>)[^<]*`), "${1}" + hidden, []string{"<name>"}},
+	// "name": "DB_PASSWORD", "value": "VALUE", as JSON has lists of settings, also within a text
+	{lazyregexp.New(`(?is)("\s*(?:name|key)\\*"\s*:\s*\\*"[^"\\]*` + secretWord + `\\*"\s*,\s*\\*"value\\*"\s*:\s*\\*")(?:[^"\\]|\\[^"])*`), "${1}" + hidden, []string{"value"}},
+}
+
+// escaped matches the beginning of a percent-encoded character, and of one that is encoded again.
+const escaped = `%(?:25)*`
+
+// schemes are the patterns for values of two words, of which the name of the setting shows one.
+// They come before the settings.
+var schemes = []pattern{
+	// The rest of the line: its form depends on the scheme, and a cookie has several.
+	{lazyregexp.New(`(?i)((?:(?:proxy-)?authorization|\bcookie)["']?\s*[:=]\s*).+`), "${1}" + hidden, []string{"authorization", "cookie"}},
+	{lazyregexp.New(`(?i)(\b(?:bearer|negotiate)\s+)[A-Za-z0-9+/_.~-]{8,}=*`), "${1}" + hidden, []string{"bearer", "negotiate"}},
+	{lazyregexp.New(`(\b[Bb]asic\s+)[A-Za-z0-9+/]*[A-Z0-9][A-Za-z0-9+/]{6,}=*`), "${1}" + hidden, []string{"basic"}},
 }
 
 // patterns find secrets in a line, in this order.
 var patterns = []pattern{
-	// The rest of the line: its form depends on the scheme.
-	{lazyregexp.New(`(?i)((?:proxy-)?authorization["']?\s*[:=]\s*).+`), "${1}" + hidden, []string{"authorization"}},
+	// curl -u USER:PASSWORD
+	{lazyregexp.New(`((?:^|\s)(?:-u|-U|--user|--proxy-user)[ =]?)[^\s:]+:\S+`), "${1}" + hidden, []string{"-u", "--proxy-u"}},
+	// The user in a URL that is a part of another one
+	{lazyregexp.New(`(?i)(\b[a-z][a-z0-9+.-]*` + escaped + `3A` + escaped + `2F` + escaped + `2F)[^\s"'<>&]*` + escaped + `40`), "${1}" + hidden + "@", []string{"%"}},
 	// The user in a URL, up to the last @ of the word: a password may have any character.
 	{lazyregexp.New(`(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s"'<>]*@`), "${1}" + hidden + "@", []string{"://"}},
 	// The query of a URL: it may be signed.
@@ -48,6 +64,8 @@ var patterns = []pattern{
 	// Identifiers of access keys, users and roles
 	{lazyregexp.New(`\b(?:AKIA|ASIA|AIDA|AROA|AGPA|ANPA|ANVA|ABIA|ACCA|APKA|ASCA)[A-Z0-9]{12,}\b`), hidden,
 		[]string{"akia", "asia", "aida", "aroa", "agpa", "anpa", "anva", "abia", "acca", "apka", "asca"}},
+	// Tokens that show whose they are
+	{lazyregexp.New(`\b(?:gh[a-z]_|github_pat_|glpat-|xox[a-z]-|npm_|hvs\.)[A-Za-z0-9_-]{10,}`), hidden, []string{"gh", "glpat-", "xox", "npm_", "hvs."}},
 	{lazyregexp.New(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?`), hidden, []string{"eyj"}}, // JSON web tokens
 }
 
@@ -55,7 +73,7 @@ var (
 	setting = lazyregexp.New(secretWord)
 	arn     = lazyregexp.New(`\barn:(aws[a-z-]*):([a-z0-9-]*):([a-z0-9-]*):([^:\s"'<>,]*):[^\s"'<>,;]+`)
 	account = lazyregexp.New(`\b(?:i|r|eni|subnet|vpc|vpce|sg|sgr|ami|vol|snap|rtb|igw|nat|acl|pl|lt|fleet|eipalloc)-[0-9a-f]{8,17}\b|\b\d{4}-\d{4}-\d{4}\b|\d+`)
-	random  = lazyregexp.New(`[A-Za-z0-9+/_=-]{32,}`)
+	random  = lazyregexp.New(`[A-Za-z0-9+/_=%-]{32,}`)
 )
 
 // Redact returns text without what looks like a secret: keys, tokens, passwords, users and queries
@@ -83,7 +101,7 @@ func replaced(text, lower string, patterns []pattern) string {
 }
 
 func redactLine(line string) string {
-	line = redactSettings(line)
+	line = redactSettings(replaced(line, lowered(line), schemes))
 	lower := lowered(line)
 	line = replaced(line, lower, patterns)
 	if strings.Contains(lower, "arn:") {
@@ -127,7 +145,7 @@ func lowered(s string) string {
 
 // isToken reports whether random has the character.
 func isToken(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("+/_=-", c) >= 0
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("+/_=%-", c) >= 0
 }
 
 // hasRun reports whether s has n characters in a row that are of a kind.
@@ -260,8 +278,9 @@ func looksLikePassword(s string) bool {
 	return kinds >= 3
 }
 
-// stateToken matches a field of protobuf text with its value, a value in a list, or a name.
-var stateToken = lazyregexp.New(`(?:([A-Za-z_]\w*)(\s*:\s*))?("(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|[^\s"'{}\[\]<>,;:]+)`)
+// stateToken matches a field of protobuf text with its value, a value in a list, or the name of a
+// message or a list with what opens it.
+var stateToken = lazyregexp.New(`(?:([A-Za-z_]\w*)(\s*:\s*))?("(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|[^\s"'{}\[\]<>,;:]+)(\s*(?::\s*)?[{<\[])?`)
 
 // stateComment matches a comment of protobuf text, or a string, in which there is none.
 var stateComment = lazyregexp.New(`"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|#[^\n]*`)
@@ -281,12 +300,12 @@ func redactState(data []byte, learn func(string)) []byte {
 		if shown, ok := harmless(value, parts[1], learn).(string); ok && shown == value {
 			return s
 		}
-		if parts[1] == "" && value == parts[3] && shownName(value) == value {
+		if parts[1] == "" && parts[4] != "" && value == parts[3] && shownName(value) == value {
 			return s // the name of a message
 		}
 		if parts[1] != "" {
 			parts[1] = shownName(parts[1])
 		}
-		return parts[1] + parts[2] + `"` + hidden + `"`
+		return parts[1] + parts[2] + `"` + hidden + `"` + parts[4]
 	}))
 }

@@ -51,6 +51,17 @@ var secrets = []struct{ text, secret string }{
 	{"-----BEGIN PRIVATE KEY-----\nabc\nghi", "ghi"},
 	{"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "eyJzdWIiOiIxIn0"},
 	{"d41d8cd98f00b204e9800998ecf8427e", "d41d8cd98f00b204"},
+	{"X-Auth-Token: Bearer hunter2secret", "hunter2"}, {"token=Bearer hunter2secret", "hunter2"}, {"refused: Basic dXNlcjpodW50ZXIy", "dXNlcjpodW50"},
+	{"Set-Cookie: a=b; session=hunter2", "hunter2"},
+	{"password%3Dhunter2", "hunter2"}, {"next=%2Fx%3Fapi_key%253Dhunter2%2526y", "hunter2"},
+	{"url=https%3A%2F%2Fb.s3.amazonaws.com%2Fx%3FX-Amz-Signature%3D0fe1ab", "0fe1ab"},
+	{"via http%3A%2F%2Fuser%3Ahunter2%40proxy.example%3A3128", "hunter2"}, {"via http%253A%252F%252Fuser%253Ahunter2%2540proxy.example", "hunter2"},
+	{"wJalrXUtnFEMI%2FK7MDENG%2FbPxRfiCYEXAMPLEKEY", "bPxRfiCYEXAMPLEKEY"},
+	{"curl -u user:hunter2 http://x", "hunter2"}, {"curl --proxy-user=user:hunter2", "hunter2"},
+	{`{"name": "DB_PASSWORD", "value": "hunter2"}`, "hunter2"}, {`{\"Key\":\"api_key\",\"Value\":\"hunter2\"}`, "hunter2"},
+	{"{\n  \"name\": \"x.password\",\n  \"value\": \"hunter2 \\n more\"\n}", "hunter2"},
+	{"DBPASS=hunter2", "hunter2"}, {"MYSQL_PW=hunter2", "hunter2"},
+	{"ghp_abcdefghijklmnopqrstuvwxyz0123456789", "abcdefghijkl"}, {"xoxb-1234567890-abcdefghijkl", "abcdefghijkl"},
 }
 
 func TestRedact(t *testing.T) {
@@ -145,11 +156,13 @@ func TestRedactState(t *testing.T) {
 jobFlowId: "j-3H4A2KJ5EXAMPLE"
 localInstance { instanceRole: "MASTER" secretValue: hunter2 }
 list: ["finance", "10.0.1.5"] note: 'many words' count: 7
+notProtobuf hunter2 core: { names: [ x ] }
 `
 	want := `
 jobFlowId: "j-3H4A2KJ5EXAMPLE"
 localInstance { instanceRole: "MASTER" secretValue: "(hidden)" }
 list: ["(hidden)", "10.0.1.5"] note: "(hidden)" count: 7
+"(hidden)" "(hidden)" core: { names: [ "(hidden)" ] }
 `
 	if got := string(redactState([]byte(in), nil)); got != want {
 		t.Errorf("%s", got)

@@ -3,10 +3,12 @@ package bundle
 import (
 	"slices"
 	"strings"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/lazyregexp"
 )
 
 // settingWords are texts of which each match of setting has one.
-var settingWords = []string{"pass", "pwd", "secret", "token", "credential", "key", "signature", "cookie"}
+var settingWords = []string{"pass", "pwd", "_pw", "-pw", "secret", "token", "credential", "key", "signature", "cookie"}
 
 // redactSettings hides the values of secret settings in a line: password=VALUE, "password":
 // "VALUE", password => VALUE, --password VALUE, x.password VALUE.
@@ -45,11 +47,16 @@ func settingValue(line string, from, to int) (begin, end int) {
 		next += 2
 	case strings.HasPrefix(rest, "="), strings.HasPrefix(rest, ":"):
 		next++
+	case len(escapedSign.FindStringSubmatch(rest)) > 0:
+		next += len(escapedSign.FindStringSubmatch(rest)[0])
 	case next == to || i != to || !takesBlank(line[:from]):
 		return 0, 0
 	}
 	return valueIn(line, skipBlanks(line, next))
 }
+
+// escapedSign matches = and : as a URL within a URL has them.
+var escapedSign = lazyregexp.New(`^(?i:` + escaped + `3[ad])`)
 
 func skipBlanks(s string, i int) int {
 	for i < len(s) && (s[i] == ' ' || s[i] == '\t') {

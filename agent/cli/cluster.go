@@ -19,12 +19,12 @@ func (c *commandLine) cluster() *cobra.Command {
 	all := c.printing(&cobra.Command{
 		Use: "cluster check", Short: "Check whether all nodes of a cluster have their addresses, from anywhere with credentials", Args: cobra.ArbitraryArgs,
 		Long: `Check whether all nodes of a cluster have their addresses. The command needs AWS credentials, but no node.`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			value := "cluster needs a command: check"
 			if len(args) > 0 {
 				value = "cluster has no command " + text.Quote(args[0]) + ": emr-static-ip cluster check j-..."
 			}
-			return exit.Invalid(errors.Join(append(c.problems, errors.New(value))...), usageHint)
+			return exit.Invalid(errors.Join(append(c.problems, errors.New(value))...), usageHint(cmd))
 		},
 	}, &cluster.Report{})
 	check := c.printing(&cobra.Command{

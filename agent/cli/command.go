@@ -196,7 +196,7 @@ func (c *commandLine) version() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := c.flags.config(cmd, nil)
 			if err := errors.Join(append(c.problems, err)...); err != nil {
-				return exit.Invalid(err, usageHint)
+				return exit.Invalid(err, usageHint(cmd))
 			}
 			c.document = versions()
 			return nil
@@ -210,9 +210,9 @@ func (c *commandLine) version() *cobra.Command {
 func (c *commandLine) euid() *cobra.Command {
 	return &cobra.Command{
 		Use: euidCommand, Short: "Print the effective user id", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(c.problems) > 0 {
-				return exit.Invalid(errors.Join(c.problems...), usageHint)
+				return exit.Invalid(errors.Join(c.problems...), usageHint(cmd))
 			}
 			_, err := fmt.Fprintln(c.env.Stdout, euid())
 			return err

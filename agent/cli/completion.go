@@ -97,7 +97,7 @@ func (c *commandLine) completion() *cobra.Command {
 				c.problem("completion takes the name of one shell: bash or zsh")
 			}
 			if len(c.problems) > 0 {
-				return exit.Invalid(errors.Join(c.problems...), usageHint)
+				return exit.Invalid(errors.Join(c.problems...), usageHint(cmd))
 			}
 			return shells[args[0]](cmd.Root(), c.env.Stdout)
 		},

@@ -11,7 +11,13 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
-const usageHint = "emr-static-ip --help explains the arguments"
+// usageHint returns the remedy for wrong arguments of a command.
+func usageHint(cmd *cobra.Command) string {
+	if cmd.Hidden { // its help is nowhere
+		cmd = cmd.Root()
+	}
+	return cmd.CommandPath() + " --help explains the arguments"
+}
 
 const helpText = `emr-static-ip gives a node of an Amazon EMR cluster a private IP address from a list.
 
@@ -51,7 +57,7 @@ func setHelp(root *cobra.Command) {
 				err = unknownCommand(cmd, rest[0])
 			}
 			if err != nil {
-				return exit.Invalid(err, usageHint)
+				return exit.Invalid(err, usageHint(root))
 			}
 			cmd.InitDefaultHelpFlag()
 			return cmd.Help()

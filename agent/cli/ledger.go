@@ -23,7 +23,7 @@ func (c *commandLine) ledger() *cobra.Command {
 	all := c.printing(&cobra.Command{
 		Use: "ledger " + strings.Join(ledgerCommands, "|"), Short: "Show and clean the records of a subnet, from anywhere with credentials", Args: cobra.ArbitraryArgs,
 		Long: `Show and clean the records of a subnet's addresses. The commands need AWS credentials, but no node.`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			value := "ledger needs a command: " + enumeratedBy("or", ledgerCommands)
 			if len(c.problems) > 0 {
 				value += "; it goes before flags"
@@ -34,7 +34,7 @@ func (c *commandLine) ledger() *cobra.Command {
 					value += "; did you mean " + likely + "?"
 				}
 			}
-			return exit.Invalid(errors.Join(append(c.problems, errors.New(value))...), usageHint)
+			return exit.Invalid(errors.Join(append(c.problems, errors.New(value))...), usageHint(cmd))
 		},
 	}, &ledger.Report{})
 	list := &cobra.Command{

@@ -92,7 +92,7 @@ func (c *commandLine) work(cmd *cobra.Command, args []string, do func(context.Co
 		c.cfg, c.retry = cfg, c.flags.again(cmd, args)
 	}
 	if err := errors.Join(append(c.problems, err)...); err != nil {
-		err = exit.Invalid(err, usageHint)
+		err = exit.Invalid(err, usageHint(cmd))
 		if c.suppresses() && c.program.Elevate != nil {
 			// What comes after a failure needs root too.
 			err = errors.Join(err, c.program.Elevate(ctx, c.args))

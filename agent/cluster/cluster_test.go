@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/internal/netiptest"
+	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
 
 // TestCheck looks at clusters in every condition that a node can be in.
@@ -140,7 +142,18 @@ func TestCheck(t *testing.T) {
 		}, exit.OK, "ok, ok"},
 		{"EMR is denied, complete", deny("elasticmapreduce:"), func(a *account) { a.finish(a.launch(cloud.ClusterSpec{Cores: 1, Tasks: 1}).Nodes[:2]...) }, exit.OK, "not expected, ok, ok"},
 		{"EMR is denied, incomplete", deny("elasticmapreduce:"), func(a *account) { a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes[0]) }, exit.Drifted, "no address, ok"},
+		{"EMR is denied, another id", deny("elasticmapreduce:"), func(a *account) {
+			a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes...)
+			a.cfg.Cluster = "j-0NONE"
+		}, exit.Drifted, ""},
 		{"the description of the cluster is denied, fleets", deny("elasticmapreduce:DescribeCluster"), func(a *account) { a.finish(a.launch(cloud.ClusterSpec{Cores: 1, Fleets: true}).Nodes...) }, exit.OK, "ok, ok"},
+		{"the groups are denied, and a node has not started", deny("elasticmapreduce:ListInstanceGroups"), func(a *account) {
+			c := a.launch(cloud.ClusterSpec{Cores: 1})
+			a.finish(c.Nodes...)
+			if err := a.cloud.Await(c.ID, cloud.RoleCore, 1); err != nil {
+				a.t.Fatal(err)
+			}
+		}, exit.Drifted, "ok, ok"},
 		{"EMR cannot be reached", cloud.Options{}, func(a *account) {
 			a.silent = "elasticmapreduce"
 			a.finish(a.launch(cloud.ClusterSpec{Cores: 1}).Nodes...)
@@ -187,6 +200,23 @@ func TestCheck(t *testing.T) {
 				texts.Is(t, test.name, text)
 			})
 		})
+	}
+}
+
+// TestUnknownRole judges nodes whose role nothing shows: any of them may need an address.
+func TestUnknownRole(t *testing.T) {
+	now := time.Now()
+	f := facts{now: now, list: list{known: true, pools: agent.Pools{Core: netiptest.Addrs("10.0.1.11")}},
+		emr:     sight{instances: []emrInstance{{ec2: "i-0a1", group: "ig-1", state: "BOOTSTRAPPING"}}, listed: true},
+		members: []ec2.Member{{Instance: inventory.Instance{ID: "i-0a2", State: "running"}, Launched: now.Add(-2 * startupTime)}}}
+	nodes := f.judge()
+	if len(nodes) != 2 {
+		t.Fatal(nodes)
+	}
+	for _, n := range nodes {
+		if !n.Expected || n.State == OK || n.State == NotExpected {
+			t.Errorf("%+v", n)
+		}
 	}
 }
 

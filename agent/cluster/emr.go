@@ -27,7 +27,7 @@ const silentAttempts = 3
 
 // emrService is EMR. It is called by people and pipelines only, never by a node's run: its quotas
 // are too small for a launch.
-var emrService = ec2.JSONService{ID: "EMR", Name: "elasticmapreduce", Target: "ElasticMapReduce", FIPSIn: "aws-us-gov"}
+var emrService = ec2.Service{ID: "EMR", Name: "elasticmapreduce", Protocol: ec2.AWSJSON{Target: "ElasticMapReduce"}, FIPSIn: "aws-us-gov"}
 
 // The answers, as far as the check reads them.
 // https://docs.aws.amazon.com/emr/latest/APIReference/API_Operations.html
@@ -84,7 +84,7 @@ type request struct {
 
 // service is EMR, as far as the caller may see it.
 type service struct {
-	api     *ec2.JSONClient
+	api     *ec2.Client
 	cluster string
 	at      iam.Place
 
@@ -92,6 +92,7 @@ type service struct {
 	denied  map[string]error // calls that are denied
 	actions []action         // of ListBootstrapActions, which never change
 	asked   bool             // actions are known
+	last    []Group          // the groups as they were last shown
 }
 
 // action is a bootstrap action.
@@ -109,6 +110,7 @@ type sight struct {
 	release      string
 	groups       []Group
 	grouped      bool // groups is known
+	former       bool // groups are those of an earlier look: EMR does not show them any more
 	instances    []emrInstance
 	listed       bool // instances is known
 	actions      []action
@@ -137,7 +139,22 @@ func (s sight) started() (ids []string) {
 
 // look asks EMR. A call that is denied is left out: see unseen. So are all calls if EMR's endpoint
 // cannot be reached. Any other error is returned.
+//
+// If EMR showed the groups in an earlier look, and no longer does, they are still what is
+// requested: a way to EMR that breaks must not make a cluster complete.
 func (s *service) look(ctx context.Context) (sight, error) {
+	v, err := s.ask(ctx)
+	switch {
+	case v.grouped:
+		s.last = v.groups
+	case s.last != nil:
+		v.groups, v.grouped, v.former = s.last, true, true
+	}
+	return v, err
+}
+
+// ask is look without the memory of earlier looks.
+func (s *service) ask(ctx context.Context) (sight, error) {
 	var v sight
 	fleets := false
 	err := s.try(ctx, "DescribeCluster", func() error {
@@ -224,8 +241,8 @@ func (s *service) try(ctx context.Context, call string, do func() error) error {
 func isInvalid(err error) bool { return ec2.ErrorCode(err) == "InvalidRequestException" }
 
 // newClient returns a client of EMR that gives up an endpoint that nobody can connect to.
-func newClient(session *ec2.Session) *ec2.JSONClient {
-	c := session.JSON(emrService)
+func newClient(session *ec2.Session) *ec2.Client {
+	c := ec2.NewClient(session.Config, emrService)
 	patient := c.Retryer
 	c.Retryer = func() aws.Retryer { return &briefRetryer{Retryer: patient()} }
 	return c
@@ -339,6 +356,10 @@ func (s *service) unseen() (lines []string) {
 			action := "elasticmapreduce:" + w.call
 			lines = append(lines, action+" is denied: "+w.what)
 			actions = append(actions, `"`+action+`"`)
+			if w.call == "ListInstanceGroups" && s.denied["DescribeCluster"] != nil && s.denied["ListInstanceFleets"] == nil {
+				// Whether the cluster has groups or fleets is not known: it needs one of the two.
+				actions = append(actions, `"elasticmapreduce:ListInstanceFleets"`)
+			}
 		}
 	}
 	if first == nil {

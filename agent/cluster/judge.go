@@ -10,6 +10,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord/inventory"
 )
@@ -210,26 +211,54 @@ func (f facts) missing(nodes []Node) (lines []string) {
 	if f.emr.over() {
 		return nil
 	}
-	for _, g := range f.emr.groups {
+	groups, of, when := f.emr.groups, func(n Node) string { return n.Group }, ""
+	if f.emr.former { // nothing says any more in which group a node is
+		groups, of, when = byRole(groups), func(n Node) string { return n.Role }, ", as EMR last showed it"
+	}
+	for _, g := range groups {
 		if !f.list.expects(g.Role) {
 			continue
 		}
 		started := 0
 		for _, n := range nodes {
-			if n.Group == g.ID && n.State != Ending {
+			if of(n) == g.ID && n.State != Ending {
 				started++
 			}
 		}
 		switch {
 		case g.Fleet && g.Running < g.Requested:
-			lines = append(lines, fmt.Sprintf("%s: the fleet has %d of %d units of capacity (%s)", g.Role, g.Running, g.Requested, g.State))
-		case !g.Fleet && f.emr.listed && started < g.Requested:
-			lines = append(lines, fmt.Sprintf("%s: %d of %d requested nodes started (%s)", g.Role, started, g.Requested, g.State))
-		case !g.Fleet && !f.emr.listed && g.Running < g.Requested:
+			lines = append(lines, fmt.Sprintf("%s: the fleet has %d of %d units of capacity (%s%s)", g.Role, g.Running, g.Requested, g.State, when))
+		case !g.Fleet && (f.emr.listed || f.emr.former) && started < g.Requested:
+			lines = append(lines, fmt.Sprintf("%s: %d of %d requested nodes started (%s%s)", g.Role, started, g.Requested, g.State, when))
+		case !g.Fleet && !f.emr.listed && g.Running < g.Requested && !f.emr.former:
 			lines = append(lines, fmt.Sprintf("%s: %d of %d requested nodes run (%s)", g.Role, g.Running, g.Requested, g.State))
 		}
 	}
+	if !f.emr.grouped { // nothing says which role they have
+		waiting := 0
+		for _, i := range f.emr.instances {
+			if i.ec2 == "" {
+				waiting++
+			}
+		}
+		if waiting > 0 {
+			lines = append(lines, text.Count(waiting, "node", "nodes")+" of an unknown role requested and not started")
+		}
+	}
 	return lines
+}
+
+// byRole returns one group for each role, with the role as its id.
+func byRole(groups []Group) (merged []Group) {
+	for _, g := range groups {
+		i := slices.IndexFunc(merged, func(m Group) bool { return m.Role == g.Role })
+		if i < 0 {
+			i, merged = len(merged), append(merged, Group{ID: g.Role, Role: g.Role, State: g.State})
+		}
+		m := &merged[i]
+		m.Fleet, m.Requested, m.Running = m.Fleet || g.Fleet, m.Requested+g.Requested, m.Running+g.Running
+	}
+	return merged
 }
 
 func recordOf(s inventory.Sighting, prefix string, now time.Time) *Record {

@@ -23,12 +23,13 @@ type list struct {
 }
 
 // expects reports whether a node of this role should have an address. If no list is known, masters
-// and core nodes should: a list always has addresses for them.
+// and core nodes should: a list always has addresses for them. So should a node whose role nothing
+// shows yet.
 func (l list) expects(role string) bool {
 	r, err := emr.ParseRole(role)
 	switch {
 	case err != nil:
-		return false
+		return true
 	case l.known:
 		return len(l.pools.For(r)) > 0
 	}

@@ -90,6 +90,9 @@ func (r *Report) take(f facts, unseen []string) {
 	r.Nodes, r.Groups = f.judge(), v.groups
 	r.Missing = f.missing(r.Nodes)
 	r.Unseen, r.Notes = unseen, slices.Clone(f.list.notes)
+	if !v.described && len(r.Nodes) == 0 { // EMR would have said that it does not know the cluster
+		r.Notes = append(r.Notes, "EC2 lists no instance with the tag of this cluster: compare the cluster's id, the region and the account")
+	}
 	r.Counts = map[string]int{}
 	lacking, expected := 0, 0
 	for _, n := range r.Nodes {

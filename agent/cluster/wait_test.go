@@ -87,6 +87,14 @@ func TestWaitEnds(t *testing.T) {
 			time.Sleep(2 * time.Minute)
 			a.give(c.Nodes[1], "10.0.1.11")
 		}, 200 * time.Second, 3 * time.Minute, exit.OK},
+		{"EMR becomes unreachable before a node has started", 5 * time.Minute, func(a *account, c *cloud.Cluster) {
+			if err := a.cloud.Await(c.ID, cloud.RoleCore, 1); err != nil {
+				a.t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			a.silent = "elasticmapreduce"
+			a.give(c.Nodes[1], "10.0.1.11")
+		}, 5*time.Minute + 10*time.Second, 5 * time.Minute, exit.Drifted},
 		{"the last look is throttled for ever", 5 * time.Minute, func(a *account, _ *cloud.Cluster) {
 			time.Sleep(time.Minute)
 			a.cloud.Drain("elasticmapreduce:ListInstances", 1)

@@ -146,7 +146,7 @@ func (d *examination) lookEndpointUp(ctx context.Context, e *endpoint) ([]netip.
 		return list, warning("dns", e.service, "look at the DNS servers in /etc/resolv.conf (the VPC's DHCP options): one of the first does not answer, and each look-up waits for it",
 			"%s is %s (%s), but only after %d ms", name, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
 	}
-	return list, fine("dns", e.service, "%s is %s (%s), %d ms", name, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
+	return list, fine("dns", e.service, "%s is %s (%s), answered in %d ms", name, strings.Join(texts, ", "), what, took.Milliseconds()).took(took)
 }
 
 // connectEndpoint connects to every address. A VPC endpoint has interfaces in several zones, and
@@ -178,7 +178,7 @@ func (d *examination) connectEndpoint(ctx context.Context, e endpoint, addrs []n
 	for i, a := range addrs {
 		at := netip.AddrPortFrom(a, uint16(port)).String()
 		if errs[i] == nil {
-			good = append(good, fmt.Sprintf("%s %d ms", at, took[i].Milliseconds()))
+			good = append(good, fmt.Sprintf("%s in %d ms", at, took[i].Milliseconds()))
 			continue
 		}
 		if first == nil || a.Is4() { // a node without IPv6 has no route to the other kind

@@ -220,7 +220,12 @@ func (d *examination) reservation(ctx context.Context, pool []netip.Addr) Findin
 		more += fmt.Sprintf(" (and for %d more CIDRs)", n)
 		cidrs = cidrs[:6]
 	}
-	f := warning("reservation", "", "for each of "+strings.Join(cidrs, " ")+more+": aws ec2 create-subnet-cidr-reservation --subnet-id "+d.facts.ID.SubnetID+" --reservation-type explicit --cidr CIDR",
+	command := "aws ec2 create-subnet-cidr-reservation --subnet-id " + d.facts.ID.SubnetID + " --reservation-type explicit --cidr "
+	remedy := command + cidrs[0] + more
+	if len(cidrs) > 1 {
+		remedy = "for each of " + strings.Join(cidrs, " ") + more + ": " + command + "CIDR"
+	}
+	f := warning("reservation", "", remedy,
 		"EC2 may hand %s to any new instance of the subnet", spans(bare))
 	f.Addresses = bare
 	return f

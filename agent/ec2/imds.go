@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -54,17 +53,19 @@ func (m IMDS) ForCredentials() func(*awsconfig.LoadOptions) error {
 	return awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = m.client })
 }
 
-// imdsWatch remembers the HTTP status of IMDS's last answer, 0 for none, and whether the request
-// was for a token. Some of the SDK's errors have that only in their text.
-type imdsWatch struct {
-	client aws.HTTPClient
-	status atomic.Int32
-	token  atomic.Bool
-}
+// imdsWatch notes in the attempt of a request's context what IMDS answered. Some of the SDK's
+// errors have that only in their text.
+type imdsWatch struct{ client aws.HTTPClient }
 
 func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
-	w.status.Store(0)
-	w.token.Store(r.Method == http.MethodPut)
+	a, ok := r.Context().Value(attemptKey{}).(*attempt)
+	if !ok {
+		a = &attempt{} // of the SDK, for credentials
+	}
+	a.status, a.token = 0, r.Method == http.MethodPut
+	if a.sent != nil && !a.token {
+		a.sent()
+	}
 	answer, err := w.client.Do(r)
 	if err != nil {
 		return nil, err
@@ -83,20 +84,12 @@ func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
 		return nil, &oddMetadata{fmt.Errorf("%s HTTP %d, which leads elsewhere", pageText, answer.StatusCode)}
 	}
 	answer.Body = io.NopCloser(bytes.NewReader(body))
-	w.status.Store(int32(answer.StatusCode))
+	a.status = answer.StatusCode
 	return answer, nil
 }
 
 // isPage reports whether a body is a page in HTML. No value of IMDS begins like one.
 func isPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) }
-
-// refusal returns the error of a request for path. It is a refusedMetadata if IMDS answered.
-func (w *imdsWatch) refusal(path string, err error) error {
-	if status := int(w.status.Load()); status != 0 {
-		return &refusedMetadata{path: path, status: status, token: w.token.Load(), err: err}
-	}
-	return Plain(fmt.Errorf("reading %s from IMDS: %w", path, err))
-}
 
 // refusedMetadata is the error if IMDS answered with something else than a success.
 type refusedMetadata struct {
@@ -208,55 +201,27 @@ func (e *oddMetadata) Unwrap() error { return e.err }
 
 func (m IMDS) identity(ctx context.Context, known map[string]string) (Identity, error) {
 	var id Identity
-	var errs []error
-	get := func(path string) string {
-		if len(errs) > 0 {
-			return ""
-		}
-		if v, ok := known[path]; ok {
-			return v
-		}
-		v, err := m.get(ctx, path)
-		if err != nil {
-			errs = append(errs, err)
-			return ""
-		}
-		known[path] = v
-		return v
+	if err := m.read(ctx, known, "instance-id", "instance-type", "placement/region", "mac"); err != nil {
+		return id, err
 	}
-	optional := func(path string) string {
-		before := len(errs)
-		v := get(path)
-		if before == 0 && len(errs) == 1 && HasStatus(errs[0], http.StatusNotFound) {
-			errs = nil
-		}
-		return v
-	}
-	id.InstanceID = get("instance-id")
-	id.InstanceType = get("instance-type")
-	id.Region = get("placement/region")
-	mac := get("mac")
-	if len(errs) > 0 {
-		return id, errs[0]
-	}
+	mac := known["mac"]
 	var err error
 	if id.MAC, err = readMAC(mac); err != nil { // the other names are made of it
 		return id, odd("mac", mac, err)
 	}
 	nic := "network/interfaces/macs/" + mac + "/"
-	primary := get("local-ipv4")
-	id.ENI = get(nic + "interface-id")
-	id.SubnetID = get(nic + "subnet-id")
-	subnet := get(nic + "subnet-ipv4-cidr-block")
-	vpc := get(nic + "vpc-ipv4-cidr-blocks")
-	addrs := get(nic + "local-ipv4s")
-	// IMDS has no such name where there is no public address.
+	// IMDS has no public-ipv4s where there is no public address.
 	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html
-	public := optional(nic + "public-ipv4s")
-	id.VPCID = optional(nic + "vpc-id") // only doctor needs it
-	if len(errs) > 0 {
-		return id, errs[0]
+	err = m.read(ctx, known, "local-ipv4", nic+"interface-id", nic+"subnet-id", nic+"subnet-ipv4-cidr-block", nic+"vpc-ipv4-cidr-blocks",
+		nic+"local-ipv4s", optional+nic+"public-ipv4s", optional+nic+"vpc-id") // only doctor needs the last
+	if err != nil {
+		return id, err
 	}
+	id.InstanceID, id.InstanceType, id.Region = known["instance-id"], known["instance-type"], known["placement/region"]
+	id.ENI, id.SubnetID, id.VPCID = known[nic+"interface-id"], known[nic+"subnet-id"], known[nic+"vpc-id"]
+	primary, subnet, vpc := known["local-ipv4"], known[nic+"subnet-ipv4-cidr-block"], known[nic+"vpc-ipv4-cidr-blocks"]
+	addrs, public := known[nic+"local-ipv4s"], known[nic+"public-ipv4s"]
+	var errs []error
 	fail := func(what, value string, err error) {
 		if len(errs) < text.MaxProblems {
 			errs = append(errs, odd(what, value, err))
@@ -327,26 +292,4 @@ func readNetwork(s string) (netip.Prefix, error) {
 		return netip.Prefix{}, errors.New("is not an IPv4 network")
 	}
 	return p, nil
-}
-
-func (m IMDS) get(ctx context.Context, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, IMDSAttempt)
-	defer cancel()
-	out, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
-	if err != nil {
-		return "", m.watch.refusal(path, err)
-	}
-	defer out.Content.Close()
-	b, err := io.ReadAll(io.LimitReader(out.Content, MaxMetadata+1))
-	if err != nil {
-		return "", fmt.Errorf("reading %s from IMDS: %w", path, err)
-	}
-	if len(b) > MaxMetadata {
-		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: more than %d bytes", path, MaxMetadata)}
-	}
-	v := strings.TrimSpace(string(b))
-	if v == "" {
-		return "", &oddMetadata{fmt.Errorf("reading %s from IMDS: the answer is empty", path)}
-	}
-	return v, nil
 }

@@ -9,20 +9,21 @@ import (
 
 // Refresh asks IMDS about a node that is known: whether the instance is the same, the addresses of
 // its network interface, and, if vpc is set, the CIDRs of its VPC. It makes one request for each,
-// and one for a token. ok is false if anything is missing or odd, or the instance another one:
-// Identity then has the reason.
+// all at once, and one for a token. ok is false if anything is missing or odd, or the instance
+// another one: Identity then has the reason.
 func (m IMDS) Refresh(ctx context.Context, known Identity, vpc bool) (id Identity, ok bool) {
 	id = known
-	if instance, err := m.get(ctx, "instance-id"); err != nil || instance != known.InstanceID {
-		return known, false
-	}
 	nic := "network/interfaces/macs/" + id.MAC.String() + "/"
-	addrs, err := m.get(ctx, nic+"local-ipv4s")
-	if err != nil {
+	paths := []string{"instance-id", nic + "local-ipv4s"}
+	if vpc {
+		paths = append(paths, nic+"vpc-ipv4-cidr-blocks")
+	}
+	answers := map[string]string{}
+	if err := m.read(ctx, answers, paths...); err != nil || answers["instance-id"] != known.InstanceID {
 		return known, false
 	}
 	id.Addresses = nil
-	for line := range strings.FieldsSeq(addrs) {
+	for line := range strings.FieldsSeq(answers[nic+"local-ipv4s"]) {
 		a, err := text.IPv4(line)
 		if err != nil {
 			return known, false
@@ -32,12 +33,8 @@ func (m IMDS) Refresh(ctx context.Context, known Identity, vpc bool) (id Identit
 	if !vpc {
 		return id, true
 	}
-	cidrs, err := m.get(ctx, nic+"vpc-ipv4-cidr-blocks")
-	if err != nil {
-		return known, false
-	}
 	id.VPC = nil
-	for line := range strings.FieldsSeq(cidrs) {
+	for line := range strings.FieldsSeq(answers[nic+"vpc-ipv4-cidr-blocks"]) {
 		p, err := readNetwork(line)
 		if err != nil {
 			return known, false

@@ -67,7 +67,7 @@ func (l Report) renderList(b *strings.Builder) {
 	case len(l.Addresses) == 0 && l.Subnet != "":
 		fmt.Fprintf(b, "no record in %s/%s (%s)\n", where, l.Subnet, text.Clean(l.Region, text.MaxQuoted))
 	case len(l.Addresses) == 0 && len(l.Regions) > 0:
-		fmt.Fprintf(b, "no record in %s\n", where)
+		fmt.Fprintf(b, "no record below %s in these regions\n", where)
 	case len(l.Addresses) == 0:
 		fmt.Fprintf(b, "no record in %s (%s)\n", where, text.Clean(l.Region, text.MaxQuoted))
 	default:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,10 +64,11 @@ machine's own network is not touched. Root, or a kernel that allows user namespa
 func launchCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
-		Use:     "launch [flags] -- MASTER_IP CORE_IP...",
-		Short:   "Launch a cluster, run emr-static-ip on its nodes, check the outcome",
-		Long:    launchText,
-		Example: "  emrsim launch -- 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13\n  emrsim launch --release emr-6.x --masters 3 --core 2 -- --master-ips 10.0.1.10-12 --core-ips 10.0.1.20-29",
+		Use:   "launch [flags] -- MASTER_IP CORE_IP...",
+		Short: "Launch a cluster, run emr-static-ip on its nodes, check the outcome",
+		Long:  launchText,
+		Example: "  emrsim launch -- 10.0.1.10 10.0.1.11 10.0.1.12 10.0.1.13\n  emrsim launch --release emr-6.x --masters 3 --core 2 -- --master-ips 10.0.1.10-12 --core-ips 10.0.1.20-29\n" +
+			"  emrsim launch --plain 3 -- --ips 10.0.1.20-29\n  emrsim launch --keep -- 10.0.1.10 10.0.1.11",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return launch(cmd.Context(), cmd.OutOrStdout(), o, args)
 		},
@@ -251,6 +253,7 @@ func (o options) takeFiles(spec *lab.ClusterSpec) error {
 		if counts[n.Role] == 0 {
 			return fmt.Errorf("%s is of a %s node, and this cluster has none", n.Bundle, strings.ToLower(n.Role))
 		}
+		spec.EMRFilesFrom = append(spec.EMRFilesFrom, fmt.Sprintf("each %s node has EMR's files of %s (%s)", strings.ToLower(n.Role), n.Bundle, cmp.Or(n.Release, "without a release")))
 	}
 	spec.EMRFiles = nodes.Files
 	return nil

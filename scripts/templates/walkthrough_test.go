@@ -40,6 +40,15 @@ func TestWalkThrough(t *testing.T) {
 			t.Errorf("no template has a parameter %s", m[1])
 		}
 	}
+	published := regexp.MustCompile(`publish\.sh s3://\$BUCKET/(\S+)`).FindStringSubmatch(text)
+	if published == nil {
+		t.Fatal("nothing is published to $BUCKET")
+	}
+	for _, m := range regexp.MustCompile(`Bucket=\$BUCKET Prefix=(\S+)`).FindAllStringSubmatch(text, -1) {
+		if found++; m[1] != published[1] {
+			t.Errorf("a stack takes the program from %s, and it is published to %s", m[1], published[1])
+		}
+	}
 	for _, m := range regexp.MustCompile(`\$\(out ([A-Za-z]+)\)`).FindAllStringSubmatch(text, -1) {
 		found++
 		if !outputs[m[1]] {

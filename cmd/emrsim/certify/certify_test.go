@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -326,6 +328,57 @@ func ended(t *testing.T, at int, killed, after bool) {
 	}
 	if l := left(account); !slices.Equal(l, []string{node.ENI, "/certify/other"}) {
 		t.Errorf("call %d: left %v, want only what was there before", at, l)
+	}
+}
+
+// lateAnswers loses the answer to the first call that makes an interface, and does not show that
+// interface in the next looks.
+type lateAnswers struct {
+	next  http.RoundTripper
+	end   context.CancelCauseFunc
+	looks int // that do not show it
+	lost  bool
+}
+
+func (l *lateAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	res, err := l.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	switch form, _ := url.ParseQuery(string(body)); {
+	case form.Get("Action") == "CreateNetworkInterface" && !l.lost:
+		res.Body.Close()
+		l.lost = true
+		l.end(errEnded)
+		return nil, errEnded
+	case form.Get("Action") == "DescribeNetworkInterfaces" && l.lost && l.looks > 0:
+		res.Body.Close()
+		l.looks--
+		res.Body = io.NopCloser(strings.NewReader(`<DescribeNetworkInterfacesResponse><networkInterfaceSet/></DescribeNetworkInterfacesResponse>`))
+	}
+	return res, nil
+}
+
+// TestInterruptedWhileLate interrupts a run while it makes an interface, which describe calls show
+// late: the run removes it all the same.
+func TestInterruptedWhileLate(t *testing.T) {
+	account, j := inProcess(cloud.Options{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	j.unrecorded, j.Lag = true, 10*time.Second
+	j.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+	late := &lateAnswers{next: j.Transport, end: cancel, looks: 3}
+	j.Transport = late
+	if _, err := Run(ctx, j); err == nil || !late.lost {
+		t.Fatalf("%v; lost %t", err, late.lost)
+	}
+	if l := left(account); len(l) != 0 {
+		t.Errorf("left %v", l)
 	}
 }
 

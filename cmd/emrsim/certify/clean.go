@@ -65,21 +65,38 @@ func (s *side) clean(ctx context.Context) error {
 	return err
 }
 
+// latePause is the time between two looks for an interface that describe calls may show late.
+const latePause = time.Second
+
 // attempts is how often a removal is repeated that fails.
 const attempts = 5
 
 // remove removes the interfaces and parameters of a run, or of all runs. It looks until there is
-// nothing to remove any more, since what was just made may be shown late.
+// nothing to remove any more, since what was just made may be shown late. If there was no answer to
+// the call that makes an interface, it looks for as long as describe calls may be late: nothing
+// else has the interface's id.
 func (s *side) remove(ctx context.Context, run string) (done Removed, err error) {
 	failures := 0
+	s.guard.mu.Lock()
+	late := time.Duration(0)
+	if s.guard.unsure {
+		late = s.Lag
+	}
+	s.guard.mu.Unlock()
 	for {
 		interfaces, err := s.removeInterfaces(ctx, run)
 		done.Interfaces = merge(done.Interfaces, interfaces)
 		parameters, perr := s.removeParameters(ctx, run)
 		done.Parameters = merge(done.Parameters, parameters)
 		switch err = errors.Join(err, perr); {
-		case err == nil && len(interfaces)+len(parameters) == 0:
+		case err == nil && len(interfaces)+len(parameters) == 0 && late <= 0:
 			return done, nil
+		case err == nil && len(interfaces)+len(parameters) == 0:
+			if err := s.wait(ctx, min(latePause, late)); err != nil {
+				return done, s.left(run, err)
+			}
+			late -= latePause
+			continue
 		case err != nil:
 			failures++
 		}

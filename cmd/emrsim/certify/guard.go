@@ -28,6 +28,7 @@ type guard struct {
 	mu      sync.Mutex
 	count   int
 	changed bool // a call was sent that may have made something
+	unsure  bool // an interface may have been made whose id is not known: there was no answer
 	calls   []Call
 }
 
@@ -91,6 +92,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if err != nil {
 		c.Request, c.Answer = g.side.words.in(params.text()), "no answer"
+	}
+	if call == "ec2:CreateNetworkInterface" && (err != nil || c.Status >= 500) { // it may have had its effect
+		g.mu.Lock()
+		g.unsure = true
+		g.mu.Unlock()
 	}
 	if call == "ssm:PutParameter" && (err != nil || c.Status < 300 || c.Status >= 500) { // it may have had its effect
 		g.mu.Lock()

@@ -16,7 +16,7 @@ func Report(w io.Writer, model, other Recording, known []Judgement) (judged bool
 		if d.Known != nil {
 			fmt.Fprintf(w, "    known: %s: %s\n", right(d.Known.Right), d.Known.Why)
 		} else {
-			fmt.Fprintf(w, "    not judged yet: change the model, or judge it in the recording's .judged.json\n")
+			fmt.Fprintf(w, "    not judged: name the file of known judgements with --judged; if it is not there, change the model or add a judgement\n")
 			judged = false
 		}
 	}

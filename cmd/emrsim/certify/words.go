@@ -53,7 +53,8 @@ var foreign = []struct {
 	{regexp.MustCompile(`\b(eni|eni-attach|i|subnet|vpc|sg|scr|r|acl|rtb|vpc-cidr-assoc|subnet-cidr-assoc|ela-attach|eipalloc|igw|dopt)-[0-9a-f]{8,17}\b`), "$1-ID"},
 	{regexp.MustCompile(`\b(eni|i|subnet)=(0123456789abcdef0)\b`), "$1-$2"},
 	{regexp.MustCompile(`\b[a-z]{2}(-[a-z]+)+-[0-9][a-z]?\b`), "REGION"},
-	{regexp.MustCompile(`\b[a-z]{3}[0-9]-az[0-9]+\b`), "ZONE"},
+	{regexp.MustCompile(`\b[a-z]{3,5}[0-9]-az[0-9]+\b`), "ZONE"},
+	{regexp.MustCompile(`(^|[^0-9])[0-9]{12}([^0-9]|$)`), "${1}ACCOUNT$2"}, // within a word: bucket_123456789012
 	{regexp.MustCompile(`\b20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9:]+)?`), "TIME"},
 	{regexp.MustCompile(`x{64,}`), "x..."},
 	{regexp.MustCompile(`(<subnetArn>.*?<tagSet>|<vpcId>VPC</vpcId>.*?<tagSet>).*?</tagSet>`), "${1}TAGS</tagSet>"},
@@ -63,6 +64,7 @@ var foreign = []struct {
 	{regexp.MustCompile(`"NextToken": ?"[^"]*"`), `"NextToken":"TOKEN"`},
 	{regexp.MustCompile(`<nextToken>[^<]*</nextToken>`), `<nextToken>TOKEN</nextToken>`},
 	{regexp.MustCompile(`\b[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?\b`), "IP"},
+	{regexp.MustCompile(`(?i)\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){3,7}(/[0-9]{1,3})?`), "IP"},
 	{regexp.MustCompile(`\bip-[0-9]+-[0-9]+-[0-9]+-[0-9]+\b`), "ip-IP"},
 }
 

@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "aws" {
 		os.Exit(actAsAWS(os.Args[1:]))
 	}
+	if os.Getenv(isolatedVariable) == "" {
+		fetchModules()
+	}
 	inside, code, err := Isolate(context.Background())
 	switch {
 	case err != nil && os.Getenv("REQUIRE_NETNS") == "1":

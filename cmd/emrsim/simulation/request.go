@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -44,17 +45,26 @@ var actions = []string{
 	"AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "CreateTags", "DeleteTags", "PutParameter", "DeleteParameter",
 }
 
+// metadata are the last names of the paths of IMDS for which an agent asks. Their order decides
+// about the order of concurrent requests.
+var metadata = []string{
+	"instance-id", "instance-type", "region", "mac", "local-ipv4", "interface-id", "subnet-id", "subnet-ipv4-cidr-block",
+	"vpc-ipv4-cidr-blocks", "local-ipv4s", "public-ipv4s", "vpc-id", "token",
+}
+
 // stagger returns a delay for a request, so that no two requests of a process begin at the same
 // instant. Events at the same instant have no order, and the seed could not be replayed. The delay
-// differs from action to action, and nearly always between two requests of one action. It is
-// shorter than the time between two instants at which an instance's calls may take effect.
+// differs from action to action and from path to path of IMDS, and nearly always between two
+// requests of one action. It is shorter than the time between two instants at which an instance's
+// calls may take effect.
 func (r *request) stagger() time.Duration {
-	const each = 256 // nanoseconds for one action
-	what := hash(r.URL.Path) ^ hash(string(r.body))
+	const each = 256 // nanoseconds for one action or path
+	place := slices.Index(actions, r.action)
 	if r.action == "" {
-		return time.Duration(1 + what%4000)
+		place = slices.Index(metadata, path.Base(r.URL.Path))
 	}
-	return time.Duration(1 + (1+slices.Index(actions, r.action))*each + int(what%each))
+	what := hash(r.URL.Path) ^ hash(string(r.body))
+	return time.Duration(1 + (1+place)*each + int(what%each))
 }
 
 // staggered is the connection to AWS of a program that no test kills.

@@ -1,0 +1,128 @@
+package ec2
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+)
+
+// slowIMDS answers as imdsAnswers, each request after the time that latency returns. It counts the
+// requests, and those that are under way.
+type slowIMDS struct {
+	imdsAnswers
+	latency                 func(path string) time.Duration
+	now, most, tokens, gets atomic.Int32
+}
+
+func (s *slowIMDS) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPut {
+		s.tokens.Add(1)
+	} else {
+		s.gets.Add(1)
+	}
+	s.most.Store(max(s.most.Load(), s.now.Add(1)))
+	defer s.now.Add(-1)
+	time.Sleep(s.latency(r.URL.Path))
+	return s.imdsAnswers.RoundTrip(r)
+}
+
+func (s *slowIMDS) env() host.Environment {
+	return host.Environment{HTTP: s, LookupEnv: func(string) (string, bool) { return "", false }, Rand: func() float64 { return 0 }}
+}
+
+// Requests that do not depend on each other are under way at once, at most imdsAtOnce of them.
+func TestRoundTrips(t *testing.T) {
+	const latency = 100 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowIMDS{imdsAnswers: goodIMDS(), latency: func(string) time.Duration { return latency }}
+		began := time.Now()
+		id, err := OpenIMDS(s.env()).Identity(t.Context(), s.env(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(began time.Time, trips, gets, most int) {
+			t.Helper()
+			if got := time.Since(began); got != time.Duration(trips)*latency {
+				t.Errorf("%s, want %d round trips of %s", got, trips, latency)
+			}
+			if s.tokens.Load() != 1 || int(s.gets.Load()) != gets || int(s.most.Load()) != most {
+				t.Errorf("%d tokens, %d requests, %d at once; want 1, %d, %d", s.tokens.Load(), s.gets.Load(), s.most.Load(), gets, most)
+			}
+			s.tokens.Store(0)
+			s.gets.Store(0)
+			s.most.Store(0)
+		}
+		check(began, 4, 12, imdsAtOnce)
+		for _, vpc := range []bool{false, true} {
+			gets := 2
+			began = time.Now()
+			if vpc {
+				gets = 3
+			}
+			if _, ok := OpenIMDS(s.env()).Refresh(t.Context(), id, vpc); !ok {
+				t.Fatal("refused")
+			}
+			check(began, 2, gets, gets)
+		}
+	})
+}
+
+// The token expires at any moment, also between requests that go at once. A request that gets a new
+// one lets the others wait.
+func TestTokenExpires(t *testing.T) {
+	for after := time.Duration(0); after < 3*time.Second; after += 100 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			s := &slowIMDS{imdsAnswers: goodIMDS(), latency: func(string) time.Duration { return 700 * time.Millisecond }}
+			m := OpenIMDS(s.env())
+			if _, err := m.get(t.Context(), "mac"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(298*time.Second + after) // the token of the test lives for 300 s
+			if _, err := m.Identity(t.Context(), s.env(), 0); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.tokens.Load(); got > 2 {
+				t.Errorf("%d tokens", got)
+			}
+		})
+	}
+}
+
+// Of several paths that fail, the error is about the first, whichever answer comes first. What IMDS
+// has answered is not asked again.
+func TestFirstErrorOfRequestsAtOnce(t *testing.T) {
+	nic := "network/interfaces/macs/" + testMAC + "/"
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			latencies := map[string]time.Duration{}
+			s := &slowIMDS{imdsAnswers: goodIMDS(), latency: func(path string) time.Duration { return latencies[path] }}
+			for path := range s.values {
+				latencies["/latest/meta-data/"+path] = time.Duration(random.IntN(1000)) * time.Millisecond
+			}
+			delete(s.values, nic+"subnet-id")
+			s.at, s.status = nic+"subnet-ipv4-cidr-block", http.StatusInternalServerError
+			m := OpenIMDS(s.env())
+			known := map[string]string{}
+			_, err := m.identity(t.Context(), known)
+			if !HasStatus(err, http.StatusNotFound) || !strings.Contains(err.Error(), nic+"subnet-id") {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			s.values, s.at = goodIMDS().values, ""
+			before := int(s.gets.Load())
+			got := len(known)
+			if _, err := m.identity(t.Context(), known); err != nil {
+				t.Fatal(err)
+			}
+			if asked := int(s.gets.Load()) - before; asked != 12-got || got < 6 {
+				t.Errorf("seed %d: %d answers, then %d more requests", seed, got, asked)
+			}
+		})
+	}
+}
