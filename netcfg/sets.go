@@ -15,7 +15,7 @@ import (
 // The native backend keeps rules that follow each other, and differ in their destination network
 // alone, as one rule with an anonymous set, if they are many and their networks are of one size:
 //
-//	ip daddr & 255.255.255.0 { 172.30.1.0, 172.30.7.0, ... } oifname "eth0" counter snat to 10.0.1.20
+//	ip daddr & 255.255.255.0 { 172.30.1.0, ... } oifname "eth0" counter snat to 10.0.1.20
 //
 // The kernel keeps the set as a hash table, so that a packet meets one rule for each size of
 // network, however many networks there are. A set of intervals, as nft makes it of networks, is a

@@ -20,9 +20,13 @@ func TestRender(t *testing.T) {
 }
 
 func TestLines(t *testing.T) {
-	m := benchmarkLine.FindStringSubmatch("BenchmarkConnection/legacy-only-400-2         \t    3000\t     77659 ns/op\n")
-	if len(m) != 3 || m[1] != "Connection/legacy-only-400" || m[2] != "77659" {
+	m := benchmarkLine.FindStringSubmatch("BenchmarkForeignRules/nft-0-2         \t    3000\t     77659 ns/op\n")
+	if len(m) != 4 || m[1] != "nft-0" || m[2] != "77659" || m[3] != "" {
 		t.Errorf("benchmark: %q", m)
+	}
+	m = benchmarkLine.FindStringSubmatch("BenchmarkFirstPacket/legacy-only-400-2         \t    2000\t     275346 ns/op\t      1181 ns/flow\n")
+	if len(m) != 4 || m[1] != "legacy-only-400" || m[3] != "1181" {
+		t.Errorf("benchmark with batches: %q", m)
 	}
 	m = restoreLine.FindStringSubmatch("    cost_test.go:79: restore of iptables nft: CPU 14121000 ns, minimum of 20")
 	if len(m) != 3 || m[1] != "iptables nft" || m[2] != "14121000" {
