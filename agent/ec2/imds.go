@@ -53,8 +53,8 @@ func (m IMDS) ForCredentials() func(*awsconfig.LoadOptions) error {
 	return awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = m.client })
 }
 
-// imdsWatch notes in the attempt of a request's context what IMDS answered. Some of the SDK's errors
-// have that only in their text.
+// imdsWatch notes in the attempt of a request's context what IMDS answered. Some of the SDK's
+// errors have that only in their text.
 type imdsWatch struct{ client aws.HTTPClient }
 
 func (w *imdsWatch) Do(r *http.Request) (*http.Response, error) {
