@@ -167,5 +167,5 @@ func leaveToTimer(ctx context.Context, env Environment, report *reporter) bool {
 // unit lacks.
 func hasOwnWay(env Environment) bool {
 	return slices.ContainsFunc([]string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_CONFIG_FILE",
-		"AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"}, func(name string) bool { return env.Getenv(name) != "" })
+		"AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SSM"}, func(name string) bool { return env.Getenv(name) != "" })
 }

@@ -256,22 +256,27 @@ func TestReviewRecordDueByAWrongClock(t *testing.T) {
 	})
 }
 
-// The run reached AWS through a proxy. The timer that is to write its record has to do so too.
-func TestReviewTimerHasNoProxy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newTestNode(t, cloud.Options{}).withSystemd()
-		n.env.LookupEnv = func(name string) (string, bool) {
-			if name == "HTTPS_PROXY" {
-				return "http://10.0.1.5:3128", true
-			}
-			return "", false
-		}
-		n.cfg.PutRate = 0.01
-		n.apply()
-		if unit := n.read(systemd.Dir + "/" + systemd.Service); !n.state().RecordDue.IsZero() && !strings.Contains(unit, "HTTPS_PROXY") {
-			t.Errorf("the record is left to a unit without the run's HTTPS_PROXY")
-		}
-	})
+// The run reached AWS by a setting of its environment. The timer that is to write its record does
+// not have it.
+func TestReviewTimerHasNoEnvironment(t *testing.T) {
+	for variable, value := range map[string]string{"HTTPS_PROXY": "http://10.0.1.5:3128", "AWS_ENDPOINT_URL_SSM": "https://vpce-1.ssm.us-east-1.vpce.amazonaws.com"} {
+		t.Run(variable, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newTestNode(t, cloud.Options{}).withSystemd()
+				n.env.LookupEnv = func(name string) (string, bool) {
+					if name == variable {
+						return value, true
+					}
+					return "", false
+				}
+				n.cfg.PutRate = 0.01
+				n.apply()
+				if unit := n.read(systemd.Dir + "/" + systemd.Service); !n.state().RecordDue.IsZero() && !strings.Contains(unit, variable) {
+					t.Errorf("the record is left to a unit without the run's %s", variable)
+				}
+			})
+		})
+	}
 }
 
 // The list is changed and PutParameter is denied. The node must not lose its working address.

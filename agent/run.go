@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
@@ -169,6 +170,9 @@ func (r *run) recallAddresses(ctx context.Context) error {
 
 // logIdentity logs who the node is, once its role is known.
 func (r *run) logIdentity() {
-	r.report.log.Info("identified the node "+r.facts.ID.InstanceID, zap.String("step", stepIdentify), zap.String("role", string(r.facts.Role.Role)), zap.String("by", r.facts.Role.Source),
-		zap.String("cluster", r.facts.Cluster), zap.String("subnet", r.facts.ID.SubnetID), zap.Stringer("primary", r.facts.ID.PrimaryIP))
+	fields := []zap.Field{zap.String("step", stepIdentify)}
+	if role := r.facts.Role; role.Role != emr.None {
+		fields = append(fields, zap.String("role", string(role.Role)), zap.String("by", role.Source), zap.String("cluster", r.facts.Cluster))
+	}
+	r.report.log.Info("identified the node "+r.facts.ID.InstanceID, append(fields, zap.String("subnet", r.facts.ID.SubnetID), zap.Stringer("primary", r.facts.ID.PrimaryIP))...)
 }

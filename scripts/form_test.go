@@ -35,7 +35,7 @@ func illFormed(file, source string) (found []string) {
 }
 
 // TestForm checks the width of comments and the length of files. golangci-lint checks the width,
-// too, but is not part of make lint.
+// too, where make lint can fetch it.
 func TestForm(t *testing.T) {
 	root := os.DirFS("..")
 	files, err := sources(root)

@@ -102,9 +102,10 @@ func TestOperations(t *testing.T) {
 		{"doctor", "doctor", "10.0.1.10  10.0.1.11-19 --verify h:1", true, []string{"PROGRAM=4"}, "program 7: doctor --output json 10.0.1.10 10.0.1.11-19 --verify h:1\n", 4},
 		{"doctor without arguments", "doctor", "", true, nil, "program 3: doctor --output json\n", 0},
 		{"install", "install", "", false, nil, fetch + "bootstrap.sh 2: s3://bucket/a/b version\n", 0},
-		{"run", "run", "10.0.1.10 10.0.1.11", false, nil, fetch + "bootstrap.sh 3: s3://bucket/a/b 10.0.1.10 10.0.1.11\n", 0},
-		{"run again", "run", "", true, nil, fetch + "bootstrap.sh 1: s3://bucket/a/b\n", 0},
-		{"a run that fails", "run", "10.0.1.10", false, []string{"BOOTSTRAP=6"}, fetch + "bootstrap.sh 2: s3://bucket/a/b 10.0.1.10\n", 6},
+		{"run", "run", "10.0.1.10 10.0.1.11", false, nil, fetch + "bootstrap.sh 4: s3://bucket/a/b apply 10.0.1.10 10.0.1.11\n", 0},
+		{"run again", "run", "", true, nil, fetch + "bootstrap.sh 2: s3://bucket/a/b apply\n", 0},
+		{"a run that fails", "run", "10.0.1.10", false, []string{"BOOTSTRAP=6"}, fetch + "bootstrap.sh 3: s3://bucket/a/b apply 10.0.1.10\n", 6},
+		{"run is no way to another command", "run", "release", true, nil, fetch + "bootstrap.sh 3: s3://bucket/a/b apply release\n", 0},
 		{"upgrade", "upgrade", "", true, nil, fetch + "bootstrap.sh 1: s3://bucket/a/b\n", 0},
 		{"upgrade of nothing", "upgrade", "", false, nil, "", 2},
 		{"upgrade ignores arguments", "upgrade", "10.0.1.10", true, nil, fetch + "bootstrap.sh 1: s3://bucket/a/b\n", 0},
@@ -112,7 +113,7 @@ func TestOperations(t *testing.T) {
 		{"the region of the agent", "install", "", false, []string{"AWS_SSM_REGION_NAME=eu-west-1"},
 			strings.Replace(fetch, "none", "eu-west-1", 1) + "bootstrap.sh 2: s3://bucket/a/b version\n", 0},
 		{"an unknown action", "bananas", "", true, nil, "", 2},
-		{"an asterisk is no pattern for files", "run", "*", false, nil, fetch + "bootstrap.sh 2: s3://bucket/a/b *\n", 0},
+		{"an asterisk is no pattern for files", "run", "*", false, nil, fetch + "bootstrap.sh 3: s3://bucket/a/b apply *\n", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := operated(t, test.installed)

@@ -18,22 +18,20 @@ import (
 var services = map[string]string{"ec2": "ec2", "awsec2": "ec2", "ssm": "ssm"}
 
 // byHand are the prefixes of IAM actions of services that are called without their SDK clients, by
-// the method that is called with the name of the action.
-var byHand = map[string]string{"call": "iam", "try": "elasticmapreduce"}
+// the package and the function or method that is called with the name of the action.
+var byHand = map[string]string{"ec2.Call": "iam", "ec2.describe": "ec2", "cluster.Call": "elasticmapreduce", "cluster.try": "elasticmapreduce"}
 
 // calls returns the product's calls to AWS as IAM actions. It finds them by the SDK's input types,
-// and the calls of IAM and EMR, which are made by hand, by the name in roles.call(ctx, NAME, ...)
-// and service.try(ctx, NAME, ...).
+// and those that are made by hand by the name in the call: describe[T](ctx, client, NAME, ...).
 func calls(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
 	for _, file := range slices.Concat(parsed(t, "../agent/*.go"), parsed(t, "../agent/*/*.go"), parsed(t, "../ssmcoord/*.go")) {
 		ast.Inspect(file, func(n ast.Node) bool {
-			if call, ok := n.(*ast.CallExpr); ok && len(call.Args) > 1 {
-				s, isMethod := call.Fun.(*ast.SelectorExpr)
-				name, isText := call.Args[1].(*ast.BasicLit)
-				if isMethod && isText && byHand[s.Sel.Name] != "" && name.Kind == token.STRING {
-					found[byHand[s.Sel.Name]+":"+strings.Trim(name.Value, `"`)] = true
+			if call, ok := n.(*ast.CallExpr); ok {
+				service, action := handmade(file.Name.Name, call)
+				if service != "" && action != "" {
+					found[service+":"+action] = true
 				}
 			}
 			if s, ok := n.(*ast.SelectorExpr); ok {
@@ -50,6 +48,26 @@ func calls(t *testing.T) map[string]bool {
 		t.Fatalf("found only the calls %v", found)
 	}
 	return found
+}
+
+// handmade returns the service of a call that is made by hand, and the action if it is a constant.
+func handmade(pkg string, call *ast.CallExpr) (service, action string) {
+	fun := call.Fun
+	if index, ok := fun.(*ast.IndexExpr); ok {
+		fun = index.X
+	}
+	switch f := fun.(type) {
+	case *ast.SelectorExpr:
+		service = byHand[pkg+"."+f.Sel.Name]
+	case *ast.Ident:
+		service = byHand[pkg+"."+f.Name]
+	}
+	for _, arg := range call.Args {
+		if name, ok := arg.(*ast.BasicLit); ok && name.Kind == token.STRING {
+			return service, strings.Trim(name.Value, `"`)
+		}
+	}
+	return service, ""
 }
 
 // policyFile returns the text of a policy and its actions.

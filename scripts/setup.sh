@@ -2,7 +2,7 @@
 # Installs what is missing for the work named by its arguments, and nothing that is there already:
 #   run        what the demo and the tests need: ip, nft, both variants of iptables, unshare, sysctl
 #   test       for a full check: make, file, git, jq, shellcheck, curl; systemd-nspawn and debootstrap for the test that boots a machine; qemu for arm64;
-#              a headless browser for the rehearsal's report
+#              strace for what a run costs; a headless browser for the rehearsal's report
 #   container  podman with buildah, and debootstrap for a base image without a registry
 # Debian and Ubuntu (apt-get), Amazon Linux 2023 (dnf) and 2 (yum). As root, or through sudo.
 set -euo pipefail
@@ -37,7 +37,7 @@ package_for() {
 	apt-get:qemu-aarch64-static) echo qemu-user-static ;;
 	apt-get:chromium-headless-shell) echo chromium-headless-shell ;;
 	*:systemd-nspawn) echo systemd-container ;;
-	apt-get:curl | *:file | *:git | *:jq | *:make | *:tar | apt-get:podman | apt-get:buildah | apt-get:runc | apt-get:debootstrap) echo "$1" ;;
+	apt-get:curl | *:file | *:git | *:jq | *:make | *:strace | *:tar | apt-get:podman | apt-get:buildah | apt-get:runc | apt-get:debootstrap) echo "$1" ;;
 	esac
 }
 
@@ -51,7 +51,7 @@ for work in "$@"; do
 		;;
 	test)
 		need+=(make)
-		wanted+=(curl file git jq shellcheck systemd-nspawn debootstrap qemu-aarch64-static chromium-headless-shell)
+		wanted+=(curl file git jq shellcheck strace systemd-nspawn debootstrap qemu-aarch64-static chromium-headless-shell)
 		;;
 	container) need+=(podman buildah runc debootstrap tar) ;;
 	*) fail "unknown work '$work'; known: run, test, container" ;;

@@ -278,8 +278,9 @@ func looksLikePassword(s string) bool {
 	return kinds >= 3
 }
 
-// stateToken matches a field of protobuf text with its value, a value in a list, or a name.
-var stateToken = lazyregexp.New(`(?:([A-Za-z_]\w*)(\s*:\s*))?("(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|[^\s"'{}\[\]<>,;:]+)`)
+// stateToken matches a field of protobuf text with its value, a value in a list, or the name of a
+// message or a list with what opens it.
+var stateToken = lazyregexp.New(`(?:([A-Za-z_]\w*)(\s*:\s*))?("(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|[^\s"'{}\[\]<>,;:]+)(\s*(?::\s*)?[{<\[])?`)
 
 // stateComment matches a comment of protobuf text, or a string, in which there is none.
 var stateComment = lazyregexp.New(`"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|#[^\n]*`)
@@ -299,12 +300,12 @@ func redactState(data []byte, learn func(string)) []byte {
 		if shown, ok := harmless(value, parts[1], learn).(string); ok && shown == value {
 			return s
 		}
-		if parts[1] == "" && value == parts[3] && shownName(value) == value {
+		if parts[1] == "" && parts[4] != "" && value == parts[3] && shownName(value) == value {
 			return s // the name of a message
 		}
 		if parts[1] != "" {
 			parts[1] = shownName(parts[1])
 		}
-		return parts[1] + parts[2] + `"` + hidden + `"`
+		return parts[1] + parts[2] + `"` + hidden + `"` + parts[4]
 	}))
 }

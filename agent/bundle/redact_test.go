@@ -156,11 +156,13 @@ func TestRedactState(t *testing.T) {
 jobFlowId: "j-3H4A2KJ5EXAMPLE"
 localInstance { instanceRole: "MASTER" secretValue: hunter2 }
 list: ["finance", "10.0.1.5"] note: 'many words' count: 7
+notProtobuf hunter2 core: { names: [ x ] }
 `
 	want := `
 jobFlowId: "j-3H4A2KJ5EXAMPLE"
 localInstance { instanceRole: "MASTER" secretValue: "(hidden)" }
 list: ["(hidden)", "10.0.1.5"] note: "(hidden)" count: 7
+"(hidden)" "(hidden)" core: { names: [ "(hidden)" ] }
 `
 	if got := string(redactState([]byte(in), nil)); got != want {
 		t.Errorf("%s", got)

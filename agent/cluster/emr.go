@@ -27,7 +27,7 @@ const silentAttempts = 3
 
 // emrService is EMR. It is called by people and pipelines only, never by a node's run: its quotas
 // are too small for a launch.
-var emrService = ec2.JSONService{ID: "EMR", Name: "elasticmapreduce", Target: "ElasticMapReduce", FIPSIn: "aws-us-gov"}
+var emrService = ec2.Service{ID: "EMR", Name: "elasticmapreduce", Protocol: ec2.AWSJSON{Target: "ElasticMapReduce"}, FIPSIn: "aws-us-gov"}
 
 // The answers, as far as the check reads them.
 // https://docs.aws.amazon.com/emr/latest/APIReference/API_Operations.html
@@ -84,7 +84,7 @@ type request struct {
 
 // service is EMR, as far as the caller may see it.
 type service struct {
-	api     *ec2.JSONClient
+	api     *ec2.Client
 	cluster string
 	at      iam.Place
 
@@ -140,8 +140,8 @@ func (s sight) started() (ids []string) {
 // look asks EMR. A call that is denied is left out: see unseen. So are all calls if EMR's endpoint
 // cannot be reached. Any other error is returned.
 //
-// If EMR showed the groups in an earlier look, and no longer does, they are still what is requested:
-// a way to EMR that breaks must not make a cluster complete.
+// If EMR showed the groups in an earlier look, and no longer does, they are still what is
+// requested: a way to EMR that breaks must not make a cluster complete.
 func (s *service) look(ctx context.Context) (sight, error) {
 	v, err := s.ask(ctx)
 	switch {
@@ -241,8 +241,8 @@ func (s *service) try(ctx context.Context, call string, do func() error) error {
 func isInvalid(err error) bool { return ec2.ErrorCode(err) == "InvalidRequestException" }
 
 // newClient returns a client of EMR that gives up an endpoint that nobody can connect to.
-func newClient(session *ec2.Session) *ec2.JSONClient {
-	c := session.JSON(emrService)
+func newClient(session *ec2.Session) *ec2.Client {
+	c := ec2.NewClient(session.Config, emrService)
 	patient := c.Retryer
 	c.Retryer = func() aws.Retryer { return &briefRetryer{Retryer: patient()} }
 	return c

@@ -88,7 +88,7 @@ func (d *examination) roleMay(ctx context.Context, subnet ec2.SubnetDetails) []F
 	if role == "" {
 		return []Finding{unknown("permission", "", "name the role of the nodes' instance profile with --role-name (EMR: JobFlowRole): IAM then says what it may do", "no role is named")}
 	}
-	roles := ec2.NewRoles(d.api, d.env)
+	roles := ec2.NewRoles(d.api)
 	arn := role
 	if !strings.HasPrefix(role, "arn:") {
 		err := d.call(ctx, func(ctx context.Context) (err error) { arn, err = roles.ARN(ctx, role); return err })

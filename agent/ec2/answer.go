@@ -56,8 +56,11 @@ var errCut = errors.New("it is not complete")
 // EC2's, also an empty one, and read an empty list from it: "no interface has the address", "no
 // such instance exists".
 func readAnswers(stack *middleware.Stack) error {
-	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("ReadAnswer", readAnswer), middleware.After)
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc(readAnswerID, readAnswer), middleware.After)
 }
+
+// readAnswerID is the name of readAnswer in a stack.
+const readAnswerID = "ReadAnswer"
 
 func readAnswer(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 	out, meta, err := next.HandleDeserialize(ctx, in)
@@ -90,8 +93,8 @@ func judgeAnswer(service, operation string, response *http.Response, body []byte
 		odd.what = "is empty"
 	}
 	broken := &brokenAnswerError{service, operation, errCut}
-	isJSON, known := map[string]bool{"ssm": true, "elasticmapreduce": true, "ec2": false, "sts": false}[service]
-	switch success := status >= 200 && status < 300; {
+	isJSON, known := map[string]bool{"ssm": true, "elasticmapreduce": true, "ec2": false, "iam": false, "sts": false}[service]
+	switch success := success(status); {
 	case !known:
 		return nil
 	case status >= 300 && status < 400:
@@ -112,6 +115,9 @@ func judgeAnswer(service, operation string, response *http.Response, body []byte
 		return judgeXML(body, "ErrorResponse", odd, broken)
 	}
 }
+
+// success reports whether an HTTP status is that of a call that was carried out.
+func success(status int) bool { return status >= 200 && status < 300 }
 
 // judgeJSON returns odd or broken if body is not a JSON object.
 func judgeJSON(body []byte, success bool, operation string, odd *oddAnswerError, broken *brokenAnswerError) error {

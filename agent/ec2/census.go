@@ -17,19 +17,13 @@ import (
 )
 
 // Census is EC2 as anybody with credentials sees it. It implements inventory.Census.
-type Census struct {
-	Node
-	regions interface {
-		DescribeRegions(context.Context, *ec2.DescribeRegionsInput, ...func(*ec2.Options)) (*ec2.DescribeRegionsOutput, error)
-	}
-}
+type Census struct{ Node }
 
 var _ inventory.Census = (*Census)(nil)
 
 // NewCensus returns a Census with these credentials.
 func NewCensus(cfg aws.Config, env host.Environment) *Census {
-	client := ec2.NewFromConfig(cfg)
-	return &Census{Node{API: client, env: env}, client}
+	return &Census{*NewNode(cfg, Identity{}, "", env)}
 }
 
 // Interfaces returns the ENIs of the subnets. If there are addrs, it returns only the ENIs that
@@ -60,21 +54,21 @@ func (c *Census) Interfaces(ctx context.Context, subnets []string, addrs []netip
 }
 
 // Network returns the IPv4 network of a subnet.
-func (c *Census) Network(ctx context.Context, subnet string) (netip.Prefix, error) {
-	out, err := c.API.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: []string{subnet}})
+func (c *Census) Network(ctx context.Context, id string) (netip.Prefix, error) {
+	list, err := describe[subnet](ctx, c.lists, "DescribeSubnets", "subnetSet", named("SubnetId", id))
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("asking EC2 for the network of %s: %w", text.Quote(subnet), err)
+		return netip.Prefix{}, fmt.Errorf("asking EC2 for the network of %s: %w", text.Quote(id), err)
 	}
-	for _, s := range out.Subnets {
-		if aws.ToString(s.SubnetId) == subnet {
-			p, err := readNetwork(aws.ToString(s.CidrBlock))
+	for _, s := range list {
+		if s.ID == id {
+			p, err := readNetwork(s.CIDR)
 			if err != nil {
-				return p, fmt.Errorf("asking EC2 for the network of %s: %s %w", subnet, text.Quote(aws.ToString(s.CidrBlock)), err)
+				return p, fmt.Errorf("asking EC2 for the network of %s: %s %w", id, text.Quote(s.CIDR), err)
 			}
 			return p, nil
 		}
 	}
-	return netip.Prefix{}, fmt.Errorf("asking EC2 for the network of %s: EC2 does not list it", text.Quote(subnet))
+	return netip.Prefix{}, fmt.Errorf("asking EC2 for the network of %s: EC2 does not list it", text.Quote(id))
 }
 
 func interfaceOf(n types.NetworkInterface) inventory.Interface {

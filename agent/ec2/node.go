@@ -46,13 +46,10 @@ const (
 	pollMin = pollMax / 20
 )
 
-// API is what the run calls of EC2.
+// API is what the run calls of EC2 with the SDK's client.
 type API interface {
 	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
 	DescribeNetworkInterfaces(context.Context, *ec2.DescribeNetworkInterfacesInput, ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error)
-	DescribePrefixLists(context.Context, *ec2.DescribePrefixListsInput, ...func(*ec2.Options)) (*ec2.DescribePrefixListsOutput, error)
-	DescribeSubnets(context.Context, *ec2.DescribeSubnetsInput, ...func(*ec2.Options)) (*ec2.DescribeSubnetsOutput, error)
-	DescribeInstanceTypes(context.Context, *ec2.DescribeInstanceTypesInput, ...func(*ec2.Options)) (*ec2.DescribeInstanceTypesOutput, error)
 	AssignPrivateIpAddresses(context.Context, *ec2.AssignPrivateIpAddressesInput, ...func(*ec2.Options)) (*ec2.AssignPrivateIpAddressesOutput, error)
 	UnassignPrivateIpAddresses(context.Context, *ec2.UnassignPrivateIpAddressesInput, ...func(*ec2.Options)) (*ec2.UnassignPrivateIpAddressesOutput, error)
 	CreateTags(context.Context, *ec2.CreateTagsInput, ...func(*ec2.Options)) (*ec2.CreateTagsOutput, error)
@@ -62,6 +59,7 @@ type API interface {
 // Node is EC2 as this node sees it. It implements ssmcoord.EC2.
 type Node struct {
 	API     API
+	lists   Describer
 	ID      Identity
 	cluster string // may be empty
 	Role    emr.Role
@@ -76,7 +74,7 @@ var _ ssmcoord.EC2 = (*Node)(nil)
 
 // NewNode returns EC2 for this node. cluster may be empty.
 func NewNode(cfg aws.Config, id Identity, cluster string, env host.Environment) *Node {
-	return &Node{API: ec2.NewFromConfig(cfg), ID: id, cluster: cluster, env: env}
+	return &Node{API: ec2.NewFromConfig(cfg), lists: NewDescriber(cfg), ID: id, cluster: cluster, env: env}
 }
 
 // Survey lists the running members of the cluster with one call, and the node's own addresses and
@@ -293,16 +291,21 @@ func (a *Node) addresses(interfaces []types.NetworkInterface) ([]netip.Addr, err
 	return own, nil
 }
 
+// instanceType is an item of DescribeInstanceTypes.
+type instanceType struct {
+	Addresses *int32 `xml:"networkInfo>ipv4AddressesPerInterface"`
+}
+
 // Capacity returns how many private IPv4 addresses the instance type allows on one ENI, the primary
 // one included.
 func (a *Node) Capacity(ctx context.Context) (int, error) {
-	out, err := a.API.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{InstanceTypes: []types.InstanceType{types.InstanceType(a.ID.InstanceType)}})
+	list, err := describe[instanceType](ctx, a.lists, "DescribeInstanceTypes", "instanceTypeSet", named("InstanceType", a.ID.InstanceType))
 	if err != nil {
 		return 0, fmt.Errorf("looking up how many addresses a %s may have: %w", text.Quote(a.ID.InstanceType), err)
 	}
-	for _, t := range out.InstanceTypes {
-		if n := t.NetworkInfo; n != nil && n.Ipv4AddressesPerInterface != nil {
-			return int(*n.Ipv4AddressesPerInterface), nil
+	for _, t := range list {
+		if t.Addresses != nil {
+			return int(*t.Addresses), nil
 		}
 	}
 	return 0, fmt.Errorf("looking up how many addresses a %s may have: EC2 does not say", text.Quote(a.ID.InstanceType))

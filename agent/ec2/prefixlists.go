@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
@@ -22,6 +19,11 @@ var gatewayServices = []string{"s3", "dynamodb"}
 // maxPrefixes limits the networks of all services together. AWS has some dozens.
 const maxPrefixes = 1000
 
+// prefixList is an item of DescribePrefixLists.
+type prefixList struct {
+	CIDRs []string `xml:"cidrSet>item"`
+}
+
 // GatewayNetworks returns the networks of the services that a VPC reaches through gateway
 // endpoints.
 func (a *Node) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
@@ -29,24 +31,21 @@ func (a *Node) GatewayNetworks(ctx context.Context) ([]netip.Prefix, error) {
 	for _, s := range gatewayServices {
 		names = append(names, EndpointService(a.ID.Region, s))
 	}
+	form := filtered(filter("prefix-list-name", names...))
+	form.Set("MaxResults", strconv.Itoa(pageSize))
+	lists, err := describe[prefixList](ctx, a.lists, "DescribePrefixLists", "prefixListSet", form)
+	if err != nil {
+		return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: %w", err)
+	}
 	var networks []netip.Prefix
-	pages := ec2.NewDescribePrefixListsPaginator(a.API, &ec2.DescribePrefixListsInput{
-		Filters: []types.Filter{filter("prefix-list-name", names...)}, MaxResults: aws.Int32(pageSize),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: %w", err)
-		}
-		for _, l := range page.PrefixLists {
-			for _, c := range l.Cidrs {
-				p, err := netip.ParsePrefix(c)
-				if err != nil {
-					return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: EC2 names %s, which is no CIDR", text.Quote(c))
-				}
-				if p.Addr().Is4() {
-					networks = append(networks, p.Masked())
-				}
+	for _, l := range lists {
+		for _, c := range l.CIDRs {
+			p, err := netip.ParsePrefix(c)
+			if err != nil {
+				return nil, fmt.Errorf("listing the networks of S3 and DynamoDB: EC2 names %s, which is no CIDR", text.Quote(c))
+			}
+			if p.Addr().Is4() {
+				networks = append(networks, p.Masked())
 			}
 		}
 	}

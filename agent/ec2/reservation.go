@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"net/url"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -21,26 +21,26 @@ type Reservation struct {
 	Explicit bool
 }
 
+// reservation is an item of GetSubnetCidrReservations.
+type reservation struct {
+	ID   string `xml:"subnetCidrReservationId"`
+	CIDR string `xml:"cidr"`
+	Type string `xml:"reservationType"`
+}
+
 // Reservations returns the CIDR reservations of a subnet.
 func Reservations(ctx context.Context, cfg aws.Config, subnet string) (list []Reservation, err error) {
-	api := ec2.NewFromConfig(cfg)
-	for token := (*string)(nil); ; {
-		out, err := api.GetSubnetCidrReservations(ctx, &ec2.GetSubnetCidrReservationsInput{SubnetId: aws.String(subnet), NextToken: token})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range out.SubnetIpv4CidrReservations {
-			p, err := netip.ParsePrefix(aws.ToString(r.Cidr))
-			if err != nil {
-				return nil, fmt.Errorf("a reservation has the CIDR %s: %w", text.Quote(aws.ToString(r.Cidr)), err)
-			}
-			list = append(list, Reservation{
-				ID: text.Clean(aws.ToString(r.SubnetCidrReservationId), text.MaxQuoted), CIDR: p,
-				Explicit: r.ReservationType == types.SubnetCidrReservationTypeExplicit,
-			})
-		}
-		if token = out.NextToken; aws.ToString(token) == "" {
-			return list, nil
-		}
+	form := url.Values{"SubnetId": {subnet}}
+	all, err := describe[reservation](ctx, NewDescriber(cfg), "GetSubnetCidrReservations", "subnetIpv4CidrReservationSet", form)
+	if err != nil {
+		return nil, err
 	}
+	for _, r := range all {
+		p, err := netip.ParsePrefix(r.CIDR)
+		if err != nil {
+			return nil, fmt.Errorf("a reservation has the CIDR %s: %w", text.Quote(r.CIDR), err)
+		}
+		list = append(list, Reservation{ID: word(r.ID), CIDR: p, Explicit: r.Type == string(types.SubnetCidrReservationTypeExplicit)})
+	}
+	return list, nil
 }

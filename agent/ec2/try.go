@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"net/url"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -33,10 +34,8 @@ func (a *Node) Try(ctx context.Context, action, tag string) (err error) {
 		_, err = a.API.DescribeInstances(ctx, &ec2.DescribeInstancesInput{DryRun: dry})
 	case "DescribeNetworkInterfaces":
 		_, err = a.API.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{DryRun: dry})
-	case "DescribeInstanceTypes":
-		_, err = a.API.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{DryRun: dry})
-	case "DescribePrefixLists":
-		_, err = a.API.DescribePrefixLists(ctx, &ec2.DescribePrefixListsInput{DryRun: dry})
+	case "DescribeInstanceTypes", "DescribePrefixLists":
+		err = a.lists.Call(ctx, action, url.Values{"DryRun": {"true"}}, &struct{}{})
 	case "AssignPrivateIpAddresses":
 		_, err = a.API.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: addrs, AllowReassignment: aws.Bool(false)})
 	case "UnassignPrivateIpAddresses":

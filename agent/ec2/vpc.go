@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,17 +10,16 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 )
 
 // VPC is what anybody with credentials sees of a VPC and its subnets.
-type VPC struct{ api *ec2.Client }
+type VPC struct{ api Describer }
 
 // NewVPC returns a VPC with these credentials. It calls nothing.
-func NewVPC(cfg aws.Config) VPC { return VPC{ec2.NewFromConfig(cfg)} }
+func NewVPC(cfg aws.Config) VPC { return VPC{NewDescriber(cfg)} }
 
 // SubnetDetails is a subnet as EC2 describes it.
 type SubnetDetails struct {
@@ -32,22 +32,19 @@ type SubnetDetails struct {
 
 // Subnet describes a subnet.
 func (v VPC) Subnet(ctx context.Context, id string) (SubnetDetails, error) {
-	out, err := v.api.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: []string{id}})
+	list, err := describe[subnet](ctx, v.api, "DescribeSubnets", "subnetSet", named("SubnetId", id))
 	if err != nil {
 		return SubnetDetails{}, fmt.Errorf("asking EC2 for the subnet %s: %w", text.Quote(id), err)
 	}
-	for _, s := range out.Subnets {
-		if aws.ToString(s.SubnetId) != id {
+	for _, s := range list {
+		if s.ID != id {
 			continue
 		}
-		cidr, err := readNetwork(aws.ToString(s.CidrBlock))
+		cidr, err := readNetwork(s.CIDR)
 		if err != nil {
-			return SubnetDetails{}, fmt.Errorf("asking EC2 for the subnet %s: %s %w", text.Quote(id), text.Quote(aws.ToString(s.CidrBlock)), err)
+			return SubnetDetails{}, fmt.Errorf("asking EC2 for the subnet %s: %s %w", text.Quote(id), text.Quote(s.CIDR), err)
 		}
-		return SubnetDetails{
-			ID: id, VPC: word(s.VpcId), Zone: word(s.AvailabilityZone), Owner: word(s.OwnerId), CIDR: cidr,
-			Free: int(aws.ToInt32(s.AvailableIpAddressCount)), Public: aws.ToBool(s.MapPublicIpOnLaunch),
-		}, nil
+		return SubnetDetails{ID: id, VPC: word(s.VPC), Zone: word(s.Zone), Owner: word(s.Owner), CIDR: cidr, Free: int(s.Free), Public: s.Public}, nil
 	}
 	return SubnetDetails{}, fmt.Errorf("asking EC2 for the subnet %s: EC2 does not list it", text.Quote(id))
 }
@@ -57,20 +54,28 @@ func IsNoSubnet(err error) bool {
 	return ErrorCode(err) == "InvalidSubnetID.NotFound" || ErrorCode(err) == "InvalidSubnetId.Malformed"
 }
 
+// vpcNetworks is an item of DescribeVpcs.
+type vpcNetworks struct {
+	Associations []struct {
+		CIDR  string `xml:"cidrBlock"`
+		State string `xml:"cidrBlockState>state"` // empty: EC2 does not say
+	} `xml:"cidrBlockAssociationSet>item"`
+}
+
 // Networks returns the IPv4 networks of a VPC.
 func (v VPC) Networks(ctx context.Context, vpc string) (list []netip.Prefix, err error) {
-	out, err := v.api.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: []string{vpc}})
+	vpcs, err := describe[vpcNetworks](ctx, v.api, "DescribeVpcs", "vpcSet", named("VpcId", vpc))
 	if err != nil {
 		return nil, fmt.Errorf("asking EC2 for the networks of %s: %w", vpc, err)
 	}
-	for _, x := range out.Vpcs {
-		for _, a := range x.CidrBlockAssociationSet {
-			if a.CidrBlockState != nil && a.CidrBlockState.State != types.VpcCidrBlockStateCodeAssociated {
+	for _, x := range vpcs {
+		for _, a := range x.Associations {
+			if a.State != "" && a.State != string(types.VpcCidrBlockStateCodeAssociated) {
 				continue
 			}
-			p, err := readNetwork(aws.ToString(a.CidrBlock))
+			p, err := readNetwork(a.CIDR)
 			if err != nil {
-				return nil, fmt.Errorf("asking EC2 for the networks of %s: %s %w", vpc, text.Quote(aws.ToString(a.CidrBlock)), err)
+				return nil, fmt.Errorf("asking EC2 for the networks of %s: %s %w", vpc, text.Quote(a.CIDR), err)
 			}
 			list = append(list, p)
 		}
@@ -93,29 +98,33 @@ type VPCEndpoint struct {
 	Limited     bool     // its policy does not allow everything to everybody
 }
 
+// vpcEndpoint is an item of DescribeVpcEndpoints.
+type vpcEndpoint struct {
+	ID         string   `xml:"vpcEndpointId"`
+	Type       string   `xml:"vpcEndpointType"` // Interface, Gateway
+	Service    string   `xml:"serviceName"`
+	State      string   `xml:"state"`
+	PrivateDNS bool     `xml:"privateDnsEnabled"`
+	Groups     []string `xml:"groupSet>item>groupId"`
+	Tables     []string `xml:"routeTableIdSet>item"`
+	Policy     string   `xml:"policyDocument"`
+}
+
 // Endpoints returns the interface and gateway endpoints of a VPC.
 func (v VPC) Endpoints(ctx context.Context, vpc string) (list []VPCEndpoint, err error) {
-	pages := ec2.NewDescribeVpcEndpointsPaginator(v.api, &ec2.DescribeVpcEndpointsInput{Filters: []types.Filter{filter("vpc-id", vpc)}})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("asking EC2 for the VPC endpoints of %s: %w", vpc, err)
+	all, err := describe[vpcEndpoint](ctx, v.api, "DescribeVpcEndpoints", "vpcEndpointSet", filtered(filter("vpc-id", vpc)))
+	if err != nil {
+		return nil, fmt.Errorf("asking EC2 for the VPC endpoints of %s: %w", vpc, err)
+	}
+	for _, e := range all {
+		if e.Type != string(types.VpcEndpointTypeInterface) && e.Type != string(types.VpcEndpointTypeGateway) {
+			continue
 		}
-		for _, e := range page.VpcEndpoints {
-			kind := e.VpcEndpointType
-			if kind != types.VpcEndpointTypeInterface && kind != types.VpcEndpointTypeGateway {
-				continue
-			}
-			x := VPCEndpoint{
-				ID: word(e.VpcEndpointId), Service: word(e.ServiceName), Gateway: kind == types.VpcEndpointTypeGateway, State: text.Clean(string(e.State), text.MaxQuoted),
-				Available: strings.EqualFold(string(e.State), string(types.StateAvailable)), PrivateDNS: aws.ToBool(e.PrivateDnsEnabled),
-				Tables: e.RouteTableIds, Limited: !allowsAll(aws.ToString(e.PolicyDocument)),
-			}
-			for _, g := range e.Groups {
-				x.Groups = append(x.Groups, word(g.GroupId))
-			}
-			list = append(list, x)
-		}
+		list = append(list, VPCEndpoint{
+			ID: word(e.ID), Service: word(e.Service), Gateway: e.Type == string(types.VpcEndpointTypeGateway), State: word(e.State),
+			Available: strings.EqualFold(e.State, string(types.StateAvailable)), PrivateDNS: e.PrivateDNS,
+			Groups: words(e.Groups), Tables: e.Tables, Limited: !allowsAll(e.Policy),
+		})
 	}
 	return list, nil
 }
@@ -138,21 +147,42 @@ type RouteTable struct {
 	Default string
 }
 
+// routeTable is an item of DescribeRouteTables.
+type routeTable struct {
+	ID     string      `xml:"routeTableId"`
+	Routes []ipv4Route `xml:"routeSet>item"`
+}
+
+// ipv4Route is a route, with the targets that a route to IPv4 addresses may have.
+type ipv4Route struct {
+	To                string `xml:"destinationCidrBlock"`
+	State             string `xml:"state"`
+	NAT               string `xml:"natGatewayId"`
+	Gateway           string `xml:"gatewayId"`
+	TransitGateway    string `xml:"transitGatewayId"`
+	PeeringConnection string `xml:"vpcPeeringConnectionId"`
+	LocalGateway      string `xml:"localGatewayId"`
+	CarrierGateway    string `xml:"carrierGatewayId"`
+	CoreNetwork       string `xml:"coreNetworkArn"`
+	Interface         string `xml:"networkInterfaceId"`
+	Instance          string `xml:"instanceId"`
+}
+
 // RouteTable returns the route table of a subnet: its own, or the VPC's main one.
 func (v VPC) RouteTable(ctx context.Context, vpc, subnet string) (RouteTable, error) {
 	for _, filters := range [][]types.Filter{
 		{filter("association.subnet-id", subnet)},
 		{filter("vpc-id", vpc), filter("association.main", "true")},
 	} {
-		out, err := v.api.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{Filters: filters})
+		tables, err := describe[routeTable](ctx, v.api, "DescribeRouteTables", "routeTableSet", filtered(filters...))
 		if err != nil {
 			return RouteTable{}, fmt.Errorf("asking EC2 for the route table of %s: %w", subnet, err)
 		}
-		for _, t := range out.RouteTables {
-			table := RouteTable{ID: word(t.RouteTableId)}
+		for _, t := range tables {
+			table := RouteTable{ID: word(t.ID)}
 			for _, r := range t.Routes {
-				if aws.ToString(r.DestinationCidrBlock) == "0.0.0.0/0" && r.State == types.RouteStateActive {
-					table.Default = target(r)
+				if r.To == "0.0.0.0/0" && r.State == string(types.RouteStateActive) {
+					table.Default = r.target()
 				}
 			}
 			return table, nil
@@ -162,13 +192,9 @@ func (v VPC) RouteTable(ctx context.Context, vpc, subnet string) (RouteTable, er
 }
 
 // target returns where a route leads to.
-func target(r types.Route) string {
-	for _, id := range []*string{r.NatGatewayId, r.GatewayId, r.TransitGatewayId, r.VpcPeeringConnectionId, r.LocalGatewayId, r.CarrierGatewayId, r.CoreNetworkArn, r.NetworkInterfaceId, r.InstanceId} {
-		if s := word(id); s != "" {
-			return s
-		}
-	}
-	return "a target of an unknown kind"
+func (r ipv4Route) target() string {
+	to := cmp.Or(r.NAT, r.Gateway, r.TransitGateway, r.PeeringConnection, r.LocalGateway, r.CarrierGateway, r.CoreNetwork, r.Interface, r.Instance)
+	return word(cmp.Or(to, "a target of an unknown kind"))
 }
 
 // Admission is who may connect to the members of some security groups at a TCP port.
@@ -182,35 +208,49 @@ func (a Admission) All(network netip.Prefix) bool {
 	return slices.ContainsFunc(a.Networks, func(p netip.Prefix) bool { return p.Bits() <= network.Bits() && p.Contains(network.Addr()) })
 }
 
+// securityGroup is an item of DescribeSecurityGroups.
+type securityGroup struct {
+	Rules []struct {
+		Protocol string   `xml:"ipProtocol"` // -1: all
+		From     int32    `xml:"fromPort"`
+		To       int32    `xml:"toPort"`
+		Networks []string `xml:"ipRanges>item>cidrIp"`
+		Groups   []string `xml:"groups>item>groupId"`
+		Lists    []string `xml:"prefixListIds>item>prefixListId"`
+	} `xml:"ipPermissions>item"`
+}
+
 // Admits returns who may connect to the members of these security groups.
 func (v VPC) Admits(ctx context.Context, groups []string, port int32) (a Admission, err error) {
-	out, err := v.api.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{GroupIds: groups})
+	list, err := describe[securityGroup](ctx, v.api, "DescribeSecurityGroups", "securityGroupInfo", named("GroupId", groups...))
 	if err != nil {
 		return a, fmt.Errorf("asking EC2 for the security groups %s: %w", strings.Join(groups, ", "), err)
 	}
-	for _, g := range out.SecurityGroups {
-		for _, rule := range g.IpPermissions {
-			all := aws.ToString(rule.IpProtocol) == "-1"
-			if !all && (aws.ToString(rule.IpProtocol) != "tcp" || aws.ToInt32(rule.FromPort) > port || aws.ToInt32(rule.ToPort) < port) {
+	for _, g := range list {
+		for _, rule := range g.Rules {
+			if rule.Protocol != "-1" && (rule.Protocol != "tcp" || rule.From > port || rule.To < port) {
 				continue
 			}
-			for _, r := range rule.IpRanges {
-				p, err := readNetwork(aws.ToString(r.CidrIp))
+			for _, network := range rule.Networks {
+				p, err := readNetwork(network)
 				if err != nil {
-					return a, fmt.Errorf("asking EC2 for the security groups %s: %s %w", strings.Join(groups, ", "), text.Quote(aws.ToString(r.CidrIp)), err)
+					return a, fmt.Errorf("asking EC2 for the security groups %s: %s %w", strings.Join(groups, ", "), text.Quote(network), err)
 				}
 				a.Networks = append(a.Networks, p)
 			}
-			for _, from := range rule.UserIdGroupPairs {
-				a.Groups = append(a.Groups, word(from.GroupId))
-			}
-			for _, from := range rule.PrefixListIds {
-				a.Groups = append(a.Groups, word(from.PrefixListId))
-			}
+			a.Groups = append(a.Groups, words(rule.Groups)...)
+			a.Groups = append(a.Groups, words(rule.Lists)...)
 		}
 	}
 	return a, nil
 }
 
 // word returns an id or a name in an answer of AWS as text for a message.
-func word(s *string) string { return text.Clean(aws.ToString(s), text.MaxQuoted) }
+func word(s string) string { return text.Clean(s, text.MaxQuoted) }
+
+func words(list []string) (clean []string) {
+	for _, s := range list {
+		clean = append(clean, word(s))
+	}
+	return clean
+}

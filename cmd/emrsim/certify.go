@@ -113,9 +113,6 @@ func (o *certifyOptions) check() error {
 				add("%s is missing: on AWS you choose where it works", needed[0])
 			}
 		}
-		if at := os.Getenv("AWS_ENDPOINT_URL"); at != "" {
-			add("AWS_ENDPOINT_URL is %q: that is not AWS. Unset it, or give it as --endpoint", at)
-		}
 	} else if o.endpoint == "" && (o.region != "" || o.subnet != "" || o.prefix != "" || o.cleanup) {
 		add("--region, --subnet, --prefix and --cleanup are about a judge: name one with --endpoint or --aws")
 	}
@@ -181,6 +178,10 @@ func (o *certifyOptions) judge(ctx context.Context) (j certify.Judge, stop func(
 		cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(o.region))
 		if err != nil {
 			return j, nil, fmt.Errorf("reading the settings of the AWS SDK: %w", err)
+		}
+		if at := certify.OwnEndpoint(cfg); at != "" {
+			return j, nil, usageError{fmt.Errorf("the settings of the AWS SDK name the endpoint %q: that is not AWS. Unset AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2 and AWS_ENDPOINT_URL_SSM, "+
+				"remove endpoint_url from the shared files, or give it as --endpoint", at)}
 		}
 		j = certify.Judge{Name: "AWS " + o.region, Config: cfg, Pause: 400 * time.Millisecond, Lag: 40 * time.Second}
 	case o.endpoint != "":

@@ -148,6 +148,15 @@ func TestCertifyUsage(t *testing.T) {
 			}
 		}
 	}
+	for _, variable := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_SSM"} {
+		var out lockedBuffer
+		cmd := command(t, append([]string{"certify"}, strings.Fields(onAWS)...)...)
+		cmd.Env = append(os.Environ(), variable+"=http://127.0.0.1:1")
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Run(); cmd.ProcessState.ExitCode() != 2 || !strings.Contains(out.String(), "http://127.0.0.1:1") {
+			t.Errorf("%s: %v\n%s", variable, err, out.String())
+		}
+	}
 	output, code := emrsim(t, append([]string{"certify", "--policy", "-"}, strings.Fields(onAWS)...)...)
 	if _, err := iam.ParsePolicy([]byte(output)); code != 0 || err != nil {
 		t.Errorf("the policy: exit code %d, %v\n%s", code, err, output)

@@ -20,12 +20,16 @@ import (
 // stay keeps the cluster for other terminals until the rehearsal is interrupted.
 func (r *rehearsal) stay(ctx context.Context) error {
 	site := control.Site{Cluster: r.cluster, Binary: r.binary, Args: r.args}
-	fmt.Fprint(os.Stdout, "\nThe cluster stays until Ctrl-C. In another terminal:\n"+
+	node, kind := "core-1", "core"
+	if r.spec.Plain > 0 {
+		node, kind = "node-1", "node"
+	}
+	fmt.Fprintf(os.Stdout, "\nThe cluster stays until Ctrl-C. In another terminal:\n"+
 		"  emrsim nodes                     the nodes and their addresses\n"+
-		"  emrsim shell core-1              a shell on a node\n"+
-		"  emrsim exec core-1 -- COMMAND    one command\n"+
-		"  emrsim end core-1                end a node, as a resize does (--abrupt: as a failure does)\n"+
-		"  emrsim add core                  add a node and run the bootstrap action on it\n")
+		"  emrsim shell %[1]s              a shell on a node\n"+
+		"  emrsim exec %[1]s -- COMMAND    one command\n"+
+		"  emrsim end %[1]s                end a node, as a resize does (--abrupt: as a failure does)\n"+
+		"  emrsim add %[2]s                  add a node and run the bootstrap action on it\n", node, kind)
 	err := site.Serve(ctx)
 	fmt.Fprintln(os.Stdout, "\nthe cluster is removed")
 	return err

@@ -13,10 +13,11 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/terminal"
 )
 
-// kept launches a cluster that stays, and returns its process id and a function that asks it.
-func kept(t *testing.T) (cmd *exec.Cmd, out *lockedBuffer, ask func(input string, args ...string) (string, int)) {
+// kept launches what stays, with these arguments, and returns its process id and a function that
+// asks it.
+func kept(t *testing.T, args ...string) (cmd *exec.Cmd, out *lockedBuffer, ask func(input string, args ...string) (string, int)) {
 	t.Helper()
-	cmd, out = command(t, "launch", "--keep", "--", "10.0.1.10", "10.0.1.11", "10.0.1.12"), &lockedBuffer{}
+	cmd, out = command(t, append([]string{"launch", "--keep"}, args...)...), &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -54,7 +55,7 @@ func kept(t *testing.T) (cmd *exec.Cmd, out *lockedBuffer, ask func(input string
 // TestKeep works with a cluster from other terminals, and ends it by Ctrl-C.
 func TestKeep(t *testing.T) {
 	t.Parallel()
-	cmd, out, ask := kept(t)
+	cmd, out, ask := kept(t, "--", "10.0.1.10", "10.0.1.11", "10.0.1.12")
 	for _, test := range []struct {
 		input string
 		args  []string
@@ -75,6 +76,7 @@ func TestKeep(t *testing.T) {
 		{"", []string{"end", "--abrupt", "core-3"}, 0, "is terminated"},
 		{"", []string{"end"}, 2, "which node"},
 		{"", []string{"add", "boss"}, 2, "which role"},
+		{"", []string{"add", "node"}, 2, "emrsim add core"},
 		{"", []string{"exec", "core-2", "--"}, 2, "a node and a command"},
 	} {
 		text, code := ask(test.input, test.args...)
@@ -101,10 +103,34 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// TestKeepPlain works with instances outside EMR from other terminals.
+func TestKeepPlain(t *testing.T) {
+	t.Parallel()
+	_, out, ask := kept(t, "--plain", "2", "--", "--ips", "10.0.1.20-29")
+	if text := out.String(); !strings.Contains(text, "emrsim exec node-1") || strings.Contains(text, "core-1") {
+		t.Errorf("the commands that may follow:\n%s", text)
+	}
+	for _, test := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"exec", "node-1", "--", "emr-static-ip", "status"}, 0, `(?m)^status +in order`},
+		{[]string{"end", "node-2"}, 0, `^node-2: systemd .*\nnode-2: instance i-[0-9a-f]+ is terminated\n$`},
+		{[]string{"add", "core"}, 2, "emrsim add node"},
+		{[]string{"add", "node"}, 0, `(?m)^static IP +10\.0\.1\.2[0-9]$`},
+	} {
+		text, code := ask("", test.args...)
+		if code != test.code || !regexp.MustCompile(test.says).MatchString(text) {
+			t.Errorf("emrsim %v: exit code %d, want %d and %q:\n%s", test.args, code, test.code, test.says, text)
+		}
+	}
+}
+
 // TestKeepKilled kills a rehearsal that stays: neither its nodes nor its socket are left.
 func TestKeepKilled(t *testing.T) {
 	t.Parallel()
-	cmd, _, ask := kept(t)
+	cmd, _, ask := kept(t, "--", "10.0.1.10", "10.0.1.11", "10.0.1.12")
 	if _, code := ask("", "nodes"); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}

@@ -16,7 +16,8 @@ import (
 // served starts emrsim serve and returns its output and the environment that it prints.
 func served(t *testing.T, args ...string) (cmd *exec.Cmd, text string, env []string) {
 	t.Helper()
-	cmd = command(t, append([]string{"serve"}, args...)...)
+	// With a seed the primary addresses are always the same: none is one that a test assigns.
+	cmd = command(t, append([]string{"serve", "--seed", "1"}, args...)...)
 	var out, problems lockedBuffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err := cmd.Start(); err != nil {

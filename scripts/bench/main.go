@@ -77,7 +77,7 @@ func weight(program string, _ int) ([]figure, error) {
 	}
 	return []figure{
 		{what: "program, stripped", value: float64(len(data)) / 1e6, limit: 13.3, unit: "MB"},
-		{what: "program, with gzip", value: float64(packed.Len()) / 1e6, limit: 5.1, unit: "MB"},
+		{what: "program, with gzip", value: float64(packed.Len()) / 1e6, limit: 5.0, unit: "MB"},
 	}, nil
 }
 
@@ -217,9 +217,14 @@ func render(all []figure, count int) string {
 	fmt.Fprintf(&b, `# Benchmarks
 
 %s, by %s on %s: %s, %d CPUs, Linux %s, load %s. Each figure is the minimum
-of several measurements (%d of each benchmark), in namespaces of one machine. The limit of a new connection is what the script's two
-rules cost in the same run. Compare two runs with `+"`benchstat`"+` on bin/bench.txt. Counts are checked by tests: TestWeight,
-TestRestoreCost, TestRestoreOfAHealthyNodeIsCheap.
+of several measurements (%d of each benchmark), in namespaces of one machine. On a busy machine the figures are higher.
+
+- A limit is what a figure should not exceed. It stops nothing: "exceeded" is for people to look at. What is counted and not timed has
+  tests: TestWeight, TestRestoreCost, TestRestoreOfAHealthyNodeIsCheap.
+- A new connection is measured without rules ("none"), with the Python script's two rules, and with this program's rules in iptables
+  legacy ("legacy"), iptables nft ("nft") and nftables ("native"), with 0, 20 and 400 networks of --only-cidr. Its limit is what the
+  script's rules cost in the same run.
+- `+"`benchstat`"+` compares two runs, by bin/bench.txt.
 
 | figure | measured | floor | limit |
 |---|---|---|---|

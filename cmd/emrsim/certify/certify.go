@@ -49,6 +49,17 @@ type Judge struct {
 	unrecorded bool // the calls are not recorded, which takes most of the time of a test
 }
 
+// OwnEndpoint returns an endpoint that the settings name in place of AWS's, or "": by a variable of
+// one service, or in a shared file.
+func OwnEndpoint(cfg aws.Config) string {
+	for _, at := range []*string{ec2.NewFromConfig(cfg).Options().BaseEndpoint, ssm.NewFromConfig(cfg).Options().BaseEndpoint} {
+		if at != nil {
+			return *at
+		}
+	}
+	return ""
+}
+
 // Tag is the tag of every interface that a run makes. Its value is the id of the run.
 const Tag = "emr-static-ip:certify"
 

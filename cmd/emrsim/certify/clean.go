@@ -73,8 +73,8 @@ const attempts = 5
 
 // remove removes the interfaces and parameters of a run, or of all runs. It looks until there is
 // nothing to remove any more, since what was just made may be shown late. If there was no answer to
-// the call that makes an interface, it looks for as long as describe calls may be late: nothing else
-// has the interface's id.
+// the call that makes an interface, it looks for as long as describe calls may be late: nothing
+// else has the interface's id.
 func (s *side) remove(ctx context.Context, run string) (done Removed, err error) {
 	failures := 0
 	s.guard.mu.Lock()

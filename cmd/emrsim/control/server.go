@@ -206,7 +206,11 @@ func (t *talk) end(ctx context.Context) (int, error) {
 	if err != nil {
 		return 2, err
 	}
-	if !t.Abrupt {
+	switch {
+	case t.Abrupt:
+	case t.Cluster.ID == "": // a unit of systemd releases the address there
+		fmt.Fprintf(t.stdout, "%s: systemd does not run here, so nothing releases the address at poweroff: EC2 frees it when the instance has ended\n", n.Name)
+	default:
 		fmt.Fprintf(t.stdout, "%s: EMR's shutdown actions run\n", n.Name)
 		got, err := t.Cluster.RunShutdownActions(ctx, n)
 		if err != nil {
@@ -221,8 +225,12 @@ func (t *talk) end(ctx context.Context) (int, error) {
 
 // add adds a node of a role and runs the bootstrap action on it, as a resize does.
 func (t *talk) add(ctx context.Context) (int, error) {
-	n, err := t.Cluster.Grow(ctx, strings.ToUpper(t.Node))
-	if err != nil {
+	role := strings.ToUpper(t.Node)
+	n, err := t.Cluster.Grow(ctx, role)
+	switch plain := t.Cluster.ID == ""; {
+	case plain != (role == ""): // the wrong kind of node
+		return 2, err
+	case err != nil:
 		return 1, err
 	}
 	fmt.Fprintf(t.stdout, "%s: %s is up: %s %s; the bootstrap action runs\n", n.Name, n.Instance, n.Link, n.Primary.Address)

@@ -22,10 +22,9 @@ func TestARM64(t *testing.T) {
 	if emulator == "" {
 		t.Skip("no qemu-aarch64-static here (Debian: apt-get install qemu-user-static): the arm64 binary is not run")
 	}
-	path, problem := compile("../../..", "emr-static-ip-arm64", "-s -w -X "+versionVariable+"=v1-arm", "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
-	if problem != "" {
-		t.Skip(problem)
-	}
+	path := need(t, func() (string, error) {
+		return compile("../../..", "emr-static-ip-arm64", "-s -w -X "+versionVariable+"=v1-arm", "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
+	})
 	program, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

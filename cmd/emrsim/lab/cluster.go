@@ -38,6 +38,8 @@ type ClusterSpec struct {
 	// EMRFiles returns EMR's files of a node in place of the model's, or nil for a node that has
 	// those. nil: all nodes have the model's.
 	EMRFiles func(*cloud.Node) map[string][]byte
+	// EMRFilesFrom says for people which nodes these are.
+	EMRFilesFrom []string
 
 	// Policies are the IAM policies of the instance profile, as documents with the placeholders of
 	// package iam. Launch fills in the cluster's place. They decide about all calls of nodes.
@@ -218,7 +220,9 @@ func (c *Cluster) Grow(ctx context.Context, role string) (*Node, error) {
 	var err error
 	switch plain := c.ID == ""; {
 	case plain != (role == ""):
-		return nil, fmt.Errorf("adding a node: %s", map[bool]string{true: "outside EMR there are no roles", false: "which role?"}[plain])
+		return nil, fmt.Errorf("adding a node: %s", map[bool]string{
+			true: "outside EMR there are no roles: emrsim add node", false: "a cluster's nodes have roles: emrsim add core, task or master",
+		}[plain])
 	case plain:
 		n, err = c.Cloud.RunInstance(c.plain)
 	default:

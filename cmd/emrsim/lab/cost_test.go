@@ -1,7 +1,10 @@
 package lab
 
 import (
+	"os/exec"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +19,11 @@ var variants = []struct {
 	iptables  Iptables
 	args      []string
 	processes int // that a restore starts at most
+	syscalls  int // of a restore and these processes, at most
 }{
-	{"nftables", "emr-7.13.0", IptablesNFT, nil, 0},
-	{"iptables nft", "emr-7.13.0", IptablesNFT, []string{"--nat-backend", "iptables"}, 2},
-	{"iptables legacy", "emr-6.15.0", IptablesLegacy, []string{"--nat-backend", "iptables"}, 2},
+	{"nftables", "emr-7.13.0", IptablesNFT, nil, 0, 900},
+	{"iptables nft", "emr-7.13.0", IptablesNFT, []string{"--nat-backend", "iptables"}, 2, 1500},
+	{"iptables legacy", "emr-6.15.0", IptablesLegacy, []string{"--nat-backend", "iptables"}, 2, 1500},
 }
 
 // TestRestoreCost counts what a run costs, and a restore that finds all in order. The timer runs
@@ -99,5 +103,70 @@ func countIptables(t *testing.T, n *Node) func() []string {
 			t.Fatal(err)
 		}
 		return slices.Collect(strings.Lines(string(log)))
+	}
+}
+
+// TestSystemCalls counts with strace how often a run makes a file durable, which a slow disk feels,
+// and all system calls of a restore that finds all in order. Of several restores the least counts:
+// a busy machine adds some.
+func TestSystemCalls(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed: system calls are not counted")
+	}
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			c := launch(t, func(s *ClusterSpec) { s.Release, s.Iptables = v.release, v.iptables })
+			core := c.Nodes()[1]
+			program, err := core.install(binary(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// trace runs the program under strace, and returns what strace wrote.
+			trace := func(option string, args ...string) string {
+				t.Helper()
+				const file = "/tmp/strace"
+				got, err := c.Run(t.Context(), core, Command{Program: strace, OnNode: true, Args: append([]string{"-f", "-qq", "-o", file, option, program}, args...)})
+				if err != nil || got.ExitCode != 0 {
+					t.Fatalf("%v, exit code %d\n%s%s", err, got.ExitCode, got.Stdout, got.Stderr)
+				}
+				text, err := core.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(text)
+			}
+			// durable returns how many files a run replaced, and how often it waited for the disk.
+			durable := func(args ...string) (replaced, waits int) {
+				t.Helper()
+				text := trace("--trace=/^(fsync|fdatasync|rename.*)$", args...)
+				return len(regexp.MustCompile(`(?m)^\d+ +rename`).FindAllString(text, -1)), len(regexp.MustCompile(`(?m)^\d+ +f\w*sync`).FindAllString(text, -1))
+			}
+			// The state file six times, the program, the shutdown action and its directory.
+			if replaced, waits := durable(append([]string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}, v.args...)...); replaced == 0 || replaced > 9 || waits > 2*replaced {
+				t.Errorf("the run replaced %d files, and waited %d times for the disk; at most 9, and twice for each", replaced, waits)
+			}
+			if replaced, waits := durable(); replaced+waits != 0 {
+				t.Errorf("a run that changed nothing replaced %d files, and waited %d times for the disk", replaced, waits)
+			}
+			least := 0
+			for range 5 {
+				m := regexp.MustCompile(`(?m)^100\.00 +\S+ +\d+ +(\d+) .*total$`).FindStringSubmatch(trace("--summary-only", "restore"))
+				if m == nil {
+					t.Fatal("strace printed no total")
+				}
+				calls, err := strconv.Atoi(m[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if least == 0 || calls < least {
+					least = calls
+				}
+			}
+			t.Logf("restore of %s: %d system calls, minimum of 5", v.name, least)
+			if least > v.syscalls {
+				t.Errorf("a restore makes %d system calls, at most %d", least, v.syscalls)
+			}
+		})
 	}
 }

@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
+	if os.Getenv(isolatedVariable) == "" {
+		fetchModules()
+	}
 	inside, code, err := Isolate(context.Background())
 	switch {
 	case err != nil && os.Getenv("REQUIRE_NETNS") == "1":

@@ -33,11 +33,7 @@ func launchMixed(t *testing.T, cores int, change func(*ClusterSpec)) *mixed {
 			change(s)
 		}
 	})
-	problem := ""
-	if m.old, problem = claimFirstVersion(); problem != "" {
-		t.Skip(problem)
-	}
-	m.new = binary(t)
+	m.old, m.new = need(t, claimFirstVersion), binary(t)
 	return m
 }
 

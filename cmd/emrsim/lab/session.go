@@ -66,8 +66,8 @@ func (l *Lab) Session(ctx context.Context, n *Node, s Session) (exitCode int, er
 	return exitCode, err
 }
 
-// shellPath is nodePath with the directory of bootstrap actions, where the agent is in any case.
-const shellPath = nodePath + ":" + installed
+// shellPath is nodePath with the directories of Run's programs, where the agent is in any case.
+const shellPath = nodePath + ":" + installed + ":" + plainInstalled
 
 // onNode is called inside a node. It searches a program as a shell there does.
 func onNode(name string) (string, error) {

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,48 +25,94 @@ const claimFirstCommit = "65427f2"
 // otherVersion is the program under test with another version stamp. The others are built from a
 // commit. Each is built once.
 var (
-	otherVersion = sync.OnceValues(func() (string, string) {
+	otherVersion = sync.OnceValues(func() (string, error) {
 		return compile("../../..", "other-version", "-s -w -X "+versionVariable+"=other")
 	})
-	formerVersion     = sync.OnceValues(func() (string, string) { return compileCommit(formerCommit, "former") })
-	claimFirstVersion = sync.OnceValues(func() (string, string) { return compileCommit(claimFirstCommit, "claim-first") })
+	formerVersion     = sync.OnceValues(func() (string, error) { return compileCommit(formerCommit, "former") })
+	claimFirstVersion = sync.OnceValues(func() (string, error) { return compileCommit(claimFirstCommit, "claim-first") })
 )
 
-// compileCommit builds the program from a commit of this repository. If it cannot, it returns the
-// reason.
-func compileCommit(commit, name string) (path, problem string) {
+// errLacking means that Go or the history of this repository is not here.
+var errLacking = errors.New("a program cannot be built here")
+
+// need returns a program that the test needs. It skips the test if the program cannot be built.
+// Where no test may be skipped, only the lack of Go or of history is an excuse.
+func need(t *testing.T, program func() (string, error)) string {
+	t.Helper()
+	path, err := program()
+	switch {
+	case err == nil:
+	case errors.Is(err, errLacking) || os.Getenv("REQUIRE_NETNS") != "1":
+		t.Skip(err)
+	default:
+		t.Fatal(err)
+	}
+	return path
+}
+
+// compileCommit builds the program from a commit of this repository.
+func compileCommit(commit, name string) (string, error) {
 	dir := filepath.Join(os.Getenv(buildVariable), name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err.Error()
+		return "", err
 	}
-	// The user who runs the tests need not own the checkout.
-	archive := `git -c safe.directory='*' archive "$1" | tar -x -C "$2"`
-	if out, err := exec.Command("sh", "-c", `cd ../../.. && git -c safe.directory='*' cat-file -e "$1^{commit}" && `+archive, "sh", commit, dir).CombinedOutput(); err != nil {
-		return "", "no history with commit " + commit + " (a shallow clone?): " + err.Error() + ": " + string(out)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
-		return "", "no sources in commit " + commit
+	if err := checkOut(commit, dir); err != nil {
+		return "", err
 	}
 	return compile(dir, name+"-version", "-s -w -X "+versionVariable+"="+name)
 }
 
+// checkOut writes the sources of a commit, or some of its files, to a directory.
+func checkOut(commit, dir string, files ...string) error {
+	// The user who runs the tests need not own the checkout.
+	const script = `commit=$1 dir=$2; shift 2; cd ../../.. && git -c safe.directory='*' cat-file -e "$commit^{commit}" &&
+		git -c safe.directory='*' archive "$commit" "$@" | tar -x -C "$dir"`
+	if out, err := exec.Command("sh", append([]string{"-c", script, "sh", commit, dir}, files...)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: no history with commit %s (a shallow clone?): %w: %s", errLacking, commit, err, out)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+		return fmt.Errorf("%w: no sources in commit %s", errLacking, commit)
+	}
+	return nil
+}
+
+// fetchModules fetches the modules of the former versions, which this version may not need. The
+// tests build those versions in a namespace without a network. What cannot be fetched, the build
+// names.
+func fetchModules() {
+	for _, commit := range []string{formerCommit, claimFirstCommit} {
+		dir, err := os.MkdirTemp("", "emrsim-lab-modules")
+		if err != nil {
+			return
+		}
+		if checkOut(commit, dir, "go.mod", "go.sum") == nil {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+			cmd := exec.CommandContext(ctx, "go", "mod", "download")
+			cmd.Dir = dir
+			_ = cmd.Run()
+			cancel()
+		}
+		os.RemoveAll(dir)
+	}
+}
+
 const versionVariable = "github.com/emr-static-ip/emr-static-ip/agent.version"
 
-// compile builds the program from sources. If it cannot, it returns the reason.
-func compile(sources, name, ldflags string, env ...string) (path, problem string) {
+// compile builds the program from sources.
+func compile(sources, name, ldflags string, env ...string) (string, error) {
 	if _, err := exec.LookPath("go"); err != nil {
-		return "", err.Error()
+		return "", fmt.Errorf("%w: %w", errLacking, err)
 	}
-	path = filepath.Join(os.Getenv(buildVariable), name)
+	path := filepath.Join(os.Getenv(buildVariable), name)
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute) // enough without a build cache
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags, "-o", path, "./cmd/emr-static-ip")
 	cmd.Dir = sources
 	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", err.Error() + ": " + string(out)
+		return "", fmt.Errorf("building %s: %w: %s", name, err, out)
 	}
-	return path, ""
+	return path, nil
 }
 
 // changes returns the changes that a run reports.
@@ -102,15 +150,12 @@ var onLink = regexp.MustCompile(`inet 10\.0\.1\.1[012]/32 `)
 func TestUpgradeAndRollback(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		other func() (string, string)
+		other func() (string, error)
 		rules bool // the other version has other rules, which each version replaces by its own
 	}{{"another stamp", otherVersion, false}, {"former version", formerVersion, true}} {
 		t.Run(test.name, func(t *testing.T) {
 			needNamespaces(t)
-			other, problem := test.other()
-			if problem != "" {
-				t.Skip(problem)
-			}
+			other := need(t, test.other)
 			c := launch(t, nil)
 			core := c.Nodes()[1]
 			run := func(program string, args ...string) Result {
@@ -132,7 +177,8 @@ func TestUpgradeAndRollback(t *testing.T) {
 				got := run(step.program, step.args...)
 				for _, change := range changes(got) {
 					rules := test.rules && (strings.Contains(change, " transaction: ") || strings.HasPrefix(change, "+ ") || strings.HasPrefix(change, "- "))
-					if !strings.HasPrefix(change, "installed "+installedProgram+": ") && change != "installed "+shutdownAction && !rules {
+					program := change == "installed "+installedProgram || strings.HasPrefix(change, "installed "+installedProgram+": ")
+					if !program && change != "installed "+shutdownAction && !rules {
 						t.Errorf("step %d, %s %q: %s", i, filepath.Base(step.program), step.args, change)
 					}
 				}

@@ -31,7 +31,7 @@ bootstrap() {
 
 case $action in
 install) bootstrap version ;;
-run) bootstrap ${arguments[@]+"${arguments[@]}"} ;;
+run) bootstrap apply ${arguments[@]+"${arguments[@]}"} ;; # whatever the arguments are: no other command
 upgrade)
   [ -x "$program" ] || fail 2 "there is no $program to upgrade" "use the action run, with the addresses"
   bootstrap # without arguments: as the last run
