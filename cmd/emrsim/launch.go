@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -252,6 +253,7 @@ func (o options) takeFiles(spec *lab.ClusterSpec) error {
 		if counts[n.Role] == 0 {
 			return fmt.Errorf("%s is of a %s node, and this cluster has none", n.Bundle, strings.ToLower(n.Role))
 		}
+		spec.EMRFilesFrom = append(spec.EMRFilesFrom, fmt.Sprintf("each %s node has EMR's files of %s (%s)", strings.ToLower(n.Role), n.Bundle, cmp.Or(n.Release, "without a release")))
 	}
 	spec.EMRFiles = nodes.Files
 	return nil

@@ -68,6 +68,9 @@ func (r *rehearsal) rehearse(ctx context.Context) error {
 	r.rec.Phase("build")
 	r.say("", "building %s with %s in subnet %s; seed %d", r.system(), size(r.spec), r.place(), r.spec.Account.Seed)
 	r.say("", "the nodes may do what %s allows, and nothing else", r.policy)
+	for _, from := range r.spec.EMRFilesFrom {
+		r.say("", "%s", from)
+	}
 	var err error
 	if r.cluster, err = lab.Launch(ctx, r.spec); err != nil {
 		return errors.Join(err, context.Cause(ctx))

@@ -38,6 +38,8 @@ type ClusterSpec struct {
 	// EMRFiles returns EMR's files of a node in place of the model's, or nil for a node that has
 	// those. nil: all nodes have the model's.
 	EMRFiles func(*cloud.Node) map[string][]byte
+	// EMRFilesFrom says for people which nodes these are.
+	EMRFilesFrom []string
 
 	// Policies are the IAM policies of the instance profile, as documents with the placeholders of
 	// package iam. Launch fills in the cluster's place. They decide about all calls of nodes.
