@@ -48,16 +48,23 @@ scenarios: setup bin/emr-static-ip bin/emrsim ## run all scenarios of a cluster'
 setup: ## install the programs that the demo and the tests need and that are missing
 	@scripts/setup.sh run
 
-# Before lint, which checks the scripts with shellcheck.
+# lint checks the scripts with shellcheck, which this installs.
 .PHONY: setup-test
 setup-test:
 	@echo "make test: about 9 minutes on two cores, the first time 15; 'make test-unit' takes 3 and installs nothing"
 	@scripts/setup.sh run test
 
 .PHONY: test
-test: setup-test lint ## all tests, with kernel and end-to-end tests; none of these is skipped
+test: setup-test ## all tests, with kernel and end-to-end tests; none of these is skipped; and lint beside them
+	@# lint computes while tests wait. What it finds is printed at once, and again at the end.
 	@# -count=1: the end-to-end tests build the program themselves, which the cache of test results does not see.
-	REQUIRE_NETNS=1 scripts/test.sh -count=1 -timeout $(TEST_TIMEOUT) ./...
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; linted=0; \
+	{ SECONDS=0; if $(MAKE) --no-print-directory lint >"$$log" 2>&1; then grep -E "not (run|checked)" "$$log" || true; echo "lint: nothing found, $$SECONDS s"; else cat "$$log"; exit 1; fi; } & lint=$$!; \
+	REQUIRE_NETNS=1 scripts/test.sh -count=1 -timeout $(TEST_TIMEOUT) ./... || status=$$?; \
+	wait $$lint || linted=$$?; \
+	if [ $$linted != 0 ]; then cat "$$log"; echo "make lint failed: see above"; fi; \
+	if [ $$status != 0 ]; then echo "tests failed: see above"; fi; \
+	[ $$status = 0 ] && [ $$linted = 0 ]
 	go -C scripts/templates test -count=1 -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: golden

@@ -18,8 +18,8 @@ import (
 //	table ip emr-static-ip {
 //		chain EMR-STATIC-IP-IN  { ... ip daddr 10.0.1.20 counter dnat to 10.0.1.5 }
 //		chain EMR-STATIC-IP-OUT { ... return ... snat to 10.0.1.20 }
-//		chain PREROUTING  { type nat hook prerouting priority -99; ip daddr 10.0.1.20 jump ...-IN }
-//		chain OUTPUT      { type nat hook output priority -99; ip daddr 10.0.1.20 jump ...-IN }
+//		chain PREROUTING  { type nat hook prerouting priority -99; ip daddr 10.0.1.20 jump ... }
+//		chain OUTPUT      { type nat hook output priority -99; ip daddr 10.0.1.20 jump ... }
 //		chain POSTROUTING { type nat hook postrouting priority -199; jump EMR-STATIC-IP-OUT }
 //	}
 //

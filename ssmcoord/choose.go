@@ -15,7 +15,7 @@ func (c *Coordinator) Plan(ctx context.Context) (Plan, error) {
 	return p, err
 }
 
-// plan is Plan with the view that it was made of.
+// plan returns what Plan returns, and the view that the plan was made of.
 func (c *Coordinator) plan(ctx context.Context) (Plan, View, error) {
 	p, v, err := c.choose(ctx, 0)
 	if err == nil && !p.Kept {

@@ -65,8 +65,8 @@ func (l *Ledger) Delete(ctx context.Context, a netip.Addr, still func(Entry) boo
 	return true, nil
 }
 
-// beforeRepeating calls look before an attempt that is repeated. unknown says that the outcome of
-// the one before is. An error of look ends the attempts.
+// beforeRepeating calls look before each attempt but the first. unknown says that the outcome of
+// the attempt before is unknown. An error of look ends the attempts.
 func beforeRepeating(look func(ctx context.Context, unknown bool) error) func(*ssm.Options) {
 	return func(o *ssm.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {

@@ -22,8 +22,8 @@ const (
 const share = 0.95
 
 // launchSpan is the longest time between EC2's starts of instances of one launch: members that were
-// started further apart need no room for each other. It is the least that EMR lets a fleet have for
-// its start: https://docs.aws.amazon.com/emr/latest/APIReference/API_SpotProvisioningSpecification.html
+// started further apart need no room for each other. EMR gives a fleet at least this time to start:
+// https://docs.aws.amazon.com/emr/latest/APIReference/API_SpotProvisioningSpecification.html
 const launchSpan = 5 * time.Minute
 
 // After a refusal a node waits up to refusedSpread, the time in which EC2 admits assignRate calls,

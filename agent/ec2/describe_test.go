@@ -324,7 +324,7 @@ func FuzzDescribe(f *testing.F) {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		cfg := httpAnswer{status: 200, body: body, calls: new(int)}.config()
+		cfg := httpAnswer{status: 200, body: body, once: true, calls: new(int)}.config()
 		list, err := NewVPC(cfg).Endpoints(t.Context(), "vpc-0a")
 		if err != nil {
 			checkShown(t, ExplainAt(err, iam.Place{Region: "eu-west-1", Prefix: "/emr-static-ip"}))

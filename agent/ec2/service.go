@@ -106,14 +106,16 @@ func (c *Client) stack(action string, at *url.URL, region string, out any) (*mid
 		if in.Request, err = req.SetStream(bytes.NewReader(body)); err != nil {
 			return o, m, err
 		}
-		return next.HandleSerialize(awsmiddleware.SetSigningRegion(ctx, region), in)
+		return next.HandleSerialize(ctx, in)
 	})
 	answer := middleware.DeserializeMiddlewareFunc("OperationDeserializer", func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (o middleware.DeserializeOutput, m middleware.Metadata, err error) {
-		if o, m, err = next.HandleDeserialize(ctx, in); err != nil {
-			return o, m, err
-		}
+		o, m, err = next.HandleDeserialize(ctx, in)
 		response, ok := o.RawResponse.(*smithyhttp.Response)
-		if !ok {
+		defer func() { smithyhttp.CloseResponseBody(ctx, response, false, err) }()
+		switch {
+		case err != nil:
+			return o, m, err
+		case !ok:
 			return o, m, &smithy.DeserializationError{Err: fmt.Errorf("a response of type %T", o.RawResponse)}
 		}
 		body, whole, err := readBounded(response.Body, maxAnswer)
@@ -139,18 +141,15 @@ func (c *Client) stack(action string, at *url.URL, region string, out any) (*mid
 		stack.Initialize.Add(about, middleware.Before),
 		stack.Serialize.Add(prepare, middleware.After),
 		stack.Deserialize.Add(answer, middleware.After),
-		smithyhttp.AddComputeContentLengthMiddleware(stack),
 		awsmiddleware.AddClientRequestIDMiddleware(stack),
 		awsmiddleware.AddRequestUserAgentMiddleware(stack),
 		stack.Finalize.Add(attempts, middleware.After),
 		stack.Finalize.Add(&v4.ComputePayloadSHA256{}, middleware.After),
-		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("Signing", c.sign), middleware.After),
+		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("Signing", c.signer(region)), middleware.After),
 		awsmiddleware.AddRawResponseToMetadata(stack),
 		stack.Deserialize.Add(&awsmiddleware.RecordResponseTiming{DisableClockSkewCorrection: c.options.DisableClockSkewCorrection}, middleware.After),
 		awsmiddleware.AddRequestIDRetrieverMiddleware(stack),
 		awshttp.AddResponseErrorMiddleware(stack),
-		smithyhttp.AddErrorCloseResponseBodyMiddleware(stack),
-		smithyhttp.AddCloseResponseBodyMiddleware(stack),
 	)
 	for _, option := range c.options.APIOptions {
 		err = errors.Join(err, option(stack))
@@ -161,27 +160,28 @@ func (c *Client) stack(action string, at *url.URL, region string, out any) (*mid
 	return stack, err
 }
 
-// sign signs one attempt with the time of AWS, as far as the answers before have shown it. The
-// SDK's own step for this takes the node's clock.
-func (c *Client) sign(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (o middleware.FinalizeOutput, m middleware.Metadata, err error) {
-	req, ok := in.Request.(*smithyhttp.Request)
-	if !ok {
-		return o, m, fmt.Errorf("a request of type %T", in.Request)
+// signer returns the step that signs an attempt with the time of AWS, as far as the answers before
+// have shown it. The SDK's own step for this takes the node's clock.
+func (c *Client) signer(region string) func(context.Context, middleware.FinalizeInput, middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+	return func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (o middleware.FinalizeOutput, m middleware.Metadata, err error) {
+		req, ok := in.Request.(*smithyhttp.Request)
+		if !ok {
+			return o, m, fmt.Errorf("a request of type %T", in.Request)
+		}
+		credentials, err := c.cfg.Credentials.Retrieve(ctx)
+		if err != nil {
+			return o, m, fmt.Errorf("get identity: get credentials: %w", err) // the SDK's words
+		}
+		now := time.Now().Add(time.Duration(c.ahead.Load()))
+		if err := v4.NewSigner().SignHTTP(ctx, credentials, req.Request, v4.GetPayloadHash(ctx), c.Name, region, now); err != nil {
+			return o, m, &v4.SigningError{Err: err}
+		}
+		o, m, err = next.HandleFinalize(ctx, in)
+		if ahead, ok := awsmiddleware.GetAttemptSkew(m); ok { // not if the correction is disabled
+			c.ahead.Store(int64(ahead))
+		}
+		return o, m, err
 	}
-	credentials, err := c.cfg.Credentials.Retrieve(ctx)
-	if err != nil {
-		return o, m, fmt.Errorf("get identity: get credentials: %w", err) // the SDK's words
-	}
-	now := time.Now().Add(time.Duration(c.ahead.Load()))
-	err = v4.NewSigner().SignHTTP(ctx, credentials, req.Request, v4.GetPayloadHash(ctx), awsmiddleware.GetSigningName(ctx), awsmiddleware.GetSigningRegion(ctx), now)
-	if err != nil {
-		return o, m, &v4.SigningError{Err: err}
-	}
-	o, m, err = next.HandleFinalize(ctx, in)
-	if ahead, ok := awsmiddleware.GetAttemptSkew(m); ok { // not if the correction is disabled
-		c.ahead.Store(int64(ahead))
-	}
-	return o, m, err
 }
 
 // endpoint returns where the service is called: the operator's own endpoint, as the SDK's clients

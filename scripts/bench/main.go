@@ -266,8 +266,8 @@ func render(all []figure, count int) string {
 of several measurements (%d of each benchmark), in namespaces of one machine. On a busy machine the figures are higher.
 
 - A limit is what a figure should not exceed. It stops nothing: "exceeded" is for people to look at. What is counted and not timed has
-  tests: TestWeight, TestRestoreCost, TestRestoreOfAHealthyNodeIsCheap.
-- The first packet of a flow is measured, from the system call to the link: without rules ("none"), with the Python script's two rules, and with this program's rules in iptables
+  tests: TestWeight, TestRestoreCost, TestSystemCalls, TestRestoreOfAHealthyNodeIsCheap.
+- The first packet of a flow is measured without rules ("none"), with the Python script's two rules, and with this program's in iptables
   legacy ("legacy"), iptables nft ("nft") and nftables ("native"), with 0, 20 and 400 networks of --only-cidr. Its limit is what the
   script's rules cost in the same run.
 - A look at the kernel that finds all in order is measured with no rules of others ("0"), and with 10,000 in nat and in filter each.

@@ -21,8 +21,8 @@ type place struct {
 	primary [2]netip.Addr
 }
 
-// manyAddresses is how many addresses the step has that fills an interface. A subnet must have some
-// more that nobody uses.
+// manyAddresses is the number of addresses that one step puts on one interface; fewAddresses is the
+// number for the other steps. The subnet must have as many as spare more that nobody uses.
 const (
 	manyAddresses = 20
 	fewAddresses  = 4

@@ -26,6 +26,14 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "aws" {
 		os.Exit(actAsAWS(os.Args[1:]))
 	}
+	if filepath.Base(os.Args[0]) == syncCounter {
+		code, err := actAsSyncCounter(os.Args[1], os.Args[2], os.Args[3:])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, syncCounter+":", err)
+			os.Exit(1)
+		}
+		os.Exit(code)
+	}
 	if os.Getenv(isolatedVariable) == "" {
 		fetchModules()
 	}

@@ -24,6 +24,7 @@ func (n *Node) inKernel() []string {
 // until the release is run again. Once the release has removed something from the kernel, restore
 // must not put it back, even while IMDS still lists the address or does not answer.
 func TestRestoreAfterAnInterruptedRelease(t *testing.T) {
+	t.Parallel()
 	o := cloud.Options{RemapDelay: cloud.Range{Min: time.Second, Max: 4 * time.Second}, IMDSDelay: cloud.Exactly(30 * time.Second)}
 	release := func(t *testing.T, k Kill, silent bool) (out Outcome, began bool, after string) {
 		synctest.Test(t, func(t *testing.T) {

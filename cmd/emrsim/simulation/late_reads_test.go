@@ -122,6 +122,7 @@ func TestTakeOverIsKilledThenRelease(t *testing.T) {
 // former owner's. Neither means that the record is gone. When the node then uses another address,
 // no record may name the node at the first address.
 func TestReleaseIsResetAndReadsAreLate(t *testing.T) {
+	t.Parallel()
 	for _, buried := range []bool{false, true} {
 		for _, resets := range []int{1, 2} {
 			inLateLedgers(t, 60, func(c *cluster, _ uint64) {

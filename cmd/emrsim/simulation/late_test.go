@@ -179,6 +179,7 @@ func TestRestoreAfterAWithdrawalByEC2(t *testing.T) {
 // TestExhaustedBehindSlowEndpoints checks that the error lists all addresses of an exhausted pool,
 // even if the time runs out during the last look.
 func TestExhaustedBehindSlowEndpoints(t *testing.T) {
+	t.Parallel()
 	for s := 1; s <= lateSeeds; s++ {
 		slow := false
 		o := cloud.Options{Seed: uint64(s), Latency: func(r *rand.Rand, _ cloud.Call) time.Duration {

@@ -119,6 +119,7 @@ func replay(t *testing.T, s uint64, configure func(*World)) {
 // TestReplayIsExact checks that a seed always gives the same calls at the same times. Otherwise a
 // replay would be useless.
 func TestReplayIsExact(t *testing.T) {
+	t.Parallel()
 	trace := func(s uint64) string {
 		var w *World
 		launchOnce(t, s, Mutation{}, func(world *World) { w, world.Late = world, s%8 == 0 })
@@ -145,6 +146,7 @@ func firstDifference(a, b string) string {
 // TestLaunchesWithLedgerCommands is TestLaunches with operators who remove stale records and repair
 // broken ones. At worst a node may have to write its record again.
 func TestLaunchesWithLedgerCommands(t *testing.T) {
+	t.Parallel()
 	total := someLaunches(t, func(w *World) { w.Operators = true }, func(*World) {})
 	t.Logf("operators changed %d records, of which %d nodes had to write theirs again", total.Cleaned, total.PutRight)
 	if total.Cleaned == 0 && *seed == 0 {
@@ -156,6 +158,7 @@ func TestLaunchesWithLedgerCommands(t *testing.T) {
 // have given up. No two nodes may use the same address, and none may be left without one. At worst
 // a node may have to be run again.
 func TestLaunchesWithLateEffects(t *testing.T) {
+	t.Parallel()
 	late, applied := 0, 0
 	total := someLaunches(t, func(w *World) { w.Late = true }, func(w *World) {
 		for _, c := range w.Cloud.Calls() {

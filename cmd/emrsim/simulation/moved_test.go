@@ -94,6 +94,7 @@ func TestMovedWhileTheRunWaits(t *testing.T) {
 // TestMovedAfterAReleaseIsKilled kills a release, optionally lets a run with another list fail, and
 // moves the address away. The node must withdraw everything that the release left in the kernel.
 func TestMovedAfterAReleaseIsKilled(t *testing.T) {
+	t.Parallel()
 	for _, failedRun := range []bool{false, true} {
 		killed := true
 		for point := 1; killed; point++ {

@@ -112,7 +112,7 @@ func absent(err error) string {
 // between is the time between two looks of Watch.
 const between = 500 * time.Millisecond
 
-// moment is how a time stands in what is collected, so that files can be compared.
+// moment is the form of all times that are collected, so that files can be compared.
 const moment = "15:04:05.000"
 
 // Watch looks at the addresses of the primary interface until done is closed and then for so long
