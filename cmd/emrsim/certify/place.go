@@ -22,7 +22,8 @@ type place struct {
 }
 
 // manyAddresses is the number of addresses that one step puts on one interface; fewAddresses is the
-// number for the other steps. The subnet must have as many as spare more that nobody uses.
+// number for the other steps. The subnet must have as many as spare more that nobody uses, of which
+// EC2 may give two to the run's interfaces.
 const (
 	manyAddresses = 20
 	fewAddresses  = 4
@@ -58,7 +59,22 @@ func (s *side) furnish(ctx context.Context) error {
 			return err
 		}
 	}
+	s.nameAddresses()
 	return s.available(ctx)
+}
+
+// nameAddresses names the addresses of the steps. One that EC2 has given to an interface of the run
+// as its primary address is not among them: choose has found some to spare.
+func (s *side) nameAddresses() {
+	n := len(s.place.free) - spare
+	s.place.free = slices.DeleteFunc(s.place.free, func(a netip.Addr) bool { return slices.Contains(s.place.primary[:], a) })[:n]
+	for n, a := range s.place.free {
+		s.words.address(a, fmt.Sprintf("ADDRESS%d", n))
+	}
+	s.words.address(nth(s.place.cidr, 2), "RESERVED")
+	last := lastOf(s.place.cidr)
+	s.words.address(last, "LAST")
+	s.words.address(last.Next().Next(), "OUTSIDE")
 }
 
 // choose finds addresses of the subnet that no interface has and no reservation covers. They are
@@ -90,13 +106,6 @@ func (s *side) choose(ctx context.Context) error {
 	if len(s.place.free) < fewAddresses+spare {
 		return fmt.Errorf("subnet %s has only %d addresses that are free and not reserved: %d are needed", s.Subnet, len(s.place.free), fewAddresses+spare)
 	}
-	s.place.free = s.place.free[:len(s.place.free)-spare]
-	for n, a := range s.place.free {
-		s.words.address(a, fmt.Sprintf("ADDRESS%d", n))
-	}
-	s.words.address(nth(s.place.cidr, 2), "RESERVED")
-	s.words.address(last, "LAST")
-	s.words.address(last.Next().Next(), "OUTSIDE")
 	return nil
 }
 
