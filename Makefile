@@ -56,10 +56,11 @@ setup-test:
 
 .PHONY: test
 test: setup-test ## all tests, with kernel and end-to-end tests; none of these is skipped; and lint beside them
-	@# lint computes while tests wait. What it finds is printed at once, and again at the end.
+	@# lint computes while tests wait. What it finds is printed at once, and again at the end. It is called without the
+	@# variable MAKE: with it, make --dry-run would run the whole recipe.
 	@# -count=1: the end-to-end tests build the program themselves, which the cache of test results does not see.
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; linted=0; \
-	{ SECONDS=0; if $(MAKE) --no-print-directory lint >"$$log" 2>&1; then grep -E "not (run|checked)" "$$log" || true; echo "lint: nothing found, $$SECONDS s"; else cat "$$log"; exit 1; fi; } & lint=$$!; \
+	{ SECONDS=0; if make --no-print-directory lint >"$$log" 2>&1; then grep -E "not (run|checked)" "$$log" || true; echo "lint: nothing found, $$SECONDS s"; else cat "$$log"; exit 1; fi; } & lint=$$!; \
 	REQUIRE_NETNS=1 scripts/test.sh -count=1 -timeout $(TEST_TIMEOUT) ./... || status=$$?; \
 	wait $$lint || linted=$$?; \
 	if [ $$linted != 0 ]; then cat "$$log"; echo "make lint failed: see above"; fi; \
