@@ -164,8 +164,9 @@ func leaveToTimer(ctx context.Context, env Environment, report *reporter) bool {
 }
 
 // hasOwnWay reports whether the run reaches AWS by settings of its environment, which the timer's
-// unit lacks.
+// unit lacks. AWS_ENDPOINT_URL is not among them: it is for emulators, and for the rehearsal's
+// nodes, whose timers have it too.
 func hasOwnWay(env Environment) bool {
 	return slices.ContainsFunc([]string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_CONFIG_FILE",
-		"AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SSM"}, func(name string) bool { return env.Getenv(name) != "" })
+		"AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ENDPOINT_URL_SSM"}, func(name string) bool { return env.Getenv(name) != "" })
 }
