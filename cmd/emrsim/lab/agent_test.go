@@ -188,6 +188,7 @@ func snapshot(t *testing.T, n *Node) string {
 }
 
 func TestFirstLaunchAndRerun(t *testing.T) {
+	t.Parallel()
 	list := []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}
 	for _, test := range []struct {
 		name   string

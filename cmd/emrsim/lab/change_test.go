@@ -20,6 +20,7 @@ import (
 // TestKilledAndRunAgain kills the agent after each kind of change to the account, whose answer is
 // lost. Another run must complete the work.
 func TestKilledAndRunAgain(t *testing.T) {
+	t.Parallel()
 	for _, at := range []string{"ssm:PutParameter", "ec2:AssignPrivateIpAddresses", "ec2:CreateTags"} {
 		t.Run(strings.ReplaceAll(at, ":", "-"), func(t *testing.T) {
 			c := launch(t, nil)
@@ -102,6 +103,7 @@ func TestClusterChanges(t *testing.T) {
 
 // TestRelease releases the address. Kernel, EC2 and ledger must be as before.
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ release, backend string }{
 		{"emr-6.15.0", "auto"}, {"emr-7.5.0", "auto"}, {"emr-6.15.0", "iptables"}, {"emr-7.5.0", "iptables"},
 	} {

@@ -66,6 +66,7 @@ func tagFailures() []failure {
 
 // TestClaimTag runs the program in an account whose policies demand tags on parameters.
 func TestClaimTag(t *testing.T) {
+	t.Parallel()
 	texts := golden.Open(t, "claim-tag.txt")
 	for _, test := range []struct {
 		name     string

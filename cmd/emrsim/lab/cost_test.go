@@ -29,6 +29,7 @@ var variants = []struct {
 // TestRestoreCost counts what a run costs, and a restore that finds all in order. The timer runs
 // one every minute on every node.
 func TestRestoreCost(t *testing.T) {
+	t.Parallel()
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			c := launch(t, func(s *ClusterSpec) { s.Release, s.Iptables = v.release, v.iptables })
@@ -110,6 +111,7 @@ func countIptables(t *testing.T, n *Node) func() []string {
 // and all system calls of a restore that finds all in order. Of several restores the least counts:
 // a busy machine adds some.
 func TestSystemCalls(t *testing.T) {
+	t.Parallel()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("strace is not installed: system calls are not counted")

@@ -69,6 +69,7 @@ func only(t *testing.T, notOK map[string]string, names ...string) {
 // TestDoctorOnNodes runs doctor on a healthy node before and after it has its static IP, and on an
 // instance outside EMR.
 func TestDoctorOnNodes(t *testing.T) {
+	t.Parallel()
 	list := []string{"10.0.1.10", "10.0.1.11-12"}
 	texts := golden.Open(t, "doctor-address-gone.txt")
 	for _, test := range []struct {
@@ -151,6 +152,7 @@ func TestDoctorOutsideEMR(t *testing.T) {
 }
 
 func TestDoctorFailures(t *testing.T) {
+	t.Parallel()
 	list := []string{"10.0.1.10", "10.0.1.11", "10.0.1.12"}
 	texts := golden.Open(t, "doctor-failures.txt")
 	for _, test := range []struct {

@@ -81,6 +81,7 @@ func failures() []failure {
 // TestFailures runs the real program into each failure. Exit code, cause and remedy must be as
 // expected. A run that fails before it changes anything must leave everything as before.
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	texts := golden.Open(t, "failures.txt")
 	for _, f := range failures() {
 		t.Run(f.name, func(t *testing.T) {

@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 	// A lab waits far more than it computes, so more of them than processors run at once.
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
-		parallel.Value.Set("6")
+		parallel.Value.Set("8")
 	}
 	code = m.Run()
 	os.RemoveAll(dir)
@@ -174,6 +174,7 @@ func scriptedAgent(t *testing.T, n *Node, static netip.Addr) {
 }
 
 func TestTraffic(t *testing.T) {
+	t.Parallel()
 	for _, variant := range []Iptables{IptablesLegacy, IptablesNFT} {
 		t.Run(string(variant), func(t *testing.T) {
 			l, fabric := buildTest(t, func(s *Spec) { s.Iptables = variant })
@@ -231,6 +232,7 @@ func TestTraffic(t *testing.T) {
 }
 
 func TestNodeIsAsOnEMR(t *testing.T) {
+	t.Parallel()
 	for release, want := range map[string]struct{ link, second, iptables, system string }{
 		"emr-6.15.0": {"eth0", "eth1", "legacy", `VERSION_ID="2"`},
 		"emr-7.5.0":  {"ens5", "ens6", "nf_tables", `VERSION_ID="2023"`},

@@ -109,6 +109,7 @@ func (m *mixed) agree(results map[*Node]Result) {
 // TestMixedLaunch starts nodes of both versions at the same time. Every node must get an address at
 // once. After one more run of each node, nodes and ledger must agree.
 func TestMixedLaunch(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		change func(*ClusterSpec)

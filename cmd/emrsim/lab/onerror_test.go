@@ -78,6 +78,7 @@ func errorTag(c *Cluster, n *Node) string {
 // TestArgumentsOfTheScripts runs the argument lists of the former scripts: MASTER_IP CORE_IP... of
 // the script for whole clusters, and MASTER_IP REGION of the older script for the master alone.
 func TestArgumentsOfTheScripts(t *testing.T) {
+	t.Parallel()
 	texts := golden.Open(t, "arguments-of-the-scripts.txt")
 	t.Run("MASTER_IP CORE_IP", func(t *testing.T) {
 		c := launch(t, nil)

@@ -12,6 +12,7 @@ import (
 // TestPlain runs the real binary on instances outside EMR, with the policy that does not name EMR:
 // a scale-out, doctor, plan, status, a lost rule and a release.
 func TestPlain(t *testing.T) {
+	t.Parallel()
 	for name, group := range map[string]string{"Auto Scaling group": "web", "no group": ""} {
 		t.Run(name, func(t *testing.T) {
 			c := launch(t, func(s *ClusterSpec) {

@@ -11,6 +11,7 @@ import (
 // TestMissingPermission checks that a run without permission for an action ends with exit code 4,
 // and names the action and the missing statement.
 func TestMissingPermission(t *testing.T) {
+	t.Parallel()
 	texts := golden.Open(t, "missing-permission.txt")
 	for _, tt := range []struct{ action, resource string }{
 		{"ssm:PutParameter", `"arn:aws:ssm:us-east-1:123456789012:parameter/emr-static-ip/SUBNET_ID/*"`},

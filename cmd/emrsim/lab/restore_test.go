@@ -18,6 +18,7 @@ import (
 // TestNeighbours lets neighbours spoil the kernel's state. status must report the damage, and the
 // next restore must repair and report it.
 func TestNeighbours(t *testing.T) {
+	t.Parallel()
 	named := []string{"--nat-backend", "iptables"}
 	flushed := [][]string{{"iptables", "-t", "nat", "-F"}, {"iptables", "-t", "nat", "-X"}}
 	for _, variant := range []struct {
@@ -105,6 +106,7 @@ func expectStatus(t *testing.T, c *Cluster, n *Node, code int, verdict string) {
 // TestAddressAddedByTheSystem lets the timer of Amazon Linux 2023 add the address first, as /32 or
 // with the subnet's prefix length. The program must keep it.
 func TestAddressAddedByTheSystem(t *testing.T) {
+	t.Parallel()
 	for _, length := range []string{"/32", "/24"} {
 		t.Run(length[1:], func(t *testing.T) {
 			c := launch(t, nil)

@@ -15,6 +15,7 @@ import (
 // TestSubnetsOfAFleet gives one list for three subnets to a cluster that is launched in each of
 // them in turn.
 func TestSubnetsOfAFleet(t *testing.T) {
+	t.Parallel()
 	subnets := []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("10.0.2.0/24"), netip.MustParsePrefix("10.0.16.0/20")}
 	texts := golden.Open(t, "subnets-of-a-fleet.txt")
 	list := []string{"--master-ips", "10.0.16.10,10.0.1.10,10.0.2.10", "--core-ips", "10.0.1.11-12,10.0.16.11-12,10.0.2.11-12"}

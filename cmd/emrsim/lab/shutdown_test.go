@@ -33,6 +33,7 @@ func end(t *testing.T, c *Cluster, n *Node, cmd Command) Result {
 
 // TestShutdownAction ends nodes as EMR does. Another node must get the address at once.
 func TestShutdownAction(t *testing.T) {
+	t.Parallel()
 	for _, user := range []string{"root", "hadoop"} {
 		t.Run(user, func(t *testing.T) {
 			needNamespaces(t)

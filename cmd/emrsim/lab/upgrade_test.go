@@ -148,6 +148,7 @@ var onLink = regexp.MustCompile(`inet 10\.0\.1\.1[012]/32 `)
 // TestUpgradeAndRollback runs one version with another version's state, records and rules, and then
 // goes back. Only the installed program may change.
 func TestUpgradeAndRollback(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		other func() (string, error)

@@ -12,6 +12,7 @@ import (
 // succeeds if the firewall admits the static IP. Otherwise the run fails, says what to check, and
 // leaves the address in place.
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	texts := golden.Open(t, "verify.txt")
 	list := []string{"10.0.1.10", "10.0.1.11"}
 	for _, test := range []struct {
