@@ -83,7 +83,7 @@ func realNode(t testing.TB, o netcfg.Options, program string) *node {
 		sh(t, `for c in PREROUTING OUTPUT POSTROUTING; do `+program+` -w 5 -t nat -A $c -j RETURN; `+program+` -w 5 -t nat -D $c -j RETURN; done`)
 	}
 	n := &node{Kernel: k, name: program}
-	own := "POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT"
+	own := "POSTROUTING -j EMR-STATIC-IP-OUT"
 	native := o.Backend != "iptables"
 	n.dump = func() string { return realDump(t, program) }
 	n.add = func(l string, p netip.Prefix) { sh(t, "ip addr add "+p.String()+" dev "+l) }
@@ -142,7 +142,7 @@ func memoryNode() *node {
 		flush:     k.FlushNAT,
 		docker:    func() { k.InsertRule("POSTROUTING", "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE") },
 		unjump:    func() { k.DeleteJump("POSTROUTING") },
-		firstRule: func() bool { return strings.HasPrefix(after(k.Rules(), "-A POSTROUTING "), "-m comment") },
+		firstRule: func() bool { return strings.HasPrefix(after(k.Rules(), "-A POSTROUTING "), "-j EMR-STATIC-IP-OUT") },
 	}
 }
 
@@ -188,9 +188,14 @@ func (n *node) ensure(t testing.TB, c netcfg.Config, changes int) netcfg.Result 
 	if got := len(r.Changes); got != heard || changes >= 0 && got != changes || changes < 0 && got == 0 {
 		t.Fatalf("%d changes made, %d heard of, want %d: %v\n%s", got, heard, changes, r.Changes, n.dump())
 	}
+	o, err := n.Observe(bounded(t), mac)
+	if err != nil {
+		t.Fatal(err)
+	}
 	again, err := netcfg.Ensure(bounded(t), n, c, nil)
-	if err != nil || len(again.Changes) != 0 || again.Unchanged != 6 {
-		t.Fatalf("second run: changes %v, unchanged %d (want 6), error %v\n%s", again.Changes, again.Unchanged, err, n.dump())
+	want := c.Desired(o.Link.Name).For(o.Backend)
+	if unchanged := 1 + len(want.Chains) + len(want.Jumps); err != nil || len(again.Changes) != 0 || again.Unchanged != unchanged {
+		t.Fatalf("second run: changes %v, unchanged %d (want %d), error %v\n%s", again.Changes, again.Unchanged, unchanged, err, n.dump())
 	}
 	return r
 }

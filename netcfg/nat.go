@@ -61,8 +61,8 @@ func readNat(ctx context.Context, v nfView) (set RuleSet, err error) {
 	return set, nil
 }
 
-// removeNat removes our jumps and chains in one transaction of a few messages, however many rules
-// our chains have.
+// removeNat removes our jumps and chains in one transaction. It has two messages for each chain,
+// however many rules there are.
 func removeNat(ctx context.Context) error {
 	v, err := nfLook(ctx)
 	if err != nil {

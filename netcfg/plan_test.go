@@ -42,26 +42,26 @@ func parsed(t testing.TB, text string) netcfg.RuleSet {
 const complete = `-P PREROUTING ACCEPT
 -N EMR-STATIC-IP-IN
 -N EMR-STATIC-IP-OUT
--A PREROUTING -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
--A OUTPUT -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
--A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT
--A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-IN -d 10.0.1.20/32 -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5
--A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 100.64.0.0/16 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT ! -s 10.0.1.5/32 -m addrtype --src-type LOCAL --limit-iface-out -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -o eth0 -m comment --comment emr-static-ip -j SNAT --to-source 10.0.1.20
+-A PREROUTING -d 10.0.1.20/32 -j EMR-STATIC-IP-IN
+-A OUTPUT -d 10.0.1.20/32 -j EMR-STATIC-IP-IN
+-A POSTROUTING -j EMR-STATIC-IP-OUT
+-A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN
+-A EMR-STATIC-IP-IN -d 10.0.1.20/32 -j DNAT --to-destination 10.0.1.5
+-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN
+-A EMR-STATIC-IP-OUT -d 100.64.0.0/16 -j RETURN
+-A EMR-STATIC-IP-OUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN
+-A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -j RETURN
+-A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -j RETURN
+-A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -j RETURN
+-A EMR-STATIC-IP-OUT ! -s 10.0.1.5/32 -m addrtype --src-type LOCAL --limit-iface-out -j RETURN
+-A EMR-STATIC-IP-OUT -o eth0 -j SNAT --to-source 10.0.1.20
 `
 
 func TestPlan(t *testing.T) {
 	restore := func(lines ...string) string {
 		return "iptables-legacy-restore --noflush <<'END'\n*nat\n" + strings.Join(append(lines, "COMMIT", "END"), "\n")
 	}
-	const jumpOut = "-m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT"
+	const jumpOut = "-j EMR-STATIC-IP-OUT"
 	cases := []struct {
 		name      string
 		config    func(*netcfg.Config)
@@ -84,8 +84,8 @@ func TestPlan(t *testing.T) {
 		{name: "a chain has one rule too many", link: link("eth0", "10.0.1.5/24", "10.0.1.20/32"), unchanged: 5,
 			rules: complete + "-A EMR-STATIC-IP-IN -p tcp -j DNAT --to-destination 10.9.9.9\n",
 			want: restore(":EMR-STATIC-IP-IN - [0:0]",
-				"-A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN",
-				"-A EMR-STATIC-IP-IN -d 10.0.1.20/32 -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5")},
+				"-A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN",
+				"-A EMR-STATIC-IP-IN -d 10.0.1.20/32 -j DNAT --to-destination 10.0.1.5")},
 		{name: "a former address and its prefix lengths", link: link("eth0", "10.0.1.5/24", "10.0.1.20/32", "10.0.1.21/32", "10.0.1.21/24 secondary"),
 			rules: complete, unchanged: 6, config: func(c *netcfg.Config) { c.Former = []netip.Addr{former} },
 			want: "ip addr del 10.0.1.21/32 dev eth0\nip addr del 10.0.1.21/24 dev eth0"},
@@ -143,11 +143,11 @@ func TestPlanRemoval(t *testing.T) {
 }
 
 func TestDifferences(t *testing.T) {
-	have := parsed(t, "-A POSTROUTING -j MASQUERADE\n"+strings.Replace(complete, "-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -m comment --comment emr-static-ip -j RETURN\n", "", 1))
+	have := parsed(t, "-A POSTROUTING -j MASQUERADE\n"+strings.Replace(complete, "-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN\n", "", 1))
 	change := netcfg.SetRules{Backend: netcfg.IptablesLegacy, Have: have, Want: config().Desired("eth0")}
-	want := `+ -A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -m comment --comment emr-static-ip -j RETURN
-- -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT (place 2)
-+ -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT`
+	want := `+ -A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN
+- -A POSTROUTING -j EMR-STATIC-IP-OUT (place 2)
++ -A POSTROUTING -j EMR-STATIC-IP-OUT`
 	if got := strings.Join(change.Differences(), "\n"); got != want {
 		t.Errorf("differences:\n%s\nwant:\n%s", got, want)
 	}
