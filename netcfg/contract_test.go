@@ -83,7 +83,7 @@ func realNode(t testing.TB, o netcfg.Options, program string) *node {
 		sh(t, `for c in PREROUTING OUTPUT POSTROUTING; do `+program+` -w 5 -t nat -A $c -j RETURN; `+program+` -w 5 -t nat -D $c -j RETURN; done`)
 	}
 	n := &node{Kernel: k, name: program}
-	own := "POSTROUTING -j EMR-STATIC-IP-OUT"
+	own := "POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT"
 	native := o.Backend != "iptables"
 	n.dump = func() string { return realDump(t, program) }
 	n.add = func(l string, p netip.Prefix) { sh(t, "ip addr add "+p.String()+" dev "+l) }
@@ -137,12 +137,14 @@ func memoryNode() *node {
 			}
 			return b.String() + k.Rules()
 		},
-		add:       k.AddAddress,
-		remove:    func(_ string, p netip.Prefix) { k.RemoveAddress(p.Addr()) },
-		flush:     k.FlushNAT,
-		docker:    func() { k.InsertRule("POSTROUTING", "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE") },
-		unjump:    func() { k.DeleteJump("POSTROUTING") },
-		firstRule: func() bool { return strings.HasPrefix(after(k.Rules(), "-A POSTROUTING "), "-j EMR-STATIC-IP-OUT") },
+		add:    k.AddAddress,
+		remove: func(_ string, p netip.Prefix) { k.RemoveAddress(p.Addr()) },
+		flush:  k.FlushNAT,
+		docker: func() { k.InsertRule("POSTROUTING", "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE") },
+		unjump: func() { k.DeleteJump("POSTROUTING") },
+		firstRule: func() bool {
+			return strings.HasPrefix(after(k.Rules(), "-A POSTROUTING "), "-m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT")
+		},
 	}
 }
 

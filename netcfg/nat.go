@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/mdlayher/netlink"
@@ -54,7 +55,7 @@ func readNat(ctx context.Context, v nfView) (set RuleSet, err error) {
 	for _, r := range t.rules {
 		place[r.chain]++
 		if to := jumpOf(r.exprs); ownChain(to) && !ownChain(r.chain) {
-			set.Jumps = append(set.Jumps, Jump{r.chain, place[r.chain], to, jumpText(to)})
+			set.Jumps = append(set.Jumps, Jump{r.chain, place[r.chain], to, jumpText(netip.Prefix{}, to)})
 		}
 	}
 	set.sort()

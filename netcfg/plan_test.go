@@ -42,9 +42,9 @@ func parsed(t testing.TB, text string) netcfg.RuleSet {
 const complete = `-P PREROUTING ACCEPT
 -N EMR-STATIC-IP-IN
 -N EMR-STATIC-IP-OUT
--A PREROUTING -d 10.0.1.20/32 -j EMR-STATIC-IP-IN
--A OUTPUT -d 10.0.1.20/32 -j EMR-STATIC-IP-IN
--A POSTROUTING -j EMR-STATIC-IP-OUT
+-A PREROUTING -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
+-A OUTPUT -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
+-A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT
 -A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN
 -A EMR-STATIC-IP-IN -d 10.0.1.20/32 -j DNAT --to-destination 10.0.1.5
 -A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN
@@ -61,7 +61,7 @@ func TestPlan(t *testing.T) {
 	restore := func(lines ...string) string {
 		return "iptables-legacy-restore --noflush <<'END'\n*nat\n" + strings.Join(append(lines, "COMMIT", "END"), "\n")
 	}
-	const jumpOut = "-j EMR-STATIC-IP-OUT"
+	const jumpOut = "-m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT"
 	cases := []struct {
 		name      string
 		config    func(*netcfg.Config)
@@ -97,8 +97,8 @@ func TestPlan(t *testing.T) {
 			}(), rules: strings.ReplaceAll(complete, "-o eth0", "-o eth0.5"), unchanged: 6,
 			want: "sysctl -w net.ipv4.conf.eth0/5.promote_secondaries=1\nip addr del 10.0.1.21/24 dev eth0.5\nsysctl -w net.ipv4.conf.eth0/5.promote_secondaries=0"},
 		{name: "rules left in the other variant", link: link("eth0", "10.0.1.5/24", "10.0.1.20/32"), rules: complete, unchanged: 6,
-			strays: map[netcfg.Backend]string{netcfg.IptablesNFT: "-N EMR-STATIC-IP-IN\n-A PREROUTING -j EMR-STATIC-IP-IN\n", netcfg.Nftables: "-N EMR-STATIC-IP-OUT"},
-			want: "iptables-nft-restore --noflush <<'END'\n*nat\n-D PREROUTING -j EMR-STATIC-IP-IN\n-F EMR-STATIC-IP-IN\n-X EMR-STATIC-IP-IN\nCOMMIT\nEND\n" +
+			strays: map[netcfg.Backend]string{netcfg.IptablesNFT: "-N EMR-STATIC-IP-IN\n-A PREROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN\n", netcfg.Nftables: "-N EMR-STATIC-IP-OUT"},
+			want: "iptables-nft-restore --noflush <<'END'\n*nat\n-D PREROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN\n-F EMR-STATIC-IP-IN\n-X EMR-STATIC-IP-IN\nCOMMIT\nEND\n" +
 				"nft -f - <<'END'\nadd table ip emr-static-ip\ndelete table ip emr-static-ip\nEND"},
 		{name: "the interface has another name", link: link("ens5", "10.0.1.5/24", "10.0.1.20/32"), rules: complete, unchanged: 5,
 			want: restore(":EMR-STATIC-IP-OUT - [0:0]",
@@ -146,8 +146,8 @@ func TestDifferences(t *testing.T) {
 	have := parsed(t, "-A POSTROUTING -j MASQUERADE\n"+strings.Replace(complete, "-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN\n", "", 1))
 	change := netcfg.SetRules{Backend: netcfg.IptablesLegacy, Have: have, Want: config().Desired("eth0")}
 	want := `+ -A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN
-- -A POSTROUTING -j EMR-STATIC-IP-OUT (place 2)
-+ -A POSTROUTING -j EMR-STATIC-IP-OUT`
+- -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT (place 2)
++ -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT`
 	if got := strings.Join(change.Differences(), "\n"); got != want {
 		t.Errorf("differences:\n%s\nwant:\n%s", got, want)
 	}

@@ -7,7 +7,7 @@ import (
 
 // Names that mark what is ours. Nothing else in the kernel's tables is touched.
 const (
-	Tag      = "emr-static-ip"     // name of the native nftables table, and comment of its rules
+	Tag      = "emr-static-ip"     // comment of our rules, name of the native nftables table
 	ChainIn  = "EMR-STATIC-IP-IN"  // jumped to from PREROUTING and OUTPUT
 	ChainOut = "EMR-STATIC-IP-OUT" // jumped to from POSTROUTING, in first place
 )
@@ -53,7 +53,7 @@ type Rule struct {
 	Goto        bool       // Action is a chain, and its end is the end of this one: see For
 	To          netip.Addr // the new address, for DNAT and SNAT
 
-	Comment bool // iptables only: it has the comment Tag, as every rule of earlier versions had
+	Comment bool // it has the comment Tag; iptables only
 
 	set networkSet // native nftables only, in place of Destination: see groups
 

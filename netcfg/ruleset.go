@@ -75,8 +75,11 @@ func (s RuleSet) chain(name string) (rules []Rule, ok bool) {
 	return nil, false
 }
 
-// jumpText returns how our own jumps to a chain are written.
-func jumpText(to string) string { return "-j " + to }
+// jumpText returns how our own jump to a chain is written, for packets to the destination if there
+// is one. A jump stands among the rules of others, so it has a comment.
+func jumpText(to netip.Prefix, chain string) string {
+	return Rule{Destination: to, Comment: true, Action: Action(chain)}.String()
+}
 
 var linkLocal = netip.MustParsePrefix("169.254.0.0/16") // IMDS, DNS, time
 var multicast = netip.MustParsePrefix("224.0.0.0/4")
@@ -106,6 +109,8 @@ var midStream = Rule{MidStream: true, Action: Return}
 //	-A EMR-STATIC-IP-OUT -o eth0 -j SNAT --to-source 10.0.1.20   with only-cidr: for each, with -d
 //
 // What the node sends to itself leaves by lo, so that the last rule leaves it alone.
+//
+// The jumps, which stand among the rules of others, have the comment emr-static-ip.
 //
 // Scope private has the last rule once for each private network, with -d. Where all of these rules
 // have a destination, an exception that overlaps none of them changes nothing: it is left out, as
@@ -150,7 +155,7 @@ func (c Config) Desired(link string) RuleSet {
 	for _, p := range targets {
 		out = append(out, Rule{Destination: destination(p), Out: link, Action: SNAT, To: c.Static})
 	}
-	toStatic := Rule{Destination: netip.PrefixFrom(c.Static, 32), Action: Action(ChainIn)}.String()
+	toStatic := jumpText(netip.PrefixFrom(c.Static, 32), ChainIn)
 	return RuleSet{
 		Chains: []Chain{
 			{ChainIn, []Rule{midStream, {Destination: netip.PrefixFrom(c.Static, 32), Action: DNAT, To: c.Primary}}},
@@ -159,7 +164,7 @@ func (c Config) Desired(link string) RuleSet {
 		Jumps: []Jump{
 			{preRouting, 0, ChainIn, toStatic},
 			{output, 0, ChainIn, toStatic},
-			{postRouting, 1, ChainOut, jumpText(ChainOut)},
+			{postRouting, 1, ChainOut, jumpText(netip.Prefix{}, ChainOut)},
 		},
 	}
 }

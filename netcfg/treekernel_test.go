@@ -92,9 +92,6 @@ func formerRules(c netcfg.Config) netcfg.RuleSet {
 			s.Chains[i].Rules[k].Comment = true
 		}
 	}
-	for i := range s.Jumps {
-		s.Jumps[i].Text = strings.Replace(s.Jumps[i].Text, "-j ", "-m comment --comment emr-static-ip -j ", 1)
-	}
 	return s
 }
 
