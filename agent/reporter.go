@@ -148,7 +148,7 @@ func (p *reporter) changed(c netcfg.Change) {
 func (p *reporter) putBack(c netcfg.Change) {
 	var found []string
 	if rules, ok := c.(netcfg.SetRules); ok {
-		for _, f := range rules.Have.Findings(rules.Want) {
+		for _, f := range netcfg.Shorten(rules.Have.Findings(rules.Want)) {
 			found = append(found, f.Line())
 		}
 	}

@@ -134,7 +134,7 @@ func TestPublicNode(t *testing.T) {
 		n := public(t)
 		r := n.apply()
 		messages.Is(t, "the list alone", ending(r, nil))
-		if c := (Config{Scope: n.state().Settings.Scope}); c.Scope != string(netcfg.ScopePrivate) || !strings.Contains(n.kernel.Rules(), "-d 192.168.0.0/16 -o ens5") {
+		if c := (Config{Scope: n.state().Settings.Scope}); c.Scope != string(netcfg.ScopePrivate) || !strings.Contains(n.kernel.Rules(), "-d 192.168.0.0/16 -j SNAT") {
 			t.Errorf("scope %q\n%s", c.Scope, n.kernel.Rules())
 		}
 		if r.Calls["ec2:DescribePrefixLists"] > 0 {

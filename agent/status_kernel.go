@@ -88,7 +88,7 @@ func KernelItems(o netcfg.Observed, want netcfg.Config, active bool) (items []It
 	former := want.Former
 	want.Former = nil
 	if active {
-		rules = want.Desired(o.Link.Name)
+		rules = want.Desired(o.Link.Name).For(o.Backend)
 	}
 	if want.Static.IsValid() {
 		entries := o.Link.Find(want.Static)
@@ -115,9 +115,12 @@ func KernelItems(o netcfg.Observed, want netcfg.Config, active bool) (items []It
 		findings = slices.DeleteFunc(findings, func(f netcfg.Finding) bool {
 			return f.Kind != netcfg.NotFirst && slices.Contains(hidden, chainOf(f.What))
 		})
+		if n := len(hidden) - 2; n > 1 {
+			hidden = append(hidden[:2], fmt.Sprintf("%d more chains", n))
+		}
 		add("rules of "+strings.Join(hidden, " and "), itemUnknown, "they are there, and the backend does not show them")
 	}
-	for _, f := range findings {
+	for _, f := range netcfg.Shorten(findings) {
 		add(f.What, string(f.Kind), f.Detail)
 	}
 	if active && o.Link.Down {
@@ -131,9 +134,8 @@ func KernelItems(o netcfg.Observed, want netcfg.Config, active bool) (items []It
 	}
 	for _, b := range []netcfg.Backend{netcfg.IptablesLegacy, netcfg.IptablesNFT, netcfg.Nftables} {
 		if stray := o.Strays[b]; !stray.Empty() {
-			lines, _ := stray.Differences(netcfg.RuleSet{})
-			for _, line := range lines {
-				add(strings.TrimPrefix(line, "- "), itemForeign, "in "+string(b)+", which is not in use")
+			for _, f := range netcfg.Shorten(stray.Findings(netcfg.RuleSet{})) {
+				add(f.What, itemForeign, "in "+string(b)+", which is not in use")
 			}
 		}
 	}

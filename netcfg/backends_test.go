@@ -148,14 +148,14 @@ func TestTamperedRules(t *testing.T) {
 	cases := map[string][]string{
 		"iptables": {
 			"$P -t nat -A EMR-STATIC-IP-OUT -j RETURN",
-			"$P -t nat -I EMR-STATIC-IP-OUT -p tcp --dport 80 -m comment --comment emr-static-ip -j RETURN",
+			"$P -t nat -I EMR-STATIC-IP-OUT -p tcp --dport 80 -j RETURN",
 			"$P -t nat -D EMR-STATIC-IP-OUT 2",
 			"$P -t nat -F EMR-STATIC-IP-IN",
-			"$P -t nat -R EMR-STATIC-IP-IN 1 -d 10.0.1.20 -p tcp -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5:80",
+			"$P -t nat -R EMR-STATIC-IP-IN 1 -d 10.0.1.20 -p tcp -j DNAT --to-destination 10.0.1.5:80",
 			"$P -t nat -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT",
 			"$P -t nat -I PREROUTING -p tcp -m comment --comment 'a \"quoted\" word' -j EMR-STATIC-IP-IN",
 			"$P -t nat -N EMR-STATIC-IP-NEW; $P -t nat -A EMR-STATIC-IP-NEW -j ACCEPT; $P -t nat -A OUTPUT -j EMR-STATIC-IP-NEW",
-			"$P -t nat -D EMR-STATIC-IP-OUT 1; $P -t nat -I EMR-STATIC-IP-OUT -p tcp --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN",
+			"$P -t nat -D EMR-STATIC-IP-OUT 1; $P -t nat -I EMR-STATIC-IP-OUT -p tcp --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN",
 		},
 		"native": {
 			"nft add rule ip emr-static-ip EMR-STATIC-IP-OUT return",

@@ -27,8 +27,8 @@ func PrivateNetworks() []netip.Prefix {
 	}
 }
 
-// MaxNetworks limits the networks of a configuration. Each is one rule, and all rules must fit into
-// one transaction, also with the kernel's default limit.
+// MaxNetworks limits the networks of a configuration. All rules and sets must fit into one
+// transaction, also with the kernel's default limit.
 const MaxNetworks = 1000
 
 // Config holds the facts that the wanted kernel state is made from.

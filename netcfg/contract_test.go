@@ -137,12 +137,14 @@ func memoryNode() *node {
 			}
 			return b.String() + k.Rules()
 		},
-		add:       k.AddAddress,
-		remove:    func(_ string, p netip.Prefix) { k.RemoveAddress(p.Addr()) },
-		flush:     k.FlushNAT,
-		docker:    func() { k.InsertRule("POSTROUTING", "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE") },
-		unjump:    func() { k.DeleteJump("POSTROUTING") },
-		firstRule: func() bool { return strings.HasPrefix(after(k.Rules(), "-A POSTROUTING "), "-m comment") },
+		add:    k.AddAddress,
+		remove: func(_ string, p netip.Prefix) { k.RemoveAddress(p.Addr()) },
+		flush:  k.FlushNAT,
+		docker: func() { k.InsertRule("POSTROUTING", "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE") },
+		unjump: func() { k.DeleteJump("POSTROUTING") },
+		firstRule: func() bool {
+			return strings.HasPrefix(after(k.Rules(), "-A POSTROUTING "), "-m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT")
+		},
 	}
 }
 
@@ -188,9 +190,14 @@ func (n *node) ensure(t testing.TB, c netcfg.Config, changes int) netcfg.Result 
 	if got := len(r.Changes); got != heard || changes >= 0 && got != changes || changes < 0 && got == 0 {
 		t.Fatalf("%d changes made, %d heard of, want %d: %v\n%s", got, heard, changes, r.Changes, n.dump())
 	}
+	o, err := n.Observe(bounded(t), mac)
+	if err != nil {
+		t.Fatal(err)
+	}
 	again, err := netcfg.Ensure(bounded(t), n, c, nil)
-	if err != nil || len(again.Changes) != 0 || again.Unchanged != 6 {
-		t.Fatalf("second run: changes %v, unchanged %d (want 6), error %v\n%s", again.Changes, again.Unchanged, err, n.dump())
+	want := c.Desired(o.Link.Name).For(o.Backend)
+	if unchanged := 1 + len(want.Chains) + len(want.Jumps); err != nil || len(again.Changes) != 0 || again.Unchanged != unchanged {
+		t.Fatalf("second run: changes %v, unchanged %d (want %d), error %v\n%s", again.Changes, again.Unchanged, unchanged, err, n.dump())
 	}
 	return r
 }

@@ -3,7 +3,6 @@ package netcfg_test
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
@@ -18,7 +17,7 @@ func ExampleConfig_Desired() {
 	}
 	for _, chain := range c.Desired("eth0").Chains {
 		for _, rule := range chain.Rules {
-			fmt.Println(strings.Replace(fmt.Sprint(rule), " -m comment --comment emr-static-ip", "", 1))
+			fmt.Println(rule)
 		}
 	}
 	// Output:

@@ -66,6 +66,10 @@ func encodeExprs(r Rule) (list []expr.Any) {
 		add(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register})
 		compare(expr.CmpOpEq, linkName(r.Out))
 	}
+	if r.NotOut != "" {
+		add(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register})
+		compare(expr.CmpOpNeq, linkName(r.NotOut))
+	}
 	if r.MidStream {
 		add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register})
 		compare(expr.CmpOpEq, []byte{unix.IPPROTO_TCP})
@@ -96,7 +100,11 @@ func encodeExprs(r Rule) (list []expr.Any) {
 		add(&expr.Immediate{Register: register, Data: r.To.AsSlice()},
 			&expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register})
 	default:
-		add(&expr.Verdict{Kind: expr.VerdictJump, Chain: string(r.Action)})
+		kind := expr.VerdictJump
+		if r.Goto {
+			kind = expr.VerdictGoto
+		}
+		add(&expr.Verdict{Kind: kind, Chain: string(r.Action)})
 	}
 	return list
 }
@@ -147,6 +155,8 @@ func decodeExprs(list []nfExpr) Rule {
 				r.Action = Return
 			case expr.VerdictJump:
 				r.Action = Action(e.Chain)
+			case expr.VerdictGoto:
+				r.Action, r.Goto = Action(e.Chain), true
 			}
 		case *expr.NAT:
 			r.Action = DNAT
@@ -181,7 +191,12 @@ func (r *Rule) note(loaded expr.Any, c *expr.Cmp, bits int) {
 		}
 	case *expr.Meta:
 		if l.Key == expr.MetaKeyOIFNAME {
-			r.Out = string(bytes.TrimRight(c.Data, "\x00"))
+			name := string(bytes.TrimRight(c.Data, "\x00"))
+			if c.Op == expr.CmpOpNeq {
+				r.NotOut = name
+			} else {
+				r.Out = name
+			}
 		}
 	case *expr.Fib:
 		r.SourceHere = true

@@ -42,6 +42,26 @@ func (f Finding) Line() string {
 	return f.String()
 }
 
+// manyFindings is how many findings of a kind Shorten keeps.
+const manyFindings = 30
+
+// Shorten returns a list that people can read: it keeps the first findings of each kind, and counts
+// the others. A lost table with a rule for each of 1000 networks is more than a thousand findings.
+func Shorten(list []Finding) (short []Finding) {
+	count := map[FindingKind]int{}
+	for _, f := range list {
+		if count[f.Kind]++; count[f.Kind] <= manyFindings {
+			short = append(short, f)
+		}
+	}
+	for _, kind := range []FindingKind{Absent, Foreign, NotFirst} {
+		if more := count[kind] - manyFindings; more > 0 {
+			short = append(short, Finding{kind, fmt.Sprintf("%d more rules and chains", more), ""})
+		}
+	}
+	return short
+}
+
 // Findings lists what differs from want, each thing once. Findings reports a jump of ours that lost
 // its place as one finding. Differences lists it twice: as missing, and as surplus.
 func (s RuleSet) Findings(want RuleSet) (list []Finding) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +62,30 @@ func TestFindings(t *testing.T) {
 			fmt.Fprintln(&told, f)
 		}
 		messages.Is(t, test.name, told.String())
+	}
+}
+
+// A table with many rules that is lost, or that nobody wants, is told shortly. Few findings are all
+// told.
+func TestShorten(t *testing.T) {
+	c := config()
+	c.Only = networks(400)
+	many, few := c.Desired("eth0").For(netcfg.IptablesNFT), config().Desired("eth0")
+	for _, test := range []struct {
+		have, want netcfg.RuleSet
+		findings   int // -1: all of them
+	}{
+		{netcfg.RuleSet{}, many, 31}, {many, netcfg.RuleSet{}, 31}, {netcfg.RuleSet{}, few, -1}, {few, netcfg.RuleSet{}, -1}, {many, many, 0},
+	} {
+		all := test.have.Findings(test.want)
+		want := test.findings
+		if want < 0 {
+			want = len(all)
+		}
+		short := netcfg.Shorten(all)
+		if len(short) != want || want > 0 && short[0] != all[0] || want == len(all) && !slices.Equal(short, all) {
+			t.Errorf("%d of %d findings, want %d: %v", len(short), len(all), want, short)
+		}
 	}
 }
 

@@ -20,6 +20,15 @@ func TestGoldenRules(t *testing.T) {
 		{"only", func(c *netcfg.Config) {
 			c.Only = []netip.Prefix{netip.MustParsePrefix("192.168.50.0/24"), netip.MustParsePrefix("172.30.0.0/17")}
 		}},
+		{"many", func(c *netcfg.Config) { // more than a chain has: a tree in iptables
+			for i := range 20 {
+				c.Only = append(c.Only, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(8 * i), 0}), 22))
+			}
+			c.Only = append(c.Only, netip.MustParsePrefix("172.30.0.0/17"))
+			for i := range 10 {
+				c.Exclude = append(c.Exclude, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(16 * i), 0}), 24))
+			}
+		}},
 		{"exclude", func(c *netcfg.Config) { c.Exclude = []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")} }},
 	}
 	for _, v := range variants {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/mdlayher/netlink"
@@ -54,15 +55,15 @@ func readNat(ctx context.Context, v nfView) (set RuleSet, err error) {
 	for _, r := range t.rules {
 		place[r.chain]++
 		if to := jumpOf(r.exprs); ownChain(to) && !ownChain(r.chain) {
-			set.Jumps = append(set.Jumps, Jump{r.chain, place[r.chain], to, jumpText(to)})
+			set.Jumps = append(set.Jumps, Jump{r.chain, place[r.chain], to, jumpText(netip.Prefix{}, to)})
 		}
 	}
 	set.sort()
 	return set, nil
 }
 
-// removeNat removes our jumps and chains in one transaction of a few messages, however many rules
-// our chains have.
+// removeNat removes our jumps and chains in one transaction. It has two messages for each chain,
+// however many rules there are.
 func removeNat(ctx context.Context) error {
 	v, err := nfLook(ctx)
 	if err != nil {

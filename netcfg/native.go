@@ -98,6 +98,7 @@ func nativeRules(t *nfTable) (set RuleSet) {
 				set.Extra = append(set.Extra, fmt.Sprintf("rule ip %s %s handle %d", Tag, c.name, r.handle))
 				continue
 			}
+			jump.Comment = true // it has one, which is not compared
 			set.Jumps = append(set.Jumps, Jump{c.name, place, to, jump.String()})
 		}
 	}

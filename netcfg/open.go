@@ -307,7 +307,7 @@ func (h *host) Try(ctx context.Context, c SetRules) error {
 	if err == nil || h.giveWay(ctx, err) != nil || c.Backend == h.backend {
 		return err
 	}
-	return h.write(ctx, SetRules{Backend: h.backend, Want: c.Want}, true)
+	return h.write(ctx, SetRules{Backend: h.backend, Want: c.Want.For(h.backend)}, true)
 }
 
 // Translation looks the connection up.

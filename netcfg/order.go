@@ -56,7 +56,7 @@ func (v Verdict) String() string {
 
 // Judge compares the observed with the wanted state.
 func (c Config) Judge(o Observed) Verdict {
-	findings := o.Rules.Findings(c.Desired(o.Link.Name))
+	findings := o.Rules.Findings(c.Desired(o.Link.Name).For(o.Backend))
 	switch {
 	case o.Dormant:
 		return Verdict{Condition: Dormant, Detail: dormantText(o.Backend)}
@@ -64,7 +64,7 @@ func (c Config) Judge(o Observed) Verdict {
 		return Verdict{Condition: Missing, Detail: fmt.Sprintf("address %s is not on link %s", c.Static, o.Link.Name)}
 	case len(findings) > 0:
 		var lines []string
-		for _, f := range findings {
+		for _, f := range Shorten(findings) {
 			lines = append(lines, f.Line())
 		}
 		return Verdict{Condition: Missing, Detail: strings.Join(lines, "; ")}

@@ -274,6 +274,8 @@ func TestNamesLikeOurs(t *testing.T) {
 			n := realNode(t, v.options, v.program)
 			p := v.program + " -w 5 -t nat "
 			sh(t, p+"-N EMR-STATIC-IP-LOCAL; "+p+"-A EMR-STATIC-IP-LOCAL -d 192.0.2.1 -j ACCEPT; "+p+"-A OUTPUT -j EMR-STATIC-IP-LOCAL; "+p+"-N EMR-STATIC-IP-; "+
+				p+"-N EMR-STATIC-IP-OUT-0; "+p+"-A EMR-STATIC-IP-OUT-0 -d 192.0.2.1 -j ACCEPT; "+p+"-A OUTPUT -j EMR-STATIC-IP-OUT-0; "+
+				p+"-N EMR-STATIC-IP-OUT-10000; "+p+"-N EMR-STATIC-IP-OUT-01; "+p+"-N EMR-STATIC-IP-IN-1; "+
 				p+"-N EMR-STATIC-IP-IN2; "+p+"-A PREROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN2; "+
 				"nft add table ip emr-static-ip-2; nft add table inet emr-static-ip")
 			before := n.dump()

@@ -1,6 +1,7 @@
 package netcfg
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -85,7 +86,9 @@ var sourceTargets = []string{"MASQUERADE", "SNAT", "NETMAP"}
 
 // sort brings chains and jumps into an order that does not depend on the lister.
 func (s *RuleSet) sort() {
-	slices.SortStableFunc(s.Chains, func(a, b Chain) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(s.Chains, func(a, b Chain) int { // 2 comes before 10
+		return cmp.Or(cmp.Compare(len(a.Name), len(b.Name)), strings.Compare(a.Name, b.Name))
+	})
 	slices.SortStableFunc(s.Jumps, func(a, b Jump) int { return strings.Compare(a.Chain, b.Chain) })
 	slices.Sort(s.Extra)
 }
@@ -133,13 +136,12 @@ func parseRule(args string) Rule {
 	var r Rule
 	var protocol string
 	var sport, dport, limit, src bool
-	comment := ""
 	seen := map[string]bool{}
 	for len(words) > 0 {
 		option := words[0]
 		words = words[1:]
 		if option == "!" {
-			if len(words) == 0 || words[0] != "-s" && words[0] != "--tcp-flags" {
+			if len(words) == 0 || words[0] != "-s" && words[0] != "-o" && words[0] != "--tcp-flags" {
 				return unknown
 			}
 			option, words = "! "+words[0], words[1:]
@@ -169,7 +171,10 @@ func parseRule(args string) Rule {
 			r.Destination, ok = parsePrefix(value)
 		case "-o":
 			r.Out = value
-			ok = value != "" && !strings.ContainsAny(value, "+ \"\\'") // + is a wildcard
+			ok = plainLink(value)
+		case "! -o":
+			r.NotOut = value
+			ok = plainLink(value)
 		case "-p":
 			protocol = value
 		case "! --tcp-flags":
@@ -188,10 +193,13 @@ func parseRule(args string) Rule {
 		case "--limit-iface-out":
 			limit = true
 		case "--comment":
-			comment = value
+			r.Comment, ok = true, value == Tag
 		case "-j":
 			r.Action = Action(value)
-			ok = slices.Contains([]Action{Return, DNAT, SNAT}, r.Action) || ownChain(value)
+			ok = !r.Goto && (slices.Contains([]Action{Return, DNAT, SNAT}, r.Action) || ownChain(value))
+		case "-g":
+			ok = r.Action == "" && ownChain(value)
+			r.Action, r.Goto = Action(value), true
 		case "--to-destination", "--to-source":
 			r.To, err = netip.ParseAddr(value)
 			ok = err == nil && r.To.Is4()
@@ -215,10 +223,15 @@ func parseRule(args string) Rule {
 	targeted := (r.Action == Return || ownChain(string(r.Action))) && !seen["--to-source"] && !seen["--to-destination"] ||
 		r.Action == SNAT && seen["--to-source"] && !seen["--to-destination"] ||
 		r.Action == DNAT && seen["--to-destination"] && !seen["--to-source"]
-	if comment != Tag || sport != dport || protocol != expected || !targeted || src != limit {
+	if sport != dport || protocol != expected || !targeted || src != limit {
 		return unknown
 	}
 	return r
+}
+
+// plainLink reports whether the text is one link's name, and written as iptables prints it.
+func plainLink(name string) bool {
+	return name != "" && !strings.ContainsAny(name, "+ \"\\'") // + is a wildcard
 }
 
 func parsePrefix(s string) (netip.Prefix, bool) {

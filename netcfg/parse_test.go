@@ -21,8 +21,16 @@ func someRules() (rules []Rule) {
 	for _, scope := range []Scope{ScopeExternal, ScopePrivate, ScopeAll} {
 		c := Config{Primary: addr("10.0.1.5"), Static: addr("10.0.1.20"), Scope: scope, VPC: []netip.Prefix{cidr("10.0.0.0/16"), cidr("100.64.0.0/10")},
 			Only: []netip.Prefix{cidr("0.0.0.0/0"), cidr("192.0.2.1/32"), cidr("128.0.0.0/1"), cidr("172.16.0.0/12")}, Exclude: []netip.Prefix{cidr("203.0.113.128/25")}}
-		for _, chain := range c.Desired("ens5").Chains {
-			rules = append(rules, chain.Rules...)
+		many := c
+		many.Only = nil
+		for i := range manyRules + 1 {
+			many.Only = append(many.Only, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, byte(i), 0}), 24))
+			many.Exclude = append(many.Exclude, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, byte(i), 0}), 25))
+		}
+		for _, s := range []RuleSet{c.Desired("ens5"), many.Desired("ens5").For(IptablesLegacy)} {
+			for _, chain := range s.Chains {
+				rules = append(rules, chain.Rules...)
+			}
 		}
 	}
 	return rules
@@ -32,6 +40,11 @@ func TestRulesRoundTrip(t *testing.T) {
 	for _, r := range someRules() {
 		if got := parseRule(r.String()); got != r {
 			t.Errorf("%s\nread back as %+v", r, got)
+		}
+		old := r
+		old.Comment = true
+		if got := parseRule(old.String()); got != old || old.String() == r.String() {
+			t.Errorf("%s\nread back as %+v", old, got)
 		}
 		if got := decodeExprs(rawExprs(t, encodeExprs(r))); got != r {
 			t.Errorf("%s\nread back from nf_tables as %+v", r, got)
@@ -61,7 +74,7 @@ func rawExprs(t testing.TB, list []expr.Any) (raw []nfExpr) {
 func TestUnknownRules(t *testing.T) {
 	const tag = " -m comment --comment emr-static-ip"
 	for _, text := range []string{
-		"", "-j RETURN", "-m comment --comment other -j RETURN", tag + " -j", tag + " -j ACCEPT", tag + " -j SNAT", tag + " -j RETURN --to-source 10.0.0.1",
+		"", "-m comment --comment other -j RETURN", tag + " -j", tag + " -j ACCEPT", tag + " -j SNAT", tag + " -j RETURN --to-source 10.0.0.1",
 		"-s 10.0.1.5/32" + tag + " -j RETURN", "! -d 10.0.0.0/8" + tag + " -j RETURN", "-d 10.0.0.1/8" + tag + " -j RETURN", "-d 10.0.0.0/8 -d 10.0.0.0/8" + tag + " -j RETURN",
 		"-d 0.0.0.0/0" + tag + " -j RETURN", "-d fd00::/8" + tag + " -j RETURN", "-o eth+" + tag + " -j SNAT --to-source 10.0.1.20",
 		"-o eth0" + tag + " -j SNAT --to-source 10.0.1.20-10.0.1.30", "-o eth0" + tag + " -j SNAT --to-source 10.0.1.20 --random", "-o eth0" + tag + " -j DNAT --to-source 10.0.1.20",
@@ -69,6 +82,8 @@ func TestUnknownRules(t *testing.T) {
 		"-m addrtype --src-type LOCAL" + tag + " -j RETURN", "-m addrtype ! --dst-type LOCAL" + tag + " -j RETURN", "-m mark --mark 0x1" + tag + " -j RETURN",
 		`-m comment --comment "emr-static-ip -j RETURN`, "-d 10.0.0.0/8 -m comment --comment emr-static-ip:TABLE",
 		"-p tcp" + tag + " -j RETURN", "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN" + tag + " -j RETURN", "-p udp ! --tcp-flags FIN,SYN,RST,ACK SYN" + tag + " -j RETURN",
+		"-g RETURN", "-g SNAT --to-source 10.0.1.20", "-g EMR-STATIC-IP-OUT-1 -j RETURN", "-j RETURN -g EMR-STATIC-IP-OUT-1", "-g EMR-STATIC-IP-OUT-01", "-g EMR-STATIC-IP-OUT-10000",
+		"-j EMR-STATIC-IP-OUT-0", "-g EMR-STATIC-IP-OUT-1 --to-source 10.0.1.20", "! -o eth+ -j RETURN", "! -o", "-o ! eth0 -j RETURN", "-g",
 		"-p tcp -m tcp ! --tcp-flags SYN,ACK SYN" + tag + " -j RETURN", "-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK", "! --tcp-flags FIN,SYN,RST,ACK SYN" + tag + " -j RETURN",
 	} {
 		if r := parseRule(text); r.Unknown == "" {
@@ -108,7 +123,8 @@ func TestParseRulesErrors(t *testing.T) {
 		messages.Is(t, fmt.Sprintf("%q", text), err.Error())
 	}
 	// A chain of somebody else's that merely begins like ours, and jumps to it, are passed over.
-	s, err := ParseRules("-N EMR-STATIC-IP-LOCAL\n-A OUTPUT -j EMR-STATIC-IP-LOCAL\n-A EMR-STATIC-IP-LOCAL -j ACCEPT\n[5:6] -A EMR-STATIC-IP-IN2 -j ACCEPT\n")
+	s, err := ParseRules("-N EMR-STATIC-IP-OUT-0\n-N EMR-STATIC-IP-OUT-01\n-A EMR-STATIC-IP-OUT-01 -j SNAT\n-A OUTPUT -j EMR-STATIC-IP-OUT-10000\n-N EMR-STATIC-IP-IN-1\n" +
+		"-N EMR-STATIC-IP-LOCAL\n-A OUTPUT -j EMR-STATIC-IP-LOCAL\n-A EMR-STATIC-IP-LOCAL -j ACCEPT\n[5:6] -A EMR-STATIC-IP-IN2 -j ACCEPT\n")
 	if err != nil || !s.Empty() {
 		t.Errorf("chains that begin like ours: %+v, %v", s, err)
 	}
@@ -121,6 +137,7 @@ func TestParseRulesErrors(t *testing.T) {
 func FuzzParseRules(f *testing.F) {
 	f.Add("-P OUTPUT ACCEPT\n-N EMR-STATIC-IP-IN\n-A POSTROUTING -g EMR-STATIC-IP-IN\n-A EMR-STATIC-IP-IN ! -s 10.0.1.5/32 -m comment --comment \"emr-static-ip\" -j RETURN\n")
 	f.Add("-A OUTPUT -m comment --comment \"a \\\" b\" -j EMR-STATIC-IP-OUT\n")
+	f.Add("-N EMR-STATIC-IP-OUT-7\n-A EMR-STATIC-IP-OUT-7 -d 10.0.0.0/9 -g EMR-STATIC-IP-OUT-12\n-A OUTPUT -j EMR-STATIC-IP-OUT-9999\n-N EMR-STATIC-IP-OUT-012\n")
 	for _, r := range someRules() {
 		f.Add("-N EMR-STATIC-IP-OUT\n-A EMR-STATIC-IP-OUT " + r.String() + "\n")
 	}
@@ -155,6 +172,28 @@ func FuzzParseRules(f *testing.F) {
 			if strings.ContainsFunc(change.String(), func(r rune) bool { return r < ' ' && r != '\n' }) || strings.Contains(change.Summary(), "\n") {
 				t.Errorf("not printable: %q", change)
 			}
+		}
+	})
+}
+
+// A numbered chain has exactly the name that the program writes.
+func FuzzNames(f *testing.F) {
+	for _, n := range []string{"", "1", "9999", "0", "01", "10000", "-1", "+1", "1 ", "1-2", "\u0661", "9999999999999999999999"} {
+		f.Add(ChainOut + "-" + n)
+		f.Add(ChainIn + "-" + n)
+		f.Add(n)
+	}
+	branches := map[string]bool{}
+	for n := 1; n <= 9999; n++ {
+		branches[fmt.Sprintf("EMR-STATIC-IP-OUT-%d", n)] = true
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		want := branches[name]
+		if got := isBranch(name); got != want {
+			t.Errorf("%q: %t", name, got)
+		}
+		if got, want := ownChain(name), want || name == ChainIn || name == ChainOut || name == "EMR-STATIC-IP-NEW"; got != want {
+			t.Errorf("%q is ours: %t", name, got)
 		}
 	})
 }

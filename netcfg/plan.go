@@ -27,7 +27,7 @@ func Plan(c Config, o Observed) (changes []Change, unchanged int, err error) {
 	} else {
 		changes = append(changes, AddAddress{o.Link.Name, o.Link.Index, netip.PrefixFrom(c.Static, 32)})
 	}
-	want := c.Desired(o.Link.Name)
+	want := c.Desired(o.Link.Name).For(o.Backend)
 	lines, same := o.Rules.Differences(want)
 	unchanged += same
 	if len(lines) > 0 {

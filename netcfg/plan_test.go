@@ -45,16 +45,16 @@ const complete = `-P PREROUTING ACCEPT
 -A PREROUTING -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
 -A OUTPUT -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
 -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT
--A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-IN -d 10.0.1.20/32 -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5
--A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 100.64.0.0/16 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT ! -s 10.0.1.5/32 -m addrtype --src-type LOCAL --limit-iface-out -m comment --comment emr-static-ip -j RETURN
--A EMR-STATIC-IP-OUT -o eth0 -m comment --comment emr-static-ip -j SNAT --to-source 10.0.1.20
+-A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN
+-A EMR-STATIC-IP-IN -d 10.0.1.20/32 -j DNAT --to-destination 10.0.1.5
+-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN
+-A EMR-STATIC-IP-OUT -d 100.64.0.0/16 -j RETURN
+-A EMR-STATIC-IP-OUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN
+-A EMR-STATIC-IP-OUT -d 224.0.0.0/4 -j RETURN
+-A EMR-STATIC-IP-OUT -d 169.254.0.0/16 -j RETURN
+-A EMR-STATIC-IP-OUT -d 255.255.255.255/32 -j RETURN
+-A EMR-STATIC-IP-OUT ! -s 10.0.1.5/32 -m addrtype --src-type LOCAL --limit-iface-out -j RETURN
+-A EMR-STATIC-IP-OUT -o eth0 -j SNAT --to-source 10.0.1.20
 `
 
 func TestPlan(t *testing.T) {
@@ -84,8 +84,8 @@ func TestPlan(t *testing.T) {
 		{name: "a chain has one rule too many", link: link("eth0", "10.0.1.5/24", "10.0.1.20/32"), unchanged: 5,
 			rules: complete + "-A EMR-STATIC-IP-IN -p tcp -j DNAT --to-destination 10.9.9.9\n",
 			want: restore(":EMR-STATIC-IP-IN - [0:0]",
-				"-A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment emr-static-ip -j RETURN",
-				"-A EMR-STATIC-IP-IN -d 10.0.1.20/32 -m comment --comment emr-static-ip -j DNAT --to-destination 10.0.1.5")},
+				"-A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN",
+				"-A EMR-STATIC-IP-IN -d 10.0.1.20/32 -j DNAT --to-destination 10.0.1.5")},
 		{name: "a former address and its prefix lengths", link: link("eth0", "10.0.1.5/24", "10.0.1.20/32", "10.0.1.21/32", "10.0.1.21/24 secondary"),
 			rules: complete, unchanged: 6, config: func(c *netcfg.Config) { c.Former = []netip.Addr{former} },
 			want: "ip addr del 10.0.1.21/32 dev eth0\nip addr del 10.0.1.21/24 dev eth0"},
@@ -97,8 +97,8 @@ func TestPlan(t *testing.T) {
 			}(), rules: strings.ReplaceAll(complete, "-o eth0", "-o eth0.5"), unchanged: 6,
 			want: "sysctl -w net.ipv4.conf.eth0/5.promote_secondaries=1\nip addr del 10.0.1.21/24 dev eth0.5\nsysctl -w net.ipv4.conf.eth0/5.promote_secondaries=0"},
 		{name: "rules left in the other variant", link: link("eth0", "10.0.1.5/24", "10.0.1.20/32"), rules: complete, unchanged: 6,
-			strays: map[netcfg.Backend]string{netcfg.IptablesNFT: "-N EMR-STATIC-IP-IN\n-A PREROUTING -j EMR-STATIC-IP-IN\n", netcfg.Nftables: "-N EMR-STATIC-IP-OUT"},
-			want: "iptables-nft-restore --noflush <<'END'\n*nat\n-D PREROUTING -j EMR-STATIC-IP-IN\n-F EMR-STATIC-IP-IN\n-X EMR-STATIC-IP-IN\nCOMMIT\nEND\n" +
+			strays: map[netcfg.Backend]string{netcfg.IptablesNFT: "-N EMR-STATIC-IP-IN\n-A PREROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN\n", netcfg.Nftables: "-N EMR-STATIC-IP-OUT"},
+			want: "iptables-nft-restore --noflush <<'END'\n*nat\n-D PREROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN\n-F EMR-STATIC-IP-IN\n-X EMR-STATIC-IP-IN\nCOMMIT\nEND\n" +
 				"nft -f - <<'END'\nadd table ip emr-static-ip\ndelete table ip emr-static-ip\nEND"},
 		{name: "the interface has another name", link: link("ens5", "10.0.1.5/24", "10.0.1.20/32"), rules: complete, unchanged: 5,
 			want: restore(":EMR-STATIC-IP-OUT - [0:0]",
@@ -143,9 +143,9 @@ func TestPlanRemoval(t *testing.T) {
 }
 
 func TestDifferences(t *testing.T) {
-	have := parsed(t, "-A POSTROUTING -j MASQUERADE\n"+strings.Replace(complete, "-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -m comment --comment emr-static-ip -j RETURN\n", "", 1))
+	have := parsed(t, "-A POSTROUTING -j MASQUERADE\n"+strings.Replace(complete, "-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN\n", "", 1))
 	change := netcfg.SetRules{Backend: netcfg.IptablesLegacy, Have: have, Want: config().Desired("eth0")}
-	want := `+ -A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -m comment --comment emr-static-ip -j RETURN
+	want := `+ -A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN
 - -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT (place 2)
 + -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT`
 	if got := strings.Join(change.Differences(), "\n"); got != want {

@@ -37,7 +37,7 @@ func Preflight(ctx context.Context, k Kernel, c Config, candidates []netip.Addr,
 			}
 		}
 		if len(problems) == 0 && rules == nil {
-			rules = &SetRules{o.Backend, o.Rules, c.Desired(o.Link.Name)}
+			rules = &SetRules{o.Backend, o.Rules, c.Desired(o.Link.Name).For(o.Backend)}
 		}
 	}
 	if len(candidates) == 0 {

@@ -12,19 +12,28 @@ import (
 // the nft variant it takes one batch.
 //
 //	*nat
-//	:EMR-STATIC-IP-OUT - [0:0]        declares and empties the chain; only chains that differ
+//	:EMR-STATIC-IP-OUT - [0:0]        declares and empties the chain; only if it differs
 //	-A EMR-STATIC-IP-OUT ...
 //	-D POSTROUTING ...                jumps that lost their place, in the same transaction
 //	-I POSTROUTING 1 ...
 //	-F EMR-STATIC-IP-NEW              chains of an earlier version
 //	-X EMR-STATIC-IP-NEW
 //	COMMIT
+//
+// The chains of a tree are written all, or none of them. Otherwise two runs at once with different
+// settings could leave one tree with chains of both.
 func renderRestore(have, want RuleSet) string {
 	var b strings.Builder
 	b.WriteString("*nat\n")
+	differs := func(w Chain) bool {
+		rules, ok := have.chain(w.Name)
+		return !ok || !slices.Equal(rules, w.Rules)
+	}
+	inTree := func(w Chain) bool { return w.Name == ChainOut || isBranch(w.Name) }
+	tree := slices.ContainsFunc(want.Chains, func(w Chain) bool { return inTree(w) && differs(w) })
 	var fresh []Chain
 	for _, w := range want.Chains {
-		if rules, ok := have.chain(w.Name); !ok || !slices.Equal(rules, w.Rules) {
+		if differs(w) || tree && inTree(w) {
 			fresh = append(fresh, w)
 			fmt.Fprintf(&b, ":%s - [0:0]\n", w.Name)
 		}
@@ -108,6 +117,9 @@ func (g ruleGroup) nft() string {
 	if r.Out != "" {
 		b.WriteString("oifname \"" + r.Out + "\" ")
 	}
+	if r.NotOut != "" {
+		b.WriteString("oifname != \"" + r.NotOut + "\" ")
+	}
 	if r.MidStream {
 		b.WriteString("tcp flags & (fin | syn | rst | ack) != syn ")
 	}
@@ -126,7 +138,11 @@ func (g ruleGroup) nft() string {
 	case SNAT:
 		b.WriteString("snat to " + r.To.String())
 	default:
-		b.WriteString("jump " + string(r.Action))
+		verb := "jump "
+		if r.Goto {
+			verb = "goto "
+		}
+		b.WriteString(verb + string(r.Action))
 	}
 	return b.String() + " comment \"" + Tag + "\""
 }

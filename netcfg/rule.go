@@ -7,7 +7,7 @@ import (
 
 // Names that mark what is ours. Nothing else in the kernel's tables is touched.
 const (
-	Tag      = "emr-static-ip"     // comment of every rule, and name of the native nftables table
+	Tag      = "emr-static-ip"     // comment of our rules, name of the native nftables table
 	ChainIn  = "EMR-STATIC-IP-IN"  // jumped to from PREROUTING and OUTPUT
 	ChainOut = "EMR-STATIC-IP-OUT" // jumped to from POSTROUTING, in first place
 )
@@ -17,8 +17,9 @@ const ownPrefix = "EMR-STATIC-IP-"
 
 // ownChain reports whether the name is that of one of our chains. A chain of somebody else's that
 // merely begins like ours is not. The third name is of versions up to 1.0, which kept notes in it.
+// See For about the numbered chains.
 func ownChain(name string) bool {
-	return name == ChainIn || name == ChainOut || name == ownPrefix+"NEW"
+	return name == ChainIn || name == ChainOut || name == ownPrefix+"NEW" || isBranch(name)
 }
 
 // The built-in chains that jump to ours.
@@ -44,11 +45,15 @@ type Rule struct {
 	NotSource   netip.Prefix // the source is not in here
 	Destination netip.Prefix
 	Out         string // the packet leaves by this link
+	NotOut      string // the packet leaves by another link
 	MidStream   bool   // TCP, and not the first packet of a connection
 	DHCPRenewal bool   // UDP, from port 68 to port 67
 	SourceHere  bool   // the source is an address of the very link by which the packet leaves
 	Action      Action
+	Goto        bool       // Action is a chain, and its end is the end of this one: see For
 	To          netip.Addr // the new address, for DNAT and SNAT
+
+	Comment bool // it has the comment Tag; iptables only
 
 	set networkSet // native nftables only, in place of Destination: see groups
 
@@ -74,6 +79,9 @@ func (r Rule) String() string {
 	if r.Out != "" {
 		b.WriteString("-o " + r.Out + " ")
 	}
+	if r.NotOut != "" {
+		b.WriteString("! -o " + r.NotOut + " ")
+	}
 	if r.MidStream {
 		b.WriteString("-p tcp -m tcp ! --tcp-flags " + flagsMask + " " + flagsSYN + " ")
 	}
@@ -83,7 +91,14 @@ func (r Rule) String() string {
 	if r.SourceHere {
 		b.WriteString("-m addrtype --src-type LOCAL --limit-iface-out ")
 	}
-	b.WriteString("-m comment --comment " + Tag + " -j " + string(r.Action))
+	if r.Comment {
+		b.WriteString("-m comment --comment " + Tag + " ")
+	}
+	verb := "-j "
+	if r.Goto {
+		verb = "-g "
+	}
+	b.WriteString(verb + string(r.Action))
 	switch r.Action {
 	case DNAT:
 		b.WriteString(" --to-destination " + r.To.String())

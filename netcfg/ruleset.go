@@ -75,8 +75,11 @@ func (s RuleSet) chain(name string) (rules []Rule, ok bool) {
 	return nil, false
 }
 
-// jumpText returns how our own jumps to a chain are written.
-func jumpText(to string) string { return "-m comment --comment " + Tag + " -j " + to }
+// jumpText returns how our own jump to a chain is written, for packets to the destination if there
+// is one. A jump stands among the rules of others, so it has a comment.
+func jumpText(to netip.Prefix, chain string) string {
+	return Rule{Destination: to, Comment: true, Action: Action(chain)}.String()
+}
 
 var linkLocal = netip.MustParsePrefix("169.254.0.0/16") // IMDS, DNS, time
 var multicast = netip.MustParsePrefix("224.0.0.0/4")
@@ -107,9 +110,11 @@ var midStream = Rule{MidStream: true, Action: Return}
 //
 // What the node sends to itself leaves by lo, so that the last rule leaves it alone.
 //
-// Scope private has the last rule once for each private network, with -d.
+// The jumps, which stand among the rules of others, have the comment emr-static-ip.
 //
-// Every rule carries the comment emr-static-ip.
+// Scope private has the last rule once for each private network, with -d. Where all of these rules
+// have a destination, an exception that overlaps none of them changes nothing: it is left out, as
+// those for 224.0.0.0/4 and the like mostly are.
 //
 // Connections inside the VPC, which are most, leave at the first rule.
 //
@@ -125,28 +130,32 @@ var midStream = Rule{MidStream: true, Action: Return}
 // before them, the port is the container's on the static IP as it is on the primary one.
 func (c Config) Desired(link string) RuleSet {
 	leave := func(list []netip.Prefix) (rules []Rule) {
-		for _, p := range sorted(list) {
+		for _, p := range list {
 			rules = append(rules, Rule{Destination: destination(p), Action: Return})
 		}
 		return rules
 	}
 	var out []Rule
 	if c.scope() != ScopeAll {
-		out = leave(c.VPC)
+		out = leave(sorted(c.VPC))
 	}
-	out = append(append(out, midStream), leave(append([]netip.Prefix{linkLocal, multicast, broadcast}, c.Exclude...))...)
+	targets := c.targets()
+	except := sorted(append([]netip.Prefix{linkLocal, multicast, broadcast}, c.Exclude...))
+	if len(targets) > 0 {
+		except = slices.DeleteFunc(except, func(p netip.Prefix) bool { return !slices.ContainsFunc(targets, p.Overlaps) })
+	}
+	out = append(append(out, midStream), leave(except)...)
 	if c.scope() == ScopeAll {
 		out = append(out, Rule{DHCPRenewal: true, Action: Return})
 	}
 	out = append(out, Rule{NotSource: netip.PrefixFrom(c.Primary, 32), SourceHere: true, Action: Return})
-	targets := c.targets()
 	if len(targets) == 0 {
 		out = append(out, Rule{Out: link, Action: SNAT, To: c.Static})
 	}
 	for _, p := range targets {
 		out = append(out, Rule{Destination: destination(p), Out: link, Action: SNAT, To: c.Static})
 	}
-	toStatic := Rule{Destination: netip.PrefixFrom(c.Static, 32), Action: Action(ChainIn)}.String()
+	toStatic := jumpText(netip.PrefixFrom(c.Static, 32), ChainIn)
 	return RuleSet{
 		Chains: []Chain{
 			{ChainIn, []Rule{midStream, {Destination: netip.PrefixFrom(c.Static, 32), Action: DNAT, To: c.Primary}}},
@@ -155,7 +164,7 @@ func (c Config) Desired(link string) RuleSet {
 		Jumps: []Jump{
 			{preRouting, 0, ChainIn, toStatic},
 			{output, 0, ChainIn, toStatic},
-			{postRouting, 1, ChainOut, jumpText(ChainOut)},
+			{postRouting, 1, ChainOut, jumpText(netip.Prefix{}, ChainOut)},
 		},
 	}
 }
@@ -284,12 +293,14 @@ func without(a, b []Rule) (out []Rule) {
 	return out
 }
 
-// suspended returns the rule set with nothing translated: each chain begins with a rule that leaves
-// everything alone. It turns conntrack on.
+// suspended returns the rule set with nothing translated: each chain that is jumped to begins with
+// a rule that leaves everything alone. It turns conntrack on.
 func (s RuleSet) suspended() RuleSet {
 	chains := slices.Clone(s.Chains)
 	for i, c := range chains {
-		chains[i].Rules = append([]Rule{{Action: Return}}, c.Rules...)
+		if slices.ContainsFunc(s.Jumps, func(j Jump) bool { return j.To == c.Name }) {
+			chains[i].Rules = append([]Rule{{Action: Return}}, c.Rules...)
+		}
 	}
 	s.Chains = chains
 	return s
@@ -299,20 +310,22 @@ func (s RuleSet) suspended() RuleSet {
 // destination the static IP as its source. It evaluates Desired for a packet that leaves by the
 // primary interface.
 func (c Config) Translates(to netip.Addr) bool {
-	const link = "primary"
-	for _, chain := range c.Desired(link).Chains {
-		if chain.Name != ChainOut {
-			continue
-		}
-		for _, r := range chain.Rules {
+	return c.Desired("primary").Translates(to)
+}
+
+// Translates is Config.Translates for these rules.
+func (s RuleSet) Translates(to netip.Addr) bool {
+	rules, _ := s.chain(ChainOut)
+	for range s.Chains { // no chain is met twice
+		i := slices.IndexFunc(rules, func(r Rule) bool {
 			// No new TCP connection from the primary IP to another host matches these.
-			if r.MidStream || r.DHCPRenewal || r.SourceHere {
-				continue
-			}
-			if !r.Destination.IsValid() || r.Destination.Contains(to) {
-				return r.Action == SNAT
-			}
+			never := r.MidStream || r.DHCPRenewal || r.SourceHere || r.NotOut != ""
+			return !never && (!r.Destination.IsValid() || r.Destination.Contains(to))
+		})
+		if i < 0 || !rules[i].Goto {
+			return i >= 0 && rules[i].Action == SNAT
 		}
+		rules, _ = s.chain(string(rules[i].Action))
 	}
 	return false
 }

@@ -491,8 +491,8 @@ func TestReadmePhases(t *testing.T) {
 	}
 }
 
-// TestReadmeRules checks that the kernel's page shows the rules of the golden file, without
-// comments.
+// TestReadmeRules checks that the kernel's page shows the rules of the golden files, without the
+// comments of the jumps.
 func TestReadmeRules(t *testing.T) {
 	var want []string
 	for line := range strings.SplitSeq(page(t, "../netcfg/testdata/legacy-external.golden"), "\n") {
@@ -507,6 +507,15 @@ func TestReadmeRules(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the page has\n%s\nthe rules are\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	tree := section(t, kernelPage, "### The tree of iptables")
+	rest := page(t, "../netcfg/testdata/legacy-many.golden")
+	for _, m := range regexp.MustCompile(`(?m)^-A .*$`).FindAllString(tree, -1) {
+		_, after, ok := strings.Cut(rest, m+"\n")
+		if !ok {
+			t.Errorf("the golden file does not have, after the line before: %s", m)
+		}
+		rest = after
 	}
 }
 

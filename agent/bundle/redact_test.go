@@ -73,7 +73,7 @@ func TestRedact(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -m comment --comment emr-static-ip -j RETURN",
+		"", "-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN",
 		"/mnt/var/lib/instance-controller/public/shutdown-actions/emr-static-ip-release.sh",
 		"i-0123456789abcdef0 eni-0123456789ab subnet-012345678901 j-2AXXXXXXGAPLF",
 		"http://169.254.169.254/latest/meta-data/", "ec2:AssignPrivateIpAddresses", "2026-01-01T00:00:00.000000Z",

@@ -108,17 +108,8 @@ func (k *Kernel) Translation(ctx context.Context, c netcfg.Connection) (netcfg.T
 	if primary, ok := k.rules().Primary(); !ok || c.Source.Addr() != primary || len(k.before) > 0 {
 		return t, nil
 	}
-	for _, chain := range k.chains {
-		for _, r := range chain.Rules {
-			plain := !r.MidStream && !r.DHCPRenewal && !r.SourceHere
-			if chain.Name != netcfg.ChainOut || !plain || r.Destination.IsValid() && !r.Destination.Contains(c.Destination.Addr()) {
-				continue
-			}
-			if r.Action == netcfg.SNAT {
-				t.Source = netip.AddrPortFrom(r.To, c.Source.Port())
-			}
-			return t, nil
-		}
+	if static, ok := k.rules().Static(); ok && k.rules().Translates(c.Destination.Addr()) {
+		t.Source = netip.AddrPortFrom(static, c.Source.Port())
 	}
 	return t, nil
 }
