@@ -171,6 +171,7 @@ func talking(flows []flow, f func()) {
 // What exists when the rules come lives on as it is, through all that happens to the rules later,
 // and whether conntrack was on before or not. New connections are translated at once.
 func TestExistingConnectionsLive(t *testing.T) {
+	t.Parallel()
 	for _, v := range append(variants, struct {
 		name    string
 		options netcfg.Options
@@ -217,6 +218,7 @@ func TestExistingConnectionsLive(t *testing.T) {
 // What was translated does not go on with an address that the node has given up. Nothing else is
 // cut.
 func TestGivenUpConnectionsEnd(t *testing.T) {
+	t.Parallel()
 	to := fmt.Sprintf("%s:%d", onPremises, testPort)
 	for _, v := range variants {
 		for name, giveUp := range map[string]struct {

@@ -249,6 +249,7 @@ func TestStrangersSurvive(t *testing.T) {
 }
 
 func TestDriftIsRepaired(t *testing.T) {
+	t.Parallel()
 	cases := []struct {
 		name    string
 		do      func(*node)

@@ -91,6 +91,7 @@ func TestShorten(t *testing.T) {
 
 // A rule of somebody else's for the static IP is listed, in whatever table.
 func TestRedirections(t *testing.T) {
+	t.Parallel()
 	nft := func(family, rule string) string {
 		return "nft -f - <<'END'\ntable " + family + " other {\n chain pre {\n  type nat hook prerouting priority dstnat; policy accept;\n  jump more\n }\n chain more {\n  " + rule + "\n }\n}\nEND\n"
 	}

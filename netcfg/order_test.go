@@ -21,6 +21,7 @@ func masquerade(family, table, priority string) string {
 
 // With auto the static IP wins, whoever programs first or later, at whatever priority.
 func TestAutoWins(t *testing.T) {
+	t.Parallel()
 	others := map[string]string{
 		"srcnat":                masquerade("inet", "gateway", "srcnat"),
 		"before srcnat":         masquerade("ip", "docker-bridges", "srcnat - 5"),
@@ -100,6 +101,7 @@ func (n *node) judge(t *testing.T) netcfg.Verdict {
 // A backend that was asked for stays, and the verdict names what comes first. Whenever the world
 // does not see the static IP, the verdict is not "in order".
 func TestOvertakenIsTold(t *testing.T) {
+	t.Parallel()
 	cases := []struct {
 		name, do string
 		want     netcfg.NATChain // that overtakes

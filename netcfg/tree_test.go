@@ -169,9 +169,10 @@ func halves(around uint32) (list []netip.Prefix) {
 // In every form the rules do with every packet what the settings say. So an exception that was left
 // out changed nothing, and neither does the tree.
 func TestRulesDoWhatTheSettingsSay(t *testing.T) {
-	rounds := 400
+	t.Parallel()
+	rounds := 150
 	if testing.Short() {
-		rounds = 60
+		rounds = 40
 	}
 	for seed := range rounds {
 		r := rand.New(rand.NewPCG(1, uint64(seed)))

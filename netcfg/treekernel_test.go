@@ -156,6 +156,7 @@ func TestListBecomesTree(t *testing.T) {
 
 // Whatever is done to the numbered chains is found, and put back in one transaction.
 func TestTreeIsRepaired(t *testing.T) {
+	t.Parallel()
 	eachTree(t, func(t *testing.T, w *network) {
 		n := w.node
 		c := onlyConfig(400)
@@ -213,6 +214,7 @@ func judge(t testing.TB, n *node, c netcfg.Config) netcfg.Verdict {
 
 // A tree moves to another backend, and is removed by any.
 func TestTreeMoves(t *testing.T) {
+	t.Parallel()
 	for _, from := range variants {
 		for _, to := range variants {
 			t.Run(from.name+" to "+to.name, func(t *testing.T) {

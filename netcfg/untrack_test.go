@@ -17,6 +17,7 @@ func raw(family, hook, priority, rules string) string {
 // TestUntracked checks which rules of others are said to keep the node's traffic from connection
 // tracking, and which only may. A rule is certain only if the world does not see the static IP.
 func TestUntracked(t *testing.T) {
+	t.Parallel()
 	const sure, may, none = "sure", "may", ""
 	for _, test := range []struct{ name, script, want, where string }{
 		{"nothing", "true", none, ""},

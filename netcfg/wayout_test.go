@@ -46,6 +46,7 @@ func TestSamples(t *testing.T) {
 // TestWayOut checks what is said of routes that lead past the rules, and whether the other side
 // sees the static IP then.
 func TestWayOut(t *testing.T) {
+	t.Parallel()
 	notes := golden.Open(t, "way-out.txt")
 	for _, test := range []struct {
 		name, script string
