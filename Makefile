@@ -51,21 +51,24 @@ setup: ## install the programs that the demo and the tests need and that are mis
 # lint checks the scripts with shellcheck, which this installs.
 .PHONY: setup-test
 setup-test:
-	@echo "make test: about 9 minutes on two cores, the first time 15; 'make test-unit' takes 3 and installs nothing"
+	@echo "make test: about 6 minutes on two cores, the first time 13; 'make test-unit' takes 3 and installs nothing"
 	@scripts/setup.sh run test
 
 .PHONY: test
 test: setup-test ## all tests, with kernel and end-to-end tests; none of these is skipped; and lint beside them
-	@# lint computes while tests wait. What it finds is printed at once, and again at the end. It is called without the
-	@# variable MAKE: with it, make --dry-run would run the whole recipe.
+	@# lint computes while tests wait, and so do the tests of the templates, a module of its own. What they find is printed at
+	@# once, and again at the end. make is called without the variable MAKE: with it, make --dry-run would run the whole recipe.
 	@# -count=1: the end-to-end tests build the program themselves, which the cache of test results does not see.
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; linted=0; \
-	{ SECONDS=0; if make --no-print-directory lint >"$$log" 2>&1; then grep -E "not (run|checked)" "$$log" || true; echo "lint: nothing found, $$SECONDS s"; else cat "$$log"; exit 1; fi; } & lint=$$!; \
+	{ SECONDS=0; if make --no-print-directory lint test-templates >"$$log" 2>&1; then grep -E "not (run|checked)" "$$log" || true; echo "lint, and tests of the templates: nothing found, $$SECONDS s"; else cat "$$log"; exit 1; fi; } & lint=$$!; \
 	REQUIRE_NETNS=1 scripts/test.sh -count=1 -timeout $(TEST_TIMEOUT) ./... || status=$$?; \
 	wait $$lint || linted=$$?; \
-	if [ $$linted != 0 ]; then cat "$$log"; echo "make lint failed: see above"; fi; \
+	if [ $$linted != 0 ]; then cat "$$log"; echo "make lint or make test-templates failed: see above"; fi; \
 	if [ $$status != 0 ]; then echo "tests failed: see above"; fi; \
 	[ $$status = 0 ] && [ $$linted = 0 ]
+
+.PHONY: test-templates
+test-templates: ## the tests of the CloudFormation and Terraform templates, which have a module of their own
 	go -C scripts/templates test -count=1 -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: golden

@@ -76,7 +76,7 @@ func TestMakeDemo(t *testing.T) {
 		if target == "demo" && !strings.Contains(out, "scripts/as-root.sh --namespaces-first bin/emrsim launch") {
 			t.Errorf("make demo:\n%s", out)
 		}
-		if target == "test" && (!strings.Contains(out, "setup.sh run test") || !strings.Contains(out, "about 9 minutes")) {
+		if target == "test" && (!strings.Contains(out, "setup.sh run test") || !strings.Contains(out, "about 6 minutes")) {
 			t.Errorf("make test does not install all before the work, or does not say how long it takes:\n%s", out)
 		}
 	}
@@ -135,7 +135,7 @@ func TestBuildProgress(t *testing.T) {
 		t.Errorf("all in the cache: exit code %d\n%s", code, out)
 	}
 	code, out := build("echo 'go: downloading example.com/a v1.0.0' >&2; echo one/a >&2; sleep 1.1; echo two.com/b >&2")
-	for _, want := range []string{"go: downloading example.com/a v1.0.0\n", "build: compiling bin/x: up to five minutes", "build: bin/x: 2 packages compiled in "} {
+	for _, want := range []string{"go: downloading example.com/a v1.0.0\n", "build: compiling bin/x: up to two minutes", "build: bin/x: 2 packages compiled in "} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("exit code %d, want %q\n%s", code, want, out)
 		}

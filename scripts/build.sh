@@ -13,7 +13,7 @@ progress() {
 			echo "$line" >&2
 			continue
 		fi
-		[ "$built" != 0 ] || echo "build: compiling $output: up to five minutes on two cores the first time, then seconds" >&2
+		[ "$built" != 0 ] || echo "build: compiling $output: up to two minutes on two cores the first time, then seconds" >&2
 		built=$((built + 1))
 		if [ $((SECONDS - told)) -ge "${PROGRESS_SECONDS:-5}" ]; then
 			echo "build: $output: $built packages compiled in $SECONDS s, now $line" >&2
