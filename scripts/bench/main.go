@@ -265,13 +265,14 @@ func render(all []figure, count int) string {
 %s, by %s on %s: %s, %d CPUs, Linux %s, load %s. Each figure is the minimum
 of several measurements (%d of each benchmark), in namespaces of one machine. On a busy machine the figures are higher.
 
-- A limit is what a figure should not exceed. It stops nothing: "exceeded" is for people to look at. What is counted and not timed has
-  tests: TestWeight, TestRestoreCost, TestSystemCalls, TestRestoreOfAHealthyNodeIsCheap.
-- The first packet of a flow is measured without rules ("none"), with the Python script's two rules, and with this program's in iptables
-  legacy ("legacy"), iptables nft ("nft") and nftables ("native"), with 0, 20 and 400 networks of --only-cidr. Its limit is what the
-  script's rules cost in the same run.
-- A look at the kernel that finds all in order is measured with no rules of others ("0"), and with 10,000 in nat and in filter each.
-- `+"`benchstat`"+` compares two runs, by bin/bench.txt.
+- The floor is what the same measurement gives without the program, without its rules, or without rules of others: the cell says which.
+- A figure should not exceed its limit. One that does is marked "exceeded", and nothing fails: times vary. Tests check what can be
+  counted: TestWeight, TestRestoreCost, TestSystemCalls, TestRestoreOfAHealthyNodeIsCheap.
+- The first packet of a flow is measured without rules ("none"), with the Python script's two rules ("script"), and with this program's
+  rules in iptables legacy ("legacy"), iptables nft ("nft") and nftables ("native"), for 0, 20 and 400 networks of --only-cidr. The limit
+  is what the script's rules cost in the same run: in iptables legacy for "legacy", in iptables nft for the others.
+- A look at the kernel that finds all in order is measured with no rules of others ("0"), and with 10,000 each in nat and in filter.
+- `+"`make bench`"+` compares its figures with those of the run before, by `+"`benchstat`"+`: bin/bench-before.txt and bin/bench.txt.
 
 | figure | measured | floor | limit |
 |---|---|---|---|
