@@ -2,6 +2,7 @@ package netcfg
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -47,7 +48,12 @@ const manyFindings = 30
 
 // Shorten returns a list that people can read: it keeps the first findings of each kind, and counts
 // the others. A lost table with a rule for each of 1000 networks is more than a thousand findings.
+// A list that is too long begins with the jumps: they decide whether any other rule has an effect.
 func Shorten(list []Finding) (short []Finding) {
+	if len(list) > manyFindings {
+		jumps := slices.DeleteFunc(slices.Clone(list), func(f Finding) bool { return !f.aboutJump() })
+		list = append(jumps, slices.DeleteFunc(slices.Clone(list), Finding.aboutJump)...)
+	}
 	count := map[FindingKind]int{}
 	for _, f := range list {
 		if count[f.Kind]++; count[f.Kind] <= manyFindings {
@@ -60,6 +66,13 @@ func Shorten(list []Finding) (short []Finding) {
 		}
 	}
 	return short
+}
+
+// aboutJump reports whether the finding is a rule in a chain that is not ours.
+func (f Finding) aboutJump() bool {
+	rule, ok := strings.CutPrefix(f.What, "-A ")
+	chain, _, _ := strings.Cut(rule, " ")
+	return ok && !ownChain(chain)
 }
 
 // Findings lists what differs from want, each thing once. Findings reports a jump of ours that lost
