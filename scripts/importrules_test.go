@@ -118,8 +118,8 @@ var rules = []rule{
 		applies:   productOutside(),
 	},
 	{
-		name:      "golden files and netiptest are for tests only",
-		forbidden: oneOf(module+"/internal/golden", module+"/internal/netiptest"),
+		name:      "golden files, netiptest and awsenv are for tests only",
+		forbidden: oneOf(module+"/internal/golden", module+"/internal/netiptest", module+"/internal/awsenv"),
 		applies:   func(file string) bool { return !isTest(file) },
 	},
 	{
@@ -295,8 +295,8 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"internal/pause/pause.go", module + "/ssmcoord", "internal imports no package of the module outside internal"},
 		{"internal/pause/pause_test.go", module + "/agent/internal/text", "internal imports no package of the module outside internal"},
 		{"ssmcoord/wait.go", module + "/internal/pause", ""},
-		{"ssmcoord/wait.go", module + "/internal/golden", "golden files and netiptest are for tests only"},
-		{"cmd/emrsim/run.go", module + "/internal/netiptest", "golden files and netiptest are for tests only"},
+		{"ssmcoord/wait.go", module + "/internal/golden", "golden files, netiptest and awsenv are for tests only"},
+		{"cmd/emrsim/run.go", module + "/internal/netiptest", "golden files, netiptest and awsenv are for tests only"},
 		{"ssmcoord/judge_test.go", module + "/internal/golden", ""},
 		{"agent/agenttest/node.go", module + "/internal/netiptest", ""},
 		{"ssmcoord/record.go", module + "/internal/identifier", ""},

@@ -1,0 +1,13 @@
+package ec2
+
+import (
+	"os"
+	"testing"
+
+	"github.com/emr-static-ip/emr-static-ip/internal/awsenv"
+)
+
+func TestMain(m *testing.M) {
+	awsenv.Clear()
+	os.Exit(m.Run())
+}
