@@ -281,7 +281,11 @@ of several measurements (%d of each benchmark), in namespaces of one machine. On
 		if v == 0 {
 			return ""
 		}
-		return strconv.FormatFloat(v, 'f', 1, 64) + " " + unit
+		digits := 1
+		if unit == "µs" { // here the rules of two backends differ by hundredths
+			digits = 2
+		}
+		return strconv.FormatFloat(v, 'f', digits, 64) + " " + unit
 	}
 	for _, f := range all {
 		floor, mark := number(f.floor, f.unit), ""
