@@ -49,7 +49,8 @@ func send(t *testing.T, from netip.AddrPort, to []netip.Addr) {
 // Docker's chains: with those of the node's addresses, of a container, and on the second link.
 func TestPacketsOfRandomSettings(t *testing.T) {
 	t.Parallel()
-	node, container := netip.IPv4Unspecified(), netip.MustParseAddr("172.17.0.2")
+	node := netip.IPv4Unspecified()
+	container, routed := netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("172.17.0.3")
 	other, second := netip.MustParseAddr("10.0.1.77"), netip.MustParseAddr("10.0.2.5")
 	senders := []struct {
 		bound, plain netip.Addr // plain is the source that is seen without our rules
@@ -60,15 +61,17 @@ func TestPacketsOfRandomSettings(t *testing.T) {
 		{other, other, packet{source: other, sourceHere: true, out: "eth0"}},
 		{static, static, packet{source: static, sourceHere: true, out: "eth0"}},
 		{second, second, packet{source: second, sourceHere: true, out: "eth1"}},
+		{routed, second, packet{source: routed, out: "eth1"}},
 	}
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			enter(t, v.program, "iptables-nft", "iptables-legacy")
 			w := newNetwork(t, v.options, v.program)
 			p := v.program + " -w 5 -t nat "
-			sh(t, "ip rule add from 10.0.2.5 lookup 100; ip route add default via 10.0.2.1 table 100\n"+
+			sh(t, "for a in 10.0.2.5 172.17.0.3; do ip rule add from $a lookup 100; done; ip route add default via 10.0.2.1 table 100\n"+
 				p+"-N DOCKER; "+p+"-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER; "+p+"-A DOCKER -i docker0 -j RETURN")
 			w.node.docker()
+			w.container.do(t, func() { sh(t, "ip addr add 172.17.0.3/16 dev c0") })
 			world := w.everywhere(t)
 			for seed := range 12 {
 				r := rand.New(rand.NewPCG(6, uint64(seed)))
@@ -84,7 +87,7 @@ func TestPacketsOfRandomSettings(t *testing.T) {
 				for i, s := range senders {
 					// Conntrack remembers the packets of the rounds before, by their ports.
 					from := netip.AddrPortFrom(s.bound, uint16(20000+seed*len(senders)+i))
-					if s.bound == container {
+					if s.bound == container || s.bound == routed {
 						w.container.do(t, func() { send(t, from, to) })
 					} else {
 						send(t, from, to)
@@ -103,7 +106,7 @@ func TestPacketsOfRandomSettings(t *testing.T) {
 							want = static
 						}
 						if seen != want {
-							t.Errorf("seed %d: %+v is seen as %s, want %s\n%+v", seed, s.packet, seen, want, c)
+							t.Errorf("seed %d: from %s to %s, out by %s: seen as %s, want %s", seed, s.packet.source, s.packet.destination, s.packet.out, seen, want)
 						}
 					}
 				}
