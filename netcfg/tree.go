@@ -1,11 +1,11 @@
 package netcfg
 
 import (
-	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -164,7 +164,8 @@ func split(rules []Rule) [][]Rule {
 		g := groups[i]
 		bit := uint32(1) << (31 - common(g).Bits())
 		half := slices.IndexFunc(g, func(r Rule) bool { return number(r.Destination)&bit != 0 })
-		groups = slices.Replace(groups, i, i+1, g[:half], g[half:])
+		groups[i] = g[half:]
+		groups = append(groups[:i], append([][]Rule{g[:half]}, groups[i:]...)...)
 	}
 	return groups
 }
@@ -191,7 +192,8 @@ func (r Rule) alike(next Rule) bool {
 
 // sortDisjoint sorts rules by their networks. It reports whether none is in another one.
 func sortDisjoint(rules []Rule) bool {
-	slices.SortFunc(rules, func(a, b Rule) int { return cmp.Compare(number(a.Destination), number(b.Destination)) })
+	// slices.SortFunc of a large struct is 20 kB of program.
+	sort.Slice(rules, func(i, k int) bool { return number(rules[i].Destination) < number(rules[k].Destination) })
 	for i := 1; i < len(rules); i++ {
 		if rules[i-1].Destination.Overlaps(rules[i].Destination) {
 			return false

@@ -23,7 +23,7 @@ func KernelError(err error) error {
 	case errors.Is(err, netcfg.ErrBackend):
 		return exit.With(exit.Kernel, err, "use the backend that the message names, or --nat-backend auto, which takes one that works")
 	case errors.Is(err, netcfg.ErrInTheWay):
-		return exit.With(exit.Kernel, err, "put the address where the message says (ip -4 addr show) and run again: before that, no run succeeds")
+		return exit.With(exit.Kernel, err, "correct the addresses as the message says (ip -4 addr show) and run again: before that, no run succeeds")
 	case errors.Is(err, netcfg.ErrNoLink):
 		return exit.With(exit.Kernel, err, "IMDS names this MAC address, and no link has it (ip link): undo what changed it, or run this on the instance itself and not in a container with a network of its own")
 	case errors.Is(err, netcfg.ErrManyLinks):
