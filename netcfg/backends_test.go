@@ -358,7 +358,6 @@ func TestOpenChooses(t *testing.T) {
 // What a program prints that fails, or that nobody understands, is not a table without rules:
 // nothing is planned on it.
 func TestUnreadableTable(t *testing.T) {
-	t.Parallel()
 	for name, body := range map[string]string{
 		"fails":          "echo oops >&2; exit 1",
 		"is cut short":   `echo '-A EMR-STATIC-IP-IN -j RETURN'`,
