@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -32,6 +33,7 @@ func main() {
 func write(version, dir string) error {
 	root := cli.Manual()
 	prepare(root)
+	time.Local = time.UTC // cobra writes the month of here: at its end, another one than elsewhere
 	header := &doc.GenManHeader{
 		Section: "8",
 		Source:  "emr-static-ip " + version,

@@ -27,6 +27,30 @@ func pages(t *testing.T) (dir string) {
 	return dir
 }
 
+// TestMonth checks that a page has the same month in every time zone.
+func TestMonth(t *testing.T) {
+	before := time.Local
+	t.Cleanup(func() { time.Local = before })
+	time.Local = time.FixedZone("east", int((6 * time.Hour).Seconds()))
+	months := map[string]bool{}
+	for _, epoch := range []string{"1701363600", "1701374400"} { // 17:00 and 20:00 UTC on 30 November
+		t.Setenv("SOURCE_DATE_EPOCH", epoch)
+		dir := t.TempDir()
+		if err := write("v1", dir); err != nil {
+			t.Fatal(err)
+		}
+		page, err := os.ReadFile(filepath.Join(dir, "emr-static-ip.8"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		months[strings.Split(string(page), "\n")[1]] = true
+		time.Local = time.FixedZone("east", int((6 * time.Hour).Seconds()))
+	}
+	if len(months) != 1 {
+		t.Errorf("two months: %v", months)
+	}
+}
+
 // TestPages checks that each command has a page that shows its flags, and that hidden commands have
 // none.
 func TestPages(t *testing.T) {
