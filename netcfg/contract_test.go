@@ -83,7 +83,7 @@ func realNode(t testing.TB, o netcfg.Options, program string) *node {
 		sh(t, `for c in PREROUTING OUTPUT POSTROUTING; do `+program+` -w 5 -t nat -A $c -j RETURN; `+program+` -w 5 -t nat -D $c -j RETURN; done`)
 	}
 	n := &node{Kernel: k, name: program}
-	own := "POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT"
+	own := "POSTROUTING -j EMR-STATIC-IP-OUT"
 	native := o.Backend != "iptables"
 	n.dump = func() string { return realDump(t, program) }
 	n.add = func(l string, p netip.Prefix) { sh(t, "ip addr add "+p.String()+" dev "+l) }
@@ -99,7 +99,7 @@ func realNode(t testing.TB, o netcfg.Options, program string) *node {
 	}
 	if native {
 		n.flush = func() { sh(t, "nft flush ruleset") }
-		n.unjump = func() { sh(t, "nft flush chain ip emr-static-ip POSTROUTING") }
+		n.unjump = func() { sh(t, "nft flush chain ip emr-static-ip EMR-STATIC-IP-OUT") }
 		n.firstRule = func() bool { return true } // by its priority
 	}
 	return n
@@ -143,7 +143,7 @@ func memoryNode() *node {
 		docker: func() { k.InsertRule("POSTROUTING", "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE") },
 		unjump: func() { k.DeleteJump("POSTROUTING") },
 		firstRule: func() bool {
-			return strings.HasPrefix(after(k.Rules(), "-A POSTROUTING "), "-m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT")
+			return strings.HasPrefix(after(k.Rules(), "-A POSTROUTING "), "-j EMR-STATIC-IP-OUT")
 		},
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
@@ -17,11 +19,13 @@ import (
 //
 //	table ip emr-static-ip {
 //		chain EMR-STATIC-IP-IN  { ... ip daddr 10.0.1.20 counter dnat to 10.0.1.5 }
-//		chain EMR-STATIC-IP-OUT { ... return ... snat to 10.0.1.20 }
-//		chain PREROUTING  { type nat hook prerouting priority -99; ip daddr 10.0.1.20 jump ... }
-//		chain OUTPUT      { type nat hook output priority -99; ip daddr 10.0.1.20 jump ... }
-//		chain POSTROUTING { type nat hook postrouting priority -199; jump EMR-STATIC-IP-OUT }
+//		chain PREROUTING { type nat hook prerouting priority -99; ip daddr 10.0.1.20 jump ... }
+//		chain OUTPUT     { type nat hook output priority -99; ip daddr 10.0.1.20 jump ... }
+//		chain EMR-STATIC-IP-OUT { type nat hook postrouting priority -199; ... snat to 10.0.1.20 }
 //	}
+//
+// EMR-STATIC-IP-OUT is itself hooked in: a jump to it would cost every new connection some time.
+// Such a chain stands for the jump from POSTROUTING that the iptables backends have.
 //
 // A connection is translated by the first chain that says how. On the way out ours goes before all
 // others, whoever made them and when: -199 is the lowest priority that the kernel accepts for a nat
@@ -33,15 +37,32 @@ import (
 
 // nativeHook is where one of our base chains hooks in.
 type nativeHook struct {
-	name     string
+	chain    string // of our table
+	hook     string // as nft names it
 	num      uint32
 	priority int32
 }
 
+// nativeHooks has a base chain for each chain of iptables that a Jump names.
 var nativeHooks = map[string]nativeHook{
-	preRouting:  {"prerouting", unix.NF_INET_PRE_ROUTING, -99},
-	output:      {"output", unix.NF_INET_LOCAL_OUT, -99},
-	postRouting: {"postrouting", unix.NF_INET_POST_ROUTING, -199},
+	preRouting:  {preRouting, "prerouting", unix.NF_INET_PRE_ROUTING, -99},
+	output:      {output, "output", unix.NF_INET_LOCAL_OUT, -99},
+	postRouting: {ChainOut, "postrouting", unix.NF_INET_POST_ROUTING, -199},
+}
+
+// hookOf returns the chain of iptables that a chain of our table stands for, or "".
+func hookOf(chain string) string {
+	for name, h := range nativeHooks {
+		if h.chain == chain {
+			return name
+		}
+	}
+	return ""
+}
+
+// isAt reports whether a base chain of our table hooks in here.
+func (h nativeHook) isAt(c nfChain) bool {
+	return c.name == h.chain && c.hook == h.num && c.priority == h.priority && c.kind == "nat" && c.accept
 }
 
 // readNative reads our own table.
@@ -66,44 +87,54 @@ func nativeRules(t *nfTable) (set RuleSet) {
 		set.Extra = append(set.Extra, "table ip "+Tag+" is empty")
 	}
 	for _, c := range t.chains {
-		if !c.base {
-			chain, n := Chain{Name: clean(c.name)}, 0
-			for _, r := range t.rules {
-				if r.chain == c.name {
-					chain.Rules = append(chain.Rules, t.decode(r)...)
-					n++
-				}
-			}
-			if len(groups(chain.Rules)) < n {
-				set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s has a rule for each network, as earlier versions wrote them", Tag, chain.Name))
-			}
-			set.Chains = append(set.Chains, chain)
+		h := hookOf(c.name)
+		switch {
+		case c.base && c.name == postRouting:
+			set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s is one that earlier versions made", Tag, c.name))
 			continue
-		}
-		h, ok := nativeHooks[c.name]
-		if !ok || h.num != c.hook || h.priority != c.priority || c.kind != "nat" || !c.accept {
+		case c.base && !nativeHooks[h].isAt(c):
 			set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s is hooked in otherwise: type %s, hook %d, priority %d",
 				Tag, clean(c.name), clean(c.kind), c.hook, c.priority))
 			continue
+		case c.base && c.name != ChainOut:
+			set.addJumps(t, c)
+			continue
+		case c.base:
+			set.Jumps = append(set.Jumps, Jump{h, 1, ChainOut, jumpText(netip.Prefix{}, ChainOut)})
 		}
-		place := 0
+		chain, n := Chain{Name: clean(c.name)}, 0
 		for _, r := range t.rules {
-			if r.chain != c.name {
-				continue
+			if r.chain == c.name {
+				chain.Rules = append(chain.Rules, t.decode(r)...)
+				n++
 			}
-			place++
-			jump := decodeExprs(r.exprs)
-			to := string(jump.Action)
-			if jump.Unknown != "" || !ownChain(to) {
-				set.Extra = append(set.Extra, fmt.Sprintf("rule ip %s %s handle %d", Tag, c.name, r.handle))
-				continue
-			}
-			jump.Comment = true // it has one, which is not compared
-			set.Jumps = append(set.Jumps, Jump{c.name, place, to, jump.String()})
 		}
+		if len(groups(chain.Rules)) < n {
+			set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s has a rule for each network, as earlier versions wrote them", Tag, chain.Name))
+		}
+		set.Chains = append(set.Chains, chain)
 	}
 	set.sort()
 	return set
+}
+
+// addJumps adds the jumps in a base chain of our own table.
+func (s *RuleSet) addJumps(t *nfTable, c nfChain) {
+	place := 0
+	for _, r := range t.rules {
+		if r.chain != c.name {
+			continue
+		}
+		place++
+		jump := decodeExprs(r.exprs)
+		to := string(jump.Action)
+		if jump.Unknown != "" || !ownChain(to) {
+			s.Extra = append(s.Extra, fmt.Sprintf("rule ip %s %s handle %d", Tag, c.name, r.handle))
+			continue
+		}
+		jump.Comment = jump.Destination.IsValid() // see jumpText; a comment is not compared
+		s.Jumps = append(s.Jumps, Jump{c.name, place, to, jump.String()})
+	}
 }
 
 // writeNative replaces our own table as a whole in one transaction, whatever was there before. If
@@ -117,6 +148,17 @@ func writeNative(ctx context.Context, want RuleSet, trial bool) error {
 		return fmt.Errorf("replacing nf_tables table ip %s: %w", Tag, err)
 	}
 	return nil
+}
+
+// nativeChains returns the chains of our own table, in the order in which they can be made.
+func (s RuleSet) nativeChains() []Chain {
+	list := slices.Clone(s.Chains)
+	for _, j := range s.Jumps {
+		if j.To != ChainOut { // which is hooked in itself
+			list = append(list, Chain{j.Chain, []Rule{j.rule()}})
+		}
+	}
+	return list
 }
 
 func nativeMessages(want RuleSet) (messages []nfMessage, err error) {
@@ -153,10 +195,16 @@ func nativeMessages(want RuleSet) (messages []nfMessage, err error) {
 		return messages, errors.Join(errs...)
 	}
 	add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, name)
-	for _, c := range want.Chains {
-		add(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, nfString(unix.NFTA_CHAIN_TABLE, Tag), nfString(unix.NFTA_CHAIN_NAME, c.Name))
+	for _, c := range want.nativeChains() {
+		attrs := []netlink.Attribute{nfString(unix.NFTA_CHAIN_TABLE, Tag), nfString(unix.NFTA_CHAIN_NAME, c.Name)}
+		if h := nativeHooks[hookOf(c.Name)]; h.hook != "" {
+			attrs = append(attrs, nested(unix.NFTA_CHAIN_HOOK, number(unix.NFTA_HOOK_HOOKNUM, h.num), number(unix.NFTA_HOOK_PRIORITY, uint32(h.priority))),
+				number(unix.NFTA_CHAIN_POLICY, 1), // NF_ACCEPT
+				nfString(unix.NFTA_CHAIN_TYPE, "nat"))
+		}
+		add(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, attrs...)
 	}
-	for _, c := range want.Chains {
+	for _, c := range want.nativeChains() {
 		for _, g := range groups(c.Rules) {
 			exprs := encodeExprs(g.rule)
 			if len(g.networks) > 0 {
@@ -173,14 +221,6 @@ func nativeMessages(want RuleSet) (messages []nfMessage, err error) {
 			}
 			rule(c.Name, exprs...)
 		}
-	}
-	for _, j := range want.Jumps {
-		h := nativeHooks[j.Chain]
-		add(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, nfString(unix.NFTA_CHAIN_TABLE, Tag), nfString(unix.NFTA_CHAIN_NAME, j.Chain),
-			nested(unix.NFTA_CHAIN_HOOK, number(unix.NFTA_HOOK_HOOKNUM, h.num), number(unix.NFTA_HOOK_PRIORITY, uint32(h.priority))),
-			number(unix.NFTA_CHAIN_POLICY, 1), // NF_ACCEPT
-			nfString(unix.NFTA_CHAIN_TYPE, "nat"))
-		rule(j.Chain, encodeExprs(j.rule())...)
 	}
 	return messages, errors.Join(errs...)
 }

@@ -44,7 +44,7 @@ const complete = `-P PREROUTING ACCEPT
 -N EMR-STATIC-IP-OUT
 -A PREROUTING -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
 -A OUTPUT -d 10.0.1.20/32 -m comment --comment emr-static-ip -j EMR-STATIC-IP-IN
--A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT
+-A POSTROUTING -j EMR-STATIC-IP-OUT
 -A EMR-STATIC-IP-IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN
 -A EMR-STATIC-IP-IN -d 10.0.1.20/32 -j DNAT --to-destination 10.0.1.5
 -A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN
@@ -61,7 +61,7 @@ func TestPlan(t *testing.T) {
 	restore := func(lines ...string) string {
 		return "iptables-legacy-restore --noflush <<'END'\n*nat\n" + strings.Join(append(lines, "COMMIT", "END"), "\n")
 	}
-	const jumpOut = "-m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT"
+	const jumpOut = "-j EMR-STATIC-IP-OUT"
 	cases := []struct {
 		name      string
 		config    func(*netcfg.Config)
@@ -146,8 +146,8 @@ func TestDifferences(t *testing.T) {
 	have := parsed(t, "-A POSTROUTING -j MASQUERADE\n"+strings.Replace(complete, "-A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN\n", "", 1))
 	change := netcfg.SetRules{Backend: netcfg.IptablesLegacy, Have: have, Want: config().Desired("eth0")}
 	want := `+ -A EMR-STATIC-IP-OUT -d 10.0.0.0/16 -j RETURN
-- -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT (place 2)
-+ -A POSTROUTING -m comment --comment emr-static-ip -j EMR-STATIC-IP-OUT`
+- -A POSTROUTING -j EMR-STATIC-IP-OUT (place 2)
++ -A POSTROUTING -j EMR-STATIC-IP-OUT`
 	if got := strings.Join(change.Differences(), "\n"); got != want {
 		t.Errorf("differences:\n%s\nwant:\n%s", got, want)
 	}

@@ -74,17 +74,15 @@ func renderNft(want RuleSet) string {
 		return b.String()
 	}
 	fmt.Fprintf(&b, "table ip %s {\n", Tag)
-	for _, c := range want.Chains {
+	for _, c := range want.nativeChains() {
 		fmt.Fprintf(&b, "\tchain %s {\n", c.Name)
+		if h := nativeHooks[hookOf(c.Name)]; h.hook != "" {
+			fmt.Fprintf(&b, "\t\ttype nat hook %s priority %d; policy accept;\n", h.hook, h.priority)
+		}
 		for _, g := range groups(c.Rules) {
 			fmt.Fprintf(&b, "\t\t%s\n", g.nft())
 		}
 		b.WriteString("\t}\n")
-	}
-	for _, j := range want.Jumps {
-		h := nativeHooks[j.Chain]
-		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype nat hook %s priority %d; policy accept;\n\t\t%s\n\t}\n",
-			j.Chain, h.name, h.priority, ruleGroup{rule: j.rule()}.nft())
 	}
 	b.WriteString("}\n")
 	return b.String()

@@ -76,9 +76,10 @@ func (s RuleSet) chain(name string) (rules []Rule, ok bool) {
 }
 
 // jumpText returns how our own jump to a chain is written, for packets to the destination if there
-// is one. A jump stands among the rules of others, so it has a comment.
+// is one. A jump stands among the rules of others, so it has a comment, but not the one that every
+// new connection takes: there it would cost time, and the chain's name says whose it is.
 func jumpText(to netip.Prefix, chain string) string {
-	return Rule{Destination: to, Comment: true, Action: Action(chain)}.String()
+	return Rule{Destination: to, Comment: to.IsValid(), Action: Action(chain)}.String()
 }
 
 var linkLocal = netip.MustParsePrefix("169.254.0.0/16") // IMDS, DNS, time
@@ -110,7 +111,7 @@ var midStream = Rule{MidStream: true, Action: Return}
 //
 // What the node sends to itself leaves by lo, so that the last rule leaves it alone.
 //
-// The jumps, which stand among the rules of others, have the comment emr-static-ip.
+// The jumps with -d, which stand among the rules of others, have the comment emr-static-ip.
 //
 // Scope private has the last rule once for each private network, with -d. Where all of these rules
 // have a destination, an exception that overlaps none of them changes nothing: it is left out, as

@@ -135,7 +135,7 @@ func TestBoot(t *testing.T) {
 	// A neighbour deletes a rule and then the address. The timer repairs both.
 	rules := m.net.sh(t, dump)
 	for _, drift := range []string{
-		"nft flush chain ip emr-static-ip POSTROUTING",
+		"nft flush chain ip emr-static-ip EMR-STATIC-IP-OUT",
 		"ip addr del " + static + "/32 dev ens5",
 		"nft flush ruleset",
 	} {
@@ -167,7 +167,7 @@ func TestBoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{static + "/32", "dnat to " + node.PrimaryIP.String(), "snat to " + static, "chain POSTROUTING"} {
+	for _, want := range []string{static + "/32", "dnat to " + node.PrimaryIP.String(), "snat to " + static, "hook postrouting"} {
 		if !strings.Contains(string(seen), want) {
 			t.Errorf("Hadoop's service did not find %q at boot:\n%s", want, seen)
 		}
