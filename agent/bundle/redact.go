@@ -48,6 +48,36 @@ var schemes = []pattern{
 	{lazyregexp.New(`(\b[Bb]asic\s+)[A-Za-z0-9+/]*[A-Z0-9][A-Za-z0-9+/]{6,}=*`), "${1}" + hidden, []string{"basic"}},
 }
 
+// argument matches an argument of a command, which may be in quotation marks.
+const argument = `(?:"[^"]*"?|'[^']*'?|[^\s"';|&]+)`
+
+// commands are programs that take a secret under a name which does not say so. What secret finds
+// after such a program, up to the end of the line, is replaced.
+var commands = []struct {
+	needs   []string // see pattern
+	program *lazyregexp.Regexp
+	secret  *lazyregexp.Regexp
+}{
+	{[]string{"mysql", "mariadb", "sshpass"}, lazyregexp.New(`\b(?:mysql|mariadb|sshpass)[\w-]*\s.*`), lazyregexp.New(`(\s-p)` + argument)},
+	{[]string{"sshpass", "beeline", "mongo", "login", "useradd", "usermod"}, lazyregexp.New(`\b(?:sshpass|beeline|mongo\w*|login|useradd|usermod)\s.*`), lazyregexp.New(`(\s-p\s+)` + argument)},
+	{[]string{"redis-cli"}, lazyregexp.New(`\bredis-cli\s.*`), lazyregexp.New(`(\s-a\s*)` + argument)},
+	{[]string{"ldap"}, lazyregexp.New(`\bldap[a-z]+\s.*`), lazyregexp.New(`(\s-w\s*)` + argument)},
+	{[]string{"smbclient", "rpcclient"}, lazyregexp.New(`\b(?:smbclient|rpcclient)\s.*`), lazyregexp.New(`(\s(?:-U|--user)[\s=]*[^\s%]+%)` + argument)},
+	{[]string{"sqlplus", "expdp", "impdp", "sqlldr"}, lazyregexp.New(`\b(?:sqlplus|expdp|impdp|sqlldr)\s.*`), lazyregexp.New(`(\s["']?[^\s"'/=-][^\s"'/]*/)[^\s/@]+`)},
+	{[]string{"configure"}, lazyregexp.New(`\bconfigure\s+set\s.*`), lazyregexp.New(`(\s\S*(?:secret|token)\S*\s+)` + argument)},
+	{[]string{"echo", "printf"}, lazyregexp.New(`\b(?:echo|printf)\s.*\|.*\b(?:chpasswd|passwd|kinit|login)\b`), lazyregexp.New(`^(\w+\s+).*\S(?:\s*\|)`)},
+}
+
+// redactCommands returns a line without the secrets in commands.
+func redactCommands(line, lower string) string {
+	for _, c := range commands {
+		if slices.ContainsFunc(c.needs, func(s string) bool { return strings.Contains(lower, s) }) {
+			line = c.program.ReplaceAllStringFunc(line, func(s string) string { return c.secret.ReplaceAllString(s, "${1}"+hidden) })
+		}
+	}
+	return line
+}
+
 // patterns find secrets in a line, in this order.
 var patterns = []pattern{
 	// curl -u USER:PASSWORD
@@ -59,6 +89,8 @@ var patterns = []pattern{
 	// The query of a URL: it may be signed.
 	{lazyregexp.New(`(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*\?)[^\s"'<>]+`), "${1}" + hidden, []string{"://"}},
 	{lazyregexp.New(`(?i)(\b(?:X-Amz-[A-Za-z-]+|AWSAccessKeyId|Signature)=)[^\s"'<>&]+`), "${1}" + hidden, []string{"x-amz-", "awsaccesskeyid", "signature"}},
+	// Oracle's way to write user/password@host
+	{lazyregexp.New(`(?i)(\bjdbc:oracle:[a-z0-9]+:)[^\s"'@]+@`), "${1}" + hidden + "@", []string{"jdbc:oracle"}},
 	// user:password@host, which is no URL
 	{lazyregexp.New(`[^\s"'<>=,;:/@(){}\[\]]+:[^\s"'<>@]+@([A-Za-z0-9\[])`), hidden + "@${1}", []string{"@"}},
 	// Identifiers of access keys, users and roles
@@ -100,7 +132,20 @@ func replaced(text, lower string, patterns []pattern) string {
 	return text
 }
 
+// redactLine returns a line without its secrets. What was hidden may make more of the line look
+// like one: such a line is searched again.
 func redactLine(line string) string {
+	for range 4 {
+		was := line
+		if line = searchLine(line); line == was {
+			break
+		}
+	}
+	return line
+}
+
+func searchLine(line string) string {
+	line = redactCommands(line, lowered(line))
 	line = redactSettings(replaced(line, lowered(line), schemes))
 	lower := lowered(line)
 	line = replaced(line, lower, patterns)

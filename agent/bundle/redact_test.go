@@ -61,6 +61,13 @@ var secrets = []struct{ text, secret string }{
 	{`{"name": "DB_PASSWORD", "value": "hunter2"}`, "hunter2"}, {`{\"Key\":\"api_key\",\"Value\":\"hunter2\"}`, "hunter2"},
 	{"{\n  \"name\": \"x.password\",\n  \"value\": \"hunter2 \\n more\"\n}", "hunter2"},
 	{"DBPASS=hunter2", "hunter2"}, {"MYSQL_PW=hunter2", "hunter2"},
+	{"mysql -h db -u root -phunter2! -e 'select 1'", "hunter2"}, {"+ /usr/bin/mysqldump -uroot -p'hunter two' x", "hunter two"}, {"bash -c 'mariadb-admin -phunter2'", "hunter2"},
+	{"mysql -e 'a; b -pc' -phunter2 -e 'x -py'", "hunter2"}, {"echo x; echo hunter2 | passwd --stdin hadoop", "hunter2"},
+	{"beeline -u jdbc:hive2://h:10000 -n hive -p hunter2", "hunter2"}, {"sshpass -p hunter2 ssh x", "hunter2"}, {"sshpass -phunter2 ssh x", "hunter2"},
+	{"redis-cli -h x -a hunter2 ping", "hunter2"}, {"ldapsearch -x -D cn=x -w hunter2", "hunter2"}, {"mongosh -u x -p hunter2", "hunter2"},
+	{"docker login -u x -p hunter2 host", "hunter2"}, {"useradd -m -p hunter2 x", "hunter2"}, {"smbclient -U user%hunter2 //x/y", "hunter2"},
+	{"sqlplus scott/hunter2@host", "hunter2"}, {"sqlplus -s scott/hunter2", "hunter2"}, {"jdbc:oracle:thin:scott/hunter2@//host:1521/x", "hunter2"},
+	{"aws configure set aws_secret_access_key hunter2", "hunter2"}, {"echo hadoop:hunter2 | sudo chpasswd", "hunter2"}, {"echo 'hunter2' | kinit admin", "hunter2"},
 	{"ghp_abcdefghijklmnopqrstuvwxyz0123456789", "abcdefghijkl"}, {"xoxb-1234567890-abcdefghijkl", "abcdefghijkl"},
 }
 
@@ -78,6 +85,7 @@ func TestRedact(t *testing.T) {
 		"i-0123456789abcdef0 eni-0123456789ab subnet-012345678901 j-2AXXXXXXGAPLF",
 		"http://169.254.169.254/latest/meta-data/", "ec2:AssignPrivateIpAddresses", "2026-01-01T00:00:00.000000Z",
 		"link/ether 0a:12:34:56:78:9a brd ff:ff:ff:ff:ff:ff", "changed=3 unchanged=9 duration=1.2s",
+		"mkdir -p /var/log/mysql", "ssh -p 22 host", "docker run -p 8080:80 x", "mysql -u root -p", "echo done", "echo x | grep y", "ps -p 12 -w",
 		`{"Effect": "Allow", "Resource": "arn:aws:ec2:us-east-1:ACCOUNT_ID:network-interface/*"}`, "arn:aws:ec2:us-east-1:*:subnet/subnet-1",
 	} {
 		if got := Redact(text); got != text {
