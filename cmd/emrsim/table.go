@@ -84,11 +84,11 @@ func (r *rehearsal) table() {
 	took := time.Since(r.start).Round(100 * time.Millisecond)
 	size := lab.Count(len(r.rows), "node")
 	if len(r.problems) == 0 {
-		iptables := string(r.cluster.Iptables())
+		iptables := "iptables program: " + string(r.cluster.Iptables())
 		if r.cluster.Iptables() == lab.IptablesNone {
-			iptables = "without"
+			iptables = "no iptables program"
 		}
-		r.screen.printf("\n%s (%s, %s, %s iptables, %s)\n", r.screen.paint(green, "all is as it should be"), size, r.system(), iptables, took)
+		r.screen.printf("\n%s (%s, %s, %s, %s)\n", r.screen.paint(green, "all is as it should be"), size, r.system(), iptables, took)
 		return
 	}
 	r.screen.printf("\n%s (%s, %s)\n", r.screen.paint(red, "FAILED: "+lab.Count(len(r.problems), "problem")), size, took)
