@@ -197,6 +197,28 @@ func TestServed(t *testing.T) {
 	}
 }
 
+// A judge whose describe calls are late says the same as one that answers at once, but for the lags
+// that are measured.
+func TestLateDescribe(t *testing.T) {
+	o := ModelOptions()
+	o.Quotas, o.RemapDelay = nil, cloud.Range{Min: 100 * time.Millisecond, Max: 900 * time.Millisecond}
+	account, j := inProcess(o)
+	j.Lag, j.Gentle = 10*time.Second, true
+	rec, err := Run(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, model(t), rec, nil)
+	for _, v := range Verdicts(rec) {
+		if !v.Confirmed {
+			t.Errorf("%s: %s", v.Fact.ID, v.Evidence)
+		}
+	}
+	if l := left(account); len(l) != 0 {
+		t.Errorf("left: %v", l)
+	}
+}
+
 // TestReport compares the report about the recording of moto.
 func TestReport(t *testing.T) {
 	moto, err := Read(recordings + "moto.json")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -48,18 +49,17 @@ func (s *side) readsBack(ctx context.Context, name, value string) (bool, error) 
 	return len(out.Parameters) == 1 && aws.ToString(out.Parameters[0].Value) == value, nil
 }
 
-// shows returns whether describe calls show an address on an interface.
-func (s *side) shows(ctx context.Context, eni, address string) (bool, error) {
+// shows returns whether describe calls show all these addresses on an interface.
+func (s *side) shows(ctx context.Context, eni string, addresses ...netip.Addr) (bool, error) {
 	out, err := s.ec2.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{eni}})
 	if err != nil || len(out.NetworkInterfaces) != 1 {
 		return false, err
 	}
+	shown := map[string]bool{}
 	for _, a := range out.NetworkInterfaces[0].PrivateIpAddresses {
-		if aws.ToString(a.PrivateIpAddress) == address {
-			return true, nil
-		}
+		shown[aws.ToString(a.PrivateIpAddress)] = true
 	}
-	return false, nil
+	return !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !shown[a.String()] }), nil
 }
 
 func measures() []step {
@@ -106,7 +106,7 @@ func describeLag(assigned bool) call {
 			return "", err
 		}
 		return s.until(ctx, func() (bool, error) {
-			shown, err := s.shows(ctx, s.eni[0], a.String())
+			shown, err := s.shows(ctx, s.eni[0], a)
 			return shown == assigned, err
 		})
 	}

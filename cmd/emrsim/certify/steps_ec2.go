@@ -70,9 +70,9 @@ func assigns() []step {
 			}
 			return s.assign(ctx, s.eni[0], false, s.place.free[fewAddresses:]...)
 		}, says: []says{about("addresses-unattached", "ok")}},
-		{name: "interfaces by address", call: interfaces(func(s *side) []ec2types.Filter {
+		{name: "interfaces by address", call: settled(interfaces(func(s *side) []ec2types.Filter {
 			return []ec2types.Filter{is("addresses.private-ip-address", s.place.free[0].String()), is("subnet-id", s.Subnet)}
-		}), says: []says{about("filter-addresses", "ENI1 ")}},
+		})), says: []says{about("filter-addresses", "ENI1 ")}},
 		{name: "interfaces by tag", call: interfaces(func(s *side) []ec2types.Filter { return []ec2types.Filter{is("tag:"+Tag, s.Run)} })},
 		{name: "unassign", call: unassign(1, free(0))},
 		{name: "assign after unassign", call: assign(0, false, free(0)), says: []says{about("assign-after-unassign", "ok")}},
@@ -84,6 +84,24 @@ func assigns() []step {
 
 func is(name string, values ...string) ec2types.Filter {
 	return ec2types.Filter{Name: &name, Values: values}
+}
+
+// settled returns the call, made when describe calls show what was assigned: how late they are is
+// measured elsewhere.
+func settled(c call) call {
+	return func(ctx context.Context, s *side) (string, error) {
+		_, err := s.until(ctx, func() (bool, error) {
+			if shown, err := s.shows(ctx, s.eni[1], s.place.free[0]); err != nil || !shown {
+				return false, err
+			}
+			many := slices.DeleteFunc(slices.Clone(s.place.free[fewAddresses:]), func(a netip.Addr) bool { return !s.holds[a] })
+			return s.shows(ctx, s.eni[0], many...)
+		})
+		if err != nil {
+			return "", err
+		}
+		return c(ctx, s)
+	}
 }
 
 // interfaces returns a step that lists interfaces with their addresses. The addresses of the step
