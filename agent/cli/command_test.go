@@ -347,7 +347,7 @@ func TestMainWithoutRoot(t *testing.T) {
 // code 2, without a panic and in words fit for a terminal. Accepted addresses are IPv4.
 func FuzzCommandLine(f *testing.F) {
 	for _, seed := range []string{"10.0.1.10\n10.0.1.11", "release", "--role\nCORE", "-", "--", "---", "--=", "-=", "--role=", "-h=", "--help=x", "help\nx", "--verbose=\n-v", "\n\n",
-		"__complete\nx", "plan\n--only-cidr\n10.0.0.0/8", "status\n-ojson", "--log-format=json\n\x1b[2J", "--timeout\n1e9h"} {
+		"__complete\nx", "__complete\n", "plan\n--only-cidr\n10.0.0.0/8", "status\n-ojson", "--log-format=json\n\x1b[2J", "--timeout\n1e9h"} {
 		f.Add(seed, "", "")
 	}
 	for _, flag := range []string{pool.FlagCore, pool.FlagTask, flagRole, flagOnly, flagTimeout, flagStateDir, flagPrefix, flagPutRate, flagVerbose, flagLogFormat, flagBackend} {
@@ -359,6 +359,9 @@ func FuzzCommandLine(f *testing.F) {
 		code, stdout, stderr, got := runMain(t, t.Context(), strings.Split(word, "\n"), map[string]string{variable: value}, agent.Report{}, nil)
 		if code != exit.OK && (code != exit.Usage || stderr == "" || got.what != "") && (code != exit.Drifted || got.what == "") {
 			t.Fatalf("code %d, called %q, stderr %q", code, got.what, stderr)
+		}
+		if strings.HasPrefix(word, "__complete\n") {
+			stdout = strings.ReplaceAll(stdout, "\t", " ") // for a shell: a word, a tab, and what it means
 		}
 		for _, line := range strings.Split(stdout+"\n"+stderr, "\n") {
 			if text.Clean(line, len(line)) != line || len(line) > 4*text.MaxLine {
