@@ -50,6 +50,9 @@ var nativeHooks = map[string]nativeHook{
 	postRouting: {ChainOut, "postrouting", unix.NF_INET_POST_ROUTING, -199},
 }
 
+// formerOut is the base chain of earlier versions that jumped to ChainOut.
+var formerOut = nativeHook{postRouting, "postrouting", unix.NF_INET_POST_ROUTING, -199}
+
 // hookOf returns the chain of iptables that a chain of our table stands for, or "".
 func hookOf(chain string) string {
 	for name, h := range nativeHooks {
@@ -89,18 +92,21 @@ func nativeRules(t *nfTable) (set RuleSet) {
 	for _, c := range t.chains {
 		h := hookOf(c.name)
 		switch {
-		case c.base && c.name == postRouting:
-			set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s is one that earlier versions made", Tag, c.name))
-			continue
-		case c.base && !nativeHooks[h].isAt(c):
-			set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s is hooked in otherwise: type %s, hook %d, priority %d",
-				Tag, clean(c.name), clean(c.kind), c.hook, c.priority))
-			continue
-		case c.base && c.name != ChainOut:
+		case !c.base:
+		case nativeHooks[h].isAt(c) && c.name == ChainOut:
+			set.Jumps = append(set.Jumps, Jump{h, 1, ChainOut, jumpText(netip.Prefix{}, ChainOut)})
+		case nativeHooks[h].isAt(c):
 			set.addJumps(t, c)
 			continue
-		case c.base:
-			set.Jumps = append(set.Jumps, Jump{h, 1, ChainOut, jumpText(netip.Prefix{}, ChainOut)})
+		case formerOut.isAt(c):
+			set.Extra = append(set.Extra, fmt.Sprintf("chain ip %s %s is one that earlier versions made", Tag, c.name))
+			continue
+		default:
+			set.Extra = append(set.Extra, c.hookedOtherwise())
+			if !ownChain(c.name) {
+				continue
+			}
+			// Its rules still tell which addresses they are for.
 		}
 		chain, n := Chain{Name: clean(c.name)}, 0
 		for _, r := range t.rules {
@@ -116,6 +122,16 @@ func nativeRules(t *nfTable) (set RuleSet) {
 	}
 	set.sort()
 	return set
+}
+
+// hookedOtherwise says where a base chain of our table is, which should be elsewhere or not at all.
+func (c nfChain) hookedOtherwise() string {
+	policy := "drop"
+	if c.accept {
+		policy = "accept"
+	}
+	return fmt.Sprintf("chain ip %s %s is hooked in otherwise: type %s, hook %d, priority %d, policy %s",
+		Tag, clean(c.name), clean(c.kind), c.hook, c.priority, policy)
 }
 
 // addJumps adds the jumps in a base chain of our own table.

@@ -9,7 +9,7 @@ import (
 const (
 	Tag      = "emr-static-ip"     // comment of our rules, name of the native nftables table
 	ChainIn  = "EMR-STATIC-IP-IN"  // jumped to from PREROUTING and OUTPUT
-	ChainOut = "EMR-STATIC-IP-OUT" // jumped to from POSTROUTING, in first place
+	ChainOut = "EMR-STATIC-IP-OUT" // jumped to from POSTROUTING, in first place; native: hooked in
 )
 
 // ownPrefix begins the names of all our chains.

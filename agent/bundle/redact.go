@@ -48,31 +48,41 @@ var schemes = []pattern{
 	{lazyregexp.New(`(\b[Bb]asic\s+)[A-Za-z0-9+/]*[A-Z0-9][A-Za-z0-9+/]{6,}=*`), "${1}" + hidden, []string{"basic"}},
 }
 
-// argument matches an argument of a command, which may be in quotation marks.
-const argument = `(?:"[^"]*"?|'[^']*'?|[^\s"';|&]+)`
+// argument matches an argument of a command, which may be in quotation marks, or have a part that
+// is. apart matches what is between two arguments, also where they are a list.
+const (
+	argument = `(?:"(?:[^",][^"]*)?"?|'(?:[^',][^']*)?'?|\\.|[^\s"',;|&])(?:"[^"\s,:)}\]][^"]*"|'[^'\s,:)}\]][^']*'|\\.|[^\s"'])*`
+	apart    = `[\s"',]`
+)
 
 // commands are programs that take a secret under a name which does not say so. What secret finds
-// after such a program, up to the end of the line, is replaced.
+// after such a program, up to the end of the line, is replaced between its groups.
 var commands = []struct {
 	needs   []string // see pattern
 	program *lazyregexp.Regexp
 	secret  *lazyregexp.Regexp
 }{
-	{[]string{"mysql", "mariadb", "sshpass"}, lazyregexp.New(`\b(?:mysql|mariadb|sshpass)[\w-]*\s.*`), lazyregexp.New(`(\s-p)` + argument)},
-	{[]string{"sshpass", "beeline", "mongo", "login", "useradd", "usermod"}, lazyregexp.New(`\b(?:sshpass|beeline|mongo\w*|login|useradd|usermod)\s.*`), lazyregexp.New(`(\s-p\s+)` + argument)},
-	{[]string{"redis-cli"}, lazyregexp.New(`\bredis-cli\s.*`), lazyregexp.New(`(\s-a\s*)` + argument)},
-	{[]string{"ldap"}, lazyregexp.New(`\bldap[a-z]+\s.*`), lazyregexp.New(`(\s-w\s*)` + argument)},
+	{[]string{"mysql", "mariadb", "sshpass"}, lazyregexp.New(`\b(?:mysql|mariadb|sshpass)[\w.-]*` + apart + `.*`), lazyregexp.New(`(` + apart + `-p)` + argument)},
+	{[]string{"mysqladmin"}, lazyregexp.New(`\bmysqladmin` + apart + `.*`), lazyregexp.New(`(` + apart + `password` + apart + `+)` + argument)},
+	{[]string{"sshpass", "beeline", "mongo", "login", "useradd", "usermod"}, lazyregexp.New(`\b(?:sshpass|beeline|mongo\w*|login|useradd|usermod)` + apart + `.*`),
+		lazyregexp.New(`(` + apart + `-p` + apart + `*)` + argument)},
+	{[]string{"redis-cli"}, lazyregexp.New(`\bredis-cli` + apart + `.*`), lazyregexp.New(`(` + apart + `-a` + apart + `*)` + argument)},
+	{[]string{"redis-cli"}, lazyregexp.New(`\bredis-cli` + apart + `.*`), lazyregexp.New(`(?i)(` + apart + `(?:auth|requirepass|masterauth)` + apart + `+).*[^\s"',]`)},
+	{[]string{"ldap", "kadmin"}, lazyregexp.New(`\b(?:ldap[a-z]+|kadmin[a-z.]*)` + apart + `.*`), lazyregexp.New(`(` + apart + `-[A-Za-z]*w` + apart + `*)` + argument)},
+	{[]string{"ldappasswd"}, lazyregexp.New(`\bldappasswd` + apart + `.*`), lazyregexp.New(`(` + apart + `-[as]` + apart + `*)` + argument)},
 	{[]string{"smbclient", "rpcclient"}, lazyregexp.New(`\b(?:smbclient|rpcclient)\s.*`), lazyregexp.New(`(\s(?:-U|--user)[\s=]*[^\s%]+%)` + argument)},
-	{[]string{"sqlplus", "expdp", "impdp", "sqlldr"}, lazyregexp.New(`\b(?:sqlplus|expdp|impdp|sqlldr)\s.*`), lazyregexp.New(`(\s["']?[^\s"'/=-][^\s"'/]*/)[^\s/@]+`)},
+	{[]string{"sqlplus", "expdp", "impdp", "sqlldr"}, lazyregexp.New(`\b(?:sqlplus|expdp|impdp|sqlldr)\w*` + apart + `.*`),
+		lazyregexp.New(`(` + apart + `(?:userid=)?[^\s"',/=@-][^\s"'/=]*/)(?:\\?"[^"]*"|[^\s"'@]+)`)},
 	{[]string{"configure"}, lazyregexp.New(`\bconfigure\s+set\s.*`), lazyregexp.New(`(\s\S*(?:secret|token)\S*\s+)` + argument)},
-	{[]string{"echo", "printf"}, lazyregexp.New(`\b(?:echo|printf)\s.*\|.*\b(?:chpasswd|passwd|kinit|login)\b`), lazyregexp.New(`^(\w+\s+).*\S(?:\s*\|)`)},
+	{[]string{"echo", "printf"}, lazyregexp.New(`\b(?:echo|printf)\s.*\|.*\b(?:chpasswd|passwd|kinit|login|sudo\s.*\s-\w*S)\b`), lazyregexp.New(`^(\w+\s+).*\S(\s*\|)`)},
+	{[]string{"<<<"}, lazyregexp.New(`\b(?:chpasswd|passwd|kinit|login|sudo)\b.*<<<.*`), lazyregexp.New(`(<<<\s*)` + argument)},
 }
 
 // redactCommands returns a line without the secrets in commands.
 func redactCommands(line, lower string) string {
 	for _, c := range commands {
 		if slices.ContainsFunc(c.needs, func(s string) bool { return strings.Contains(lower, s) }) {
-			line = c.program.ReplaceAllStringFunc(line, func(s string) string { return c.secret.ReplaceAllString(s, "${1}"+hidden) })
+			line = c.program.ReplaceAllStringFunc(line, func(s string) string { return c.secret.ReplaceAllString(s, "${1}"+hidden+"${2}") })
 		}
 	}
 	return line
@@ -90,7 +100,11 @@ var patterns = []pattern{
 	{lazyregexp.New(`(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*\?)[^\s"'<>]+`), "${1}" + hidden, []string{"://"}},
 	{lazyregexp.New(`(?i)(\b(?:X-Amz-[A-Za-z-]+|AWSAccessKeyId|Signature)=)[^\s"'<>&]+`), "${1}" + hidden, []string{"x-amz-", "awsaccesskeyid", "signature"}},
 	// Oracle's way to write user/password@host
-	{lazyregexp.New(`(?i)(\bjdbc:oracle:[a-z0-9]+:)[^\s"'@]+@`), "${1}" + hidden + "@", []string{"jdbc:oracle"}},
+	{lazyregexp.New(`(?i)(\bjdbc:oracle:[a-z0-9]+:)[^\s"']+@`), "${1}" + hidden + "@", []string{"jdbc:oracle"}},
+	// CREATE USER x IDENTIFIED BY 'VALUE', SET PASSWORD = PASSWORD('VALUE')
+	{lazyregexp.New(`(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)\\*(?:"[^"]*"?|'[^']*'?)`), "${1}" + hidden, []string{"identified"}},
+	{lazyregexp.New(`(?i)(\b(?:user|role)\s.*?\bidentified\s+by\s+)` + argument), "${1}" + hidden, []string{"identified"}},
+	{lazyregexp.New(`(?i)(password\s*\(\s*["'\\]+)[^"'\\]+`), "${1}" + hidden, []string{"password"}},
 	// user:password@host, which is no URL
 	{lazyregexp.New(`[^\s"'<>=,;:/@(){}\[\]]+:[^\s"'<>@]+@([A-Za-z0-9\[])`), hidden + "@${1}", []string{"@"}},
 	// Identifiers of access keys, users and roles

@@ -68,6 +68,13 @@ var secrets = []struct{ text, secret string }{
 	{"docker login -u x -p hunter2 host", "hunter2"}, {"useradd -m -p hunter2 x", "hunter2"}, {"smbclient -U user%hunter2 //x/y", "hunter2"},
 	{"sqlplus scott/hunter2@host", "hunter2"}, {"sqlplus -s scott/hunter2", "hunter2"}, {"jdbc:oracle:thin:scott/hunter2@//host:1521/x", "hunter2"},
 	{"aws configure set aws_secret_access_key hunter2", "hunter2"}, {"echo hadoop:hunter2 | sudo chpasswd", "hunter2"}, {"echo 'hunter2' | kinit admin", "hunter2"},
+	{"mysql -pab'c hunter2' x", "hunter2"}, {`mysql -p'ab'"hunter2"`, "hunter2"}, {"mysql -pab;hunter2&x|y z", "hunter2"}, {`mysql -pab\ hunter2 x`, "hunter2"},
+	{"/opt/mysql-8.0/bin/mysql5.7 -phunter2", "hunter2"}, {`"Args":["mysql","-u","root","-phunter2"]`, "hunter2"}, {"[sshpass, -p, hunter2, ssh]", "hunter2"},
+	{"mysqladmin -u root password 'hunter2'", "hunter2"}, {`mysql -e "CREATE USER x IDENTIFIED BY 'hunter2'"`, "hunter2"}, {"ALTER USER x IDENTIFIED BY hunter2;", "hunter2"},
+	{`"SET PASSWORD FOR x = PASSWORD(\"hunter2\")"`, "hunter2"}, {"docker login -phunter2 h", "hunter2"}, {"mongosh -u x -p'hunter2'", "hunter2"},
+	{"redis-cli -h x AUTH default hunter2", "hunter2"}, {"redis-cli CONFIG SET requirepass hunter2", "hunter2"}, {"ldapsearch -xw hunter2", "hunter2"}, {"ldappasswd -s hunter2", "hunter2"},
+	{"kadmin -p admin/admin -w hunter2 -q x", "hunter2"}, {`kadmin.local -q "addprinc -pw hunter2 x"`, "hunter2"}, {"kinit admin <<< hunter2", "hunter2"}, {"chpasswd <<<'hadoop:hunter2'", "hunter2"},
+	{"echo hunter2 | sudo -u x -S true", "hunter2"}, {`sqlplus scott/"a/b@hunter2"@host`, "hunter2"}, {"sqlplus64 scott/a/hunter2@host", "hunter2"}, {"jdbc:oracle:thin:scott/a@hunter2@//h:1521/x", "hunter2"},
 	{"ghp_abcdefghijklmnopqrstuvwxyz0123456789", "abcdefghijkl"}, {"xoxb-1234567890-abcdefghijkl", "abcdefghijkl"},
 }
 
@@ -86,6 +93,7 @@ func TestRedact(t *testing.T) {
 		"http://169.254.169.254/latest/meta-data/", "ec2:AssignPrivateIpAddresses", "2026-01-01T00:00:00.000000Z",
 		"link/ether 0a:12:34:56:78:9a brd ff:ff:ff:ff:ff:ff", "changed=3 unchanged=9 duration=1.2s",
 		"mkdir -p /var/log/mysql", "ssh -p 22 host", "docker run -p 8080:80 x", "mysql -u root -p", "echo done", "echo x | grep y", "ps -p 12 -w",
+		"Usage: mysql [OPTIONS] [database]  -p, --password[=name]", "sqlplus / as sysdba @/opt/x/y.sql", "a node is identified by its MAC address", "echo (hidden) | kinit admin",
 		`{"Effect": "Allow", "Resource": "arn:aws:ec2:us-east-1:ACCOUNT_ID:network-interface/*"}`, "arn:aws:ec2:us-east-1:*:subnet/subnet-1",
 	} {
 		if got := Redact(text); got != text {
