@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
@@ -269,25 +270,26 @@ func TestDormantTable(t *testing.T) {
 
 // A base chain that was changed is told as it is, and its rules still tell the static IP.
 func TestChangedBaseChain(t *testing.T) {
-	const table = "ip emr-static-ip "
-	const postrouting = table + "POSTROUTING '{ type nat hook postrouting priority "
-	for script, want := range map[string]string{
-		"nft add chain " + table + "EMR-STATIC-IP-OUT '{ policy drop; }'": "+ -A POSTROUTING -j EMR-STATIC-IP-OUT; " +
-			"- chain ip emr-static-ip EMR-STATIC-IP-OUT is hooked in otherwise: type nat, hook 4, priority -199, policy drop",
-		"nft add chain " + postrouting + "-199; }'": "- chain ip emr-static-ip POSTROUTING is one that earlier versions made",
-		"nft add chain " + postrouting + "100; }'":  "- chain ip emr-static-ip POSTROUTING is hooked in otherwise: type nat, hook 4, priority 100, policy accept",
+	messages := golden.Open(t, "changed-chains.txt")
+	const postrouting = "ip emr-static-ip POSTROUTING '{ type nat hook postrouting priority "
+	for name, chain := range map[string]string{
+		"drop":    "ip emr-static-ip EMR-STATIC-IP-OUT '{ policy drop; }'",
+		"former":  postrouting + "-199; }'",
+		"foreign": postrouting + "100; }'",
 	} {
-		t.Run("", func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			enter(t)
 			n := realNode(t, variants[2].options, "iptables-nft")
 			n.ensure(t, config(), 2)
-			sh(t, script)
-			if v := n.judge(t); v.Condition != netcfg.Missing || v.Detail != want {
-				t.Errorf("%s\nis %s\nwant %s", script, v, want)
+			sh(t, "nft add chain "+chain)
+			v := n.judge(t)
+			if v.Condition != netcfg.Missing {
+				t.Error(v)
 			}
+			messages.Is(t, name, strings.ReplaceAll(v.Detail, "; ", "\n"))
 			o, err := n.Observe(bounded(t), mac)
 			if got, ok := o.Rules.Static(); err != nil || !ok || got != static {
-				t.Errorf("%s: static IP %v, error %v", script, got, err)
+				t.Errorf("static IP %v, error %v", got, err)
 			}
 			n.ensure(t, config(), 1)
 		})
