@@ -31,7 +31,10 @@ func TestLines(t *testing.T) {
 		t.Errorf("benchmark with batches: %q", m)
 	}
 	m = restoreLine.FindStringSubmatch("    cost_test.go:79: restore of iptables nft: CPU 14121000 ns, minimum of 20")
-	if len(m) != 3 || m[1] != "iptables nft" || m[2] != "14121000" {
+	if len(m) != 4 || m[1] != "" || m[2] != "iptables nft" || m[3] != "14121000" {
 		t.Errorf("restore: %q", m)
+	}
+	if m = restoreLine.FindStringSubmatch("former restore of nftables: CPU 1 ns"); len(m) != 4 || m[1] == "" {
+		t.Errorf("former restore: %q", m)
 	}
 }
