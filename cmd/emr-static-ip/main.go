@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -19,6 +20,7 @@ import (
 
 func main() {
 	crashLoudly()
+	runtime.GOMAXPROCS(1)   // it waits for the network and the kernel: more threads only cost CPU
 	debug.SetGCPercent(400) // restore, every minute, needs less than 16 MB: no collection
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
