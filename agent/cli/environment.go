@@ -19,10 +19,14 @@ const bootstrapVariable = variablePrefix + "BASE"
 // EMR_STATIC_IP_CORE_IP. They are no errors: wrappers of this program may have variables of their
 // own.
 func warnOfVariables(log *zap.Logger, root *cobra.Command, environ []string) {
+	ours := slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return !strings.HasPrefix(v, variablePrefix) })
+	if len(ours) == 0 {
+		return // as where a timer runs the program
+	}
 	known := flagVariables(root)
-	for _, variable := range slices.Sorted(slices.Values(environ)) {
+	for _, variable := range slices.Sorted(slices.Values(ours)) {
 		name, value, _ := strings.Cut(variable, "=")
-		if !strings.HasPrefix(name, variablePrefix) || value == "" || name == bootstrapVariable || slices.Contains(known, name) {
+		if value == "" || name == bootstrapVariable || slices.Contains(known, name) {
 			continue
 		}
 		hint := ""
