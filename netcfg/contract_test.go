@@ -40,7 +40,8 @@ type node struct {
 	firstRule func() bool                       // nothing is in front of our jump in POSTROUTING
 }
 
-const setUp = `ip link add eth0 type veth peer name eth0-peer
+const setUp = `sysctl -qw net.ipv6.conf.default.disable_ipv6=1 || true # no addresses that come by themselves, a moment later
+ip link add eth0 type veth peer name eth0-peer
 ip link add eth1 type veth peer name eth1-peer
 ip link set eth0 address 02:00:00:00:00:05
 ip link set eth1 address 02:00:00:00:00:06
