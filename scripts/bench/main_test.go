@@ -14,7 +14,7 @@ func TestRender(t *testing.T) {
 		{what: "c", value: 5, unit: "MB"},
 		{what: "d", value: 2.416, limit: 2.404, unit: "µs"},
 	}, 10)
-	for _, want := range []string{"| a | 2.0 ms | 1.0 ms (nothing) | 3.0 ms |\n", "| b | 4.0 ms |  | 3.0 ms, exceeded |\n", "| c | 5.0 MB |  |  |\n", "| d | 2.42 µs |  | 2.40 µs, exceeded |\n"} {
+	for _, want := range []string{"| a | 2.0 ms | 1.0 ms (nothing) | 3.0 ms |\n", "| b | 4.0 ms |  | 3.0 ms, exceeded |\n", "| c | 5.00 MB |  |  |\n", "| d | 2.42 µs |  | 2.40 µs, exceeded |\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no row %q in\n%s", want, text)
 		}
