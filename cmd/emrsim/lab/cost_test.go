@@ -111,7 +111,7 @@ func TestRestoreCost(t *testing.T) {
 	}
 }
 
-// least returns the lower of two times. 0 is none.
+// least returns the shorter of two times. An a of 0 means that nothing is measured yet.
 func least(a, b time.Duration) time.Duration {
 	if a == 0 {
 		return b
