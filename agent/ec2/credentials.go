@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2/settings"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/internal/pause"
@@ -97,6 +99,7 @@ func noCredentials(err error, cfg aws.Config) (verdict, time.Duration) {
 	from := func(list ...aws.CredentialSource) bool {
 		return slices.ContainsFunc(list, func(s aws.CredentialSource) bool { return slices.Contains(sources, s) })
 	}
+	var program *settings.ProgramError
 	switch clock := ClockError(err, time.Now()); {
 	case clock != nil: // which may be set meanwhile
 		return verdict{exit.CodeOf(clock), ClockRemedy}, late
@@ -110,21 +113,27 @@ func noCredentials(err error, cfg aws.Config) (verdict, time.Duration) {
 		return verdict{exit.Identity, oddIMDSRemedy}, forGood
 	case service == imdsService:
 		return verdict{silent(err), IMDSRemedy(err)}, late
-	case service == "sts", service == "sso", service == "ssooidc", service == "signin":
+	case service == "sts":
 		if remedy := pathRemedy(err, service); remedy != "" {
 			return verdict{exit.Unreachable, remedy}, forGood
 		}
 		if IsNetwork(err) {
-			return verdict{exit.Unreachable, "the settings of this node ask for credentials of " + service + " (role_arn or sso in ~/.aws/config, AWS_ROLE_ARN): unset them, so that the instance profile is used, or " + unreachableRemedy(err, cfg.Region, service)}, late
+			return verdict{exit.Unreachable, "the settings of this node ask for credentials of sts (role_arn in ~/.aws/config, AWS_ROLE_ARN): unset them, so that the instance profile is used, or " + unreachableRemedy(err, cfg.Region, service)}, late
 		}
 		if mayPass(statusOf(err)) {
 			return verdict{exit.Deadline, "AWS kept failing; run again"}, late
 		}
-		return verdict{exit.Permission, "allow " + service + " to give them: the instance profile's role must be allowed " + service + ":AssumeRole (or its like), and the trust policy of the other role must name it; " +
-			"or take role_arn, source_profile and sso settings out of ~/.aws/config and unset AWS_ROLE_ARN, so that the instance profile is used"}, forGood
+		return verdict{exit.Permission, "allow sts to give them: the instance profile's role must be allowed sts:AssumeRole (or its like), and the trust policy of the other role must name it; " +
+			"or take role_arn and source_profile out of ~/.aws/config and unset AWS_ROLE_ARN, so that the instance profile is used"}, forGood
 	case from(aws.CredentialSourceEnvVarsSTSWebIDToken, aws.CredentialSourceProfileSTSWebIDToken, aws.CredentialSourceSTSAssumeRoleWebID):
 		return verdict{exit.Permission, "unset AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN (web_identity_token_file in ~/.aws/config), so that the instance profile is used, or name a file that this node has"}, forGood
-	case from(aws.CredentialSourceProcess, aws.CredentialSourceProfileProcess):
+	case errors.As(err, &program) && program.CLI && program.Missing():
+		return verdict{exit.Permission, "install the AWS CLI, version 2.9 or later, which gets credentials of this kind; or set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; " +
+			"or take the setting away, so that an instance uses its profile"}, forGood
+	case errors.As(err, &program) && program.CLI:
+		return verdict{exit.Permission, "repair what the AWS CLI says, until aws sts get-caller-identity works with the same settings and as the same user (aws sso login, aws login); " +
+			"or take the setting away, so that an instance uses its profile"}, forGood
+	case errors.As(err, &program):
 		return verdict{exit.Permission, "take credential_process out of ~/.aws/config, so that the instance profile is used, or have it name a program that works for root"}, forGood
 	case from(aws.CredentialSourceHTTP):
 		return verdict{exit.Permission, "unset AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, so that the instance profile is used, or look at what answers there"}, profileTimeout

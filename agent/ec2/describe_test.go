@@ -185,7 +185,7 @@ func TestDescribeIsTheSDK(t *testing.T) {
 // decide about that.
 func TestDescriberIsTheSDK(t *testing.T) {
 	list := []answer{{status: 200, body: `<DescribeRegionsResponse><regionInfo/></DescribeRegionsResponse>`}}
-	settings(t, "EC2", func(t *testing.T, region string, variables []string) {
+	eachSetting(t, "EC2", func(t *testing.T, region string, variables []string) {
 		theirs, ours := &answers{list: list}, &answers{list: list}
 		s, err := Load(t.Context(), variablesFor(t, theirs, variables...), region)
 		if err != nil {

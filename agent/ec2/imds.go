@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
@@ -46,11 +44,6 @@ func OpenIMDS(env host.Environment) IMDS {
 		ClientEnableState:     imds.ClientEnabled, // AWS_EC2_METADATA_DISABLED is meant for others
 		DisableDefaultTimeout: true,               // the client's own bound holds
 	})}
-}
-
-// ForCredentials returns the option of Open with which credentials come through m.
-func (m IMDS) ForCredentials() func(*awsconfig.LoadOptions) error {
-	return awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = m.client })
 }
 
 // imdsWatch notes in the attempt of a request's context what IMDS answered. Some of the SDK's

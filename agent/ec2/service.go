@@ -168,6 +168,9 @@ func (c *Client) signer(region string) func(context.Context, middleware.Finalize
 		if !ok {
 			return o, m, fmt.Errorf("a request of type %T", in.Request)
 		}
+		if c.cfg.Credentials == nil { // the call has its own proof
+			return next.HandleFinalize(ctx, in)
+		}
 		credentials, err := c.cfg.Credentials.Retrieve(ctx)
 		if err != nil {
 			return o, m, fmt.Errorf("get identity: get credentials: %w", err) // the SDK's words

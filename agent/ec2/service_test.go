@@ -77,8 +77,8 @@ type emrInstances struct {
 	Marker    string
 }
 
-// settings calls test with every region and settings that decide where a service is called.
-func settings(t *testing.T, service string, test func(t *testing.T, region string, variables []string)) {
+// eachSetting calls test with every region and settings that decide where a service is called.
+func eachSetting(t *testing.T, service string, test func(t *testing.T, region string, variables []string)) {
 	own := "AWS_ENDPOINT_URL_" + service + "="
 	for _, region := range []string{"us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "us-isob-east-1", "eusc-de-east-1"} {
 		for _, variables := range [][]string{
@@ -117,7 +117,7 @@ func compareRequests(t *testing.T, got, want *http.Request) {
 // settings that decide where it goes, and compares the requests.
 func TestServiceIsTheSDK(t *testing.T) {
 	list := []answer{{status: 200, body: `{"Instances":[{"Ec2InstanceId":"i-0a1"}],"Marker":"next"}`}}
-	settings(t, "EMR", func(t *testing.T, region string, variables []string) {
+	eachSetting(t, "EMR", func(t *testing.T, region string, variables []string) {
 		theirs, ours := &answers{list: list}, &answers{list: list}
 		s, err := Load(t.Context(), variablesFor(t, theirs, variables...), region)
 		if err != nil {

@@ -10,9 +10,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go/middleware"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2/settings"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -61,11 +61,11 @@ type Session struct {
 	Elsewhere []string
 }
 
-// Open loads the SDK's standard configuration (environment, shared files, instance profile) and
-// waits for credentials. region is the node's own, and the settings' region is used only if it is
-// empty. more are further settings.
-func Open(ctx context.Context, env host.Environment, region string, atMost time.Duration, more ...func(*awsconfig.LoadOptions) error) (*Session, error) {
-	s, err := Load(ctx, env, region, more...)
+// Open loads AWS's standard settings (environment, shared files, instance profile) and waits for
+// credentials. region is the node's own, and the settings' region is used only if it is empty.
+// imds, if given, is the caller's: the credentials of the instance profile share its token.
+func Open(ctx context.Context, env host.Environment, region string, atMost time.Duration, imds ...IMDS) (*Session, error) {
+	s, err := Load(ctx, env, region, imds...)
 	if err != nil {
 		return nil, err
 	}
@@ -76,22 +76,21 @@ func Open(ctx context.Context, env host.Environment, region string, atMost time.
 }
 
 // Load is Open without the credentials.
-func Load(ctx context.Context, env host.Environment, region string, more ...func(*awsconfig.LoadOptions) error) (*Session, error) {
+func Load(ctx context.Context, env host.Environment, region string, imds ...IMDS) (*Session, error) {
 	if err := checkVariables(env); err != nil {
 		return nil, err
 	}
-	// The SDK makes its clients for credentials while it loads, before it knows the operator's CA
-	// bundle. So they send through a client that is set afterwards.
-	behind := &laterClient{HTTPClient: HTTPClient(env, attemptTimeout)}
-	options := []func(*awsconfig.LoadOptions) error{
-		awsconfig.WithHTTPClient(buildableOr(env, attemptTimeout)),
-		awsconfig.WithAPIOptions([]func(*middleware.Stack) error{readAnswers, through(behind)}),
-		OpenIMDS(env).ForCredentials(),
+	if len(imds) == 0 {
+		imds = []IMDS{OpenIMDS(env)}
 	}
-	if region != "" {
-		options = append(options, awsconfig.WithRegion(region))
-	}
-	cfg, err := loadConfig(ctx, env, append(options, more...))
+	cfg, err := loadConfig(ctx, env, settings.Options{
+		Region:     region,
+		HTTPClient: buildableOr(env, attemptTimeout),
+		Container:  HTTPClient(env, attemptTimeout),
+		APIOptions: []func(*middleware.Stack) error{readAnswers},
+		IMDS:       imds[0].client,
+		AssumeRole: AssumeRole,
+	})
 	if err != nil {
 		return nil, exit.With(exit.Usage, fmt.Errorf("loading the AWS configuration: %w", err), configRemedy(env))
 	}
@@ -104,11 +103,10 @@ func Load(ctx context.Context, env host.Environment, region string, more ...func
 	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		cfg.HTTPClient = direct(b.GetTransport(), b.GetTimeout())
 	}
-	behind.HTTPClient = cfg.HTTPClient
 	cfg.Credentials = redactCredentials(env.Redactor, cfg.Credentials)
 	s := newSession(cfg, env)
 	if region != "" {
-		s.Elsewhere = elsewhere(cfg, env, region)
+		s.Elsewhere = elsewhere(cfg, region)
 	}
 	return s, nil
 }
@@ -134,9 +132,9 @@ func (s *Session) In(region string) *Session {
 // configFiles are the variables that name a file which the SDK reads as a whole.
 var configFiles = []string{"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}
 
-// loadConfig is LoadDefaultConfig, and ends with ctx even if a file, such as a named pipe, does not
-// end. A device may give more than fits into memory, and is refused.
-func loadConfig(ctx context.Context, env host.Environment, options []func(*awsconfig.LoadOptions) error) (aws.Config, error) {
+// loadConfig is settings.Load, and ends with ctx even if a file, such as a named pipe, does not
+// end. A device is refused.
+func loadConfig(ctx context.Context, env host.Environment, options settings.Options) (aws.Config, error) {
 	for _, name := range configFiles {
 		p := env.Getenv(name)
 		if info, err := os.Stat(p); err == nil && info.Mode()&os.ModeDevice != 0 && p != os.DevNull {
@@ -149,7 +147,7 @@ func loadConfig(ctx context.Context, env host.Environment, options []func(*awsco
 	}
 	done := make(chan loaded, 1)
 	go func() {
-		cfg, err := awsconfig.LoadDefaultConfig(ctx, options...)
+		cfg, err := settings.Load(os.Getenv, options)
 		done <- loaded{cfg, err}
 	}()
 	select {
@@ -159,9 +157,6 @@ func loadConfig(ctx context.Context, env host.Environment, options []func(*awsco
 		return aws.Config{}, fmt.Errorf("reading a file did not end in time: %w", context.Cause(ctx))
 	}
 }
-
-// laterClient is an HTTP client whose transport is set after its users were made.
-type laterClient struct{ aws.HTTPClient }
 
 // buildableOr returns the SDK's client, or one with env's transport.
 func buildableOr(env host.Environment, timeout time.Duration) aws.HTTPClient {

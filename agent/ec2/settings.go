@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2/settings"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
@@ -109,23 +108,13 @@ func checkIMDS(env host.Environment) error {
 
 // elsewhere returns the settings that name another region than the node's, in words. A node exists
 // in one region only, so nothing is asked or written in another one.
-func elsewhere(cfg aws.Config, env host.Environment, region string) []string {
+func elsewhere(cfg aws.Config, region string) []string {
 	var found []string
-	tell := func(name, value string) {
-		if value != "" && value != region {
-			found = append(found, fmt.Sprintf("%s names the region %s, and this node is in %s, says IMDS: %s is used", name, text.Quote(value), region, region))
-		}
-	}
 	for _, source := range cfg.ConfigSources {
-		switch c := source.(type) {
-		case awsconfig.EnvConfig:
-			names := slices.DeleteFunc([]string{"AWS_REGION", "AWS_DEFAULT_REGION"}, func(name string) bool { return env.Getenv(name) != c.Region })
-			if len(names) == 0 {
-				names = []string{"AWS_REGION or AWS_DEFAULT_REGION"}
+		if s, ok := source.(settings.Source); ok {
+			if value, setting := s.Region(); value != "" && value != region {
+				found = append(found, fmt.Sprintf("%s names the region %s, and this node is in %s, says IMDS: %s is used", setting, text.Quote(value), region, region))
 			}
-			tell(names[0], c.Region)
-		case awsconfig.SharedConfig:
-			tell("the profile "+text.Quote(c.Profile)+" of the AWS config file", c.Region)
 		}
 	}
 	return found

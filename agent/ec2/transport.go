@@ -11,8 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 )
@@ -54,19 +52,6 @@ func buildable(env host.Environment, timeout time.Duration) *awshttp.BuildableCl
 				return proxyOf(env, r, http.ProxyFromEnvironment)
 			}
 		})
-}
-
-// through makes every client that has this option send its requests with client. The SDK makes
-// clients of its own for credentials, such as that of STS, and these follow redirects.
-func through(client aws.HTTPClient) func(*middleware.Stack) error {
-	handler := smithyhttp.NewClientHandlerWithOptions(client)
-	send := func(ctx context.Context, in middleware.DeserializeInput, _ middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
-		response, meta, err := handler.Handle(ctx, in.Request)
-		return middleware.DeserializeOutput{RawResponse: response}, meta, err
-	}
-	return func(stack *middleware.Stack) error {
-		return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("SendDirectly", send), middleware.After)
-	}
 }
 
 // IsIMDS reports whether a host is the Instance Metadata Service, under its fixed addresses or the

@@ -33,7 +33,7 @@ func (s *Session) OpenIMDS(env host.Environment) ec2.IMDS {
 
 // Connect gets the node's credentials for AWS. It waits for them for at most the given time.
 func (s *Session) Connect(ctx context.Context, env host.Environment, f Facts, atMost time.Duration) (err error) {
-	if s.AWS, err = ec2.Open(ctx, env, f.ID.Region, atMost, s.OpenIMDS(env).ForCredentials()); err != nil {
+	if s.AWS, err = ec2.Open(ctx, env, f.ID.Region, atMost, s.OpenIMDS(env)); err != nil {
 		return err
 	}
 	s.EC2 = ec2.NewNode(s.AWS.Config, f.ID, f.Cluster, env)

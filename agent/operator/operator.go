@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2/settings"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
@@ -35,12 +36,11 @@ type Place struct {
 // neither has a region.
 func Locate(ctx context.Context, env host.Environment, region string, imdsTimeout time.Duration) (Place, error) {
 	if region == "" {
-		// The environment and the shared files: this asks nobody.
-		cfg, err := awsconfig.LoadDefaultConfig(ctx)
+		read, err := settings.Read(os.Getenv)
 		if err != nil {
 			return Place{}, exit.With(exit.Usage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
 		}
-		region = cfg.Region
+		region = read.Region()
 	}
 	if region != "" {
 		return Place{Region: region}, nil
@@ -56,7 +56,7 @@ func Locate(ctx context.Context, env host.Environment, region string, imdsTimeou
 
 // Open opens AWS in this region.
 func (p Place) Open(ctx context.Context, env host.Environment, imdsTimeout time.Duration) (*ec2.Session, error) {
-	s, err := ec2.Open(ctx, env, p.Region, imdsTimeout, awsconfig.WithRegion(p.Region))
+	s, err := ec2.Open(ctx, env, p.Region, imdsTimeout)
 	if err != nil && p.Node == "" {
 		err = credentialsElsewhere(err)
 	}

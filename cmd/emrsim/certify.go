@@ -14,10 +14,10 @@ import (
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
+	"github.com/emr-static-ip/emr-static-ip/agent/ec2/settings"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/certify"
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/certify/onnode"
 	"github.com/emr-static-ip/emr-static-ip/internal/identifier"
@@ -175,7 +175,7 @@ func (o *certifyOptions) run(ctx context.Context, out io.Writer) error {
 func (o *certifyOptions) judge(ctx context.Context) (j certify.Judge, stop func(), err error) {
 	switch {
 	case o.aws:
-		cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(o.region))
+		cfg, err := settings.Load(os.Getenv, settings.Options{Region: o.region, AssumeRole: ec2.AssumeRole})
 		if err != nil {
 			return j, nil, fmt.Errorf("reading the settings of the AWS SDK: %w", err)
 		}

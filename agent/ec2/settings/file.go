@@ -1,0 +1,115 @@
+package settings
+
+import (
+	"fmt"
+	"strings"
+)
+
+// maxFile limits a shared file, in bytes. The parser takes longer lines and more settings than
+// anybody writes.
+const maxFile = 1 << 20
+
+// section has the settings under one heading of a shared file.
+type section struct {
+	values map[string]string
+	// below has the settings that are indented below a setting without a value, by that setting.
+	// A section of services has them: ec2, and below it endpoint_url.
+	below map[string]map[string]string
+}
+
+// parse reads a shared file of the AWS CLI and the SDKs. It returns the sections by their headings,
+// such as "default", "profile west" and "services local". A section that comes twice is one, and of
+// a setting that comes twice the last one counts.
+//
+// The format: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html. Like the AWS CLI,
+// and other than the SDK for Go, parse refuses what it does not understand.
+func parse(text string) (map[string]section, error) {
+	sections := map[string]section{}
+	var current *section
+	var last string // the setting that indented lines belong to
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimRight(line, " \t\r")
+		content := strings.TrimLeft(line, " \t")
+		indented := content != line
+		switch {
+		case content == "", content[0] == '#', content[0] == ';':
+		case content[0] == '[' && !indented:
+			name, ok := heading(content)
+			if !ok {
+				return nil, fmt.Errorf("line %d is no heading like [default] or [profile NAME]", i+1)
+			}
+			s, ok := sections[name]
+			if !ok {
+				s = section{values: map[string]string{}, below: map[string]map[string]string{}}
+				sections[name] = s
+			}
+			current, last = &s, ""
+		case current == nil:
+			return nil, fmt.Errorf("line %d stands before the first heading, such as [default]", i+1)
+		case !indented:
+			key, value, ok := setting(comment(content))
+			if !ok {
+				return nil, fmt.Errorf("line %d is no setting like region = eu-central-1", i+1)
+			}
+			current.values[key], last = value, key
+			delete(current.below, key)
+		case last == "":
+			return nil, fmt.Errorf("line %d is indented, and no setting is above it", i+1)
+		case current.values[last] != "": // the value goes on
+			current.values[last] += "\n" + content
+		default:
+			key, value, ok := setting(content)
+			if !ok {
+				return nil, fmt.Errorf("line %d is no setting like endpoint_url = https://HOST", i+1)
+			}
+			if current.below[last] == nil {
+				current.below[last] = map[string]string{}
+			}
+			current.below[last][key] = value
+		}
+	}
+	return sections, nil
+}
+
+// heading returns the name in a line like [profile west], with one blank between its words.
+func heading(line string) (string, bool) {
+	inner, rest, ok := strings.Cut(line[1:], "]")
+	if rest = strings.TrimSpace(rest); !ok || rest != "" && rest[0] != '#' && rest[0] != ';' {
+		return "", false
+	}
+	kind, name := strings.TrimSpace(inner), ""
+	if i := strings.IndexAny(kind, " \t"); i >= 0 {
+		kind, name = kind[:i], unquote(strings.TrimSpace(kind[i:]))
+	}
+	switch {
+	case kind == "":
+		return "", false
+	case name == "":
+		return unquote(kind), true
+	}
+	return kind + " " + name, true
+}
+
+// comment cuts a comment off that follows a value after a blank.
+func comment(line string) string {
+	for _, mark := range []string{" #", " ;", "\t#", "\t;"} {
+		line, _, _ = strings.Cut(line, mark)
+	}
+	return line
+}
+
+// setting splits a line into the name of a setting, in small letters, and its value.
+func setting(line string) (key, value string, ok bool) {
+	i := strings.IndexAny(line, "=:")
+	if i <= 0 {
+		return "", "", false
+	}
+	return strings.ToLower(strings.TrimSpace(line[:i])), unquote(strings.TrimSpace(line[i+1:])), true
+}
+
+func unquote(s string) string {
+	if len(s) >= 2 && (s[0] == '"' || s[0] == '\'') && s[len(s)-1] == s[0] {
+		return s[1 : len(s)-1]
+	}
+	return s
+}
