@@ -244,12 +244,13 @@ func TestWithoutHome(t *testing.T) {
 	}
 }
 
-// FuzzFile: whatever parse accepts, the SDK reads alike.
+// FuzzFile: what parse accepts, the SDK reads alike.
 func FuzzFile(f *testing.F) {
 	for _, p := range places {
 		f.Add(p.config)
 	}
 	f.Add("[profile x]\nrole_arn = a\n b\nsource_profile = y ; c\n[default] # c\nregion=\n  a = b\n")
+	file := filepath.Join(f.TempDir(), "config")
 	f.Fuzz(func(t *testing.T, text string) {
 		sections, err := parse(text)
 		if err != nil {
@@ -265,5 +266,30 @@ func FuzzFile(f *testing.F) {
 				}
 			}
 		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want, err := bySDK(t, file)
+		if err != nil {
+			return
+		}
+		got := (&Settings{config: sections}).profile("default")
+		for name, value := range map[string]string{"region": want.Region, "credential_process": want.CredentialProcess, "role_session_name": want.RoleSessionName} {
+			if got.get(name) != value {
+				t.Errorf("%s is %q, and by the SDK %q", name, got.get(name), value)
+			}
+		}
+	})
+}
+
+// bySDK reads the profile default of a file. The SDK panics at a value of one quotation mark.
+func bySDK(t *testing.T, file string) (c config.SharedConfig, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return config.LoadSharedConfigProfile(t.Context(), "default", func(o *config.LoadSharedConfigOptions) {
+		o.ConfigFiles, o.CredentialsFiles = []string{file}, []string{}
 	})
 }
