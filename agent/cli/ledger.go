@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -95,7 +94,7 @@ when it is interrupted (Ctrl-C), with exit code 0. With -o json each line is an 
 	}
 	c.flags.add(repair.Flags(), []string{flagClaimTag}, nil)
 	// These may also stand before list and the others.
-	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: operator.IMDSTimeout})
+	c.flags.add(all.PersistentFlags(), awsFlags, map[string]own{flagIMDS: {shown: shortDuration(operator.IMDSTimeout)}, flagTimeout: eachLook("watch")})
 	return all
 }
 
