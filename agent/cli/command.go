@@ -124,7 +124,8 @@ func (c *commandLine) restore() *cobra.Command {
 	cmd := c.withoutAddresses("restore", "it restores what the last run left", c.run(c.program.Restore))
 	cmd.Short = "Put back address and rules that the kernel has lost"
 	cmd.Long = `Put back address and rules that the kernel has lost, and write a record that is still pending. A
-systemd timer runs it every minute.`
+systemd timer runs it every minute. The exit code is 12 if EC2 no longer gives the static IP to this
+node: address and rules are then taken out.`
 	cmd.Example = `  emr-static-ip restore`
 	c.flags.add(cmd.Flags(), nodeFlags, restoreFlags)
 	return cmd
@@ -134,7 +135,14 @@ func (c *commandLine) statusCommand() *cobra.Command {
 	cmd := c.withoutAddresses("status", "it looks at what the last run left", func(cmd *cobra.Command, _ []string) error { return c.work(cmd, nil, c.status) })
 	cmd.Short = "Compare this node with what the last run left"
 	cmd.Long = `Compare kernel, units, IMDS, EC2 and the record with what the last run left, and change nothing. The
-exit code is the verdict.`
+exit code is the verdict:
+
+     0  in order, or settling: AWS may be late to show what a run has just done
+    10  drifted, or with --wait still settling
+    11  not configured: this node has no static IP
+    12  withdrawn: EC2 no longer gives the static IP to this node
+
+Any other code means that there is no verdict.`
 	cmd.Example = `  emr-static-ip status -o json
   emr-static-ip status --wait 1m`
 	c.flags.add(cmd.Flags(), nodeFlags, statusFlags)
@@ -150,7 +158,7 @@ func (c *commandLine) doctorCommand() *cobra.Command {
 arguments of the bootstrap action, on a node or on another instance of the subnet. With --subnet it
 runs anywhere with AWS credentials, also before there is an instance: it then says what EC2 and IAM
 tell of that subnet, and what cannot be seen from there. On a node, without addresses, it takes the
-list and the settings of the last run.`,
+list and the settings of the last run. The exit code is that of the first failed check, or 0.`,
 		Example: `  emr-static-ip doctor 10.0.1.10 10.0.1.20-29 --verify 192.168.50.10:8020
   emr-static-ip doctor --region eu-central-1 --subnet subnet-0a1b2c3d --role-name EMR_EC2_DefaultRole 10.0.1.10 10.0.1.20-29
   emr-static-ip doctor --bundle /tmp/node.tar.gz`,
