@@ -98,12 +98,15 @@ func TestPath(t *testing.T) {
 // TestNoHTTP: what listens there speaks another protocol, or HTTP without end.
 func TestNoHTTP(t *testing.T) {
 	messages := golden.Open(t, "no-http.txt")
-	for name, say := range map[string]func(io.Writer) error{
-		"SSH": func(w io.Writer) error {
+	for name, say := range map[string]func(io.ReadWriter) error{
+		"SSH": func(w io.ReadWriter) error {
 			_, err := io.WriteString(w, "SSH-2.0-OpenSSH_8.7\r\n")
 			return err
 		},
-		"a header without end": func(w io.Writer) error {
+		"a header without end": func(w io.ReadWriter) error {
+			if _, err := w.Read(make([]byte, 1)); err != nil {
+				return err
+			}
 			_, err := io.WriteString(w, "HTTP/1.1 200 OK\r\n")
 			for err == nil {
 				_, err = io.WriteString(w, "X-Filler: "+strings.Repeat("x", 1000)+"\r\n")
