@@ -10,7 +10,6 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
-	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/agent/systemd"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
@@ -48,9 +47,8 @@ func Release(ctx context.Context, cfg Config, env Environment) (Report, error) {
 			if err := r.identify(ctx, false); err != nil {
 				return err
 			}
-			if prefix := r.memory.claimant().formerPrefix(); prefix != "" {
-				r.report.note("the record of this node is below the prefix " + text.Quote(prefix) + ": --prefix is ignored")
-				r.cfg.Prefix = prefix
+			if note := r.keepPrefix(); note != "" {
+				r.report.note(note)
 			}
 			if err := r.release(ctx); err != nil {
 				return err

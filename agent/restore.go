@@ -72,6 +72,12 @@ func (r *run) restore(ctx context.Context) (sure bool, err error) {
 	if known, err := r.recall(); err != nil || !known {
 		return false, err
 	}
+	if note := r.keepPrefix(); note != "" {
+		r.report.note(note)
+	}
+	if last := r.backendOfLast(); last != "" {
+		r.report.warn(fmt.Sprintf("--nat-backend %s is for this restore alone: the next one uses that of the last run, %s; emr-static-ip --nat-backend %[1]s changes it", r.cfg.Backend, last))
+	}
 	if err := r.memory.Retry(); err != nil {
 		return false, StateDirError(r.dir, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
 	"github.com/emr-static-ip/emr-static-ip/agent/node"
 	"github.com/emr-static-ip/emr-static-ip/agent/state"
 	"github.com/emr-static-ip/emr-static-ip/ssmcoord"
@@ -121,6 +122,26 @@ func (r *run) repeat(last state.State) {
 	r.cfg = r.cfg.Repeating(last.Settings)
 	r.facts.Plain = r.cfg.Pools.Plain()
 	r.facts.Gateways, r.facts.GatewaysAt = last.Gateways, last.GatewaysAt
+}
+
+// keepPrefix makes a command that works on what the last run left use the ledger that has this
+// node's record. It returns a note if --prefix names another one, and else "".
+func (r *run) keepPrefix() (note string) {
+	prefix := r.memory.claimant().formerPrefix()
+	if prefix == "" {
+		return ""
+	}
+	r.cfg.Prefix = prefix
+	return "the record of this node is below the prefix " + text.Quote(prefix) + ": --prefix is ignored"
+}
+
+// backendOfLast returns the last run's --nat-backend if this command was given another one, or "".
+func (r *run) backendOfLast() string {
+	last := cmp.Or(r.memory.State().Settings.Backend, DefaultBackend)
+	if !r.cfg.Given.Backend || r.cfg.Backend == last {
+		return ""
+	}
+	return last
 }
 
 // connect gets the node's credentials for AWS.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/cmd/emrsim/cloud"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
+	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 // TestSamples writes what the program prints on a node whose life is without surprises: the report
@@ -15,6 +16,7 @@ import (
 func TestSamples(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTestNode(t, cloud.Options{}).withSystemd()
+		n.kernel.SetBackend(netcfg.Nftables) // as on a node of the default release
 		printed := func(text string) string { return strings.ReplaceAll(text, Version(), "VERSION") }
 
 		code, stdout, stderr := n.program(t.Context(), onErrorList...)

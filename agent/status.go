@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
@@ -58,6 +59,13 @@ func (r *run) status(ctx context.Context, s *Status) error {
 	s.Primary, s.Static, s.Phase, s.Written, s.Pending = last.Primary, last.Static, last.Phase, last.Written, last.Intents
 	s.takingBack = last.TakingBack
 	s.unfinished = last.Doubts(last.Static)
+	if note := r.keepPrefix(); note != "" {
+		s.Notes = append(s.Notes, note)
+	}
+	if before := r.backendOfLast(); before != "" {
+		s.otherBackend = r.cfg.Backend
+		s.Notes = append(s.Notes, fmt.Sprintf("compared with --nat-backend %s; the last run had %s", r.cfg.Backend, before))
+	}
 	s.Notes = append(s.Notes, r.cfg.ScopeNotes(r.facts.ID)...)
 	if v.answers && len(r.facts.ID.Public) == 0 && last.Static.IsValid() && DerivedPrivate(last.Settings) && len(last.Settings.Only) == 0 {
 		s.Notes = append(s.Notes, PublicGone(last.Settings))

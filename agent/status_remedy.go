@@ -68,6 +68,8 @@ func (s *Status) remedy() {
 		s.Remedy = "emr-static-ip, without arguments"
 	case has(s.Kernel, func(i Item) bool { return strings.HasPrefix(i.What, "rules ") || strings.HasPrefix(i.What, "backend ") }):
 		s.Remedy = "emr-static-ip --nat-backend nftables: its rules come first"
+	case has(s.Kernel, all) && s.otherBackend != "":
+		s.Remedy = "emr-static-ip --nat-backend " + s.otherBackend + " changes the backend; emr-static-ip status without --nat-backend compares with the last run's"
 	case has(s.Kernel, all):
 		s.Remedy = "emr-static-ip restore"
 	default:

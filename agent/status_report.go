@@ -67,6 +67,8 @@ type Status struct {
 
 	takingBack bool // see state.State
 	unfinished bool // no run has come to its end with Static
+	// otherBackend is the --nat-backend that this look was given, if the last run had another one.
+	otherBackend string
 
 	LastError *LastError `json:"last_error,omitempty"` // of runs that failed under --on-error continue; none has succeeded since
 }

@@ -508,6 +508,10 @@ func TestReadmeRules(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the page has\n%s\nthe rules are\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	native := section(t, kernelPage, "### The native table")
+	if table := page(t, "../netcfg/testdata/native-external.golden"); !strings.Contains(native, "```\n"+table+"```\n") {
+		t.Errorf("the page's native table is not that of the golden file\n%s", table)
+	}
 	tree := section(t, kernelPage, "### The tree of iptables")
 	rest := page(t, "../netcfg/testdata/legacy-many.golden")
 	for _, m := range regexp.MustCompile(`(?m)^-A .*$`).FindAllString(tree, -1) {

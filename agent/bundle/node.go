@@ -129,12 +129,12 @@ func (n Node) bootstrapLog(name string) ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrAbsent
 	} else if err != nil {
-		return nil, err
+		return nil, unread(bootstrapLogs, err)
 	}
 	defer root.Close()
 	actions, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
-		return nil, err
+		return nil, unread(bootstrapLogs, err)
 	}
 	var all bytes.Buffer
 	var problems []error
@@ -149,7 +149,7 @@ func (n Node) bootstrapLog(name string) ([]byte, error) {
 		}
 		content, err := tail(root, path.Join(action.Name(), name))
 		if err != nil {
-			problems = append(problems, err)
+			problems = append(problems, unread(path.Join(bootstrapLogs, action.Name(), name), err))
 		}
 		fmt.Fprintf(&all, "== %s/%s\n%s\n", text.Clean(action.Name(), text.MaxQuoted), name, content)
 	}
@@ -157,6 +157,14 @@ func (n Node) bootstrapLog(name string) ([]byte, error) {
 		return nil, ErrAbsent
 	}
 	return all.Bytes(), errors.Join(problems...)
+}
+
+// unread says why a file of the node, or a directory, could not be read.
+func unread(p string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is missing", text.Clean(p, text.MaxLine))
+	}
+	return fmt.Errorf("reading %s: %w", text.Clean(p, text.MaxLine), text.WithoutPath(err))
 }
 
 // maxLog limits the log of one bootstrap action.
@@ -174,7 +182,7 @@ func tail(root *os.Root, name string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
+		return nil, fmt.Errorf("it is not a regular file (%s)", info.Mode().Type())
 	}
 	from := max(0, info.Size()-maxLog)
 	content, err := io.ReadAll(io.NewSectionReader(f, from, maxLog))
@@ -266,7 +274,7 @@ func (n Node) file(name, p string) Part {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 			return nil, ErrAbsent
 		case err != nil:
-			return nil, fmt.Errorf("reading %s: %w", p, err)
+			return nil, unread(p, err)
 		}
 		return content, nil
 	}}
@@ -279,7 +287,7 @@ func (n Node) listing(name string, dirs ...string) Part {
 		for _, dir := range dirs {
 			entries, err := os.ReadDir(n.Env.Path(dir))
 			if err != nil {
-				fmt.Fprintf(&b, "%s: %v\n", dir, text.WithoutPath(err))
+				fmt.Fprintln(&b, unread(dir, err))
 				continue
 			}
 			fmt.Fprintf(&b, "%s:\n", dir)
@@ -299,6 +307,11 @@ func (n Node) listing(name string, dirs ...string) Part {
 	}}
 }
 
+// missingProgram is the error of a command whose program the node does not have.
+type missingProgram struct{ name string }
+
+func (e *missingProgram) Error() string { return "this node has no program " + e.name }
+
 // command returns a part that is the output of a program.
 func (n Node) command(name string, argv ...string) Part {
 	run := n.Run
@@ -307,7 +320,10 @@ func (n Node) command(name string, argv ...string) Part {
 	}
 	return Part{Name: name, Read: func(ctx context.Context) ([]byte, error) {
 		content, err := run(ctx, argv)
-		if err != nil {
+		switch {
+		case errors.Is(err, exec.ErrNotFound):
+			err = &missingProgram{argv[0]}
+		case err != nil:
 			err = fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
 		}
 		return content, err
@@ -320,7 +336,7 @@ func (n Node) optional(name string, argv ...string) Part {
 	read := part.Read
 	part.Read = func(ctx context.Context) ([]byte, error) {
 		content, err := read(ctx)
-		if errors.Is(err, exec.ErrNotFound) {
+		if missing := (*missingProgram)(nil); errors.As(err, &missing) {
 			return nil, ErrAbsent
 		}
 		return content, err

@@ -184,6 +184,29 @@ func TestCollectOfBrokenNode(t *testing.T) {
 	})
 }
 
+// What is not on the node is named, with where it was looked for.
+func TestWhatIsMissing(t *testing.T) {
+	root := t.TempDir()
+	logs := filepath.Join(root, bootstrapLogs)
+	write(t, filepath.Join(logs, "1", "controller"), []byte("emr-static-ip\n"))
+	write(t, filepath.Join(logs, "1", "stderr", "x"), nil)
+	write(t, filepath.Join(logs, "2", "stderr"), []byte("emr-static-ip\n"))
+	if err := os.Symlink("/etc/hostname", filepath.Join(logs, "2", "stdout")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(root, "etc/resolv.conf", "x"), nil)
+	write(t, filepath.Join(root, "etc/os-release"), []byte("Linux\n"))
+	n := Node{Env: host.Environment{Root: root}, StateDir: "/state", Run: func(_ context.Context, argv []string) ([]byte, error) {
+		return nil, &exec.Error{Name: argv[0], Err: exec.ErrNotFound}
+	}}
+	files := Collect(t.Context(), nil, n.Parts())
+	var all strings.Builder
+	for _, f := range files {
+		all.WriteString(strings.TrimSuffix(f.Name+": "+f.Note, ": ") + "\n")
+	}
+	golden.Is(t, "missing.txt", strings.ReplaceAll(all.String(), root, ""))
+}
+
 // The whole bundle is bounded, too.
 func TestCollectIsBounded(t *testing.T) {
 	var parts []Part

@@ -34,6 +34,8 @@ var blocks = []pattern{
 	{lazyregexp.New(`(?is)(<name>[^<]*` + secretWord + `\s*</name>\s*<value>)[^<]*`), "${1}" + hidden, []string{"<name>"}},
 	// "name": "DB_PASSWORD", "value": "VALUE", as JSON has lists of settings, also within a text
 	{lazyregexp.New(`(?is)("\s*(?:name|key)\\*"\s*:\s*\\*"[^"\\]*` + secretWord + `\\*"\s*,\s*\\*"value\\*"\s*:\s*\\*")(?:[^"\\]|\\[^"])*`), "${1}" + hidden, []string{"value"}},
+	// chpasswd <<EOF, and lines with user:VALUE
+	{lazyregexp.New(`(\bchpasswd\b[^\n]*<<-?\s*\\?["']?\w+["']?[^\n]*\n)(?:[^\n:]+:[^\n]*(?:\n|\z))+`), "${1}" + hidden + "\n", []string{"chpasswd"}},
 }
 
 // escaped matches the beginning of a percent-encoded character, and of one that is encoded again.
@@ -53,6 +55,13 @@ var schemes = []pattern{
 const (
 	argument = `(?:"(?:[^",][^"]*)?"?|'(?:[^',][^']*)?'?|\\.|[^\s"',;|&])(?:"[^"\s,:)}\]][^"]*"|'[^'\s,:)}\]][^']*'|\\.|[^\s"'])*`
 	apart    = `[\s"',]`
+
+	// arguments matches arguments up to the end of the command.
+	arguments = argument + `(?:` + apart + `+` + argument + `)*`
+	// number matches an option, with a number as its value or without one.
+	number = apart + `+-[\w-]+(?:` + apart + `+\d+)?`
+	// readers matches programs that read a password from their input.
+	readers = `\b(?:chpasswd|passwd|kinit|login|sudo\s.*\s-\w*S)\b`
 )
 
 // commands are programs that take a secret under a name which does not say so. What secret finds
@@ -74,8 +83,13 @@ var commands = []struct {
 	{[]string{"sqlplus", "expdp", "impdp", "sqlldr"}, lazyregexp.New(`\b(?:sqlplus|expdp|impdp|sqlldr)\w*` + apart + `.*`),
 		lazyregexp.New(`(` + apart + `(?:userid=)?[^\s"',/=@-][^\s"'/=]*/)(?:\\?"[^"]*"|[^\s"'@]+)`)},
 	{[]string{"configure"}, lazyregexp.New(`\bconfigure\s+set\s.*`), lazyregexp.New(`(\s\S*(?:secret|token)\S*\s+)` + argument)},
-	{[]string{"echo", "printf"}, lazyregexp.New(`\b(?:echo|printf)\s.*\|.*\b(?:chpasswd|passwd|kinit|login|sudo\s.*\s-\w*S)\b`), lazyregexp.New(`^(\w+\s+).*\S(\s*\|)`)},
+	// With -b: the file, the user, the password; with -n too: the user, the password.
+	{[]string{"htpasswd"}, lazyregexp.New(`\bhtpasswd(?:` + number + `)*` + apart + `+-[A-Za-z]*b[A-Za-z]*` + apart + `.*`),
+		lazyregexp.New(`^(htpasswd(?:` + number + `)+` + apart + `+` + argument + apart + `+)` + arguments)},
+	{[]string{"openssl"}, lazyregexp.New(`\bopenssl` + apart + `+passwd` + apart + `.*`), lazyregexp.New(`^(openssl` + apart + `+passwd(?:` + apart + `+-[\w-]+)*` + apart + `+)` + arguments)},
+	{[]string{"echo", "printf", "yes"}, lazyregexp.New(`\b(?:echo|printf|yes)\s.*\|.*` + readers), lazyregexp.New(`^(\w+\s+).*\S(\s*\|)`)},
 	{[]string{"<<<"}, lazyregexp.New(`\b(?:chpasswd|passwd|kinit|login|sudo)\b.*<<<.*`), lazyregexp.New(`(<<<\s*)` + argument)},
+	{[]string{"<<<"}, lazyregexp.New(`<<<.*\|.*` + readers), lazyregexp.New(`^(<<<\s*)` + argument)},
 }
 
 // redactCommands returns a line without the secrets in commands.

@@ -75,6 +75,12 @@ var secrets = []struct{ text, secret string }{
 	{"redis-cli -h x AUTH default hunter2", "hunter2"}, {"redis-cli CONFIG SET requirepass hunter2", "hunter2"}, {"ldapsearch -xw hunter2", "hunter2"}, {"ldappasswd -s hunter2", "hunter2"},
 	{"kadmin -p admin/admin -w hunter2 -q x", "hunter2"}, {`kadmin.local -q "addprinc -pw hunter2 x"`, "hunter2"}, {"kinit admin <<< hunter2", "hunter2"}, {"chpasswd <<<'hadoop:hunter2'", "hunter2"},
 	{"echo hunter2 | sudo -u x -S true", "hunter2"}, {`sqlplus scott/"a/b@hunter2"@host`, "hunter2"}, {"sqlplus64 scott/a/hunter2@host", "hunter2"}, {"jdbc:oracle:thin:scott/a@hunter2@//h:1521/x", "hunter2"},
+	{"htpasswd -b /etc/x user hunter2", "hunter2"}, {"htpasswd -bc /etc/x user 'hunter2 x'", "hunter2"}, {"htpasswd -c -B -C 10 -b /etc/x user hunter2", "hunter2"}, {"htpasswd -nb user hunter2 > /etc/x", "hunter2"},
+	{"/usr/bin/htpasswd -nbB user hunter2", "hunter2"}, {`"Args":["htpasswd","-b","/etc/x","user","hunter2"]`, "hunter2"}, {"sudo htpasswd -bv /etc/x user hunter2 && true", "hunter2"},
+	{"yes hunter2 | passwd hadoop", "hunter2"}, {"yes 'hunter2 x' | sudo passwd", "hunter2"}, {"echo hunter2 | passwd --stdin", "hunter2"}, {"chpasswd <<< user:hunter2", "hunter2"},
+	{"sudo chpasswd -c SHA512 <<< \"user:hunter2\"", "hunter2"}, {"passwd --stdin hadoop <<<hunter2", "hunter2"}, {"cat <<< hunter2 | passwd --stdin x", "hunter2"},
+	{"chpasswd <<EOF\nuser:hunter2\nother:hunter2\nEOF", "hunter2"}, {"sudo chpasswd <<-'END'\n  user:hunter2\n  END", "hunter2"},
+	{"openssl passwd -6 hunter2", "hunter2"}, {"openssl passwd -1 -salt ab hunter2", "hunter2"}, {"p=$(openssl passwd -apr1 'hunter2 x')", "hunter2"},
 	{"ghp_abcdefghijklmnopqrstuvwxyz0123456789", "abcdefghijkl"}, {"xoxb-1234567890-abcdefghijkl", "abcdefghijkl"},
 }
 
@@ -93,6 +99,8 @@ func TestRedact(t *testing.T) {
 		"http://169.254.169.254/latest/meta-data/", "ec2:AssignPrivateIpAddresses", "2026-01-01T00:00:00.000000Z",
 		"link/ether 0a:12:34:56:78:9a brd ff:ff:ff:ff:ff:ff", "changed=3 unchanged=9 duration=1.2s",
 		"mkdir -p /var/log/mysql", "ssh -p 22 host", "docker run -p 8080:80 x", "mysql -u root -p", "echo done", "echo x | grep y", "ps -p 12 -w",
+		"htpasswd -c /etc/httpd/users user", "htpasswd -B /etc/x user", "Usage: htpasswd -b[cmBdpsDv] [-C cost] passwordfile username password", "yes | yum install x", "yes | passwd", "yes y | mkfs /dev/x",
+		"passwd hadoop", "cat /etc/passwd", "getent passwd hadoop", "chpasswd < /root/x\nname: value", "cat <<EOF\nname: value\nEOF", "openssl version",
 		"Usage: mysql [OPTIONS] [database]  -p, --password[=name]", "sqlplus / as sysdba @/opt/x/y.sql", "a node is identified by its MAC address", "echo (hidden) | kinit admin",
 		`{"Effect": "Allow", "Resource": "arn:aws:ec2:us-east-1:ACCOUNT_ID:network-interface/*"}`, "arn:aws:ec2:us-east-1:*:subnet/subnet-1",
 	} {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +46,11 @@ pipeline. The list of addresses is that of the bootstrap action, unless flags na
 	all.AddCommand(check)
 	c.flags.add(check.Flags(), append(roleFlags, flagRegion, flagWait), nil)
 	// These may also stand before check.
-	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: operator.IMDSTimeout})
+	c.flags.add(all.PersistentFlags(), awsFlags, map[string]own{
+		flagIMDS:    {shown: shortDuration(operator.IMDSTimeout)},
+		flagTimeout: eachLook("with --wait"),
+		flagPrefix:  {help: "where the records are in Parameter Store (default: the bootstrap action's, else " + agent.DefaultPrefix + ")"},
+	})
 	return all
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,10 +16,11 @@ import (
 // flagVersion is the flag that does the same as the version command.
 const flagVersion = "version"
 
-// The defaults of commands that do not wait as long as apply does.
+// What commands have of their own about flags. Some do not wait as long as apply does.
 var (
-	restoreDefaults = map[string]time.Duration{flagIMDS: agent.DefaultRestoreIMDSTimeout}
-	doctorDefaults  = map[string]time.Duration{flagIMDS: agent.DefaultDoctorIMDSTimeout, flagLockWait: agent.DefaultDoctorLockWait}
+	restoreFlags = with(lastRun, map[string]own{flagIMDS: {shown: shortDuration(agent.DefaultRestoreIMDSTimeout)}})
+	statusFlags  = with(restoreFlags, map[string]own{flagTimeout: eachLook("with --wait")})
+	doctorFlags  = map[string]own{flagIMDS: {shown: shortDuration(agent.DefaultDoctorIMDSTimeout)}, flagLockWait: {shown: shortDuration(agent.DefaultDoctorLockWait)}}
 )
 
 // poweroffCommand is the release by emr-static-ip-release.service.
@@ -64,7 +64,8 @@ func (c *commandLine) apply() *cobra.Command {
 		Use:   "apply [flags] [MASTER_IP CORE_IP...]",
 		Short: "Give this node its static IP (default command)",
 		Long: `Give this node an address of its role's list: assign it in EC2, program address and rules, write
-the record. Without addresses, repeat the last run. A second run changes nothing.`,
+the record. Without addresses, repeat the last run, with its settings in place of the defaults. A
+second run changes nothing.`,
 		Example: `  emr-static-ip 10.0.1.10 10.0.1.20-29
   emr-static-ip --master-ips 10.0.1.10-12 --core-ips 10.0.1.20-29 --verify 192.168.50.10:8020`,
 		Args: cobra.ArbitraryArgs,
@@ -106,7 +107,7 @@ func (c *commandLine) release() *cobra.Command {
 	cmd.Long = `Give this node's static IP back: remove rules and address from the kernel, delete the record, and
 unassign the address in EC2. An interrupted release goes on when it is run again.`
 	cmd.Example = `  emr-static-ip release`
-	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	c.flags.add(cmd.Flags(), nodeFlags, lastRun)
 	return cmd
 }
 
@@ -115,7 +116,7 @@ unassign the address in EC2. An interrupted release goes on when it is run again
 func (c *commandLine) poweroffCommand() *cobra.Command {
 	cmd := c.withoutAddresses(poweroffCommand, "it gives back what this node has", c.run(c.program.Release))
 	cmd.Short, cmd.Hidden = "Release at poweroff, for the unit of instances outside EMR", true
-	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	c.flags.add(cmd.Flags(), nodeFlags, lastRun)
 	return cmd
 }
 
@@ -123,9 +124,10 @@ func (c *commandLine) restore() *cobra.Command {
 	cmd := c.withoutAddresses("restore", "it restores what the last run left", c.run(c.program.Restore))
 	cmd.Short = "Put back address and rules that the kernel has lost"
 	cmd.Long = `Put back address and rules that the kernel has lost, and write a record that is still pending. A
-systemd timer runs it every minute.`
+systemd timer runs it every minute. The exit code is 12 if EC2 no longer gives the static IP to this
+node: address and rules are then taken out.`
 	cmd.Example = `  emr-static-ip restore`
-	c.flags.add(cmd.Flags(), nodeFlags, restoreDefaults)
+	c.flags.add(cmd.Flags(), nodeFlags, restoreFlags)
 	return cmd
 }
 
@@ -133,10 +135,17 @@ func (c *commandLine) statusCommand() *cobra.Command {
 	cmd := c.withoutAddresses("status", "it looks at what the last run left", func(cmd *cobra.Command, _ []string) error { return c.work(cmd, nil, c.status) })
 	cmd.Short = "Compare this node with what the last run left"
 	cmd.Long = `Compare kernel, units, IMDS, EC2 and the record with what the last run left, and change nothing. The
-exit code is the verdict.`
+exit code is the verdict:
+
+     0  in order, or settling: AWS may be late to show what a run has just done
+    10  drifted, or with --wait still settling
+    11  not configured: this node has no static IP
+    12  withdrawn: EC2 no longer gives the static IP to this node
+
+Any other code means that there is no verdict.`
 	cmd.Example = `  emr-static-ip status -o json
   emr-static-ip status --wait 1m`
-	c.flags.add(cmd.Flags(), nodeFlags, restoreDefaults)
+	c.flags.add(cmd.Flags(), nodeFlags, statusFlags)
 	c.flags.add(cmd.Flags(), []string{flagWait}, nil)
 	return cmd
 }
@@ -148,7 +157,8 @@ func (c *commandLine) doctorCommand() *cobra.Command {
 		Long: `Check everything that a run needs: endpoints, permissions, addresses and this node. Run it with the
 arguments of the bootstrap action, on a node or on another instance of the subnet. With --subnet it
 runs anywhere with AWS credentials, also before there is an instance: it then says what EC2 and IAM
-tell of that subnet, and what cannot be seen from there.`,
+tell of that subnet, and what cannot be seen from there. On a node, without addresses, it takes the
+list and the settings of the last run. The exit code is that of the first failed check, or 0.`,
 		Example: `  emr-static-ip doctor 10.0.1.10 10.0.1.20-29 --verify 192.168.50.10:8020
   emr-static-ip doctor --region eu-central-1 --subnet subnet-0a1b2c3d --role-name EMR_EC2_DefaultRole 10.0.1.10 10.0.1.20-29
   emr-static-ip doctor --bundle /tmp/node.tar.gz`,
@@ -171,7 +181,7 @@ tell of that subnet, and what cannot be seen from there.`,
 	}
 	c.flags.add(cmd.Flags(), applyFlags, nil)
 	c.flags.add(cmd.Flags(), []string{flagSubnet, flagRegion, flagCluster, flagRoleName}, nil)
-	c.flags.add(cmd.Flags(), nodeFlags, doctorDefaults)
+	c.flags.add(cmd.Flags(), nodeFlags, doctorFlags)
 	c.flags.add(cmd.Flags(), []string{flagBundle}, nil)
 	return cmd
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -153,8 +155,33 @@ func newFlags(env agent.Environment) flags {
 // isList reports whether a flag's value is a list.
 func (f *flags) isList(name string) bool { return f.texts[name] != nil && f.texts[name].list }
 
-// add gives a command flags. defaults are the defaults that only this command has.
-func (f *flags) add(set *pflag.FlagSet, names []string, defaults map[string]time.Duration) {
+// own is what a command has of its own about a flag: the default, or the whole help, which then
+// names the default as well.
+type own struct{ shown, help string }
+
+// lastRun says of commands that work on what the last run left whose backend and whose prefix they
+// use.
+var lastRun = map[string]own{
+	flagBackend: {help: "backend for the rules: auto, iptables or nftables (default: the last run's, else " + agent.DefaultBackend + ")"},
+	flagPrefix:  {help: "where the records are in Parameter Store (default: the last run's, else " + agent.DefaultPrefix + ")"},
+}
+
+// eachLook is the help of --timeout for a command that may look more than once.
+func eachLook(when string) own {
+	return own{help: "limit of the whole run (" + when + ": of each look)", shown: shortDuration(agent.DefaultTimeout)}
+}
+
+// with returns what a command has of its own about flags: base and more.
+func with(base map[string]own, more ...map[string]own) map[string]own {
+	all := maps.Clone(base)
+	for _, m := range more {
+		maps.Copy(all, m)
+	}
+	return all
+}
+
+// add gives a command flags. owns is what only this command has about them.
+func (f *flags) add(set *pflag.FlagSet, names []string, owns map[string]own) {
 	set.SortFlags = false
 	for _, d := range definitions() {
 		if !slices.Contains(names, d.name) {
@@ -164,8 +191,8 @@ func (f *flags) add(set *pflag.FlagSet, names []string, defaults map[string]time
 		if d.kind == "bool" {
 			flag.NoOptDefVal = "true"
 		}
-		if own, ok := defaults[d.name]; ok {
-			flag.DefValue = shortDuration(own)
+		if own, ok := owns[d.name]; ok {
+			flag.DefValue, flag.Usage = own.shown, cmp.Or(own.help, d.help)
 		}
 		set.AddFlag(flag)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +38,8 @@ func (c *commandLine) ledger() *cobra.Command {
 	}, &ledger.Report{})
 	list := &cobra.Command{
 		Use: "list [flags] [ADDRESS...]", Short: "List the addresses that have records, and their holders", Args: cobra.ArbitraryArgs,
-		Long:    `List the addresses that have records, and the given ones, each with the node that has it by EC2.`,
+		Long: `List the addresses that have records, and the given ones, each with the node that has it by EC2. The
+exit code is 10 if somebody should look after one of them.`,
 		Example: `  emr-static-ip ledger list --region eu-central-1 --subnet subnet-0a1b2c3d`,
 		RunE:    c.ledgerCommand(ledger.List),
 	}
@@ -56,7 +56,8 @@ func (c *commandLine) ledger() *cobra.Command {
 	}
 	repair := &cobra.Command{
 		Use: "repair [flags] [ADDRESS...]", Short: "Repair records that are unreadable or contradict EC2", Args: cobra.ArbitraryArgs,
-		Long:    `Repair records that are unreadable or contradict EC2, or only those of the given addresses. Without --yes, show which.`,
+		Long: `Repair records that are unreadable or contradict EC2, or only those of the given addresses. Without
+--yes, show which. The exit code is 10 if something is left to repair.`,
 		Example: `  emr-static-ip ledger repair --region eu-central-1 --subnet subnet-0a1b2c3d --yes 10.0.1.20`,
 		RunE:    c.ledgerCommand(ledger.Repair),
 	}
@@ -64,7 +65,7 @@ func (c *commandLine) ledger() *cobra.Command {
 		Use: "remove [flags] ADDRESS", Short: "Remove the record of one address that nobody has", Args: cobra.ArbitraryArgs,
 		Long: `Remove the record of one address, on purpose. It is looked at first: the record of an address that a
 network interface carries is left, and the message has the command that takes the address away. Without
---yes, show what would be done.`,
+--yes, show what would be done. The exit code is 10 if the record is left.`,
 		Example: `  emr-static-ip ledger remove --region eu-central-1 --subnet subnet-0a1b2c3d 10.0.1.20 --yes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -95,7 +96,7 @@ when it is interrupted (Ctrl-C), with exit code 0. With -o json each line is an 
 	}
 	c.flags.add(repair.Flags(), []string{flagClaimTag}, nil)
 	// These may also stand before list and the others.
-	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: operator.IMDSTimeout})
+	c.flags.add(all.PersistentFlags(), awsFlags, map[string]own{flagIMDS: {shown: shortDuration(operator.IMDSTimeout)}, flagTimeout: eachLook("watch")})
 	return all
 }
 

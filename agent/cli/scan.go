@@ -2,6 +2,7 @@ package cli
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,9 @@ func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
 			if isValue && !strings.Contains(arg, "=") {
 				i++
 			}
+		case flag.Value.Type() == "bool" && !isBool(arg):
+			name, value, _ := strings.Cut(arg, "=")
+			c.problem("%s %s is neither true nor false", name, text.Quote(value))
 		case hasValue || flag.NoOptDefVal != "":
 			kept = append(kept, arg)
 		case next == "" && i+1 == len(args) || strings.HasPrefix(next, "--"):
@@ -55,6 +59,14 @@ func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
 		}
 	}
 	return kept
+}
+
+// isBool reports whether the value of a switch is one, or there is none. pflag would refuse wrong
+// values of --help and --version in the words of Go's strconv.
+func isBool(arg string) bool {
+	_, value, ok := strings.Cut(arg, "=")
+	_, err := strconv.ParseBool(value)
+	return !ok || err == nil
 }
 
 // flagOf returns the command's flag that an argument names, by its name or its letter, and whether

@@ -2,6 +2,9 @@ package cli
 
 import (
 	"context"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +12,21 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 )
+
+// The help of status has each verdict with its exit code.
+func TestStatusHelpHasTheVerdicts(t *testing.T) {
+	_, help, _, _ := runMain(t, t.Context(), []string{"status", "--help"}, nil, agent.Report{}, nil)
+	lines := slices.Collect(strings.Lines(help))
+	for _, v := range []agent.Verdict{agent.VerdictInOrder, agent.VerdictSettling, agent.VerdictDrifted, agent.VerdictNotConfigured, agent.VerdictWithdrawn} {
+		code := strconv.Itoa(int(agent.Status{Verdict: v}.ExitCode()))
+		if !slices.ContainsFunc(lines, func(line string) bool {
+			words := strings.Fields(line)
+			return len(words) > 0 && words[0] == code && strings.Contains(line, string(v))
+		}) {
+			t.Errorf("no line has %s and %q", code, v)
+		}
+	}
+}
 
 // status --wait looks again while time may change the answer, and no longer than asked for.
 func TestStatusWaits(t *testing.T) {

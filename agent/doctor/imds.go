@@ -77,8 +77,8 @@ func (k knock) explain() (why, remedy string) {
 	case k.token == http.StatusOK:
 		return "IMDSv2 gives tokens, but not all of the metadata", "it may be late: run doctor again, or wait longer with --imds-timeout"
 	case k.token == http.StatusForbidden:
-		return "IMDS is switched off for this instance, or something on the way (X-Forwarded-For) makes it refuse",
-			"aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled"
+		return "IMDS refuses, or something that answers in its place",
+			ec2.ForbiddenRemedy
 	case k.token == 0 && plain && verify.FailureOf(k.tokenErr) == verify.FailureTimeout:
 		return "IMDS answers, but its token does not arrive: the hop limit is too low for where this runs (a container, a router on the way)", hops
 	case k.plain == http.StatusOK:

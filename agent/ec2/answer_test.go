@@ -313,3 +313,59 @@ func TestBoundedOverHTTP(t *testing.T) {
 		t.Error("the redirect was followed")
 	}
 }
+
+// trickle is a body without an end, of which a byte comes each second, until the request ends.
+type trickle struct{ request context.Context }
+
+func (r trickle) Read(p []byte) (int, error) {
+	select {
+	case <-r.request.Done():
+		return 0, r.request.Err()
+	case <-time.After(time.Second):
+		p[0] = ' '
+		return 1, nil
+	}
+}
+
+func (trickle) Close() error { return nil }
+
+// always spoils each answer, and not only the first one.
+type always struct {
+	*region
+	spoil func(*http.Response) (*http.Response, error)
+}
+
+func (x always) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := x.region.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	return x.spoil(answer)
+}
+
+// TestAnswerWithoutEnd: an endpoint whose answers begin and do not end has answered. The error does
+// not call it silent, however long it is asked.
+func TestAnswerWithoutEnd(t *testing.T) {
+	messages := golden.Open(t, "answers-without-end.txt")
+	for _, limit := range []time.Duration{15 * time.Second, time.Minute, 20 * time.Minute} {
+		for _, action := range []string{"GetParameters", "DescribeInstances"} {
+			name := action + ", " + limit.String()
+			t.Run(name, func(t *testing.T) {
+				env := variablesFor(t, always{&region{}, func(r *http.Response) (*http.Response, error) {
+					r.Body, r.ContentLength = trickle{r.Request.Context()}, -1
+					return r, nil
+				}})
+				synctest.Test(t, func(t *testing.T) {
+					s, err := Load(t.Context(), env, "us-east-1")
+					if err != nil {
+						t.Fatal(err)
+					}
+					ctx, cancel := context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("--timeout %s ran out: %w", limit, context.DeadlineExceeded))
+					defer cancel()
+					err = calls[action](ctx, s, NewNode(s.Config, anIdentity(), "", host.Environment{}), ssmcoord.NewLedger(s.Config, "/emr-static-ip", "subnet-0a1"))
+					messages.Is(t, name, told(s.Explain(ctx, err, iam.Place{Region: "us-east-1", Prefix: "/emr-static-ip"})))
+				})
+			})
+		}
+	}
+}

@@ -77,6 +77,8 @@ func cause(err error, within string) string {
 		return api.ErrorCode() + ": " + ErrorMessage(api)
 	case errors.As(err, &odd):
 		return odd.Error()
+	case errors.As(err, &broken) && timedOut(broken.err):
+		return "the answer began and did not end in time"
 	case errors.As(err, &broken):
 		return fmt.Sprintf("the answer breaks off (%v)", exit.Innermost(broken.err))
 	case errors.As(err, &proxy):
@@ -101,11 +103,12 @@ func cause(err error, within string) string {
 			within = DialTimeout.String()
 		}
 	}
-	n := net.Error(nil)
 	switch {
+	case strings.Contains(err.Error(), headerExceeds):
+		return fmt.Sprintf("something answers with a header of more than %d bytes", maxHeader)
 	case isCutShort(err):
 		return "it was stopped when the time ran out"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &n) && n.Timeout(),
+	case timedOut(err), errors.Is(err, syscall.ETIMEDOUT),
 		// The SDK's errors about IMDS's token wrap nothing.
 		strings.HasSuffix(err.Error(), context.DeadlineExceeded.Error()), strings.HasSuffix(err.Error(), "timeout awaiting response headers"):
 		if strings.Contains(err.Error(), "TLS handshake timeout") {
@@ -120,6 +123,12 @@ func cause(err error, within string) string {
 		text = fmt.Sprintf("HTTP %d, %s", status, text)
 	}
 	return strings.TrimPrefix(via+": "+text, ": ")
+}
+
+// timedOut reports whether a deadline ended the wait for an answer, or for the rest of it.
+func timedOut(err error) bool {
+	n := net.Error(nil)
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &n) && n.Timeout()
 }
 
 // isCutShort reports whether the deadline of the whole work ended a call, and not that of one

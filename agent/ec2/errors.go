@@ -184,11 +184,14 @@ func isOddCredentials(err error) bool {
 	return isPageError(err) || strings.Contains(m, "failed to decode") && strings.Contains(m, "EC2 IMDS role credentials")
 }
 
-// isNoHTTP reports whether the server that answered does not speak HTTP.
+// isNoHTTP reports whether the server that answered does not speak HTTP, or not as AWS does.
 func isNoHTTP(err error) bool {
 	m := err.Error()
-	return strings.Contains(m, "malformed HTTP ")
+	return strings.Contains(m, "malformed HTTP ") || strings.Contains(m, headerExceeds)
 }
+
+// headerExceeds is in net/http's error of an answer whose header is longer than maxHeader.
+const headerExceeds = "server response headers exceeded "
 
 // servicesOf returns the services whose calls err is about.
 func servicesOf(err error) (services []string) {

@@ -122,8 +122,7 @@ func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Du
 		case err == nil:
 			return true, nil
 		case HasStatus(err, http.StatusForbidden):
-			return true, exit.With(exit.Identity, err, "IMDS is switched off for this instance: aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled; "+
-				"or its requests go through a proxy, which IMDS refuses")
+			return true, exit.With(exit.Identity, err, ForbiddenRemedy)
 		case isPageError(err):
 			return true, exit.With(exit.Identity, err, oddIMDSRemedy)
 		case time.Since(began) > atMost:
@@ -137,6 +136,11 @@ func (m IMDS) Identity(ctx context.Context, env host.Environment, atMost time.Du
 	}
 	return id, err
 }
+
+// ForbiddenRemedy is what to do about an HTTP 403 in the place of IMDS. Off EC2 it is the answer of
+// something between, such as a firewall. On an instance it is IMDS's own.
+const ForbiddenRemedy = "this must run on an EC2 instance: elsewhere a proxy or a firewall answers in the place of IMDS. " +
+	"On an instance IMDS is switched off (aws ec2 modify-instance-metadata-options --instance-id ... --http-endpoint enabled), or its requests go through a proxy, which IMDS refuses"
 
 // pageText is in the text of each error that is about an answer of something else than IMDS. The
 // SDK's errors about the token do not wrap what they are about.

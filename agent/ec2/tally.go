@@ -92,9 +92,11 @@ func (t *Tally) attempt(ctx context.Context, in middleware.FinalizeInput, next m
 	if err == nil {
 		delete(t.last, name)
 		delete(t.failing, name)
-	} else if ctx.Err() == nil {
+	} else if broken := (*brokenAnswerError)(nil); ctx.Err() == nil || errors.As(err, &broken) {
 		t.last[name] = &smithy.OperationError{ServiceID: awsmiddleware.GetServiceID(ctx), OperationName: awsmiddleware.GetOperationName(ctx), Err: err}
-		t.persisting(ctx, name, began, err)
+		if ctx.Err() == nil {
+			t.persisting(ctx, name, began, err)
+		}
 	}
 	err = t.route.judge(service, t.answered[service], began, err)
 	of := innermostService(err, service) // getting credentials may be what failed

@@ -95,29 +95,48 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// TestNoHTTP: what listens there speaks another protocol.
+// TestNoHTTP: what listens there speaks another protocol, or HTTP without end.
 func TestNoHTTP(t *testing.T) {
 	messages := golden.Open(t, "no-http.txt")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
+	for name, say := range map[string]func(io.ReadWriter) error{
+		"SSH": func(w io.ReadWriter) error {
+			_, err := io.WriteString(w, "SSH-2.0-OpenSSH_8.7\r\n")
+			return err
+		},
+		"a header without end": func(w io.ReadWriter) error {
+			if _, err := w.Read(make([]byte, 1)); err != nil {
+				return err
 			}
-			_, _ = io.WriteString(c, "SSH-2.0-OpenSSH_8.7\r\n")
-			defer c.Close()
-		}
-	}()
-	s, err := session(t, nil, "AWS_ENDPOINT_URL=http://"+l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+			_, err := io.WriteString(w, "HTTP/1.1 200 OK\r\n")
+			for err == nil {
+				_, err = io.WriteString(w, "X-Filler: "+strings.Repeat("x", 1000)+"\r\n")
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go func() { _ = say(c) }()
+					defer c.Close()
+				}
+			}()
+			s, err := session(t, nil, "AWS_ENDPOINT_URL=http://"+l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectAtOnce(t, s, messages, name)
+		})
 	}
-	expectAtOnce(t, s, messages, "SSH")
 }
 
 // local matches an address of a test server, how long a call was tried, and words of crypto/x509.

@@ -37,5 +37,5 @@ func KernelError(err error) error {
 	case errors.Is(err, exec.ErrNotFound):
 		return exit.With(exit.Kernel, err, "install iptables (Amazon Linux 2023: dnf install -y iptables-nft), or use --nat-backend auto, which takes nftables where there is none")
 	}
-	return exit.With(exit.Kernel, err, "run again; compare with ip addr and iptables -t nat -S")
+	return exit.With(exit.Kernel, err, "run again; compare with ip addr and emr-static-ip status")
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/emr"
@@ -8,8 +9,9 @@ import (
 )
 
 // rightForm returns a hint how to write an item that is not an address, or "". Messages put the
-// hint after the argument's name. text is the whole argument.
-func rightForm(value, item string, commands []string) string {
+// hint after the argument's name. value is the whole argument. first says that nothing stands
+// before it.
+func rightForm(value, item string, first bool, commands []string) string {
 	if form := pasted(value); form != "" {
 		return ": write it without brackets, quotation marks and Args=: " + form
 	}
@@ -19,12 +21,33 @@ func rightForm(value, item string, commands []string) string {
 	if role, err := emr.ParseRole(item); err == nil {
 		return " is a role: the node's role is found out, or given by --role " + string(role) + "; addresses for it are given by --" + poolFlag(role)
 	}
-	if item == value && strings.Trim(item, "abcdefghijklmnopqrstuvwxyz") == "" {
-		if command := text.Nearest(item, commands); command != "" {
-			return ": is the command " + command + " meant? It goes before addresses"
+	if item == value && strings.Trim(strings.ToLower(item), "abcdefghijklmnopqrstuvwxyz") == "" {
+		command := text.Nearest(item, commands)
+		switch {
+		case command == "":
+		case command == item:
+			return " is a command, and a command goes before addresses"
+		case first:
+			return " is no command and no address: did you mean " + command + "?"
+		default:
+			return " is no address: did you mean the command " + command + "? It goes before addresses"
 		}
 	}
 	return ""
+}
+
+// inFull returns a network whose last numbers were left out in full, 10.0.0.0/8 for 10/8, or "". It
+// guesses nothing if the numbers that are there do not fit the prefix length.
+func inFull(block, bits string) string {
+	missing := 3 - strings.Count(block, ".")
+	if missing < 1 {
+		return ""
+	}
+	p, err := netip.ParsePrefix(block + strings.Repeat(".0", missing) + "/" + bits)
+	if err != nil || !p.Addr().Is4() || p != p.Masked() {
+		return ""
+	}
+	return p.String()
 }
 
 // poolFlag returns the flag that names the pool of a role.

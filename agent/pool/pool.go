@@ -215,7 +215,7 @@ func (l *list) add(place, value string) {
 		for _, item := range items {
 			first, last, err := parseSpan(item)
 			if err != nil {
-				if hint := rightForm(value, item, l.commands); hint != "" {
+				if hint := rightForm(value, item, len(l.addresses)+len(l.problems) == 0, l.commands); hint != "" {
 					fail("%s", hint)
 					if item != value && pasted(value) != "" {
 						return // the hint is about the whole argument
@@ -251,6 +251,9 @@ func (l *list) add(place, value string) {
 func parseSpan(item string) (first, last uint32, err error) {
 	if block, bits, ok := strings.Cut(item, "/"); ok {
 		a, err := text.IPv4(block)
+		if full := inFull(block, bits); err != nil && full != "" {
+			return 0, 0, fmt.Errorf("has fewer than four numbers before the slash; meant is perhaps %s", full)
+		}
 		if err != nil {
 			return 0, 0, err
 		}
@@ -354,12 +357,17 @@ func ParseCIDRs(what string, texts []string) ([]netip.Prefix, error) {
 }
 
 func parseCIDR(item string) (netip.Prefix, error) {
-	if !strings.Contains(item, "/") {
-		a, err := text.IPv4(item)
-		return netip.PrefixFrom(a, 32), err
-	}
-	if _, _, err := parseSpan(item); err != nil {
+	_, _, err := parseSpan(item)
+	isBlock := strings.Contains(item, "/")
+	switch {
+	case strings.Count(item, ":") > 1:
+		return netip.Prefix{}, errors.New("is IPv6; only IPv4 is translated")
+	case !isBlock && strings.Contains(item, "-"):
+		return netip.Prefix{}, errors.New("is no network; expected a CIDR such as 192.168.0.0/16, or one address")
+	case err != nil:
 		return netip.Prefix{}, err
+	case !isBlock:
+		item += "/32"
 	}
 	return netip.ParsePrefix(item)
 }

@@ -134,7 +134,7 @@ func TestParseCIDRs(t *testing.T) {
 	if want := "[192.168.0.0/16 172.16.0.0/12 10.9.9.9/32 0.0.0.0/0]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
-	_, err = ParseCIDRs("--only-cidr", []string{"192.168.1.0/16", "fd00::/8,10.0.0.0/8", "10.0.0.0/x", "10.0.0.1-2"})
+	_, err = ParseCIDRs("--only-cidr", []string{"192.168.1.0/16", "fd00::/8,10.0.0.0/8", "10.0.0.0/x", "10.0.0.1-2", "10/8 172.16/12", "10.0.1/16"})
 	if err == nil {
 		t.Fatal("wrong networks were accepted")
 	}

@@ -252,7 +252,7 @@ func (v Result) Remedy() string {
 		who = v.static.String()
 	}
 	if v.direct {
-		return fmt.Sprintf("a socket bound to %s does reach %s, ordinary traffic does not: other rules or routes of this node give it another source; look at iptables -t nat -S POSTROUTING, ip rule and ip route get %s",
+		return fmt.Sprintf("a socket bound to %s does reach %s, ordinary traffic does not: other rules or routes of this node give it another source; look at nft list ruleset, iptables-save, ip rule and ip route get %s",
 			who, v.Target, v.to.Addr())
 	}
 	switch FailureOf(v.Err) {

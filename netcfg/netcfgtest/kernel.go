@@ -24,6 +24,7 @@ var builtin = []string{"OUTPUT", "POSTROUTING", "PREROUTING"}
 // Kernel holds links with addresses, and one nat table. It is safe for concurrent use.
 type Kernel struct {
 	mu      sync.Mutex
+	backend netcfg.Backend
 	links   []netcfg.Link
 	chains  []netcfg.Chain    // ours, by name
 	table   map[string][]rule // rules of the built-in chains, ours and others', in order
@@ -45,7 +46,7 @@ type rule struct {
 
 // New returns a kernel with these links and their addresses, and with an empty nat table.
 func New(links ...netcfg.Link) *Kernel {
-	k := &Kernel{table: map[string][]rule{}, translated: map[netip.Addr]int{}}
+	k := &Kernel{backend: netcfg.IptablesLegacy, table: map[string][]rule{}, translated: map[netip.Addr]int{}}
 	for _, l := range links {
 		l.Addrs = slices.Clone(l.Addrs)
 		k.links = append(k.links, l)
@@ -82,7 +83,7 @@ func (k *Kernel) Observe(ctx context.Context, mac net.HardwareAddr, gone ...neti
 	if err != nil {
 		return netcfg.Observed{}, err
 	}
-	o := netcfg.Observed{Link: link, Others: others, Backend: netcfg.IptablesLegacy, Rules: k.rules(), Before: slices.Clone(k.before),
+	o := netcfg.Observed{Link: link, Others: others, Backend: k.backend, Rules: k.rules(), Before: slices.Clone(k.before),
 		Translated: map[netip.Addr]int{}}
 	for a, n := range k.translated {
 		o.Conntrack.Count += n
@@ -180,7 +181,7 @@ func (k *Kernel) link(index int) (*netcfg.Link, error) {
 }
 
 func (k *Kernel) setRules(c netcfg.SetRules) error {
-	if c.Backend != netcfg.IptablesLegacy {
+	if c.Backend != k.backend {
 		return fmt.Errorf("backend %s is not this kernel's", c.Backend)
 	}
 	table := map[string][]rule{}
@@ -266,6 +267,13 @@ func (k *Kernel) SetUntracked(err error, rules ...netcfg.Untracking) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.untracked, k.rawError = rules, err
+}
+
+// SetBackend makes the rules those of a backend, in reports. New takes iptables-legacy.
+func (k *Kernel) SetBackend(b netcfg.Backend) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.backend = b
 }
 
 // SetDown switches a link off or on.

@@ -235,7 +235,7 @@ func foreignRules(_ string, count int) (found []figure, err error) {
 	return found, nil
 }
 
-// batches is how many batches BenchmarkFirstPacket takes the median of.
+// batches is how many batches BenchmarkFirstPacket takes the median of: its constant turns.
 const batches = 200
 
 // firstPacket measures the first packet of a flow through the rules, beside one without any and one

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -18,6 +22,27 @@ func TestRender(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no row %q in\n%s", want, text)
 		}
+	}
+}
+
+// The table says how many batches a figure is the median of, and the benchmark has that constant.
+func TestBatches(t *testing.T) {
+	const name = "turns"
+	file, err := parser.ParseFile(token.NewFileSet(), "../../netcfg/bench_test.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := ""
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && spec.Names[0].Name == name && len(spec.Values) == 1 {
+			if lit, ok := spec.Values[0].(*ast.BasicLit); ok {
+				value = lit.Value
+			}
+		}
+		return true
+	})
+	if value != strconv.Itoa(batches) {
+		t.Errorf("the benchmark has %s = %q, and the table says %d", name, value, batches)
 	}
 }
 
