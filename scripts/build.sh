@@ -22,4 +22,6 @@ progress() {
 	done
 }
 
-go build -v -o "$output" "$@" "$package" 2>&1 >/dev/null | progress
+# The compiler collects garbage half as often as by default: it takes 50 s of CPU in place of 64 for the SDK's package ec2, and
+# 1.7 GB of memory in place of 1.4.
+GOGC=${GOGC:-200} go build -v -o "$output" "$@" "$package" 2>&1 >/dev/null | progress
