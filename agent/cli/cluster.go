@@ -45,9 +45,9 @@ pipeline. The list of addresses is that of the bootstrap action, unless flags na
 		},
 	}, &cluster.Report{})
 	all.AddCommand(check)
-	c.flags.add(check.Flags(), append(roleFlags, flagRegion, flagWait), nil)
+	c.flags.add(check, append(roleFlags, flagRegion, flagWait), nil)
 	// These may also stand before check.
-	c.flags.add(all.PersistentFlags(), awsFlags, map[string]time.Duration{flagIMDS: operator.IMDSTimeout})
+	c.flags.addBelow(all, awsFlags, map[string]time.Duration{flagIMDS: operator.IMDSTimeout})
 	return all
 }
 

@@ -138,13 +138,15 @@ func (f *flagText) Set(s string) error {
 // flags are the flags of one command line.
 type flags struct {
 	env   agent.Environment
+	only  string // the command that alone gets its flags; "" if all commands get theirs
+	all   []definition
 	texts map[string]*flagText // by the flag's name; commands share them
 	read  bool                 // config was called
 }
 
 func newFlags(env agent.Environment) flags {
-	f := flags{env: env, texts: map[string]*flagText{}}
-	for _, d := range definitions() {
+	f := flags{env: env, all: definitions(), texts: map[string]*flagText{}}
+	for _, d := range f.all {
 		f.texts[d.name] = &flagText{kind: d.kind, list: d.kind == "IPS" || d.kind == "CIDRS" || d.kind == "HOST:PORT" || d.kind == "TAG"}
 	}
 	return f
@@ -154,9 +156,22 @@ func newFlags(env agent.Environment) flags {
 func (f *flags) isList(name string) bool { return f.texts[name] != nil && f.texts[name].list }
 
 // add gives a command flags. defaults are the defaults that only this command has.
-func (f *flags) add(set *pflag.FlagSet, names []string, defaults map[string]time.Duration) {
+func (f *flags) add(cmd *cobra.Command, names []string, defaults map[string]time.Duration) {
+	if f.only == "" || f.only == cmd.Name() {
+		f.addTo(cmd.Flags(), names, defaults)
+	}
+}
+
+// addBelow gives flags to a command and the commands below it.
+func (f *flags) addBelow(cmd *cobra.Command, names []string, defaults map[string]time.Duration) {
+	if f.only == "" {
+		f.addTo(cmd.PersistentFlags(), names, defaults)
+	}
+}
+
+func (f *flags) addTo(set *pflag.FlagSet, names []string, defaults map[string]time.Duration) {
 	set.SortFlags = false
-	for _, d := range definitions() {
+	for _, d := range f.all {
 		if !slices.Contains(names, d.name) {
 			continue
 		}
