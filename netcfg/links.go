@@ -28,6 +28,7 @@ func readLinks(ctx context.Context) ([]Link, error) {
 	for _, l := range list {
 		byIndex[l.Attrs().Index] = l
 	}
+	everywhere := sysctlOn("all")
 	var links []Link
 	for _, l := range list {
 		a := l.Attrs()
@@ -50,7 +51,7 @@ func readLinks(ctx context.Context) ([]Link, error) {
 			}
 			link.Addrs = append(link.Addrs, address)
 		}
-		link.Promote = sysctlOn("all") || sysctlOn(a.Name)
+		link.Promote = everywhere || sysctlOn(a.Name)
 		links = append(links, link)
 	}
 	return links, nil

@@ -176,7 +176,9 @@ func (p *program) run(ctx context.Context, path, input string, out io.Writer, ar
 	cmd.Cancel = kill
 	// A busy node may need some time to pass on what a program that has ended wrote.
 	cmd.WaitDelay = 3 * time.Second
-	cmd.Stdin = strings.NewReader(input)
+	if input != "" { // otherwise the program reads /dev/null, which costs less than an empty pipe
+		cmd.Stdin = strings.NewReader(input)
+	}
 	stderr := &limited{left: maxText}
 	stdout, complaints := &refusal{Writer: out}, &refusal{Writer: stderr}
 	cmd.Stdout, cmd.Stderr = stdout, complaints

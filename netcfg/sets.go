@@ -138,7 +138,11 @@ func (t *nfTable) decode(r nfRule) []Rule {
 // readSets reads the sets that rules of the table look destinations up in.
 func (t *nfTable) readSets(ctx context.Context) error {
 	t.sets = map[string][]netip.Addr{}
+	isLookup := func(e nfExpr) bool { return e.name == "lookup" }
 	for _, r := range t.rules {
+		if !slices.ContainsFunc(r.exprs, isLookup) { // decoding the rule takes longer
+			continue
+		}
 		name := decodeExprs(r.exprs).set.name
 		if name == "" {
 			continue

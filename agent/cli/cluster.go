@@ -44,9 +44,9 @@ pipeline. The list of addresses is that of the bootstrap action, unless flags na
 		},
 	}, &cluster.Report{})
 	all.AddCommand(check)
-	c.flags.add(check.Flags(), append(roleFlags, flagRegion, flagWait), nil)
+	c.flags.add(check, append(roleFlags, flagRegion, flagWait), nil)
 	// These may also stand before check.
-	c.flags.add(all.PersistentFlags(), awsFlags, map[string]own{
+	c.flags.addBelow(all, awsFlags, map[string]own{
 		flagIMDS:    {shown: shortDuration(operator.IMDSTimeout)},
 		flagTimeout: eachLook("with --wait"),
 		flagPrefix:  {help: "where the records are in Parameter Store (default: the bootstrap action's, else " + agent.DefaultPrefix + ")"},

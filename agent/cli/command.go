@@ -23,6 +23,9 @@ var (
 	doctorFlags  = map[string]own{flagIMDS: {shown: shortDuration(agent.DefaultDoctorIMDSTimeout)}, flagLockWait: {shown: shortDuration(agent.DefaultDoctorLockWait)}}
 )
 
+// restoreCommand is the command that a timer runs every minute.
+const restoreCommand = "restore"
+
 // poweroffCommand is the release by emr-static-ip-release.service.
 const poweroffCommand = "at-poweroff"
 
@@ -30,6 +33,7 @@ const poweroffCommand = "at-poweroff"
 // same as apply.
 func (c *commandLine) tree() *cobra.Command {
 	c.flags = newFlags(c.env)
+	c.flags.only = c.only
 	root := &cobra.Command{
 		Use:               "emr-static-ip [flags] MASTER_IP CORE_IP...",
 		Short:             "Give an EMR node a static private IP",
@@ -50,8 +54,8 @@ func (c *commandLine) tree() *cobra.Command {
 	root.SetOut(c.env.Stdout)
 	root.SetErr(c.env.Stderr)
 	root.SetHelpFunc(c.help)
-	c.flags.add(root.Flags(), applyFlags, nil)
-	c.flags.add(root.Flags(), nodeFlags, nil)
+	c.flags.add(root, applyFlags, nil)
+	c.flags.add(root, nodeFlags, nil)
 	run := &c.report
 	root.AddCommand(c.printing(c.apply(), run), c.printing(c.plan(), run), c.printing(c.doctorCommand(), &doctor.Diagnosis{}), c.printing(c.retryCommand(), run), c.printing(c.poweroffCommand(), run),
 		c.printing(c.release(), run), c.printing(c.restore(), run), c.printing(c.statusCommand(), &agent.Status{Verdict: agent.VerdictUnknown}), c.ledger(), c.cluster(),
@@ -71,8 +75,8 @@ second run changes nothing.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: c.run(c.program.Apply),
 	}
-	c.flags.add(cmd.Flags(), applyFlags, nil)
-	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	c.flags.add(cmd, applyFlags, nil)
+	c.flags.add(cmd, nodeFlags, nil)
 	return cmd
 }
 
@@ -85,8 +89,8 @@ func (c *commandLine) plan() *cobra.Command {
 		Args:    cobra.ArbitraryArgs,
 		RunE:    c.run(c.program.Plan),
 	}
-	c.flags.add(cmd.Flags(), applyFlags, nil)
-	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	c.flags.add(cmd, applyFlags, nil)
+	c.flags.add(cmd, nodeFlags, nil)
 	return cmd
 }
 
@@ -96,8 +100,8 @@ func (c *commandLine) retryCommand() *cobra.Command {
 		Use: retryCommand, Short: "Repeat a failed apply, for the timer of --on-error continue", Hidden: true, Args: cobra.ArbitraryArgs,
 		RunE: c.run(c.program.Apply),
 	}
-	c.flags.add(cmd.Flags(), applyFlags, nil)
-	c.flags.add(cmd.Flags(), nodeFlags, nil)
+	c.flags.add(cmd, applyFlags, nil)
+	c.flags.add(cmd, nodeFlags, nil)
 	return cmd
 }
 
@@ -107,7 +111,7 @@ func (c *commandLine) release() *cobra.Command {
 	cmd.Long = `Give this node's static IP back: remove rules and address from the kernel, delete the record, and
 unassign the address in EC2. An interrupted release goes on when it is run again.`
 	cmd.Example = `  emr-static-ip release`
-	c.flags.add(cmd.Flags(), nodeFlags, lastRun)
+	c.flags.add(cmd, nodeFlags, lastRun)
 	return cmd
 }
 
@@ -116,7 +120,7 @@ unassign the address in EC2. An interrupted release goes on when it is run again
 func (c *commandLine) poweroffCommand() *cobra.Command {
 	cmd := c.withoutAddresses(poweroffCommand, "it gives back what this node has", c.run(c.program.Release))
 	cmd.Short, cmd.Hidden = "Release at poweroff, for the unit of instances outside EMR", true
-	c.flags.add(cmd.Flags(), nodeFlags, lastRun)
+	c.flags.add(cmd, nodeFlags, lastRun)
 	return cmd
 }
 
@@ -127,7 +131,7 @@ func (c *commandLine) restore() *cobra.Command {
 systemd timer runs it every minute. The exit code is 12 if EC2 no longer gives the static IP to this
 node: address and rules are then taken out.`
 	cmd.Example = `  emr-static-ip restore`
-	c.flags.add(cmd.Flags(), nodeFlags, restoreFlags)
+	c.flags.add(cmd, nodeFlags, restoreFlags)
 	return cmd
 }
 
@@ -145,8 +149,8 @@ exit code is the verdict:
 Any other code means that there is no verdict.`
 	cmd.Example = `  emr-static-ip status -o json
   emr-static-ip status --wait 1m`
-	c.flags.add(cmd.Flags(), nodeFlags, statusFlags)
-	c.flags.add(cmd.Flags(), []string{flagWait}, nil)
+	c.flags.add(cmd, nodeFlags, statusFlags)
+	c.flags.add(cmd, []string{flagWait}, nil)
 	return cmd
 }
 
@@ -179,10 +183,10 @@ list and the settings of the last run. The exit code is that of the first failed
 			return c.work(cmd, args, c.doctor)
 		},
 	}
-	c.flags.add(cmd.Flags(), applyFlags, nil)
-	c.flags.add(cmd.Flags(), []string{flagSubnet, flagRegion, flagCluster, flagRoleName}, nil)
-	c.flags.add(cmd.Flags(), nodeFlags, doctorFlags)
-	c.flags.add(cmd.Flags(), []string{flagBundle}, nil)
+	c.flags.add(cmd, applyFlags, nil)
+	c.flags.add(cmd, []string{flagSubnet, flagRegion, flagCluster, flagRoleName}, nil)
+	c.flags.add(cmd, nodeFlags, doctorFlags)
+	c.flags.add(cmd, []string{flagBundle}, nil)
 	return cmd
 }
 
@@ -212,7 +216,7 @@ func (c *commandLine) version() *cobra.Command {
 			return nil
 		},
 	}
-	c.flags.add(cmd.Flags(), []string{flagOutput}, nil)
+	c.flags.add(cmd, []string{flagOutput}, nil)
 	return cmd
 }
 

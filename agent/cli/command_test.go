@@ -375,3 +375,40 @@ func FuzzCommandLine(f *testing.F) {
 		}
 	})
 }
+
+// The restore of the timer builds the flags of no other command. It has the same flags as always.
+func TestOnlyRestore(t *testing.T) {
+	environ := func(variables ...string) agent.Environment {
+		return agent.Environment{Environ: func() []string { return append(variables, "HOME=/root") }}
+	}
+	for _, c := range []struct {
+		args []string
+		env  agent.Environment
+		want string
+	}{
+		{[]string{"restore"}, environ(), restoreCommand},
+		{[]string{"restore", "--timeout", "100s", "--state-dir", "/var/lib/other"}, environ(), restoreCommand},
+		{[]string{"restore"}, environ("EMR_STATIC_IP_CORE_IP=10.0.1.20"), ""},
+		{[]string{"--verbose", "restore"}, environ(), ""}, {[]string{"status"}, environ(), ""}, {nil, environ(), ""},
+	} {
+		if got := onlyCommand(c.args, c.env); got != c.want {
+			t.Errorf("%q, %q: %q, want %q", c.args, c.env.Environ(), got, c.want)
+		}
+	}
+	usage := func(only string) string {
+		root := (&commandLine{only: only}).tree()
+		cmd, _, err := root.Find([]string{restoreCommand})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, other := range everyCommand(root) {
+			if only != "" && other != cmd && other.Flag(flagTimeout) != nil {
+				t.Errorf("%s has flags", other.Name())
+			}
+		}
+		return cmd.UsageString()
+	}
+	if got, want := usage(restoreCommand), usage(""); got != want || !strings.Contains(got, "--"+flagTimeout) {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}

@@ -140,13 +140,15 @@ func (f *flagText) Set(s string) error {
 // flags are the flags of one command line.
 type flags struct {
 	env   agent.Environment
+	only  string // the command that alone gets its flags; "" if all commands get theirs
+	all   []definition
 	texts map[string]*flagText // by the flag's name; commands share them
 	read  bool                 // config was called
 }
 
 func newFlags(env agent.Environment) flags {
-	f := flags{env: env, texts: map[string]*flagText{}}
-	for _, d := range definitions() {
+	f := flags{env: env, all: definitions(), texts: map[string]*flagText{}}
+	for _, d := range f.all {
 		f.texts[d.name] = &flagText{kind: d.kind, list: d.kind == "IPS" || d.kind == "CIDRS" || d.kind == "HOST:PORT" || d.kind == "TAG"}
 	}
 	return f
@@ -181,9 +183,22 @@ func with(base map[string]own, more ...map[string]own) map[string]own {
 }
 
 // add gives a command flags. owns is what only this command has about them.
-func (f *flags) add(set *pflag.FlagSet, names []string, owns map[string]own) {
+func (f *flags) add(cmd *cobra.Command, names []string, owns map[string]own) {
+	if f.only == "" || f.only == cmd.Name() {
+		f.addTo(cmd.Flags(), names, owns)
+	}
+}
+
+// addBelow gives flags to a command and the commands below it.
+func (f *flags) addBelow(cmd *cobra.Command, names []string, owns map[string]own) {
+	if f.only == "" {
+		f.addTo(cmd.PersistentFlags(), names, owns)
+	}
+}
+
+func (f *flags) addTo(set *pflag.FlagSet, names []string, owns map[string]own) {
 	set.SortFlags = false
-	for _, d := range definitions() {
+	for _, d := range f.all {
 		if !slices.Contains(names, d.name) {
 			continue
 		}

@@ -89,14 +89,14 @@ when it is interrupted (Ctrl-C), with exit code 0. With -o json each line is an 
 		c.printing(cmd, &ledger.Report{Command: cmd.Name()})
 	}
 	place := []string{flagSubnet, flagRegion}
-	c.flags.add(list.Flags(), append(place, flagRegions), nil)
-	c.flags.add(watch.Flags(), place, nil)
+	c.flags.add(list, append(place, flagRegions), nil)
+	c.flags.add(watch, place, nil)
 	for _, cmd := range []*cobra.Command{gc, repair, remove} {
-		c.flags.add(cmd.Flags(), append(place, flagYes), nil)
+		c.flags.add(cmd, append(place, flagYes), nil)
 	}
-	c.flags.add(repair.Flags(), []string{flagClaimTag}, nil)
+	c.flags.add(repair, []string{flagClaimTag}, nil)
 	// These may also stand before list and the others.
-	c.flags.add(all.PersistentFlags(), awsFlags, map[string]own{flagIMDS: {shown: shortDuration(operator.IMDSTimeout)}, flagTimeout: eachLook("watch")})
+	c.flags.addBelow(all, awsFlags, map[string]own{flagIMDS: {shown: shortDuration(operator.IMDSTimeout)}, flagTimeout: eachLook("watch")})
 	return all
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,7 +67,7 @@ func (p Program) Main(ctx context.Context, args []string, env agent.Environment)
 	env.Redactor = &host.Redactor{}
 	env.Redactor.HideEnvironment(env.Getenv)
 	env.Stdout, env.Stderr = env.Redactor.Writer(env.Stdout), env.Redactor.Writer(env.Stderr)
-	c := commandLine{program: p, args: args, env: env, stdout: stdout, logFormat: agent.DefaultLogFormat}
+	c := commandLine{program: p, args: args, env: env, stdout: stdout, logFormat: agent.DefaultLogFormat, only: onlyCommand(args, env)}
 	err := c.execute(ctx)
 	if err == nil {
 		return c.print(c.code, nil)
@@ -94,6 +95,7 @@ type commandLine struct {
 	args      []string
 	env       agent.Environment
 	stdout    io.Writer // env.Stdout without its redactor
+	only      string    // the command that alone gets its flags; "" if all commands get theirs
 	flags     flags
 	problems  []error // of the command line as such, found before its values are looked at
 	logFormat string  // as asked for, as soon as that is known
@@ -112,6 +114,17 @@ type commandLine struct {
 	began   time.Time
 }
 
+// onlyCommand returns restore if args ask for that. The timer saves the time to give all other
+// commands their flags. It returns "" if the flags of all commands may be needed, as for a warning
+// of a variable that matches none.
+func onlyCommand(args []string, env agent.Environment) string {
+	ours := func(variable string) bool { return strings.HasPrefix(variable, variablePrefix) }
+	if len(args) == 0 || args[0] != restoreCommand || env.Environ != nil && slices.ContainsFunc(env.Environ(), ours) {
+		return ""
+	}
+	return restoreCommand
+}
+
 func (c *commandLine) problem(format string, args ...any) {
 	c.problems = append(c.problems, fmt.Errorf(format, args...))
 }
@@ -126,8 +139,9 @@ func (c *commandLine) execute(ctx context.Context) error {
 		if err := complete(root); err != nil {
 			return err
 		}
-	} else {
-		kept = c.scan(root, kept)
+	} else if kept = c.scan(root, kept); c.only != "" && len(c.problems) > 0 {
+		c.only, c.problems = "", nil // the texts of problems name flags of other commands
+		return c.execute(ctx)
 	}
 	root.SetArgs(append([]string{}, kept...)) // never nil, for which cobra takes os.Args
 	cmd, err := root.ExecuteContextC(ctx)

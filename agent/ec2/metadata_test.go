@@ -1,8 +1,12 @@
 package ec2
 
 import (
+	"io"
+	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,15 +32,20 @@ func (s *slowIMDS) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	s.most.Store(max(s.most.Load(), s.now.Add(1)))
 	defer s.now.Add(-1)
-	time.Sleep(s.latency(r.URL.Path))
-	return s.imdsAnswers.RoundTrip(r)
+	select {
+	case <-time.After(s.latency(r.URL.Path)):
+		return s.imdsAnswers.RoundTrip(r)
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
 }
 
 func (s *slowIMDS) env() host.Environment {
 	return host.Environment{HTTP: s, LookupEnv: func(string) (string, bool) { return "", false }, Rand: func() float64 { return 0 }}
 }
 
-// Requests that do not depend on each other are under way at once, at most imdsAtOnce of them.
+// Requests of Identity that do not depend on each other are under way at once, at most imdsAtOnce.
+// Those of Refresh go one after the other.
 func TestRoundTrips(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
@@ -68,9 +77,63 @@ func TestRoundTrips(t *testing.T) {
 			if _, ok := OpenIMDS(s.env()).Refresh(t.Context(), id, vpc); !ok {
 				t.Fatal("refused")
 			}
-			check(began, 2, gets, gets)
+			check(began, 1+gets, gets, 1) // for a token first
 		}
 	})
+}
+
+// Refresh opens one connection. It begins no request after one that failed. It does not wait longer
+// for an IMDS that hangs than requests at once would.
+func TestRefreshIsLight(t *testing.T) {
+	var opened atomic.Int32
+	answers := goodIMDS()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, err := answers.RoundTrip(r)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		maps.Copy(w.Header(), answer.Header)
+		w.WriteHeader(answer.StatusCode)
+		_, _ = io.Copy(w, answer.Body)
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	env := host.Environment{LookupEnv: func(name string) (string, bool) { return server.URL, name == imdsEndpoint }}
+	mac, err := net.ParseMAC(testMAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := Identity{InstanceID: answers.values["instance-id"], MAC: mac}
+	if id, ok := OpenIMDS(env).Refresh(t.Context(), known, true); !ok || len(id.Addresses) != 2 || len(id.VPC) != 2 {
+		t.Errorf("%v, %v", id, ok)
+	}
+	if n := opened.Load(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+	nic := "network/interfaces/macs/" + testMAC + "/"
+	for hangs, gets := range map[string]int32{"instance-id": 1, nic + "local-ipv4s": 2, nic + "vpc-ipv4-cidr-blocks": 3} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &slowIMDS{imdsAnswers: goodIMDS(), latency: func(path string) time.Duration {
+				if strings.HasSuffix(path, hangs) {
+					return time.Hour
+				}
+				return IMDSAttempt * 9 / 10
+			}}
+			began := time.Now()
+			if _, ok := OpenIMDS(s.env()).Refresh(t.Context(), known, true); ok {
+				t.Error("accepted")
+			}
+			if took := time.Since(began); took > 2*IMDSAttempt || s.gets.Load() > gets {
+				t.Errorf("%s hangs: %s, %d requests, want at most %s, %d", hangs, took, s.gets.Load(), 2*IMDSAttempt, gets)
+			}
+		})
+	}
 }
 
 // The token expires at any moment, also between requests that go at once. A request that gets a new

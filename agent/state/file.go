@@ -36,9 +36,12 @@ const maxState = 1 << 20
 // Load reads the state that an earlier run left in dir. If there is none, Load returns (State{},
 // false, nil). If instanceID is not empty and the file belongs to another instance, the error is
 // ErrForeign, since its addresses are somebody else's. Load returns no state with an error.
-func Load(dir, instanceID string) (State, bool, error) {
+func Load(dir, instanceID string) (State, bool, error) { return load(dir, instanceID, decodeState) }
+
+// load is Load with decode in place of decodeState.
+func load(dir, instanceID string, decode func([]byte) (State, error)) (State, bool, error) {
 	p := filepath.Join(dir, File)
-	s, err := loadState(dir, p)
+	s, err := loadState(dir, p, decode)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return State{}, false, nil
@@ -51,7 +54,7 @@ func Load(dir, instanceID string) (State, bool, error) {
 	return s, true, nil
 }
 
-func loadState(dir, p string) (State, error) {
+func loadState(dir, p string, decode func([]byte) (State, error)) (State, error) {
 	if err := checkOwnDir(dir); err != nil {
 		return State{}, err
 	}
@@ -65,7 +68,7 @@ func loadState(dir, p string) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	return decodeState(data)
+	return decode(data)
 }
 
 func decodeState(data []byte) (State, error) {

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -15,12 +14,12 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/cluster"
 	"github.com/emr-static-ip/emr-static-ip/agent/doctor"
 	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
+	_ "github.com/emr-static-ip/emr-static-ip/internal/oneproc"
 	"github.com/emr-static-ip/emr-static-ip/netcfg"
 )
 
 func main() {
 	crashLoudly()
-	runtime.GOMAXPROCS(1)   // it waits for the network and the kernel: more threads only cost CPU
 	debug.SetGCPercent(400) // restore, every minute, needs less than 16 MB: no collection
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)

@@ -8,11 +8,18 @@ import (
 )
 
 // Regexp is a regular expression. Its methods are those of regexp.Regexp.
-type Regexp struct{ compiled func() *regexp.Regexp }
+type Regexp struct {
+	expr string
+	once sync.Once
+	done *regexp.Regexp
+}
 
-// New returns a regular expression. The first use panics if it is malformed.
-func New(expr string) *Regexp {
-	return &Regexp{sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })}
+// New returns a regular expression. Each use panics if it is malformed.
+func New(expr string) *Regexp { return &Regexp{expr: expr} }
+
+func (r *Regexp) compiled() *regexp.Regexp {
+	r.once.Do(func() { r.done = regexp.MustCompile(r.expr) })
+	return r.done
 }
 
 // MatchString reports whether s has a match.
