@@ -47,7 +47,7 @@ func CheckDir(dir string) error {
 	if err != nil || len(foreign) == 0 {
 		return err
 	}
-	switch _, err := loadState(dir, filepath.Join(dir, File), decodeState); {
+	switch _, err := loadState(dir, filepath.Join(dir, File)); {
 	case err == nil, errors.Is(err, ErrVersion):
 		return nil // somebody keeps something beside a state
 	case errors.Is(err, ErrUnsafe) && filepath.Base(dir) == ownDirName:

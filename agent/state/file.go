@@ -36,12 +36,9 @@ const maxState = 1 << 20
 // Load reads the state that an earlier run left in dir. If there is none, Load returns (State{},
 // false, nil). If instanceID is not empty and the file belongs to another instance, the error is
 // ErrForeign, since its addresses are somebody else's. Load returns no state with an error.
-func Load(dir, instanceID string) (State, bool, error) { return load(dir, instanceID, decodeState) }
-
-// load is Load with decode in place of decodeState.
-func load(dir, instanceID string, decode func([]byte) (State, error)) (State, bool, error) {
+func Load(dir, instanceID string) (State, bool, error) {
 	p := filepath.Join(dir, File)
-	s, err := loadState(dir, p, decode)
+	s, err := loadState(dir, p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return State{}, false, nil
@@ -54,7 +51,7 @@ func load(dir, instanceID string, decode func([]byte) (State, error)) (State, bo
 	return s, true, nil
 }
 
-func loadState(dir, p string, decode func([]byte) (State, error)) (State, error) {
+func loadState(dir, p string) (State, error) {
 	if err := checkOwnDir(dir); err != nil {
 		return State{}, err
 	}
@@ -68,7 +65,7 @@ func loadState(dir, p string, decode func([]byte) (State, error)) (State, error)
 	if err != nil {
 		return State{}, err
 	}
-	return decode(data)
+	return decodeState(data)
 }
 
 func decodeState(data []byte) (State, error) {

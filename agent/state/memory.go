@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"errors"
 	"net/netip"
 	"reflect"
@@ -23,9 +22,6 @@ type Memory struct {
 	lenient bool  // see GoOn
 	unsaved error // why the state could not be saved in dir
 	damaged error // of Load; the file is put aside with the next Save
-
-	content []byte // of the last file that was decoded
-	decoded State  // from content
 }
 
 // NewMemory returns the Memory of the state file in dir. It reads nothing. root is the directory
@@ -44,22 +40,10 @@ func (m *Memory) Load(instanceID string) (err error) {
 		return nil
 	}
 	m.spare = false
-	if m.state, m.known, err = load(m.dir, instanceID, m.decode); Damaged(err) {
+	if m.state, m.known, err = Load(m.dir, instanceID); Damaged(err) {
 		m.damaged = err
 	}
 	return err
-}
-
-// decode is decodeState, but does not repeat it for the same content. A restore loads the file
-// before and after it waits for the lock.
-func (m *Memory) decode(content []byte) (s State, err error) {
-	if len(m.content) > 0 && bytes.Equal(content, m.content) {
-		return m.decoded, nil
-	}
-	if s, err = decodeState(content); err == nil {
-		m.content, m.decoded = content, s
-	}
-	return s, err
 }
 
 // Known reports whether there is a state file.

@@ -82,35 +82,3 @@ func TestUsable(t *testing.T) {
 		}
 	}
 }
-
-// A file that was not changed is not decoded again. One that was changed is, also by the Memory.
-func TestMemoryDecodesOnce(t *testing.T) {
-	dir := t.TempDir()
-	m := NewMemory(t.TempDir(), dir, "v1", nil)
-	phase := func(want Phase) {
-		t.Helper()
-		for range 2 {
-			if err := m.Load(""); err != nil || m.State().Phase != want {
-				t.Errorf("%s, %v, want %s", m.State().Phase, err, want)
-			}
-		}
-	}
-	for _, want := range []Phase{Claiming, Programmed, Released} {
-		if err := Save(dir, State{Phase: want, InstanceID: "i-1"}); err != nil {
-			t.Fatal(err)
-		}
-		phase(want)
-	}
-	s := m.State()
-	s.Phase = Attached
-	if err := m.Save(s); err != nil {
-		t.Fatal(err)
-	}
-	phase(Attached)
-	if err := Write(dir, []byte("{}")); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Load(""); !errors.Is(err, ErrCorrupt) || m.Known() {
-		t.Errorf("%v, known %v", err, m.Known())
-	}
-}
