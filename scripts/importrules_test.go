@@ -42,6 +42,12 @@ var rules = []rule{
 		applies:   productOutside(),
 	},
 	{
+		name: "neither the program nor the rehearsal links what brings the SDK's clients of SSO, Signin and STS: see agent/ec2/settings",
+		forbidden: oneOf("github.com/aws/aws-sdk-go-v2/config", "github.com/aws/aws-sdk-go-v2/credentials/logincreds", "github.com/aws/aws-sdk-go-v2/credentials/ssocreds",
+			"github.com/aws/aws-sdk-go-v2/credentials/stscreds", "github.com/aws/aws-sdk-go-v2/service/sts"),
+		applies: func(file string) bool { return !isTest(file) },
+	},
+	{
 		name: "only netcfg touches the kernel's network",
 		forbidden: oneOf("github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/mdlayher/netlink",
 			"github.com/coreos/go-iptables", "github.com/google/nftables"),
@@ -273,6 +279,10 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"agent/run.go", sdk + "service/emr", "the program does not link the SDK's client of EMR: see ec2.Service"},
 		{"agent/cluster/emr.go", sdk + "service/emr/types", "the program does not link the SDK's client of EMR: see ec2.Service"},
 		{"agent/ec2/service_test.go", sdk + "service/emr", ""},
+		{"agent/ec2/session.go", sdk + "config", "neither the program nor the rehearsal links what brings the SDK's clients of SSO, Signin and STS: see agent/ec2/settings"},
+		{"cmd/emrsim/certify.go", sdk + "service/sts", "neither the program nor the rehearsal links what brings the SDK's clients of SSO, Signin and STS: see agent/ec2/settings"},
+		{"agent/ec2/settings/settings_test.go", sdk + "config", ""},
+		{"agent/ec2/settings/credentials.go", sdk + "credentials/processcreds", ""},
 		{"agent/cluster/cluster.go", sdk + "service/ec2", "only agent/ec2 talks to EC2 and IMDS"},
 		{"agent/net.go", "github.com/vishvananda/netlink", "only netcfg touches the kernel's network"},
 		{"agent/net.go", "github.com/coreos/go-iptables/iptables", "only netcfg touches the kernel's network"},
