@@ -128,6 +128,7 @@ func TestProgramErrors(t *testing.T) {
 		{"no JSON", role, "echo secret", false},
 		{"another version", role, `echo '{"Version": 2, "AccessKeyId": "secret"}'`, false},
 		{"half", role, `echo '{"Version": 1, "AccessKeyId": "secret"}'`, false},
+		{"no end", role, "exec yes secret", false},
 		{"a process fails", "[default]\ncredential_process = echo no >&2; exit 3\n", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -151,6 +152,20 @@ func TestProgramErrors(t *testing.T) {
 			}
 			messages.Is(t, tt.name, err.Error())
 		})
+	}
+}
+
+// TestCLIProfile: the AWS CLI takes the profile that is read here. If both variables are set, it
+// would take the other one.
+func TestCLIProfile(t *testing.T) {
+	place(t, "[profile a]\nsso_session = corp\n[profile b]\nsso_session = corp\n", "", "AWS_PROFILE=a", "AWS_DEFAULT_PROFILE=b")
+	withCLI(t, `echo "{\"Version\": 1, \"AccessKeyId\": \"$AWS_PROFILE$AWS_DEFAULT_PROFILE\", \"SecretAccessKey\": \"s\"}"`)
+	cfg, err := Load(os.Getenv, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := cfg.Credentials.Retrieve(t.Context()); err != nil || c.AccessKeyID != "aa" {
+		t.Error(c.AccessKeyID, err)
 	}
 }
 
