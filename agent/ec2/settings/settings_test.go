@@ -72,8 +72,10 @@ var places = []struct {
 	{"both defaults", "[default]\nregion = eu-west-1\n[profile default]\nregion = us-west-2\n", "", nil},
 	{"a profile of no file", "[default]\nregion = eu-west-1\n", "", []string{"AWS_PROFILE=west"}},
 	{"a section twice", "[default]\nregion = eu-west-1\n[profile a]\n[default]\nregion = eu-west-2\nmax_attempts = 7\n", "", nil},
-	{"all indented", "[default]\n  region = eu-west-1\n  sdk_ua_app_id = x\n[profile west]\nregion = us-west-2\n", "", nil},
+	{"all indented", "[profile west]\nregion = us-west-2\n[default]\n  sdk_ua_app_id = x\n  region = eu-west-1\n", "", nil},
 	{"all indented by tabs", "[services here]\n\tec2 =\n\t\tendpoint_url = http://127.0.0.1:4566\n[default]\n\tregion = eu-west-1\n\tservices = here\n", "", nil},
+	{"services and then none", "[services here]\nec2 =\n  endpoint_url = http://127.0.0.1:4566\nec2 = x\n[default]\nregion = eu-west-1\nservices = here\n", "", nil},
+	{"remarks after tabs", "[default]\t; c\nregion = eu-west-1\t# c\nsdk_ua_app_id = x\t; c\n[profile\twest]\n", "", nil},
 	{"values with marks", "[default]\nsdk_ua_app_id = \"a#b\" # c\nregion: 'eu-west-1'\n", "", nil},
 	{"keys in both files", "[default]\n" + someKeys, "[default]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = other\naws_session_token = other\n", nil},
 	{"keys in both places", "", "[default]\n" + someKeys, []string{envKeys, envSecret, "AWS_SESSION_TOKEN=token"}},
@@ -200,6 +202,8 @@ func TestProblems(t *testing.T) {
 		{"a line", "[default]\nregion eu-west-1\n", "", nil},
 		{"a heading", "[default\n", "", nil},
 		{"before the heading", "region = eu-west-1\n", "", nil},
+		{"fewer than no attempts", "", "", []string{"AWS_MAX_ATTEMPTS=-1"}},
+		{"a setting without a name", "[default]\n= x\n", "", nil},
 		{"keys below a region", "[default]\nregion = eu-west-1\n  AWS_secret_access_key = secret\n", "", nil},
 		{"below a service", "[services x]\nec2 =\n  here\n", "", nil},
 		{"no PEM", "[default]\nca_bundle = /etc/hostname\n", "", nil},
@@ -254,6 +258,7 @@ func TestIndentedLines(t *testing.T) {
 		"a heading":        "  [default]\n  region = eu-west-1\n  [profile x]\n  region = us-west-2\n",
 		"as far":           "[default]\n  output =\n  region = eu-west-1\n",
 		"a long value":     "[default]\ncredential_process = /bin/x\n  --region=us-west-2\nregion = eu-west-1\n",
+		"a quotation mark": "[default]\noutput = \"\nregion = eu-west-1\n",
 		"nothing":          "\ufeff[default]\r\nregion = eu-west-1\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,6 +268,20 @@ func TestIndentedLines(t *testing.T) {
 				t.Error(s, err)
 			}
 		})
+	}
+}
+
+// TestQuotedProfile: a name with a blank has quotation marks in ~/.aws/config, as the AWS CLI writes.
+func TestQuotedProfile(t *testing.T) {
+	for _, name := range []string{"my west", "west"} {
+		place(t, "[profile \""+name+"\"]\nregion = us-west-2\n", "", "AWS_PROFILE="+name)
+		if s, err := Read(os.Getenv); err != nil || s.Region() != "us-west-2" {
+			t.Error(name, s, err)
+		}
+	}
+	place(t, "", "[\"west\"]\nregion = us-west-2\n", "AWS_PROFILE=west")
+	if s, err := Read(os.Getenv); err != nil || s.Region() != "us-west-2" {
+		t.Error(s, err)
 	}
 }
 
