@@ -3,6 +3,7 @@ package ec2
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2/settings"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
@@ -103,6 +105,26 @@ func TestNoCLI(t *testing.T) {
 			}
 			messages.Is(t, name, told(err))
 		})
+	}
+}
+
+// TestRoleTellsNoSecrets: AWS answers a wrong signature with what was signed, which has the session
+// token of the credentials that a role is asked for with.
+func TestRoleTellsNoSecrets(t *testing.T) {
+	const secret, token = "secret-of-the-base", "token-of-the-base"
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(config, []byte("[default]\nrole_arn = "+roleARN+"\naws_access_key_id = AKIDBASE\naws_secret_access_key = "+secret+"\naws_session_token = "+token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refusal := "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>x-amz-security-token:" + token + " by " + secret + "</Message></Error></ErrorResponse>"
+	env := variablesFor(t, &answers{list: []answer{{status: 403, body: refusal}}}, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_CONFIG_FILE="+config)
+	env.Redactor = &host.Redactor{}
+	_, err := Open(t.Context(), env, "us-east-1", 0)
+	if err == nil || !strings.Contains(err.Error(), token) {
+		t.Fatal(err)
+	}
+	if said := env.Redactor.Text(err.Error()); strings.Contains(said, token) || strings.Contains(said, secret) {
+		t.Error(said)
 	}
 }
 
