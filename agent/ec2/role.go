@@ -90,9 +90,10 @@ func (a assumed) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, err
 	}
 	c := out.credentials()
+	ahead := time.Duration(a.api.ahead.Load()) // the SDK's cache looks at the node's clock
 	return aws.Credentials{
 		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
-		CanExpire: true, Expires: c.Expiration, Source: a.role.ARN,
+		CanExpire: true, Expires: c.Expiration.Add(-ahead), Source: a.role.ARN,
 	}, nil
 }
 

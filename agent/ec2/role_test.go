@@ -1,8 +1,12 @@
 package ec2
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +17,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2/settings"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
+	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
 	"github.com/emr-static-ip/emr-static-ip/internal/golden"
 )
 
@@ -106,13 +111,80 @@ func TestNoCLI(t *testing.T) {
 	}
 }
 
+// TestRoleTellsNoSecrets: AWS answers a wrong signature with what was signed, which has the session
+// token of the credentials that a role is asked for with.
+func TestRoleTellsNoSecrets(t *testing.T) {
+	const secret, token = "secret-of-the-base", "token-of-the-base"
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(config, []byte("[default]\nrole_arn = "+roleARN+"\naws_access_key_id = AKIDBASE\naws_secret_access_key = "+secret+"\naws_session_token = "+token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refusal := "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>x-amz-security-token:" + token + " by " + secret + "</Message></Error></ErrorResponse>"
+	env := variablesFor(t, &answers{list: []answer{{status: 403, body: refusal}}}, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_CONFIG_FILE="+config)
+	env.Redactor = &host.Redactor{}
+	_, err := Open(t.Context(), env, "us-east-1", 0)
+	if err == nil || !strings.Contains(err.Error(), token) {
+		t.Fatal(err)
+	}
+	if said := env.Redactor.Text(err.Error()); strings.Contains(said, token) || strings.Contains(said, secret) {
+		t.Error(said)
+	}
+}
+
+// TestRoleFollowsNoRedirect: a token that proves who the node is goes nowhere else.
+func TestRoleFollowsNoRedirect(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("a.b.c"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var led atomic.Bool
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { led.Store(true) }))
+	defer elsewhere.Close()
+	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer server.Close()
+	env := variablesFor(t, nil, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_ENDPOINT_URL_STS="+server.URL, "AWS_WEB_IDENTITY_TOKEN_FILE="+token, "AWS_ROLE_ARN="+roleARN, "AWS_MAX_ATTEMPTS=1")
+	if _, err := Open(t.Context(), env, "us-east-1", 0); err == nil || led.Load() {
+		t.Error(led.Load(), err)
+	}
+}
+
+// TestRoleByOtherClock: if the node's clock is wrong, credentials hold for as long as AWS says all
+// the same.
+func TestRoleByOtherClock(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("a.b.c"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		ahead         time.Duration // of AWS
+		answer, token string
+	}{{-time.Hour, signedRole, ""}, {time.Hour, signedRole, ""}, {time.Hour, tokenRole, token}} {
+		end := time.Now().Add(tt.ahead + 15*time.Minute).UTC()
+		body := strings.ReplaceAll(tt.answer, "2099-01-01T00:00:00Z", end.Format(time.RFC3339))
+		s, err := session(t, &answers{list: []answer{{status: 200, body: body, date: time.Now().Add(tt.ahead)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		role := settings.Role{ARN: roleARN, Session: "me", Seconds: 900, Base: s.Config.Credentials, TokenFile: tt.token}
+		if tt.token != "" {
+			role.Base = nil
+		}
+		c, err := AssumeRole(s.Config, role).Retrieve(t.Context())
+		if left := time.Until(c.Expires); err != nil || left < 14*time.Minute || left > 16*time.Minute {
+			t.Errorf("AWS is ahead by %s: the credentials hold for %s (%v)", tt.ahead, left, err)
+		}
+	}
+}
+
 // TestOddRoles: an answer of STS without all of the credentials is none.
 func TestOddRoles(t *testing.T) {
 	messages := golden.Open(t, "odd-roles.txt")
 	for name, body := range map[string]string{
-		"empty":   "<AssumeRoleResponse/>",
-		"half":    "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId></Credentials></AssumeRoleResult></AssumeRoleResponse>",
-		"no date": "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>soon</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
+		"empty":    "<AssumeRoleResponse/>",
+		"half":     "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId></Credentials></AssumeRoleResult></AssumeRoleResponse>",
+		"no token": "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId><SecretAccessKey>s</SecretAccessKey><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
+		"no end":   "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken></Credentials></AssumeRoleResult></AssumeRoleResponse>",
+		"no date":  "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>soon</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := session(t, &answers{list: []answer{{status: 200, body: body}}}, "AWS_MAX_ATTEMPTS=1")

@@ -219,11 +219,12 @@ func (c *Client) endpoint(ctx context.Context) (at *url.URL, region string, err 
 }
 
 // ownEndpoint returns the endpoint that the operator's settings name. AWS_ENDPOINT_URL takes
-// precedence over the shared files, and the service's own variable over that.
+// precedence over the shared files, and the service's own variable over that. A setting can make all
+// of them count for nothing.
 func (c *Client) ownEndpoint(ctx context.Context) (string, bool) {
 	_, all := os.LookupEnv("AWS_ENDPOINT_URL")
 	_, one := os.LookupEnv("AWS_ENDPOINT_URL_" + strings.ToUpper(c.ID))
-	if !all || one {
+	if (!all || one) && !c.ignoresEndpoints(ctx) {
 		for _, source := range c.cfg.ConfigSources {
 			s, ok := source.(interface {
 				GetServiceBaseEndpoint(context.Context, string) (string, bool, error)
@@ -240,4 +241,21 @@ func (c *Client) ownEndpoint(ctx context.Context) (string, bool) {
 		return *c.cfg.BaseEndpoint, true
 	}
 	return "", false
+}
+
+// ignoresEndpoints reports whether the settings ask to ignore all endpoints in them. The first that
+// says something counts.
+func (c *Client) ignoresEndpoints(ctx context.Context) bool {
+	for _, source := range c.cfg.ConfigSources {
+		s, ok := source.(interface {
+			GetIgnoreConfiguredEndpoints(context.Context) (bool, bool, error)
+		})
+		if !ok {
+			continue
+		}
+		if ignored, found, err := s.GetIgnoreConfiguredEndpoints(ctx); err == nil && found {
+			return ignored
+		}
+	}
+	return false
 }

@@ -84,9 +84,10 @@ func eachSetting(t *testing.T, service string, test func(t *testing.T, region st
 		for _, variables := range [][]string{
 			nil, {"AWS_USE_FIPS_ENDPOINT=true"}, {"AWS_USE_DUALSTACK_ENDPOINT=true"}, {"AWS_USE_FIPS_ENDPOINT=true", "AWS_USE_DUALSTACK_ENDPOINT=true"},
 			{"AWS_ENDPOINT_URL=http://10.0.1.9:5000"}, {own + "https://own.example.com"}, {"AWS_ENDPOINT_URL=http://10.0.1.9:5000", own + "https://own.example.com/x"},
+			{"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true", "AWS_ENDPOINT_URL=http://10.0.1.9:5000", own + "https://own.example.com/x"},
 		} {
 			t.Run(region+" "+strings.Join(variables, " "), func(t *testing.T) {
-				test(t, region, append([]string{own, "AWS_USE_FIPS_ENDPOINT=", "AWS_USE_DUALSTACK_ENDPOINT="}, variables...))
+				test(t, region, append([]string{own, "AWS_USE_FIPS_ENDPOINT=", "AWS_USE_DUALSTACK_ENDPOINT=", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS="}, variables...))
 			})
 		}
 	}

@@ -89,7 +89,10 @@ func Load(ctx context.Context, env host.Environment, region string, imds ...IMDS
 		Container:  HTTPClient(env, attemptTimeout),
 		APIOptions: []func(*middleware.Stack) error{readAnswers},
 		IMDS:       imds[0].client,
-		AssumeRole: AssumeRole,
+		AssumeRole: func(cfg aws.Config, r settings.Role) aws.CredentialsProvider {
+			r.Base = redactCredentials(env.Redactor, r.Base)
+			return AssumeRole(cfg, r)
+		},
 	})
 	if err != nil {
 		return nil, exit.With(exit.Usage, fmt.Errorf("loading the AWS configuration: %w", err), configRemedy(env))

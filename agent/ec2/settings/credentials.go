@@ -238,14 +238,19 @@ func containerHost(name string) bool {
 type cli struct{ aws.CredentialsProvider }
 
 func byCLI(p Source, name string) *cli {
-	return &cli{cached(&program{args: []string{"aws", "configure", "export-credentials", "--format", "process"}, asked: p.called(name), cli: true})}
+	return &cli{cached(&program{
+		args: []string{"aws", "configure", "export-credentials", "--format", "process"}, asked: p.called(name), cli: true,
+		// To the AWS CLI AWS_DEFAULT_PROFILE takes precedence, to the SDKs AWS_PROFILE.
+		environ: []string{"AWS_PROFILE=" + p.Profile, "AWS_DEFAULT_PROFILE=" + p.Profile},
+	})}
 }
 
 // program gets credentials from another program: the AWS CLI, or the one of credential_process.
 type program struct {
-	args  []string
-	asked string // the setting because of which it runs
-	cli   bool
+	args    []string
+	asked   string // the setting because of which it runs
+	cli     bool
+	environ []string // what it has besides this process's environment
 }
 
 // ProgramError is the error of a program that should give credentials and does not.
@@ -293,9 +298,12 @@ func (p *program) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, processTimeout, errSlow)
 	defer cancel()
 	var said tail
+	var printed limit
 	builder := processcreds.NewCommandBuilderFunc(func(ctx context.Context) (*exec.Cmd, error) {
 		cmd := exec.CommandContext(ctx, p.args[0], p.args[1:]...)
+		cmd.Env = append(os.Environ(), p.environ...)
 		cmd.Stdin, cmd.Stderr, cmd.WaitDelay = os.Stdin, &said, processGrace // a code may be typed
+		cmd.Stdout = &printed
 		return cmd, nil
 	})
 	c, err := processcreds.NewProviderCommand(builder, func(o *processcreds.Options) { o.Timeout = -1 }).Retrieve(ctx)
@@ -312,7 +320,10 @@ func (p *program) Retrieve(ctx context.Context) (aws.Credentials, error) {
 			err = inner
 		}
 	}
-	if ctx.Err() != nil {
+	switch {
+	case printed > maxOutput:
+		err = errNoCredentials
+	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}
 	return c, &ProgramError{Asked: p.asked, CLI: p.cli, Said: said.line(), Err: err}
@@ -321,6 +332,19 @@ func (p *program) Retrieve(ctx context.Context) (aws.Credentials, error) {
 // ProviderSources returns where the credentials come from.
 func (p *program) ProviderSources() []aws.CredentialSource {
 	return []aws.CredentialSource{aws.CredentialSourceProcess}
+}
+
+// maxOutput limits what a program prints, in bytes. Credentials have a few thousand.
+const maxOutput = 1 << 20
+
+// limit counts what is written to it, and refuses more than maxOutput. The program gets SIGPIPE.
+type limit int
+
+func (l *limit) Write(data []byte) (int, error) {
+	if *l += limit(len(data)); *l > maxOutput {
+		return 0, errNoCredentials
+	}
+	return len(data), nil
 }
 
 // tail keeps the end of what is written to it.

@@ -128,6 +128,8 @@ func TestProgramErrors(t *testing.T) {
 		{"no JSON", role, "echo secret", false},
 		{"another version", role, `echo '{"Version": 2, "AccessKeyId": "secret"}'`, false},
 		{"half", role, `echo '{"Version": 1, "AccessKeyId": "secret"}'`, false},
+		{"no end", role, "exec yes secret", false},
+		{"much is said", role, "head -c 9999 /dev/zero | tr '\\0' x >&2; echo >&2; echo at last >&2; exit 1", false},
 		{"a process fails", "[default]\ncredential_process = echo no >&2; exit 3\n", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,7 +143,9 @@ func TestProgramErrors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = cfg.Credentials.Retrieve(t.Context())
+			ctx, cancel := context.WithTimeout(t.Context(), processTimeout/2) // no program is waited for
+			defer cancel()
+			_, err = cfg.Credentials.Retrieve(ctx)
 			var p *ProgramError
 			if !errors.As(err, &p) || p.Missing() != tt.missing || p.CLI != (tt.config == role) {
 				t.Fatalf("%#v", err)
@@ -151,6 +155,20 @@ func TestProgramErrors(t *testing.T) {
 			}
 			messages.Is(t, tt.name, err.Error())
 		})
+	}
+}
+
+// TestCLIProfile: the AWS CLI takes the profile that is read here. If both variables are set, it
+// would take the other one.
+func TestCLIProfile(t *testing.T) {
+	place(t, "[profile a]\nsso_session = corp\n[profile b]\nsso_session = corp\n", "", "AWS_PROFILE=a", "AWS_DEFAULT_PROFILE=b")
+	withCLI(t, `echo "{\"Version\": 1, \"AccessKeyId\": \"$AWS_PROFILE$AWS_DEFAULT_PROFILE\", \"SecretAccessKey\": \"s\"}"`)
+	cfg, err := Load(os.Getenv, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := cfg.Credentials.Retrieve(t.Context()); err != nil || c.AccessKeyID != "aa" {
+		t.Error(c.AccessKeyID, err)
 	}
 }
 
@@ -197,6 +215,9 @@ func TestContainer(t *testing.T) {
 		{"EKS", []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://169.254.170.23/v1/credentials", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=" + token}, "http://169.254.170.23/v1/credentials of a file"},
 		{"CloudShell", []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://localhost:1338/latest/meta-data/container/security-credentials", "AWS_CONTAINER_AUTHORIZATION_TOKEN=abc"},
 			"http://localhost:1338/latest/meta-data/container/security-credentials abc"},
+		{"EKS by IPv6", []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://[fd00:ec2::23]/v1/credentials"}, "http://[fd00:ec2::23]/v1/credentials "},
+		{"both", []string{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/x", "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1/y"}, "http://169.254.170.2/x "},
+		{"this machine", []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1/y"}, "http://127.0.0.1/y "},
 		{"TLS", []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI=https://creds.example.com/x"}, "https://creds.example.com/x "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,6 +9,9 @@ import (
 // anybody writes.
 const maxFile = 1 << 20
 
+// byteOrderMark begins files of some editors of Windows.
+const byteOrderMark = "\ufeff"
+
 // section has the settings under one heading of a shared file.
 type section struct {
 	values map[string]string
@@ -22,18 +25,35 @@ type section struct {
 // a setting that comes twice the last one counts.
 //
 // The format: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html. Like the AWS CLI,
-// and other than the SDK for Go, parse refuses what it does not understand.
+// and other than the SDK for Go, parse refuses what it does not understand. As with the AWS CLI, a
+// line belongs to the setting above if it is indented further than that setting. All settings of a
+// section may be indented.
 func parse(text string) (map[string]section, error) {
 	sections := map[string]section{}
 	var current *section
-	var last string // the setting that indented lines belong to
-	for i, line := range strings.Split(text, "\n") {
+	var last string // the setting that lines indented further than level belong to
+	level := 0
+	for i, line := range strings.Split(strings.TrimPrefix(text, byteOrderMark), "\n") {
 		line = strings.TrimRight(line, " \t\r")
 		content := strings.TrimLeft(line, " \t")
-		indented := content != line
+		indent := len(line) - len(content)
 		switch {
 		case content == "", content[0] == '#', content[0] == ';':
-		case content[0] == '[' && !indented:
+		case last != "" && indent > level && current.values[last] != "": // the value goes on
+			if strings.HasPrefix(strings.ToLower(content), "aws_") { // messages tell values, but no keys
+				return nil, fmt.Errorf("line %d is indented further than the setting above, and would be a part of its value: indent both alike", i+1)
+			}
+			current.values[last] += "\n" + content
+		case last != "" && indent > level:
+			key, value, ok := setting(content)
+			if !ok {
+				return nil, fmt.Errorf("line %d is no setting like endpoint_url = https://HOST", i+1)
+			}
+			if current.below[last] == nil {
+				current.below[last] = map[string]string{}
+			}
+			current.below[last][key] = value
+		case content[0] == '[':
 			name, ok := heading(content)
 			if !ok {
 				return nil, fmt.Errorf("line %d is no heading like [default] or [profile NAME]", i+1)
@@ -46,26 +66,13 @@ func parse(text string) (map[string]section, error) {
 			current, last = &s, ""
 		case current == nil:
 			return nil, fmt.Errorf("line %d stands before the first heading, such as [default]", i+1)
-		case !indented:
+		default:
 			key, value, ok := setting(comment(content))
 			if !ok {
 				return nil, fmt.Errorf("line %d is no setting like region = eu-central-1", i+1)
 			}
-			current.values[key], last = value, key
+			current.values[key], last, level = value, key, indent
 			delete(current.below, key)
-		case last == "":
-			return nil, fmt.Errorf("line %d is indented, and no setting is above it", i+1)
-		case current.values[last] != "": // the value goes on
-			current.values[last] += "\n" + content
-		default:
-			key, value, ok := setting(content)
-			if !ok {
-				return nil, fmt.Errorf("line %d is no setting like endpoint_url = https://HOST", i+1)
-			}
-			if current.below[last] == nil {
-				current.below[last] = map[string]string{}
-			}
-			current.below[last][key] = value
 		}
 	}
 	return sections, nil

@@ -22,6 +22,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -128,7 +129,8 @@ func readShared(getenv func(string) string, variable, name string) (map[string]s
 	}
 	data, err := ReadFile(file, maxFile)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), !given && errors.Is(err, fs.ErrPermission): // HOME may be somebody else's
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), // HOME may be /dev/null
+		!given && errors.Is(err, fs.ErrPermission): // or somebody else's
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", variable, err)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -71,6 +72,10 @@ var places = []struct {
 	{"both defaults", "[default]\nregion = eu-west-1\n[profile default]\nregion = us-west-2\n", "", nil},
 	{"a profile of no file", "[default]\nregion = eu-west-1\n", "", []string{"AWS_PROFILE=west"}},
 	{"a section twice", "[default]\nregion = eu-west-1\n[profile a]\n[default]\nregion = eu-west-2\nmax_attempts = 7\n", "", nil},
+	{"all indented", "[profile west]\nregion = us-west-2\n[default]\n  sdk_ua_app_id = x\n  region = eu-west-1\n", "", nil},
+	{"all indented by tabs", "[services here]\n\tec2 =\n\t\tendpoint_url = http://127.0.0.1:4566\n[default]\n\tregion = eu-west-1\n\tservices = here\n", "", nil},
+	{"services and then none", "[services here]\nec2 =\n  endpoint_url = http://127.0.0.1:4566\nec2 = x\n[default]\nregion = eu-west-1\nservices = here\n", "", nil},
+	{"remarks after tabs", "[default]\t; c\nregion = eu-west-1\t# c\nsdk_ua_app_id = x\t; c\n[profile\twest]\n", "", nil},
 	{"values with marks", "[default]\nsdk_ua_app_id = \"a#b\" # c\nregion: 'eu-west-1'\n", "", nil},
 	{"keys in both files", "[default]\n" + someKeys, "[default]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = other\naws_session_token = other\n", nil},
 	{"keys in both places", "", "[default]\n" + someKeys, []string{envKeys, envSecret, "AWS_SESSION_TOKEN=token"}},
@@ -197,7 +202,9 @@ func TestProblems(t *testing.T) {
 		{"a line", "[default]\nregion eu-west-1\n", "", nil},
 		{"a heading", "[default\n", "", nil},
 		{"before the heading", "region = eu-west-1\n", "", nil},
-		{"below nothing", "[default]\n  region = eu-west-1\n", "", nil},
+		{"fewer than no attempts", "", "", []string{"AWS_MAX_ATTEMPTS=-1"}},
+		{"a setting without a name", "[default]\n= x\n", "", nil},
+		{"keys below a region", "[default]\nregion = eu-west-1\n  AWS_secret_access_key = secret\n", "", nil},
 		{"below a service", "[services x]\nec2 =\n  here\n", "", nil},
 		{"no PEM", "[default]\nca_bundle = /etc/hostname\n", "", nil},
 		{"a directory", "", "", []string{"AWS_CONFIG_FILE=/etc"}},
@@ -244,6 +251,52 @@ func TestWithoutHome(t *testing.T) {
 	}
 }
 
+// TestIndentedLines: what is indented is read like the AWS CLI reads it. The SDK gives other answers.
+func TestIndentedLines(t *testing.T) {
+	for name, text := range map[string]string{
+		"less than before": "[default]\n    s3 =\n        x = 1\n  region = eu-west-1\n",
+		"a heading":        "  [default]\n  region = eu-west-1\n  [profile x]\n  region = us-west-2\n",
+		"as far":           "[default]\n  output =\n  region = eu-west-1\n",
+		"a long value":     "[default]\ncredential_process = /bin/x\n  --region=us-west-2\nregion = eu-west-1\n",
+		"a quotation mark": "[default]\noutput = \"\nregion = eu-west-1\n",
+		"nothing":          "\ufeff[default]\r\nregion = eu-west-1\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			place(t, text, "")
+			s, err := Read(os.Getenv)
+			if err != nil || s.Region() != "eu-west-1" {
+				t.Error(s, err)
+			}
+		})
+	}
+}
+
+// TestQuotedProfile: a name with a blank has quotation marks in ~/.aws/config, as the AWS CLI writes.
+func TestQuotedProfile(t *testing.T) {
+	for _, name := range []string{"my west", "west"} {
+		place(t, "[profile \""+name+"\"]\nregion = us-west-2\n", "", "AWS_PROFILE="+name)
+		if s, err := Read(os.Getenv); err != nil || s.Region() != "us-west-2" {
+			t.Error(name, s, err)
+		}
+	}
+	place(t, "", "[\"west\"]\nregion = us-west-2\n", "AWS_PROFILE=west")
+	if s, err := Read(os.Getenv); err != nil || s.Region() != "us-west-2" {
+		t.Error(s, err)
+	}
+}
+
+// TestHomeIsNoDirectory: a service user's HOME may be /dev/null.
+func TestHomeIsNoDirectory(t *testing.T) {
+	place(t, "", "")
+	t.Setenv("HOME", os.DevNull)
+	if _, err := Read(os.Getenv); err != nil {
+		t.Error(err)
+	}
+}
+
+// isIndented finds settings that are indented. The SDK does not ask how far.
+var isIndented = regexp.MustCompile(`(?m)^[ \t]+.*[=:\[]`)
+
 // FuzzFile: what parse accepts, the SDK reads alike.
 func FuzzFile(f *testing.F) {
 	for _, p := range places {
@@ -265,6 +318,9 @@ func FuzzFile(f *testing.F) {
 					t.Errorf("%q has a value and settings below it", key)
 				}
 			}
+		}
+		if isIndented.MatchString(text) || strings.HasPrefix(text, byteOrderMark) {
+			return
 		}
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
