@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 	"github.com/emr-static-ip/emr-static-ip/internal/tag"
 )
 
@@ -197,8 +198,8 @@ func parseTags(name string, texts []string) ([]tag.Tag, error) {
 // parseRegion reads a region's name, which becomes part of the names of endpoints.
 func parseRegion(into *string) func(name, text string) error {
 	return func(name, value string) error {
-		if len(value) > 40 || strings.Trim(value, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || value != strings.Trim(value, "-") || !strings.Contains(value, "-") {
-			return fmt.Errorf("%s %s is no region such as eu-central-1", name, text.Quote(value))
+		if err := pool.CheckRegion(value); err != nil {
+			return fmt.Errorf("%s %w", name, err)
 		}
 		*into = value
 		return nil

@@ -135,6 +135,8 @@ func noCredentials(err error, cfg aws.Config) (verdict, time.Duration) {
 			"or take the setting away, so that an instance uses its profile"}, forGood
 	case errors.As(err, &program):
 		return verdict{exit.Permission, "take credential_process out of ~/.aws/config, so that the instance profile is used, or have it name a program that works for root"}, forGood
+	case from(aws.CredentialSourceProcess) && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)):
+		return verdict{exit.Deadline, "the program that gives the credentials has not ended: run it by hand, with the same settings and as the same user (aws configure export-credentials, or that of credential_process)"}, forGood
 	case from(aws.CredentialSourceHTTP):
 		return verdict{exit.Permission, "unset AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, so that the instance profile is used, or look at what answers there"}, profileTimeout
 	}

@@ -230,6 +230,12 @@ func innermostService(err error, otherwise string) string {
 	}
 }
 
+// AskedIMDS reports whether credentials are missing because IMDS, which was asked last, has none:
+// no settings name others.
+func AskedIMDS(err error) bool {
+	return innermostService(err, "") == imdsService || isEmptyRoleList(err)
+}
+
 // IsNetwork reports whether the network kept the answer away: refused, reset, no such host, timed
 // out.
 func IsNetwork(err error) bool {

@@ -75,8 +75,8 @@ func ExplainAt(err error, at iam.Place) error {
 	}
 	code := ErrorCode(err)
 	if isCredentialError(code) {
-		return exit.With(exit.Permission, err, "AWS does not accept the node's credentials: look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and ~/.aws/credentials; "+
-			"without these the instance profile is used")
+		return exit.With(exit.Permission, err, "AWS does not accept these credentials: look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and ~/.aws/credentials; "+
+			"an instance without these uses its profile")
 	}
 	if v, ok := definiteRefusals[code]; ok {
 		return exit.With(v.code, err, v.remedy)

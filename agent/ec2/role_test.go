@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -174,6 +175,21 @@ func TestRoleByOtherClock(t *testing.T) {
 			t.Errorf("AWS is ahead by %s: the credentials hold for %s (%v)", tt.ahead, left, err)
 		}
 	}
+}
+
+// TestSlowCLI: the time of the run ends the wait for a program, and the remedy names it.
+func TestSlowCLI(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(config, []byte("[default]\ncredential_process = sleep 60\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := Open(ctx, variablesFor(t, roleIMDS{}, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_CONFIG_FILE="+config), "us-east-1", time.Minute)
+	if exit.CodeOf(err) != exit.Deadline {
+		t.Errorf("code %d: %v", exit.CodeOf(err), err)
+	}
+	golden.Is(t, "slow-cli.txt", told(err)+"\n")
 }
 
 // TestOddRoles: an answer of STS without all of the credentials is none.

@@ -219,8 +219,8 @@ func (c *Client) endpoint(ctx context.Context) (at *url.URL, region string, err 
 }
 
 // ownEndpoint returns the endpoint that the operator's settings name. AWS_ENDPOINT_URL takes
-// precedence over the shared files, and the service's own variable over that. A setting can make all
-// of them count for nothing.
+// precedence over the shared files, and the service's own variable over that. A setting can make
+// all of them count for nothing.
 func (c *Client) ownEndpoint(ctx context.Context) (string, bool) {
 	_, all := os.LookupEnv("AWS_ENDPOINT_URL")
 	_, one := os.LookupEnv("AWS_ENDPOINT_URL_" + strings.ToUpper(c.ID))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -343,6 +345,20 @@ func TestLedgerFailures(t *testing.T) {
 			w.t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 			w.env.HTTP = w.cloud.Transport("i-0none")
 		}, exit.Permission},
+		{"no AWS CLI", List, "", func(w *ledgerWorld) {
+			config := filepath.Join(w.t.TempDir(), "config")
+			if err := os.WriteFile(config, []byte("[default]\nsso_session = corp\n"), 0o600); err != nil {
+				w.t.Fatal(err)
+			}
+			w.t.Setenv("AWS_ACCESS_KEY_ID", "")
+			w.t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+			w.t.Setenv("AWS_CONFIG_FILE", config)
+			w.t.Setenv("PATH", "/nowhere")
+		}, exit.Permission},
+		{"a zone in place of the region", List, "", func(w *ledgerWorld) {
+			w.cfg.Region = ""
+			w.t.Setenv("AWS_REGION", "us-east-1a")
+		}, exit.Usage},
 		{"no region", List, "", func(w *ledgerWorld) {
 			w.cfg.Region = ""
 			w.env.HTTP = w.cloud.Transport("i-0none")

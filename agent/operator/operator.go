@@ -17,6 +17,7 @@ import (
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
+	"github.com/emr-static-ip/emr-static-ip/agent/pool"
 )
 
 // IMDSTimeout is how long the commands wait for IMDS by default. Mostly there is none where they
@@ -43,10 +44,16 @@ func Locate(ctx context.Context, env host.Environment, region string, imdsTimeou
 		region = read.Region()
 	}
 	if region != "" {
+		if err := pool.CheckRegion(region); err != nil {
+			return Place{}, &exit.Error{Code: exit.Usage, Err: err, Remedy: "write --region, AWS_REGION, AWS_DEFAULT_REGION or region in ~/.aws/config like us-east-1"}
+		}
 		return Place{Region: region}, nil
 	}
 	id, err := ec2.OpenIMDS(env).Identity(ctx, env, imdsTimeout)
 	if err != nil {
+		if e := (*exit.Error)(nil); errors.As(err, &e) {
+			err = e.Err // its remedy is for nodes
+		}
 		return Place{}, &exit.Error{Code: exit.Usage, Err: fmt.Errorf("no region is given, and IMDS does not name one: %w", err),
 			Remedy: "name it: --region eu-central-1 (or AWS_REGION, AWS_PROFILE)"}
 	}
@@ -86,7 +93,7 @@ func explainElsewhere(err error, at iam.Place) error {
 	remedy := Allow(err, at)
 	if at.Subnet == "" && ec2.IAMAction(err) == "ssm:GetParametersByPath" {
 		// The policy of the nodes allows their own subnet only.
-		remedy = "name one subnet with --subnet, or leave out --region on a node, which lists its own subnet; for all subnets " + remedy
+		remedy = "name one subnet with --subnet, or on a node, which lists its own subnet, leave out --region and unset AWS_REGION (region in ~/.aws/config); for all subnets " + remedy
 	}
 	return exit.With(exit.Permission, err, remedy)
 }
@@ -98,11 +105,12 @@ func Allow(err error, at iam.Place) string {
 	return fmt.Sprintf("allow %s to your user or role (aws sts get-caller-identity): %s", action, at.Statement(iam.Operator, action))
 }
 
-// credentialsElsewhere says how an operator who is not on a node gets credentials.
+// credentialsElsewhere says how an operator who is not on a node gets credentials: no settings name
+// any, so that IMDS was asked.
 func credentialsElsewhere(err error) error {
 	e := (*exit.Error)(nil)
-	if !errors.As(err, &e) || e.Code == exit.Usage {
-		return err
+	if !errors.As(err, &e) || e.Code == exit.Usage || !ec2.AskedIMDS(err) {
+		return err // the remedy fits
 	}
 	return &exit.Error{Code: exit.Permission, Err: e.Err, Remedy: "name a profile that has credentials (AWS_PROFILE; aws sso login where it needs that), " +
 		"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run this on an instance with an instance profile"}

@@ -19,6 +19,17 @@ var zoneName = lazyregexp.New(`^([a-z]{2,4}(?:-[a-z]{2,12}){1,3}-[1-9][0-9]?)(?:
 // IsRegion reports whether s has the form of a region's name.
 func IsRegion(s string) bool { return regionName.MatchString(s) }
 
+// CheckRegion returns what is wrong with the name of a region, or nil.
+func CheckRegion(s string) error {
+	switch zone := zoneName.FindStringSubmatch(s); {
+	case IsRegion(s):
+		return nil
+	case zone != nil:
+		return errors.New(text.Quote(s) + " is an availability zone: its region is " + zone[1])
+	}
+	return errors.New(text.Quote(s) + " is no region such as eu-central-1")
+}
+
 // MasterOnly splits arguments of the form MASTER_IP REGION. It returns false if they have another
 // form.
 func MasterOnly(positional []string) (address, region string, ok bool) {

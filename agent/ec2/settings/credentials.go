@@ -89,6 +89,9 @@ func (s *Settings) role(cfg aws.Config, o Options, p Source) (aws.CredentialsPro
 	case p.get("mfa_serial") != "": // a person types a code
 		return byCLI(p, "mfa_serial"), nil
 	case from != "":
+		if from != p.Profile && !s.has(from) {
+			return nil, noProfile(p.called("source_profile"), from)
+		}
 		other := s.profile(from)
 		if from != p.Profile && other.get("role_arn") != "" {
 			return byCLI(p, "source_profile"), nil
@@ -236,6 +239,11 @@ func containerHost(name string) bool {
 // cli gets credentials from the AWS CLI, which finds them by the same settings.
 // https://docs.aws.amazon.com/cli/latest/reference/configure/export-credentials.html
 type cli struct{ aws.CredentialsProvider }
+
+// ProviderSources returns where the credentials come from.
+func (*cli) ProviderSources() []aws.CredentialSource {
+	return []aws.CredentialSource{aws.CredentialSourceProcess}
+}
 
 func byCLI(p Source, name string) *cli {
 	return &cli{cached(&program{

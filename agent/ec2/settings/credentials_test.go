@@ -57,6 +57,7 @@ func TestSources(t *testing.T) {
 		{"a role by another profile", role + "source_profile = west\n", "[west]\n" + someKeys, nil},
 		{"a role by a profile without keys", role + "source_profile = west\n[profile west]\n" + sso, "", nil},
 		{"a role by a profile with a role", role + "source_profile = west\n[profile west]\nrole_arn = y\n" + someKeys, "", nil},
+		{"a role by no profile", role + "source_profile = wset\n", "[west]\n" + someKeys, nil},
 		{"a role by half a pair", role + "source_profile = west\n", "[west]\naws_access_key_id = x\n", nil},
 		{"a role with all its settings", role + "role_session_name = me\nexternal_id = 7\nduration_seconds = 3600\n" + someKeys, "", nil},
 		{"a role for too short", role + "duration_seconds = 60\n", "", nil},

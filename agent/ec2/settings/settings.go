@@ -61,10 +61,10 @@ type Options struct {
 // Read reads the environment variables, and the profile that they name in the shared files. It asks
 // nobody. An error names the variable, or the file and its line.
 func Read(getenv func(string) string) (*Settings, error) {
-	name, chosen := "default", false
+	name, chosen := "default", ""
 	for _, variable := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
 		if value := getenv(variable); value != "" {
-			name, chosen = value, true
+			name, chosen = value, variable
 			break
 		}
 	}
@@ -76,8 +76,8 @@ func Read(getenv func(string) string) (*Settings, error) {
 	if s.secrets, err = readShared(getenv, "AWS_SHARED_CREDENTIALS_FILE", "credentials"); err != nil {
 		return nil, err
 	}
-	if chosen && !s.has(name) {
-		return nil, fmt.Errorf("no profile %q in the shared files: aws configure list-profiles", name)
+	if chosen != "" && !s.has(name) {
+		return nil, noProfile(chosen, name)
 	}
 	s.Sources = []Source{environment(getenv), s.profile(name)}
 	return s, nil
@@ -96,6 +96,11 @@ func (s *Settings) has(name string) bool {
 	_, config := s.config[s.heading(name)]
 	_, secrets := s.secrets[name]
 	return config || secrets
+}
+
+// noProfile is the error of a setting that names a profile which no file has.
+func noProfile(setting, name string) error {
+	return fmt.Errorf("%s is %q, and neither ~/.aws/config nor ~/.aws/credentials has this profile: aws configure list-profiles", setting, name)
 }
 
 // profile returns a profile of the shared files. A setting of ~/.aws/credentials takes precedence.
@@ -130,16 +135,24 @@ func readShared(getenv func(string) string, variable, name string) (map[string]s
 	data, err := ReadFile(file, maxFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), // HOME may be /dev/null
-		!given && errors.Is(err, fs.ErrPermission): // or somebody else's
+		!given && errors.Is(err, fs.ErrPermission) && !seen(file): // or somebody else's
 		return nil, nil
-	case err != nil:
+	case err != nil && given:
 		return nil, fmt.Errorf("%s: %w", variable, err)
+	case err != nil:
+		return nil, err
 	}
 	sections, err := parse(string(data))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", strconv.Quote(file), err)
 	}
 	return sections, nil
+}
+
+// seen reports whether this user may look into the file's directory.
+func seen(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // ReadFile reads a file of at most limit bytes.
@@ -218,10 +231,13 @@ func (s *Settings) Config(o Options) (aws.Config, error) {
 	}
 	if text, called := s.get("retry_mode"); text != "" {
 		mode, err := aws.ParseRetryMode(text)
-		if err != nil {
+		switch {
+		case text == "legacy": // of the AWS CLI; the SDK for Go has none, and its default instead
+		case err != nil:
 			errs = append(errs, fmt.Errorf("%s is %q: write standard or adaptive", called, text))
+		default:
+			cfg.RetryMode = mode
 		}
-		cfg.RetryMode = mode
 	}
 	var err error
 	if cfg.HTTPClient, err = s.trusting(o.HTTPClient); err != nil {

@@ -92,7 +92,7 @@ var places = []struct {
 	{"dual stack", "[default]\nuse_dualstack_endpoint = False\n", "", []string{"AWS_USE_DUALSTACK_ENDPOINT=True"}},
 	{"a wrong flag", "", "", []string{"AWS_USE_FIPS_ENDPOINT=yes"}},
 	{"retries", "[default]\nretry_mode = adaptive\nmax_attempts = 2\n", "", []string{"AWS_MAX_ATTEMPTS=9"}},
-	{"a wrong retry mode", "", "", []string{"AWS_RETRY_MODE=legacy"}},
+	{"a wrong retry mode", "", "", []string{"AWS_RETRY_MODE=brave"}},
 	{"a wrong number", "[default]\nmax_attempts = many\n", "", nil},
 	{"half a pair of keys", "", "[default]\naws_access_key_id = AKIDPROFILE\n", nil},
 	{"no CA certificates", "[default]\nca_bundle = /none.pem\n", "", nil},
@@ -222,8 +222,8 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestUnreadableFile: a file of the home directory that this user may not read is none of its
-// settings. One that a variable names is.
+// TestUnreadableFile: a file in a home directory that this user may not look into is none of its
+// settings. One that it may see and not read is an error, and so is one that a variable names.
 func TestUnreadableFile(t *testing.T) {
 	home := place(t, "[default]\nregion = eu-west-1\n", "")
 	file := filepath.Join(home, ".aws", "config")
@@ -233,12 +233,21 @@ func TestUnreadableFile(t *testing.T) {
 	if _, err := os.ReadFile(file); err == nil {
 		t.Skip("this user reads every file")
 	}
+	if _, err := Read(os.Getenv); err == nil {
+		t.Error("no error")
+	}
+	if err := os.Chmod(filepath.Dir(file), 0); err != nil {
+		t.Fatal(err)
+	}
 	if s, err := Read(os.Getenv); err != nil || s.Region() != "" {
 		t.Error(s, err)
 	}
 	t.Setenv("AWS_CONFIG_FILE", file)
 	if _, err := Read(os.Getenv); err == nil {
 		t.Error("no error")
+	}
+	if err := os.Chmod(filepath.Dir(file), 0o700); err != nil { // so that it can be removed
+		t.Fatal(err)
 	}
 }
 
@@ -251,7 +260,7 @@ func TestWithoutHome(t *testing.T) {
 	}
 }
 
-// TestIndentedLines: what is indented is read like the AWS CLI reads it. The SDK gives other answers.
+// TestIndentedLines: what is indented is read as by the AWS CLI. The SDK gives other answers.
 func TestIndentedLines(t *testing.T) {
 	for name, text := range map[string]string{
 		"less than before": "[default]\n    s3 =\n        x = 1\n  region = eu-west-1\n",
@@ -271,7 +280,8 @@ func TestIndentedLines(t *testing.T) {
 	}
 }
 
-// TestQuotedProfile: a name with a blank has quotation marks in ~/.aws/config, as the AWS CLI writes.
+// TestQuotedProfile: a name with a blank has quotation marks in ~/.aws/config: so the AWS CLI
+// writes it.
 func TestQuotedProfile(t *testing.T) {
 	for _, name := range []string{"my west", "west"} {
 		place(t, "[profile \""+name+"\"]\nregion = us-west-2\n", "", "AWS_PROFILE="+name)
