@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,11 +35,10 @@ type Place struct {
 // neither has a region.
 func Locate(ctx context.Context, env host.Environment, region string, imdsTimeout time.Duration) (Place, error) {
 	if region == "" {
-		read, err := settings.Read(os.Getenv)
-		if err != nil {
-			return Place{}, exit.With(exit.Usage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
+		var err error
+		if region, err = ec2.RegionOf(ctx, env); err != nil {
+			return Place{}, err
 		}
-		region = read.Region()
 	}
 	if region != "" {
 		return Place{Region: region}, nil
@@ -102,6 +100,9 @@ func Allow(err error, at iam.Place) string {
 func credentialsElsewhere(err error) error {
 	e := (*exit.Error)(nil)
 	if !errors.As(err, &e) || e.Code == exit.Usage {
+		return err
+	}
+	if p := (*settings.ProgramError)(nil); errors.As(err, &p) && p.CLI { // the remedy is about the AWS CLI
 		return err
 	}
 	return &exit.Error{Code: exit.Permission, Err: e.Err, Remedy: "name a profile that has credentials (AWS_PROFILE; aws sso login where it needs that), " +
