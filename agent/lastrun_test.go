@@ -56,6 +56,8 @@ func TestOtherThanTheLastRun(t *testing.T) {
 		prefix := func(c *Config) { c.Prefix, c.Given.Prefix = "/other", true }
 		if s, said := status(backend("auto")); s.Verdict != VerdictInOrder {
 			t.Errorf("with the last run's backend: %s", said)
+		} else {
+			messages.Is(t, "status --nat-backend auto", said)
 		}
 		s, said := status(backend("iptables"))
 		if s.Verdict != VerdictDrifted {

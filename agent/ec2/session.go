@@ -135,29 +135,49 @@ func (s *Session) In(region string) *Session {
 // configFiles are the variables that name a file which the SDK reads as a whole.
 var configFiles = []string{"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}
 
-// loadConfig is settings.Load, and ends with ctx even if a file, such as a named pipe, does not
-// end. A device is refused.
+// loadConfig is settings.Load within ctx.
 func loadConfig(ctx context.Context, env host.Environment, options settings.Options) (aws.Config, error) {
+	return readWithin(ctx, env, func() (aws.Config, error) { return settings.Load(os.Getenv, options) })
+}
+
+// RegionOf returns the region in the settings, or "" if they have none. It asks nobody.
+func RegionOf(ctx context.Context, env host.Environment) (string, error) {
+	region, err := readWithin(ctx, env, func() (string, error) {
+		s, err := settings.Read(os.Getenv)
+		if err != nil {
+			return "", err
+		}
+		return s.Region(), nil
+	})
+	if err != nil {
+		return "", exit.With(exit.Usage, fmt.Errorf("loading the AWS configuration: %w", err), configRemedy(env))
+	}
+	return region, nil
+}
+
+// readWithin returns what read makes of the settings. It ends with ctx even if a file, such as a
+// named pipe, does not end. A device is refused.
+func readWithin[T any](ctx context.Context, env host.Environment, read func() (T, error)) (none T, err error) {
 	for _, name := range configFiles {
 		p := env.Getenv(name)
 		if info, err := os.Stat(p); err == nil && info.Mode()&os.ModeDevice != 0 && p != os.DevNull {
-			return aws.Config{}, fmt.Errorf("%s: %s is a device", name, text.Quote(p))
+			return none, fmt.Errorf("%s: %s is a device", name, text.Quote(p))
 		}
 	}
-	type loaded struct {
-		cfg aws.Config
-		err error
+	type made struct {
+		value T
+		err   error
 	}
-	done := make(chan loaded, 1)
+	done := make(chan made, 1)
 	go func() {
-		cfg, err := settings.Load(os.Getenv, options)
-		done <- loaded{cfg, err}
+		value, err := read()
+		done <- made{value, err}
 	}()
 	select {
-	case l := <-done:
-		return l.cfg, l.err
+	case m := <-done:
+		return m.value, m.err
 	case <-ctx.Done():
-		return aws.Config{}, fmt.Errorf("reading a file did not end in time: %w", context.Cause(ctx))
+		return none, fmt.Errorf("reading a file did not end in time: %w", context.Cause(ctx))
 	}
 }
 

@@ -71,7 +71,10 @@ func TestSettingsWithoutEnd(t *testing.T) {
 		t.Fatalf("code %d: %v", exit.CodeOf(err), err)
 	}
 	golden.Is(t, "settings-without-end.txt", strings.ReplaceAll(told(err), p, "FILE")+"\n")
-	// The SDK waits for somebody who writes, and would do so until the tests end.
+	if _, other := RegionOf(ctx, env); other == nil || told(other) != told(err) {
+		t.Errorf("the region: %v", other)
+	}
+	// Both wait for somebody who writes, and would do so until the tests end.
 	f, err := os.OpenFile(p, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,11 +36,10 @@ type Place struct {
 // neither has a region.
 func Locate(ctx context.Context, env host.Environment, region string, imdsTimeout time.Duration) (Place, error) {
 	if region == "" {
-		read, err := settings.Read(os.Getenv)
-		if err != nil {
-			return Place{}, exit.With(exit.Usage, fmt.Errorf("loading the AWS configuration: %w", err), "check the AWS_* environment variables and ~/.aws/config")
+		var err error
+		if region, err = ec2.RegionOf(ctx, env); err != nil {
+			return Place{}, err
 		}
-		region = read.Region()
 	}
 	if region != "" {
 		if err := pool.CheckRegion(region); err != nil {
@@ -111,6 +109,9 @@ func credentialsElsewhere(err error) error {
 	e := (*exit.Error)(nil)
 	if !errors.As(err, &e) || e.Code == exit.Usage || !ec2.AskedIMDS(err) {
 		return err // the remedy fits
+	}
+	if p := (*settings.ProgramError)(nil); errors.As(err, &p) && p.CLI { // the remedy is about the AWS CLI
+		return err
 	}
 	return &exit.Error{Code: exit.Permission, Err: e.Err, Remedy: "name a profile that has credentials (AWS_PROFILE; aws sso login where it needs that), " +
 		"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run this on an instance with an instance profile"}
