@@ -40,9 +40,9 @@ type serveOptions struct {
 	stale    float64
 }
 
-const serveText = `Serves the model of AWS to other programs: Parameter Store, the parts of EC2 and EMR that a node uses, and STS, in one account and
-region, at one address. A cluster is in it, so that there are instances and network interfaces. What the model does not know it refuses
-with ModelNotImplemented. Nothing is kept: the account ends with the program.
+const serveText = `Serves the model of AWS to other programs: Parameter Store, the parts of EC2 and EMR that a node uses, and of STS GetCallerIdentity, in one
+account and region, at one address. A cluster is in it, so that there are instances and network interfaces. What the model does not know it
+refuses with ModelNotImplemented. Nothing is kept: the account ends with the program.
 
 The first lines are shell commands that let the AWS CLI and the SDKs use it; the credentials are of this model only. Ctrl-C ends it with
 exit code 0.
