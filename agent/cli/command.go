@@ -179,6 +179,10 @@ list and the settings of the last run. The exit code is that of the first failed
 						c.problem("%s goes with --subnet, which names the subnet to look at from outside", w.name)
 					}
 				}
+				// The variable may be meant for ledger and cluster.
+				if w := c.flags.get(cmd, flagRegion); len(w.texts) > 0 && !w.variable {
+					c.problem("%s goes with --subnet, which names the subnet to look at from outside; on a node the region is the node's", w.name)
+				}
 			}
 			return c.work(cmd, args, c.doctor)
 		},
