@@ -20,7 +20,12 @@ const flagVersion = "version"
 var (
 	restoreFlags = with(lastRun, map[string]own{flagIMDS: {shown: shortDuration(agent.DefaultRestoreIMDSTimeout)}})
 	statusFlags  = with(restoreFlags, map[string]own{flagTimeout: eachLook("with --wait")})
-	doctorFlags  = map[string]own{flagIMDS: {shown: shortDuration(agent.DefaultDoctorIMDSTimeout)}, flagLockWait: {shown: shortDuration(agent.DefaultDoctorLockWait)}}
+	doctorFlags  = map[string]own{
+		flagIMDS:     {shown: shortDuration(agent.DefaultDoctorIMDSTimeout)},
+		flagLockWait: {shown: shortDuration(agent.DefaultDoctorLockWait)},
+		flagSubnet:   {help: "examine this subnet from outside (default: this node)"},
+		flagRegion:   {help: "region of --subnet (default: from the AWS settings, else this node's)"},
+	}
 )
 
 // restoreCommand is the command that a timer runs every minute.
@@ -188,7 +193,7 @@ list and the settings of the last run. The exit code is that of the first failed
 		},
 	}
 	c.flags.add(cmd, applyFlags, nil)
-	c.flags.add(cmd, []string{flagSubnet, flagRegion, flagCluster, flagRoleName}, nil)
+	c.flags.add(cmd, []string{flagSubnet, flagRegion, flagCluster, flagRoleName}, doctorFlags)
 	c.flags.add(cmd, nodeFlags, doctorFlags)
 	c.flags.add(cmd, []string{flagBundle}, nil)
 	return cmd

@@ -34,10 +34,11 @@ On a node, at any time and any number of times. Without addresses, apply repeats
     emr-static-ip plan [flags] [MASTER_IP CORE_IP ...]
     emr-static-ip doctor [flags] [MASTER_IP CORE_IP ...]
 
-Anywhere with AWS credentials, for the ledger of records and for a whole cluster:
+Anywhere with AWS credentials, for the ledger of records, for a whole cluster, and for a subnet without nodes:
 
     emr-static-ip ledger list|gc|repair|remove|watch [--subnet SUBNET --region REGION] [--yes]
     emr-static-ip cluster check CLUSTER_ID [--region REGION] [--wait TIME]
+    emr-static-ip doctor --subnet SUBNET [flags] [MASTER_IP CORE_IP ...]
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags. Any other
