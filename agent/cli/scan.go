@@ -150,6 +150,8 @@ func unknownFlag(cmd *cobra.Command, arg, likely string) string {
 	switch {
 	case name == flagVersion:
 		return problem + ": the command is emr-static-ip version"
+	case arg == "-v" && !cmd.HasParent():
+		return problem + ": did you mean --version or --verbose?"
 	case likely == "":
 		return problem
 	case cmd.Flag(likely) == nil:
