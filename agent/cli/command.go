@@ -20,7 +20,12 @@ const flagVersion = "version"
 var (
 	restoreFlags = with(lastRun, map[string]own{flagIMDS: {shown: shortDuration(agent.DefaultRestoreIMDSTimeout)}})
 	statusFlags  = with(restoreFlags, map[string]own{flagTimeout: eachLook("with --wait")})
-	doctorFlags  = map[string]own{flagIMDS: {shown: shortDuration(agent.DefaultDoctorIMDSTimeout)}, flagLockWait: {shown: shortDuration(agent.DefaultDoctorLockWait)}}
+	doctorFlags  = map[string]own{
+		flagIMDS:     {shown: shortDuration(agent.DefaultDoctorIMDSTimeout)},
+		flagLockWait: {shown: shortDuration(agent.DefaultDoctorLockWait)},
+		flagSubnet:   {help: "examine this subnet from outside (default: this node)"},
+		flagRegion:   {help: "region of --subnet (default: from the AWS settings, else this node's)"},
+	}
 )
 
 // restoreCommand is the command that a timer runs every minute.
@@ -106,7 +111,7 @@ func (c *commandLine) retryCommand() *cobra.Command {
 }
 
 func (c *commandLine) release() *cobra.Command {
-	cmd := c.withoutAddresses("release", "it gives back what this node has", c.run(c.program.Release))
+	cmd := c.withoutArguments("release", "it gives back what this node has", c.run(c.program.Release))
 	cmd.Short = "Give this node's static IP back"
 	cmd.Long = `Give this node's static IP back: remove rules and address from the kernel, delete the record, and
 unassign the address in EC2. An interrupted release goes on when it is run again.`
@@ -118,14 +123,14 @@ unassign the address in EC2. An interrupted release goes on when it is run again
 // poweroffCommand returns the hidden command that the release unit runs when it is stopped. The
 // unit has the word too.
 func (c *commandLine) poweroffCommand() *cobra.Command {
-	cmd := c.withoutAddresses(poweroffCommand, "it gives back what this node has", c.run(c.program.Release))
+	cmd := c.withoutArguments(poweroffCommand, "it gives back what this node has", c.run(c.program.Release))
 	cmd.Short, cmd.Hidden = "Release at poweroff, for the unit of instances outside EMR", true
 	c.flags.add(cmd, nodeFlags, lastRun)
 	return cmd
 }
 
 func (c *commandLine) restore() *cobra.Command {
-	cmd := c.withoutAddresses("restore", "it restores what the last run left", c.run(c.program.Restore))
+	cmd := c.withoutArguments("restore", "it restores what the last run left", c.run(c.program.Restore))
 	cmd.Short = "Put back address and rules that the kernel has lost"
 	cmd.Long = `Put back address and rules that the kernel has lost, and write a record that is still pending. A
 systemd timer runs it every minute. The exit code is 12 if EC2 no longer gives the static IP to this
@@ -136,7 +141,7 @@ node: address and rules are then taken out.`
 }
 
 func (c *commandLine) statusCommand() *cobra.Command {
-	cmd := c.withoutAddresses("status", "it looks at what the last run left", func(cmd *cobra.Command, _ []string) error { return c.work(cmd, nil, c.status) })
+	cmd := c.withoutArguments("status", "it looks at what the last run left", func(cmd *cobra.Command, _ []string) error { return c.work(cmd, nil, c.status) })
 	cmd.Short = "Compare this node with what the last run left"
 	cmd.Long = `Compare kernel, units, IMDS, EC2 and the record with what the last run left, and change nothing. The
 exit code is the verdict:
@@ -179,24 +184,28 @@ list and the settings of the last run. The exit code is that of the first failed
 						c.problem("%s goes with --subnet, which names the subnet to look at from outside", w.name)
 					}
 				}
+				// The variable may be meant for ledger and cluster.
+				if w := c.flags.get(cmd, flagRegion); len(w.texts) > 0 && !w.variable {
+					c.problem("%s goes with --subnet, which names the subnet to look at from outside; on a node the region is the node's", w.name)
+				}
 			}
 			return c.work(cmd, args, c.doctor)
 		},
 	}
 	c.flags.add(cmd, applyFlags, nil)
-	c.flags.add(cmd, []string{flagSubnet, flagRegion, flagCluster, flagRoleName}, nil)
+	c.flags.add(cmd, []string{flagSubnet, flagRegion, flagCluster, flagRoleName}, doctorFlags)
 	c.flags.add(cmd, nodeFlags, doctorFlags)
 	c.flags.add(cmd, []string{flagBundle}, nil)
 	return cmd
 }
 
-// withoutAddresses returns a command that takes no addresses. why says what it works on instead.
-func (c *commandLine) withoutAddresses(name, why string, run func(*cobra.Command, []string) error) *cobra.Command {
+// withoutArguments returns a command that takes no arguments. why says what it works on instead.
+func (c *commandLine) withoutArguments(name, why string, run func(*cobra.Command, []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: name + " [flags]", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				c.problem("%s takes no addresses (%s): %s", name, text.Quote(args[0]), why)
+				c.problem("%s takes no arguments (%s): %s", name, text.Quote(args[0]), why)
 			}
 			return run(cmd, nil)
 		},
@@ -205,9 +214,12 @@ func (c *commandLine) withoutAddresses(name, why string, run func(*cobra.Command
 
 func (c *commandLine) version() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "version [flags]", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version [flags]", Short: "Print the version", Args: cobra.ArbitraryArgs,
 		Example: `  emr-static-ip version -o json`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				c.problem("version takes no arguments (%s)", text.Quote(args[0]))
+			}
 			_, err := c.flags.config(cmd, nil)
 			if err := errors.Join(append(c.problems, err)...); err != nil {
 				return exit.Invalid(err, usageHint(cmd))

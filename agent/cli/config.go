@@ -53,7 +53,7 @@ func (f *flags) config(cmd *cobra.Command, positional []string) (agent.Config, e
 			problems = append(problems, err)
 		}
 	}
-	args := pool.Args{Positional: positional, Names: map[string]string{}, Commands: commandNames(cmd.Root())}
+	args := pool.Args{Positional: positional, Names: map[string]string{}, Commands: commandNames(cmd.Root()), Synonyms: synonyms[cmd.Root().Name()]}
 	given := func(flag string) bool { w := f.get(cmd, flag); return len(w.texts) > 0 && !w.variable }
 	plain := given(pool.FlagAny)
 	byRole := len(positional) > 0 || given(pool.FlagMaster) || given(pool.FlagCore) || given(pool.FlagTask)

@@ -28,3 +28,27 @@ func TestDoctorCommand(t *testing.T) {
 		t.Errorf("code %d\n%s", code, out.String())
 	}
 }
+
+// TestDoctorRegion runs doctor with a region where it is of use. The variable alone is none of
+// doctor's business: it may be set for ledger.
+func TestDoctorRegion(t *testing.T) {
+	for _, test := range []struct {
+		args string
+		env  map[string]string
+	}{
+		{"doctor --region us-east-1 --subnet subnet-0a1b", nil},
+		{"doctor --region us-east-1", map[string]string{"EMR_STATIC_IP_SUBNET": "subnet-0a1b"}},
+		{"doctor", map[string]string{"EMR_STATIC_IP_REGION": "us-east-1"}},
+	} {
+		var region string
+		var stderr bytes.Buffer
+		p := Program{Doctor: func(_ context.Context, cfg agent.Config, _ agent.Environment) (doctor.Diagnosis, error) {
+			region = cfg.Region
+			return doctor.Diagnosis{}, nil
+		}}
+		env := agent.Environment{Stderr: &stderr, LookupEnv: func(name string) (string, bool) { v, ok := test.env[name]; return v, ok }}
+		if code := p.Main(t.Context(), strings.Fields(test.args), env); code != exit.OK || region != "us-east-1" {
+			t.Errorf("%s: code %d, region %q\n%s", test.args, code, region, stderr.String())
+		}
+	}
+}

@@ -83,7 +83,7 @@ func definitions() []definition {
 		{flagPutRate, "N", "3", "PutParameter calls a second that the account allows"},
 		{flagClaimTag, "TAG", "", "tag KEY=VALUE of the record in Parameter Store; may be repeated"},
 		{flagVerify, "HOST:PORT", "", "service that the node must reach with its static IP; may be repeated"},
-		{flagSubnet, "SUBNET", "", "subnet (default: this node's; of ledger with --region, all)"},
+		{flagSubnet, "SUBNET", "", "subnet (default: this node's; with --region, all)"},
 		{flagRegion, "REGION", "", "region (default: from the AWS settings, else this node's)"},
 		{flagRegions, "bool", "", "list the records of all regions of the account's partition"},
 		{flagCluster, "CLUSTER", "", "with --subnet: the cluster whose nodes may have the addresses"},

@@ -87,6 +87,18 @@ func TestProblems(t *testing.T) {
 		{strings.Fields("ledger list --state-dir /x"), nil},
 		{strings.Fields("--claim-tag team --claim-tag aws:x=y --claim-tag a=1,a=2"), nil},
 		{strings.Fields("ledger gc --claim-tag a=b"), nil},
+		{strings.Fields("status foo"), nil},
+		{strings.Fields("version -x y z"), nil},
+		{strings.Fields("list"), nil},
+		{strings.Fields("uninstall"), nil},
+		{strings.Fields("10.0.1.10 uninstall"), nil},
+		{strings.Fields("-v"), nil},
+		{strings.Fields("ledger rm 10.0.1.10"), nil},
+		{strings.Fields("help uninstall"), nil},
+		{strings.Fields("help ledger rm"), nil},
+		{strings.Fields("doctor --region us-east-1"), nil},
+		{strings.Fields("doctor --cluster j-1K48XXXXXXHCB --role-name EMR_EC2_DefaultRole --region us-east-1 10.0.1.10"), nil},
+		{strings.Fields("doctor --subnet subnet-0a1b --bundle /tmp/x.tar.gz"), nil},
 	} {
 		code, stdout, stderr, got := runMain(t, t.Context(), test.args, test.env, agent.Report{}, nil)
 		if code != exit.Usage || got.what != "" || got.root != nil || stdout != "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/text"
+	"github.com/emr-static-ip/emr-static-ip/agent/ledger"
 )
 
 // usageHint returns the remedy for wrong arguments of a command.
@@ -34,10 +35,11 @@ On a node, at any time and any number of times. Without addresses, apply repeats
     emr-static-ip plan [flags] [MASTER_IP CORE_IP ...]
     emr-static-ip doctor [flags] [MASTER_IP CORE_IP ...]
 
-Anywhere with AWS credentials, for the ledger of records and for a whole cluster:
+Anywhere with AWS credentials, for the ledger of records, for a whole cluster, and for a subnet without nodes:
 
     emr-static-ip ledger list|gc|repair|remove|watch [--subnet SUBNET --region REGION] [--yes]
     emr-static-ip cluster check CLUSTER_ID [--region REGION] [--wait TIME]
+    emr-static-ip doctor --subnet SUBNET [flags] [MASTER_IP CORE_IP ...]
 
 Addresses are single ones, comma lists, ranges (10.0.1.20-10.0.1.29 or 10.0.1.20-29) and CIDRs, in any mixture. The first
 is the master's, all others are the core nodes'. Clusters with three masters or task nodes name them by flags. Any other
@@ -68,10 +70,22 @@ func setHelp(root *cobra.Command) {
 // unknownCommand says that there is no such command below cmd, and which one was probably meant.
 func unknownCommand(cmd *cobra.Command, word string) error {
 	problem := fmt.Errorf("%s has no command %s", cmd.CommandPath(), text.Quote(word))
-	if likely := text.Nearest(word, available(cmd)); likely != "" {
+	if likely := likelyCommand(cmd, word); likely != "" {
 		problem = fmt.Errorf("%w: did you mean %s?", problem, likely)
 	}
 	return problem
+}
+
+// synonyms are words of other programs, with the commands that do the same here: by the name of the
+// command that the word stands behind.
+var synonyms = map[string]map[string]string{
+	"emr-static-ip": {"list": "ledger list", "ls": "ledger list", "uninstall": "release"},
+	"ledger":        {"ls": ledger.List, "rm": ledger.Remove, "delete": ledger.Remove},
+}
+
+// likelyCommand returns the command below cmd that word was probably meant to be, or "".
+func likelyCommand(cmd *cobra.Command, word string) string {
+	return cmp.Or(text.Nearest(word, available(cmd)), synonyms[cmd.Name()][strings.ToLower(word)])
 }
 
 // available returns the names of the commands below cmd that are shown.

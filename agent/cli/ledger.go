@@ -29,7 +29,7 @@ func (c *commandLine) ledger() *cobra.Command {
 			}
 			if len(args) > 0 {
 				value = "ledger has no command " + text.Quote(args[0]) + ": " + enumeratedBy("or", ledgerCommands)
-				if likely := text.Nearest(args[0], ledgerCommands); likely != "" {
+				if likely := likelyCommand(cmd, args[0]); likely != "" {
 					value += "; did you mean " + likely + "?"
 				}
 			}
@@ -49,7 +49,7 @@ exit code is 10 if somebody should look after one of them.`,
 		Example: `  emr-static-ip ledger gc --region eu-central-1 --subnet subnet-0a1b2c3d --yes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				c.problem("ledger gc takes no addresses (%s): it removes what is stale", text.Quote(args[0]))
+				c.problem("ledger gc takes no arguments (%s): it removes what is stale", text.Quote(args[0]))
 			}
 			return c.ledgerCommand(ledger.GC)(cmd, nil)
 		},

@@ -150,7 +150,7 @@ func (c *commandLine) execute(ctx context.Context) error {
 	}
 	if e := (*exit.Error)(nil); err != nil && !errors.As(err, &e) && !c.flags.read {
 		// cobra itself reports only errors of the command line, such as too many arguments for
-		// version.
+		// completion.
 		return exit.Invalid(errors.Join(append(c.problems, err)...), usageHint(cmd))
 	}
 	return err

@@ -116,13 +116,13 @@ func nearestFlag(cmd *cobra.Command, arg string) string {
 }
 
 // owners returns the commands below cmd that have a flag. A command stands for those below it if
-// each of them has the flag.
+// it has several and each of them has the flag.
 func owners(cmd *cobra.Command, name string) (list []string) {
 	for _, sub := range cmd.Commands() {
 		below := owners(sub, name)
 		switch {
 		case sub.Hidden:
-		case sub.Flag(name) != nil, len(below) > 0 && len(below) == len(sub.Commands()):
+		case sub.Flag(name) != nil, len(below) > 1 && len(below) == len(sub.Commands()):
 			list = append(list, commandPath(sub))
 		default:
 			list = append(list, below...)
@@ -150,12 +150,14 @@ func unknownFlag(cmd *cobra.Command, arg, likely string) string {
 	switch {
 	case name == flagVersion:
 		return problem + ": the command is emr-static-ip version"
+	case arg == "-v" && !cmd.HasParent():
+		return problem + ": did you mean --version or --verbose?"
 	case likely == "":
 		return problem
 	case cmd.Flag(likely) == nil:
 		having := owners(cmd.Root(), likely)
-		if slices.Contains(having, commandPath(cmd)) { // each of the commands below has it
-			having = owners(cmd, likely)
+		if below := owners(cmd, likely); len(below) > 0 {
+			having = below
 		}
 		subject := "it"
 		if likely != name {

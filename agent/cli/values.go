@@ -151,7 +151,9 @@ func parseCluster(into *string) func(name, text string) error {
 	}
 }
 
-func clusterForm() text.Form { return text.EMRID("j- and capital letters and digits", "j-") }
+func clusterForm() text.Form {
+	return text.EMRID("an id is j- and then capital letters and digits, such as j-1K48XXXXXXHCB", "j-")
+}
 
 // isRole reports whether s is the name of an IAM role, or its ARN:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html

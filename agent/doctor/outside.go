@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func (d *examination) examineSubnet(ctx context.Context) {
 	if subnet.VPC == "" {
 		return
 	}
-	d.report(d.outsideList()...)
+	d.report(d.outsideList(ctx)...)
 	d.report(together(
 		func() []Finding { return d.waysOut(ctx, subnet) },
 		func() []Finding { return d.roleMay(ctx, subnet) },
@@ -110,7 +111,7 @@ func (d *examination) subnet(ctx context.Context) (ec2.SubnetDetails, []Finding)
 
 // outsideList checks the list of addresses by itself. It stores the pools in d.usable: all of them,
 // or that of --role.
-func (d *examination) outsideList() (findings []Finding) {
+func (d *examination) outsideList(ctx context.Context) (findings []Finding) {
 	if d.cfg.Pools.Empty() {
 		return []Finding{unknown("addresses", "", "name them: emr-static-ip doctor --subnet "+d.cfg.Subnet+" MASTER_IP CORE_IP...", "none are named")}
 	}
@@ -125,14 +126,7 @@ func (d *examination) outsideList() (findings []Finding) {
 			findings = append(findings, unknown("address", spans(p.Addrs), "", "not in %s (%s); whether it is in the VPC is unknown", subnet, d.facts.ID.Subnet))
 		}
 	}
-	for _, p := range at.Others.Named() {
-		if len(p.Addrs) > 0 {
-			findings = append(findings, fine("addresses", "", "%s for %s nodes in other subnets of the VPC: %s", text.Count(len(p.Addrs), "address is", "addresses are"), p.What, spans(p.Addrs)))
-		}
-		if len(p.Addrs) > 0 && len(at.Own.For(emr.Role(strings.ToUpper(p.What)))) == 0 {
-			findings = append(findings, warning("addresses", "", "name addresses of this subnet for that role too", "none of the %s addresses is in %s (%s): %s nodes there get none", p.What, subnet, d.facts.ID.Subnet, p.What))
-		}
-	}
+	findings = append(findings, d.outsideOthers(ctx, at)...)
 	for _, p := range at.Own.Named() {
 		var good []netip.Addr
 		for _, a := range p.Addrs {
@@ -148,4 +142,39 @@ func (d *examination) outsideList() (findings []Finding) {
 		}
 	}
 	return findings
+}
+
+// outsideOthers examines the addresses that are in the VPC, but not in the subnet. A role that has
+// only such addresses gets none in the subnet: that is a failure, as on a node, unless --role names
+// another role.
+func (d *examination) outsideOthers(ctx context.Context, at check.Placement) (findings []Finding) {
+	others := at.Others
+	if others.Empty() {
+		return nil
+	}
+	for _, p := range others.Named() {
+		if len(p.Addrs) == 0 || len(at.Own.For(p.Role)) > 0 {
+			continue
+		}
+		what := fmt.Sprintf("no %s address is in %s: the list has only %s", p.What, at.Subnet(), spans(p.Addrs))
+		if d.cfg.Role == "" || d.cfg.Role == p.Role {
+			findings = append(findings, failed(exit.Usage, "addresses", "", at.Needed(p.Role, emr.Files{}), "%s", what))
+		} else {
+			findings = append(findings, warning("addresses", "", "name addresses of this subnet for that role too", "%s", what))
+		}
+	}
+	subnets, f := d.vpcSubnets(ctx)
+	if f.Check != "" {
+		return append(findings, f)
+	}
+	for _, s := range subnets {
+		in := others.In(s.CIDR, d.facts.ID.VPC)
+		others = in.Others
+		for _, p := range in.Own.Named() {
+			if len(p.Addrs) > 0 {
+				findings = append(findings, fine("addresses", "", "%s in another subnet of the VPC, %s (%s): %s", text.Count(len(p.Addrs), p.What+" address is", p.What+" addresses are"), s.CIDR, s.ID, spans(p.Addrs)))
+			}
+		}
+	}
+	return append(findings, nowhere(others)...)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/emr-static-ip/emr-static-ip/agent"
+	"github.com/emr-static-ip/emr-static-ip/agent/emr"
 	policies "github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
@@ -204,7 +205,32 @@ func TestDoctorFromOutside(t *testing.T) {
 				l.t.Fatal(err)
 			}
 			time.Sleep(time.Minute)
-		}, exit.Usage, []string{"address 10.9.0.1", "address 10.0.1.2", "address 10.0.1.21", "address 10.0.1.22"}},
+		}, exit.Usage, []string{"address 10.9.0.1", "address 10.0.2.5", "address 10.0.1.2", "address 10.0.1.21", "address 10.0.1.22"}},
+		{"a list of addresses in no subnet", func(l *laptop) {
+			l.complete()
+			l.cfg.Pools = agent.Pools{Master: netiptest.Addrs("10.0.2.10"), Core: netiptest.Addrs("10.0.2.11")}
+		}, exit.Usage, []string{"addresses", "addresses", "address 10.0.2.10", "address 10.0.2.11"}},
+		{"a list of another subnet", func(l *laptop) {
+			l.complete()
+			l.cloud.CreateSubnet(l.vpc, netip.MustParsePrefix("10.0.2.0/24"))
+			l.cfg.Pools = agent.Pools{Master: netiptest.Addrs("10.0.2.10"), Core: netiptest.Addrs("10.0.2.11 10.0.3.11")}
+		}, exit.Usage, []string{"addresses", "addresses", "address 10.0.3.11"}},
+		{"a list without addresses for another role than that of --role", func(l *laptop) {
+			l.complete()
+			l.cfg.Role = emr.Core
+			l.cfg.Pools.Master = netiptest.Addrs("10.0.2.10")
+		}, exit.OK, []string{"addresses", "address 10.0.2.10"}},
+		{"a list without addresses for the role of --role", func(l *laptop) {
+			l.complete()
+			l.cfg.Role = emr.Master
+			l.cfg.Pools.Master = netiptest.Addrs("10.0.2.10")
+		}, exit.Usage, []string{"addresses", "address 10.0.2.10"}},
+		{"instances outside EMR with the list of another subnet", func(l *laptop) {
+			l.complete()
+			l.role(policies.PlainProfile)
+			l.cloud.CreateSubnet(l.vpc, netip.MustParsePrefix("10.0.2.0/24"))
+			l.cfg.Pools, l.cfg.OnError = agent.Pools{Any: netiptest.Addrs("10.0.2.20 10.0.2.21")}, agent.OnErrorContinue
+		}, exit.Usage, []string{"addresses"}},
 		{"no list, and no role", func(l *laptop) {
 			l.complete()
 			l.cfg.Pools, l.cfg.RoleName = agent.Pools{}, ""

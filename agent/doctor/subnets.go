@@ -25,22 +25,9 @@ func (d *examination) otherSubnets(ctx context.Context) []Finding {
 	if others.Empty() {
 		return nil
 	}
-	if why := d.unasked("ec2"); why != "" {
-		return []Finding{unknown("subnets", "", "", "not tried: %s", why)}
-	}
-	if d.facts.ID.VPCID == "" {
-		return []Finding{unknown("subnets", "", "", "IMDS does not tell the VPC's id")}
-	}
-	var subnets []ec2.Subnet
-	err := d.call(ctx, func(ctx context.Context) (err error) {
-		subnets, err = d.session.EC2.Subnets(ctx)
-		return err
-	})
-	switch {
-	case ec2.IsPermission(err):
-		return []Finding{unknown("subnets", "", strings.Join(exit.Remedies(err), "; "), "the addresses for other subnets cannot be looked at: ec2:DescribeSubnets is denied")}
-	case err != nil:
-		return []Finding{unknown("subnets", "", strings.Join(exit.Remedies(err), "; "), "%v", err)}
+	subnets, f := d.vpcSubnets(ctx)
+	if f.Check != "" {
+		return []Finding{f}
 	}
 	var findings []Finding
 	for _, s := range subnets {
@@ -49,7 +36,34 @@ func (d *examination) otherSubnets(ctx context.Context) []Finding {
 			findings = append(findings, d.otherSubnet(ctx, s.ID, s.CIDR, at.Own)...)
 		}
 	}
-	for _, p := range others.Named() {
+	return append(findings, nowhere(others)...)
+}
+
+// vpcSubnets returns the subnets of the VPC, or the finding that says why they are not known.
+func (d *examination) vpcSubnets(ctx context.Context) ([]ec2.Subnet, Finding) {
+	if why := d.unasked("ec2"); why != "" {
+		return nil, unknown("subnets", "", "", "not tried: %s", why)
+	}
+	if d.facts.ID.VPCID == "" {
+		return nil, unknown("subnets", "", "", "IMDS does not tell the VPC's id")
+	}
+	var subnets []ec2.Subnet
+	err := d.call(ctx, func(ctx context.Context) (err error) {
+		subnets, err = d.session.EC2.Subnets(ctx)
+		return err
+	})
+	switch {
+	case ec2.IsPermission(err):
+		return nil, unknown("subnets", "", strings.Join(exit.Remedies(err), "; "), "the addresses for other subnets cannot be looked at: ec2:DescribeSubnets is denied")
+	case err != nil:
+		return nil, unknown("subnets", "", strings.Join(exit.Remedies(err), "; "), "%v", err)
+	}
+	return subnets, Finding{}
+}
+
+// nowhere warns of addresses that are in the VPC, but in none of its subnets.
+func nowhere(pools agent.Pools) (findings []Finding) {
+	for _, p := range pools.Named() {
 		if len(p.Addrs) > 0 {
 			findings = append(findings, warning("address", spans(p.Addrs), "correct the list of addresses", "in no subnet of the VPC: no %s node can have it", p.What))
 		}

@@ -65,7 +65,7 @@ func (l Report) renderList(b *strings.Builder) {
 	l.renderRegions(b)
 	switch where := l.Prefix; {
 	case len(l.Addresses) == 0 && l.Subnet != "":
-		fmt.Fprintf(b, "no record in %s/%s (%s)\n", where, l.Subnet, text.Clean(l.Region, text.MaxQuoted))
+		fmt.Fprintf(b, "no record in %s/%s (%s); EC2 was not asked whether the subnet exists\n", where, l.Subnet, text.Clean(l.Region, text.MaxQuoted))
 	case len(l.Addresses) == 0 && len(l.Regions) > 0:
 		fmt.Fprintf(b, "no record below %s in these regions\n", where)
 	case len(l.Addresses) == 0:

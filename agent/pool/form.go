@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 // rightForm returns a hint how to write an item that is not an address, or "". Messages put the
 // hint after the argument's name. value is the whole argument. first says that nothing stands
 // before it.
-func rightForm(value, item string, first bool, commands []string) string {
+func rightForm(value, item string, first bool, commands []string, synonyms map[string]string) string {
 	if form := pasted(value); form != "" {
 		return ": write it without brackets, quotation marks and Args=: " + form
 	}
@@ -22,7 +23,7 @@ func rightForm(value, item string, first bool, commands []string) string {
 		return " is a role: the node's role is found out, or given by --role " + string(role) + "; addresses for it are given by --" + poolFlag(role)
 	}
 	if item == value && strings.Trim(strings.ToLower(item), "abcdefghijklmnopqrstuvwxyz") == "" {
-		command := text.Nearest(item, commands)
+		command := cmp.Or(text.Nearest(item, commands), synonyms[strings.ToLower(item)])
 		switch {
 		case command == "":
 		case command == item:

@@ -34,7 +34,7 @@ func FuzzRightForm(f *testing.F) {
 				}
 			}
 		}
-		rightForm(value, value, len(value)%2 == 0, []string{"release", "status"})
+		rightForm(value, value, len(value)%2 == 0, []string{"release", "status"}, map[string]string{"list": "ledger list"})
 		if hint := text.Nearest(value, []string{"release", "status"}); hint != "" && !slices.Contains([]string{"release", "status"}, hint) {
 			t.Fatal(hint)
 		}

@@ -87,6 +87,8 @@ type Args struct {
 	Names map[string]string
 	// Commands are the program's commands, to recognize one that is mistyped or misplaced.
 	Commands []string
+	// Synonyms are words of other programs, in small letters, with the commands that do the same.
+	Synonyms map[string]string
 }
 
 // Parse reads the lists of addresses. An element has one or more items, separated by commas or
@@ -108,7 +110,7 @@ func Parse(a Args) (Pools, error) {
 		}
 		return "--" + flag
 	}
-	positional := list{commands: a.Commands}
+	positional := list{commands: a.Commands, synonyms: a.Synonyms}
 	var alone Pools
 	if address, _, ok := MasterOnly(a.Positional); ok {
 		var err error
@@ -189,6 +191,7 @@ type list struct {
 	places    []string // where each address was named
 	full      bool     // there were more than Max addresses, and a problem says so
 	commands  []string // of the program
+	synonyms  map[string]string
 	problems  []error
 }
 
@@ -215,7 +218,7 @@ func (l *list) add(place, value string) {
 		for _, item := range items {
 			first, last, err := parseSpan(item)
 			if err != nil {
-				if hint := rightForm(value, item, len(l.addresses)+len(l.problems) == 0, l.commands); hint != "" {
+				if hint := rightForm(value, item, len(l.addresses)+len(l.problems) == 0, l.commands, l.synonyms); hint != "" {
 					fail("%s", hint)
 					if item != value && pasted(value) != "" {
 						return // the hint is about the whole argument
