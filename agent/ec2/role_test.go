@@ -177,6 +177,28 @@ func TestRoleByOtherClock(t *testing.T) {
 	}
 }
 
+// containerAgent answers for the agent of ECS, and for nothing else.
+type containerAgent struct{ roleIMDS }
+
+func (x containerAgent) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == "169.254.170.2" && r.URL.Path == "/v2/1" {
+		r.URL.Host = "169.254.169.254" // IMDS has the same form
+	}
+	return x.roleIMDS.RoundTrip(r)
+}
+
+// TestContainerCredentials: the agent of a container is asked with the run's own client.
+func TestContainerCredentials(t *testing.T) {
+	env := variablesFor(t, containerAgent{}, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/v2/1")
+	s, err := Open(t.Context(), env, "us-east-1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.Config.Credentials.Retrieve(t.Context()); err != nil || c.AccessKeyID != "AKIDEXAMPLE" {
+		t.Errorf("%s, %v", c.AccessKeyID, err)
+	}
+}
+
 // TestSlowCLI: the time of the run ends the wait for a program, and the remedy names it.
 func TestSlowCLI(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config")

@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/emr-static-ip/emr-static-ip/agent/ec2"
-	"github.com/emr-static-ip/emr-static-ip/agent/ec2/settings"
 	"github.com/emr-static-ip/emr-static-ip/agent/iam"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/exit"
 	"github.com/emr-static-ip/emr-static-ip/agent/internal/host"
@@ -109,9 +108,6 @@ func credentialsElsewhere(err error) error {
 	e := (*exit.Error)(nil)
 	if !errors.As(err, &e) || e.Code == exit.Usage || !ec2.AskedIMDS(err) {
 		return err // the remedy fits
-	}
-	if p := (*settings.ProgramError)(nil); errors.As(err, &p) && p.CLI { // the remedy is about the AWS CLI
-		return err
 	}
 	return &exit.Error{Code: exit.Permission, Err: e.Err, Remedy: "name a profile that has credentials (AWS_PROFILE; aws sso login where it needs that), " +
 		"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run this on an instance with an instance profile"}
