@@ -81,20 +81,19 @@ func parse(text string) (map[string]section, error) {
 // heading returns the name in a line like [profile west], with one blank between its words.
 func heading(line string) (string, bool) {
 	inner, rest, ok := strings.Cut(line[1:], "]")
-	if rest = strings.TrimSpace(rest); !ok || rest != "" && rest[0] != '#' && rest[0] != ';' {
-		return "", false
+	if rest = strings.TrimSpace(rest); !ok || rest != "" && rest[0] != '#' && rest[0] != ';' || strings.ContainsAny(inner, "#;") {
+		return "", false // the AWS CLI takes # and ; for a part of the name, and the SDK for a comment
 	}
 	kind, name := strings.TrimSpace(inner), ""
 	if i := strings.IndexAny(kind, " \t"); i >= 0 {
 		kind, name = kind[:i], unquote(strings.TrimSpace(kind[i:]))
 	}
-	switch {
-	case kind == "":
-		return "", false
-	case name == "":
-		return unquote(kind), true
+	if name == "" {
+		name = unquote(kind)
+	} else {
+		name = kind + " " + name
 	}
-	return kind + " " + name, true
+	return name, name != "" && name == strings.TrimSpace(name)
 }
 
 // comment cuts a comment off that follows a value after a blank.

@@ -201,6 +201,9 @@ func TestProblems(t *testing.T) {
 		{"half a pair in the environment", "", "", []string{envKeys}},
 		{"a line", "[default]\nregion eu-west-1\n", "", nil},
 		{"a heading", "[default\n", "", nil},
+		{"a heading with a mark", "[#]\n", "", nil},
+		{"a heading of nothing", "[\"\"]\n", "", nil},
+		{"a heading that ends with a blank", "[profile \"x \"]\n", "", nil},
 		{"before the heading", "region = eu-west-1\n", "", nil},
 		{"fewer than no attempts", "", "", []string{"AWS_MAX_ATTEMPTS=-1"}},
 		{"a setting without a name", "[default]\n= x\n", "", nil},
@@ -313,6 +316,7 @@ func FuzzFile(f *testing.F) {
 		f.Add(p.config)
 	}
 	f.Add("[profile x]\nrole_arn = a\n b\nsource_profile = y ; c\n[default] # c\nregion=\n  a = b\n")
+	f.Add("[\"\"]\n")
 	file := filepath.Join(f.TempDir(), "config")
 	f.Fuzz(func(t *testing.T, text string) {
 		sections, err := parse(text)
