@@ -100,7 +100,7 @@ func TestRedact(t *testing.T) {
 		"link/ether 0a:12:34:56:78:9a brd ff:ff:ff:ff:ff:ff", "changed=3 unchanged=9 duration=1.2s",
 		"mkdir -p /var/log/mysql", "ssh -p 22 host", "docker run -p 8080:80 x", "mysql -u root -p", "echo done", "echo x | grep y", "ps -p 12 -w",
 		"htpasswd -c /etc/httpd/users user", "htpasswd -B /etc/x user", "Usage: htpasswd -b[cmBdpsDv] [-C cost] passwordfile username password", "yes | yum install x", "yes | passwd", "yes y | mkfs /dev/x",
-		"passwd hadoop", "cat /etc/passwd", "getent passwd hadoop", "chpasswd < /root/x\nname: value", "cat <<EOF\nname: value\nEOF", "openssl version",
+		"passwd hadoop", "cat /etc/passwd", "getent passwd hadoop", "chpasswd < users.txt\nname: value", "cat <<EOF\nname: value\nEOF", "openssl version",
 		"Usage: mysql [OPTIONS] [database]  -p, --password[=name]", "sqlplus / as sysdba @/opt/x/y.sql", "a node is identified by its MAC address", "echo (hidden) | kinit admin",
 		`{"Effect": "Allow", "Resource": "arn:aws:ec2:us-east-1:ACCOUNT_ID:network-interface/*"}`, "arn:aws:ec2:us-east-1:*:subnet/subnet-1",
 	} {

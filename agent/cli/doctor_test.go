@@ -29,8 +29,8 @@ func TestDoctorCommand(t *testing.T) {
 	}
 }
 
-// TestDoctorRegion runs doctor with a region where it is of use. The variable alone is none of
-// doctor's business: it may be set for ledger.
+// TestDoctorRegion runs doctor with a region, which it uses only with --subnet. The variable alone
+// is no mistake: it may be set for ledger.
 func TestDoctorRegion(t *testing.T) {
 	for _, test := range []struct {
 		args string

@@ -61,8 +61,8 @@ func (c *commandLine) scan(root *cobra.Command, args []string) (kept []string) {
 	return kept
 }
 
-// isBool reports whether the value of a switch is one, or there is none. pflag would refuse wrong
-// values of --help and --version in the words of Go's strconv.
+// isBool reports whether a switch has no value, or true or false. pflag would refuse wrong values
+// of --help and --version in the words of Go's strconv.
 func isBool(arg string) bool {
 	_, value, ok := strings.Cut(arg, "=")
 	_, err := strconv.ParseBool(value)

@@ -20,7 +20,8 @@ import (
 
 const printed = `{"Version": 1, "AccessKeyId": "AKIDCLI", "SecretAccessKey": "secret", "SessionToken": "token", "Expiration": "2099-01-01T00:00:00Z"}`
 
-// withCLI puts a program aws into PATH, which has the given text. Without text there is none.
+// withCLI makes PATH a directory with the program aws, a script with this text. If the text is
+// empty, PATH has no program.
 func withCLI(t *testing.T, script string) {
 	t.Helper()
 	dir := t.TempDir()

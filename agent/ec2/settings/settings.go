@@ -104,7 +104,7 @@ func noProfile(setting, name string) error {
 }
 
 // profile returns a profile of the shared files. A setting of ~/.aws/credentials takes precedence.
-// The profile is empty if there is none.
+// The profile is empty if no file has it.
 func (s *Settings) profile(name string) Source {
 	config, secrets := s.config[s.heading(name)], s.secrets[name].values
 	values := maps.Clone(config.values)
